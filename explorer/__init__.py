@@ -1,0 +1,25 @@
+"""Explorer maps how networks learn: train a grid, measure its loss landscapes, read its phases.
+
+>>> import explorer
+>>> run = explorer.run("spaces/digits.yaml")      # doctest: +SKIP
+>>> run = explorer.load("digits")                 # doctest: +SKIP
+>>> run.cells[["width", "batch_size", "phase"]]   # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from explorer.api import load, run
+
+__all__ = ["load", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    # On demand, so that `explorer --help` and `import explorer.space` stay quick.
+    if name in __all__:
+        from explorer import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'explorer' has no attribute {name!r}")

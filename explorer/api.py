@@ -1,0 +1,37 @@
+"""The two functions most users need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from explorer.results import Run, load
+from explorer.spacefile import parse, read
+
+__all__ = ["load", "run"]
+
+
+def run(
+    space: str | Path | dict[str, Any],
+    *,
+    set: Sequence[str] = (),
+    name: str | None = None,
+    storage: str = "runs",
+    **cluster: Any,
+) -> Run:
+    """Train and measure the grid of a space file (or of the same as a dict); go on where it was.
+
+    Args:
+        set: overrides such as ``"training.steps=500"`` (for a file).
+        name: of the run, a folder below ``storage``; the space's own if left out.
+        cluster: ``address`` of a Ray cluster, or ``workers`` and ``gpus`` of this machine
+            (see :func:`explorer.engine.run.run`).
+
+    Raises:
+        explorer.settings.InputError: something in the input is wrong; nothing was started.
+    """
+    from explorer.engine.run import run as start
+
+    checked = parse(space) if isinstance(space, dict) else read(space, list(set))
+    return start(checked, name=name, storage=storage, **cluster)

@@ -1,0 +1,204 @@
+"""Checks a space to its last cell, by arithmetic, before anything is started. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import math
+from types import ModuleType
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+import explorer.data
+import explorer.measures
+import explorer.models
+from explorer.settings import InputError, plugin, source_fingerprint, suggest
+from explorer.space import MAX_MODELS, Space, TrainingOptions, resolve
+
+PACKAGES: dict[str, tuple[ModuleType, str]] = {
+    "data": (explorer.data, "data set"),
+    "model": (explorer.models, "architecture"),
+}
+
+
+class Problem(Exception):
+    """Something wrong at a place of the file; the reader adds file and line."""
+
+    def __init__(self, path: tuple[Any, ...], message: str):
+        super().__init__(message)
+        self.path, self.message = path, message
+
+
+def check(raw: Any) -> Space:
+    """A space from plain data, checked to the last cell by arithmetic; imports nothing heavy.
+
+    Raises:
+        Problem: the first thing that is wrong, with its place.
+    """
+    if not isinstance(raw, dict):
+        raise Problem((), "a space file is a mapping of name, data, model, load, temperature, training, …")
+    raw = dict(raw)
+    for section in ("data", "model"):
+        if isinstance(raw.get(section), str):
+            raw[section] = {"name": raw[section]}
+    if raw.get("measures") is None:
+        raw["measures"] = {"hessian": {}, "connectivity": {}, "similarity": {}}
+    if isinstance(raw["measures"], dict):
+        raw["measures"] = {k: {} if v is None else v for k, v in raw["measures"].items()}
+    space = _validated(Space, raw, ())
+    space = space.model_copy(
+        update={
+            "data": _checked_section(space.data, "data"),
+            "model": _checked_section(space.model, "model"),
+            "measures": {
+                name: _validated(
+                    _plugin(explorer.measures, name, "measure", ("measures", name)).Options,
+                    values,
+                    ("measures", name),
+                ).model_dump()
+                for name, values in space.measures.items()
+            },
+        }
+    )
+    _check_axes(space)
+    _check_cells(space)
+    return space
+
+
+def _check_axes(space: Space) -> None:
+    both = set(space.load) & set(space.temperature)
+    if both:
+        raise Problem(("temperature", min(both)), f"{min(both)!r} is a load axis already")
+    if not space.axes:
+        raise Problem(
+            ("load",), "there is nothing to sweep: give at least one axis under load or temperature"
+        )
+    models = math.prod(len(values) for values in space.axes.values()) * space.seeds
+    if models > MAX_MODELS:
+        raise Problem(("load",), f"the grid has {models:,} models; at most {MAX_MODELS:,} are allowed")
+    for kind in ("load", "temperature"):
+        axes: dict[str, list[Any]] = getattr(space, kind)
+        for axis, values in axes.items():
+            try:
+                section, key = resolve(axis, space)
+            except InputError as error:
+                raise Problem((kind, axis), str(error)) from error
+            for place, value in enumerate(values):
+                values[place] = _axis_value(space, section, key, value, (kind, axis, place))
+            if len(set(values)) < len(values):
+                raise Problem((kind, axis), f"axis {axis!r} has a value twice: {values}")
+    for place, entry in enumerate(space.skip):
+        for axis in entry:
+            if axis not in space.axes:
+                raise Problem(
+                    ("skip", place, axis), f"there is no axis {axis!r}; the axes are {', '.join(space.axes)}"
+                )
+
+
+def _axis_value(space: Space, section: str, key: str, value: Any, path: tuple[Any, ...]) -> Any:
+    """The value as the setting's own type has it (10.0 → 10 where whole numbers are asked for)."""
+    if section == "training":
+        clear = {"steps": "epochs", "epochs": "steps"}.get(key)
+        base = {k: v for k, v in space.training.model_dump().items() if k != clear}
+        if clear and getattr(space.training, clear) is not None:
+            raise Problem(path[:2], f"axis {key!r} and training.{clear} exclude each other")
+        return getattr(_validated(TrainingOptions, {**base, key: value}, path, only=key), key)
+    name = getattr(space, section)["name"]
+    if section == "model" and ":" in name:
+        return value
+    options = {k: v for k, v in getattr(space, section).items() if k != "name"} | {key: value}
+    package, what = PACKAGES[section]
+    return getattr(_validated(plugin(package, name, what).Options, options, path, only=key), key)
+
+
+def _check_cells(space: Space) -> None:
+    training = set(space.axes) & {"steps", "epochs"}
+    if len(training) == 2:
+        raise Problem(("load",), "steps and epochs cannot both be axes")
+    if not training and (space.training.steps is None) == (space.training.epochs is None):
+        raise Problem(("training",), "give the length of training as either steps or epochs")
+    try:
+        cells = space.cells
+    except ValidationError as error:  # two swept settings that do not go together
+        raise Problem(("load",), _message(error.errors()[0], None)[1]) from error
+    if not cells:
+        raise Problem(("skip",), "every cell of the grid is skipped")
+    for cell in cells:
+        try:
+            inputs = cell.inputs
+        except InputError as error:
+            raise Problem(("data",), str(error)) from error
+        if cell.training.batch_size > inputs:
+            where = (
+                ("temperature", "batch_size")
+                if "batch_size" in space.temperature
+                else ("training", "batch_size")
+            )
+            raise Problem(
+                where,
+                f"batch_size {cell.training.batch_size} is above the {inputs} training inputs of {cell.at}",
+            )
+
+
+def _plugin(package: ModuleType, name: str, what: str, path: tuple[Any, ...]) -> ModuleType:
+    try:
+        return plugin(package, name, what)
+    except InputError as error:
+        raise Problem(path, str(error)) from error
+
+
+def _checked_section(values: dict[str, Any], section: str) -> dict[str, Any]:
+    name = values.get("name")
+    if not isinstance(name, str):
+        raise Problem((section,), f"{section} needs a name")
+    options = {k: v for k, v in values.items() if k != "name"}
+    if section == "model" and ":" in name:
+        try:
+            source_fingerprint(name)
+        except InputError as error:
+            raise Problem((section, "name"), str(error)) from error
+        return values
+    package, what = PACKAGES[section]
+    options_type = _plugin(package, name, what, (section, "name")).Options
+    return {"name": name, **_validated(options_type, options, (section,)).model_dump()}
+
+
+def _validated(model: type[BaseModel], values: Any, path: tuple[Any, ...], only: str | None = None) -> Any:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        where, message = _message(error.errors()[0], model)
+        raise Problem(path if only else (*path, *where), message) from error
+
+
+def _message(error: Any, model: type[BaseModel] | None) -> tuple[tuple[Any, ...], str]:
+    place = tuple(
+        p
+        for p in error["loc"]
+        if isinstance(p, int) or not p.startswith(("constrained", "function-", "literal", "list["))
+    )
+    field = ".".join(str(p) for p in place)
+    if error["type"] == "extra_forbidden":
+        known = (
+            list(model.model_fields)
+            if model and len(error["loc"]) == 1
+            else _nested_fields(model, error["loc"][:-1])
+        )
+        return (
+            place,
+            f"{error['loc'][-1]!r} is not known here; known: {suggest(str(error['loc'][-1]), known)}",
+        )
+    if error["type"] == "missing":
+        return place[:-1], f"{field} is missing"
+    text = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    prefix = f"{field}: " if field else ""
+    if error["type"] == "value_error":
+        return place, f"{prefix}{text}"
+    return place, f"{prefix}{error['input']!r} is not allowed; it should be {text}"
+
+
+def _nested_fields(model: type[BaseModel] | None, path: tuple[Any, ...]) -> list[str]:
+    for step in path:
+        field = model.model_fields.get(step) if model else None
+        annotation = field.annotation if field else None
+        model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    return list(model.model_fields) if model else []

@@ -1,0 +1,42 @@
+"""CIFAR-10: 60,000 real 32×32 colour images of animals and vehicles (Krizhevsky, 2009)."""
+
+from __future__ import annotations
+
+from explorer.data.base import Arrays
+from explorer.data.cifar import read_members, read_records
+from explorer.data.files import Source, locate
+from explorer.data.images import ImageOptions, available_images, image_arrays
+
+ARCHIVE = "cifar-10-binary.tar.gz"
+SOURCE = Source(
+    name="cifar10",
+    title="CIFAR-10",
+    url="https://www.cs.toronto.edu/~kriz/",
+    checksums={ARCHIVE: "md5:c32a1d4ab5d03f1284b67883e8d87530"},
+    page="https://www.cs.toronto.edu/~kriz/cifar.html",
+)
+MEMBERS = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
+INPUTS = (50_000, 10_000)
+
+
+class Options(ImageOptions):
+    """50,000 training inputs at most and 10,000 test inputs of shape (3, 32, 32), 10 classes."""
+
+
+def available(options: Options) -> tuple[int, int]:
+    """Numbers of training and test inputs."""
+    return available_images(options, *INPUTS, load)
+
+
+def load(options: Options) -> Arrays:
+    """The images scaled to 0 … 1, pooled on request."""
+    archive = locate(SOURCE)[ARCHIVE]
+    *train, test = read_members(archive, MEMBERS)
+    return image_arrays(
+        read_records(train, label_bytes=1, archive=archive),
+        read_records([test], label_bytes=1, archive=archive),
+        options,
+        classes=10,
+        expected=INPUTS,
+        title=SOURCE.title,
+    )

@@ -1,0 +1,30 @@
+"""Digits: 1,797 real 8×8 images of handwritten digits, shipped with scikit-learn (UCI ML repository)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from explorer.data.base import Arrays, DataOptions, counts
+from explorer.settings import stream
+
+TRAIN = 1000
+
+
+class Options(DataOptions):
+    """1,000 training inputs at most and 797 test inputs of shape (1, 8, 8), 10 classes."""
+
+
+def available(options: Options) -> tuple[int, int]:
+    """Numbers of training and test inputs."""
+    return counts(options, TRAIN, 797, load)
+
+
+def load(options: Options) -> Arrays:
+    """The images scaled to 0 … 1. scikit-learn's order goes by writer, so the split is a fixed shuffle."""
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    order = np.random.default_rng(stream("digits", "split")).permutation(len(images))
+    x = (images[order] / 16).astype(np.float32).reshape(-1, 1, 8, 8)
+    y = labels[order].astype(np.int64)
+    return Arrays(x[:TRAIN], y[:TRAIN], x[TRAIN:], y[TRAIN:], classes=10)

@@ -1,0 +1,86 @@
+"""Image files (PNG, JPEG, …) to arrays of bytes, through pillow."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from explorer.data.images import ImageOptions
+from explorer.settings import InputError
+
+
+class EncodedOptions(ImageOptions):
+    """Settings of image data sets that are the user's own files."""
+
+    path: str = Field(description="the folder, relative to the current folder")
+    side: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="resize each image to so many pixels a side; as they are if left out",
+    )
+    colour: Literal["rgb", "grey"] = Field(default="rgb", description="channels: three, or one")
+
+
+def decode(images: Iterable[tuple[str, bytes]], options: EncodedOptions) -> np.ndarray:
+    """Images (name, encoded bytes) as bytes of (inputs, channels, height, width).
+
+    Raises:
+        InputError: pillow is missing, an image cannot be read, or sizes differ and no ``side`` is given.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise InputError(f"image files are read with pillow: pip install pillow ({error})") from error
+    mode = {"rgb": "RGB", "grey": "L"}[options.colour]
+    decoded: list[np.ndarray] = []
+    for name, raw in images:
+        try:
+            with Image.open(io.BytesIO(raw)) as image:
+                converted = image.convert(mode)
+        except Exception as error:  # pillow raises many kinds for damaged files
+            raise InputError(f"{name} cannot be read as an image: {error}") from error
+        if options.side:
+            converted = converted.resize((options.side, options.side), Image.Resampling.BILINEAR)
+        pixels = np.asarray(converted).reshape(converted.height, converted.width, -1)
+        if decoded and pixels.shape != decoded[0].shape:
+            height, width = decoded[0].shape[:2]
+            raise InputError(
+                f"{name} is {converted.height}×{converted.width}, others are {height}×{width}; "
+                f"set side to resize all"
+            )
+        decoded.append(pixels)
+    if not decoded:
+        raise InputError(f"{options.path} holds no images")
+    return np.stack(decoded).transpose(0, 3, 1, 2)
+
+
+def hash_files(root: Path, files: Sequence[Path]) -> str:
+    """Hash of the names below ``root`` and contents of files, in their order.
+
+    Files are read again only when a name, a size or a time of change differs from the last time.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    try:
+        states = [file.stat() for file in files]
+        return _hash(root, tuple(files), tuple((state.st_size, state.st_mtime_ns) for state in states))
+    except OSError as error:
+        raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+@functools.lru_cache(maxsize=4)
+def _hash(root: Path, files: tuple[Path, ...], states: tuple[tuple[int, int], ...]) -> str:
+    total = hashlib.sha256()
+    for file in files:
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        total.update(f"{file.relative_to(root).as_posix()}\0{content}\n".encode())
+    return total.hexdigest()[:16]

@@ -1,0 +1,74 @@
+"""Image folders: ``train/<class>/*.png`` and ``test/<class>/*.png``, as many data sets are handed round."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from explorer.data.base import Arrays
+from explorer.data.encoded import EncodedOptions, decode, hash_files
+from explorer.data.images import available_images, image_arrays
+from explorer.settings import InputError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
+TEST_NAMES = ("test", "val", "valid", "validation")
+
+
+class Options(EncodedOptions):
+    """A folder with ``train/`` and ``test/`` (or ``val/``), each with a folder of images for each class."""
+
+
+def _listed(path: str) -> tuple[list[str], list[tuple[Path, int]], list[tuple[Path, int]]]:
+    """Class names in order, and the files of each part with their class numbers."""
+    root = Path(path)
+    test = next((root / name for name in TEST_NAMES if (root / name).is_dir()), None)
+    if not (root / "train").is_dir() or test is None:
+        raise InputError(
+            f"{path} should hold a folder train and a folder test (or {', '.join(TEST_NAMES[1:])})"
+        )
+    classes = sorted(entry.name for entry in (root / "train").iterdir() if entry.is_dir())
+    unknown = sorted({entry.name for entry in test.iterdir() if entry.is_dir()} - set(classes))
+    if unknown:
+        raise InputError(f"{test} has classes that {root / 'train'} lacks: {', '.join(unknown)}")
+    if len(classes) < 2:
+        raise InputError(
+            f"{root / 'train'} should hold a folder for each class, two at least; it has {len(classes)}"
+        )
+    parts = []
+    for part in (root / "train", test):
+        files = [
+            (file, number)
+            for number, name in enumerate(classes)
+            for file in sorted((part / name).rglob("*"))
+            if file.suffix.lower() in SUFFIXES
+        ]
+        if not files:
+            raise InputError(f"{part} holds no images ({', '.join(sorted(SUFFIXES))})")
+        parts.append(files)
+    return classes, parts[0], parts[1]
+
+
+def fingerprint(options: Options) -> str:
+    """Hash of the names and contents of all images: other content is another data set, wherever it lies."""
+    _, train, test = _listed(options.path)
+    return hash_files(Path(options.path), [file for file, _ in train + test])
+
+
+def available(options: Options) -> tuple[int, int]:
+    """Numbers of training and test inputs."""
+    _, train, test = _listed(options.path)
+    return available_images(options, len(train), len(test), load)
+
+
+def load(options: Options) -> Arrays:
+    """The images scaled to 0 … 1; classes are numbered in the order of their folders' names."""
+    classes, *parts = _listed(options.path)
+    x_train, x_test = (decode(((str(f), f.read_bytes()) for f, _ in part), options) for part in parts)
+    if x_train.shape[1:] != x_test.shape[1:]:
+        raise InputError(f"{options.path}: training and test images differ in size; set side to resize all")
+    y_train, y_test = (np.array([number for _, number in part]) for part in parts)
+    return image_arrays(
+        (x_train, y_train), (x_test, y_test), options,
+        classes=len(classes), expected=(len(parts[0]), len(parts[1])), title=options.path,
+    )  # fmt: skip

@@ -1,0 +1,124 @@
+"""Parquet files with image bytes, as data hubs hand them out: ``train-*.parquet`` and ``test-*.parquet``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from explorer.data.base import Arrays
+from explorer.data.encoded import EncodedOptions, decode, hash_files
+from explorer.data.images import available_images, image_arrays
+from explorer.settings import InputError
+
+TEST_NAMES = ("test", "validation", "valid", "val")
+IMAGE_NAMES = ("image", "img", "images")
+LABEL_NAMES = ("label", "labels", "fine_label")
+
+
+class Options(EncodedOptions):
+    """A folder with files ``train*.parquet`` and ``test*.parquet`` (or ``validation*``), at any depth.
+
+    An image is binary, or a struct with ``bytes``; a label is a whole number from 0.
+    """
+
+    image_column: str | None = Field(
+        default=None, description=f"column of the images; the first of {', '.join(IMAGE_NAMES)} if left out"
+    )
+    label_column: str | None = Field(
+        default=None, description=f"column of the labels; the first of {', '.join(LABEL_NAMES)} if left out"
+    )
+
+
+def _files(path: str) -> tuple[list[Path], list[Path]]:
+    found = sorted(Path(path).rglob("*.parquet"))
+
+    def named(start: str) -> list[Path]:
+        return [file for file in found if file.name.startswith(start) or file.parent.name == start]
+
+    train, test = named("train"), next((files for name in TEST_NAMES if (files := named(name))), [])
+    if not train or not test:
+        raise InputError(
+            f"{path} should hold train*.parquet and test*.parquet (or {', '.join(TEST_NAMES[1:])}); "
+            f"it has {', '.join(file.name for file in found[:5]) or 'no .parquet file'}"
+        )
+    return train, test
+
+
+def _rows(files: list[Path]) -> int:
+    import pyarrow
+    import pyarrow.parquet
+
+    total = 0
+    for file in files:
+        try:
+            total += pyarrow.parquet.read_metadata(file).num_rows
+        except (OSError, pyarrow.ArrowException) as error:
+            raise InputError(f"{file} cannot be read as Parquet: {error}") from error
+    return total
+
+
+def _column(file: Path, names: list[str], wanted: str | None, usual: tuple[str, ...], option: str) -> str:
+    candidates = [name for name in ((wanted,) if wanted else usual) if name in names]
+    if not candidates:
+        raise InputError(
+            f"{file} has no column {wanted or ' or '.join(usual)}; set {option} to one of: {', '.join(names)}"
+        )
+    return candidates[0]
+
+
+def _read(files: list[Path], options: Options) -> tuple[np.ndarray, np.ndarray]:
+    import pyarrow
+    import pyarrow.parquet
+
+    labels: list[Any] = []
+
+    def images() -> Iterator[tuple[str, bytes]]:
+        for file in files:
+            try:
+                names = pyarrow.parquet.read_schema(file).names
+                image = _column(file, names, options.image_column, IMAGE_NAMES, "image_column")
+                label = _column(file, names, options.label_column, LABEL_NAMES, "label_column")
+                table = pyarrow.parquet.read_table(file, columns=[image, label])
+            except (OSError, pyarrow.ArrowException) as error:
+                raise InputError(f"{file} cannot be read as Parquet: {error}") from error
+            labels.extend(table.column(label).to_pylist())
+            for row, value in enumerate(table.column(image)):
+                content = value.as_py()
+                raw = content.get("bytes") if isinstance(content, dict) else content
+                if not isinstance(raw, bytes):
+                    raise InputError(f"{file}, row {row}: column {image} holds no image bytes")
+                yield f"{file}, row {row}", raw
+
+    x = decode(images(), options)
+    if not all(type(label) is int and label >= 0 for label in labels):
+        raise InputError(f"{files[0]}: labels should be whole numbers from 0")
+    return x, np.array(labels)
+
+
+def fingerprint(options: Options) -> str:
+    """Hash of the names and contents of all files: other content is another data set, wherever it lies."""
+    train, test = _files(options.path)
+    return hash_files(Path(options.path), train + test)
+
+
+def available(options: Options) -> tuple[int, int]:
+    """Numbers of training and test inputs, from the files' footers."""
+    train, test = _files(options.path)
+    return available_images(options, _rows(train), _rows(test), load)
+
+
+def load(options: Options) -> Arrays:
+    """The images scaled to 0 … 1; classes are numbered from 0 to the largest label."""
+    train, test = (_read(files, options) for files in _files(options.path))
+    if train[0].shape[1:] != test[0].shape[1:]:
+        raise InputError(f"{options.path}: training and test images differ in size; set side to resize all")
+    classes = int(max(train[1].max(), test[1].max())) + 1
+    if classes < 2:
+        raise InputError(f"{options.path}: there is only one class")
+    return image_arrays(
+        train, test, options, classes=classes, expected=(len(train[1]), len(test[1])), title=options.path
+    )

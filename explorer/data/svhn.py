@@ -1,0 +1,64 @@
+"""SVHN: 99,289 real 32×32 colour images of house numbers, cropped to one digit (Netzer et al., 2011)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from explorer.data.base import Arrays
+from explorer.data.files import Source, locate
+from explorer.data.images import ImageOptions, available_images, image_arrays
+from explorer.settings import InputError
+
+SOURCE = Source(
+    name="svhn",
+    title="SVHN",
+    url="http://ufldl.stanford.edu/housenumbers/",
+    checksums={
+        "train_32x32.mat": "md5:e26dedcc434d2e4c54c9b2d4a06d8373",
+        "test_32x32.mat": "md5:eb5a983be6a315427106f1b164d9cef3",
+    },
+    page="http://ufldl.stanford.edu/housenumbers/",
+)
+INPUTS = (73_257, 26_032)
+
+
+class Options(ImageOptions):
+    """73,257 training inputs at most and 26,032 test inputs of shape (3, 32, 32), 10 classes."""
+
+
+def available(options: Options) -> tuple[int, int]:
+    """Numbers of training and test inputs."""
+    return available_images(options, *INPUTS, load)
+
+
+def read_mat(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Images of bytes (inputs, 3, 32, 32) and labels (inputs,), the digits 0 … 9 (the file says 10 for 0).
+
+    Raises:
+        InputError: the file is not one of SVHN's.
+    """
+    from scipy.io import loadmat
+
+    try:
+        content = loadmat(path, variable_names=["X", "y"])
+        x, y = content["X"], content["y"].ravel()
+    except KeyError as error:
+        raise InputError(
+            f"{path} has no variable {error}; it is not one of SVHN's cropped-digit files"
+        ) from error
+    except Exception as error:  # scipy names no common error for damaged files
+        raise InputError(f"{path} cannot be read as a MATLAB file: {error}") from error
+    if x.ndim != 4 or x.shape[:3] != (32, 32, 3) or x.dtype != np.uint8:
+        raise InputError(
+            f"{path} holds X of {x.shape} and {x.dtype}; (32, 32, 3, inputs) of uint8 is expected"
+        )
+    return np.ascontiguousarray(x.transpose(3, 2, 0, 1)), y.astype(np.int64) % 10
+
+
+def load(options: Options) -> Arrays:
+    """The images scaled to 0 … 1, pooled on request."""
+    files = locate(SOURCE)
+    train, test = (read_mat(files[name]) for name in SOURCE.checksums)
+    return image_arrays(train, test, options, classes=10, expected=INPUTS, title=SOURCE.title)

@@ -1,0 +1,75 @@
+"""Finds out, in a moment, how rows of an architecture run fastest on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from explorer.engine.worker import Worker
+from explorer.models.base import network, stacked_forward
+from explorer.models.rows import Rows, initial_rows
+from explorer.space import Cell
+from explorer.training import Split, cross_entropy
+
+
+def has_choice(cell: Cell) -> bool:
+    """Whether the architecture lacks a stacked forward of its own, so that rows go by vmap or one by one."""
+    return stacked_forward(cell.model_name, cell.model) is None
+
+
+def fastest(worker: Worker, cells: dict[str, Cell], replicates: int) -> dict[str, str]:
+    """``vmap`` or ``loop`` for each architecture: the one with the shorter training step.
+
+    ``loop`` where vmap does not know an operation of the architecture.
+    """
+    chosen = {}
+    for key, cell in cells.items():
+        data = worker.split(cell)
+        times = {}
+        for execution in ("loop", "vmap"):
+            build, rows = network(
+                cell.model_name, cell.model, tuple(data.x_train.shape[1:]), data.classes, execution
+            )
+            theta, buffers = initial_rows(build, rows, range(replicates))
+            try:
+                times[execution] = step_time(
+                    rows.to(worker.device), theta, buffers, data, cell.training.batch_size
+                )
+            except RuntimeError:
+                if execution == "loop":
+                    raise
+        # vmap has to win clearly: a draw should not hang on the noise of a short measurement.
+        chosen[key] = "vmap" if times.get("vmap", float("inf")) < 0.8 * times["loop"] else "loop"
+    return chosen
+
+
+def step_time(rows: Rows, theta: torch.Tensor, buffers: torch.Tensor, data: Split, batch_size: int) -> float:
+    """Seconds of a training step (gradient only) of all rows."""
+    device = data.x_train.device
+    leaf, buffers = theta.to(device).requires_grad_(), buffers.to(device)
+    x = data.x_train[None, :batch_size].expand(len(theta), *[-1] * data.x_train.dim()).contiguous()
+    y = data.y_train[None, :batch_size]
+
+    def step() -> None:
+        loss = cross_entropy(rows(leaf, x, buffers, training=True), y).sum()
+        torch.autograd.grad(loss, leaf)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return best_time(step)
+
+
+def best_time(call: Callable[[], object], budget_s: float = 0.1) -> float:
+    """Seconds of the fastest call of some within the budget, after one that warms up."""
+    call()
+    best, spent = float("inf"), 0.0
+    for _ in range(50):
+        started = time.perf_counter()
+        call()
+        took = time.perf_counter() - started
+        best, spent = min(best, took), spent + took
+        if spent > budget_s:
+            break
+    return best

@@ -1,0 +1,55 @@
+"""What ``run.yaml`` says of where a run came from: versions, commit, machine."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from explorer.settings import SCHEMA, digest
+from explorer.space import Space
+
+
+def describe(space: Space, name: str) -> dict[str, Any]:
+    versions = {"python": platform.python_version()}
+    for package in ("explorer-landscapes", "torch", "ray", "numpy", "pandas", "pyarrow", "altair"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "unknown"
+    return {
+        "schema": SCHEMA,
+        "name": name,
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "space": space.frozen(),
+        "versions": versions,
+        "commit": _commit(),
+        "identity": identity(space),
+        "machine": _machine(),
+    }
+
+
+def identity(space: Space) -> str:
+    """Hash over all cells: it changes when a data file or the source of a user's model does."""
+    return digest([cell.id for cell in space.cells])
+
+
+def _commit() -> str | None:
+    """Commit of the current folder, if it is a git checkout."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None
+
+
+def _machine() -> dict[str, Any]:
+    machine: dict[str, Any] = {"platform": platform.platform(), "cpus": os.cpu_count()}
+    if hasattr(os, "sysconf"):
+        machine["memory_gb"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    return machine

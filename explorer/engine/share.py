@@ -1,0 +1,83 @@
+"""What the driver shares with its workers: the clean data, and how to make a worker."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import explorer.data
+from explorer.data.base import Arrays
+from explorer.engine.worker import Worker, architecture_key, data_source
+from explorer.settings import plugin
+from explorer.space import Space
+from explorer.store import Store
+
+
+class Loading:
+    """The clean data of a space, loaded beside the start of Ray."""
+
+    def __init__(self, space: Space):
+        self._sources = {data_source(cell): cell for cell in space.cells}
+        self._arrays: dict[str, Arrays] = {}
+        self._error: BaseException | None = None
+        self._refs: dict[str, Any] | None = None
+        self._thread = threading.Thread(target=self._load, daemon=True)
+        self._thread.start()
+
+    def _load(self) -> None:
+        try:
+            for source, cell in self._sources.items():
+                self._arrays[source] = plugin(explorer.data, cell.data_name, "data set").load(cell.data)
+        except BaseException as error:
+            self._error = error
+
+    def shared(self) -> dict[str, Any]:
+        """References to the arrays in Ray's object store, by source."""
+        import ray
+
+        if self._refs is None:
+            self._thread.join()
+            if self._error is not None:
+                raise self._error
+            self._refs = {source: ray.put(arrays) for source, arrays in self._arrays.items()}
+        return self._refs
+
+
+def worker_maker(
+    store: Store, refs: dict[str, Any], execution: dict[str, str], resources: Any
+) -> Callable[[], Worker]:
+    location = str(Path(store.location).absolute()) if store.local else store.location
+    threads, gpu = max(1, int(resources.cpus_per_trial)), resources.gpus_per_trial > 0
+
+    def make_worker() -> Worker:
+        import ray
+
+        return Worker(location, lambda source: ray.get(refs[source]), execution, threads, gpu)
+
+    return make_worker
+
+
+def calibrated(space: Space, make_worker: Callable[[], Worker], resources: Any) -> dict[str, str]:
+    """How rows are run, for each architecture that leaves a choice; measured on a worker."""
+    import ray
+
+    from explorer.engine.calibrate import fastest, has_choice
+
+    cells = {}
+    for cell in space.cells:
+        key = architecture_key(cell)
+        if has_choice(cell) and (
+            key not in cells or cell.training.batch_size > cells[key].training.batch_size
+        ):
+            cells[key] = cell
+    if not cells:
+        return {}
+    replicates = space.seeds if resources.replicates_per_trial == "all" else resources.replicates_per_trial
+
+    @ray.remote(num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial)
+    def calibrate(cells: dict[str, Any]) -> dict[str, str]:
+        return fastest(make_worker(), cells, replicates)
+
+    return ray.get(calibrate.remote(cells))

@@ -1,0 +1,114 @@
+"""Trains the grid with Ray Tune: one trial a stack, trials share devices by fractions."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+from ray import tune
+from ray.exceptions import RayActorError
+
+from explorer.engine.cluster import Cluster
+from explorer.engine.worker import Stack, Worker
+from explorer.space import ResourceOptions
+from explorer.store import Store
+
+ATTEMPTS = 3
+
+
+class Trial(tune.Trainable):
+    """Trains one stack in one step. The actor goes on to the next trial (``reuse_actors``)."""
+
+    def setup(
+        self, config: dict[str, Any], make_worker: Callable[[], Worker] | None = None, stacks: Any = None
+    ) -> None:  # type: ignore[override]
+        if make_worker is None:
+            raise ValueError("Trial is started by sweep()")
+        self.worker, self.stacks = make_worker(), stacks
+        self.place = config["stack"]
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.place = new_config["stack"]
+        return True
+
+    def step(self) -> dict[str, Any]:
+        self.worker.train(self.stacks[self.place])
+        return {"done": True}
+
+
+class _Told(tune.Callback):
+    """Tells of each trial that has ended, and whether it failed for good."""
+
+    def __init__(self, tell: Callable[[int, bool], None]):
+        self.tell = tell
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles it for a restore that is never used; a display cannot be pickled
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.tell(trial.config["stack"], False)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.tell(trial.config["stack"], True)
+
+
+def sweep(
+    cluster: Cluster,
+    stacks: list[Stack],
+    make_worker: Callable[[], Worker],
+    resources: ResourceOptions,
+    store: Store,
+    tell: Callable[[int, int], None],
+) -> None:
+    """Train the stacks. ``tell(models, failed)`` hears of each that has ended.
+
+    A trial that fails is tried again; one that fails for good leaves a record of kind ``failures``.
+    """
+
+    def ended(place: int, failed: bool) -> None:
+        models = len(stacks[place].seeds)
+        if not failed:
+            store.drop_record("failures", stacks[place].id)
+        tell(models, models if failed else 0)
+
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    logging.getLogger("ray.train").setLevel(logging.CRITICAL)
+    os.environ["RAY_TUNE_DISABLE_PROGRESS"] = "1"
+    trainable = tune.with_resources(
+        tune.with_parameters(Trial, make_worker=make_worker, stacks=stacks),
+        {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
+    )
+    finished = tune.Tuner(
+        trainable,
+        param_space={"stack": tune.grid_search(list(range(len(stacks))))},
+        tune_config=tune.TuneConfig(reuse_actors=True),
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=cluster.scratch,
+            verbose=0,
+            callbacks=[_Told(ended)],
+            failure_config=tune.FailureConfig(max_failures=ATTEMPTS - 1),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    ).fit()
+    for result in finished:
+        if result.error is not None and result.config is not None:
+            stack = stacks[result.config["stack"]]
+            what = failure(result.error)
+            store.write_record(
+                "failures", stack.id, [{"kind": "models", **row, **what} for row in stack.rows()]
+            )
+
+
+def failure(error: BaseException) -> dict[str, str]:
+    """A remote error as columns: ``error`` in one line, and the ``traceback`` of the worker."""
+    if isinstance(error, RayActorError):
+        return {"error": "the worker process died (out of memory, or killed)", "traceback": str(error)}
+    cause = getattr(error, "cause", None) or error
+    lines = [line for line in str(cause).strip().splitlines() if line.strip()]
+    return {
+        "error": lines[-1].strip()[:500] if lines else type(error).__name__,
+        "traceback": str(error)[-10_000:],
+    }

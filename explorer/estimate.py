@@ -1,0 +1,220 @@
+"""What a space would cost, from a short calibration on this machine. Starts no Ray, writes nothing."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import explorer.data
+from explorer.console import duration, size
+from explorer.data.base import Arrays, prepare
+from explorer.engine import plan
+from explorer.engine.calibrate import best_time, step_time
+from explorer.engine.worker import architecture_key
+from explorer.models.base import network
+from explorer.models.rows import Rows, initial_rows
+from explorer.settings import plugin
+from explorer.space import Cell, Space
+from explorer.training import Split
+
+MAX_ARCHITECTURES = 8  # measured; the rest are interpolated by their number of parameters
+START_S, WORKER_S, TRIAL_S, TASK_S = (
+    7.0,
+    4.0,
+    0.04,
+    0.02,
+)  # Ray, a worker's imports, overhead of a trial and of a task
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one worker for one cell, and bytes."""
+
+    training_s: float
+    measuring_s: float
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Cost of a whole space on this machine: wall seconds, bytes of memory and of disk."""
+
+    workers: int
+    training_s: float
+    measuring_s: float
+    memory_bytes: float
+    disk_bytes: float
+
+    @property
+    def wall_s(self) -> float:
+        return START_S + self.training_s + self.measuring_s
+
+
+def estimate(space: Space) -> Estimate:
+    """Measure a few steps of the smallest and the largest batch of up to eight architectures, and add up."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, int(space.resources.cpus_per_trial)))
+    try:
+        costs = _costs(space)
+    finally:
+        torch.set_num_threads(threads)
+    workers = max(1, int((os.cpu_count() or 1) / space.resources.cpus_per_trial))
+    cells, counts = space.cells, plan.count(space)
+    workers = min(workers, len(cells))
+    trials = len(plan.stacks(space))
+    per_cell = [costs[cell.id] for cell in cells]
+    replicates = space.seeds
+    training = max(sum(c.training_s for c in per_cell) / workers, max(c.training_s for c in per_cell))
+    measuring = max(sum(c.measuring_s for c in per_cell) / workers, max(c.measuring_s for c in per_cell))
+    points = space.measures.get("connectivity", {}).get("points", 0)
+    disk = (
+        sum(4 * c.parameters * replicates for c in per_cell)
+        + counts["curves"] * points * 2 * 40
+        + counts["models"] * 1500
+    )
+    data_bytes = max(_data_bytes(cell) for cell in {c.data_name: c for c in cells}.values())
+    largest = max(c.parameters for c in per_cell)
+    memory = workers * (
+        350e6 + 2 * data_bytes + 4 * largest * max(replicates * 6, counts["pairs"] // len(cells) * 8)
+    )
+    return Estimate(
+        workers,
+        WORKER_S + training + trials * TRIAL_S / workers,
+        (WORKER_S + measuring + len(cells) * len(space.measures) * TASK_S / workers)
+        if space.measures
+        else 0.0,
+        600e6 + memory,
+        disk,
+    )
+
+
+def _costs(space: Space) -> dict[str, Cost]:
+    """Cost of each cell, by cell id."""
+    groups: dict[str, list[Cell]] = defaultdict(list)
+    for cell in space.cells:
+        groups[architecture_key(cell)].append(cell)
+    sizes = {key: _parameters(cells[0]) for key, cells in groups.items()}
+    by_size = sorted(groups, key=lambda key: sizes[key])
+    last = len(by_size) - 1
+    chosen = sorted(
+        {round(i * last / max(1, MAX_ARCHITECTURES - 1)) for i in range(MAX_ARCHITECTURES)}
+        & set(range(last + 1))
+    )
+    measured = {place: _measured(space, groups[by_size[place]]) for place in chosen}
+    costs = {}
+    for place, key in enumerate(by_size):
+        below = max(p for p in chosen if p <= place)
+        above = min(p for p in chosen if p >= place)
+        low, high = measured[below], measured[above]
+        span = sizes[by_size[above]] - sizes[by_size[below]]
+        share = (sizes[key] - sizes[by_size[below]]) / span if span else 0.0
+        for cell in groups[key]:
+            a, b = low(cell), high(cell)
+            costs[cell.id] = Cost(a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1]), sizes[key])
+    return costs
+
+
+def _measured(space: Space, cells: list[Cell]) -> Callable[[Cell], tuple[float, float]]:
+    """Training and measuring seconds of any cell of one architecture, from steps at two batch sizes."""
+    sizes = sorted({cell.training.batch_size for cell in cells})
+    cell = cells[0]
+    data = _data(cell)
+    build, rows = network(cell.model_name, cell.model, tuple(data.x_train.shape[1:]), data.classes)
+    theta, buffers = initial_rows(build, rows, range(space.seeds))
+    ends = (sizes[0], sizes[-1])
+    low, high = (step_time(rows, theta, buffers, data, b) for b in ends)
+    overhead = 1.15  # the optimiser's update, the batch's indices, the history
+    measuring = _measuring(space, rows, theta, buffers, data)
+
+    def cost(cell: Cell) -> tuple[float, float]:
+        share = (cell.training.batch_size - ends[0]) / (ends[1] - ends[0]) if ends[1] > ends[0] else 0.0
+        return overhead * cell.steps * (low + share * (high - low)), measuring
+
+    return cost
+
+
+def _measuring(space: Space, rows: Rows, theta: Any, buffers: Any, data: Split) -> float:
+    """Seconds to measure one cell."""
+    import torch
+
+    from explorer.landscape.hessian import HessianOperator
+    from explorer.training import evaluate
+
+    total = 0.0
+    hessian = space.measures.get("hessian")
+    if hessian:
+        n = hessian["inputs"]
+        operator = HessianOperator(rows, theta, data.x_train[:n], data.y_train[:n], buffers)
+        total += best_time(lambda: operator(torch.ones_like(theta))) * (
+            hessian["lanczos_steps"] + hessian["probes"]
+        )
+    curve = space.measures.get("connectivity")
+    ends = plan.pairs_of([str(i) for i in range(space.seeds)], curve["pairs"]) if curve else []
+    if curve and ends:
+        first = [int(a) for a, _ in ends]
+        step = step_time(
+            rows, theta[first], buffers[first], data, min(curve["batch_size"], len(data.x_train))
+        )
+        total += 1.2 * step * curve["steps"]
+        once = best_time(
+            lambda: (
+                rows.estimate_buffers(theta[first], buffers[first], data.x_train),
+                evaluate(rows, theta[first], buffers[first], data.x_train, data.y_train),
+                evaluate(rows, theta[first], buffers[first], data.x_test, data.y_test),
+            )
+        )
+        total += once * 2 * curve["points"]
+    if "similarity" in space.measures:
+        total += best_time(lambda: rows.logits(theta, data.x_train[:1000], buffers)) * 2
+    return total
+
+
+@functools.lru_cache(maxsize=4)
+def _clean(name: str, options: Any) -> Arrays:
+    return plugin(explorer.data, name, "data set").load(options)
+
+
+def _data(cell: Cell) -> Split:
+    return Split.of(prepare(_clean(cell.data_name, cell.data), cell.data, cell.data_name))
+
+
+def _parameters(cell: Cell) -> int:
+    clean = _clean(cell.data_name, cell.data)
+    return network(cell.model_name, cell.model, clean.shape, clean.classes)[1].parameters
+
+
+def _data_bytes(cell: Cell) -> int:
+    clean = _clean(cell.data_name, cell.data)
+    return clean.x_train.nbytes + clean.x_test.nbytes
+
+
+def describe(space: Space) -> Any:
+    """A table for the terminal."""
+    from rich.table import Table
+
+    started = time.perf_counter()
+    counts, cost = plan.count(space), estimate(space)
+    table = Table(
+        box=None, show_header=False, title=f"Space {space.name}", title_justify="left", title_style="bold"
+    )
+    grid = " × ".join(f"{axis} {len(values)}" for axis, values in space.axes.items())
+    table.add_row("grid", f"{grid} = {counts['cells']:,} cells" + (" after skip" if space.skip else ""))
+    table.add_row("models", f"{counts['models']:,} ({space.seeds} seeds a cell)")
+    table.add_row("pairs", f"{counts['pairs']:,}, {counts['curves']:,} of them with a curve")
+    table.add_row("time", f"about {duration(cost.wall_s)} on {cost.workers} workers of this machine")
+    table.add_row(
+        "",
+        f"(start-up {duration(START_S)}, training {duration(cost.training_s)}, "
+        f"measuring {duration(cost.measuring_s)})",
+    )
+    table.add_row("memory", f"about {size(cost.memory_bytes)}")
+    table.add_row("disk", f"about {size(cost.disk_bytes)}")
+    table.add_row("", f"Calibrated in {time.perf_counter() - started:.1f} s. Nothing was started.")
+    return table

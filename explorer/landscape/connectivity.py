@@ -1,0 +1,231 @@
+"""Mode connectivity: low-loss curves between trained models, all pairs of a cell in one stack.
+
+A curve joins two models a and b; its bends are trained so that the training loss is low along it (Garipov
+et al., 2018; Draxler et al., 2018). The usual one is the quadratic Bézier curve
+γ(t) = (1−t)²·a + 2t(1−t)·c + t²·b. The error on the way tells whether the two lie in one connected region
+(Yang et al., 2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from explorer.landscape.paths import Kind, Path, path_weights
+from explorer.models.rows import Rows
+from explorer.training import Split, batches, evaluate
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Loss (nats) and 0/1 error (percent) along paths: each of (pairs, points), at ``t`` (points,)."""
+
+    t: Tensor
+    train_loss: Tensor
+    train_error_percent: Tensor
+    test_loss: Tensor
+    test_error_percent: Tensor
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Fitted paths, and whether more steps would have lowered them.
+
+    ``fall`` is how much the mean loss along the path (nats) fell from the third to the fourth eighth of
+    the steps, the end of the time at the full learning rate; ``fall_stderr`` its standard error over
+    steps. A pair is ``converged`` unless the fall is more than two standard errors and more than
+    ``tolerance`` of the loss itself (of .01 nats, where the loss is less). Later steps cannot tell:
+    there the loss falls because the learning rate does. False where there are fewer than 16 steps.
+    """
+
+    path: Path
+    loss: Tensor  # (pairs,): mean training loss along the path over the last tenth of the steps
+    fall: Tensor  # (pairs,)
+    fall_stderr: Tensor  # (pairs,)
+    converged: Tensor  # (pairs,)
+
+
+def curve_rate(step: int, steps: int) -> float:
+    """Factor of the learning rate: flat to half, falling linearly to 1 % at 90 % of the steps, then flat."""
+    place = step / steps
+    return 1.0 if place <= 0.5 else 1.0 - (place - 0.5) / 0.4 * 0.99 if place <= 0.9 else 0.01
+
+
+def fit_paths(
+    network: Rows,
+    a: Tensor,
+    b: Tensor,
+    buffers: Tensor,
+    x: Tensor,
+    y: Tensor,
+    *,
+    seeds: Sequence[int],
+    kind: Kind = "bezier",
+    bends: int = 1,
+    start: Tensor | None = None,
+    steps: int = 1000,
+    batch_size: int = 64,
+    learning_rate: float = 0.1,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+    tolerance: float = 0.05,
+) -> Fit:
+    """Paths from ``a`` to ``b`` (pairs, parameters), fitted side by side.
+
+    Minimises the expected training loss at t ~ U(0, 1) by SGD with momentum. ``weight_decay`` is an L2
+    penalty on the point of the path. ``buffers`` (pairs, numbers) start the BatchNorm statistics, which
+    are not used here: training mode normalises by the batch. Cost: a gradient a step and pair.
+
+    Args:
+        seeds: of the batches and of t, one a pair; a pair's path does not depend on its neighbours.
+        bends: trainable points between the ends.
+        start: the bends at first (pairs, bends, parameters), such as random initialisations; None puts
+            them evenly on the straight line.
+
+    Raises:
+        ValueError: ``bends`` or ``steps`` is below 1, or ``start`` has another shape.
+    """
+    if bends < 1 or steps < 1:
+        raise ValueError(f"bends is {bends} and steps is {steps}; both must be at least 1")
+    pairs, parameters = a.shape
+    if start is None:
+        share = torch.linspace(0, 1, bends + 2, dtype=torch.float64)[1:-1, None, None].to(a)
+        middle = a + share * (b - a)  # (bends, pairs, parameters)
+    elif start.shape == (pairs, bends, parameters):
+        middle = start.to(a).transpose(0, 1)
+    else:
+        raise ValueError(f"start has the shape {tuple(start.shape)}; it must be {(pairs, bends, parameters)}")
+    points = torch.cat([a[None], middle, b[None]])  # (bends + 2, pairs, parameters)
+    velocity = torch.zeros_like(points[1:-1])
+    buffers, batch_size = buffers.clone(), min(batch_size, len(x))
+    order = batches(len(x), batch_size, seeds, x.device)
+    generators = [torch.Generator().manual_seed(seed ^ 1) for seed in seeds]
+    times = torch.stack([torch.rand(steps, generator=g) for g in generators], 1)  # (steps, pairs)
+    weights = path_weights(kind, bends + 2, times.to(a)).permute(0, 2, 1).unsqueeze(3).contiguous()
+    losses = torch.empty(steps, pairs, dtype=a.dtype, device=a.device)
+    share = torch.full((pairs, batch_size), 1 / batch_size, dtype=a.dtype, device=a.device)
+    point = torch.empty_like(a).requires_grad_()
+    with own_randomness(seeds[0], a.device):
+        for step in range(steps):
+            weight, index = weights[step].unbind(0), next(order)
+            # In place: fresh memory for every product would cost more than the arithmetic.
+            with torch.no_grad():
+                torch.mul(points[0], weight[0], out=point)
+                for place, factor in zip(points[1:], weight[1:], strict=True):
+                    point.addcmul_(place, factor)
+            logits = network(point, x[index], buffers, training=True)
+            loss = functional.cross_entropy(logits.transpose(1, 2), y[index], reduction="none")
+            (gradient,) = torch.autograd.grad(loss, point, share)
+            losses[step] = loss.detach().mean(1)
+            if weight_decay:
+                gradient = gradient.add(point.detach(), alpha=weight_decay)
+            velocity.mul_(momentum)
+            for moved, factor in zip(velocity, weight[1:-1], strict=True):
+                moved.addcmul_(gradient, factor)
+            points[1:-1].add_(velocity, alpha=-learning_rate * curve_rate(step, steps))
+    return _marked(Path(points.transpose(0, 1).contiguous(), kind), losses.double().cpu(), tolerance)
+
+
+def _marked(path: Path, losses: Tensor, tolerance: float) -> Fit:
+    """The fit of ``losses`` (steps, pairs)."""
+    steps = len(losses)
+    before, after = losses[steps // 4 : steps * 3 // 8], losses[steps * 3 // 8 : steps // 2]
+    loss = losses[steps * 9 // 10 :].mean(0)
+    if steps < 16:
+        unknown = torch.full_like(loss, torch.nan)
+        return Fit(path, loss, unknown, unknown, torch.zeros_like(loss, dtype=torch.bool))
+    fall = before.mean(0) - after.mean(0)
+    stderr = (before.var(0) / len(before) + after.var(0) / len(after)).sqrt()
+    limit = (2 * stderr).maximum(tolerance * after.mean(0).clamp_min(0.01))
+    return Fit(path, loss, fall, stderr, fall <= limit)
+
+
+@contextmanager
+def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """For modules that draw from the global generators (dropout): seeded inside, untouched outside."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def fit_curves(
+    network: Rows,
+    a: Tensor,
+    b: Tensor,
+    buffers: Tensor,
+    x: Tensor,
+    y: Tensor,
+    *,
+    seeds: Sequence[int],
+    steps: int = 1000,
+    batch_size: int = 64,
+    learning_rate: float = 0.1,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+) -> Tensor:
+    """Control points (pairs, parameters) of quadratic Bézier curves: see :func:`fit_paths`."""
+    fit = fit_paths(
+        network,
+        a,
+        b,
+        buffers,
+        x,
+        y,
+        seeds=seeds,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        momentum=momentum,
+        weight_decay=weight_decay,
+    )
+    return fit.path.points[:, 1]
+
+
+def profile(
+    network: Rows, a: Tensor, control: Tensor, b: Tensor, buffers: Tensor, data: Split, *, points: int = 11
+) -> Profile:
+    """:func:`profile_path` of quadratic Bézier curves; a control point midway makes the straight line."""
+    return profile_path(network, Path(torch.stack([a, control, b], 1)), buffers, data, points=points)
+
+
+def profile_path(network: Rows, path: Path, buffers: Tensor, data: Split, *, points: int = 11) -> Profile:
+    """Loss and error at evenly spaced t from 0 to 1 along any paths, on training and test data.
+
+    BatchNorm statistics are estimated again on the training inputs at every point, the ends included.
+    ``buffers`` (pairs, numbers) give their shape and all buffers that are not estimated.
+    """
+    t = torch.linspace(0, 1, points, dtype=torch.float64)
+    columns: list[list[Tensor]] = [[], [], [], []]
+    for place in t.tolist():
+        theta = path.at(place)
+        stats = network.estimate_buffers(theta, buffers, data.x_train)
+        train_loss, train_error = evaluate(network, theta, stats, data.x_train, data.y_train)
+        test_loss, test_error = evaluate(network, theta, stats, data.x_test, data.y_test)
+        for column, value in zip(columns, (train_loss, train_error, test_loss, test_error), strict=True):
+            column.append(value)
+    return Profile(t, *(torch.stack(column, 1) for column in columns))
+
+
+def mode_connectivity(error: Tensor) -> Tensor:
+    """m − e(t*) of errors (pairs, points): m is the mean of both ends, t* the point that differs most from m.
+
+    Negative: a barrier. About 0: well connected. Positive: the curve is better than its ends. Where a
+    rise and a fall are equal, the first on the way counts.
+    """
+    difference = error[:, [0, -1]].mean(1, keepdim=True) - error
+    return difference.gather(1, difference.abs().argmax(1, keepdim=True)).squeeze(1)
+
+
+def barrier(values: Tensor) -> Tensor:
+    """Largest rise above the mean of both ends, (pairs,) of (pairs, points); at least 0."""
+    return (values - values[:, [0, -1]].mean(1, keepdim=True)).amax(1).clamp_min(0)
+
+
+def dip(values: Tensor) -> Tensor:
+    """Largest fall below the mean of both ends, (pairs,) of (pairs, points); at least 0."""
+    return (values[:, [0, -1]].mean(1, keepdim=True) - values).amax(1).clamp_min(0)

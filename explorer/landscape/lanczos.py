@@ -1,0 +1,146 @@
+"""Lanczos iteration of many symmetric operators side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+REAL = torch.float64  # of everything that is as small as the Krylov space
+
+Watch = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Krylov:
+    """Krylov spaces of the rows, and what they say of the ends of the spectrum.
+
+    A row that ended before the others goes on with zero vectors, zero ``alpha`` and zero ``beta``: its
+    numbers are the same whatever its neighbours do. Small tensors are on the CPU, in double precision.
+    """
+
+    basis: Tensor  # (rows, k, parameters), orthonormal
+    alpha: Tensor  # (rows, k): diagonal of the tridiagonal matrix; NaN for a row that is not finite
+    beta: Tensor  # (rows, k - 1): its off-diagonal
+    largest: Tensor  # (rows, wanted): largest Ritz values, falling; NaN where the space holds fewer
+    largest_residual: Tensor  # (rows, wanted): some eigenvalue lies within so much of the Ritz value
+    smallest: Tensor  # (rows,): smallest Ritz value, signed
+    smallest_residual: Tensor  # (rows,)
+    converged: Tensor  # (rows,)
+    steps: Tensor  # (rows,): products that the row used
+
+
+def lanczos(
+    operator: Callable[[Tensor], Tensor],
+    start: Tensor,
+    *,
+    steps: int,
+    tolerance: float,
+    wanted: int = 1,
+    smallest: bool = False,
+    watch: Watch | None = None,
+) -> Krylov:
+    """Krylov spaces grown from ``start`` (rows, parameters), with full reorthogonalisation.
+
+    A row stops when the residuals ‖H·v − θ·v‖ of its ``wanted`` largest Ritz values θ (and of the smallest,
+    where ``smallest``) are at most ``tolerance`` of its largest absolute Ritz value. A negative
+    ``tolerance`` never stops. A row whose products are not finite has NaN for its numbers.
+
+    Args:
+        steps: at most. The basis takes ``steps`` vectors of memory a row.
+        watch: called in every step with the new basis vector q, the part of H·q outside the basis (both
+            (rows, parameters)), the trace inside the basis (rows,) and which rows are active (rows,).
+            Returns the rows that are to go on though they have converged.
+    """
+    rows, parameters = start.shape
+    steps = min(steps, parameters)
+    active, broken = torch.ones(rows, dtype=torch.bool), torch.zeros(rows, dtype=torch.bool)
+    basis = start.new_empty(rows, steps, parameters)
+    alpha, beta = torch.zeros(2, rows, steps, dtype=REAL).unbind(0)
+    ends = _Ends(rows, wanted)
+    vector, step = start / start.norm(dim=1, keepdim=True), 0
+    for step in range(steps):
+        known = basis[:, : step + 1]
+        basis[:, step] = vector
+        product = operator(vector)
+        height = (product * vector).sum(1, dtype=REAL).cpu()
+        broken |= ~torch.isfinite(height)
+        active = active & ~broken
+        alpha[:, step] = torch.where(active, height, 0.0)
+        for _ in range(2):  # twice is enough (Kahan)
+            product = product - project(known, product)
+        length = torch.linalg.vector_norm(product, dim=1, dtype=REAL).cpu()
+        size = alpha.abs().amax(1).maximum(beta.amax(1)).maximum(length)
+        # Below the rounding of the product the next vector would be noise: the space is exhausted.
+        exhausted = length <= 100 * torch.finfo(start.dtype).eps * size
+        beta[:, step] = torch.where(active & ~exhausted, length, 0.0)
+        values, residuals = ritz(alpha[:, : step + 1], beta[:, : step + 1])
+        settled = ends.update(values, residuals, active, tolerance=tolerance, smallest=smallest, step=step)
+        if watch is not None:
+            settled = settled & ~watch(vector, product, alpha.sum(1), active)
+        active = active & ~settled & ~exhausted
+        beta[:, step] = torch.where(active, beta[:, step], 0.0)
+        if not bool(active.any()):
+            break
+        inverse = torch.where(active, 1 / length, 0.0).to(product)
+        vector = torch.where(inverse[:, None] > 0, product * inverse[:, None], 0.0)
+    alpha[broken] = torch.nan
+    return Krylov(basis[:, : step + 1], alpha[:, : step + 1], beta[:, :step], *ends.result())
+
+
+def project(basis: Tensor, vectors: Tensor) -> Tensor:
+    """The part (rows, parameters) of ``vectors`` inside the spans of ``basis`` (rows, k, parameters)."""
+    return torch.bmm(torch.bmm(vectors.unsqueeze(1), basis.transpose(1, 2)), basis).squeeze(1)
+
+
+def tridiagonal(alpha: Tensor, beta: Tensor) -> Tensor:
+    """Matrices (rows, k, k) of diagonals (rows, k) and off-diagonals (rows, k - 1)."""
+    matrix = torch.diag_embed(alpha)
+    if alpha.shape[1] > 1:
+        matrix = matrix + torch.diag_embed(beta, 1) + torch.diag_embed(beta, -1)
+    return matrix
+
+
+def ritz(alpha: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+    """Ritz values (rows, k), rising, and their residual norms (rows, k); ``alpha``, ``beta`` (rows, k)."""
+    values, vectors = torch.linalg.eigh(tridiagonal(alpha, beta[:, :-1]))
+    return values, beta[:, -1:] * vectors[:, -1].abs()
+
+
+class _Ends:
+    """The latest Ritz values of each row at both ends, as long as the row is active."""
+
+    def __init__(self, rows: int, wanted: int):
+        self.large, self.large_residual = torch.full((2, rows, wanted), torch.nan, dtype=REAL).unbind(0)
+        self.small, self.small_residual = torch.full((2, rows), torch.nan, dtype=REAL).unbind(0)
+        self.converged = torch.zeros(rows, dtype=torch.bool)
+        self.steps = torch.zeros(rows, dtype=torch.long)
+
+    def update(
+        self,
+        values: Tensor,
+        residuals: Tensor,
+        active: Tensor,
+        *,
+        tolerance: float,
+        smallest: bool,
+        step: int,
+    ) -> Tensor:
+        """Take over the Ritz values (rows, k) of the active rows; returns which have converged (rows,)."""
+        found = min(self.large.shape[1], values.shape[1])
+        self.large[active, :found] = values.flip(1)[active, :found]
+        self.large_residual[active, :found] = residuals.flip(1)[active, :found]
+        self.small[active], self.small_residual[active] = values[active, 0], residuals[active, 0]
+        self.steps[active] = step + 1
+        worst = self.large_residual.amax(1)  # NaN, and so not converged, with fewer Ritz values than wanted
+        if smallest:
+            worst = worst.maximum(self.small_residual)
+        # A poor start can make the first two values look converged.
+        enough = (residuals == 0).all(1) | (step >= 2)
+        self.converged[active] = (enough & (worst <= tolerance * values.abs().amax(1)))[active]
+        return self.converged
+
+    def result(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        return self.large, self.large_residual, self.small, self.small_residual, self.converged, self.steps

@@ -1,0 +1,89 @@
+"""The gradient noise scale: the batch size up to which larger batches pay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from explorer.landscape.lanczos import REAL
+from explorer.models.rows import Rows
+from explorer.training import batches, cross_entropy
+
+
+@dataclass(frozen=True)
+class NoiseScale:
+    """Noise of each row's gradient over inputs.
+
+    ``variance`` is tr Σ, the summed variance of the single-input gradient; ``squared_gradient`` |G|² of
+    the mean gradient (unbiased; can be negative where noise is all there is); ``scale`` tr Σ / |G|² in
+    inputs, infinite where |G|² is not positive; ``scale_stderr`` its jackknife standard error.
+    """
+
+    scale: Tensor  # (rows,)
+    scale_stderr: Tensor  # (rows,)
+    variance: Tensor  # (rows,)
+    squared_gradient: Tensor  # (rows,)
+
+
+def noise_scale(
+    network: Rows,
+    theta: Tensor,
+    x: Tensor,
+    y: Tensor,
+    *,
+    seeds: Sequence[int],
+    buffers: Tensor | None = None,
+    batch_size: int = 16,
+    batch_count: int = 64,
+) -> NoiseScale:
+    """B_simple = tr Σ / |G|² (McCandlish et al., 2018) of the mean cross-entropy, evaluation mode.
+
+    From the gradients g_i of ``batch_count`` batches of ``batch_size`` inputs, drawn without replacement
+    within a pass: tr Σ = batch_size·Σ|g_i − ḡ|²/(k − 1), |G|² = |ḡ|² − tr Σ/(k·batch_size). Cost: k
+    gradients of a batch, all of which are held.
+
+    Args:
+        theta: (rows, parameters); ``x``: inputs (inputs, *shape); ``y``: labels (inputs,).
+        seeds: of the batches, one a row.
+
+    Raises:
+        ValueError: fewer than 3 batches, or a batch of more than half of the inputs.
+    """
+    if batch_count < 3 or batch_size > len(x) // 2:
+        raise ValueError(
+            f"batch_count is {batch_count} and batch_size is {batch_size} for {len(x)} inputs; "
+            "give at least 3 batches of at most half of the inputs"
+        )
+    theta = theta.detach().requires_grad_()
+    order = batches(len(x), batch_size, seeds, x.device)
+    gradients = []
+    for _ in range(batch_count):
+        index = next(order)
+        loss = cross_entropy(network(theta, x[index], buffers), y[index]).sum()
+        gradients.append(torch.autograd.grad(loss, theta)[0])
+    stack = torch.stack(gradients, 1)  # (rows, batches, parameters)
+    pieces = [piece.to(REAL) for piece in stack.split(2**18, 2)]
+    products = torch.stack([torch.bmm(piece, piece.transpose(1, 2)) for piece in pieces]).sum(0).cpu()
+    keep = torch.ones(batch_count, dtype=REAL)
+    variance, squared = _moments(products, keep, batch_size)
+    scale = _ratio(variance, squared)
+    left_out = torch.eye(batch_count, dtype=REAL)
+    without = torch.stack([_ratio(*_moments(products, keep - one, batch_size)) for one in left_out])
+    spread = (without - without.mean(0)).square().sum(0) * (batch_count - 1) / batch_count
+    return NoiseScale(scale, spread.sqrt(), variance, squared)
+
+
+def _moments(products: Tensor, keep: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
+    """tr Σ and |G|² (rows,) of the gradients in ``keep``, from inner products (rows, batches, batches)."""
+    k = keep.sum()
+    mean = torch.einsum("rij,i,j->r", products, keep, keep) / k**2  # |ḡ|²
+    total = torch.einsum("rii,i->r", products, keep)  # Σ|g_i|²
+    variance = batch_size * (total - k * mean) / (k - 1)
+    return variance, mean - variance / (k * batch_size)
+
+
+def _ratio(variance: Tensor, squared: Tensor) -> Tensor:
+    return torch.where(squared > 0, variance / squared, torch.inf)

@@ -1,0 +1,90 @@
+"""Products of Hessians with vectors, for many models at once, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from explorer.models.rows import Rows
+from explorer.training import cross_entropy
+
+GRAPH = 2**26  # numbers that the graph of a gradient may hold (256 MB of float32)
+# A graph of a gradient holds, of every layer's output: the output, what its derivative needs, and both
+# again for the derivative of the gradient (measured on the networks of this package: 4 to 6 times).
+COPIES = 6
+
+
+class HessianOperator:
+    """Product of the Hessians of the rows' mean losses with vectors (rows, parameters), evaluation mode.
+
+    Double backward. Where all inputs fit into the memory budget, the graph of the gradient is kept and
+    a product costs about two gradients; otherwise it is built again, chunk by chunk, in every product,
+    which costs about four and needs memory that does not grow with the number of inputs.
+
+    Args:
+        theta: (rows, parameters); ``buffers`` (rows, numbers).
+        x: inputs (inputs, *shape); ``y``: labels (inputs,).
+    """
+
+    def __init__(self, network: Rows, theta: Tensor, x: Tensor, y: Tensor, buffers: Tensor | None = None):
+        self.network, self.x, self.y, self.buffers = network, x, y, buffers
+        self.theta = theta.detach().requires_grad_()
+        size = max(1, GRAPH // (COPIES * theta.shape[0] * outputs_per_input(network, x)))
+        self.parts = [slice(start, start + size) for start in range(0, len(x), size)]
+        self._kept = self._gradient(self.parts[0]) if len(self.parts) == 1 else None
+
+    def _gradient(self, part: slice) -> Tensor:
+        logits = self.network(self.theta, self.x[None, part], self.buffers)
+        loss = cross_entropy(logits, self.y[None, part]).sum() * (logits.shape[1] / len(self.x))
+        return torch.autograd.grad(loss, self.theta, create_graph=True)[0]
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        """Products (rows, parameters)."""
+        if self._kept is not None:
+            return torch.autograd.grad(self._kept, self.theta, vectors, retain_graph=True)[0]
+        total = torch.zeros_like(vectors)
+        for part in self.parts:
+            total += torch.autograd.grad(self._gradient(part), self.theta, vectors)[0]
+        return total
+
+
+def outputs_per_input(network: Rows, x: Tensor) -> int:
+    """Numbers in the outputs of all layers together for one input of ``x`` (1 or more, *shape)."""
+    sizes = [x[0].numel()]
+
+    def add(_module: torch.nn.Module, _inputs: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            sizes.append(output.numel())
+
+    hooks = [m.register_forward_hook(add) for m in network.module.modules() if not list(m.children())]
+    mode = network.module.training
+    try:
+        with torch.no_grad():
+            network.module.eval()(x[:1])
+    finally:
+        network.module.train(mode)
+        for hook in hooks:
+            hook.remove()
+    return sum(sizes)
+
+
+class Vectors:
+    """Random vectors (rows, parameters), each row from its own seed, drawn one after the other."""
+
+    def __init__(self, seeds: Sequence[int], like: Tensor):
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.like = like
+
+    def normal(self) -> Tensor:
+        """Independent standard normal numbers."""
+        size = self.like.shape[1]
+        return torch.stack(
+            [torch.randn(size, generator=g, dtype=self.like.dtype) for g in self.generators]
+        ).to(self.like)
+
+    def signs(self) -> Tensor:
+        """Independent signs, −1 or 1 with probability a half each (Rademacher)."""
+        halves = [torch.empty(self.like.shape[1]).bernoulli_(0.5, generator=g) for g in self.generators]
+        return (2 * torch.stack(halves) - 1).to(self.like)

@@ -1,0 +1,11 @@
+"""Distances between models in parameter space."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def l2_distance(theta_a: Tensor, theta_b: Tensor) -> Tensor:
+    """Euclidean distances (pairs,) of parameter vectors (pairs, parameters)."""
+    return torch.linalg.vector_norm(theta_a.double() - theta_b.double(), dim=1)

@@ -1,0 +1,278 @@
+"""Which axes of which parameters may be permuted together without changing a network's function.
+
+Hidden units and channels have no order: a permutation of a layer's outputs is undone by the same
+permutation of the next layer's inputs. A residual sum ties the channels of its terms together; a
+concatenation sets permutations side by side. :func:`permutation_spec` finds all of this by following
+the channels through a network once.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+
+@dataclass(frozen=True)
+class Block:
+    """A stretch of an axis: ``size`` channels of one ``group``, each ``repeat`` numbers long once flattened.
+
+    ``group`` None is a stretch that stays as it is: inputs of the network, and classes.
+    """
+
+    group: int | None
+    size: int
+    repeat: int = 1
+
+
+Axis = tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Axes of each parameter and buffer by name, and the number of channels of each group.
+
+    A name that is not in ``axes`` is never permuted. ``sites`` gives for each group where its activations
+    enter a layer: node of the traced network (``trace``), first channel and number of channels.
+    """
+
+    axes: dict[str, tuple[Axis | None, ...]]
+    groups: dict[int, int]
+    sites: dict[int, list[tuple[str, int, int]]]
+    trace: fx.GraphModule
+
+
+# What keeps channels apart and treats all alike, whatever it does to a channel.
+KEEPING_MODULES = (
+    nn.ReLU,
+    nn.LeakyReLU,
+    nn.GELU,
+    nn.Tanh,
+    nn.Sigmoid,
+    nn.SiLU,
+    nn.ELU,
+    nn.Softplus,
+    nn.Hardtanh,
+    nn.Identity,
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.MaxPool1d,
+    nn.MaxPool2d,
+    nn.AvgPool1d,
+    nn.AvgPool2d,
+    nn.AdaptiveAvgPool1d,
+    nn.AdaptiveAvgPool2d,
+    nn.AdaptiveMaxPool1d,
+    nn.AdaptiveMaxPool2d,
+)
+KEEPING = {
+    "relu",
+    "relu_",
+    "leaky_relu",
+    "gelu",
+    "tanh",
+    "sigmoid",
+    "silu",
+    "elu",
+    "dropout",
+    "max_pool1d",
+    "max_pool2d",
+    "boolean_dispatch",
+    "avg_pool1d",
+    "avg_pool2d",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "contiguous",
+    "mean",
+    "amax",
+    "flatten",
+    "view",
+    "reshape",
+    "squeeze",
+}
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+ADDING = (operator.add, operator.iadd, torch.add)
+
+
+def permutation_spec(module: nn.Module, x: Tensor) -> Spec:
+    """The permutations that leave the function of ``module`` unchanged.
+
+    Covers linear layers, convolutions (plain and depthwise), BatchNorm, pooling, activations, flattening,
+    residual sums and concatenations: multi-layer perceptrons, VGG, ResNet, DenseNet and the like.
+
+    Args:
+        x: a few inputs (batch, *shape), to follow shapes with.
+
+    Raises:
+        ValueError: the network cannot be traced, or does something with its channels that is not known
+            here; the message names it.
+    """
+    module = module.eval()
+    try:
+        trace = fx.symbolic_trace(module)
+    except Exception as error:
+        raise ValueError(f"the network's forward cannot be traced: {error}") from error
+    return _Follower(trace).follow(x[:2])
+
+
+class _Follower(fx.Interpreter):
+    """Runs a network node by node, noting the channels (dimension 1) of every node's output.
+
+    Groups that turn out to be the same are merged (``find``); group 0 stands for "stays as it is".
+    """
+
+    def __init__(self, trace: fx.GraphModule):
+        super().__init__(trace, garbage_collect_values=False)
+        self.extra_traceback = False
+        self.trace = trace
+        self.channels: dict[fx.Node, Axis | None] = {}
+        self.axes: dict[str, list[Axis | None]] = {}
+        self.parent, self.size = [0], [0]
+        self.inputs: list[fx.Node] = []
+
+    @torch.no_grad()
+    def follow(self, x: Tensor) -> Spec:
+        self.run(x)
+        groups = {g: self.size[g] for g in range(1, len(self.parent)) if self._find(g) == g}
+        axes = {
+            name: tuple(None if a is None else self._final(a) for a in own) for name, own in self.axes.items()
+        }
+        sites: dict[int, list[tuple[str, int, int]]] = {g: [] for g in groups}
+        for node in dict.fromkeys(self.inputs):
+            start = 0
+            for block in self._final(self.channels[node] or ()):
+                length = block.size * block.repeat
+                if block.group is not None:
+                    sites[block.group].append((node.name, start, length))
+                start += length
+        return Spec(axes, groups, sites, self.trace)
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if n.op == "output":
+            for node in n.all_input_nodes:
+                self._pin(self.channels[node])
+        elif isinstance(value, Tensor):
+            self.channels[n] = self._channels(n, value)
+        return value
+
+    def _channels(self, node: fx.Node, value: Tensor) -> Axis | None:
+        before = [self.channels[n] for n in node.all_input_nodes if n in self.channels]
+        if node.op in ("placeholder", "get_attr"):
+            return None
+        if node.op == "call_module":
+            name = str(node.target)
+            return self._layer(node, name, self.trace.get_submodule(name), before[0], value)
+        if node.op == "call_function" and node.target in ADDING:
+            return self._same(before, value)
+        if node.op == "call_function" and node.target in (torch.cat, torch.concat):
+            return self._joined(node)
+        name = getattr(node.target, "__name__", str(node.target))
+        if all(axis is None for axis in before):
+            return None
+        if name in KEEPING:
+            return self._kept(node, before[0], value)
+        raise ValueError(f"nothing is known of what {name!r} does to channels; give a Spec of your own")
+
+    def _layer(
+        self, node: fx.Node, name: str, layer: nn.Module, before: Axis | None, value: Tensor
+    ) -> Axis | None:
+        if isinstance(layer, nn.Linear):
+            if value.dim() != 2 and before is not None:
+                raise ValueError(f"the linear layer {name!r} has {value.dim()} dimensions; 2 are known here")
+            return self._new(node, name, layer, before, layer.out_features, 0)
+        if isinstance(layer, CONVOLUTIONS):
+            if layer.groups == 1:
+                return self._new(node, name, layer, before, layer.out_channels, layer.weight.dim() - 2)
+            if before is None or layer.groups == layer.in_channels == layer.out_channels:
+                self._note(name, layer, [before] + [None] * (layer.weight.dim() - 1), [before])
+                return before
+            raise ValueError(f"the grouped convolution {name!r} is not known here; give a Spec of your own")
+        if isinstance(layer, nn.modules.batchnorm._NormBase) or (
+            isinstance(layer, nn.GroupNorm) and layer.num_groups in (1, layer.num_channels)
+        ):
+            for piece in ("weight", "bias", "running_mean", "running_var"):
+                if getattr(layer, piece, None) is not None:
+                    self._register(f"{name}.{piece}", [before])
+            return before
+        if isinstance(layer, (*KEEPING_MODULES, nn.Flatten, nn.Unflatten)) or before is None:
+            return self._kept(node, before, value)
+        raise ValueError(
+            f"nothing is known of what the layer {name!r} ({type(layer).__name__}) does to channels; "
+            "give a Spec of your own"
+        )
+
+    def _new(self, node: fx.Node, name: str, layer: Any, before: Axis | None, size: int, kernel: int) -> Axis:
+        """A layer that mixes its inputs: its outputs are a new group."""
+        self.inputs += node.all_input_nodes
+        self.parent.append(len(self.parent))
+        self.size.append(size)
+        axis = (Block(len(self.parent) - 1, size),)
+        self._note(name, layer, [axis, before] + [None] * kernel, [axis])
+        return self._final(self.axes[f"{name}.weight"][0] or ())
+
+    def _note(self, name: str, layer: Any, weight: list[Axis | None], bias: list[Axis | None]) -> None:
+        self._register(f"{name}.weight", weight)
+        if layer.bias is not None:
+            self._register(f"{name}.bias", bias)
+
+    def _register(self, name: str, axes: list[Axis | None]) -> None:
+        """Note a parameter's axes; a layer that is used twice ties both uses together."""
+        for old, new in zip(self.axes.get(name, axes), axes, strict=True):
+            self._merge(old, new)
+        self.axes.setdefault(name, axes)
+
+    def _kept(self, node: fx.Node, before: Axis | None, value: Tensor) -> Axis | None:
+        """Channels that pass through, or are flattened together with what lies behind them."""
+        if before is None:
+            return None
+        length = sum(b.size * b.repeat for b in before)
+        if value.dim() >= 2 and value.shape[1] % length == 0:
+            times = value.shape[1] // length
+            return tuple(Block(b.group, b.size, b.repeat * times) for b in before)
+        raise ValueError(f"{node.format_node()}: {length} channels became the shape {tuple(value.shape)}")
+
+    def _same(self, before: Sequence[Axis | None], value: Tensor) -> Axis | None:
+        """A sum: all terms must be permuted alike."""
+        for axis in before[1:]:
+            self._merge(before[0], axis)
+        return before[0]
+
+    def _joined(self, node: fx.Node) -> Axis | None:
+        """A concatenation along the channels."""
+        terms, place = node.args[0], node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
+        if place != 1:
+            raise ValueError(f"{node.format_node()}: only a concatenation of channels (dim=1) is known here")
+        blocks: list[Block] = []
+        for term in terms:  # pyright: ignore[reportGeneralTypeIssues, reportOptionalIterable]
+            axis = self.channels[term]  # pyright: ignore[reportArgumentType]
+            blocks += axis if axis is not None else (Block(None, self.env[term].shape[1]),)
+        return tuple(blocks)
+
+    def _merge(self, one: Axis | None, other: Axis | None) -> None:
+        if one is None or other is None:
+            self._pin(one)
+            self._pin(other)
+            return
+        if [(b.size, b.repeat) for b in one] != [(b.size, b.repeat) for b in other]:
+            raise ValueError("a sum of channels that are grouped differently is not known here")
+        for left, right in zip(one, other, strict=True):
+            low, high = sorted((self._find(left.group or 0), self._find(right.group or 0)))
+            self.parent[high] = low
+
+    def _pin(self, axis: Axis | None) -> None:
+        for block in axis or ():
+            self.parent[self._find(block.group or 0)] = 0
+
+    def _find(self, group: int) -> int:
+        while self.parent[group] != group:
+            group = self.parent[group]
+        return group
+
+    def _final(self, axis: Axis) -> Axis:
+        return tuple(Block(self._find(b.group or 0) or None, b.size, b.repeat) for b in axis)

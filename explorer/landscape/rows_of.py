@@ -1,0 +1,29 @@
+"""From trained modules to rows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from explorer.models.rows import Execution, Rows
+
+
+def rows_of(*modules: nn.Module, execution: Execution = "loop") -> tuple[Rows, Tensor, Tensor]:
+    """Modules of one architecture as ``network``, ``theta`` (rows, parameters), ``buffers`` (rows, numbers).
+
+    The modules are copied. ``execution`` is ``loop`` or ``vmap``.
+
+    Raises:
+        ValueError: no module is given, or they differ in the names or shapes of their parameters.
+    """
+    if not modules:
+        raise ValueError("rows_of needs at least one module")
+    network = Rows(modules[0], execution=execution)
+    expected = {name: tuple(p.shape) for name, p in modules[0].named_parameters()}
+    for module in modules[1:]:
+        found = {name: tuple(p.shape) for name, p in module.named_parameters()}
+        if found != expected:
+            names = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
+            raise ValueError(f"the modules are not of one architecture; they differ in {', '.join(names)}")
+    pairs = [network.row(module) for module in modules]
+    return network, torch.stack([theta for theta, _ in pairs]), torch.stack([stats for _, stats in pairs])

@@ -1,0 +1,77 @@
+"""Sharpness: how much the loss can rise within a given distance of a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from explorer.models.rows import Rows
+from explorer.training import cross_entropy, evaluate
+
+
+@dataclass(frozen=True)
+class Sharpness:
+    """Rise of the mean loss (nats) of each row to the highest point found within the radius, at least 0."""
+
+    rise: Tensor  # (rows,)
+    loss: Tensor  # (rows,): mean loss of the model itself
+
+
+def sharpness(
+    network: Rows,
+    theta: Tensor,
+    x: Tensor,
+    y: Tensor,
+    *,
+    buffers: Tensor | None = None,
+    radius: float = 0.05,
+    steps: int = 1,
+    adaptive: bool = False,
+) -> Sharpness:
+    """max L(θ + ε) − L(θ) over ‖ε‖ ≤ ``radius``, by gradient ascent in evaluation mode.
+
+    One step goes the whole radius along the gradient, as sharpness-aware minimisation does (Foret et al.,
+    2021). More steps, of 2·radius/steps each, are projected back onto the ball; the highest point on the
+    way counts, so the result is a lower bound of the maximum. ``adaptive`` measures ε relative to each
+    parameter, ‖ε/|θ|‖ ≤ ``radius``, which ignores a rescaling of the weights (Kwon et al., 2021). A
+    row whose gradient is 0 has the rise 0.
+
+    Args:
+        theta: (rows, parameters); ``x``: inputs (inputs, *shape); ``y``: labels (inputs,).
+
+    Cost: a gradient and an evaluation a step.
+
+    Raises:
+        ValueError: ``radius`` is not positive or ``steps`` is below 1.
+    """
+    if radius <= 0 or steps < 1:
+        raise ValueError(f"radius is {radius} and steps is {steps}; they must be above 0 and at least 1")
+    theta = theta.detach()
+    scale = theta.abs() if adaptive else torch.ones_like(theta)
+    stride = radius if steps == 1 else 2 * radius / steps
+    shift = torch.zeros_like(theta)  # ε / scale
+    loss, _ = evaluate(network, theta, buffers, x, y)
+    highest = loss
+    for _ in range(steps):
+        ascent = scale * _gradient(network, theta + scale * shift, buffers, x, y)
+        shift = shift + stride * ascent / _length(ascent)
+        shift = shift * (radius / _length(shift)).clamp_max(1)
+        highest = highest.maximum(evaluate(network, theta + scale * shift, buffers, x, y)[0])
+    return Sharpness(highest - loss, loss)
+
+
+def _length(vectors: Tensor) -> Tensor:
+    length = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    return torch.where(length == 0, 1.0, length)
+
+
+def _gradient(network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor, y: Tensor) -> Tensor:
+    """Gradients (rows, parameters) of the mean losses, evaluation mode, in chunks."""
+    theta = theta.requires_grad_()
+    total = torch.zeros_like(theta)
+    for part in network.chunks(len(theta), x):
+        loss = cross_entropy(network(theta, x[None, part], buffers), y[None, part]).sum()
+        total += torch.autograd.grad(loss, theta)[0] * (len(x[part]) / len(x))
+    return total.detach()

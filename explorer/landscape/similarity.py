@@ -1,0 +1,122 @@
+"""How alike models answer: linear CKA of their outputs or layers, and disagreement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from explorer.models.rows import Rows
+
+Estimator = Literal["biased", "debiased"]
+
+
+def mixup(x: Tensor, *, inputs: int, seed: int, alpha: float = 16.0, batch_size: int = 128) -> Tensor:
+    """Mixed-up inputs (inputs, *shape): λ·x_i + (1 − λ)·x_j with one λ ~ Beta(alpha, alpha) a batch.
+
+    The pairs i, j are drawn without replacement where there are enough inputs (Zhang et al., 2018).
+    """
+    generator = np.random.default_rng(seed)
+    n = len(x)
+    first, second = (generator.permutation(n)[np.arange(inputs) % n] for _ in range(2))
+    weights = generator.beta(alpha, alpha, size=-(-inputs // batch_size)).repeat(batch_size)[:inputs]
+    share = torch.as_tensor(weights, dtype=x.dtype, device=x.device).view(-1, *[1] * (x.dim() - 1))
+    i, j = (torch.as_tensor(order, device=x.device) for order in (first, second))
+    return share * x[i] + (1 - share) * x[j]
+
+
+def linear_cka(outputs: Tensor, *, estimator: Estimator = "biased") -> Tensor:
+    """Linear CKA (rows, rows) of all pairs of outputs or features (rows, inputs, features).
+
+    HSIC(X, Y) / √(HSIC(X, X)·HSIC(Y, Y)) with linear kernels (Kornblith et al., 2019). It is 1 for outputs
+    that agree up to rotation, scale and shift. ``biased`` is ‖YᵀX‖² / (‖XᵀX‖·‖YᵀY‖) of centred features, as
+    in the paper; it grows towards 1 when there are more features than inputs. ``debiased`` uses the
+    unbiased HSIC (Song et al., 2012; Nguyen et al., 2021): 0 on average for unrelated features, it can be
+    negative, and needs at least 4 inputs.
+
+    Computed in feature space where there are fewer features than inputs, else with inputs × inputs Gram
+    matrices. NaN where a model's output does not depend on its input.
+
+    Raises:
+        ValueError: ``debiased`` with fewer than 4 inputs.
+    """
+    outputs = outputs.double()
+    centred = outputs - outputs.mean(1, keepdim=True)
+    # What is left of a constant output is rounding, of the precision it was computed in.
+    spread, size = centred.square().sum((1, 2)), outputs.square().sum((1, 2))
+    centred = torch.where((spread > 1e-12 * size)[:, None, None], centred, torch.nan)
+    if estimator == "debiased":
+        hsic = _unbiased_hsic(centred)
+    else:
+        hsic = _inner_products(centred)
+    norm = hsic.diagonal().sqrt()  # NaN where the unbiased estimate is negative
+    return hsic / (norm[:, None] * norm[None, :])
+
+
+def _inner_products(x: Tensor) -> Tensor:
+    """⟨XXᵀ, YYᵀ⟩ = ‖XᵀY‖² (rows, rows) of all pairs of features (rows, inputs, features)."""
+    rows, inputs, features = x.shape
+    if features > inputs:
+        grams = torch.bmm(x, x.transpose(1, 2)).flatten(1)
+        return grams @ grams.T
+    flat = x.permute(1, 0, 2).reshape(inputs, rows * features)
+    return (flat.T @ flat).view(rows, features, rows, features).square().sum((1, 3))
+
+
+def _unbiased_hsic(x: Tensor) -> Tensor:
+    """Unbiased HSIC (rows, rows) of all pairs, times a constant; features (rows, inputs, features), centred.
+
+    With K̃ = XXᵀ without its diagonal: tr K̃L̃ + 1ᵀK̃1·1ᵀL̃1 / ((n−1)(n−2)) − 2/(n−2)·1ᵀK̃L̃1. As the features are
+    centred, XXᵀ1 = 0 and so K̃1 = −diag(XXᵀ).
+    """
+    n = x.shape[1]
+    if n < 4:
+        raise ValueError(f"the debiased CKA needs at least 4 inputs; there are {n}")
+    diagonal = x.square().sum(2)  # (rows, inputs)
+    along, total = diagonal @ diagonal.T, diagonal.sum(1)
+    return _inner_products(x) - along + torch.outer(total, total) / ((n - 1) * (n - 2)) - 2 / (n - 2) * along
+
+
+@torch.no_grad()
+def layer_outputs(
+    network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, layers: Sequence[str]
+) -> dict[str, Tensor]:
+    """Outputs (rows, inputs, features) of chosen layers in evaluation mode, flattened but for the inputs.
+
+    Args:
+        theta: (rows, parameters); ``buffers`` (rows, numbers); ``x`` (inputs, *shape).
+        layers: names of submodules, as in ``named_modules()``.
+
+    Raises:
+        ValueError: there is no such layer; the message lists those there are.
+    """
+    known = [name for name, _ in network.module.named_modules() if name]
+    missing = [name for name in layers if name not in known]
+    if missing:
+        raise ValueError(f"there is no layer {missing[0]!r}; there are {', '.join(known)}")
+    found: dict[str, list[Tensor]] = {name: [] for name in layers}
+    for row in range(len(theta)):
+        module, pieces = network.to_module(theta[row], buffers[row]), {name: [] for name in layers}
+        for name in layers:
+            module.get_submodule(name).register_forward_hook(_keep(pieces[name]))
+        for part in network.chunks(1, x):
+            module(x[part])
+        for name in layers:
+            found[name].append(torch.cat(pieces[name]))
+    return {name: torch.stack(outputs) for name, outputs in found.items()}
+
+
+def _keep(pieces: list[Tensor]) -> Callable[[nn.Module, object, Tensor], None]:
+    def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+        pieces.append(output.flatten(1).clone())
+
+    return hook
+
+
+def disagreement(logits: Tensor) -> Tensor:
+    """Share (rows, rows) of inputs on which two models answer differently; logits (rows, inputs, classes)."""
+    answers = logits.argmax(2)
+    return torch.stack([(answers != own).double().mean(1) for own in answers])

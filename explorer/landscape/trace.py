@@ -1,0 +1,104 @@
+"""Traces of symmetric operators: Hutchinson's estimate, deflated by a Krylov space while that grows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from explorer.landscape.lanczos import REAL, project
+
+PROBES_MIN = 3
+PATIENCE = 5  # Lanczos steps over which their gain is judged
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Traces, standard errors and whether the tolerance is met, each (rows,), and samples (rows, probes)."""
+
+    value: Tensor
+    stderr: Tensor
+    samples: Tensor
+    converged: Tensor
+
+
+class DeflatedTrace:
+    """Trace of H as the trace inside a basis plus Hutchinson's estimate outside of it.
+
+    With signs z and R = P·H·P (P projects the basis out), zᵀRz has the mean tr R and a variance of at most
+    2·‖R‖², and ‖Rz‖² has the mean ‖R‖² (Frobenius). So each probe measures the uncertainty too; the
+    spread of three samples is too small half of the time, and a rule that stops on it stops by luck.
+
+    The first probes are multiplied by H before Lanczos starts. As HQ = QT + w·eᵀ for a Lanczos basis Q,
+    R·z follows for every basis without another product. So while Lanczos runs it is known how many
+    probes would be needed, and :meth:`watch` lets it go on as long as a step saves more than a probe.
+    """
+
+    def __init__(
+        self,
+        operator: Callable[[Tensor], Tensor],
+        draw: Callable[[], Tensor],
+        *,
+        probes_max: int,
+        tolerance: float,
+    ):
+        self.operator, self.draw = operator, draw
+        self.probes_max, self.tolerance = probes_max, tolerance
+        first = [draw() for _ in range(min(PROBES_MIN, probes_max))]
+        self.rest = torch.stack(first, 1)  # (rows, probes, parameters): P·z
+        self.image = torch.stack([operator(z) for z in first], 1)  # P·H·z
+        self.samples, self.squares = self._measure(self.image)
+        self.needed: list[Tensor] = []
+
+    def _measure(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """zᵀRz and ‖Rz‖², each (rows, probes)."""
+        return (self.rest * image).sum(2, dtype=REAL).cpu(), image.square().sum(2, dtype=REAL).cpu()
+
+    def watch(self, vector: Tensor, outside: Tensor, inside: Tensor, active: Tensor) -> Tensor:
+        """Take a basis vector in; returns the rows for which more of them pay (see ``lanczos``)."""
+        along = torch.bmm(self.rest, vector.unsqueeze(2))  # (rows, probes, 1)
+        direction = vector.unsqueeze(1)
+        self.rest = self.rest - along * direction
+        self.image = self.image - torch.bmm(self.image, vector.unsqueeze(2)) * direction
+        samples, squares = self._measure(self.image - along * outside.unsqueeze(1))
+        self.samples = torch.where(active[:, None], samples, self.samples)
+        self.squares = torch.where(active[:, None], squares, self.squares)
+        goal = self.tolerance * (inside + self.samples.mean(1)).abs()
+        self.needed.append(2 * self.squares.mean(1) / goal.square())
+        short = ~(self.needed[-1] <= self.samples.shape[1])
+        if len(self.needed) <= PATIENCE:
+            return short
+        # Not "saved >= PATIENCE": a tolerance of 0 makes infinity less infinity.
+        return short & ~(self.needed[-1 - PATIENCE] - self.needed[-1] < PATIENCE)
+
+    def finish(self, basis: Tensor, inside: Tensor, *, exact: Tensor) -> Trace:
+        """Add probes until the tolerance is met or ``probes_max`` are used.
+
+        Args:
+            basis: (rows, k, parameters); ``inside``: the trace on its span (rows,).
+            exact: rows (rows,) whose basis spans everything.
+        """
+        samples, squares = inside[:, None] + self.samples, self.squares
+        value, stderr, active = self._estimate(samples, squares, torch.ones_like(exact))
+        while samples.shape[1] < self.probes_max and bool((active & ~exact).any()):
+            vector = self.draw()
+            rest = vector - project(basis, vector)
+            product = self.operator(rest)
+            image = product - project(basis, product)
+            sample = inside + (rest * product).sum(1, dtype=REAL).cpu()
+            square = image.square().sum(1, dtype=REAL).cpu()
+            samples = torch.cat([samples, torch.where(active, sample, torch.nan)[:, None]], 1)
+            squares = torch.cat([squares, torch.where(active, square, torch.nan)[:, None]], 1)
+            new_value, new_stderr, short = self._estimate(samples, squares, active)
+            value, stderr = torch.where(active, new_value, value), torch.where(active, new_stderr, stderr)
+            active = short
+        value, stderr = torch.where(exact, inside, value), torch.where(exact, 0.0, stderr)
+        samples = torch.where(exact[:, None], inside[:, None], samples)
+        return Trace(value, stderr, samples, stderr <= self.tolerance * value.abs())
+
+    def _estimate(self, samples: Tensor, squares: Tensor, active: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Value and standard error (rows,) from rows without NaN, and the active rows that need more."""
+        value, stderr = samples.mean(1), (2 * squares.mean(1) / samples.shape[1]).sqrt()
+        return value, stderr, active & value.isfinite() & ~(stderr <= self.tolerance * value.abs())

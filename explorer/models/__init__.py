@@ -1,0 +1,1 @@
+"""Architectures by name. A file of this package that defines ``Options`` and ``build`` is one."""

@@ -1,0 +1,70 @@
+"""From an architecture's settings to rows. The place where names become networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+import explorer.models
+from explorer.settings import InputError, Options, plugin, user_function
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from explorer.models.rows import Execution, Rows
+
+
+class ModelOptions(Options):
+    """Settings of any architecture of this package."""
+
+    width: int = Field(16, ge=1, le=65_536, description="width of the network: units or channels")
+
+
+def builder(name: str, options: Any, shape: tuple[int, ...], classes: int) -> Callable[[], nn.Module]:
+    """A function that makes a freshly initialised module from torch's global generator.
+
+    ``name`` is an architecture of this package, or ``module:function`` of the user, called as
+    ``function(shape=..., classes=..., **options)``.
+
+    Raises:
+        InputError: the user's function fails, or returns no module.
+    """
+    if ":" not in name:
+        return lambda: plugin(explorer.models, name, "architecture").build(options, shape, classes)
+
+    def build() -> nn.Module:
+        from torch import nn
+
+        try:
+            module = user_function(name)(shape=shape, classes=classes, **options)
+        except Exception as error:
+            raise InputError(
+                f"{name!r} failed for shape={shape}, classes={classes}, {options}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(module, nn.Module):
+            raise InputError(f"{name!r} returned {type(module).__name__}; a torch.nn.Module is needed")
+        return module
+
+    return build
+
+
+def stacked_forward(name: str, options: Any) -> Any:
+    """The architecture's own forward for many rows, or None."""
+    if ":" in name:
+        return None
+    make = getattr(plugin(explorer.models, name, "architecture"), "stacked_forward", None)
+    return make(options) if make else None
+
+
+def network(
+    name: str, options: Any, shape: tuple[int, ...], classes: int, execution: Execution | None = None
+) -> tuple[Callable[[], nn.Module], Rows]:
+    """The builder of an architecture and its function of rows."""
+    from explorer.models.rows import Rows, seeded
+
+    build = builder(name, options, shape, classes)
+    with seeded(0):
+        return build, Rows(build(), stacked_forward(name, options), execution)

@@ -1,0 +1,86 @@
+"""Multi-layer perceptron: ``depth`` hidden layers of ``width`` units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from explorer.models.base import ModelOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from explorer.models.rows import Forward
+
+Activation = Literal["relu", "leaky_relu", "gelu", "tanh"]
+SLOPE = 0.1  # of leaky_relu; plain ReLU leaves dead models at widths of 2 to 4
+
+
+class Options(ModelOptions):
+    """Parameters: (inputs + 1)·width + (depth - 1)·(width + 1)·width + (width + 1)·classes."""
+
+    depth: int = Field(default=1, ge=1, le=64, description="hidden layers")
+    activation: Activation = Field(
+        default="leaky_relu", description="leaky_relu has slope 0.1, which keeps tiny networks alive"
+    )
+
+
+def activation_module(name: str) -> nn.Module:
+    """The activation as a module."""
+    from torch import nn
+
+    if name == "leaky_relu":
+        return nn.LeakyReLU(SLOPE)
+    return {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}[name]()
+
+
+def he_initialise(module: nn.Module) -> None:
+    """Normal weights of variance 2 / inputs (He et al., 2015), biases 0, from torch's global generator."""
+    from torch import nn
+
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
+    """A freshly initialised module that maps (batch, *shape) to (batch, classes)."""
+    from torch import nn
+
+    layers: list[nn.Module] = [nn.Flatten()]
+    size = math.prod(shape)
+    for _ in range(options.depth):
+        layers += [nn.Linear(size, options.width), activation_module(options.activation)]
+        size = options.width
+    module = nn.Sequential(*layers, nn.Linear(size, classes))
+    he_initialise(module)
+    return module
+
+
+def stacked_forward(options: Options) -> Forward:
+    """All rows in one ``baddbmm`` a layer."""
+    import torch
+    from torch.nn import functional
+
+    act = {
+        "relu": functional.relu,
+        "leaky_relu": lambda x: functional.leaky_relu(x, SLOPE),
+        "gelu": functional.gelu,
+        "tanh": torch.tanh,
+    }[options.activation]
+
+    def forward(parameters: Sequence[Tensor], x: Tensor) -> Tensor:
+        # Units before the batch: the weights' gradients and the loss then need no transposed copies
+        # (a step is 1.1 to 1.5 times faster, a Hessian-vector product 1.1 to 1.3 times).
+        h = x.flatten(2).expand(parameters[0].shape[0], -1, -1).transpose(1, 2)  # (rows, inputs, batch)
+        for layer in range(0, len(parameters), 2):
+            weight, bias = parameters[layer], parameters[layer + 1]
+            h = torch.baddbmm(bias.unsqueeze(2), weight, h if layer == 0 else act(h))
+        return h.transpose(1, 2)  # (rows, batch, classes)
+
+    return forward

@@ -1,0 +1,109 @@
+"""Residual networks (He et al., 2016) of four stages with k, 2k, 4k and 8k channels, k being the width."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from explorer.models.base import ModelOptions
+from explorer.models.mlp import he_initialise
+
+if TYPE_CHECKING:
+    from torch import nn
+
+LARGE = 65  # pixels a side from which on images are large
+
+
+class ResNetOptions(ModelOptions):
+    """Settings of a residual network."""
+
+    width: int = Field(
+        default=64, ge=1, le=4096, description="channels k of the first stage; then 2k, 4k, 8k"
+    )
+    norm: Literal["batch", "group", "none"] = Field(
+        default="batch", description="normalisation after each convolution"
+    )
+    stem: Literal["auto", "small", "large"] = Field(
+        default="auto",
+        description="before the stages: a 3×3 convolution (small), or 7×7 with stride 2 and a max-pool, "
+        "as for ImageNet (large); auto is small up to 64 pixels a side",
+    )
+
+
+def build_resnet(
+    options: ResNetOptions,
+    shape: tuple[int, ...],
+    classes: int,
+    *,
+    blocks: tuple[int, ...],
+    expansion: int,
+    name: str,
+) -> nn.Module:
+    """A network of ``blocks`` in each stage: basic ones, or bottlenecks where ``expansion`` is above 1.
+
+    Without normalisation the last convolution of each block starts at 0 (the block is the identity), which
+    keeps the signal from growing with depth (Zhang et al., 2019, Fixup).
+
+    Raises:
+        InputError: the inputs are no images.
+    """
+    from torch import nn
+
+    from explorer.models.blocks import Residual, convolution, head, image_shape
+
+    inputs, height, width = image_shape(shape, name, 1)
+    large = options.stem == "large" or (options.stem == "auto" and min(height, width) >= LARGE)
+    stem = convolution(inputs, options.width, 7 if large else 3, stride=2 if large else 1, norm=options.norm)
+    layers: list[nn.Module] = [*stem, nn.ReLU()]
+    if large:
+        layers.append(nn.MaxPool2d(3, stride=2, padding=1))
+    inputs, last = options.width, []
+    for stage, count in enumerate(blocks):
+        inner = options.width * 2**stage
+        outputs = inner * expansion
+        for block in range(count):
+            stride = 2 if stage > 0 and block == 0 else 1
+            body = _bottleneck if expansion > 1 else _basic
+            branch = body(inputs, inner, outputs, stride, options.norm)
+            same = stride == 1 and inputs == outputs
+            shortcut = (
+                [nn.Identity()] if same else convolution(inputs, outputs, 1, stride=stride, norm=options.norm)
+            )
+            last.append(branch[-2])
+            layers.append(Residual(nn.Sequential(*branch), nn.Sequential(*shortcut), activate=True))
+            inputs = outputs
+    module = nn.Sequential(*layers, *head(inputs, classes))
+    he_initialise(module)
+    if options.norm == "none":
+        for layer in last:
+            nn.init.zeros_(layer.weight)
+    return module
+
+
+def _basic(
+    inputs: int, inner: int, outputs: int, stride: int, norm: Literal["batch", "group", "none"]
+) -> list[nn.Module]:
+    from torch import nn
+
+    from explorer.models.blocks import convolution
+
+    return [
+        *convolution(inputs, inner, 3, stride=stride, norm=norm), nn.ReLU(),
+        *convolution(inner, outputs, 3, norm=norm),
+    ]  # fmt: skip
+
+
+def _bottleneck(
+    inputs: int, inner: int, outputs: int, stride: int, norm: Literal["batch", "group", "none"]
+) -> list[nn.Module]:
+    # The stride sits in the 3×3 convolution, as in all current implementations.
+    from torch import nn
+
+    from explorer.models.blocks import convolution
+
+    return [
+        *convolution(inputs, inner, 1, norm=norm), nn.ReLU(),
+        *convolution(inner, inner, 3, stride=stride, norm=norm), nn.ReLU(),
+        *convolution(inner, outputs, 1, norm=norm),
+    ]  # fmt: skip

@@ -1,0 +1,236 @@
+"""A model is a row: networks as functions of a matrix of parameters.
+
+The numerical core sees no modules, only ``theta`` of (rows, parameters), ``buffers`` of (rows, numbers)
+and a function that maps both and an input to logits of (rows, batch, classes). So training, curves,
+Lanczos and Hutchinson run for many models at once, and a single model is a matrix of one row.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+
+Execution = Literal["stacked", "vmap", "loop"]
+Forward = Callable[[Sequence[Tensor], Tensor], Tensor]
+MEMORY = 2**23  # numbers that one evaluation may hold in a layer's activations at once (32 MB of float32)
+
+
+class Rows:
+    """An ``nn.Module`` as a function of rows.
+
+    Args:
+        module: any module that maps (batch, *shape) to (batch, classes). It is copied, never changed.
+        forward: the architecture's own stacked forward, if it has one: maps its parameters, each of
+            (rows, *its shape) in the module's order, and inputs of (rows, batch, *shape) to logits.
+        execution: ``stacked`` uses ``forward``; ``vmap`` and ``loop`` suit every module. All give the
+            same up to rounding; which is fastest depends on the architecture and the device.
+
+    Parameters that the module shares (tied weights) are one piece of the row. Buffers that are floating
+    (BatchNorm statistics) are a row of their own; others are constants.
+    """
+
+    def __init__(self, module: nn.Module, forward: Forward | None = None, execution: Execution | None = None):
+        self.module = copy.deepcopy(module).eval()
+        self.forward = forward
+        self.execution: Execution = execution or ("stacked" if forward else "loop")
+        if self.execution == "stacked" and forward is None:
+            raise ValueError("execution 'stacked' needs the architecture's own forward; use 'vmap' or 'loop'")
+        parameters = dict(self.module.named_parameters())
+        buffers = {name: b for name, b in self.module.named_buffers() if b.is_floating_point()}
+        self._names, self._shapes = list(parameters), [p.shape for p in parameters.values()]
+        self._buffer_names, self._buffer_shapes = list(buffers), [b.shape for b in buffers.values()]
+        self._sizes = [p.numel() for p in parameters.values()]
+        self._buffer_sizes = [b.numel() for b in buffers.values()]
+        # Where the module keeps each of them; a tied weight has several places.
+        self._places = _places(self.module, self._names, "_parameters")
+        self._buffer_places = _places(self.module, self._buffer_names, "_buffers")
+        self.norms = [m for m in self.module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        self._activations = 0
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in a row."""
+        return sum(self._sizes)
+
+    @property
+    def layers(self) -> list[tuple[str, torch.Size]]:
+        """Name and shape of each piece of a row, in order."""
+        return list(zip(self._names, self._shapes, strict=True))
+
+    def row(self, module: nn.Module | None = None) -> tuple[Tensor, Tensor]:
+        """Parameters (parameters,) and buffers (numbers,) of a module of this architecture, copied."""
+        module = module or self.module
+        own, state = dict(module.named_parameters()), dict(module.named_buffers())
+        pieces = [own[name].detach().flatten() for name in self._names]
+        stats = [state[name].detach().flatten() for name in self._buffer_names]
+        return torch.cat(pieces), torch.cat(stats) if stats else pieces[0].new_zeros(0)
+
+    def to_module(self, theta: Tensor, buffers: Tensor) -> nn.Module:
+        """A new module, in evaluation mode, with the parameters (parameters,) and buffers of one row."""
+        module = copy.deepcopy(self.module).eval()
+        pieces = dict(zip(self._names, self._split(theta[None]), strict=True))
+        stats = dict(zip(self._buffer_names, self._split_buffers(buffers[None]), strict=True))
+        with torch.no_grad():
+            for name, value in [*module.named_parameters(), *module.named_buffers()]:
+                if name in pieces or name in stats:
+                    value.copy_((pieces | stats)[name][0])
+        return module
+
+    def to(self, device: torch.device | str) -> Rows:
+        """Move the constants to a device."""
+        self.module.to(device)
+        return self
+
+    def _split(self, theta: Tensor) -> list[Tensor]:
+        # One split has one backward (a concatenation); slices would have one padded matrix each.
+        pieces = theta.split(self._sizes, dim=-1)
+        leading = theta.shape[:-1]
+        return [p if len(s) == 1 else p.view(leading + s) for p, s in zip(pieces, self._shapes, strict=True)]
+
+    def _split_buffers(self, buffers: Tensor) -> list[Tensor]:
+        pieces = buffers.split(self._buffer_sizes, dim=-1) if self._buffer_sizes else ()
+        return [p.view(buffers.shape[:-1] + s) for p, s in zip(pieces, self._buffer_shapes, strict=True)]
+
+    def __call__(
+        self, theta: Tensor, x: Tensor, buffers: Tensor | None = None, *, training: bool = False
+    ) -> Tensor:
+        """Logits (rows, batch, classes) of ``theta`` (rows, parameters).
+
+        Args:
+            x: inputs (rows, batch, *shape), or (1, batch, *shape) when all rows see the same.
+            buffers: (rows, numbers); may be left out when the architecture has none.
+            training: training mode: BatchNorm uses the batch and updates ``buffers`` in place.
+        """
+        if self.execution == "stacked":
+            assert self.forward is not None
+            return self.forward(self._split(theta), x)
+        if self.module.training != training:
+            self.module.train(training)
+        rows = theta.shape[0]
+        if buffers is None:
+            if self._buffer_sizes:
+                raise ValueError("this architecture has buffers (BatchNorm statistics); pass them")
+            buffers = theta.new_zeros(rows, 0)
+        if self.execution == "vmap" and rows > 1:
+            pieces, stats = self._split(theta), self._split_buffers(buffers)
+            shared = x.shape[0] == 1
+            call = vmap(self._one, in_dims=(0, 0, None if shared else 0), randomness="different")
+            # vmap's BatchNorm flattens the statistics of all rows, which copies what is not contiguous:
+            # the update would be lost in the copy.
+            own = [b.clone(memory_format=torch.contiguous_format) for b in stats] if training else stats
+            logits = call(pieces, own, x[0] if shared else x)
+            for kept, updated in zip(stats, own, strict=True):
+                if training:
+                    kept.copy_(updated)
+            return logits
+        by_row = zip(theta.unbind(0), buffers.unbind(0), x.expand(rows, *x.shape[1:]).unbind(0), strict=True)
+        return torch.stack(
+            [self._one(self._split(t), self._split_buffers(b), x_row) for t, b, x_row in by_row]
+        )
+
+    def _one(self, pieces: list[Tensor], stats: list[Tensor], x: Tensor) -> Tensor:
+        # What torch.func.functional_call does, without looking the places up by name each time: that alone
+        # is a fifth of a small convolutional network's step.
+        values = [*zip(self._places, pieces, strict=True), *zip(self._buffer_places, stats, strict=True)]
+        before = [(store, key, store[key]) for places, _ in values for store, key in places]
+        try:
+            for places, value in values:
+                for store, key in places:
+                    store[key] = value
+            return self.module(x)
+        finally:
+            for store, key, value in before:
+                store[key] = value
+
+    def activations(self, x: Tensor) -> int:
+        """Numbers in the largest layer's output for one input, measured once on ``x`` (1 or more, *shape)."""
+        if not self._activations:
+            sizes = [x[0].numel()]
+            hooks = [
+                m.register_forward_hook(
+                    lambda _m, _i, out: sizes.append(out.numel()) if isinstance(out, Tensor) else None
+                )
+                for m in self.module.modules()
+            ]
+            self.module.eval()
+            with torch.no_grad():
+                self.module(x[:1])
+            for hook in hooks:
+                hook.remove()
+            self._activations = max(sizes)
+        return self._activations
+
+    def chunks(self, rows: int, x: Tensor) -> Iterator[slice]:
+        """Slices of the inputs (inputs, *shape) for which ``rows`` models fit into the memory budget."""
+        size = max(1, MEMORY // (rows * self.activations(x)))
+        # Of about equal size, and of 2 inputs at least: BatchNorm cannot take the variance of one.
+        count = min(-(-len(x) // size), max(1, len(x) // 2))
+        for part in range(count):
+            yield slice(len(x) * part // count, len(x) * (part + 1) // count)
+
+    @torch.no_grad()
+    def logits(self, theta: Tensor, x: Tensor, buffers: Tensor | None = None) -> Tensor:
+        """Logits (rows, inputs, classes) in evaluation mode of inputs (inputs, *shape), in chunks."""
+        return torch.cat(
+            [self(theta, x[None, part], buffers) for part in self.chunks(theta.shape[0], x)], dim=1
+        )
+
+    @torch.no_grad()
+    def estimate_buffers(self, theta: Tensor, buffers: Tensor, x: Tensor) -> Tensor:
+        """BatchNorm statistics (rows, numbers) of ``theta`` re-estimated on inputs (inputs, *shape).
+
+        A cumulative average over chunks, weighted by their size, as in stochastic weight averaging
+        (Izmailov et al., 2018). Without BatchNorm the buffers are returned as they are.
+        """
+        if not self.norms:
+            return buffers
+        buffers = buffers.clone()
+        before = [norm.momentum for norm in self.norms]
+        seen = 0
+        try:
+            for part in self.chunks(theta.shape[0], x):
+                piece = x[None, part]
+                seen += piece.shape[1]
+                for norm in self.norms:
+                    norm.momentum = piece.shape[1] / seen
+                self(theta, piece, buffers, training=True)
+        finally:
+            for norm, momentum in zip(self.norms, before, strict=True):
+                norm.momentum = momentum
+        return buffers
+
+
+def _places(module: nn.Module, names: Sequence[str], kind: str) -> list[list[tuple[dict[str, Any], str]]]:
+    """For each name the dictionaries and keys under which the module holds that very tensor."""
+    held: dict[int, list[tuple[dict[str, Any], str]]] = {}
+    for part in module.modules():
+        for key, value in getattr(part, kind).items():
+            if value is not None:
+                held.setdefault(id(value), []).append((getattr(part, kind), key))
+    tensors = dict(module.named_parameters() if kind == "_parameters" else module.named_buffers())
+    return [held[id(tensors[name])] for name in names]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Torch's global generator set to ``seed`` inside, and as it was before afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def initial_rows(build: Callable[[], nn.Module], rows: Rows, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Freshly initialised models: ``theta`` (seeds, parameters) and ``buffers`` (seeds, numbers)."""
+    thetas, buffers = [], []
+    for seed in seeds:
+        with seeded(seed):
+            theta, stats = rows.row(build())
+        thetas.append(theta)
+        buffers.append(stats)
+    return torch.stack(thetas), torch.stack(buffers)

@@ -1,0 +1,74 @@
+"""Vision Transformer (Dosovitskiy et al., 2021); the embedding dimension is the width."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from explorer.models.base import ModelOptions
+from explorer.settings import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+HEAD = 32  # width of a head where the number of heads is left out
+
+
+class Options(ModelOptions):
+    """Works on images (channels, height, width) whose sides the patch divides.
+
+    Each of ``depth`` blocks adds attention, and a perceptron of one hidden layer of ``4 · width`` units
+    (GELU), each after a LayerNorm. Weights start as in the paper's code: uniform (Glorot), biases at 0.
+    """
+
+    width: int = Field(default=64, ge=1, le=65_536, description="embedding dimension")
+    depth: int = Field(default=6, ge=1, le=64, description="blocks")
+    heads: int | None = Field(
+        default=None,
+        ge=1,
+        description="attention heads, a divisor of the width; one for each 32 of it if left out",
+    )
+    patch: int = Field(default=4, ge=1, description="side of a patch in pixels")
+
+
+def attention_heads(options: Options) -> int:
+    """Number of heads.
+
+    Raises:
+        InputError: it does not divide the width.
+    """
+    if options.heads is None:
+        return next(h for h in range(max(1, options.width // HEAD), 0, -1) if options.width % h == 0)
+    if options.width % options.heads:
+        raise InputError(f"vit: heads {options.heads} does not divide the width {options.width}")
+    return options.heads
+
+
+def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
+    """A freshly initialised module that maps (batch, *shape) to (batch, classes).
+
+    Raises:
+        InputError: the inputs are no images, or heads or patch do not divide what they should.
+    """
+    from torch import nn
+
+    from explorer.models.blocks import Attention, First, Residual, Tokens, image_shape
+
+    width, heads = options.width, attention_heads(options)
+    image = image_shape(shape, "vit", options.patch)
+    if image[1] % options.patch or image[2] % options.patch:
+        raise InputError(f"vit: patch {options.patch} does not divide images of {image[1]}×{image[2]}")
+    layers: list[nn.Module] = [Tokens(image, options.patch, width)]
+    for _ in range(options.depth):
+        attention = nn.Sequential(nn.LayerNorm(width), Attention(width, heads))
+        perceptron = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+        layers += [Residual(branch, nn.Identity(), activate=False) for branch in (attention, perceptron)]
+    module = nn.Sequential(*layers, First(), nn.LayerNorm(width), nn.Linear(width, classes))
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    return module

@@ -1,0 +1,132 @@
+"""From models and pairs to cells: one row a grid point, with means, spreads and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from explorer.tables import AVERAGED_MODELS, AVERAGED_PAIRS
+
+
+def axis_names(axes: Mapping[str, Sequence[str]]) -> list[str]:
+    """The swept settings, load before temperature, each once."""
+    return list(dict.fromkeys([*axes.get("load", ()), *axes.get("temperature", ())]))
+
+
+def cells(models: pd.DataFrame, pairs: pd.DataFrame, axes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """One row a grid point: the axes, ``cell_id``, counts, and each measure's mean and spread.
+
+    A measure's mean stands under its own name, its standard deviation (ddof 1; NaN below two values)
+    under ``<name>_std``. Only rows with status ``ok`` count (all do where there is no such column). A cell
+    whose models all failed keeps its row, with ``n_models`` 0. Columns: ``explorer.tables.CELLS``.
+    """
+    names = axis_names(axes)
+    models = _located(models, names)
+    if {"model_a"} <= set(pairs) and not set(names) <= set(pairs) and "model_id" in models:
+        places = models[["model_id", *names]].rename(columns={"model_id": "model_a"})
+        pairs = pairs.drop(columns=[n for n in names if n in pairs]).merge(places, on="model_a", how="left")
+    pairs = _located(pairs, names)
+    keys = names or ["cell_id"]
+
+    ok_models, ok_pairs = _ok(models), _ok(pairs)
+    groups = models.groupby(keys, dropna=False)
+    table = pd.DataFrame({"n_total": groups.size(), "first_id": groups["cell_id"].first()}).reset_index()
+    table = _joined(table, _averages(ok_models, keys, AVERAGED_MODELS, "n_models"), keys)
+    table = _joined(table, _averages(ok_pairs, keys, AVERAGED_PAIRS, "n_pairs"), keys)
+    for count in ("n_total", "n_models", "n_pairs"):
+        table[count] = table[count].fillna(0).astype(int)
+    table["n_diverged"] = (table.pop("n_total") - table["n_models"]).clip(lower=0)
+    first = table.pop("first_id")
+    if names:
+        table.insert(0, "cell_id", first.where(first.notna(), _spelled(table, names)))
+    measures = [c for c in table if c not in {*keys, "cell_id", "n_models", "n_diverged", "n_pairs"}]
+    front = list(dict.fromkeys(["cell_id", *keys, "n_models", "n_diverged", "n_pairs"]))
+    return table[[*front, *measures]]
+
+
+def _located(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """The table with every axis and ``cell_id`` as a column; a nameless cell is called by its settings."""
+    table = table.reset_index(drop=True)
+    for name in names:
+        if name not in table:
+            table[name] = pd.Series(np.nan, index=table.index)
+    if "cell_id" not in table:
+        table["cell_id"] = _spelled(table, names) if names else pd.Series("all", index=table.index)
+    return table
+
+
+def _spelled(table: pd.DataFrame, names: list[str]) -> pd.Series:
+    words = [
+        [f"{n}={v}" for n, v in zip(names, row, strict=True)] for row in table[names].itertuples(index=False)
+    ]
+    return pd.Series([",".join(w) for w in words], index=table.index, dtype=object)
+
+
+def _ok(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["status"].eq("ok")] if "status" in table else table
+
+
+def _averages(table: pd.DataFrame, keys: list[str], names: Sequence[str], count: str) -> pd.DataFrame:
+    present = [n for n in names if n in table]
+    numbers = table[present].apply(pd.to_numeric, errors="coerce").replace([np.inf, -np.inf], np.nan)
+    groups = pd.concat([table[keys], numbers], axis=1).groupby(keys, dropna=False)
+    out = groups.size().rename(count).to_frame()
+    for name in present:
+        out[name] = groups[name].mean()
+        out[f"{name}_std"] = groups[name].std()
+    return out.reset_index()
+
+
+def _joined(left: pd.DataFrame, right: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """All rows of both; an empty table gives just its columns, for those have no types to be merged by."""
+    every = list(dict.fromkeys([*left, *right]))
+    if left.empty or right.empty:
+        return (right if left.empty else left).reindex(columns=every)
+    return left.merge(right, on=keys, how="outer")
+
+
+def standard_error(cells: pd.DataFrame, name: str) -> pd.Series:
+    """Standard error of a cell's mean; NaN where its spread is unknown.
+
+    Pairs share models, so ten pairs of five models are not ten draws. Taken is the worse case, that all
+    spread comes from the models: a pair's value is e_a + e_b with variance v of each e. With N pairs of n
+    models, each model in d = 2N/n of them (taken as equal), the mean has variance 4v/n, while the sample
+    variance of the pairs expects 2v (1 - (d - 1)/(N - 1)), for two pairs that share a model covary by v.
+    """
+    spread, models = column(cells, f"{name}_std"), column(cells, "n_models")
+    if name not in AVERAGED_PAIRS:
+        return spread / np.sqrt(models)
+    pairs = column(cells, "n_pairs")
+    models = models.where(models > 0, 2 * pairs)  # without a table of models: as if no two pairs shared one
+    each = 2 * pairs / models
+    factor = (2 / models) * (pairs - 1) / (pairs - each).where(pairs > each)
+    return spread * np.sqrt(factor)
+
+
+def rank_correlations(cells: pd.DataFrame, xs: Sequence[str], ys: Sequence[str]) -> pd.DataFrame:
+    """Spearman's rank correlation over cells of each x with each y: columns ``x``, ``y``, ``rho``, ``n``.
+
+    Ties share their mean rank. ``rho`` is NaN below three cells or where a column is constant. Columns
+    that are missing or not numbers are left out.
+    """
+    rows = []
+    for x in xs:
+        for y in ys:
+            a, b = column(cells, x), column(cells, y)
+            both = a.notna() & b.notna()
+            n = int(both.sum())
+            if n == 0 or x == y:
+                continue
+            ranks = np.stack([a[both].rank().to_numpy(), b[both].rank().to_numpy()])  # (2, cells)
+            varied = n >= 3 and bool((ranks.std(axis=1) > 0).all())
+            rows.append((x, y, float(np.corrcoef(ranks)[0, 1]) if varied else np.nan, n))
+    return pd.DataFrame(rows, columns=["x", "y", "rho", "n"])
+
+
+def column(table: pd.DataFrame, name: str) -> pd.Series:
+    """A column as floats; all NaN where it is missing."""
+    if name not in table:
+        return pd.Series(np.nan, index=table.index, dtype=float)
+    return pd.to_numeric(table[name], errors="coerce").astype(float)

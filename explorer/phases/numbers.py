@@ -1,0 +1,62 @@
+"""Numbers and column names as a person reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+def spoken(name: str) -> str:
+    """A column's name as a person says it."""
+    words = name.removesuffix("_percent").replace("_", " ").replace("cka", "CKA").replace("l2", "parameter")
+    return (
+        words.replace("hessian", "Hessian")
+        .replace("train ", "training ")
+        .replace("training size", "training-set size")
+    )
+
+
+def number(value: float, digits: int | None = None) -> str:
+    """Three significant digits (two below .001), or ``digits`` after the point; empty for NaN."""
+    if value is None or not np.isfinite(value):
+        return ""
+    if digits is not None:
+        text = f"{value:.{digits}f}"
+    elif abs(value) >= 1000:
+        text = f"{value:,.0f}"
+    elif 0 < abs(value) < 1e-3:
+        text = f"{value:.1e}".replace("e-0", "e-")
+    else:
+        text = f"{value:.3g}"
+    return unsigned_zero(text).replace("-", "−")
+
+
+def unsigned_zero(text: str) -> str:
+    """``-0.0``, which rounding leaves behind, without its sign."""
+    return text.removeprefix("-") if text.startswith("-") and not text.strip("-0.") else text
+
+
+def signed(value: float) -> str:
+    """A correlation, always with its sign."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def measured(row: pd.Series, name: str, digits: int | None = None) -> str:
+    """A cell's mean ± standard deviation; just the mean where the spread is unknown."""
+    spread = row.get(f"{name}_std", np.nan)
+    text = number(float(row[name]), digits)
+    return f"{text} ± {number(float(spread), digits)}" if text and pd.notna(spread) else text
+
+
+def counted(n: int, noun: str) -> str:
+    """``1 cell``, ``2 cells``."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def setting(value: Any) -> str:
+    """An axis's value, numbers without needless digits."""
+    if isinstance(value, (int, float, np.number)):
+        return f"{float(value):,.6g}" if abs(float(value)) < 1e4 else f"{float(value):,.0f}"
+    return str(value)

@@ -1,0 +1,173 @@
+"""What a run shows, in plain sentences written from its classified cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from explorer.phases.aggregate import axis_names, column, rank_correlations, standard_error
+from explorer.phases.cuts import READINGS, Cut
+from explorer.phases.numbers import counted, measured, number, setting, signed, spoken
+
+LOCAL = ("train_loss", "hessian_top_eigenvalue", "hessian_trace")
+GLOBAL = (
+    "mode_connectivity",
+    "loss_barrier",
+    "linear_barrier",
+    "linear_loss_barrier",
+    "cka",
+    "cka_logits",
+    "disagreement_percent",
+    "l2_distance",
+)
+ACCURACY = "test_accuracy_percent"
+FEW_CELLS = 10
+
+
+def findings(cells: pd.DataFrame, cuts: Mapping[str, Cut], axes: Mapping[str, Sequence[str]]) -> list[str]:
+    """What a run shows, in about five plain sentences written from its classified cells."""
+    names = [n for n in axis_names(axes) if n in cells]
+    said = [
+        _best(cells, names),
+        _barriers(cells, cuts, names),
+        _load(cells, list(axes.get("load", ()))),
+        _rankings(cells),
+        _failures(cells),
+    ]
+    return [s for s in said if s]
+
+
+def _best(cells: pd.DataFrame, names: list[str]) -> str:
+    accuracy = column(cells, ACCURACY)
+    if not accuracy.notna().any():
+        return "No test accuracy at hand yet, so nothing can be said about which cells generalise."
+    first = int(np.nanargmax(accuracy))
+    best = cells.iloc[first]
+    spread = standard_error(cells, ACCURACY).fillna(0.0)
+    close = int((accuracy + spread >= accuracy.iloc[first] - spread.iloc[first]).sum()) - 1
+    models = counted(int(best["n_models"]), "model")
+    text = f"The best test accuracy, {measured(best, ACCURACY, 1)} % ({models}), is at {_where(best, names)}"
+    if phase := best.get("phase", ""):
+        text += f", in phase {phase} ({READINGS[phase]})"
+        text += "; that cell lies near a cut" if best.get("near_cut") else ""
+    if close:
+        text += f"; {counted(close, 'other cell')} cannot be told from it by standard error"
+    if best["n_models"] < 3:
+        text += "; with so few models a cell, chance may decide which is best"
+    return text + "."
+
+
+def _barriers(cells: pd.DataFrame, cuts: Mapping[str, Cut], names: list[str]) -> str:
+    mc, cut = column(cells, "mode_connectivity"), cuts["connected"].value
+    n = int(mc.notna().sum())
+    if n == 0:
+        return "No curves between models have been measured yet, so phases cannot be told."
+    behind = cells[mc < -cut]
+    if behind.empty:
+        text = f"No barrier: in none of {counted(n, 'cell')} is mode connectivity below −{number(cut)} points"
+    else:
+        worst = cells.iloc[int(np.nanargmin(mc))]
+        text = (
+            f"Barriers (mode connectivity below −{number(cut)} points) stand in {len(behind)} of "
+            f"{counted(n, 'cell')}{_extent(behind, cells[mc.notna()], names)}; the deepest, "
+            f"{measured(worst, 'mode_connectivity', 1)} points, at {_where(worst, names)}"
+        )
+    error, loss = column(cells, "train_error_percent"), column(cells, "loss_barrier")
+    trivial = (error < 0.05) & mc.notna()
+    if trivial.sum() >= n / 4:
+        text += (
+            f". In {int(trivial.sum())} cells the training error is 0, so mode connectivity near 0 is trivial"
+        )
+        if loss[trivial].notna().any():
+            there = cells.iloc[int(np.nanargmax(loss.where(trivial)))]
+            text += (
+                f": look at the loss barrier there (at most {measured(there, 'loss_barrier')} nats, "
+                f"at {_where(there, names)})"
+            )
+    return text + "."
+
+
+def _load(cells: pd.DataFrame, load: list[str]) -> str:
+    found = rank_correlations(cells, load, ["mode_connectivity"]).dropna(subset=["rho"])
+    if found.empty:
+        return ""
+    parts = []
+    for r in found.itertuples():
+        rho = float(r.rho)  # type: ignore[arg-type]
+        how = "hardly follows" if abs(rho) < 0.3 else "rises with" if rho > 0 else "falls with"
+        parts.append(f"{how} {spoken(str(r.x))} (Spearman {signed(rho)}, n = {r.n} cells)")
+    few = "; so few cells can show it by chance" if found["n"].max() < FEW_CELLS else ""
+    return f"Mode connectivity {' and '.join(parts)}{few}."
+
+
+def _rankings(cells: pd.DataFrame) -> str:
+    close_kin = ("cka_logits", "linear_loss_barrier", "disagreement_percent")  # would crowd the others out
+    found = rank_correlations(cells, [n for n in (*LOCAL, *GLOBAL) if n not in close_kin], [ACCURACY]).dropna(
+        subset=["rho"]
+    )
+    if found.empty:
+        return ""
+    found = found.iloc[np.argsort(-found["rho"].abs().to_numpy(), kind="stable")]
+    told = [f"{spoken(str(r.x))} ({signed(float(r.rho))})" for r in found.itertuples()]
+    text = f"Best in step with test accuracy over cells: {', '.join(told[:3])}"
+    if len(told) > 3:
+        text += f"; least: {told[-1]}"
+    n = int(found["n"].max())
+    return text + f" (Spearman, n = {n}{': too few to lean on' if n < FEW_CELLS else ''})."
+
+
+def _failures(cells: pd.DataFrame) -> str:
+    ok, lost = int(column(cells, "n_models").sum()), int(column(cells, "n_diverged").sum())
+    if ok + lost == 0:
+        return "No model has been trained yet."
+    if lost == 0:
+        return f"None of {counted(ok, 'model')} diverged or failed."
+    empty = int(((cells["n_models"] == 0) & (cells["n_diverged"] > 0)).sum())
+    text = f"{lost} of {counted(ok + lost, 'model')} diverged or failed and are left out of all means"
+    return text + (
+        f"; {counted(empty, 'cell')} {'has' if empty == 1 else 'have'} no model left." if empty else "."
+    )
+
+
+def hessian_contrast(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> str:
+    """How the Hessian goes with the split by training loss, in a sentence; empty without a Hessian."""
+    loss = column(cells, "train_loss")
+    for name in ("hessian_trace", "hessian_top_eigenvalue"):
+        values = column(cells, name)
+        low, high = (
+            values[loss < cuts["train_loss"].value].dropna(),
+            values[loss >= cuts["train_loss"].value].dropna(),
+        )
+        if values.notna().sum() < 2:
+            continue
+        if low.empty or high.empty or low.median() <= 0 or high.median() <= 0:
+            return f"All cells lie on one side of the loss cut: no comparison of the {spoken(name)}."
+        rho = rank_correlations(cells, [name], ["train_loss"])["rho"].iloc[0]
+        ratio = float(high.median() / low.median())
+        many = f"{number(ratio)} times larger" if ratio >= 1 else f"{number(1 / ratio)} times smaller"
+        return (
+            f"The median {spoken(name)} is {many} in the {counted(len(high), 'high-loss cell')} than in the "
+            f"{counted(len(low), 'low-loss cell')} (Spearman with training loss {signed(float(rho))})."
+        )
+    return ""
+
+
+def _where(row: pd.Series, names: list[str]) -> str:
+    settings = [f"{spoken(n)} {setting(row[n])}" for n in names]
+    return ", ".join(settings) or f"cell {row.get('cell_id', '')}"
+
+
+def _extent(some: pd.DataFrame, every: pd.DataFrame, names: list[str]) -> str:
+    """On which side of each axis some cells lie, where that leaves part of the axis out."""
+    sides = []
+    for name in names:
+        here, all_ = column(some, name).dropna(), column(every, name).dropna()
+        if here.empty or (here.min() == all_.min() and here.max() == all_.max()):
+            continue
+        if here.max() < all_.max():
+            sides.append(f"{spoken(name)} up to {setting(here.max())}")
+        if here.min() > all_.min():
+            sides.append(f"{spoken(name)} from {setting(here.min())}")
+    return f", all at {' and '.join(sides)}" if sides else ""

@@ -1,0 +1,24 @@
+"""Report pages: from the tables of a run to charts, from charts to one site that opens from disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from explorer.results import Run
+
+__all__ = ["write"]
+
+
+def write(run: Run, out: Path | str, *, cuts: dict[str, Any] | None = None, images: bool = True) -> Path:
+    """Write the site of a run and return the path of its ``index.html``.
+
+    ``out/index.html`` needs no network and no neighbour; beside it lie ``charts/`` (SVG and PNG, unless
+    ``images`` is false) and ``tables/`` (cells, models, pairs as Parquet, the small ones also as CSV).
+    ``cuts`` fixes borders between phases by name (``explorer.phases.find_cuts``); without it those of the
+    run's own space are used. Tables and columns that the run lacks are named on the page. Every file is
+    written whole, by rename. Raises ValueError for a wrong cut, before anything is written.
+    """
+    from explorer.report.site import write_site  # Altair takes .3 s to import: not before it is needed
+
+    return write_site(run, Path(out), cuts=cuts, images=images)

@@ -1,0 +1,221 @@
+"use strict";
+(() => {
+  const read = id => JSON.parse(document.getElementById(id).textContent);
+  const data = read("data"), details = read("details");
+  const expand = table => {
+    const names = Object.keys(table);
+    return (names.length ? table[names[0]] : []).map((_, i) => Object.fromEntries(names.map(n => [n, table[n][i]])));
+  };
+  const copy = rows => rows.map(r => ({ ...r })); // Vega writes into the rows that it is given
+  const cells = expand(data.cells);
+  const byId = new Map(cells.map(r => [String(r.cell_id), r]));
+  const axes = Object.fromEntries(data.axes.map(a => [a.name, a]));
+  const plane = {}; // axis beyond the two drawn -> the value shown
+  const views = [];
+  let chosen = "";
+
+  const element = (tag, text, attributes = {}) => {
+    const made = document.createElement(tag);
+    if (text !== undefined && text !== null) made.textContent = text;
+    for (const [k, v] of Object.entries(attributes)) made.setAttribute(k, v);
+    return made;
+  };
+  const short = v => {
+    if (v === null || v === undefined) return "–";
+    if (typeof v !== "number") return String(v);
+    if (Number.isInteger(v)) return v.toLocaleString("en");
+    const size = Math.abs(v);
+    return (size >= 1000 ? v.toFixed(0) : size < 1e-3 ? v.toExponential(1) : String(Number(v.toPrecision(3)))).replace("-", "−");
+  };
+  const table = (heads, rows) => {
+    const made = element("table"), head = made.createTHead().insertRow(), body = made.createTBody();
+    for (const h of heads) head.append(element("th", h, { scope: "col", class: "num" }));
+    for (const row of rows) {
+      const line = body.insertRow();
+      for (const v of row) {
+        const cell = v instanceof Node ? element("td") : element("td", short(v));
+        if (v instanceof Node) cell.append(v);
+        cell.className = typeof v === "string" && v.length > 12 ? "error" : "num";
+        line.append(cell);
+      }
+    }
+    const box = element("div", null, { class: "scroll" });
+    box.append(made);
+    return box;
+  };
+
+  // ---- charts of cells
+  const shown = () => cells.filter(r => data.others.every(n => String(r[n]) === String(plane[n])));
+  const embed = async (box, spec, rows, title) => {
+    const options = {
+      config: data.config, renderer: "svg", logLevel: 1 /* errors */, mode: "vega-lite", downloadFileName: box.id,
+      actions: { export: true, source: false, compiled: false, editor: false }, tooltip: { disableDefaultStyle: true },
+    };
+    const whole = { ...spec, datasets: { [spec.data.name]: copy(rows) } };
+    const { view } = await vegaEmbed(box, whole, options);
+    const svg = box.querySelector("svg.marks");
+    svg.setAttribute("role", "img");
+    svg.setAttribute("aria-label", title);
+    for (const child of svg.children) child.setAttribute("aria-hidden", "true");
+    const menu = box.querySelector("summary");
+    if (menu) { menu.title = "Save this chart"; menu.setAttribute("aria-label", `Save the chart: ${title}`); }
+    return view;
+  };
+  const tell = (name, value) => views.forEach(v => v.view.signal(name, value).runAsync());
+  const listen = view => {
+    const over = item => (item && item.datum && byId.has(String(item.datum.cell_id)) ? String(item.datum.cell_id) : "");
+    view.addEventListener("mouseover", (_, item) => { if (over(item)) tell("marked", over(item)); });
+    view.addEventListener("mouseout", (_, item) => { if (over(item)) tell("marked", ""); });
+    view.addEventListener("click", (_, item) => { if (over(item)) choose(over(item), true); });
+  };
+  const drawCells = async () => {
+    for (const f of data.figures) {
+      const box = document.getElementById(f.id);
+      const all = f.id.startsWith("against") || f.id === "local-global"; // a scatter shows every plane
+      const title = document.getElementById(`${f.id}-title`).textContent;
+      const view = await embed(box, f.spec, all ? cells : shown(), title);
+      views.push({ view, all, name: f.spec.data.name });
+      if (chosen) view.signal("chosen", chosen).runAsync();
+      listen(view);
+    }
+    document.documentElement.dataset.ready = "yes";
+  };
+  const redraw = () => {
+    for (const v of views) if (!v.all) v.view.data(v.name, copy(shown())).runAsync();
+    document.querySelectorAll("details.behind[open][data-measure]").forEach(pivot);
+  };
+  const pivot = box => {
+    const name = box.dataset.measure, rows = shown(), right = axes[data.right], up = data.up ? data.upOrder : [null];
+    const find = (x, y) => rows.find(r => String(r[data.right]) === String(x) && (y === null || String(r[data.up]) === String(y)));
+    const lines = up.map(y => [y === null ? data.measures[name].title : y, ...right.values.map(x => {
+      const r = find(x, y);
+      if (!r) return "–";
+      const button = element("button", r[`${name}_text`], { type: "button", "data-cell": r.cell_id });
+      return button;
+    })]);
+    const corner = data.up ? `${axes[data.up].short} ↓ · ${right.short} →` : right.short;
+    box.querySelector(".scroll").replaceChildren(table([corner, ...right.values], lines));
+  };
+
+  // ---- one cell
+  const ask = cell => new Promise(done => {
+    if (details[cell] || !data.files || !data.files[cell]) return done(details[cell] || {});
+    window.explorerDetails = (id, content) => { details[id] = content; };
+    const script = element("script", null, { src: data.files[cell] });
+    script.onload = script.onerror = () => done(details[cell] || {});
+    document.head.append(script);
+  });
+  const place = row => data.axes.map(a => `${a.short} ${row[a.name]}`).join(", ") || String(row.cell_id);
+  const facts = row => {
+    const first = element("dl", null, { class: "facts" }), rest = element("dl", null, { class: "facts" }), more = element("details");
+    const add = (list, k, v) => list.append(element("dt", k), element("dd", v));
+    add(first, "Models (lost), pairs", `${row.n_models} (${row.n_diverged}), ${row.n_pairs}`);
+    const known = Object.entries(data.measures).filter(([name]) => row[name] !== null);
+    known.forEach(([name, m], i) => add(i < 7 ? first : rest, m.title, row[`${name}_text`]));
+    more.append(element("summary", "More measures"), rest);
+    return known.length > 7 ? [first, more] : [first];
+  };
+  let drawn = [];
+  let turn = 0;
+  const show = async cell => {
+    const row = byId.get(cell), mine = ++turn;
+    const body = document.getElementById("cell-body"), charts = document.getElementById("cell-charts"), tables = document.getElementById("cell-tables");
+    const badge = element("p");
+    const colours = document.querySelectorAll(".key .phase");
+    const like = [...colours].find(c => c.textContent === row.phase);
+    if (like) badge.append(like.cloneNode(true), `${like.nextSibling.textContent.trim()}${row.near_cut ? `; near the cut of ${row.near_cut}` : ""}`);
+    else badge.append(row.note || "phase unknown: a measure is missing");
+    body.replaceChildren(element("p", place(row), { class: "place" }), badge, ...facts(row));
+    const content = await ask(cell);
+    if (mine !== turn) return;
+    const rows = {
+      curves: (content.c || []).flatMap(([pair, path, t, error, loss]) =>
+        t.map((x, i) => ({ pair, path, t: x, train_error_percent: error[i], train_loss: loss[i] }))),
+      histories: (content.h || []).flatMap(([seed, step, loss, accuracy]) =>
+        step.map((x, i) => ({ seed, step: x, train_loss: loss[i] > 0 ? loss[i] : null, test_accuracy_percent: accuracy[i] }))),
+    };
+    drawn.forEach(v => v.finalize());
+    drawn = [];
+    charts.replaceChildren();
+    for (const f of data.detailFigures) {
+      if (!rows[f.rows].length) continue;
+      const box = element("div", null, { class: "chart", id: f.id });
+      charts.append(element("h3", f.title), box);
+      const view = await embed(box, f.spec, rows[f.rows], `${f.title}, ${place(row)}`);
+      if (mine !== turn) { view.finalize(); return; }
+      drawn.push(view);
+    }
+    if (rows.curves.length) charts.append(element("p", "Thin: one pair of models; bold: the mean over pairs. A hump between the ends is a barrier.", { class: "note" }));
+    tables.replaceChildren();
+    const list = (title, source, heads) => {
+      if (!source) return;
+      const lines = expand(source), kept = Object.entries(heads).filter(([n]) => n in source && (n !== "error" || lines.some(l => l.error)));
+      tables.append(element("h3", title), table(kept.map(([, h]) => h), lines.map(l => kept.map(([n]) => l[n]))));
+    };
+    list("Replicates", content.models, {
+      seed: "Seed", status: "Status", test_accuracy_percent: "Test acc. (%)", train_loss: "Train loss (nats)", train_error_percent: "Train error (%)",
+      hessian_top_eigenvalue: "Top eigenv.", hessian_trace: "Trace", hessian_trace_stderr: "± s.e.", steps: "Steps", wall_s: "Time (s)", error: "Error" });
+    list("Pairs", content.pairs, {
+      seed_a: "Seed", seed_b: "and", status: "Status", mode_connectivity: "mc (points)", loss_barrier: "Loss barrier", linear_barrier: "Linear barrier", cka: "CKA", l2_distance: "L2", error: "Error" });
+    document.getElementById("cell").dataset.cell = cell;
+  };
+  const choose = (cell, go) => {
+    const row = byId.get(cell);
+    if (!row) return;
+    chosen = cell;
+    let moved = false;
+    document.querySelectorAll("select[data-axis]").forEach(s => {
+      const at = axes[s.dataset.axis].values.findIndex(v => String(v) === String(row[s.dataset.axis]));
+      if (at >= 0 && Number(s.value) !== at) { s.value = at; plane[s.dataset.axis] = axes[s.dataset.axis].values[at]; moved = true; }
+    });
+    if (moved) redraw();
+    tell("chosen", cell);
+    if (go) {
+      history.replaceState(null, "", `#cell=${encodeURIComponent(cell)}`);
+      const aside = document.getElementById("cell"), box = aside.getBoundingClientRect();
+      if (box.top > innerHeight * 0.7 || box.bottom < 80) {
+        came = scrollY;
+        back.hidden = false;
+        aside.scrollIntoView({ behavior: "auto", block: "start" });
+      }
+      aside.focus({ preventScroll: true });
+    }
+    show(cell);
+  };
+  const back = document.getElementById("back");
+  let came = 0; // where a reader on a narrow screen clicked
+  back.addEventListener("click", () => { back.hidden = true; scrollTo(0, came); });
+  const linked = () => {
+    const found = /^#cell=(.+)$/.exec(location.hash);
+    if (!found) return "";
+    try { return decodeURIComponent(found[1]); } catch { return ""; }
+  };
+
+  // ---- the page
+  const button = document.getElementById("theme"), root = document.documentElement;
+  const dark = () => root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  const name = () => { button.textContent = dark() ? "Light" : "Dark"; button.setAttribute("aria-label", `Switch to ${dark() ? "light" : "dark"} colours`); };
+  try { const kept = localStorage.getItem("explorer-theme"); if (kept === "dark" || kept === "light") root.dataset.theme = kept; } catch { /* no storage from disk in some browsers */ }
+  button.addEventListener("click", () => {
+    root.dataset.theme = dark() ? "light" : "dark";
+    try { localStorage.setItem("explorer-theme", root.dataset.theme); } catch { /* the choice lasts as long as the page */ }
+    name();
+  });
+  name();
+  const first = byId.get(linked()) || byId.get(data.best) || cells[0];
+  document.querySelectorAll("select[data-axis]").forEach(s => {
+    const all = axes[s.dataset.axis].values;
+    const at = Math.max(0, first ? all.findIndex(v => String(v) === String(first[s.dataset.axis])) : 0);
+    s.value = at;
+    plane[s.dataset.axis] = all[at];
+    s.addEventListener("change", () => { plane[s.dataset.axis] = all[Number(s.value)]; redraw(); });
+  });
+  document.addEventListener("click", e => {
+    const target = e.target instanceof Element && e.target.closest("[data-cell]");
+    if (target && target.tagName === "BUTTON") choose(target.dataset.cell, true);
+  });
+  document.querySelectorAll("details.behind[data-measure]").forEach(d => d.addEventListener("toggle", () => { if (d.open) pivot(d); }));
+  addEventListener("hashchange", () => { const cell = linked(); if (cell && cell !== chosen) choose(cell, true); });
+  if (first) choose(String(first.cell_id), Boolean(linked()));
+  drawCells();
+})();

@@ -1,0 +1,13 @@
+"""The charts, each a function from a tidy table to an Altair chart.
+
+They carry no theme, so that they can be layered and put side by side: ``explorer.report.theme.enable()``
+sets it in a notebook. On a page every chart of cells listens to two parameters, ``marked`` (the cell under
+the pointer) and ``chosen`` (the cell that was clicked), both a ``cell_id``.
+"""
+
+from __future__ import annotations
+
+from explorer.report.lines import curves, histories, scatter, slices
+from explorer.report.maps import heat_map, phase_map
+
+__all__ = ["curves", "heat_map", "histories", "phase_map", "scatter", "slices"]

@@ -1,0 +1,166 @@
+"""Axes, colour scales, tooltips and frames that the charts share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from explorer.report import theme
+from explorer.report.labels import axis, axis_title, measure, measure_title
+from explorer.report.rows import prepared, values
+from explorer.tables import AVERAGED_PAIRS
+
+FRAME = "frame"  # a mark of this name lets the pointer through (page.css), else it would flicker under it
+INK = "currentColor"  # in a notebook and in a picture the ink is that of the text around: black
+
+
+def finished(layers: list[Any], rows: pd.DataFrame, title: str, height: Any = None) -> alt.LayerChart:
+    """Layers over one table of cells, with the parameters by which charts of cells are linked."""
+    chart = layered(layers, rows, title, height)
+    chart.params = [alt.VariableParameter(name=n, value="") for n in ("marked", "chosen")]
+    return chart
+
+
+def layered(layers: list[Any], rows: pd.DataFrame, title: str, height: Any = None) -> alt.LayerChart:
+    """Layers over one table."""
+    return alt.LayerChart(
+        layer=layers, data=rows, title=title, height=alt.Undefined if height is None else height
+    )
+
+
+def plane_rows(cells: pd.DataFrame, load: str, temperature: str | None) -> pd.DataFrame:
+    """The prepared rows of one plane; ValueError where two of them share a place."""
+    keys = [k for k in (load, temperature) if k]
+    if cells.duplicated(keys).any():
+        raise ValueError(
+            f"several cells share a place on the plane of {' and '.join(keys)}: "
+            "choose one value of each other axis first"
+        )
+    return prepared(cells)
+
+
+def place(rows: pd.DataFrame, load: str, temperature: str | None) -> dict[str, Any]:
+    """The ordinal channels ``x`` and, where there is a second axis, ``y`` of a map."""
+    across = values(rows, load)
+    at: dict[str, Any] = {
+        "x": alt.X(
+            field=escaped(load),
+            type="ordinal",
+            sort=across,
+            title=axis_title(load),
+            scale=alt.Scale(paddingInner=0.04, paddingOuter=0.02),
+            axis=alt.Axis(labelAngle=0),
+        )
+    }
+    if temperature:
+        at["y"] = alt.Y(
+            field=escaped(temperature),
+            type="ordinal",
+            sort=vertical_order(rows, temperature),
+            title=axis_title(temperature),
+            scale=alt.Scale(paddingInner=0.06, paddingOuter=0.03),
+        )
+    return at
+
+
+def vertical_order(rows: pd.DataFrame, name: str) -> list[Any]:
+    """An axis's values from the top of a map downwards: the hot end on top."""
+    up = values(rows, name)
+    return up[::-1] if axis(name).large_on_top and pd.api.types.is_numeric_dtype(rows[name]) else up
+
+
+def value_axis(rows: pd.DataFrame, name: str) -> alt.X:
+    """Log where the values span a factor of eight, linear otherwise; bands for words."""
+    if not pd.api.types.is_numeric_dtype(rows[name]):
+        return alt.X(field=escaped(name), type="ordinal", sort=values(rows, name), title=axis_title(name))
+    ticks = values(rows, name)
+    log = ticks[0] > 0 and ticks[-1] / ticks[0] >= 8
+    return alt.X(
+        field=escaped(name),
+        type="quantitative",
+        title=axis_title(name),
+        axis=alt.Axis(values=ticks, format="~g"),
+        scale=alt.Scale(type="log", nice=False, padding=8) if log else alt.Scale(zero=False, padding=8),
+    )
+
+
+def measure_axis(channel: Any, rows: pd.DataFrame, name: str) -> Any:
+    """A measure on a position channel (``alt.X`` or ``alt.Y``), log where it asks for that and can be."""
+    scale = position_scale(rows, name)
+    axis_ = (
+        alt.Axis(values=_powers(rows[name]))
+        if scale.to_dict().get("type") == "log"
+        else alt.Axis(tickCount=5)
+    )
+    return channel(field=name, type="quantitative", title=measure_title(name), axis=axis_, scale=scale)
+
+
+def _powers(column: pd.Series) -> list[float]:
+    """Powers of ten in and around the values, at most about six: a log axis otherwise has a line a digit."""
+    low, high = np.floor(np.log10(column.min())), np.ceil(np.log10(column.max()))
+    return [float(f"1e{int(k)}") for k in np.arange(low, high + 1, max(1, np.ceil((high - low) / 6)))]
+
+
+def position_scale(rows: pd.DataFrame, name: str) -> alt.Scale:
+    """The scale of ``measure_axis``."""
+    log = measure(name).log and bool((rows[name].dropna() > 0).all())
+    return alt.Scale(type="log", nice=False, padding=8) if log else alt.Scale(zero=False, padding=8)
+
+
+def colour_scale(column: pd.Series, name: str) -> alt.Scale:
+    """Diverging and centred on 0, log, or linear, as the measure asks for and its values allow."""
+    known = column[np.isfinite(column.to_numpy(dtype=float, na_value=np.nan))].astype(float)
+    if measure(name).diverging:
+        reach = float(known.abs().max()) if len(known) and known.abs().max() > 0 else 1.0
+        return alt.Scale(domain=list(np.linspace(-reach, reach, len(theme.DIVERGING))), range=theme.DIVERGING)
+    if measure(name).log and (known > 0).any():
+        low, high = float(known[known > 0].min()), float(known.max())
+        return alt.Scale(
+            type="log", scheme=theme.SEQUENTIAL, domain=[low, high if high > low else low * 10], clamp=True
+        )
+    return alt.Scale(scheme=theme.SEQUENTIAL, nice=False, zero=False)
+
+
+def highlight(at: dict[str, Any]) -> list[alt.Chart]:
+    """A frame in black on white around the cell, to be seen on every colour and in both modes."""
+    frames = []
+    for who, dash in (("chosen", None), ("marked", [4, 3])):
+        spot = alt.Chart().transform_filter(f"datum.cell_id === {who}").encode(**at)
+        style: dict[str, Any] = {} if dash is None else {"strokeDash": dash}
+        white = spot.mark_rect(fillOpacity=0, stroke="#ffffff", strokeWidth=5)
+        black = spot.mark_rect(fillOpacity=0, stroke="#111111", strokeWidth=2.2, **style)
+        frames += [
+            white.properties(name=f"{FRAME}_{who}_white"),
+            black.properties(name=f"{FRAME}_{who}_black"),
+        ]
+    return frames
+
+
+def either(test: str, yes: str, no: str, channel: Any = alt.ColorValue) -> Any:
+    """One of two values by a Vega expression (``alt.condition``, but without its slow detour by schema)."""
+    return channel(no, condition={"test": test, "value": yes})
+
+
+def place_tips(load: str | None, temperature: str | None) -> list[alt.Tooltip]:
+    """Tooltips that say which cell it is."""
+    return [tip(escaped(n), axis(n).title) for n in (load, temperature) if n]
+
+
+def tip(field: str, title: str) -> alt.Tooltip:
+    """A tooltip line."""
+    return alt.Tooltip(field=field, title=title)
+
+
+def escaped(name: str) -> str:
+    """A column name as a Vega field: a dot or a bracket in it is not a path."""
+    for sign in "\\.[]":
+        name = name.replace(sign, "\\" + sign)
+    return name
+
+
+def of_pairs(name: str) -> bool:
+    """Whether a measure is one of pairs, so that its n counts pairs."""
+    return name in AVERAGED_PAIRS

@@ -1,0 +1,150 @@
+"""What a page says of a run besides its charts: gaps, cells as a table, budgets, failures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from explorer import phases
+from explorer.report.labels import axis, measure, measure_title
+from explorer.report.rows import measures
+from explorer.results import Run
+
+LISTED_FAILURES, LISTED_CELLS = 100, 500
+IN_TABLE = (
+    "test_accuracy_percent",
+    "train_loss",
+    "mode_connectivity",
+    "loss_barrier",
+    "cka",
+    "hessian_top_eigenvalue",
+    "hessian_trace",
+)
+RANKED_WITH_AXES = [n for n in IN_TABLE if n != "loss_barrier"]
+
+
+def missing(run: Run, cells: pd.DataFrame) -> list[str]:
+    """What the tables at hand cannot show, as sentences."""
+    gaps = [
+        (run.models.empty, "No models: training, accuracy and Hessian are not shown."),
+        (
+            run.pairs.empty,
+            "No pairs: mode connectivity, CKA and distances are not shown, and no cell has a phase.",
+        ),
+        (run.curves.empty, "No curves: the details of a cell show no paths."),
+        (run.epochs.empty, "No training histories."),
+    ]
+    said = [text for gap, text in gaps if gap]
+    lacking = [
+        measure(n).title
+        for n in ("test_accuracy_percent", "train_loss", "mode_connectivity", "cka", "hessian_trace")
+        if n not in measures(cells)
+    ]
+    if lacking and not (run.models.empty and run.pairs.empty):
+        said.append(f"Without values: {', '.join(lacking)}.")
+    if not phases.axis_names(run.axes):
+        said.append("No axes: all models are taken as one cell.")
+    return said
+
+
+def cell_table(rows: pd.DataFrame, names: list[str]) -> dict[str, Any]:
+    """The table of cells that stands on the page itself: at most LISTED_CELLS rows, ``more`` left out."""
+    shown = [n for n in IN_TABLE if n in measures(rows)]
+    body = [
+        {
+            "id": str(r["cell_id"]),
+            "axes": [r[n] for n in names],
+            "phase": r["phase"],
+            "near": r["near_cut"],
+            "note": r["note"],
+            "n": r["n_models"],
+            "lost": r["n_diverged"],
+            "pairs": r["n_pairs"],
+            "texts": [r[f"{m}_text"] for m in shown],
+        }
+        for r in rows.to_dict("records")
+    ]
+    return {
+        "axes": [axis(n).title for n in names],
+        "measures": [measure_title(n) for n in shown],
+        "rows": body[:LISTED_CELLS],
+        "more": max(len(body) - LISTED_CELLS, 0),
+    }
+
+
+def curve_budget(run: Run) -> str:
+    """The curves' budget, without which mode connectivity cannot be compared between runs."""
+    if "curve_steps" in run.pairs and run.pairs["curve_steps"].notna().any():
+        steps = sorted({int(s) for s in run.pairs["curve_steps"].dropna()})
+        if len(steps) == 1:
+            return f"{steps[0]:,} steps a curve"
+        return f"{steps[0]:,} to {steps[-1]:,} steps a curve: not the same everywhere, so compare with care"
+    plan = mapping(mapping(mapping(run.info.get("space")).get("measures")).get("connectivity"))
+    return f"{plan['steps']} steps a curve" if "steps" in plan else "budget of the curves not recorded"
+
+
+def machine(run: Run) -> str:
+    """``Linux, 2 CPUs, 8 GB memory``: the known parts as a person says them, the others by name."""
+    said = {"platform": "{}", "cpus": "{} CPUs", "memory_gb": "{} GB memory", "gpus": "{} GPUs"}
+    parts = mapping(run.info.get("machine")).items()
+    return ", ".join(said.get(k, f"{k} {{}}").format(v) for k, v in parts if v not in (None, "", 0, []))
+
+
+def failures(run: Run) -> dict[str, Any]:
+    """Models and pairs that did not end well: ``rows`` (at most LISTED_FAILURES) of ``n``."""
+    lost = []
+    for table, name in ((run.models, "model"), (run.pairs, "pair")):
+        if "status" not in table:
+            continue
+        kept = [n for n in phases.axis_names(run.axes) if n in table]
+        for r in table[table["status"] != "ok"].to_dict("records"):
+            who = (
+                f"seed {r.get('seed', '?')}"
+                if name == "model"
+                else f"seeds {r.get('seed_a', '?')} – {r.get('seed_b', '?')}"
+            )
+            place = ", ".join(f"{axis(n).title} {r[n]}" for n in kept)
+            lost.append(
+                {
+                    "what": name,
+                    "where": f"{place}, {who}" if place else who,
+                    "status": r["status"],
+                    "error": r.get("error") or "",
+                }
+            )
+    return {"rows": lost[:LISTED_FAILURES], "n": len(lost)}
+
+
+def ranked(cells: pd.DataFrame, cuts: Mapping[str, phases.Cut]) -> list[dict[str, Any]]:
+    """Rank correlations of measures with test accuracy, over all cells and (``_low``) the low-loss ones."""
+    names = [*phases.LOCAL, *phases.GLOBAL]
+    fitted = (
+        cells[cells["train_loss"] < cuts["train_loss"].value] if "train_loss" in cells else cells.iloc[:0]
+    )
+    every = phases.rank_correlations(cells, names, [phases.ACCURACY])
+    low = phases.rank_correlations(fitted, names, [phases.ACCURACY])
+    return list(every.merge(low, on=["x", "y"], how="left", suffixes=("", "_low")).to_dict("records"))
+
+
+def axis_ranks(cells: pd.DataFrame, names: list[str]) -> dict[str, Any]:
+    """Rank correlations of axes with measures: ``ys`` and, for each axis, one ``{rho, n}`` a measure."""
+    found = phases.rank_correlations(cells, names, RANKED_WITH_AXES)
+    ys = list(dict.fromkeys(found["y"]))
+    rows = []
+    for x, group in found.groupby("x", sort=False):
+        by_measure = group.set_index("y")[["rho", "n"]].to_dict("index")
+        rows.append({"x": x, "cells": [by_measure.get(y) for y in ys]})
+    return {"ys": ys, "rows": rows}
+
+
+def sessions(run: Run) -> list[dict[str, Any]]:
+    """The sessions of a run, ``stages`` always a dictionary."""
+    listed = [dict(s) for s in run.info.get("sessions") or [] if isinstance(s, Mapping)]
+    return [{**s, "stages": mapping(s.get("stages"))} for s in listed]
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """The value as a dictionary, empty where it is none: any part of ``run.info`` may be missing."""
+    return dict(value) if isinstance(value, Mapping) else {}

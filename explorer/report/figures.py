@@ -1,0 +1,114 @@
+"""Which charts a page shows, section by section, and in what words: specs without data.
+
+The page gives every chart of cells the same rows, stored once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from explorer import phases
+from explorer.report import charts
+from explorer.report.labels import measure, measure_title
+from explorer.report.rows import measures, values
+from explorer.results import Run
+
+HEAT_MAPS = (
+    "test_accuracy_percent",
+    "train_loss",
+    "mode_connectivity",
+    "cka",
+    "hessian_top_eigenvalue",
+    "hessian_trace",
+    "loss_barrier",
+    "train_error_percent",
+    "test_loss",
+    "disagreement_percent",
+    "l2_distance",
+    "linear_barrier",
+)
+SLICES = ("test_accuracy_percent", "train_loss", "mode_connectivity", "cka")
+AGAINST_ACCURACY = ("hessian_trace", "mode_connectivity", "cka", "l2_distance")
+ROOM = 130  # pixels that the title of an upright axis takes
+LOCAL_GLOBAL = (
+    "A point is a cell: to the right sharper ({}), higher up better connected, lighter more accurate. If "
+    "smoothness were enough, colour would change from left to right only; where it changes upwards, "
+    "connectivity adds something."
+)
+
+
+def of_cells(rows: pd.DataFrame, right: str | None, up: str | None) -> dict[str, list[dict[str, Any]]]:
+    """By section: ``id``, ``title``, ``see`` (the sentence beside it), ``spec``, a map's ``measure``."""
+    groups: dict[str, list[dict[str, Any]]] = {k: [] for k in ("map", "maps", "scatter", "against", "slices")}
+    if right is None or rows.empty:
+        return groups
+    shown = measures(rows)
+    floors = len(values(rows, up)) if up else 1
+    one = rows.drop_duplicates([n for n in (right, up) if n])  # the plane's shape; scales come from all rows
+    groups["map"].append(
+        _figure(
+            "phase-map",
+            charts.phase_map(one, right, up, legend=False),
+            height=max(38 * floors, ROOM if up else 0),
+        )
+    )
+    for name in (n for n in HEAT_MAPS if n in shown):
+        chart = charts.heat_map(one, name, right, up, scale_from=rows)
+        made = _figure(f"map-{name}", chart, measure(name).see, height=max(27 * floors, ROOM if up else 0))
+        groups["maps"].append({**made, "measure": name})
+    local = next((n for n in phases.LOCAL[::-1] if n in shown), None)
+    if local and "mode_connectivity" in shown:
+        colour = phases.ACCURACY if phases.ACCURACY in shown else "phase"
+        chart = charts.scatter(rows, local, "mode_connectivity", colour, right, up)
+        groups["scatter"].append(_figure("local-global", chart, LOCAL_GLOBAL.format(measure(local).title)))
+    for name in (n for n in AGAINST_ACCURACY if n in shown and phases.ACCURACY in shown):
+        chart = charts.scatter(rows, name, phases.ACCURACY, "phase", right, up)
+        groups["against"].append(_figure(f"against-{name}", chart))
+    for name in (n for n in SLICES if n in shown):
+        chart = charts.slices(one, name, right, up, scale_from=rows)
+        groups["slices"].append(_figure(f"slice-{name}", chart))
+    return groups
+
+
+def _figure(
+    identity: str, chart: alt.LayerChart, see: str = "", *, height: int | None = None
+) -> dict[str, Any]:
+    made = _page_spec(chart, "cells") | ({} if height is None else {"height": height})
+    return {"id": identity, "title": str(chart.title), "see": see, "spec": made}
+
+
+def spec(chart: alt.LayerChart, data: str) -> dict[str, Any]:
+    """The chart as Vega-Lite that reads its rows from the dataset ``data``, which is not part of it."""
+    chart = chart.copy(deep=False)
+    chart.data = alt.NamedData(name=data)
+    return chart.to_dict(validate=False)
+
+
+def _page_spec(chart: alt.LayerChart, data: str) -> dict[str, Any]:
+    kept = {k: v for k, v in spec(chart, data).items() if k not in ("title", "config", "$schema")}
+    return {**kept, "width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
+
+
+def of_one_cell(run: Run) -> list[dict[str, Any]]:
+    """The charts of a cell's details, as far as the run has rows for them: ``rows`` names which."""
+    paths = [str(p) for p in run.curves["path"].unique()] if "path" in run.curves else ["bezier"]
+    paths = sorted(paths, key=lambda p: (p != "bezier", p != "linear", p))
+    empty = pd.DataFrame({"t": [], "path": [], "pair": [], "step": [], "seed": []})
+    wanted = [
+        ("curves", run.curves, "train_error_percent", "along the paths"),
+        ("curves", run.curves, "train_loss", "along the paths"),
+        ("histories", run.epochs, "train_loss", "during training"),
+        ("histories", run.epochs, "test_accuracy_percent", "during training"),
+    ]
+    made = []
+    for rows, table, name, where in wanted:
+        if name in table and table[name].notna().any():
+            chart = charts.curves(empty, name, paths) if rows == "curves" else charts.histories(empty, name)
+            title = f"{measure_title(name)} {where}"
+            made.append(
+                {"id": f"{rows}-{name}", "rows": rows, "title": title, "spec": _page_spec(chart, "rows")}
+            )
+    return made

@@ -1,0 +1,147 @@
+"""What a reader is told of each axis and measure: title, unit, number format, palette, what to see.
+
+A new measure needs one line in ``MEASURES``; a new axis needs one in ``AXES`` only where its plain column
+name would not do.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from explorer.phases import spoken
+
+
+class Measure(NamedTuple):
+    """``digits`` after the point in text (None: three significant)."""
+
+    title: str
+    unit: str
+    see: str
+    log: bool = False
+    diverging: bool = False
+    digits: int | None = None
+
+
+class Axis(NamedTuple):
+    """``hint`` says which end is hot or loaded. Hot is on top in a map, so batch size counts downwards."""
+
+    title: str
+    hint: str = ""
+    large_on_top: bool = True
+
+
+MEASURES: dict[str, Measure] = {
+    "test_accuracy_percent": Measure(
+        "Test accuracy", "%", "What all else is compared with: where do models generalise?", digits=1
+    ),
+    "train_loss": Measure(
+        "Training loss",
+        "nats",
+        "Tells fitted from underfitted cells: look for the drop of ten times or more.",
+        log=True,
+    ),
+    "mode_connectivity": Measure(
+        "Mode connectivity",
+        "points",
+        "Percentage points of training error. Below 0 (orange) a barrier stands between replicates; near 0 "
+        "they are connected; above 0 (blue) the curve found better points than its ends, so these had not "
+        "converged.",
+        diverging=True,
+        digits=1,
+    ),
+    "loss_barrier": Measure(
+        "Curve loss barrier",
+        "nats",
+        "Still tells cells apart where the training error is 0 everywhere and mode connectivity cannot.",
+    ),
+    "cka": Measure(
+        "CKA similarity",
+        "",
+        "1: replicates answer alike. Among fitted, connected cells it tells IV-A from IV-B.",
+    ),
+    "hessian_top_eigenvalue": Measure(
+        "Hessian top eigenvalue",
+        "",
+        "Large: the loss bends sharply in one direction. It tends to follow temperature.",
+        log=True,
+    ),
+    "hessian_trace": Measure(
+        "Hessian trace", "", "Large: the loss bends sharply in many directions.", log=True
+    ),
+    "train_error_percent": Measure(
+        "Training error",
+        "%",
+        "Where it is 0 over a region, mode connectivity there is near 0 for that reason alone.",
+        digits=2,
+    ),
+    "test_loss": Measure(
+        "Test loss", "nats", "Can grow while accuracy holds: models that are sure of their mistakes."
+    ),
+    "disagreement_percent": Measure(
+        "Disagreement", "%", "Share of test inputs that two replicates answer differently.", digits=1
+    ),
+    "l2_distance": Measure(
+        "Parameter distance",
+        "",
+        "L2 norm: how far apart replicates end; grows with the number of parameters.",
+    ),
+    "linear_barrier": Measure(
+        "Linear barrier",
+        "points",
+        "On the straight line; large nearly everywhere: unless their neurons are aligned, networks are "
+        "seldom linearly connected.",
+        digits=1,
+    ),
+    "linear_loss_barrier": Measure(
+        "Linear loss barrier", "nats", "The rise of the training loss on the straight line."
+    ),
+    "barrier": Measure(
+        "Curve barrier", "points", "Largest rise of the training error on the curve.", digits=1
+    ),
+    "dip": Measure(
+        "Curve dip",
+        "points",
+        "Largest fall of the training error on the curve: ends not converged.",
+        digits=1,
+    ),
+    "cka_logits": Measure(
+        "CKA of the logits", "", "As CKA, but before the softmax, which hides all but the top answer."
+    ),
+}
+
+AXES: dict[str, Axis] = {
+    "width": Axis("Width", "small = high load"),
+    "train_size": Axis("Training-set size"),
+    "label_noise": Axis("Label noise", "large = high load"),
+    "pixel_noise": Axis("Pixel noise", "large = high load"),
+    "batch_size": Axis("Batch size", "small = hot", large_on_top=False),
+    "learning_rate": Axis("Learning rate", "large = hot"),
+    "weight_decay": Axis("Weight decay", "large = hot"),
+}
+
+
+def measure(name: str) -> Measure:
+    """The label of a measure; one made from its column name where none is written down."""
+    return MEASURES.get(name, Measure(_sentence(name), "", ""))
+
+
+def axis(name: str) -> Axis:
+    """The label of an axis; one made from its column name where none is written down."""
+    return AXES.get(name, Axis(_sentence(name)))
+
+
+def measure_title(name: str) -> str:
+    """``Training loss (nats)``."""
+    label = measure(name)
+    return f"{label.title} ({label.unit})" if label.unit else label.title
+
+
+def axis_title(name: str) -> str:
+    """``Batch size (small = hot)``."""
+    label = axis(name)
+    return f"{label.title} ({label.hint})" if label.hint else label.title
+
+
+def _sentence(name: str) -> str:
+    words = spoken(name)
+    return words[:1].upper() + words[1:]

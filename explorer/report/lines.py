@@ -1,0 +1,211 @@
+"""Charts with continuous axes: measure against measure, slices, paths, histories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from explorer.phases import PHASES, spoken
+from explorer.report import theme
+from explorer.report.encodings import (
+    FRAME,
+    INK,
+    colour_scale,
+    escaped,
+    finished,
+    layered,
+    measure_axis,
+    place_tips,
+    plane_rows,
+    position_scale,
+    tip,
+    value_axis,
+    vertical_order,
+)
+from explorer.report.labels import axis_title, measure, measure_title
+from explorer.report.rows import prepared
+
+PATHS = {"bezier": "Bézier curve, fitted", "linear": "straight line"}
+
+
+def scatter(
+    cells: pd.DataFrame, x: str, y: str, colour: str, load: str | None = None, temperature: str | None = None
+) -> alt.LayerChart:
+    """One measure against another, a point a cell; ``colour`` is a third measure or ``phase``."""
+    rows = prepared(cells)
+    names = [n for n in (x, y, colour) if n != "phase"]
+    tips = [
+        *place_tips(load, temperature),
+        *(tip(f"{n}_text", measure_title(n)) for n in names),
+        tip("phase", "Phase"),
+    ]
+    at = {"x": measure_axis(alt.X, rows, x), "y": measure_axis(alt.Y, rows, y)}
+    if colour == "phase":
+        by: Any = alt.Color(
+            "phase:N",
+            legend=None,
+            scale=alt.Scale(domain=list(PHASES), range=[theme.PHASE_COLOURS[p] for p in PHASES]),
+        )
+    else:
+        by = alt.Color(
+            field=colour,
+            type="quantitative",
+            scale=colour_scale(rows[colour], colour),
+            legend=alt.Legend(title=measure_title(colour), gradientLength=160, tickCount=4),
+        )
+    known = " && ".join(f"isValid(datum['{n}'])" for n in (x, y))
+    points = (
+        alt.Chart()
+        .transform_filter(known)
+        .mark_circle(size=70, opacity=1, stroke="#888", strokeWidth=0.6)
+        .encode(**at, color=by, tooltip=tips)
+    )
+    ring = (
+        alt.Chart()
+        .transform_filter(f"{known} && (datum.cell_id === marked || datum.cell_id === chosen)")
+        .mark_point(size=190, stroke=INK, strokeWidth=2.2, opacity=1)
+        .encode(**at, tooltip=tips)
+        .properties(name=FRAME)
+    )
+    layers: list[Any] = [points, ring]
+    if measure(y).diverging:
+        layers.insert(0, alt.Chart().mark_rule(strokeDash=[4, 3], opacity=0.5).encode(y=alt.YDatum(0)))
+    return finished(
+        layers,
+        rows,
+        f"{measure(y).title} against {spoken(x)}",
+        height=230,
+    )
+
+
+def slices(
+    cells: pd.DataFrame,
+    name: str,
+    load: str,
+    temperature: str | None = None,
+    *,
+    scale_from: pd.DataFrame | None = None,
+) -> alt.LayerChart:
+    """A measure along one axis, a line a value of the other, hot to cold; bars: ± one standard deviation.
+
+    ``scale_from`` as for ``heat_map``.
+    """
+    rows = plane_rows(cells, load, temperature)
+    at: dict[str, Any] = {"x": value_axis(rows, load)}
+    if temperature:
+        order = vertical_order(rows, temperature)
+        at["color"] = alt.Color(
+            field=escaped(temperature),
+            type="nominal",
+            sort=order,
+            scale=alt.Scale(domain=order, range=theme.temperature_colours(len(order))),
+            legend=alt.Legend(
+                title=axis_title(temperature),
+                columns=6,
+                symbolType="stroke",
+                symbolStrokeWidth=3,
+                symbolOpacity=1,
+            ),
+        )
+    else:
+        at["color"] = alt.ColorValue(theme.BEZIER)
+    tips = [
+        *place_tips(load, temperature),
+        tip(f"{name}_text", measure_title(name)),
+        tip("phase", "Phase"),
+    ]
+    base = alt.Chart().transform_filter(f"isValid(datum['{name}'])").encode(**at)
+    spanned = rows if scale_from is None else scale_from
+    y, scale = measure_axis(alt.Y, spanned, name), position_scale(spanned, name)
+    mean, spread = f"datum['{name}']", f"datum['{name}_std']"
+    down = f"{mean} > {spread} ? {mean} - {spread} : {mean}" if measure(name).log else f"{mean} - {spread}"
+    bars = (
+        base.transform_filter(f"isValid({spread})")
+        .transform_calculate(low=down, high=f"{mean} + {spread}")
+        .mark_rule(opacity=0.45)
+        .encode(
+            y=alt.Y(field="low", type="quantitative", title=measure_title(name), scale=scale),
+            y2=alt.Y2(field="high"),
+        )
+    )
+    points = base.mark_circle(size=34, opacity=1).encode(y=y, tooltip=tips)
+    ring = (
+        alt.Chart()
+        .transform_filter(
+            f"isValid(datum['{name}']) && (datum.cell_id === marked || datum.cell_id === chosen)"
+        )
+        .mark_point(size=130, stroke=INK, strokeWidth=2)
+        .encode(x=at["x"], y=y)
+        .properties(name=FRAME)
+    )
+    return finished(
+        [bars, base.mark_line(strokeWidth=1.8).encode(y=y), points, ring],
+        rows,
+        measure_title(name),
+        height=190,
+    )
+
+
+def curves(
+    points: pd.DataFrame, name: str = "train_error_percent", paths: Sequence[str] = ("bezier", "linear")
+) -> alt.LayerChart:
+    """A measure along the paths between models: a thin line a pair, the mean over pairs bold.
+
+    ``points`` has ``t``, ``path``, ``pair`` and the measure: one cell's rows of the table ``curves``.
+    """
+    shades = [theme.BEZIER, theme.LINEAR, "#6a9f58", "#a8719f"]
+    words = ", ".join(f"'{k}': '{v}'" for k, v in PATHS.items())
+    key = alt.Legend(
+        title=None,
+        symbolType="stroke",
+        symbolStrokeWidth=3,
+        symbolOpacity=1,
+        labelExpr=f"({{{words}}})[datum.value] || datum.label",
+    )
+    by = alt.Color("path:N", legend=key, scale=alt.Scale(domain=list(paths), range=shades[: len(paths)]))
+    x = alt.X("t:Q", title="Place on the path (0 and 1 = the two models)", scale=alt.Scale(domain=[0, 1]))
+    y = alt.Y(
+        field=name, type="quantitative", title=measure_title(name), scale=alt.Scale(zero=False, nice=True)
+    )
+    tips = [tip("pair", "Seeds"), tip("path", "Path"), tip("t", "t"), tip(name, measure_title(name))]
+    thin = (
+        alt.Chart()
+        .mark_line(strokeWidth=1, opacity=0.35)
+        .encode(x=x, y=y, color=by, detail="pair:N", tooltip=tips)
+    )
+    mean = (
+        alt.Chart()
+        .mark_line(strokeWidth=3)
+        .encode(
+            x=x,
+            y=alt.Y(field=name, type="quantitative", aggregate="mean", title=measure_title(name)),
+            color=by,
+        )
+    )
+    return layered([thin, mean], points, measure_title(name), height=170)
+
+
+def histories(points: pd.DataFrame, name: str = "train_loss") -> alt.LayerChart:
+    """A measure over the steps of training, a line a replicate (``step``, ``seed`` and the measure)."""
+    scale = alt.Scale(type="log") if measure(name).log else alt.Scale(zero=False)
+    at = {
+        "x": alt.X("step:Q", title="Optimiser steps"),
+        "y": alt.Y(
+            field=name,
+            type="quantitative",
+            title=measure_title(name),
+            scale=scale,
+            axis=alt.Axis(grid=not measure(name).log, tickCount=5),
+        ),
+    }
+    tips = [tip("seed", "Seed"), tip("step", "Step"), tip(name, measure_title(name))]
+    line = (
+        alt.Chart()
+        .transform_filter(f"isValid(datum['{name}'])")
+        .mark_line(strokeWidth=1.3, opacity=0.75, color=theme.TRAIN)
+        .encode(**at, detail="seed:N", tooltip=tips)
+    )
+    return layered([line], points, measure_title(name), height=150)

@@ -1,0 +1,166 @@
+"""Maps of the load × temperature plane: a square a cell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from explorer.phases import PHASES, READINGS
+from explorer.report import theme
+from explorer.report.encodings import (
+    INK,
+    colour_scale,
+    either,
+    finished,
+    highlight,
+    of_pairs,
+    place,
+    place_tips,
+    plane_rows,
+    tip,
+)
+from explorer.report.labels import measure_title
+from explorer.report.rows import measures
+
+CROWDED = 11  # more columns than this leave no room for a number in each
+
+
+def phase_map(
+    cells: pd.DataFrame, load: str, temperature: str | None = None, *, legend: bool = True
+) -> alt.LayerChart:
+    """Cells of the load × temperature plane coloured by phase; a ring marks those near a cut.
+
+    ``cells`` is what ``explorer.phases.classify`` returns, one row a grid point of the plane: choose the
+    values of any further axis first (ValueError otherwise).
+    """
+    rows = plane_rows(cells, load, temperature)
+    tips = [
+        *place_tips(load, temperature),
+        tip("phase", "Phase"),
+        tip("near_cut", "Near the cut of"),
+        tip("note", "Note"),
+        tip("n_models", "Models"),
+        tip("n_diverged", "Diverged or failed"),
+        tip("n_pairs", "Pairs"),
+        *(tip(f"{m}_text", measure_title(m)) for m in measures(rows)),
+    ]
+    at = place(rows, load, temperature)
+    words = ", ".join(f"'{p}': '{p}  {READINGS[p]}'" for p in PHASES)
+    key = alt.Legend(
+        title=None,
+        orient="bottom",
+        columns=2,
+        labelLimit=320,
+        symbolType="square",
+        labelExpr=f"({{{words}}})[datum.value]",
+    )
+    colour = alt.Color(
+        "phase:N",
+        legend=key if legend else None,
+        scale=alt.Scale(domain=list(PHASES), range=[theme.PHASE_COLOURS[p] for p in PHASES]),
+    )
+    base = alt.Chart().encode(**at, tooltip=tips)
+    label = base.mark_text(fontSize=12, fontWeight=600).encode(
+        text="phase:N",
+        color=either(_on_dark(), "#ffffff", theme.INK),
+    )
+    corner = {k: v.copy() for k, v in at.items()}
+    corner["x"].bandPosition = 0.86
+    if "y" in corner:
+        corner["y"].bandPosition = 0.18
+    near = (
+        alt.Chart()
+        .transform_filter("datum.near_cut !== ''")
+        .mark_point(shape="circle", size=34, strokeWidth=1.6, filled=False, opacity=1)
+        .encode(
+            **corner,
+            tooltip=tips,
+            stroke=either(_on_dark(), "#ffffff", theme.INK, alt.StrokeValue),
+        )
+    )
+    layers = [
+        _ground(base),
+        base.transform_filter("datum.phase !== ''").mark_rect().encode(color=colour),
+        label,
+        near,
+        _notes(base),
+        _unsorted(base),
+        *highlight(at),
+    ]
+    return finished(layers, rows, "Phases of learning", height=alt.Step(38) if temperature else 38)
+
+
+def heat_map(
+    cells: pd.DataFrame,
+    name: str,
+    load: str,
+    temperature: str | None = None,
+    *,
+    scale_from: pd.DataFrame | None = None,
+) -> alt.LayerChart:
+    """One measure's mean over the plane, its number in each cell; rows as for ``phase_map``.
+
+    The palette is sequential, on a log scale for losses and curvature; for mode connectivity it diverges
+    from 0. ``scale_from`` is the table that the palette spans (``cells`` by default), so that several
+    planes can share it.
+    """
+    rows = plane_rows(cells, load, temperature)
+    tips = [
+        *place_tips(load, temperature),
+        tip(f"{name}_text", measure_title(name)),
+        tip("n_pairs" if of_pairs(name) else "n_models", "n, pairs" if of_pairs(name) else "n, models"),
+        tip("phase", "Phase"),
+        tip("note", "Note"),
+    ]
+    at = place(rows, load, temperature)
+    base = alt.Chart().encode(**at, tooltip=tips)
+    known = f"isValid(datum['{name}'])"
+    colour = alt.Color(
+        field=name,
+        type="quantitative",
+        scale=colour_scale((rows if scale_from is None else scale_from)[name], name),
+        legend=alt.Legend(title=None, gradientLength=140, tickCount=3),
+    )
+    layers: list[Any] = [_ground(base), base.transform_filter(known).mark_rect().encode(color=colour)]
+    if rows[load].nunique() < CROWDED:
+        dark = f"luminance(scale('color', datum['{name}'])) < .18"  # there black and white contrast equally
+        layers.append(
+            base.transform_filter(known)
+            .mark_text(fontSize=10)
+            .encode(
+                text=alt.Text(field=f"{name}_label", type="nominal"),
+                color=either(dark, "#ffffff", "#111111"),
+            )
+        )
+    layers += [_notes(base), *highlight(at)]
+    return finished(layers, rows, measure_title(name))
+
+
+def _on_dark() -> str:
+    """Whether a cell's phase has a dark colour."""
+    return " || ".join(f"datum.phase === '{p}'" for p, ink in theme.PHASE_INKS.items() if ink == "#ffffff")
+
+
+def _ground(base: alt.Chart) -> alt.Chart:
+    """A faint square for each grid point, so that an empty one shows as empty."""
+    return base.mark_rect(fillOpacity=0.06, fill=INK, strokeOpacity=0.25, stroke=INK, strokeWidth=0.5)
+
+
+def _notes(base: alt.Chart) -> alt.Chart:
+    """× where every model failed, a dot where nothing was run."""
+    return (
+        base.transform_filter("datum.note !== ''")
+        .mark_text(fontSize=13, fill=INK, opacity=0.75)
+        .encode(text=either("datum.n_diverged > 0", "×", "·", alt.TextValue))
+    )
+
+
+def _unsorted(base: alt.Chart) -> alt.Chart:
+    """A question mark where models exist but a measure that decides is missing."""
+    return (
+        base.transform_filter("datum.note === '' && datum.phase === ''")
+        .mark_text(fontSize=12, fill=INK, opacity=0.75)
+        .encode(text=alt.TextValue("?"))
+    )

@@ -1,0 +1,176 @@
+"""The numbers that a page carries: each once, rounded, as columns, safe inside a <script> element."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from explorer.phases import axis_names
+from explorer.results import Run
+
+MODEL_COLUMNS = (
+    "model_id",
+    "seed",
+    "status",
+    "error",
+    "steps",
+    "train_loss",
+    "train_error_percent",
+    "test_loss",
+    "test_accuracy_percent",
+    "hessian_top_eigenvalue",
+    "hessian_trace",
+    "hessian_trace_stderr",
+    "parameters",
+    "wall_s",
+)
+PAIR_COLUMNS = (
+    "seed_a",
+    "seed_b",
+    "status",
+    "error",
+    "mode_connectivity",
+    "loss_barrier",
+    "linear_barrier",
+    "cka",
+    "l2_distance",
+)
+HISTORY_POINTS = 60  # a line two hundred pixels wide shows no more
+
+
+def script_json(value: Any) -> str:
+    """JSON that cannot end the script element it stands in, nor open a comment in it; NaN becomes null."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def columns(table: pd.DataFrame, digits: int = 6) -> dict[str, list[Any]]:
+    """A table as ``{column: values}``, numbers to ``digits`` significant digits, missing ones as None."""
+    return {str(name): _values(table[name], digits) for name in table}
+
+
+def details(run: Run, cells: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """By ``cell_id``: its models, its pairs, its models' histories and its pairs' curves.
+
+    Curves and histories come as one array a line, in the order of the keys ``c`` (curves: pair, path, t,
+    training error, training loss) and ``h`` (histories: seed, step, training loss, test accuracy).
+    """
+    names = [n for n in axis_names(run.axes) if n in cells]
+    models, pairs = _with_cell(run.models, cells, names), _with_cell(run.pairs, cells, names)
+    if "cell_id" not in pairs and {"model_a"} <= set(pairs) and {"model_id", "cell_id"} <= set(models):
+        pairs = pairs.merge(
+            models[["model_id", "cell_id"]].rename(columns={"model_id": "model_a"}), on="model_a", how="left"
+        )
+    out: dict[str, dict[str, Any]] = {}
+    for key, table, wanted in (("models", models, MODEL_COLUMNS), ("pairs", pairs, PAIR_COLUMNS)):
+        if "cell_id" not in table:
+            continue
+        shown = table[[c for c in wanted if c in table]]
+        for cell, rows in shown.groupby(table["cell_id"].to_numpy()):
+            out.setdefault(str(cell), {})[key] = columns(rows, 4)
+    for key, lines in (("c", _curve_lines(run.curves, pairs)), ("h", _history_lines(run.epochs, models))):
+        for cell, line in lines:
+            out.setdefault(cell, {}).setdefault(key, []).append(line)
+    return out
+
+
+def _with_cell(table: pd.DataFrame, cells: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """The table with the ``cell_id`` that ``cells`` gives to its settings."""
+    if not names or not set(names) <= set(table):
+        return table
+    return table.drop(columns=[c for c in ("cell_id",) if c in table]).merge(
+        cells[["cell_id", *names]], on=names, how="left"
+    )
+
+
+def _curve_lines(curves: pd.DataFrame, pairs: pd.DataFrame) -> list[tuple[str, list[Any]]]:
+    if not {"model_a", "model_b", "t"} <= set(curves) or not {"model_a", "model_b", "cell_id"} <= set(pairs):
+        return []
+    known = pairs[["model_a", "model_b", "cell_id"]].copy()
+    seeds = {"seed_a", "seed_b"} <= set(pairs)
+    known["pair"] = (
+        [f"{a} – {b}" for a, b in zip(pairs["seed_a"], pairs["seed_b"], strict=True)] if seeds else "?"
+    )
+    points = curves.merge(known, on=["model_a", "model_b"], how="inner")
+    if "path" not in points:
+        points["path"] = "bezier"
+    points = points.sort_values(["cell_id", "model_a", "model_b", "path", "t"], kind="stable")
+    groups = _groups(points, ["cell_id", "model_a", "model_b", "path"])
+    series = [
+        _values(points[c], 4) if c in points else [None] * len(points)
+        for c in ("t", "train_error_percent", "train_loss")
+    ]
+    labels = [points[c].astype(str).tolist() for c in ("cell_id", "pair", "path")]
+    return [(labels[0][i], [labels[1][i], labels[2][i], *(s[i:j] for s in series)]) for i, j in groups]
+
+
+def _history_lines(epochs: pd.DataFrame, models: pd.DataFrame) -> list[tuple[str, list[Any]]]:
+    if not {"model_id", "step"} <= set(epochs) or not {"model_id", "cell_id"} <= set(models):
+        return []
+    known = models[["model_id", "cell_id"]].assign(
+        line=models["seed"] if "seed" in models else range(len(models))
+    )
+    points = epochs.merge(known, on="model_id", how="inner").sort_values(
+        ["cell_id", "model_id", "step"], kind="stable"
+    )
+    groups = _groups(points, ["cell_id", "model_id"])
+    series = [
+        _values(points[c], 4) if c in points else [None] * len(points)
+        for c in ("step", "train_loss", "test_accuracy_percent")
+    ]
+    cells, seeds = points["cell_id"].astype(str).tolist(), _values(points["line"], 6)
+    lines = []
+    for i, j in groups:
+        kept = (
+            range(i, j)
+            if j - i <= HISTORY_POINTS
+            else np.unique(np.linspace(i, j - 1, HISTORY_POINTS).astype(int)).tolist()
+        )
+        lines.append((cells[i], [seeds[i], *([s[k] for k in kept] for s in series)]))
+    return lines
+
+
+def _groups(table: pd.DataFrame, keys: Sequence[str]) -> list[tuple[int, int]]:
+    """First row and end of each group in a table sorted by ``keys``."""
+    if table.empty:
+        return []
+    new = np.zeros(len(table), dtype=bool)
+    new[0] = True
+    for key in keys:
+        values = table[key].to_numpy()
+        new[1:] |= values[1:] != values[:-1]
+    starts = np.flatnonzero(new).tolist()
+    return list(zip(starts, [*starts[1:], len(table)], strict=True))
+
+
+def _values(column: pd.Series, digits: int) -> list[Any]:
+    if pd.api.types.is_bool_dtype(column):
+        return column.tolist()
+    if pd.api.types.is_integer_dtype(column) and not column.hasnans:
+        return [int(v) for v in column]
+    if pd.api.types.is_numeric_dtype(column):
+        numbers = column.to_numpy(dtype=float, na_value=np.nan)
+        return [_rounded(v, digits) if math.isfinite(v) else None for v in numbers.tolist()]
+    return [None if v is None or v is pd.NA or v is pd.NaT or v != v else _plain(v) for v in column]
+
+
+def _rounded(value: float, digits: int) -> float | int:
+    short = float(f"{value:.{digits}g}")
+    return int(short) if short.is_integer() and abs(short) < 1e15 else short
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, (bool, int, float, str)) or value is None:
+        return value
+    if isinstance(value, Mapping):
+        return dict(value)
+    return str(value)

@@ -1,0 +1,137 @@
+"""The tidy table behind the charts: a row a grid point, those not run included, numbers also as text."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from explorer.phases import axis_names, number, unsigned_zero
+from explorer.report.labels import MEASURES, Measure, measure
+
+NOT_RUN, FAILED = "not run", "no model left"
+
+
+def plane(axes: Mapping[str, Sequence[str]]) -> tuple[str | None, str | None, list[str]]:
+    """The axis drawn to the right (load), the one drawn upwards (temperature), and the rest.
+
+    With no temperature a second load axis takes its place, and the other way round.
+    """
+    load, temperature = list(axes.get("load", ())), list(axes.get("temperature", ()))
+    first = (load or temperature or [None])[0]
+    others = [n for n in axis_names(axes) if n != first]
+    second = next((n for n in temperature if n != first), others[0] if others else None)
+    return first, second, [n for n in others if n != second]
+
+
+def values(cells: pd.DataFrame, name: str) -> list[Any]:
+    """An axis's values as plain Python objects: numbers by size, text in order of appearance."""
+    column = cells[name].dropna()
+    unique = column.drop_duplicates().tolist()
+    return sorted(unique) if pd.api.types.is_numeric_dtype(column) else [str(v) for v in unique]
+
+
+def measures(cells: pd.DataFrame) -> list[str]:
+    """The measures that at least one cell has, in the order in which they are shown."""
+    return [n for n in MEASURES if n in cells and cells[n].notna().any()]
+
+
+def completed(
+    cells: pd.DataFrame, axes: Mapping[str, Sequence[str]], space: Mapping[str, Any]
+) -> pd.DataFrame:
+    """The cells and a row (``n_models`` 0, no measures) for each point of the grid that has none.
+
+    The grid is the product of the values met in the table and, where the space lists its values, those.
+    """
+    names = [n for n in axis_names(axes) if n in cells]
+    planned = {**_listed(space.get("load")), **_listed(space.get("temperature"))}
+    sides = []
+    for name in names:
+        side = values(cells, name)
+        plan = planned.get(name, [])
+        numeric = pd.api.types.is_numeric_dtype(cells[name]) and all(
+            isinstance(v, (int, float)) for v in plan
+        )
+        side = sorted({*side, *plan}) if numeric else list(dict.fromkeys([*(str(v) for v in plan), *side]))
+        sides.append(side)
+    if not names or np.prod([float(len(s)) for s in sides]) > 20 * max(len(cells), 100):
+        return cells.copy()  # a scattered search, not a grid
+    grid = pd.DataFrame(list(itertools.product(*sides)), columns=pd.Index(names))
+    words = [n for n in names if not pd.api.types.is_numeric_dtype(cells[n])]
+    cells = cells.astype(dict.fromkeys(words, str))
+    full = grid.reindex(columns=list(cells)) if cells.empty else grid.merge(cells, on=names, how="left")
+    unnamed = full["cell_id"].isna()
+    spelled = [
+        ",".join(f"{n}={v}" for n, v in zip(names, row, strict=True))
+        for row in full[names].itertuples(index=False)
+    ]
+    full["cell_id"] = full["cell_id"].where(~unnamed, pd.Series(spelled, index=full.index))
+    for count in ("n_models", "n_diverged", "n_pairs"):
+        full[count] = full[count].fillna(0).astype(int)
+    for text in ("phase", "near_cut"):
+        if text in full:
+            full[text] = full[text].fillna("")
+    return full
+
+
+def prepared(cells: pd.DataFrame) -> pd.DataFrame:
+    """Adds ``note`` (why a cell is empty) and, for each measure, ``<name>_text`` ("93.1 ± 0.4") and the
+    shorter ``<name>_label``. A table that has them is returned as it is."""
+    if "note" in cells:
+        return cells
+    out = cells.copy()
+    for column in ("n_models", "n_diverged", "n_pairs"):
+        if column not in out:
+            out[column] = 0
+    for column in ("phase", "near_cut"):
+        if column not in out:
+            out[column] = ""
+    nothing = (out["n_models"] == 0) & (out["n_pairs"] == 0)
+    out["note"] = np.select([nothing & (out["n_diverged"] > 0), nothing], [FAILED, NOT_RUN], default="")
+    added: dict[str, list[str]] = {}
+    for name in measures(out):
+        digits = measure(name).digits
+        spread = out[f"{name}_std"] if f"{name}_std" in out else pd.Series(np.nan, index=out.index)
+        added[f"{name}_label"] = [compact(v, measure(name)) for v in out[name]]
+        added[f"{name}_text"] = [with_spread(v, s, digits) for v, s in zip(out[name], spread, strict=True)]
+    return out.assign(**added)
+
+
+def compact(value: float, label: Measure) -> str:
+    """A number that fits into a cell of a map."""
+    if not np.isfinite(value):
+        return ""
+    size = abs(value)
+    if size >= 1000:
+        text = (
+            f"{value / 1e6:.2g}M"
+            if size >= 1e6
+            else f"{value / 1e3:.2g}k"
+            if size < 1e5
+            else f"{value / 1e3:.0f}k"
+        )
+    elif label.digits is not None:
+        text = f"{value:.0f}" if label.diverging and size >= 10 else f"{value:.1f}"
+    elif size >= 10 or value == 0:
+        text = f"{value:.0f}"
+    elif size >= 0.01:
+        text = f"{value:.1f}" if size >= 1 else f"{value:.2f}"
+    else:
+        text = f"{value:.0e}".replace("e-0", "e-")
+    return unsigned_zero(text).replace("-", "−")
+
+
+def with_spread(value: float, spread: float, digits: int | None) -> str:
+    """``93.1 ± 0.4``; the value alone where the spread is unknown, a dash where there is no value."""
+    text = number(value, digits)
+    if not text:
+        return "–"
+    return f"{text} ± {number(spread, digits)}" if pd.notna(spread) else text
+
+
+def _listed(part: Any) -> dict[str, list[Any]]:
+    """The axes of a space whose values are written out as a list."""
+    return {k: v for k, v in part.items() if isinstance(v, list)} if isinstance(part, Mapping) else {}

@@ -1,0 +1,147 @@
+"""One self-contained site from a run: tables in, files out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+import yaml
+from altair.utils.schemapi import debug_mode
+
+from explorer import phases
+from explorer.report import facts, figures, pictures, theme, vega
+from explorer.report.encodings import vertical_order
+from explorer.report.files import write, write_details, write_tables
+from explorer.report.labels import axis, axis_title, measure, measure_title
+from explorer.report.payload import columns, details, script_json
+from explorer.report.rows import completed, measures, plane, prepared, values
+from explorer.results import Run
+
+DETAIL_BYTES = 3_000_000  # beyond this a cell's details lie beside the page and are read on a click
+
+
+def write_site(run: Run, out: Path, *, cuts: dict[str, Any] | None, images: bool) -> Path:
+    """See ``explorer.report.write``."""
+    space = facts.mapping(run.info.get("space"))
+    cells = phases.cells(run.models, run.pairs, run.axes)
+    found = phases.find_cuts(cells, facts.mapping(space.get("phases")) if cuts is None else cuts)
+    cells = phases.classify(cells, found)
+    rows = prepared(completed(cells, run.axes, space))
+    bundle = vega.Bundle()
+    try:
+        tables = write_tables(run, cells, out / "tables")
+        with debug_mode(False):  # Altair's schema check takes longer than all else; the tests do it
+            saved = pictures.write(rows, run.axes, out / "charts", write) if images else []
+            groups = figures.of_cells(rows, *plane_of(run, rows)[:2])
+            data = _data(run, rows, groups)
+        detail = details(run, rows)
+        inline = script_json(detail)
+        if len(inline) > DETAIL_BYTES:
+            data["files"], inline = write_details(detail, out / "details"), "{}"
+        context = _context(run, cells, rows, found) | {"figures": groups, "tables": tables, "saved": saved}
+        scripts = {"data": script_json(data), "details": inline, "bundle": bundle.text()}
+    finally:
+        bundle.close()
+    page = _environment().get_template("index.html.j2")
+    index = out / "index.html"
+    write(index, page.render(**context, **scripts, css=_asset("page.css"), js=_asset("page.js")).encode())
+    return index
+
+
+def plane_of(run: Run, rows: pd.DataFrame) -> tuple[str | None, str | None, list[str]]:
+    """The plane that the maps show, of those axes that the rows have."""
+    return plane({k: [n for n in names if n in rows] for k, names in run.axes.items()})
+
+
+def _data(run: Run, rows: pd.DataFrame, groups: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """What the page's script needs: rows and specs."""
+    right, up, others = plane_of(run, rows)
+    shown = measures(rows)
+    best = int(np.nanargmax(rows[phases.ACCURACY])) if phases.ACCURACY in shown else None
+    names = [n for n in phases.axis_names(run.axes) if n in rows]
+    return {
+        "axes": [{"name": n, "short": axis(n).title, "values": values(rows, n)} for n in names],
+        "right": right,
+        "up": up,
+        "upOrder": vertical_order(rows, up) if up else [],
+        "others": others,
+        "best": None if best is None else str(rows["cell_id"].iloc[best]),
+        "measures": {n: {"title": measure_title(n)} for n in shown},
+        "cells": columns(rows, 5),
+        "figures": [{"id": f["id"], "spec": f["spec"]} for group in groups.values() for f in group],
+        "detailFigures": figures.of_one_cell(run),
+        "config": theme.config("currentColor"),
+        "files": None,
+    }
+
+
+def _context(
+    run: Run, cells: pd.DataFrame, rows: pd.DataFrame, cuts: Mapping[str, phases.Cut]
+) -> dict[str, Any]:
+    """What the template says besides charts."""
+    right, up, others = plane_of(run, rows)
+    space = facts.mapping(run.info.get("space"))
+    moved = phases.sensitivity(cells, cuts)
+    counts = cells["phase"].value_counts()
+    return {
+        "name": run.name,
+        "info": run.info,
+        "space": space,
+        "now": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+        "findings": phases.findings(cells, cuts, run.axes),
+        "hessian": phases.hessian_contrast(cells, cuts),
+        "missing": facts.missing(run, cells),
+        "phases": [
+            {
+                "name": p,
+                "reading": phases.READINGS[p],
+                "n": int(counts.get(p, 0)),
+                "colour": theme.PHASE_COLOURS[p],
+                "ink": theme.PHASE_INKS[p],
+            }
+            for p in phases.PHASES
+        ],
+        "unsorted": int((cells["phase"] == "").sum()),
+        "near": int((cells["near_cut"] != "").sum()),
+        "n_cells": len(cells),
+        "n_grid": len(rows),
+        "n_models": len(run.models),
+        "n_pairs": len(run.pairs),
+        "cuts": [{"cut": c, "value": phases.number(c.value), "moved": moved[n]} for n, c in cuts.items()],
+        "ranked": facts.ranked(cells, cuts),
+        "axis_ranks": facts.axis_ranks(cells, phases.axis_names(run.axes)),
+        "others": [{"name": n, "title": axis_title(n), "values": values(rows, n)} for n in others],
+        "table": facts.cell_table(rows, [n for n in (right, up, *others) if n]),
+        "budget": facts.curve_budget(run),
+        "machine": facts.machine(run),
+        "versions": facts.mapping(run.info.get("versions")),
+        "space_yaml": yaml.safe_dump(space, sort_keys=False, allow_unicode=True) if space else "",
+        "sessions": facts.sessions(run),
+        "failures": facts.failures(run),
+        "number": phases.number,
+        "signed": phases.signed,
+        "title_of": lambda n: measure(n).title,
+        "axis_title": axis_title,
+    }
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("explorer.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.ChainableUndefined,  # every key of run.info may be missing
+    )
+
+
+def _asset(name: str) -> str:
+    return resources.files("explorer.report").joinpath("assets").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,96 @@
+"""Colours and type of all charts and pages, in one place.
+
+Charts on a page are drawn as SVG with ``currentColor`` as their ink, so that the page's dark mode, its
+switch and its print style reach into them without drawing anything again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+INK = "#1d2733"
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+# Apart in lightness as well as in hue, so that they survive colour blindness and a grey printer.
+PHASE_COLOURS = {"I": "#8c2f1b", "II": "#f2b134", "III": "#c58fbb", "IV-A": "#b3d9f2", "IV-B": "#1d6fa8"}
+PHASE_INKS = {"I": "#ffffff", "II": "#1d2733", "III": "#1d2733", "IV-A": "#1d2733", "IV-B": "#ffffff"}
+
+SEQUENTIAL = "viridis"
+DIVERGING = [
+    "#8c2d04",
+    "#d9682b",
+    "#f7c59f",
+    "#f3f1ec",
+    "#a9cbe3",
+    "#3f86bd",
+    "#0b4a82",
+]  # barrier .. 0 .. dip
+HOT_TO_COLD = ["#c8452f", "#e09f3e", "#6a9f58", "#2f7fb5"]
+BEZIER, LINEAR, TRAIN, TEST = "#2f7fb5", "#d0722b", "#2f7fb5", "#d0722b"
+
+
+def temperature_colours(n: int) -> list[str]:
+    """``n`` colours from hot to cold, none too light or too dark for either background."""
+    stops = [tuple(int(c[i : i + 2], 16) for i in (1, 3, 5)) for c in HOT_TO_COLD]
+    out = []
+    for k in range(n):
+        place = k / max(n - 1, 1) * (len(stops) - 1)
+        left = min(int(place), len(stops) - 2)
+        share = place - left
+        mixed = (round(a + (b - a) * share) for a, b in zip(stops[left], stops[left + 1], strict=True))
+        out.append("#" + "".join(f"{v:02x}" for v in mixed))
+    return out
+
+
+def config(ink: str = INK) -> dict[str, Any]:
+    """The Vega-Lite config of every chart; ``ink="currentColor"`` for charts on a page."""
+    return {
+        "background": None,
+        "font": FONT,
+        "view": {"stroke": None, "continuousHeight": 180, "discreteHeight": {"step": 27}},
+        "axis": {
+            "labelColor": ink,
+            "titleColor": ink,
+            "domainColor": ink,
+            "tickColor": ink,
+            "gridColor": ink,
+            "gridOpacity": 0.12,
+            "domainOpacity": 0.4,
+            "tickOpacity": 0.4,
+            "labelFontSize": 11,
+            "titleFontSize": 11.5,
+            "titleFontWeight": 500,
+            "titlePadding": 6,
+            "labelOverlap": "greedy",
+            "labelLimit": 90,
+        },
+        "axisBand": {"grid": False, "ticks": False, "domain": False, "labelAngle": 0},
+        "legend": {
+            "labelColor": ink,
+            "titleColor": ink,
+            "labelFontSize": 11,
+            "titleFontSize": 11,
+            "titleFontWeight": 500,
+            "gradientStrokeColor": ink,
+            "gradientThickness": 9,
+            "orient": "bottom",
+            "offset": 6,
+        },
+        "title": {
+            "color": ink,
+            "subtitleColor": ink,
+            "fontSize": 14,
+            "subtitleFontSize": 11,
+            "anchor": "start",
+            "fontWeight": 600,
+        },
+        "text": {"fontSize": 11, "fill": ink},
+        "rule": {"stroke": ink},
+    }
+
+
+def enable() -> None:
+    """Make this the theme of the Altair charts of a notebook."""
+    import altair as alt
+
+    alt.theme.register("explorer", enable=True)(lambda: alt.theme.ThemeConfig({"config": config()}))  # type: ignore[typeddict-item]

@@ -1,0 +1,273 @@
+"""From the records of a run to its tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from explorer import tables
+from explorer.settings import InputError, plugin
+from explorer.spacefile import parse
+from explorer.store import Store, locate
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from explorer.data.base import Arrays
+    from explorer.space import Cell
+
+TABLES = ("models", "epochs", "pairs", "curves", "cells")
+
+
+@dataclass
+class Run:
+    """The tables of a run, as pandas, and what is known about how they came to be.
+
+    ``axes`` is ``{"load": [...], "temperature": [...]}``, the names of the swept settings, which are
+    columns of every table but ``epochs`` and ``curves`` (those carry ``model_id``, or ``model_a`` and
+    ``model_b``). ``info`` is ``run.yaml`` and the ``sessions``.
+    """
+
+    name: str
+    folder: str
+    axes: dict[str, list[str]]
+    models: pd.DataFrame
+    epochs: pd.DataFrame
+    pairs: pd.DataFrame
+    curves: pd.DataFrame
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """A row a grid point: means, spreads, numbers, phase. Computed from the other tables."""
+        from explorer import phases
+
+        grid = phases.cells(self.models, self.pairs, self.axes)
+        return phases.classify(grid, phases.find_cuts(grid, self.info.get("space", {}).get("phases")))
+
+    def model(self, model_id: str) -> nn.Module:
+        """A trained model as a module, in evaluation mode; inputs as :meth:`data` has them.
+
+        Raises:
+            KeyError: the run has no such model, or it failed.
+        """
+        import torch
+
+        from explorer.models.base import network
+
+        row, cell = self._trained(model_id)
+        data = self.data(model_id)
+        _, rows = network(cell.model_name, cell.model, data.shape, data.classes)
+        weights = Store(self.folder).read_weights(row["stack"])
+        stack = self.models[self.models["stack"] == row["stack"]].sort_values("seed")["model_id"].tolist()
+        place = stack.index(model_id)
+        return rows.to_module(torch.tensor(weights["theta"][place]), torch.tensor(weights["buffers"][place]))
+
+    def data(self, model_id: str) -> Arrays:
+        """The arrays a model was trained and tested on: subset, noise and scale as its settings say."""
+        import explorer.data
+        from explorer.data.base import prepare
+
+        _, cell = self._trained(model_id)
+        clean = plugin(explorer.data, cell.data_name, "data set").load(cell.data)
+        return prepare(clean, cell.data, cell.data_name)
+
+    def _trained(self, model_id: str) -> tuple[pd.Series, Cell]:
+        found = self.models[self.models["model_id"] == model_id]
+        if not len(found) or found.iloc[0]["status"] == "failed":
+            raise KeyError(f"run {self.name!r} has no trained model {model_id!r}")
+        row = found.iloc[0]
+        cells = {cell.id: cell for cell in parse(self.info["space"]).cells}
+        return row, cells[row["cell_id"]]
+
+
+def load(name_or_folder: str | Path, storage: str = "runs") -> Run:
+    """A run by name or folder, or any folder that holds some of the tables as Parquet or CSV.
+
+    Works while a sweep runs: it shows what is finished.
+
+    Raises:
+        InputError: neither a run nor a folder with tables.
+    """
+    folder = Path(str(name_or_folder))
+    if "://" not in str(name_or_folder) and folder.is_dir() and not (folder / "run.yaml").exists():
+        return load_tables(folder)
+    return read(locate(name_or_folder, storage))
+
+
+def read(store: Store) -> Run:
+    """The tables of a run folder, from its records."""
+    info = store.read_info()
+    space = info["space"]
+    axes = {kind: list(space.get(kind) or {}) for kind in ("load", "temperature")}
+    names = [*axes["load"], *axes["temperature"]]
+
+    models = store.read_records("models").to_pandas()
+    failures = store.read_records("failures").to_pandas()
+    failed = failures[failures["kind"] == "models"] if len(failures) else failures
+    if len(failed):
+        failed = failed.drop(columns=["kind", "traceback"]).dropna(axis=1, how="all").assign(status="failed")
+        done = set(models["model_id"]) if len(models) else set()
+        models = pd.concat([models, failed[~failed["model_id"].isin(done)]], ignore_index=True)
+    for kind in _measures(space, "model"):
+        measured = store.read_records(kind).to_pandas()
+        if len(measured) and len(models):
+            models = models.merge(measured.drop_duplicates("model_id"), on="model_id", how="left")
+    models = _complete(models, [*tables.IDS, *tables.SETTINGS, *names, *tables.MODELS])
+    models = _sorted(models, [*names, "seed"])
+
+    pairs = pd.DataFrame(columns=["model_a", "model_b"])
+    for kind in _measures(space, "pair"):
+        measured = store.read_records(kind).to_pandas()
+        if len(measured):
+            measured = measured.drop_duplicates(["model_a", "model_b"])
+            pairs = pairs.merge(measured, on=["model_a", "model_b"], how="outer") if len(pairs) else measured
+    pairs = _with_failures(pairs, failures)
+    pairs = _pairs_described(pairs, models, names)
+    curves = _complete(store.read_records("curves").to_pandas(), ["model_a", "model_b", *tables.CURVES])
+    epochs = _complete(store.read_records("epochs").to_pandas(), ["model_id", *tables.EPOCHS])
+    if len(failures):
+        unmeasured = failures[failures["kind"] == "measures"]
+        info["failed_measures"] = unmeasured[["model_id", "error"]].to_dict("records")
+    order = {model_id: place for place, model_id in enumerate(models["model_id"])}
+    return Run(
+        name=info["name"],
+        folder=store.location,
+        axes=axes,
+        models=models,
+        epochs=_by_place(epochs, order, ["model_id"], ["step"]),
+        pairs=pairs,
+        curves=_by_place(curves, order, ["model_a", "model_b"], ["path", "t"]),
+        info=info,
+    )
+
+
+def _measures(space: dict[str, Any], kind: str) -> list[str]:
+    import explorer.measures
+
+    return [name for name in space["measures"] if kind == plugin(explorer.measures, name, "measure").KIND]
+
+
+def _with_failures(pairs: pd.DataFrame, failures: pd.DataFrame) -> pd.DataFrame:
+    pairs = pairs.assign(status="ok", error="")
+    failed = failures[failures["kind"] == "pairs"] if len(failures) else failures
+    if not len(failed):
+        return pairs
+    failed = (
+        failed[["model_a", "model_b", "error"]].groupby(["model_a", "model_b"], as_index=False).agg("; ".join)
+    )
+    merged = pairs.merge(failed.rename(columns={"error": "failure"}), on=["model_a", "model_b"], how="outer")
+    wrong = merged["failure"].notna()
+    return merged.assign(
+        status=merged["status"].where(~wrong, "failed"),
+        error=merged["error"].where(~wrong, merged["failure"]),
+    ).drop(columns="failure")
+
+
+def _pairs_described(pairs: pd.DataFrame, models: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    columns = [*tables.PAIR_IDS, "cell_id", "dataset", "architecture", *names, *tables.PAIRS]
+    if not len(pairs):
+        return _complete(pd.DataFrame(), columns)
+    own = models[["model_id", "cell_id", "dataset", "architecture", "seed", *names]]
+    pairs = pairs.merge(
+        own.rename(columns={"model_id": "model_a", "seed": "seed_a"}), on="model_a", how="left"
+    )
+    pairs = pairs.merge(
+        own[["model_id", "seed"]].rename(columns={"model_id": "model_b", "seed": "seed_b"}),
+        on="model_b",
+        how="left",
+    )
+    return _sorted(_complete(pairs, columns), [*names, "seed_a", "seed_b"])
+
+
+def _complete(frame: pd.DataFrame, first: list[str]) -> pd.DataFrame:
+    """All the columns in ``first``, in this order and type, then what else there is."""
+    known = {
+        **tables.IDS,
+        **tables.SETTINGS,
+        **tables.PAIR_IDS,
+        **tables.CURVES,
+        **tables.EPOCHS,
+        **tables.PAIRS,
+        **tables.MODELS,
+    }
+    empty = {"text": "str", "integer": "Int64", "number": "float64", "flag": "boolean"}
+    first = list(dict.fromkeys(first))
+    for name in first:
+        if name not in frame:
+            frame[name] = pd.Series(
+                [None] * len(frame),
+                index=frame.index,
+                dtype=empty[known[name].kind if name in known else "number"],
+            )
+    return frame[[*first, *(c for c in frame.columns if c not in first)]]
+
+
+def _sorted(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    return frame.sort_values(by, kind="stable", ignore_index=True)
+
+
+def _by_place(frame: pd.DataFrame, order: dict[str, int], ids: list[str], then: list[str]) -> pd.DataFrame:
+    keys = frame[ids].apply(lambda column: column.map(order))
+    keys = keys.rename(columns={name: f"_{name}" for name in ids})
+    joined = pd.concat([frame, keys], axis=1).sort_values(
+        [*keys.columns, *then], kind="stable", ignore_index=True
+    )
+    return joined.drop(columns=list(keys.columns))
+
+
+# A folder of tables from somewhere else ---------------------------------------------------------------
+
+LOAD_NAMES = ("width", "depth", "train_size", "label_noise", "pixel_noise", "embedding_width", "model_size")
+TEMPERATURE_NAMES = ("batch_size", "learning_rate", "weight_decay", "momentum")
+
+
+def load_tables(folder: Path) -> Run:
+    """Tables that somebody has from elsewhere: Parquet or CSV files named as ours.
+
+    Axes are the known settings that take more than one value.
+
+    Raises:
+        InputError: the folder has none of the tables, or one cannot be read.
+    """
+    found: dict[str, pd.DataFrame] = {}
+    for name in TABLES:
+        for place in (
+            folder / f"{name}.parquet",
+            folder / f"{name}.csv",
+            folder / "tables" / f"{name}.parquet",
+        ):
+            if place.exists() and name not in found:
+                try:
+                    found[name] = pd.read_parquet(place) if place.suffix == ".parquet" else pd.read_csv(place)
+                except Exception as error:
+                    raise InputError(f"{place} cannot be read as a table: {error}") from error
+    if not found:
+        raise InputError(
+            f"{folder} is neither a run (no run.yaml) nor a folder of tables "
+            f"({', '.join(TABLES)} as .parquet or .csv)"
+        )
+    main = next(found[name] for name in ("cells", "models", "pairs", "curves", "epochs") if name in found)
+    swept = [
+        name for name in main.columns if name in LOAD_NAMES + TEMPERATURE_NAMES and main[name].nunique() > 1
+    ]
+    axes = {
+        "load": [name for name in swept if name in LOAD_NAMES],
+        "temperature": [name for name in swept if name in TEMPERATURE_NAMES],
+    }
+    run = Run(
+        name=folder.resolve().name,
+        folder=str(folder),
+        axes=axes,
+        models=found.get("models", pd.DataFrame()),
+        epochs=found.get("epochs", pd.DataFrame()),
+        pairs=found.get("pairs", pd.DataFrame()),
+        curves=found.get("curves", pd.DataFrame()),
+    )
+    if "cells" in found and "models" not in found:
+        run.cells = found["cells"]
+    return run

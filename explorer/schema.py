@@ -1,0 +1,55 @@
+"""JSON Schema of a space file, for editors (``explorer spaces --schema``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import explorer.measures
+from explorer.checking import PACKAGES
+from explorer.settings import plugin, plugins
+from explorer.space import GeometricRange, Log2Range, Space
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of a space file, for editors."""
+    schema = Space.model_json_schema(by_alias=True)
+    axis = {
+        "anyOf": [
+            {"type": "array", "minItems": 1},
+            Log2Range.model_json_schema(),
+            GeometricRange.model_json_schema(),
+        ]
+    }
+    for kind in ("load", "temperature"):
+        schema["properties"][kind]["additionalProperties"] = axis
+    for section, (package, what) in PACKAGES.items():
+        options = []
+        for name in plugins(package):
+            one = plugin(package, name, what).Options.model_json_schema()
+            one["properties"]["name"] = {"const": name}
+            one["required"] = ["name", *one.get("required", [])]
+            options.append(one)
+        if section == "model":
+            options.append(
+                {
+                    "type": "object",
+                    "properties": {"name": {"type": "string", "pattern": "^[\\w.]+:\\w+$"}},
+                    "required": ["name"],
+                }
+            )
+        schema["properties"][section] = {"anyOf": [{"enum": plugins(package)}, *options]}
+    schema["properties"]["measures"] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            name: {
+                "anyOf": [
+                    {"type": "null"},
+                    plugin(explorer.measures, name, "measure").Options.model_json_schema(),
+                ]
+            }
+            for name in plugins(explorer.measures)  # pyright: ignore[reportArgumentType] (modules are hashable)
+        },
+    }
+    schema["required"] = [r for r in schema["required"] if r != "measures"]
+    return schema

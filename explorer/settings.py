@@ -1,0 +1,103 @@
+"""Settings, and identity by content: what is set decides the name and the random streams of a thing.
+
+Torch-free, so that a space file is checked before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import hashlib
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+SCHEMA = 1  # raised when the same settings would train another model than before
+
+
+class Options(BaseModel):
+    """Base of all settings: unknown keys are errors, values do not change after the check."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class InputError(Exception):
+    """Wrong input, said in one message a user can act on. The command line exits with 2."""
+
+
+def digest(content: Any, length: int = 16) -> str:
+    """Name of some JSON-like content: the first hex digits of the SHA-256 of its canonical JSON."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def stream(*content: Any) -> int:
+    """Seed of a random stream (below 2**63), decided by the content and nothing else."""
+    return int(digest(content, 16), 16) >> 1
+
+
+def suggest(name: str, known: list[str]) -> str:
+    """The known names, the closest first."""
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return ", ".join([*close, *(k for k in sorted(known) if k not in close)])
+
+
+@functools.cache
+def plugins(package: ModuleType) -> list[str]:
+    """Names of the files of a package that are a data set, an architecture or a measure.
+
+    A file takes part by defining a class ``Options``. Its name, with ``-`` for ``_``, is the name in a space.
+    """
+    # Looked for in the source: importing every file would import what only some of them need.
+    files = [file for folder in package.__path__ for file in sorted(Path(folder).glob("*.py"))]
+    return [f.stem.replace("_", "-") for f in files if "\nclass Options(" in f.read_text(encoding="utf-8")]
+
+
+def plugin(package: ModuleType, name: str, what: str) -> ModuleType:
+    """The file of ``package`` called ``name``.
+
+    Raises:
+        InputError: no such file; the message lists the known names, the closest first.
+    """
+    known = plugins(package)
+    if name not in known:
+        raise InputError(f"there is no {what} {name!r}; known: {suggest(name, known)}")
+    return importlib.import_module(f"{package.__name__}.{name.replace('-', '_')}")
+
+
+def user_function(reference: str) -> Any:
+    """What ``module:function`` names, imported.
+
+    Raises:
+        InputError: it cannot be imported; the message holds the import's own.
+    """
+    module_name, _, function_name = reference.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise InputError(
+            f"{reference!r} cannot be imported: {type(error).__name__}: {error} "
+            f"(looked in the current folder and in the installed packages)"
+        ) from error
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        public = [n for n in vars(module) if not n.startswith("_") and callable(getattr(module, n))]
+        raise InputError(
+            f"{module_name!r} has no function {function_name!r}; it has: {suggest(function_name, public)}"
+        )
+    return function
+
+
+def source_fingerprint(reference: str) -> str:
+    """Hash of the source file behind ``module:function``: another source is another model."""
+    import inspect
+
+    path = inspect.getsourcefile(inspect.unwrap(user_function(reference)))
+    if path is None:
+        raise InputError(f"{reference!r} has no source file; models of unknown source cannot be told apart")
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()[:16]

@@ -1,0 +1,336 @@
+"""What a space file may say, and the grid of models it stands for.
+
+A space names a data set, an architecture, a training, and the settings that are swept: ``load`` axes
+(how much is asked of the model) and ``temperature`` axes (how noisy training is). Torch-free: a wrong
+file is told at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from types import ModuleType
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+import explorer.data
+import explorer.measures
+import explorer.models
+from explorer.data.base import DataOptions, train_inputs
+from explorer.settings import SCHEMA, InputError, Options, digest, plugin, source_fingerprint, suggest
+
+MAX_MODELS = 1_000_000
+SECTIONS = ("data", "model", "training")
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
+
+Scalar = bool | int | float | str
+
+
+class Log2Range(Options):
+    """Powers of two: ``{log2: [4, 256]}`` is 4, 8, 16, …, 256."""
+
+    log2: tuple[float, float]
+
+    def values(self) -> list[Any]:
+        low, high = self.log2
+        if not 0 < low <= high:
+            raise ValueError(f"log2 needs two numbers, 0 < first <= last; it has {[low, high]}")
+        values = [low * 2**i for i in range(math.floor(math.log2(high / low) + 1e-9) + 1)]
+        return [_whole(v) for v in values]
+
+
+class GeometricRange(Options):
+    """``n`` values from the first to the last, evenly spaced on a log axis; whole if both ends are whole."""
+
+    geom: tuple[float, float]
+    n: int = Field(ge=2, le=10_000)
+
+    def values(self) -> list[Any]:
+        low, high = self.geom
+        if not 0 < low < high:
+            raise ValueError(f"geom needs two numbers, 0 < first < last; it has {[low, high]}")
+        values = [low * (high / low) ** (i / (self.n - 1)) for i in range(self.n)]
+        if low == int(low) and high == int(high):
+            return list(dict.fromkeys(round(v) for v in values))
+        return [float(f"{v:.6g}") for v in values]
+
+
+def _whole(value: float) -> int | float:
+    return int(value) if value == int(value) else value
+
+
+def _axis(value: Any) -> Any:
+    if isinstance(value, dict):
+        range_type = {"log2": Log2Range, "geom": GeometricRange}.get(
+            next((k for k in ("log2", "geom") if k in value), "")
+        )
+        if range_type is None:
+            raise ValueError("an axis is a list of values, {log2: [4, 256]} or {geom: [0.01, 1], n: 9}")
+        return range_type.model_validate(value).values()
+    return value
+
+
+Axis = Annotated[list[Scalar], Field(min_length=1, max_length=10_000), BeforeValidator(_axis)]
+
+
+class Condition(Options):
+    """Bounds on an axis. A plain value stands for ``eq``, a list for ``in``."""
+
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+    eq: Scalar | None = None
+    in_: list[Scalar] | None = Field(None, alias="in")
+
+    def holds(self, value: Any) -> bool:
+        return (
+            (self.ge is None or value >= self.ge)
+            and (self.gt is None or value > self.gt)
+            and (self.le is None or value <= self.le)
+            and (self.lt is None or value < self.lt)
+            and (self.eq is None or value == self.eq)
+            and (self.in_ is None or value in self.in_)
+        )
+
+
+def _condition(value: Any) -> Any:
+    if isinstance(value, list):
+        return {"in": value}
+    return value if isinstance(value, dict | Condition) else {"eq": value}
+
+
+class TrainingOptions(Options):
+    """How each model is trained. Exactly one of ``steps`` and ``epochs`` is given."""
+
+    optimizer: Literal["sgd"] = Field("sgd", description="SGD with momentum, as PyTorch defines it")
+    learning_rate: float = Field(0.05, gt=0, le=1e6, description="initial learning rate")
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0, le=1e6, description="L2 penalty added to the gradient")
+    schedule: Literal["constant", "step", "one_decay", "cosine"] = Field(
+        "cosine", description="cosine: to 0; one_decay: ×0.1 at 75 %; step: ×0.1 at 50 % and again at 75 %"
+    )
+    batch_size: int = Field(
+        32, ge=1, description="inputs a step; an incomplete last batch of a pass is dropped"
+    )
+    steps: int | None = Field(None, ge=1, le=10**9, description="length in optimiser steps")
+    epochs: int | None = Field(None, ge=1, le=10**7, description="length in passes over the training set")
+    history_points: int = Field(
+        20, ge=2, le=10_000, description="points of the training history that are kept"
+    )
+
+    def length(self, inputs: int) -> int:
+        """Optimiser steps at so many training inputs."""
+        return self.steps if self.steps is not None else (self.epochs or 0) * (inputs // self.batch_size)
+
+
+class ResourceOptions(Options):
+    """What a trial or a measuring worker takes. Fractions share a device: 0.25 of a GPU packs four on it."""
+
+    cpus_per_trial: float = Field(1, gt=0, le=1024)
+    gpus_per_trial: float = Field(0, ge=0, le=1024)
+    replicates_per_trial: int | Literal["all"] = Field(
+        "all", description="models trained in one stack; all seeds of a cell by default"
+    )
+
+    @model_validator(mode="after")
+    def _whole_above_one(self) -> ResourceOptions:
+        for name in ("cpus_per_trial", "gpus_per_trial"):
+            value = getattr(self, name)
+            if value > 1 and value != int(value):
+                raise ValueError(f"{name} {value} is above 1 and must be whole then")
+        if self.replicates_per_trial != "all" and self.replicates_per_trial < 1:
+            raise ValueError("replicates_per_trial is a number from 1, or all")
+        return self
+
+
+class PhaseOptions(Options):
+    """Cuts between the phases; ``auto`` finds them from the run."""
+
+    train_loss: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
+        "auto", description="training loss below it is low"
+    )
+    connected: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
+        "auto", description="|mode connectivity| below it is connected (percentage points)"
+    )
+    cka: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] = Field(
+        "auto", description="CKA above it is high"
+    )
+
+
+class Space(Options):
+    """A space file, checked."""
+
+    name: str = Field(pattern=NAME, description="of the run, unless --name says otherwise")
+    description: str = Field("", max_length=10_000, description="shown on the report page")
+    data: dict[str, Any] = Field(description="name of the data set and its options")
+    model: dict[str, Any] = Field(description="name of the architecture (or module:function) and its options")
+    load: dict[str, Axis] = Field(
+        default_factory=dict, description="swept settings that say how much is asked of the model"
+    )
+    temperature: dict[str, Axis] = Field(
+        default_factory=dict, description="swept settings that say how noisy training is"
+    )
+    seeds: int = Field(5, ge=1, le=100_000, description="replicates a cell")
+    training: TrainingOptions
+    measures: dict[str, dict[str, Any]] = Field(description="what is measured, with its budget")
+    resources: ResourceOptions = ResourceOptions()  # pyright: ignore[reportCallIssue]
+    skip: list[dict[str, Annotated[Condition, BeforeValidator(_condition)]]] = Field(
+        default_factory=list, description="cells left out: those that meet all bounds of one entry"
+    )
+    phases: PhaseOptions = PhaseOptions()  # pyright: ignore[reportCallIssue]
+
+    @property
+    def axes(self) -> dict[str, list[Any]]:
+        """All axes, load first, with their values."""
+        return {**self.load, **self.temperature}
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """The grid points that are not skipped, in the order of the axes' values."""
+        names = list(self.axes)
+        cells = []
+        for values in itertools.product(*self.axes.values()):
+            at = dict(zip(names, values, strict=True))
+            if not any(all(c.holds(at[axis]) for axis, c in entry.items()) for entry in self.skip):
+                cells.append(Cell.of(self, at))
+        return cells
+
+    def frozen(self) -> dict[str, Any]:
+        """Everything the file says and leaves to defaults, as plain YAML-able data."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A grid point: its place on the axes, and every setting of its models but the seed."""
+
+    at: dict[str, Any]
+    data_name: str
+    data: Any  # DataOptions of the data set
+    model_name: str
+    model: Any  # options of the architecture, or the user's dict
+    training: TrainingOptions
+    seeds: int
+
+    @classmethod
+    def of(cls, space: Space, at: dict[str, Any]) -> Cell:
+        settings: dict[str, dict[str, Any]] = {
+            "data": dict(space.data),
+            "model": dict(space.model),
+            "training": space.training.model_dump(exclude_none=True),
+        }
+        for axis, value in at.items():
+            section, key = resolve(axis, space)
+            settings[section][key] = value
+        data_name, model_name = settings["data"].pop("name"), settings["model"].pop("name")
+        return cls(
+            at,
+            data_name,
+            _section_options("data", data_name, settings["data"]),
+            model_name,
+            _section_options("model", model_name, settings["model"]),
+            TrainingOptions.model_validate(settings["training"]),
+            space.seeds,
+        )
+
+    @cached_property
+    def inputs(self) -> int:
+        """Training inputs of each model."""
+        return train_inputs(self.data, _available(self.data_name, self.data)[0])
+
+    @cached_property
+    def steps(self) -> int:
+        """Optimiser steps of each model."""
+        return self.training.length(self.inputs)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides its models but the seed. Values left at their default are left out, so
+        that an option added later does not rename the models of today."""
+        data = {"name": self.data_name, **self.data.model_dump(exclude_defaults=True)}
+        fingerprint = getattr(plugin(explorer.data, self.data_name, "data set"), "fingerprint", None)
+        if fingerprint:
+            data = {k: v for k, v in data.items() if k != "path"} | {"content": fingerprint(self.data)}
+        if ":" in self.model_name:
+            model = {"name": self.model_name, **self.model, "source": source_fingerprint(self.model_name)}
+        else:
+            model = {"name": self.model_name, **self.model.model_dump(exclude_defaults=True)}
+        training = self.training.model_dump(exclude_defaults=True, exclude={"history_points"})
+        return {"schema": SCHEMA, "data": data, "model": model, "training": training}
+
+    @cached_property
+    def id(self) -> str:
+        return digest(self.settings)
+
+    def model_id(self, seed: int) -> str:
+        return digest({**self.settings, "seed": seed})
+
+    @cached_property
+    def columns(self) -> dict[str, Any]:
+        """Its settings as columns of a table: scalars only, the axes always."""
+        model = self.model if isinstance(self.model, dict) else self.model.model_dump()
+        training = self.training.model_dump(exclude={"history_points", "steps"}, exclude_none=True)
+        every = {
+            **self.data.model_dump(),
+            "train_size": self.data.train_size or self.inputs,
+            **model,
+            **training,
+        }
+        scalars = {k: v for k, v in every.items() if isinstance(v, bool | int | float | str)}
+        return {"dataset": self.data_name, "architecture": self.model_name, **scalars, **self.at}
+
+
+def _available(name: str, options: DataOptions) -> tuple[int, int]:
+    return plugin(explorer.data, name, "data set").available(options)
+
+
+def _section_options(section: str, name: str, values: dict[str, Any]) -> Any:
+    package: ModuleType = {"data": explorer.data, "model": explorer.models}[section]
+    if section == "model" and ":" in name:
+        return values
+    what = {"data": "data set", "model": "architecture"}[section]
+    return plugin(package, name, what).Options.model_validate(values)
+
+
+def known_settings(space: Space) -> dict[str, list[str]]:
+    """The settings of each section, by name; those of a user's own function are what the space gives it."""
+    model_name = space.model["name"]
+    if ":" in model_name:
+        model = [k for k in space.model if k != "name"]
+    else:
+        model = list(plugin(explorer.models, model_name, "architecture").Options.model_fields)
+    data = list(plugin(explorer.data, space.data["name"], "data set").Options.model_fields)
+    training = [k for k in TrainingOptions.model_fields if k != "history_points"]
+    return {"data": data, "model": model, "training": training}
+
+
+def resolve(axis: str, space: Space) -> tuple[str, str]:
+    """Section and name of the setting that an axis sweeps.
+
+    Raises:
+        InputError: no section has it.
+    """
+    known = known_settings(space)
+    for section in SECTIONS:
+        if axis in known[section]:
+            return section, axis
+    everything = list(itertools.chain(*known.values()))
+    hint = (
+        f" (an option of {space.model['name']} is known once model: gives it a value)"
+        if ":" in space.model["name"]
+        else ""
+    )
+    raise InputError(f"there is no setting {axis!r} to sweep; known: {suggest(axis, everything)}{hint}")
+
+
+def trials(cells: list[Cell], replicates: int | Literal["all"]) -> Iterator[tuple[Cell, list[int]]]:
+    """The stacks in which models are trained: cell and seeds. They follow from the space alone."""
+    for cell in cells:
+        size = cell.seeds if replicates == "all" else replicates
+        for start in range(0, cell.seeds, size):
+            yield cell, list(range(start, min(start + size, cell.seeds)))

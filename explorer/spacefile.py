@@ -1,0 +1,143 @@
+"""Reads a space file: YAML with line numbers, overrides, one clear message for what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from explorer.checking import Problem, check
+from explorer.settings import InputError
+from explorer.space import Space
+
+MAX_BYTES = 1_000_000
+
+
+def read(path: str | Path, overrides: list[str] | None = None) -> Space:
+    """The space of a file, checked, after overrides such as ``training.steps=500``.
+
+    Raises:
+        InputError: with file, line, what is wrong and what is allowed.
+    """
+    file = Path(path)
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise InputError(f"{file} has more than {MAX_BYTES:,} bytes; a space file is short")
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        there = sorted(
+            str(p) for p in (file.parent if file.parent.is_dir() else Path("spaces")).glob("*.yaml")
+        )
+        raise InputError(
+            f"there is no file {file}; there are: {', '.join(there) or 'no .yaml files near it'}"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read: {error}") from error
+    try:
+        node = _compose(text)
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise InputError(
+            f"{file}{line}: not valid YAML: {getattr(error, 'problem', None) or error}"
+        ) from error
+    except (ValueError, RecursionError) as error:  # e.g. a date with month 13, endless nesting
+        raise InputError(f"{file}: not valid YAML: {error}") from error
+    except Problem as problem:
+        raise InputError(f"{file}, line {problem.path[0]}: {problem.message}") from None
+    set_paths = []
+    for override in overrides or []:
+        set_paths.append(set_value(raw, override))
+    try:
+        return check(raw)
+    except Problem as problem:
+        by_override = next(
+            (o for p, o in zip(set_paths, overrides or [], strict=True) if problem.path[: len(p)] == p), None
+        )
+        where = f"--set {by_override}" if by_override else f"{file}, line {_line(node, problem.path)}"
+        raise InputError(f"{where}: {problem.message}") from None
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
+
+
+def parse(raw: dict[str, Any]) -> Space:
+    """The space of plain data (as in ``run.yaml``, or from Python), checked.
+
+    Raises:
+        InputError: with the place of what is wrong.
+    """
+    try:
+        return check(raw)
+    except Problem as problem:
+        where = ".".join(str(p) for p in problem.path)
+        raise InputError(f"{where}: {problem.message}" if where else problem.message) from None
+
+
+def _compose(text: str) -> yaml.Node | None:
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise Problem((line,), "aliases (*name) are not allowed; write the value out")
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    _unique_keys(node)
+    return node
+
+
+def _unique_keys(node: yaml.Node | None) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise Problem((line,), "a key is a plain word")
+            if key.value in seen:
+                raise Problem((line,), f"{key.value!r} is there already, in line {seen[key.value]}")
+            seen[key.value] = line
+            _unique_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _unique_keys(value)
+
+
+def _line(node: yaml.Node | None, path: tuple[Any, ...]) -> int:
+    """Line of the deepest node on the path that the file has."""
+    line = node.start_mark.line + 1 if node else 1
+    for step in path:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((k, v) for k, v in node.value if k.value == str(step)), None)
+            if found is None:
+                return line
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = node.start_mark.line + 1  # pyright: ignore[reportOptionalMemberAccess]
+        else:
+            return line
+    return line
+
+
+def set_value(raw: Any, override: str) -> tuple[str, ...]:
+    """Set ``section.key=value`` in plain data; returns the path."""
+    key, equals, text = override.partition("=")
+    path = tuple(key.strip().split("."))
+    if not equals or not all(path):
+        raise InputError(f"--set {override}: it should be key=value, such as training.steps=500")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {override}: {text!r} is not a YAML value") from error
+    here = raw
+    for step in path[:-1]:
+        if not isinstance(here, dict):
+            raise InputError(f"--set {override}: {step!r} is not inside a mapping")
+        if isinstance(here.get(step), str):  # data: digits stands for data: {name: digits}
+            here[step] = {"name": here[step]}
+        if here.get(step) is None:
+            here[step] = {}
+        here = here[step]
+    if not isinstance(here, dict):
+        raise InputError(f"--set {override}: {path[-2] if len(path) > 1 else 'the file'!r} is not a mapping")
+    here[path[-1]] = value
+    return path

@@ -1,0 +1,147 @@
+"""What every column of every table means: its name, its type, its unit.
+
+Each column name is defined once, here. ``docs/tables.md`` is printed from this module
+(``python -m explorer.reference``), and the tests compare it with what a run really writes.
+A space's own axes appear as columns of ``models``, ``pairs`` and ``cells`` under the name of the
+setting (``width``, ``batch_size``, …).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Column(NamedTuple):
+    """``kind`` is one of ``text``, ``integer``, ``number``, ``flag``; ``unit`` is empty for pure numbers."""
+
+    kind: str
+    unit: str
+    meaning: str
+
+
+IDS: dict[str, Column] = {
+    "model_id": Column("text", "", "the model: a hash of everything that decides it"),
+    "cell_id": Column("text", "", "the grid point: a hash of its settings without the seed"),
+}
+
+SETTINGS: dict[str, Column] = {
+    "dataset": Column("text", "", "data set by name"),
+    "architecture": Column("text", "", "architecture by name"),
+    "seed": Column("integer", "", "replicate within the cell, from 0"),
+}
+
+MODELS: dict[str, Column] = {
+    "status": Column(
+        "text", "", "`ok`, `diverged` (not finite, or dead: one answer for all inputs) or `failed`"
+    ),
+    "error": Column("text", "", "what went wrong; empty when all is well"),
+    "steps": Column("integer", "optimiser steps", "length of the training"),
+    "train_loss": Column("number", "nats", "mean cross-entropy on the training set, evaluation mode"),
+    "train_error_percent": Column(
+        "number", "percent", "0/1 error on the training set (with its noisy labels)"
+    ),
+    "test_loss": Column("number", "nats", "mean cross-entropy on the test set"),
+    "test_accuracy_percent": Column("number", "percent", "accuracy on the test set (labels always clean)"),
+    "parameters": Column("integer", "", "trainable parameters of the model"),
+    "wall_s": Column("number", "seconds", "training time of the model's stack divided by its models"),
+    "stack": Column("text", "", "stack it was trained in; its weights are `weights/<stack>.safetensors`"),
+    "peak_memory_mb": Column(
+        "number", "megabytes", "peak memory of the worker (of the GPU, where there is one)"
+    ),
+    "hessian_top_eigenvalue": Column(
+        "number", "", "largest eigenvalue of the Hessian of the mean training loss"
+    ),
+    "hessian_trace": Column("number", "", "trace of that Hessian (Hutchinson estimate)"),
+    "hessian_trace_stderr": Column("number", "", "standard error of the trace over probes"),
+}
+
+EPOCHS: dict[str, Column] = {
+    "step": Column("integer", "optimiser steps", "steps done"),
+    "epoch": Column("number", "epochs", "passes over the training set done"),
+    "learning_rate": Column("number", "", "rate of the next step (of the last step, at the end)"),
+    **{k: MODELS[k] for k in ("train_loss", "train_error_percent", "test_loss", "test_accuracy_percent")},
+}
+
+PAIR_IDS: dict[str, Column] = {
+    "model_a": Column("text", "", "`model_id` of the first model"),
+    "model_b": Column("text", "", "`model_id` of the second model"),
+    "seed_a": Column("integer", "", "seed of the first model"),
+    "seed_b": Column("integer", "", "seed of the second model"),
+}
+
+PAIRS: dict[str, Column] = {
+    "mode_connectivity": Column(
+        "number",
+        "percentage points",
+        "m − e(t*): mean training error of the two ends, less the error at the point "
+        "of the Bézier curve that differs most from it; negative = barrier, positive = better than the ends",
+    ),
+    "barrier": Column(
+        "number",
+        "percentage points",
+        "largest rise of the training error along the curve above m, at least 0",
+    ),
+    "dip": Column(
+        "number",
+        "percentage points",
+        "largest fall of the training error along the curve below m, at least 0",
+    ),
+    "loss_barrier": Column(
+        "number", "nats", "largest rise of the training loss along the curve above its ends' mean"
+    ),
+    "linear_barrier": Column(
+        "number", "percentage points", "`barrier` along the straight line instead of the curve"
+    ),
+    "linear_loss_barrier": Column("number", "nats", "`loss_barrier` along the straight line"),
+    "curve_steps": Column(
+        "integer", "optimiser steps", "budget of the curve fit (mode connectivity depends on it)"
+    ),
+    "cka": Column(
+        "number", "", "linear CKA (biased) of the softmax outputs on mixed-up training inputs; 1 = alike"
+    ),
+    "cka_logits": Column("number", "", "the same of the logits"),
+    "disagreement_percent": Column(
+        "number", "percent", "share of test inputs on which the two models answer differently"
+    ),
+    "l2_distance": Column("number", "", "Euclidean distance of the two parameter vectors"),
+    "status": Column("text", "", "`ok` or `failed`"),
+    "error": Column("text", "", "what went wrong; empty when all is well"),
+}
+
+CURVES: dict[str, Column] = {
+    "path": Column("text", "", "`bezier` (fitted) or `linear` (straight)"),
+    "t": Column("number", "", "place on the path: 0 = `model_a`, 1 = `model_b`"),
+    "train_loss": MODELS["train_loss"],
+    "train_error_percent": MODELS["train_error_percent"],
+    "test_loss": MODELS["test_loss"],
+    "test_error_percent": Column("number", "percent", "0/1 error on the test set"),
+}
+
+AVERAGED_MODELS = (
+    "train_loss",
+    "train_error_percent",
+    "test_loss",
+    "test_accuracy_percent",
+    "hessian_top_eigenvalue",
+    "hessian_trace",
+)
+AVERAGED_PAIRS = (
+    "mode_connectivity",
+    "barrier",
+    "dip",
+    "loss_barrier",
+    "linear_barrier",
+    "linear_loss_barrier",
+    "cka",
+    "cka_logits",
+    "disagreement_percent",
+    "l2_distance",
+)
+
+CELLS: dict[str, Column] = {
+    "n_models": Column("integer", "", "models that count: status `ok`"),
+    "n_diverged": Column("integer", "", "models left out: status `diverged` or `failed`"),
+    "n_pairs": Column("integer", "", "pairs that count"),
+    "phase": Column("text", "", "`I`, `II`, `III`, `IV-A`, `IV-B`; empty where a measure is missing"),
+    "near_cut": Column("text", "", "cuts that the cell lies so near to that its spread reaches over them"),
+}

@@ -1,0 +1,96 @@
+"""A user's own .npz: what is read, and that each mistake is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from explorer.data import arrays
+from explorer.settings import InputError
+
+
+def content(**changes: Any) -> dict[str, np.ndarray]:
+    x = np.arange(24.0).reshape(6, 4)
+    return {
+        "x_train": x,
+        "y_train": np.array([0, 1, 2, 0, 1, 2]),
+        "x_test": x[:3],
+        "y_test": np.array([0, 1, 2]),
+    } | changes
+
+
+def saved(folder: Path, **changes: Any) -> arrays.Options:
+    path = folder / "own.npz"
+    np.savez(path, **{key: value for key, value in content(**changes).items() if value is not None})
+    return arrays.Options(path=str(path))
+
+
+def test_the_arrays_are_read_as_they_are(tmp_path: Path) -> None:
+    options = saved(tmp_path)
+    read = arrays.load(options)
+    assert arrays.available(options) == (6, 3)
+    assert np.array_equal(read.x_train, content()["x_train"])
+    assert np.array_equal(read.y_train, content()["y_train"])
+    assert (read.x_train.dtype, read.y_train.dtype, read.classes, read.shape) == (
+        np.float32,
+        np.int64,
+        3,
+        (4,),
+    )
+
+
+def test_the_fingerprint_follows_the_content_not_the_name(tmp_path: Path) -> None:
+    first = arrays.fingerprint(saved(tmp_path))
+    other = arrays.fingerprint(saved(tmp_path, x_test=np.ones((3, 4))))  # same path, seen in one process
+    assert first != other
+    assert arrays.fingerprint(saved(tmp_path)) == first
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"y_test": None}, "lacks y_test"),
+        ({"y_train": np.array([0, 1, 2])}, r"x_train \(6, 4\) and y_train \(3,\)"),
+        ({"x_train": np.arange(6.0)}, r"x_train \(6,\)"),
+        ({"x_train": np.array(1.0)}, r"x_train \(\)"),
+        ({"x_test": np.ones((0, 4)), "y_test": np.array([], int)}, "x_test"),
+        ({"x_test": np.ones((3, 5))}, "different shapes"),
+        ({"y_train": np.array([0.0, 1, 2, 0, 1, 2])}, "y_train should hold class numbers"),
+        ({"y_test": np.array([0, -1, 2])}, "y_test should hold class numbers"),
+        ({"x_test": np.full((3, 4), np.nan)}, "x_test holds values that are not finite"),
+        ({"x_test": np.full((3, 4), "blue")}, "x_test"),
+        ({"x_test": np.full((3, 4), 1e300)}, "x_test holds values that are not finite"),
+        ({"y_train": np.zeros(6, int), "y_test": np.zeros(3, int)}, "only one class"),
+        ({"x_train": np.array([None] * 6)}, "plain arrays"),  # would be unpickled
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_wrong_content_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    options = saved(tmp_path, **changes)
+    with pytest.raises(InputError, match=message):
+        arrays.available(options)
+    with pytest.raises(InputError, match=message):
+        arrays.load(options)
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "cut off", "npy", "damaged"])
+def test_a_file_that_is_no_npz_is_named(tmp_path: Path, kind: str) -> None:
+    options = saved(tmp_path)
+    path = Path(options.path)
+    raw = path.read_bytes()
+    if kind == "missing":
+        path.unlink()
+    elif kind == "text":
+        path.write_text("x_train: 1")
+    elif kind == "cut off":
+        path.write_bytes(raw[: len(raw) // 2])
+    elif kind == "npy":
+        with path.open("wb") as file:
+            np.save(file, np.ones(3))
+    else:
+        path.write_bytes(raw.replace(np.float64(5).tobytes(), np.float64(6).tobytes()))
+    with pytest.raises(InputError, match=r"own\.npz"):
+        arrays.load(options)

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from landscape_cases import labels, mlp_module, normal, two_cnns, two_mlps
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from explorer.landscape import rows_of
+from explorer.landscape.noise import noise_scale
+from explorer.landscape.sharpness import sharpness
+from explorer.landscape.spectra import fit_power_law, weight_spectra
+
+
+def test_one_step_of_sharpness_is_sams_ascent() -> None:
+    module = mlp_module(1)
+    network, theta, buffers = rows_of(module)
+    x, y = normal(30, 4, seed=3), labels(30, 3, seed=3)
+    loss = cross_entropy(module(x), y)
+    gradients = torch.autograd.grad(loss, list(module.parameters()))
+    length = torch.cat([g.flatten() for g in gradients]).norm()
+    with torch.no_grad():
+        for p, g in zip(module.parameters(), gradients, strict=True):
+            p.add_(0.1 * g / length)
+        expected = cross_entropy(module(x), y) - loss
+    found = sharpness(network, theta, x, y, buffers=buffers, radius=0.1)
+    torch.testing.assert_close(found.rise[0], expected)
+    torch.testing.assert_close(found.loss[0], loss.detach())
+
+
+def test_adaptive_sharpness_ignores_a_rescaling_of_the_layers_and_plain_sharpness_does_not() -> None:
+    module = nn.Sequential(nn.Linear(4, 6, bias=False), nn.ReLU(), nn.Linear(6, 3, bias=False)).double()
+    scaled = nn.Sequential(nn.Linear(4, 6, bias=False), nn.ReLU(), nn.Linear(6, 3, bias=False)).double()
+    with torch.no_grad():
+        module[0].weight.copy_(normal(6, 4, seed=0))
+        module[2].weight.copy_(normal(3, 6, seed=1))
+        scaled[0].weight.copy_(5 * module[0].weight)
+        scaled[2].weight.copy_(module[2].weight / 5)
+    network, theta, buffers = rows_of(module, scaled)
+    x, y = normal(30, 4, seed=3), labels(30, 3, seed=3)
+    for steps in (1, 5):
+        own, other = sharpness(network, theta, x, y, buffers=buffers, adaptive=True, steps=steps).rise
+        assert own.item() == pytest.approx(other.item(), rel=1e-9)
+    own, other = sharpness(network, theta, x, y, buffers=buffers).rise
+    assert own.item() != pytest.approx(other.item(), rel=0.1)
+
+
+def test_sharpness_at_a_small_radius_is_radius_times_the_gradients_length() -> None:
+    network, theta, buffers = two_mlps()
+    x, y = normal(30, 4, seed=3), labels(30, 3, seed=3)
+    for row in range(2):
+        module = network.to_module(theta[row], buffers[row])
+        gradients = torch.autograd.grad(cross_entropy(module(x), y), list(module.parameters()))
+        length = torch.cat([g.flatten() for g in gradients]).norm().item()
+        assert sharpness(network, theta, x, y, radius=1e-5).rise[row].item() == pytest.approx(
+            1e-5 * length, rel=1e-3
+        )
+
+
+def test_more_steps_find_no_lower_a_point_of_a_large_ball_and_nothing_is_changed() -> None:
+    network, theta, buffers = two_cnns()
+    x, y = normal(30, 1, 6, 6, seed=3), labels(30, 3, seed=3)
+    before = theta.clone(), buffers.clone()
+    one, many = (sharpness(network, theta, x, y, buffers=buffers, radius=2.0, steps=n).rise for n in (1, 20))
+    assert (many > one).all()
+    assert torch.equal(theta, before[0])
+    assert not theta.requires_grad
+    assert torch.equal(buffers, before[1])
+    with pytest.raises(ValueError, match="radius is 0"):
+        sharpness(network, theta, x, y, radius=0.0)
+
+
+def test_noise_scale_is_the_ratio_of_the_single_input_gradients_moments() -> None:
+    network, theta, buffers = two_mlps()
+    x, y = normal(64, 4, seed=3), labels(64, 3, seed=3)
+    module = network.to_module(theta[0], buffers[0])
+    single = torch.stack(
+        [
+            torch.cat(
+                [
+                    g.flatten()
+                    for g in torch.autograd.grad(
+                        cross_entropy(module(x[i : i + 1]), y[i : i + 1]), list(module.parameters())
+                    )
+                ]
+            )
+            for i in range(64)
+        ]
+    )
+    variance = single.var(0).sum()
+    squared = single.mean(0).square().sum() - variance / 64
+    # One pass of batches of one input is exactly that.
+    found = noise_scale(network, theta, x, y, seeds=[0, 1], batch_size=1, batch_count=64)
+    torch.testing.assert_close(found.variance[0], variance)
+    torch.testing.assert_close(found.squared_gradient[0], squared)
+    torch.testing.assert_close(found.scale[0], variance / squared)
+
+
+def test_noise_scale_hardly_depends_on_the_batch_size_it_is_measured_with() -> None:
+    network, theta, _ = two_mlps()
+    x, y = normal(512, 4, seed=3), labels(512, 3, seed=3)
+    exact = noise_scale(network, theta, x, y, seeds=[0, 1], batch_size=1, batch_count=512).variance
+    runs = [
+        noise_scale(network, theta, x, y, seeds=[seed, seed], batch_size=8, batch_count=60).variance
+        for seed in range(20)
+    ]
+    torch.testing.assert_close(torch.stack(runs).mean(0), exact, rtol=0.1, atol=0)
+
+
+def test_the_jackknife_error_covers_the_spread_over_seeds() -> None:
+    network, theta, _ = rows_of(mlp_module(1))
+    x, y = normal(2000, 4, seed=3), (normal(2000, 4, seed=3)[:, 0] > 0).long()
+    found = noise_scale(network, theta.expand(60, -1), x, y, seeds=range(60), batch_size=8, batch_count=40)
+    assert found.scale_stderr.mean().item() == pytest.approx(found.scale.std().item(), rel=0.4)
+
+
+def test_noise_scale_refuses_budgets_that_cannot_tell() -> None:
+    network, theta, _ = two_mlps()
+    with pytest.raises(ValueError, match="at most half"):
+        noise_scale(network, theta, normal(10, 4, seed=0), labels(10, 3, seed=0), seeds=[0, 1], batch_size=6)
+
+
+def pareto(alpha: float, n: int, seed: int) -> torch.Tensor:
+    return torch.tensor(1 + np.random.default_rng(seed).pareto(alpha - 1, n))
+
+
+@pytest.mark.parametrize("alpha", [2.0, 3.5])
+def test_power_law_exponent_of_pareto_samples(alpha: float) -> None:
+    fits = [fit_power_law(pareto(alpha, 300, seed)).alpha for seed in range(10)]
+    assert np.mean(fits) == pytest.approx(alpha, rel=0.08)
+
+
+def test_the_minimum_is_found_where_a_power_law_begins() -> None:
+    body = torch.tensor(np.random.default_rng(0).uniform(0.01, 1, 500))
+    fit = fit_power_law(torch.cat([body, pareto(3.0, 500, 1)]))
+    assert fit.minimum == pytest.approx(1, rel=0.25)
+    assert fit.alpha == pytest.approx(3, rel=0.15)
+    assert fit.tail > 350
+
+
+def test_power_law_by_hand() -> None:
+    """Nine values leave one choice of minimum: the smallest."""
+    values = torch.exp(torch.arange(9, dtype=torch.float64))
+    fit = fit_power_law(values)
+    assert fit.alpha == pytest.approx(1 + 9 / sum(range(9)))
+    assert fit.minimum == 1
+    cumulative = [1 - math.exp(-(fit.alpha - 1) * i) for i in range(9)]
+    assert fit.distance == pytest.approx(
+        max(max(abs(c - i / 9), abs(c - (i + 1) / 9)) for i, c in enumerate(cumulative))
+    )
+    assert math.isnan(fit_power_law(values[:8]).alpha)
+    assert math.isnan(fit_power_law(torch.ones(20)).alpha)
+
+
+def test_weight_spectra_are_of_each_layers_matrix() -> None:
+    network, theta, _ = rows_of(mlp_module(0, width=20, inputs=16), mlp_module(1, width=20, inputs=16))
+    found = weight_spectra(network, theta)
+    assert found.layers == ["1.weight", "3.weight"]
+    weight = network.to_module(theta[1], theta.new_zeros(2, 0)[1])[1].weight.detach()
+    values = torch.linalg.eigvalsh(weight @ weight.T)
+    assert found.largest[1, 0].item() == pytest.approx(values[-1].item())
+    assert found.alpha[1, 0].item() == pytest.approx(fit_power_law(values.flip(0)[:16]).alpha)
+    assert found.alpha[:, 1].isnan().all()  # three classes: three eigenvalues
+    torch.testing.assert_close(found.mean_alpha, found.alpha[:, 0])

@@ -1,0 +1,21 @@
+"""A realistic run, and its page written once for all tests that only read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from synthetic import synthetic_run
+
+from explorer.report import write
+from explorer.results import Run
+
+
+@pytest.fixture(scope="session")
+def run() -> Run:
+    return synthetic_run()
+
+
+@pytest.fixture(scope="session")
+def page(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(run, tmp_path_factory.mktemp("site"))

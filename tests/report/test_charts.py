@@ -1,0 +1,254 @@
+"""The charts by their encodings, never by pixels; Altair's schema checks each of them in ``to_dict``."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import synthetic_run
+
+from explorer import phases
+from explorer.report import charts, theme
+from explorer.report.labels import AXES, MEASURES, axis_title, measure_title
+from explorer.report.rows import completed, plane, prepared, values
+from explorer.results import Run
+from explorer.tables import AVERAGED_MODELS, AVERAGED_PAIRS
+
+
+@pytest.fixture(scope="module")
+def cells(run: Run) -> pd.DataFrame:
+    table = phases.cells(run.models, run.pairs, run.axes)
+    return phases.classify(table, phases.find_cuts(table))
+
+
+def layers(chart) -> list[dict]:
+    return chart.to_dict()["layer"]
+
+
+def layer_with(chart, channel: str, field: str) -> dict:
+    return next(la for la in layers(chart) if la["encoding"].get(channel, {}).get("field") == field)
+
+
+def test_the_phase_map_colours_and_labels_every_phase_and_tells_all_numbers(cells):
+    chart = charts.phase_map(cells, "width", "batch_size")
+    squares = layer_with(chart, "color", "phase")
+    assert squares["encoding"]["color"]["scale"] == {
+        "domain": ["I", "II", "III", "IV-A", "IV-B"],
+        "range": list(theme.PHASE_COLOURS.values()),
+    }
+    assert squares["encoding"]["x"]["title"] == "Width (small = high load)"
+    assert squares["encoding"]["y"]["title"] == "Batch size (small = hot)"
+    assert squares["encoding"]["y"]["sort"] == [4, 8, 16, 32, 64]  # hot on top
+    told = {t["field"] for t in squares["encoding"]["tooltip"]}
+    assert {f"{m}_text" for m in MEASURES} | {"phase", "near_cut", "n_models", "n_pairs"} <= told
+    label = layer_with(chart, "text", "phase")
+    assert label["mark"]["type"] == "text"
+    ring = next(la for la in layers(chart) if la["mark"].get("shape") == "circle")
+    assert ring["transform"] == [{"filter": "datum.near_cut !== ''"}]
+
+
+def test_mode_connectivity_diverges_from_zero_and_losses_are_on_a_log_scale(cells):
+    mc = layer_with(
+        charts.heat_map(cells, "mode_connectivity", "width", "batch_size"), "color", "mode_connectivity"
+    )
+    domain = mc["encoding"]["color"]["scale"]["domain"]
+    assert domain[len(domain) // 2] == 0
+    assert domain[0] == -domain[-1] == -cells["mode_connectivity"].abs().max()
+    loss = layer_with(charts.heat_map(cells, "train_loss", "width", "batch_size"), "color", "train_loss")
+    assert loss["encoding"]["color"]["scale"]["type"] == "log"
+    zero = cells.assign(train_loss=0.0)
+    flat = layer_with(charts.heat_map(zero, "train_loss", "width", "batch_size"), "color", "train_loss")
+    assert "type" not in flat["encoding"]["color"]["scale"]
+
+
+def test_learning_rates_count_downwards_so_that_hot_is_on_top():
+    cells = pd.DataFrame(
+        {
+            "cell_id": ["a", "b"],
+            "width": [4, 4],
+            "learning_rate": [0.01, 0.1],
+            "n_models": [1, 1],
+            "cka": [0.1, 0.2],
+        }
+    )
+    chart = charts.heat_map(cells, "cka", "width", "learning_rate")
+    assert layer_with(chart, "color", "cka")["encoding"]["y"]["sort"] == [0.1, 0.01]
+
+
+def test_charts_of_cells_share_their_marks_by_parameter(cells):
+    for chart in (
+        charts.phase_map(cells, "width", "batch_size"),
+        charts.heat_map(cells, "cka", "width", "batch_size"),
+        charts.scatter(cells, "cka", "test_accuracy_percent", "phase", "width", "batch_size"),
+        charts.slices(cells, "cka", "width", "batch_size"),
+    ):
+        spec = chart.to_dict()
+        assert [p["name"] for p in spec["params"]] == ["marked", "chosen"]
+        assert any("datum.cell_id === chosen" in str(la.get("transform")) for la in spec["layer"])
+
+
+def test_slices_draw_a_line_a_temperature_on_a_log_axis_with_spread(cells):
+    chart = charts.slices(cells, "test_accuracy_percent", "width", "batch_size")
+    line = next(la for la in layers(chart) if la["mark"]["type"] == "line")
+    assert line["encoding"]["x"]["scale"]["type"] == "log"
+    assert line["encoding"]["color"]["scale"]["domain"] == [4, 8, 16, 32, 64]
+    bars = next(la for la in layers(chart) if la["mark"]["type"] == "rule")
+    made = {t["as"]: t["calculate"] for t in bars["transform"] if "as" in t}
+    assert made == {
+        "low": "datum['test_accuracy_percent'] - datum['test_accuracy_percent_std']",
+        "high": "datum['test_accuracy_percent'] + datum['test_accuracy_percent_std']",
+    }
+
+
+def test_curves_show_every_pair_thin_and_their_mean_bold():
+    points = pd.DataFrame({"t": [0.0, 1.0], "path": "bezier", "pair": "0 – 1", "train_loss": [0.1, 0.2]})
+    thin, mean = layers(charts.curves(points, "train_loss"))
+    assert thin["encoding"]["detail"]["field"] == "pair"
+    assert mean["encoding"]["y"]["aggregate"] == "mean"
+    assert mean["mark"]["strokeWidth"] > thin["mark"]["strokeWidth"]
+    assert mean["encoding"]["color"]["scale"]["domain"] == ["bezier", "linear"]
+
+
+def test_a_column_name_with_a_dot_is_a_name_not_a_path(cells):
+    dotted = cells.rename(columns={"width": "model.width"})
+    spec = layer_with(charts.heat_map(dotted, "cka", "model.width", "batch_size"), "color", "cka")
+    assert spec["encoding"]["x"]["field"] == "model\\.width"
+
+
+def test_two_cells_on_one_place_are_refused():
+    run = synthetic_run(widths=(4, 8), batch_sizes=(8,), seeds=2, third={"label_noise": [0.0, 0.2]})
+    cells = phases.cells(run.models, run.pairs, run.axes)
+    with pytest.raises(ValueError, match="several cells share a place on the plane of width and batch_size"):
+        charts.heat_map(cells, "cka", "width", "batch_size")
+
+
+# ---- rows
+
+
+def test_points_of_the_grid_that_were_not_run_are_rows_too(cells, run):
+    partial = cells[cells["width"] < 64].drop(index=3)
+    full = prepared(completed(partial, run.axes, run.info["space"]))
+    assert len(full) == 40
+    notes = full.set_index("cell_id")["note"]
+    assert (notes == "not run").sum() == 40 - len(partial)
+    assert set(full.loc[full["note"] == "not run", "width"]) >= {64}
+    lost = cells.assign(n_models=0, n_pairs=0, n_diverged=5)
+    assert set(prepared(lost)["note"]) == {"no model left"}
+
+
+def test_a_scattered_search_is_not_blown_up_to_a_grid():
+    scattered = pd.DataFrame(
+        {
+            "cell_id": [str(i) for i in range(200)],
+            "width": np.arange(200),
+            "learning_rate": np.linspace(0.1, 1, 200),
+            "n_models": 1,
+        }
+    )
+    axes = {"load": ["width"], "temperature": ["learning_rate"]}
+    assert len(completed(scattered, axes, {})) == 200
+
+
+def test_numbers_come_with_their_spread_as_text():
+    rows = prepared(
+        pd.DataFrame(
+            {
+                "cell_id": ["a", "b"],
+                "n_models": [5, 1],
+                "test_accuracy_percent": [93.14, 90.0],
+                "test_accuracy_percent_std": [0.43, np.nan],
+            }
+        )
+    )
+    assert rows["test_accuracy_percent_text"].tolist() == ["93.1 ± 0.4", "90.0"]
+    assert rows["test_accuracy_percent_label"].tolist() == ["93.1", "90.0"]
+
+
+@pytest.mark.parametrize(
+    ("axes", "expected"),
+    [
+        ({"load": ["width"], "temperature": ["batch_size"]}, ("width", "batch_size", [])),
+        ({"load": ["width"], "temperature": []}, ("width", None, [])),
+        ({"load": [], "temperature": ["batch_size"]}, ("batch_size", None, [])),
+        ({"load": ["width", "label_noise"], "temperature": []}, ("width", "label_noise", [])),
+        ({"load": ["width", "label_noise"], "temperature": ["a", "b"]}, ("width", "a", ["label_noise", "b"])),
+        ({}, (None, None, [])),
+    ],
+)
+def test_which_axes_make_the_plane(axes, expected):
+    assert plane(axes) == expected
+
+
+def test_values_of_an_axis_are_sorted_as_numbers_and_kept_as_words():
+    assert values(pd.DataFrame({"a": [8, 2, 16, 2]}), "a") == [2, 8, 16]
+    assert values(pd.DataFrame({"a": ["relu", "gelu", "relu"]}), "a") == ["relu", "gelu"]
+
+
+# ---- words and colours
+
+
+def test_every_averaged_measure_has_a_title_of_its_own():
+    assert {*AVERAGED_MODELS, *AVERAGED_PAIRS} == set(MEASURES)
+    assert len({m.title for m in MEASURES.values()}) == len(MEASURES)
+    assert all(m.see for m in MEASURES.values())
+
+
+def test_titles_of_unknown_names_are_made_from_the_name():
+    assert axis_title("weight_of_prior") == "Weight of prior"
+    assert measure_title("train_loss") == "Training loss (nats)"
+    assert all(a.title for a in AXES.values())
+
+
+def luminance(colour: str) -> np.ndarray:
+    rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+
+
+def contrast(a: str, b: str) -> float:
+    weights = np.array([0.2126, 0.7152, 0.0722])
+    light = sorted((float(luminance(c) @ weights) for c in (a, b)), reverse=True)
+    return (light[0] + 0.05) / (light[1] + 0.05)
+
+
+def test_labels_on_phases_have_aa_contrast():
+    for phase, colour in theme.PHASE_COLOURS.items():
+        assert contrast(colour, theme.PHASE_INKS[phase]) >= 4.5, phase
+
+
+# Machado, Oliveira and Fernandes (2009), severity 1, linear RGB
+BLINDNESS = {
+    "none": np.eye(3),
+    "protan": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deutan": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritan": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+    "grey": [[0.2126, 0.7152, 0.0722]] * 3,
+}
+
+
+def lab(colour: str, seen: str) -> np.ndarray:
+    rgb = np.clip(np.array(BLINDNESS[seen]) @ luminance(colour), 0, 1)
+    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ rgb
+    f = np.cbrt(np.maximum(xyz / [0.9505, 1.0, 1.089], 1e-6))
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize(
+    ("seen", "least"), [("none", 25), ("protan", 15), ("deutan", 15), ("tritan", 15), ("grey", 3)]
+)
+def test_phases_stay_apart_for_the_colour_blind_and_in_print(seen, least):
+    for a, b in itertools.combinations(theme.PHASE_COLOURS.values(), 2):
+        assert np.linalg.norm(lab(a, seen) - lab(b, seen)) >= least, (a, b)

@@ -1,0 +1,78 @@
+"""The documents say what is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import explorer
+import explorer.measures
+from explorer import reference
+from explorer.cli import app
+from explorer.results import TABLES
+from explorer.settings import plugin, plugins
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "spaces/README.md",
+    *(ROOT / "docs").glob("*.md"),
+]
+
+
+def test_tables_page_is_the_printed_one() -> None:
+    assert (ROOT / "docs/tables.md").read_text() == reference.markdown(), (
+        "print it again: python -m explorer.reference > docs/tables.md"
+    )
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_column_that_a_run_writes_is_documented(finished: Path, name: str) -> None:
+    page = (ROOT / "docs/tables.md").read_text()
+    section = page.split(f"## `{name}`")[1].split("\n## ")[0]
+    documented = set(re.findall(r"`([a-z_0-9<>]+)`", section))
+    space = explorer.load("tiny", str(finished)).info["space"]
+    settings = {*space["data"], *space["model"], *space["training"], "batch_size", "width"}
+    columns = pd.read_parquet(finished / f"tiny/tables/{name}.parquet").columns
+    unknown = {c for c in columns if c.removesuffix("_std") not in documented | settings}
+    assert not unknown
+    if name != "cells":
+        untaken = [m for m in plugins(explorer.measures) if m not in space["measures"]]
+        optional = {c for m in untaken for c in plugin(explorer.measures, m, "measure").COLUMNS}
+        assert set(re.findall(r"^\| `([a-z_0-9]+)`", section, flags=re.M)) - optional <= set(columns)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", document.read_text()):
+        if "://" not in target:
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_every_command_has_help_and_is_in_the_documents() -> None:
+    text = "".join(d.read_text() for d in DOCUMENTS)
+    for command in app.registered_commands:
+        assert command.callback is not None
+        assert command.callback.__doc__, command
+        name = command.name or command.callback.__name__
+        assert re.search(rf"(run_explore\.py|explorer) {name}\b", text), f"{name} is in no document"
+
+
+def test_options_in_the_documents_exist() -> None:
+    from typer.main import get_command
+
+    command = get_command(app)
+    known = {
+        option
+        for sub in command.commands.values()  # type: ignore[attr-defined]
+        for parameter in sub.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
+    for document in DOCUMENTS:
+        for line in re.findall(r"^.*run_explore\.py .*$", document.read_text(), flags=re.M):
+            for option in re.findall(r"(?<!-)--[a-z-]+", line.split("run_explore.py", 1)[1]):
+                assert option in known | {"--help"}, f"{document.name}: {line}"

@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+
+from explorer import phases
+from explorer.phases import Cut
+
+AXES = {"load": ["width"], "temperature": ["batch_size"]}
+CUTS = {
+    "train_loss": Cut("train_loss", 0.01, ""),
+    "connected": Cut("connected", 2.0, ""),
+    "cka": Cut("cka", 0.65, ""),
+}
+
+
+def models(**columns) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"width": [4, 4, 4, 8], "batch_size": [16, 16, 16, 16], "cell_id": ["a", "a", "a", "b"], **columns}
+    )
+
+
+def one_cell(**columns) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"cell_id": ["a"], "n_models": [5], "n_pairs": [10], **{k: [v] for k, v in columns.items()}}
+    )
+
+
+# ---- cells
+
+
+def test_cells_average_only_what_ended_well_and_keep_a_cell_that_lost_all():
+    table = models(status=["ok", "ok", "diverged", "failed"], train_loss=[1.0, 3.0, 100.0, np.nan])
+    cells = phases.cells(table, pd.DataFrame(), AXES)
+    assert cells["cell_id"].tolist() == ["a", "b"]
+    assert cells["n_models"].tolist() == [2, 0]
+    assert cells["n_diverged"].tolist() == [1, 1]
+    assert cells["n_pairs"].tolist() == [0, 0]
+    assert cells["train_loss"].iloc[0] == 2.0
+    assert cells["train_loss_std"].iloc[0] == pytest.approx(np.sqrt(2))  # ddof 1
+    assert np.isnan(cells["train_loss"].iloc[1])
+
+
+def test_the_spread_of_a_single_model_is_unknown_not_zero():
+    cells = phases.cells(models(train_loss=[1.0, 1.0, 1.0, 5.0]), pd.DataFrame(), AXES)
+    assert cells["train_loss_std"].iloc[0] == 0
+    assert np.isnan(cells["train_loss_std"].iloc[1])
+
+
+def test_pairs_join_their_cell_by_axes_or_by_their_models():
+    table = models(model_id=["p", "q", "r", "s"])
+    by_axes = pd.DataFrame(
+        {"width": [4, 4], "batch_size": [16, 16], "status": ["ok", "failed"], "cka": [0.5, 0.9]}
+    )
+    by_model = pd.DataFrame(
+        {"model_a": ["p", "p"], "model_b": ["q", "r"], "status": ["ok", "failed"], "cka": [0.5, 0.9]}
+    )
+    for pairs in (by_axes, by_model):
+        cells = phases.cells(table, pairs, AXES)
+        assert cells["n_pairs"].tolist() == [1, 0]
+        assert cells["cka"].iloc[0] == 0.5
+
+
+def test_cells_of_a_foreign_folder_have_names_even_without_ids_axes_or_models():
+    bare = phases.cells(models().drop(columns="cell_id"), pd.DataFrame(), AXES)
+    assert bare["cell_id"].tolist() == ["width=4,batch_size=16", "width=8,batch_size=16"]
+    assert phases.cells(pd.DataFrame({"train_loss": [1.0, 2.0]}), pd.DataFrame(), {})[
+        "n_models"
+    ].tolist() == [2]
+    only_pairs = phases.cells(
+        pd.DataFrame(), pd.DataFrame({"width": [4], "batch_size": [16], "cka": [0.5]}), AXES
+    )
+    assert only_pairs[["n_models", "n_pairs"]].to_numpy().tolist() == [[0, 1]]
+    assert phases.cells(pd.DataFrame(), pd.DataFrame(), AXES).empty
+
+
+# ---- cuts
+
+
+def test_the_loss_cut_lies_in_the_widest_gap():
+    losses = [0.0005, 0.001, 0.002, 0.3, 0.5, 1.0]
+    cut = phases.find_cuts(pd.DataFrame({"train_loss": losses}))["train_loss"]
+    assert 0.002 < cut.value < 0.3
+    assert "0.002" in cut.reason
+    assert "0.3" in cut.reason
+    assert not cut.given
+
+
+@pytest.mark.parametrize(
+    ("losses", "low"), [([1e-6, 1e-5, 9e-3], 3), ([0.11, 0.5, 3.0], 0), ([1e-6, 1e-3, 2e-3, 0.005, 0.5], 4)]
+)
+def test_a_grid_is_not_split_where_all_or_none_of_it_is_fitted(losses, low):
+    cut = phases.find_cuts(pd.DataFrame({"train_loss": losses}))["train_loss"]
+    assert sum(loss < cut.value for loss in losses) == low
+
+
+def test_the_cka_cut_splits_the_connected_low_loss_cells_and_no_others():
+    cells = pd.DataFrame({
+        "train_loss": [0.001] * 6 + [1.0, 0.001],
+        "mode_connectivity": [0.0] * 6 + [0.0, -9.0],
+        "cka": [0.70, 0.71, 0.72, 0.90, 0.91, 0.92, 0.1, 0.1],
+    })  # fmt: skip
+    assert phases.find_cuts(cells, {"train_loss": 0.01})["cka"].value == pytest.approx(0.81)
+    few, alike = cells.iloc[:3], cells.assign(cka=[0.90, 0.91, 0.92, 0.93, 0.94, 0.945, 0.1, 0.1])
+    assert phases.find_cuts(few)["cka"].value == 0.65
+    assert phases.find_cuts(alike)["cka"].value == 0.65
+
+
+def test_cuts_can_be_given_by_name_and_none_means_find_it():
+    cuts = phases.find_cuts(
+        pd.DataFrame({"train_loss": [1.0]}), {"connected": 1, "cka": 0.8, "train_loss": None}
+    )
+    assert (cuts["connected"].value, cuts["connected"].given) == (1.0, True)
+    assert (cuts["cka"].value, cuts["train_loss"].given) == (0.8, False)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"ckaa": 1}, {"cka": "high"}, {"connected": -1}, {"connected": True}, {"cka": np.nan}]
+)
+def test_a_wrong_cut_is_refused_by_name(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        phases.find_cuts(pd.DataFrame(), wrong)
+
+
+# ---- phases
+
+
+@pytest.mark.parametrize(
+    ("loss", "mc", "cka", "phase"),
+    [
+        (1.0, -8.0, 0.3, "I"),
+        (1.0, 5.0, 0.3, "II"),
+        (1.0, -0.1, 0.3, "I"),  # high loss: the sign decides
+        (1.0, 0.1, 0.3, "II"),
+        (0.001, -8.0, 0.3, "III"),
+        (0.001, 8.0, 0.9, "II"),  # the curve out-trained its ends
+        (0.001, -1.9, 0.3, "IV-A"),
+        (0.001, 1.9, 0.9, "IV-B"),
+        (0.001, 0.0, np.nan, ""),
+        (0.001, np.nan, 0.9, ""),
+        (np.nan, -8.0, 0.3, ""),
+    ],
+)
+def test_every_phase(loss, mc, cka, phase):
+    cells = phases.classify(one_cell(train_loss=loss, mode_connectivity=mc, cka=cka), CUTS)
+    assert cells["phase"].tolist() == [phase]
+
+
+def test_a_cell_is_near_a_cut_when_its_standard_error_reaches_over_it():
+    known = {"train_loss": 0.001, "train_loss_std": 0.0001, "cka": 0.9, "cka_std": 0.01}
+    spread = 1.0 / np.sqrt(0.6)  # ten pairs of five models: standard error 1
+    near = phases.classify(one_cell(**known, mode_connectivity=-1.1, mode_connectivity_std=spread), CUTS)
+    far = phases.classify(one_cell(**known, mode_connectivity=-0.9, mode_connectivity_std=spread), CUTS)
+    unknown = phases.classify(one_cell(**known, mode_connectivity=-1.1, mode_connectivity_std=np.nan), CUTS)
+    assert [t["near_cut"].iloc[0] for t in (near, far, unknown)] == ["connected", "", ""]
+
+
+def test_an_underfitted_cell_is_near_the_sign_of_mc_not_the_tolerance():
+    at = {"train_loss": 1.0, "train_loss_std": 0.01, "mode_connectivity_std": 0.5}
+    near = phases.classify(one_cell(**at, mode_connectivity=-0.1), CUTS)["near_cut"].iloc[0]
+    far = phases.classify(one_cell(**at, mode_connectivity=-2.0), CUTS)["near_cut"].iloc[0]
+    assert (near, far) == ("connected", "")
+
+
+def test_sensitivity_counts_the_cells_that_a_moved_cut_would_recolour():
+    cells = pd.DataFrame({"train_loss": [0.0095, 0.001], "mode_connectivity": [0.0, 0.0], "cka": [0.9, 0.9]})
+    assert phases.sensitivity(cells, CUTS) == {"train_loss": 1, "connected": 0, "cka": 0}
+
+
+@pytest.mark.parametrize(
+    "chosen", [range(10), [0, 2, 5, 9, 6], [0, 9]], ids=["all pairs", "a ring", "disjoint"]
+)
+def test_the_standard_error_of_pairs_knows_that_they_share_models(chosen):
+    """A simulation in which all spread comes from the models: taken for draws, ten pairs mislead."""
+    random = np.random.default_rng(0)
+    places = [(i, j) for i in range(5) for j in range(i)]
+    used = [places[k] for k in chosen]
+    effects = random.normal(size=(4000, 5))
+    pairs = np.array([effects[:, i] + effects[:, j] for i, j in used]).T  # (draws, pairs)
+    n = len({model for pair in used for model in pair})
+    cell = {"n_models": n, "n_pairs": len(used), "cka_std": np.sqrt(pairs.var(axis=1, ddof=1).mean())}
+    estimate = phases.standard_error(pd.DataFrame([cell]), "cka").iloc[0]
+    assert estimate == pytest.approx(pairs.mean(axis=1).std(), rel=0.06)
+
+
+# ---- correlations and words
+
+
+def test_rank_correlations_are_spearmans():
+    random = np.random.default_rng(1)
+    cells = pd.DataFrame(
+        {"width": [1, 2, 2, 3, 4, 5], "cka": random.normal(size=6), "l2_distance": [1.0] * 6}
+    )
+    cells.loc[0, "cka"] = np.nan
+    found = phases.rank_correlations(cells, ["width", "absent"], ["cka", "l2_distance"]).set_index("y")
+    expected = spearmanr(cells["width"][1:], cells["cka"][1:]).statistic
+    assert found.loc["cka", "rho"] == pytest.approx(expected)
+    assert found.loc["cka", "n"] == 5
+    assert np.isnan(found.loc["l2_distance", "rho"])
+    assert found.index.tolist() == ["cka", "l2_distance"]
+
+
+def grid() -> pd.DataFrame:
+    """Width 2 behind a barrier, width 64 best; the training error is 0 in both of the wide cells."""
+    return pd.DataFrame({
+        "cell_id": list("abc"), "width": [2, 16, 64], "batch_size": [8, 8, 8], "n_models": [5, 5, 5],
+        "n_diverged": [2, 0, 0], "n_pairs": [10, 10, 10], "train_loss": [0.5, 0.001, 0.001],
+        "train_error_percent": [20.0, 0.0, 0.0], "mode_connectivity": [-9.0, -0.1, 0.0],
+        "mode_connectivity_std": [2.0, 0.1, 0.0], "loss_barrier": [0.5, 0.02, 0.01], "cka": [0.3, 0.7, 0.9],
+        "test_accuracy_percent": [60.0, 90.0, 95.0], "test_accuracy_percent_std": [3.0, 0.4, 0.4],
+    })  # fmt: skip
+
+
+def test_findings_say_what_the_numbers_say():
+    cells = phases.classify(grid(), CUTS)
+    best, barriers, load, ranks, lost = phases.findings(cells, CUTS, AXES)
+    assert "95.0 ± 0.4 % (5 models)" in best
+    assert "width 64, batch size 8" in best
+    assert "phase IV-B" in best
+    assert "cannot be told" not in best
+    assert "1 of 3 cells, all at width up to 2; the deepest, −9.0 ± 2.0 points" in barriers
+    assert "In 2 cells the training error is 0" in barriers
+    assert "0.02" in barriers  # the largest loss barrier among those two
+    assert "rises with width (Spearman +1.00, n = 3 cells); so few" in load
+    assert "too few to lean on" in ranks
+    assert lost.startswith("2 of 17 models diverged")
+
+
+def test_findings_admit_ties_barriers_absent_and_tables_missing():
+    close = grid().assign(test_accuracy_percent=[60.0, 94.9, 95.0])
+    assert (
+        "1 other cell cannot be told from it" in phases.findings(phases.classify(close, CUTS), CUTS, AXES)[0]
+    )
+    level = phases.classify(grid().assign(mode_connectivity=0.0), CUTS)
+    assert phases.findings(level, CUTS, AXES)[1].startswith("No barrier: in none of 3 cells")
+    bare = phases.classify(grid()[["cell_id", "width", "batch_size", "n_models", "n_diverged"]], CUTS)
+    said = " ".join(phases.findings(bare, CUTS, AXES))
+    assert "No test accuracy" in said
+    assert "No curves between models" in said
+    nothing = phases.classify(phases.cells(pd.DataFrame(), pd.DataFrame(), AXES), CUTS)
+    assert phases.findings(nothing, CUTS, AXES)[-1] == "No model has been trained yet."
+
+
+def test_the_hessian_is_compared_across_the_loss_cut():
+    cells = grid().assign(hessian_trace=[500.0, 40.0, 60.0])
+    assert "10 times larger in the 1 high-loss cell than in the 2 low-loss cells" in phases.hessian_contrast(
+        cells, CUTS
+    )
+    assert phases.hessian_contrast(grid(), CUTS) == ""
+
+
+def test_numbers_read_well():
+    assert [phases.number(v) for v in (0.00026, 0.0123, 12345.6, -0.5, np.nan)] == [
+        "2.6e-4".replace("-", "−"),
+        "0.0123",
+        "12,346",
+        "−0.5",
+        "",
+    ]
+    assert phases.number(-0.01, 1) == "0.0"
+
+
+def test_neither_torch_nor_ray_nor_altair_is_imported():
+    code = (
+        "import sys, explorer.phases, explorer.report\n"
+        "print(sorted({'torch', 'ray', 'altair', 'vl_convert', 'scipy'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

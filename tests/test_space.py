@@ -1,0 +1,212 @@
+"""Space files: what they may say, the grid they stand for, and what a wrong one is told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from explorer import spacefile
+from explorer.schema import json_schema
+from explorer.settings import InputError
+from explorer.space import resolve, trials
+from explorer.spacefile import parse
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_grid_is_the_product_of_the_axes(tiny: dict[str, Any]) -> None:
+    space = parse(tiny)
+    assert [cell.at for cell in space.cells] == [
+        {"width": w, "batch_size": b} for w in (2, 8) for b in (8, 50)
+    ]
+    assert [(c.model.width, c.training.batch_size) for c in space.cells] == [(2, 8), (2, 50), (8, 8), (8, 50)]
+
+
+def test_every_setting_can_be_an_axis(tiny: dict[str, Any]) -> None:
+    tiny["load"] = {"label_noise": [0, 0.2], "train_size": [100, 0.5]}
+    tiny["temperature"] = {
+        "learning_rate": [0.01, 0.1],
+        "momentum": [0.0, 0.9],
+        "schedule": ["cosine", "constant"],
+    }
+    space = parse(tiny)
+    assert len({cell.id for cell in space.cells}) == 32
+    assert {cell.inputs for cell in space.cells} == {100, 500}
+    assert [resolve(a, space)[0] for a in ("label_noise", "width", "momentum")] == [
+        "data",
+        "model",
+        "training",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "values"),
+    [
+        ({"log2": [4, 64]}, [4, 8, 16, 32, 64]),
+        ({"log2": [3, 20]}, [3, 6, 12]),
+        ({"geom": [2, 128], "n": 4}, [2, 8, 32, 128]),
+        ({"geom": [1, 3], "n": 9}, [1, 2, 3]),
+    ],
+)
+def test_ranges(tiny: dict[str, Any], given: Any, values: list[int]) -> None:
+    tiny["load"]["width"] = given
+    assert parse(tiny).load["width"] == values
+
+
+def test_ranges_of_rates(tiny: dict[str, Any]) -> None:
+    tiny["temperature"] = {"learning_rate": {"geom": [0.001, 0.1], "n": 3}}
+    assert parse(tiny).temperature["learning_rate"] == [0.001, 0.01, 0.1]
+
+
+def test_skip_leaves_cells_out(tiny: dict[str, Any]) -> None:
+    tiny["skip"] = [{"width": {"ge": 8}, "batch_size": {"le": 8}}, {"width": 2, "batch_size": [50]}]
+    assert [tuple(c.at.values()) for c in parse(tiny).cells] == [(2, 8), (8, 50)]
+
+
+def test_model_id_is_decided_by_content(tiny: dict[str, Any]) -> None:
+    first = parse(tiny).cells[0]
+    spelled_out = {**tiny, "name": "other", "seeds": 7, "load": {"width": [2, 4, 8]}}
+    spelled_out["training"] = {**tiny["training"], "momentum": 0.9, "schedule": "cosine", "history_points": 9}
+    assert parse(spelled_out).cells[0].model_id(1) == first.model_id(1)
+    assert first.model_id(0) != first.model_id(1)
+    for section, key, value in (
+        ("training", "steps", 151),
+        ("training", "momentum", 0.8),
+        ("training", "schedule", "step"),
+        ("training", "weight_decay", 1e-4),
+        ("data", "label_noise", 0.1),
+        ("data", "standardise", False),
+        ("model", "depth", 2),
+        ("model", "activation", "relu"),
+    ):
+        changed = {**tiny, section: {**tiny[section], key: value}}
+        assert parse(changed).cells[0].id != first.id, key
+
+
+def test_stacks_follow_from_the_space(tiny: dict[str, Any]) -> None:
+    space = parse({**tiny, "seeds": 5})
+    assert [seeds for _, seeds in trials(space.cells[:1], "all")] == [[0, 1, 2, 3, 4]]
+    assert [seeds for _, seeds in trials(space.cells[:1], 2)] == [[0, 1], [2, 3], [4]]
+
+
+def test_frozen_space_is_the_space_again(tiny: dict[str, Any]) -> None:
+    space = parse({**tiny, "skip": [{"width": {"in": [2]}, "batch_size": 8}]})
+    again = parse(yaml.safe_load(yaml.safe_dump(space.frozen())))
+    assert again.frozen() == space.frozen()
+    assert [c.id for c in again.cells] == [c.id for c in space.cells]
+
+
+WRONG = [
+    ("training.steps=-3", "training.steps: -3 is not allowed"),
+    ("training.stepz=3", "known: steps, "),
+    ("training.epochs=3", "either steps or epochs"),
+    ("load.widht=[1, 2]", "known: width, "),
+    ("load.width=[2, a]", "'a' is not allowed"),
+    ("load.width=[2, 2]", "twice"),
+    ("load.width={log2: [8, 2]}", "log2 needs two numbers"),
+    ("load.width={from: 2}", "an axis is a list"),
+    ("load.batch_size=[1]", "is a load axis already"),
+    ("temperature.batch_size=[4, 2000]", "above the 1000 training inputs"),
+    ("data.name=digit", "known: digits, "),
+    ("data.label_noise=2", "less than or equal to 1"),
+    ("data.train_size=5000", "the data set has 1000"),
+    ("model.name=nowhere:f", "cannot be imported"),
+    ("model.name=mpl", "known: mlp"),
+    ("measures.hesian={}", "known: hessian"),
+    ("measures.hessian.inputs=0", "inputs: 0 is not allowed"),
+    ("seeds=0", "seeds: 0 is not allowed"),
+    ("seeds=100000", "at most 1,000,000"),
+    ("skip=[{width: {ge: 1}}]", "every cell"),
+    ("skip=[{widt: 1}]", "the axes are width, batch_size"),
+    ("resources.cpus_per_trial=1.5", "must be whole"),
+    ("resources.gpus_per_trial=-1", "greater than or equal to 0"),
+    ("name=../x", "name"),
+    ("phases.cka=2", "phases.cka"),
+    ("nonsense", "key=value"),
+]
+
+
+@pytest.mark.parametrize(("override", "said"), WRONG)
+def test_wrong_input_is_told_in_one_message(override: str, said: str) -> None:
+    with pytest.raises(InputError) as error:
+        spacefile.read(ROOT / "spaces/digits.yaml", [override])
+    message = str(error.value)
+    assert said in message
+    assert "--set " + override in message or "digits.yaml, line" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "name: x\ndata: digits\nmodel: mlp\ntraining: {steps: 5}\nload:\n  width: [1,\n   0]\n",
+            "line 7: width: 0 is not allowed",
+        ),
+        ("name: x\ndata: digits\nname: y\n", "line 3: 'name' is there already, in line 1"),
+        ("name: &a x\ndescription: *a\n", "line 2: aliases"),
+        ("name: [x\n", "not valid YAML"),
+        (
+            "name: x\ndata: digits\nmodel: mlp\ntraining:\n  steps: 5\n  momentum: 1.5\nload: {width: [1]}\n",
+            "line 6: training.momentum: 1.5",
+        ),
+        (
+            "name: x\ndata:\n  name: digits\n  nois: 1\nmodel: mlp\ntraining: {steps: 5}\nload: {width: [1]}\n",
+            "line 4: 'nois' is not known",
+        ),
+        ("- a\n- b\n", "a space file is a mapping"),
+        ("", "a space file is a mapping"),
+        ("name: x\ndata: digits\nmodel: mlp\ntraining: {steps: 5}\n", "nothing to sweep"),
+        ("name: x\nmodel: mlp\ntraining: {steps: 5}\n", "data is missing"),
+        ("2001-13-01: x\n", "not valid YAML"),
+        ("a: " + "[" * 1200, "not valid YAML"),
+    ],
+)
+def test_wrong_files_are_told_with_their_line(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError) as error:
+        spacefile.read(file)
+    assert said in str(error.value)
+    assert str(file) in str(error.value)
+
+
+def test_a_billion_cells_are_refused_by_arithmetic(tiny: dict[str, Any]) -> None:
+    tiny["load"] = {"width": list(range(1, 1001))}
+    tiny["temperature"] = {
+        "batch_size": list(range(1, 200)),
+        "learning_rate": [i / 1e4 for i in range(1, 5001)],
+    }
+    started = time.perf_counter()
+    with pytest.raises(InputError, match="at most 1,000,000"):
+        parse(tiny)
+    assert time.perf_counter() - started < 1
+
+
+def test_schema_for_editors_is_the_committed_one_and_fits_the_spaces() -> None:
+    import jsonschema
+
+    schema = json_schema()
+    assert json.loads((ROOT / "spaces/space.schema.json").read_text()) == schema, (
+        "print it again: python run_explore.py spaces --schema > spaces/space.schema.json"
+    )
+    for file in (ROOT / "spaces").glob("*.yaml"):
+        jsonschema.validate(yaml.safe_load(file.read_text()), schema)
+        spacefile.read(file)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"name": "x", "data": "digits", "model": "mlp", "training": {"stepz": 1}}, schema)
+
+
+def test_checking_a_space_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from explorer import spacefile, cli; spacefile.read('spaces/digits.yaml');"
+        "print([m for m in ('torch', 'ray', 'pandas', 'altair', 'sklearn', 'scipy', 'pyarrow') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
