@@ -44,7 +44,8 @@ def compare(name: str, width: int) -> dict[str, Any]:
     return {
         "network": name, "width": width, "models": MODELS, "inputs": INPUTS, "n": RUNS,
         "plain_s": timed["plain"]["median_s"], "ours_s": timed["ours"]["median_s"],
-        "times_faster": timed["plain"]["median_s"] / timed["ours"]["median_s"], "largest_difference": difference,
+        "times_faster": timed["plain"]["median_s"] / timed["ours"]["median_s"],
+        "largest_difference": difference,
         "seconds": {who: result["seconds"] for who, result in timed.items()},
     }  # fmt: skip
 

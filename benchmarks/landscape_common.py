@@ -44,7 +44,7 @@ def network(name: str, width: int, execution: Execution | None = None) -> tuple[
 
     def build() -> torch.nn.Module:
         options = ResNetOptions(width=width)
-        return build_resnet(options, (1, 8, 8), 10, blocks=(1, 1, 1, 1), expansion=1, name="resnet")
+        return build_resnet(options, (1, 8, 8), 10, blocks=(1, 1, 1), expansion=1, name="resnet")
 
     return build, Rows(build(), execution=execution), (1, 8, 8)
 
@@ -99,7 +99,9 @@ def record(name: str, question: str, rows: list[dict[str, Any]]) -> None:
     content = {
         "question": question,
         "command": " ".join(["python", *sys.argv]),
-        "hardware": {"processor": processor(), "cores": os.cpu_count(), "torch_threads": torch.get_num_threads()},
+        "hardware": {
+            "processor": processor(), "cores": os.cpu_count(), "torch_threads": torch.get_num_threads(),
+        },
         "versions": {
             "python": platform.python_version(), "torch": torch.__version__, "scipy": scipy.__version__,
         },

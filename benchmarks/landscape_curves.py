@@ -61,8 +61,8 @@ def compare(
 
     def stacked(run: int) -> Tensor:
         return fit_curves(
-            network, a, b, buffers, data.x_train, data.y_train, seeds=[100 * run + s for s in seeds], steps=steps,
-            batch_size=BATCH, learning_rate=RATE, momentum=MOMENTUM,
+            network, a, b, buffers, data.x_train, data.y_train, seeds=[100 * run + s for s in seeds],
+            steps=steps, batch_size=BATCH, learning_rate=RATE, momentum=MOMENTUM,
         )  # fmt: skip
 
     def one_by_one(run: int) -> Tensor:

@@ -19,7 +19,7 @@ from landscape_common import network, record
 from explorer.landscape.hessian import hessian
 from explorer.models.rows import initial_rows
 
-SIZES = (8_000, 16_000, 32_000)
+SIZES = (8_000, 24_000, 64_000)
 
 
 def measure(inputs: int) -> dict[str, float]:

@@ -10,7 +10,7 @@ A time is a difference of two runs (short and long), so that start, evaluation a
 run the fastest of several repeats counts, taken in turns, since other processes disturb only upwards.
 It is the processor time of one thread, which is the time on the clock of a machine that does nothing else.
 
-    python benchmarks/step_time.py                     # about four minutes on one core
+    python benchmarks/step_time.py                     # about seven minutes on one core
     python benchmarks/step_time.py --only mlp cnn
 
 Writes hardware, versions, settings and every single time to ``benchmarks/results/step_time.json``.

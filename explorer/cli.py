@@ -34,6 +34,7 @@ app = typer.Typer(
 )
 console = Console()
 errors = Console(stderr=True)
+WATCH_S = 10  # seconds between two looks
 PLAIN: dict[str, Any] = {
     "markup": False,
     "highlight": False,
@@ -64,6 +65,7 @@ Workers = Annotated[
 Gpus = Annotated[
     int | None, typer.Option(min=0, help="GPUs of this machine, logical ones too; left out: those Ray finds")
 ]
+MaxHours = Annotated[float | None, typer.Option(min=0, help="stop cleanly after so many hours")]
 Cut = Annotated[
     list[str] | None,
     typer.Option("--cut", help="a cut between phases: train_loss=0.01, connected=1 or cka=0.65"),
@@ -80,6 +82,7 @@ def run(
     address: Address = None,
     workers: Workers = None,
     gpus: Gpus = None,
+    max_hours: MaxHours = None,
 ) -> None:
     """Train and measure the grid of a space file and write its report. Goes on with a run that exists."""
     from explorer import spacefile
@@ -97,6 +100,7 @@ def run(
             address=address,
             workers=workers,
             gpus=gpus,
+            max_hours=max_hours,
             observer=display,
         )
 
@@ -111,13 +115,22 @@ def resume(
     address: Address = None,
     workers: Workers = None,
     gpus: Gpus = None,
+    max_hours: MaxHours = None,
 ) -> None:
     """Go on with a run that was interrupted: what is finished is kept, the rest is done."""
 
     def work(display: Display) -> Run:
         from explorer.engine.run import resume as start
 
-        return start(run, storage=storage, address=address, workers=workers, gpus=gpus, observer=display)
+        return start(
+            run,
+            storage=storage,
+            address=address,
+            workers=workers,
+            gpus=gpus,
+            max_hours=max_hours,
+            observer=display,
+        )
 
     _work(work, run, storage, reports)
 
@@ -140,6 +153,7 @@ def measure(
     address: Address = None,
     workers: Workers = None,
     gpus: Gpus = None,
+    max_hours: MaxHours = None,
 ) -> None:
     """Measure again, or more, without training."""
 
@@ -155,6 +169,7 @@ def measure(
             address=address,
             workers=workers,
             gpus=gpus,
+            max_hours=max_hours,
             observer=display,
         )
 
@@ -163,18 +178,79 @@ def measure(
 
 @app.command()
 def report(
-    run: Annotated[
-        str, typer.Argument(help="a run, or a folder of tables (Parquet or CSV)", show_default=False)
+    runs: Annotated[
+        list[str],
+        typer.Argument(help="a run, or a folder of tables; two or more are compared", show_default=False),
     ],
     cut: Cut = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="draw again as work is finished, until all is, or Ctrl-C")
+    ] = False,
     storage: Storage = "runs",
     reports: Reports = Path("reports"),
 ) -> None:
-    """Draw the report pages of a run, finished or not, or of a folder of tables."""
+    """Draw the report pages of a run, finished or not, or of a folder of tables, or compare runs."""
     cuts = _cuts(cut or [])
     from explorer.results import load
 
-    _report(load(run, storage), reports, cuts)
+    if len(runs) > 1:
+        if watch:
+            raise InputError("--watch follows one run, not a comparison")
+        from explorer import report as pages
+
+        loaded = [load(one, storage) for one in runs]
+        name = _name("-vs-".join(run.name for run in loaded))
+        _print(f"Report: {pages.compare(loaded, reports / name, cuts=cuts or None)}")
+        return
+    if watch:
+        _watch(runs[0], storage, reports, cuts)
+    _report(load(runs[0], storage), reports, cuts)
+
+
+@app.command()
+def diagnose(
+    run: Annotated[
+        str, typer.Argument(help="a run, or a folder of tables (Parquet or CSV)", show_default=False)
+    ],
+    cell: Annotated[
+        str | None, typer.Option(help="one cell: its id, or settings such as width=8,batch_size=16")
+    ] = None,
+    learn: Annotated[
+        list[str] | None,
+        typer.Option(help="a run or folder of tables to fit a decision tree on; may be repeated"),
+    ] = None,
+    cut: Cut = None,
+    storage: Storage = "runs",
+) -> None:
+    """Say what holds models back and what to change next, how sure that is and from what evidence."""
+    cuts = _cuts(cut or [])
+    from explorer.diagnosis import diagnose as told
+    from explorer.results import load
+
+    teachers = [load(one, storage) for one in learn or []]
+    for line in told(load(run, storage), cell=cell, cuts=cuts or None, learn=teachers):
+        _print(line)
+
+
+@app.command()
+def export(
+    run: Annotated[
+        str, typer.Argument(help="a run, or a folder of tables (Parquet or CSV)", show_default=False)
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="table to write, .csv or .parquet; left out: <run>.csv")
+    ] = None,
+    cut: Cut = None,
+    storage: Storage = "runs",
+) -> None:
+    """Write a run as one table, a row a model, and its summary as Markdown beside it."""
+    cuts = _cuts(cut or [])
+    from explorer.export import export as write
+    from explorer.results import load
+
+    loaded = load(run, storage)
+    for file in write(loaded, out or Path(f"{_name(loaded.name)}.csv"), cuts=cuts or None):
+        _print(f"Wrote {file}")
 
 
 @app.command()
@@ -233,17 +309,24 @@ def _work(work: Callable[[Display], Run], run: str, storage: str, reports: Path)
     """Do it under a display, then write the report. Ctrl-C and SIGTERM end it with what to do next."""
     from explorer.console import Display
 
+    where = "" if storage == "runs" else f" --storage {storage}"
+    go_on = f"Go on with:\n  {_program()} resume {run}{where}"
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with Display(console) as display:
             done = work(display)
+            stopped = done.info["sessions"][-1].get("stopped")
             display.stage("drawing", 0)
             _report(done, reports, {})
+        if stopped:
+            _print(f"Stopped {stopped}. What is finished is kept. {go_on}")
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the goodbye short
-        where = "" if storage == "runs" else f" --storage {storage}"
-        _print(f"\nStopped. What is finished is kept. Go on with:\n  {_program()} resume {run}{where}")
+        _print(f"\nStopped. What is finished is kept. {go_on}")
         raise typer.Exit(130) from None
+    except OSError as error:  # a full disk, a folder that became read-only
+        errors.print(f"Error: {error}\nWhat is finished is kept. When this is mended, go on. {go_on}", **PLAIN)
+        raise typer.Exit(3) from None
 
 
 def _report(run: Run, reports: Path, cuts: dict[str, float]) -> None:
@@ -263,6 +346,32 @@ def _report(run: Run, reports: Path, cuts: dict[str, float]) -> None:
         ]
         errors.print(f"Finished with {len(failed)} failures:", *shown, sep="\n  ", **PLAIN)
         raise typer.Exit(3)
+
+
+def _watch(run: str, storage: str, reports: Path, cuts: dict[str, float]) -> None:
+    """Draw the page of a run under way again whenever records were added, until none is missing."""
+    import time
+
+    from explorer import report as pages
+    from explorer.results import load
+    from explorer.status import complete
+    from explorer.store import locate
+
+    store, seen = locate(run, storage), None
+    _print("Watching; Ctrl-C ends it.")
+    try:
+        while not complete(store):
+            loaded = load(run, storage)
+            state = tuple(len(t) for t in (loaded.models, loaded.pairs, loaded.curves))
+            if state != seen:
+                index = pages.write(
+                    loaded, reports / _name(loaded.name), cuts=cuts or None, images=False, refresh_s=WATCH_S
+                )
+                _print(f"{time.strftime('%H:%M:%S')}  {state[0]} models, {state[1]} pairs: {index}")
+                seen = state
+            time.sleep(WATCH_S)
+    except KeyboardInterrupt:
+        _print("")
 
 
 def _cuts(given: list[str]) -> dict[str, float]:

@@ -17,16 +17,17 @@ from rich.progress import (
 
 QUIET_S = 15.0  # plain lines come at most so often within a stage
 TITLES = {
-    "starting": "Starting Ray",
+    "start_up": "Starting Ray",
     "training": "Training",
     "measuring": "Measuring",
+    "tables": "Writing tables",
     "drawing": "Drawing pages",
 }
 UNITS = {"training": "models", "measuring": "measurements"}
 
 
 class Display:
-    """An observer (:class:`explorer.engine.run.Observer`) that writes to a console."""
+    """An observer (:class:`explorer.engine.session.Observer`) that writes to a console."""
 
     def __init__(self, console: Console):
         self.console = console

@@ -15,7 +15,7 @@ from explorer.console import duration, size
 from explorer.data.base import Arrays, prepare
 from explorer.engine import plan
 from explorer.engine.calibrate import best_time, step_time
-from explorer.engine.worker import architecture_key
+from explorer.engine.work import architecture_key
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
 from explorer.settings import plugin

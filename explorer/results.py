@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from explorer import tables
-from explorer.settings import InputError, plugin
+from explorer.settings import InputError, plugin, plugins
 from explorer.spacefile import parse
 from explorer.store import Store, locate
 
@@ -42,12 +42,19 @@ class Run:
     info: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
-    def cells(self) -> pd.DataFrame:
-        """A row a grid point: means, spreads, numbers, phase. Computed from the other tables."""
+    def grid(self) -> pd.DataFrame:
+        """A row a grid point: means, spreads, numbers; the cells before they are sorted into phases."""
         from explorer import phases
 
-        grid = phases.cells(self.models, self.pairs, self.axes)
-        return phases.classify(grid, phases.find_cuts(grid, self.info.get("space", {}).get("phases")))
+        return phases.cells(self.models, self.pairs, self.axes)
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """The grid with its phases, by the cuts of the space."""
+        from explorer import phases
+
+        cuts = phases.find_cuts(self.grid, self.info.get("space", {}).get("phases"))
+        return phases.classify(self.grid, cuts)
 
     def model(self, model_id: str) -> nn.Module:
         """A trained model as a module, in evaluation mode; inputs as :meth:`data` has them.
@@ -62,7 +69,7 @@ class Run:
         row, cell = self._trained(model_id)
         data = self.data(model_id)
         _, rows = network(cell.model_name, cell.model, data.shape, data.classes)
-        weights = Store(self.folder).read_weights(row["stack"])
+        weights = Store(self.folder).read_weights(row["stack"], row["weights_sha256"])
         stack = self.models[self.models["stack"] == row["stack"]].sort_values("seed")["model_id"].tolist()
         place = stack.index(model_id)
         return rows.to_module(torch.tensor(weights["theta"][place]), torch.tensor(weights["buffers"][place]))
@@ -117,7 +124,7 @@ def read(store: Store) -> Run:
         measured = store.read_records(kind).to_pandas()
         if len(measured) and len(models):
             models = models.merge(measured.drop_duplicates("model_id"), on="model_id", how="left")
-    models = _complete(models, [*tables.IDS, *tables.SETTINGS, *names, *tables.MODELS])
+    models = _complete(models, [*tables.IDS, *tables.SETTINGS, *names, *_columns(tables.MODELS, space)])
     models = _sorted(models, [*names, "seed"])
 
     pairs = pd.DataFrame(columns=["model_a", "model_b"])
@@ -127,7 +134,7 @@ def read(store: Store) -> Run:
             measured = measured.drop_duplicates(["model_a", "model_b"])
             pairs = pairs.merge(measured, on=["model_a", "model_b"], how="outer") if len(pairs) else measured
     pairs = _with_failures(pairs, failures)
-    pairs = _pairs_described(pairs, models, names)
+    pairs = _pairs_described(pairs, models, names, _columns(tables.PAIRS, space))
     curves = _complete(store.read_records("curves").to_pandas(), ["model_a", "model_b", *tables.CURVES])
     epochs = _complete(store.read_records("epochs").to_pandas(), ["model_id", *tables.EPOCHS])
     if len(failures):
@@ -144,6 +151,15 @@ def read(store: Store) -> Run:
         curves=_by_place(curves, order, ["model_a", "model_b"], ["path", "t"]),
         info=info,
     )
+
+
+def _columns(documented: dict[str, tables.Column], space: dict[str, Any]) -> list[str]:
+    """The documented columns but for those of measures that the space does not take."""
+    import explorer.measures
+
+    untaken = [name for name in plugins(explorer.measures) if name not in space["measures"]]
+    absent = {c for name in untaken for c in plugin(explorer.measures, name, "measure").COLUMNS}
+    return [name for name in documented if name not in absent]
 
 
 def _measures(space: dict[str, Any], kind: str) -> list[str]:
@@ -168,8 +184,10 @@ def _with_failures(pairs: pd.DataFrame, failures: pd.DataFrame) -> pd.DataFrame:
     ).drop(columns="failure")
 
 
-def _pairs_described(pairs: pd.DataFrame, models: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    columns = [*tables.PAIR_IDS, "cell_id", "dataset", "architecture", *names, *tables.PAIRS]
+def _pairs_described(
+    pairs: pd.DataFrame, models: pd.DataFrame, names: list[str], measured: list[str]
+) -> pd.DataFrame:
+    columns = [*tables.PAIR_IDS, "cell_id", "dataset", "architecture", *names, *measured]
     if not len(pairs):
         return _complete(pd.DataFrame(), columns)
     own = models[["model_id", "cell_id", "dataset", "architecture", "seed", *names]]
@@ -186,15 +204,7 @@ def _pairs_described(pairs: pd.DataFrame, models: pd.DataFrame, names: list[str]
 
 def _complete(frame: pd.DataFrame, first: list[str]) -> pd.DataFrame:
     """All the columns in ``first``, in this order and type, then what else there is."""
-    known = {
-        **tables.IDS,
-        **tables.SETTINGS,
-        **tables.PAIR_IDS,
-        **tables.CURVES,
-        **tables.EPOCHS,
-        **tables.PAIRS,
-        **tables.MODELS,
-    }
+    known = tables.EVERY
     empty = {"text": "str", "integer": "Int64", "number": "float64", "flag": "boolean"}
     first = list(dict.fromkeys(first))
     for name in first:
@@ -222,8 +232,20 @@ def _by_place(frame: pd.DataFrame, order: dict[str, int], ids: list[str], then: 
 
 # A folder of tables from somewhere else ---------------------------------------------------------------
 
-LOAD_NAMES = ("width", "depth", "train_size", "label_noise", "pixel_noise", "embedding_width", "model_size")
-TEMPERATURE_NAMES = ("batch_size", "learning_rate", "weight_decay", "momentum")
+LOAD_NAMES = (
+    "width",
+    "depth",
+    "channels",
+    "embedding_width",
+    "model_size",
+    "train_size",
+    "label_noise",
+    "pixel_noise",
+    "activation",
+    "architecture",
+    "dataset",
+)
+TEMPERATURE_NAMES = ("batch_size", "learning_rate", "weight_decay", "momentum", "schedule", "optimizer")
 
 
 def load_tables(folder: Path) -> Run:
@@ -252,12 +274,9 @@ def load_tables(folder: Path) -> Run:
             f"({', '.join(TABLES)} as .parquet or .csv)"
         )
     main = next(found[name] for name in ("cells", "models", "pairs", "curves", "epochs") if name in found)
-    swept = [
-        name for name in main.columns if name in LOAD_NAMES + TEMPERATURE_NAMES and main[name].nunique() > 1
-    ]
     axes = {
-        "load": [name for name in swept if name in LOAD_NAMES],
-        "temperature": [name for name in swept if name in TEMPERATURE_NAMES],
+        kind: [name for name in names if name in main and main[name].nunique() > 1]
+        for kind, names in (("load", LOAD_NAMES), ("temperature", TEMPERATURE_NAMES))
     }
     run = Run(
         name=folder.resolve().name,
@@ -268,6 +287,8 @@ def load_tables(folder: Path) -> Run:
         pairs=found.get("pairs", pd.DataFrame()),
         curves=found.get("curves", pd.DataFrame()),
     )
-    if "cells" in found and "models" not in found:
-        run.cells = found["cells"]
+    if "cells" in found and not {"models", "pairs"} & set(found):
+        from explorer import phases
+
+        run.grid = phases.foreign_cells(found["cells"], axes)
     return run

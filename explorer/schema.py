@@ -48,7 +48,7 @@ def json_schema() -> dict[str, Any]:
                     plugin(explorer.measures, name, "measure").Options.model_json_schema(),
                 ]
             }
-            for name in plugins(explorer.measures)  # pyright: ignore[reportArgumentType] (modules are hashable)
+            for name in plugins(explorer.measures)
         },
     }
     schema["required"] = [r for r in schema["required"] if r != "measures"]

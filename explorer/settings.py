@@ -46,15 +46,21 @@ def suggest(name: str, known: list[str]) -> str:
     return ", ".join([*close, *(k for k in sorted(known) if k not in close)])
 
 
-@functools.cache
 def plugins(package: ModuleType) -> list[str]:
     """Names of the files of a package that are a data set, an architecture or a measure.
 
     A file takes part by defining a class ``Options``. Its name, with ``-`` for ``_``, is the name in a space.
     """
+    return list(_plugins(tuple(package.__path__)))
+
+
+@functools.cache
+def _plugins(folders: tuple[str, ...]) -> tuple[str, ...]:
     # Looked for in the source: importing every file would import what only some of them need.
-    files = [file for folder in package.__path__ for file in sorted(Path(folder).glob("*.py"))]
-    return [f.stem.replace("_", "-") for f in files if "\nclass Options(" in f.read_text(encoding="utf-8")]
+    files = [file for folder in folders for file in sorted(Path(folder).glob("*.py"))]
+    return tuple(
+        f.stem.replace("_", "-") for f in files if "\nclass Options(" in f.read_text(encoding="utf-8")
+    )
 
 
 def plugin(package: ModuleType, name: str, what: str) -> ModuleType:

@@ -107,12 +107,18 @@ def _condition(value: Any) -> Any:
 class TrainingOptions(Options):
     """How each model is trained. Exactly one of ``steps`` and ``epochs`` is given."""
 
-    optimizer: Literal["sgd"] = Field("sgd", description="SGD with momentum, as PyTorch defines it")
+    optimizer: Literal["sgd", "adamw", "sam"] = Field(
+        "sgd", description="SGD with momentum; AdamW (momentum is its first beta); SAM on top of SGD"
+    )
     learning_rate: float = Field(0.05, gt=0, le=1e6, description="initial learning rate")
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0, le=1e6, description="L2 penalty added to the gradient")
-    schedule: Literal["constant", "step", "one_decay", "cosine"] = Field(
+    rho: float = Field(0.05, gt=0, le=1e3, description="radius of SAM; not used by the others")
+    schedule: Literal["constant", "step", "one_decay", "cosine", "one_cycle"] = Field(
         "cosine", description="cosine: to 0; one_decay: ×0.1 at 75 %; step: ×0.1 at 50 % and again at 75 %"
+    )
+    warmup: float = Field(
+        0.0, ge=0, le=1, description="share of the steps over which the rate rises to its value"
     )
     batch_size: int = Field(
         32, ge=1, description="inputs a step; an incomplete last batch of a pass is dropped"
@@ -122,6 +128,17 @@ class TrainingOptions(Options):
     history_points: int = Field(
         20, ge=2, le=10_000, description="points of the training history that are kept"
     )
+
+    @model_validator(mode="after")
+    def _used(self) -> TrainingOptions:
+        if self.rho != 0.05 and self.optimizer != "sam":
+            raise ValueError(f"rho is the radius of optimizer sam; the optimizer is {self.optimizer}")
+        return self
+
+    @property
+    def rate(self) -> float:
+        """Initial learning rate of this batch size."""
+        return self.learning_rate
 
     def length(self, inputs: int) -> int:
         """Optimiser steps at so many training inputs."""
@@ -133,6 +150,9 @@ class ResourceOptions(Options):
 
     cpus_per_trial: float = Field(1, gt=0, le=1024)
     gpus_per_trial: float = Field(0, ge=0, le=1024)
+    save_every_minutes: float = Field(
+        5, gt=0, le=1e5, description="a training that takes longer keeps its state so often"
+    )
     replicates_per_trial: int | Literal["all"] = Field(
         "all", description="models trained in one stack; all seeds of a cell by default"
     )

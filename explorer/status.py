@@ -40,10 +40,19 @@ def describe(store: Store) -> Table:
     table.add_row(
         "time spent", f"{duration(spent)} in {len(sessions)} session{'s' if len(sessions) != 1 else ''}"
     )
-    table.add_row("size", f"{size(store.size_bytes())} in {store.location}")
+    table.add_row("size", f"{size(store.files.size_bytes())} in {store.location}")
     if trained < wanted or missing:
         table.add_row("go on with", f"run_explore.py resume {run.name}")
     return table
+
+
+def complete(store: Store) -> bool:
+    """Whether every model of the grid has its row and nothing is left to measure."""
+    from explorer import results
+
+    run = results.read(store)
+    space = parse(run.info["space"])
+    return len(run.models) >= len(space.cells) * space.seeds and not _missing(run, store)
 
 
 def _missing(run: Run, store: Store) -> str:

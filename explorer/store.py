@@ -2,11 +2,15 @@
 
 ::
 
-    run.yaml                    the frozen space, versions, machine; written once, at the start
-    sessions/<start>.yaml       what each start of the program did, and how long it took
-    weights/<stack>.safetensors trained models of one stack: theta, buffers
-    records/<kind>/<key>.parquet  what is known, as it is found: the truth
-    tables/<table>.parquet      the records joined, sorted and named for people
+    run.yaml                       the frozen space, versions, machine
+    hold.yaml                      who works on the run at the moment
+    sessions/<start>.yaml          what each start of the program did, and how long it took
+    weights/<stack>.safetensors    trained models of one stack: theta, buffers
+    states/<stack>.safetensors     a long training under way; removed when it is done
+    records/<kind>/<key>.parquet   what is known, as it is found: the truth
+    records/<kind>/fold-*.parquet  many records in one file; their keys are in its metadata
+    tables/<table>.parquet         the records joined, sorted and named for people
+    damaged/                       files that could not be read, set aside
 
 A record exists whole or not at all, and existing means complete: a resumed run does what has no record.
 Works on a local folder and on any file system of :mod:`pyarrow.fs` (``s3://bucket/path``).
@@ -14,83 +18,55 @@ Works on a local folder and on any file system of :mod:`pyarrow.fs` (``s3://buck
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
-import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from pyarrow import fs
 
 from explorer import tables
-from explorer.settings import InputError
+from explorer.files import Files, join
+from explorer.settings import InputError, digest
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
 KINDS = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64(), "flag": pa.bool_()}
+META = "explorer"  # the entry of a safetensors header that holds what goes with the arrays, as JSON
+FOLD_AT = 500  # records of a kind that lie in files of their own before they are folded into one
+
+
+class DamagedError(Exception):
+    """A file of the run is not what was written (power cut, bad disk). It was set aside."""
 
 
 class Store:
-    """Reads and writes one run folder."""
+    """Reads and writes one run folder.
 
-    def __init__(self, location: str | Path):
-        """``location`` is a folder, or a URI such as ``s3://bucket/runs/digits``."""
-        self.location = str(location)
-        if "://" in self.location:
-            self.fs, self.root = fs.FileSystem.from_uri(self.location)
-        else:
-            self.fs, self.root = fs.LocalFileSystem(), str(Path(location).absolute())
-        self.local = isinstance(self.fs, fs.LocalFileSystem)
+    ``warn`` hears of damaged files, which are set aside, so that what they held is done again.
+    """
 
-    # Files: whole or not at all -------------------------------------------------------------------
-
-    def _path(self, *parts: str) -> str:
-        return "/".join([self.root, *parts])
-
-    def _write(self, path: str, content: bytes) -> None:
-        """Write by renaming (local) or in a single put (object stores)."""
-        if not self.local:
-            with self.fs.open_output_stream(
-                path
-            ) as stream:  # content is complete: nothing can fail half-way but the put
-                stream.write(content)
-            return
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
-        try:
-            with open(temporary, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
-
-    def _read(self, path: str) -> bytes:
-        with self.fs.open_input_stream(path) as stream:
-            return stream.read()
-
-    def _list(self, *folder: str, suffix: str) -> list[str]:
-        selector = fs.FileSelector(self._path(*folder), allow_not_found=True)
-        return sorted(f.path for f in self.fs.get_file_info(selector) if f.path.endswith(suffix))
+    def __init__(self, location: str | Path, warn: Callable[[str], None] = lambda _: None):
+        self.files, self.warn = Files(location), warn
+        self.location = self.files.location
 
     def exists(self) -> bool:
         """Whether there is a run here."""
-        return self.fs.get_file_info(self._path("run.yaml")).type == fs.FileType.File
+        return self.files.exists("run.yaml")
 
     # run.yaml and sessions ------------------------------------------------------------------------
 
     def write_info(self, info: dict[str, Any]) -> None:
-        self._write(
-            self._path("run.yaml"), yaml.safe_dump(info, sort_keys=False, allow_unicode=True).encode()
-        )
+        """Write ``run.yaml``; the sessions, which have files of their own, are left out."""
+        kept = {key: value for key, value in info.items() if key != "sessions"}
+        self.files.write("run.yaml", yaml.safe_dump(kept, sort_keys=False, allow_unicode=True).encode())
 
     def read_info(self) -> dict[str, Any]:
         """``run.yaml``, with the sessions under ``sessions``, oldest first.
@@ -99,99 +75,206 @@ class Store:
             InputError: there is none, or it cannot be read.
         """
         try:
-            info = yaml.safe_load(self._read(self._path("run.yaml")))
+            info = yaml.safe_load(self.files.read("run.yaml"))
         except FileNotFoundError:
             raise InputError(f"{self.location} is not a run folder: it has no run.yaml") from None
-        except (OSError, yaml.YAMLError) as error:
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise InputError(f"{self.location}: run.yaml cannot be read: {error}") from error
-        if not isinstance(info, dict) or "space" not in info:
-            raise InputError(f"{self.location}: run.yaml is not one of Explorer's")
-        info["sessions"] = [yaml.safe_load(self._read(p)) for p in self._list("sessions", suffix=".yaml")]
+        if not isinstance(info, dict) or not isinstance(info.get("space"), dict):
+            raise InputError(f"{self.location}: run.yaml is not one of Explorer's, or is damaged")
+        info["sessions"] = []
+        for name in self.files.names("sessions", ".yaml"):
+            try:
+                session = yaml.safe_load(self.files.read(name))
+            except (OSError, yaml.YAMLError, UnicodeDecodeError):
+                session = None
+            if isinstance(session, dict):
+                info["sessions"].append(session)
         return info
 
     def write_session(self, started: str, session: dict[str, Any]) -> None:
         name = re.sub(r"[^0-9T]", "", started)
-        self._write(self._path("sessions", f"{name}.yaml"), yaml.safe_dump(session, sort_keys=False).encode())
+        self.files.write(f"sessions/{name}.yaml", yaml.safe_dump(session, sort_keys=False).encode())
 
-    # Weights --------------------------------------------------------------------------------------
+    # Weights and states ---------------------------------------------------------------------------
 
-    def write_weights(self, stack: str, theta: np.ndarray, buffers: np.ndarray, meta: dict[str, Any]) -> None:
+    def write_weights(self, stack: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> str:
         """Models of one stack: ``theta`` (models, parameters), ``buffers`` (models, numbers).
 
-        ``meta`` says what the rows are (``model_ids``) and how a row is cut (``layers``).
+        ``meta`` says what the rows are (``model_ids``) and how a row is cut (``layers``). Returns the
+        SHA-256 of the file, to be kept in the stack's record.
         """
-        from safetensors.numpy import save
+        content = _safetensors(arrays, meta)
+        self.files.write(f"weights/{stack}.safetensors", content)
+        return hashlib.sha256(content).hexdigest()
 
-        content = save(
-            {"theta": theta, "buffers": buffers}, metadata={k: json.dumps(v) for k, v in meta.items()}
-        )
-        self._write(self._path("weights", f"{stack}.safetensors"), content)
+    def read_weights(self, stack: str, sha256: str | None = None) -> dict[str, np.ndarray]:
+        """The arrays of a stack.
 
-    def read_weights(self, stack: str) -> dict[str, np.ndarray]:
+        Raises:
+            DamagedError: the file is missing, or differs from the ``sha256`` given; the stack's record
+                is then taken back, so that a resumed run trains it again.
+        """
         from safetensors.numpy import load
 
-        return load(self._read(self._path("weights", f"{stack}.safetensors")))
+        name = f"weights/{stack}.safetensors"
+        try:
+            content = self.files.read(name)
+            if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+                raise ValueError("its content is not what was written")
+            return load(content)
+        except Exception as error:
+            self.damaged(name, error)
+            for kind in ("models", "epochs"):
+                self.drop_record(kind, stack)
+            raise DamagedError(
+                f"the weights {name} are damaged ({error}); resume trains them again"
+            ) from error
+
+    def write_state(self, stack: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+        """Where a long training is."""
+        content = _safetensors(arrays, meta)
+        checked = hashlib.sha256(content).digest() + content
+        self.files.write(f"states/{stack}.state", checked)
+
+    def read_state(self, stack: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        """What :meth:`write_state` wrote last, or None where there is nothing sound."""
+        from safetensors import SafetensorError, deserialize
+        from safetensors.numpy import load
+
+        name = f"states/{stack}.state"
+        try:
+            raw = self.files.read(name)
+        except FileNotFoundError:
+            return None
+        content = raw[32:]
+        try:
+            if hashlib.sha256(content).digest() != raw[:32]:
+                raise ValueError("its content is not what was written")
+            deserialize(content)
+            length = int.from_bytes(content[:8], "little")
+            return load(content), json.loads(json.loads(content[8 : 8 + length])["__metadata__"][META])
+        except (ValueError, SafetensorError) as error:
+            self.damaged(name, error)
+            return None
+
+    def drop_state(self, stack: str) -> None:
+        self.files.delete(f"states/{stack}.state")
+
+    def damaged(self, name: str, error: BaseException) -> None:
+        """Set a file aside that cannot be read, and say so."""
+        if self.files.exists(name):
+            aside = self.files.set_aside(name)
+            self.warn(f"{self.location}/{name} is damaged ({error}); it is kept as {aside} and made again.")
 
     # Records --------------------------------------------------------------------------------------
 
     def write_record(self, kind: str, key: str, rows: list[dict[str, Any]]) -> None:
         """One record: rows of one kind, in one file that appears whole."""
-        sink = pa.BufferOutputStream()
-        pq.write_table(table_of(rows), sink, compression="zstd")
-        self._write(self._path("records", kind, f"{key}.parquet"), sink.getvalue().to_pybytes())
+        self.files.write(f"records/{kind}/{key}.parquet", _parquet(table_of(rows)))
 
     def has_record(self, kind: str, key: str) -> bool:
-        path = self._path("records", kind, f"{key}.parquet")
-        return self.fs.get_file_info(path).type == fs.FileType.File
+        """Whether there is a record in a file of its own (folded ones are not looked for)."""
+        return self.files.exists(f"records/{kind}/{key}.parquet")
 
     def drop_record(self, kind: str, key: str) -> None:
-        if self.has_record(kind, key):
-            self.fs.delete_file(self._path("records", kind, f"{key}.parquet"))
+        """Take one record back, if it is there."""
+        self.files.delete(f"records/{kind}/{key}.parquet")
+        for name in self._names(kind):
+            if os.path.basename(name).startswith("fold-"):
+                parts = self._unfold(name)
+                if parts and parts.pop(key, None) is not None:
+                    self._write_fold(kind, parts)
+                    self.files.delete(name)
 
     def drop_records(self, kind: str) -> None:
-        for key in self.record_keys(kind):
-            self.drop_record(kind, key)
-
-    def record_keys(self, kind: str) -> set[str]:
-        """Keys of the records of a kind, from the file names alone."""
-        return {
-            os.path.basename(p).removesuffix(".parquet")
-            for p in self._list("records", kind, suffix=".parquet")
-        }
+        """Take all records of a kind back."""
+        for name in self._names(kind):
+            self.files.delete(name)
 
     def read_records(self, kind: str, columns: list[str] | None = None) -> pa.Table:
-        """All rows of a kind, in the order of the records' keys."""
-        parts = [
-            pq.read_table(pa.BufferReader(self._read(path)), columns=columns)
-            for path in self._list("records", kind, suffix=".parquet")
-        ]
-        return pa.concat_tables(parts, promote_options="permissive") if parts else pa.table({})
+        """All rows of a kind, in the order of the records' keys. A record that is there twice counts once."""
+        parts: dict[str, pa.Table] = {}
+        for name in self._names(kind):
+            for key, part in self._unfold(name).items():
+                parts.setdefault(
+                    key, part.select([c for c in columns if c in part.column_names]) if columns else part
+                )
+        if not parts:
+            return pa.table({})
+        return pa.concat_tables([parts[key] for key in sorted(parts)], promote_options="permissive")
+
+    def fold(self, kind: str, at: int = FOLD_AT) -> bool:
+        """Put the records that lie in files of their own into one, if there are at least ``at``.
+
+        Readers see the same at every moment: the one file is there before the many are gone, and a
+        record that is there twice counts once.
+        """
+        names = [n for n in self._names(kind) if not os.path.basename(n).startswith("fold-")]
+        if len(names) < at:
+            return False
+        parts = {key: part for name in names for key, part in self._unfold(name).items()}
+        self._write_fold(kind, parts)
+        for name in names:
+            self.files.delete(name)
+        return True
+
+    def _names(self, kind: str) -> list[str]:
+        return self.files.names(f"records/{kind}", ".parquet")
+
+    def _write_fold(self, kind: str, parts: dict[str, pa.Table]) -> None:
+        if not parts:
+            return
+        keys = sorted(parts)
+        merged = pa.concat_tables([parts[key] for key in keys], promote_options="permissive")
+        sizes = json.dumps([[key, parts[key].num_rows] for key in keys])
+        merged = merged.replace_schema_metadata({b"records": sizes.encode()})
+        self.files.write(f"records/{kind}/fold-{digest(keys)}.parquet", _parquet(merged))
+
+    def _unfold(self, name: str) -> dict[str, pa.Table]:
+        """The records of a file, by key; none when it is damaged or has gone meanwhile (it was folded)."""
+        try:
+            table = pq.read_table(pa.BufferReader(self.files.read(name)), page_checksum_verification=True)
+        except FileNotFoundError:
+            return {}
+        except (pa.ArrowException, OSError) as error:
+            self.damaged(name, error)
+            return {}
+        sizes = (table.schema.metadata or {}).get(b"records")
+        table = table.replace_schema_metadata(None)
+        if sizes is None:
+            return {os.path.basename(name).removesuffix(".parquet"): table}
+        parts, start = {}, 0
+        for key, rows in json.loads(sizes):
+            parts[key] = table.slice(start, rows)
+            start += rows
+        return parts
 
     # Tables ---------------------------------------------------------------------------------------
 
     def write_table(self, name: str, frame: pd.DataFrame) -> None:
         """A table as Parquet, for pandas, Polars, DuckDB."""
-        sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), sink, compression="zstd")
-        self._write(self._path("tables", f"{name}.parquet"), sink.getvalue().to_pybytes())
+        self.files.write(
+            f"tables/{name}.parquet", _parquet(pa.Table.from_pandas(frame, preserve_index=False))
+        )
 
-    def size_bytes(self) -> int:
-        """Bytes of everything in the run folder."""
-        selector = fs.FileSelector(self.root, recursive=True, allow_not_found=True)
-        return sum(f.size or 0 for f in self.fs.get_file_info(selector))
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    return sink.getvalue().to_pybytes()
+
+
+def _safetensors(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> bytes:
+    from safetensors.numpy import save
+
+    # One entry only: safetensors writes several in an order of its own, and the checksum would change.
+    return save(arrays, metadata={META: json.dumps(meta)})
 
 
 def table_of(rows: list[dict[str, Any]]) -> pa.Table:
     """Rows as an Arrow table, every documented column in its documented type."""
-    known = {
-        **tables.IDS,
-        **tables.SETTINGS,
-        **tables.EPOCHS,
-        **tables.CURVES,
-        **tables.PAIR_IDS,
-        **tables.PAIRS,
-        **tables.MODELS,
-    }
+    known = tables.EVERY
     names = list(dict.fromkeys(name for row in rows for name in row))
     arrays = {}
     for name in names:
@@ -207,7 +290,7 @@ def locate(name_or_folder: str | Path, storage: str = "runs") -> Store:
         InputError: there is none; the message lists the runs there are.
     """
     text = str(name_or_folder)
-    places = [text] if "://" in text else [text, f"{storage}/{text}"]
+    places = [text] if "://" in text else [text, join(storage, text)]
     for place in places:
         store = Store(place)
         if store.exists():

@@ -44,6 +44,7 @@ MODELS: dict[str, Column] = {
     "test_accuracy_percent": Column("number", "percent", "accuracy on the test set (labels always clean)"),
     "parameters": Column("integer", "", "trainable parameters of the model"),
     "wall_s": Column("number", "seconds", "training time of the model's stack divided by its models"),
+    "weights_sha256": Column("text", "", "SHA-256 of that file, by which damage is noticed"),
     "stack": Column("text", "", "stack it was trained in; its weights are `weights/<stack>.safetensors`"),
     "peak_memory_mb": Column(
         "number", "megabytes", "peak memory of the worker (of the GPU, where there is one)"
@@ -145,3 +146,5 @@ CELLS: dict[str, Column] = {
     "phase": Column("text", "", "`I`, `II`, `III`, `IV-A`, `IV-B`; empty where a measure is missing"),
     "near_cut": Column("text", "", "cuts that the cell lies so near to that its spread reaches over them"),
 }
+
+EVERY: dict[str, Column] = {**IDS, **SETTINGS, **EPOCHS, **CURVES, **PAIR_IDS, **PAIRS, **MODELS}

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from explorer.models.rows import Rows
+from explorer.optimisers import Optimiser
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,18 @@ class Split:
         return cls(*x, classes=arrays.classes)
 
 
+@dataclass(frozen=True)
+class State:
+    """Where a training is: everything that decides how it goes on.
+
+    ``tensors`` holds ``theta``, ``buffers`` and the optimiser's state; ``meta`` is plain data (step,
+    history and what has stopped).
+    """
+
+    tensors: dict[str, Tensor]
+    meta: dict[str, Any]
+
+
 @dataclass
 class Trained:
     """What training leaves: a row a replicate.
@@ -45,34 +58,40 @@ class Trained:
 
     theta: Tensor
     buffers: Tensor
-    steps: int
     final: list[dict[str, Any]] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
     wall_s: float = 0.0
 
 
-def learning_rates(schedule: str, rate: float, steps: int) -> list[float]:
+def learning_rates(schedule: str, rate: float, steps: int, warmup: float = 0.0) -> list[float]:
     """The learning rate of each step.
 
     ``constant``; ``cosine`` falls to 0 along half a cosine; ``one_decay`` is a tenth from 75 % of the
-    steps on; ``step`` is a tenth from 50 % and a hundredth from 75 % on.
+    steps on; ``step`` is a tenth from 50 % and a hundredth from 75 % on; ``one_cycle`` (Smith & Topin,
+    2019) rises linearly from 4 % to the full rate at 30 % and falls along half a cosine to 0. Over the
+    first ``warmup`` share of the steps, the rate is held back linearly.
     """
-    place = [i / steps for i in range(steps)]
     factor: dict[str, Callable[[float], float]] = {
         "constant": lambda t: 1.0,
         "cosine": lambda t: 0.5 * (1 + math.cos(math.pi * t)),
         "one_decay": lambda t: 0.1 if t >= 0.75 else 1.0,
         "step": lambda t: 0.01 if t >= 0.75 else 0.1 if t >= 0.5 else 1.0,
+        "one_cycle": lambda t: (
+            0.04 + 0.96 * t / 0.3 if t < 0.3 else 0.5 * (1 + math.cos(math.pi * (t - 0.3) / 0.7))
+        ),
     }
-    return [rate * factor[schedule](t) for t in place]
+    held = warmup * steps
+    return [
+        rate * factor[schedule](i / steps) * (min(1.0, (i + 1) / held) if held else 1.0) for i in range(steps)
+    ]
 
 
 def batches(
-    inputs: int, batch_size: int, seeds: Sequence[int], device: torch.device | str = "cpu"
+    inputs: int, batch_size: int, seeds: Sequence[int], device: torch.device | str = "cpu", skip: int = 0
 ) -> Iterator[Tensor]:
     """Endless batches of indices (seeds, batch_size): a fresh permutation a pass, its own for each seed.
 
-    The incomplete last batch of a pass is dropped.
+    The incomplete last batch of a pass is dropped. ``skip`` leaves the first so many batches out.
     """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     per_pass = inputs // batch_size
@@ -80,7 +99,9 @@ def batches(
         order = torch.stack(
             [torch.randperm(inputs, generator=g)[: per_pass * batch_size] for g in generators]
         )
-        yield from order.to(device).view(len(generators), per_pass, batch_size).unbind(1)
+        first = min(skip, per_pass)
+        skip -= first
+        yield from order.to(device).view(len(generators), per_pass, batch_size).unbind(1)[first:]
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
@@ -126,57 +147,85 @@ def train(
     batch_size: int,
     steps: int,
     learning_rate: float,
+    optimizer: str = "sgd",
     momentum: float = 0.9,
     weight_decay: float = 0.0,
+    rho: float = 0.05,
     schedule: str = "cosine",
+    warmup: float = 0.0,
     history_points: int = 20,
+    state: State | None = None,
+    save: Callable[[State], None] | None = None,
+    save_every_s: float = 300.0,
 ) -> Trained:
-    """Train the rows side by side with SGD with momentum, each on its own order of the data.
+    """Train the rows side by side, each on its own order of the data.
 
     Args:
         theta, buffers: the initial models (replicates, parameters) and (replicates, numbers); not changed.
         seeds: of the data orders, one a replicate.
         batch_size: at most the number of training inputs.
+        optimizer, momentum, weight_decay, rho: see :class:`explorer.optimisers.Optimiser`.
+        schedule, warmup: see :func:`learning_rates`.
+        state: goes on from here instead of from the start; to the same bits as without the break.
+        save: is given the state now and then, at most every ``save_every_s`` seconds.
 
     A replicate that diverges (its loss is not finite) or is dead (it gives one answer for every
-    training input) is marked so in ``final``; its neighbours are not touched. The update is PyTorch's:
-    v ← momentum · v + g + weight_decay · θ, θ ← θ − rate · v.
+    training input) is marked so in ``final``; its neighbours are not touched.
     """
-    started = time.perf_counter()
+    started = saved = time.perf_counter()
     device = data.x_train.device
-    theta, buffers = theta.clone().to(device), buffers.clone().to(device)
-    velocity = torch.zeros_like(theta)
-    rates = learning_rates(schedule, learning_rate, steps)
+    rule = Optimiser(optimizer, momentum, weight_decay, rho)
+    if state is None:
+        theta, buffers = theta.clone().to(device), buffers.clone().to(device)
+        memory, meta = rule.start(theta), {"step": 0, "history": []}
+    else:
+        memory = {name: tensor.clone().to(device) for name, tensor in state.tensors.items()}
+        theta, buffers, meta = memory.pop("theta"), memory.pop("buffers"), state.meta
+    result = Trained(theta, buffers, history=list(meta["history"]))
+    rates = learning_rates(schedule, learning_rate, steps, warmup)
     per_pass = len(data.x_train) // batch_size
     keep = set(milestones(steps, history_points))
-    result = Trained(theta, buffers, steps)
-    order = batches(len(data.x_train), batch_size, seeds, device)
-    for step in range(steps + 1):
+    order = batches(len(data.x_train), batch_size, seeds, device, skip=meta["step"])
+    for step in range(meta["step"], steps + 1):
         if step in keep:
             measures = _measure(network, theta, buffers, data)
             at = {"step": step, "epoch": step / per_pass, "learning_rate": rates[min(step, steps - 1)]}
             result.history += [{"row": row, **at, **m} for row, m in enumerate(measures)]
             if step == steps or not any(math.isfinite(m["train_loss"]) for m in measures):
+                result.final = _judged(network, theta, buffers, data, measures, step)
                 break
         index = next(order)
-        leaf = theta.detach().requires_grad_()
-        loss = cross_entropy(network(leaf, data.x_train[index], buffers, training=True), data.y_train[index])
-        (gradient,) = torch.autograd.grad(loss.sum(), leaf)
-        if weight_decay:
-            gradient = gradient.add(theta, alpha=weight_decay)
-        velocity.mul_(momentum).add_(gradient)
-        theta.add_(velocity, alpha=-rates[step])
-    predicted = network.logits(theta, data.x_train, buffers).argmax(2)
-    dead = (predicted == predicted[:, :1]).all(1).tolist()
-    for row, m in enumerate(measures):
+        x, y = data.x_train[index], data.y_train[index]
+
+        def gradient(at: Tensor, x: Tensor = x, y: Tensor = y) -> Tensor:
+            leaf = at.detach().requires_grad_()
+            loss = cross_entropy(network(leaf, x, buffers, training=True), y).sum()
+            return torch.autograd.grad(loss, leaf)[0]
+
+        rule.step(theta, gradient, memory, rates[step], step)
+        if save is not None and time.perf_counter() - saved > save_every_s:
+            tensors = {"theta": theta, "buffers": buffers, **memory}
+            save(State(tensors, {"step": step + 1, "history": result.history}))
+            saved = time.perf_counter()
+    result.wall_s = time.perf_counter() - started
+    return result
+
+
+def _judged(
+    network: Rows, theta: Tensor, buffers: Tensor, data: Split, measures: list[dict[str, float]], step: int
+) -> list[dict[str, Any]]:
+    """The last measures of each replicate, with its status."""
+    answers = network.logits(theta, data.x_train, buffers).argmax(2)
+    dead = (answers == answers[:, :1]).all(1).tolist()
+    final = []
+    for row, measured in enumerate(measures):
         status, error = "ok", ""
-        if not (math.isfinite(m["train_loss"]) and math.isfinite(m["test_loss"])):
+        if not (math.isfinite(measured["train_loss"]) and math.isfinite(measured["test_loss"])):
             status, error = "diverged", "the loss is not finite"
         elif dead[row]:
             status, error = "diverged", "dead: one answer for every training input"
-        result.final.append({"status": status, "error": error, "steps": step, **m})
-    result.wall_s = time.perf_counter() - started
-    return result
+        final.append({"status": status, "error": error, "steps": step, **measured})
+    return final
 
 
 def _measure(network: Rows, theta: Tensor, buffers: Tensor, data: Split) -> list[dict[str, float]]:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
+from explorer.files import Files, join
+from explorer.hold import Hold
 from explorer.settings import InputError
-from explorer.store import Store, locate
+from explorer.store import DamagedError, Store, locate
 
 
 def test_records_are_read_back_in_the_order_of_their_keys(tmp_path: Path) -> None:
@@ -21,10 +29,11 @@ def test_records_are_read_back_in_the_order_of_their_keys(tmp_path: Path) -> Non
     assert rows[0]["train_loss"] == 1.0
     assert rows[0]["own"] == "x"
     assert rows[1]["own"] is None
-    assert store.record_keys("models") == {"a", "b"}
+    assert store.has_record("models", "a")
+    assert not store.has_record("models", "c")
     store.drop_record("models", "a")
     store.drop_record("models", "never there")
-    assert store.record_keys("models") == {"b"}
+    assert store.read_records("models").to_pydict()["model_id"] == ["m3"]
     assert store.read_records("pairs").num_rows == 0
 
 
@@ -35,13 +44,13 @@ def test_nothing_half_written_is_read_or_left(tmp_path: Path, monkeypatch: pytes
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("os.replace", full)
+    monkeypatch.setattr("explorer.files.os.replace", full)
     with pytest.raises(OSError, match="No space"):
         store.write_record("models", "b", [{"model_id": "m2"}])
-    assert store.record_keys("models") == {"a"}
+    assert store.read_records("models").to_pydict() == {"model_id": ["m1"]}
     assert [p.name for p in (tmp_path / "run").rglob("*") if p.is_file()] == ["a.parquet"]
     (tmp_path / "run/records/models/c.parquet.0a0a0a0a.tmp").write_bytes(b"PAR1 half")
-    assert store.record_keys("models") == {"a"}
+    assert store.read_records("models").to_pydict() == {"model_id": ["m1"]}
 
 
 def test_weights_are_safetensors_with_their_names(tmp_path: Path) -> None:
@@ -49,12 +58,118 @@ def test_weights_are_safetensors_with_their_names(tmp_path: Path) -> None:
 
     store = Store(tmp_path / "run")
     theta = np.arange(6, dtype=np.float32).reshape(2, 3)
-    store.write_weights(
-        "s", theta, np.zeros((2, 0), np.float32), {"model_ids": ["a", "b"], "layers": [["w", [3]]]}
-    )
+    arrays = {"theta": theta, "buffers": np.zeros((2, 0), np.float32)}
+    checksum = store.write_weights("s", arrays, {"model_ids": ["a", "b"], "layers": [["w", [3]]]})
+    assert np.array_equal(store.read_weights("s", checksum)["theta"], theta)
     assert np.array_equal(store.read_weights("s")["theta"], theta)
     with safe_open(tmp_path / "run/weights/s.safetensors", "numpy") as file:
-        assert file.metadata() == {"model_ids": '["a", "b"]', "layers": '[["w", [3]]]'}
+        meta = json.loads(file.metadata()["explorer"])
+        assert meta == {"model_ids": ["a", "b"], "layers": [["w", [3]]]}
+
+
+def test_folded_records_read_as_before(tmp_path: Path) -> None:
+    store = Store(tmp_path / "run")
+    for i in range(1, 8):
+        store.write_record("models", f"k{i}", [{"model_id": f"m{i}", "seed": s} for s in range(i)])
+    before = store.read_records("models")
+    assert not store.fold("models", at=8)
+    assert store.fold("models", at=7)
+    assert len(list((tmp_path / "run/records/models").iterdir())) == 1
+    assert store.read_records("models").equals(before)
+    store.write_record("models", "k3", before.slice(3, 3).to_pylist())  # a crash left it beside the fold
+    assert store.read_records("models").equals(before)
+    store.drop_record("models", "k3")
+    assert "m3" not in store.read_records("models", ["model_id"]).to_pydict()["model_id"]
+    assert store.read_records("models").num_rows == before.num_rows - 3
+
+
+DAMAGE = {
+    "cut off": lambda raw: raw[: len(raw) // 2],
+    "empty": lambda raw: b"",
+    "zeroed": lambda raw: bytes(len(raw)),
+    "a byte changed": lambda raw: raw[:60] + bytes([raw[60] ^ 255]) + raw[61:],
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_damaged_records_are_named_and_set_aside(tmp_path: Path, how: str) -> None:
+    warnings: list[str] = []
+    store = Store(tmp_path / "run", warn=warnings.append)
+    for key in "abc":
+        rows = [{"model_id": f"m-{key}", "error": hashlib.sha256(str(i).encode()).hexdigest()} for i in range(9)]
+        store.write_record("models", key, rows)
+    file = tmp_path / "run/records/models/b.parquet"
+    file.write_bytes(DAMAGE[how](file.read_bytes()))
+    assert set(store.read_records("models").to_pydict()["model_id"]) == {"m-a", "m-c"}
+    assert len(warnings) == 1
+    assert "records/models/b.parquet is damaged" in warnings[0]
+    assert not file.exists()
+    assert len(list((tmp_path / "run/damaged").iterdir())) == 1
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_damaged_weights_take_their_record_back(tmp_path: Path, how: str) -> None:
+    store = Store(tmp_path / "run")
+    checksum = store.write_weights("s", {"theta": np.ones((2, 90), np.float32)}, {"model_ids": ["a", "b"]})
+    store.write_record("models", "s", [{"model_id": "a"}])
+    file = tmp_path / "run/weights/s.safetensors"
+    file.write_bytes(DAMAGE[how](file.read_bytes()))
+    with pytest.raises(DamagedError, match="resume trains them again"):
+        store.read_weights("s", checksum)
+    assert store.read_records("models").num_rows == 0
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_damaged_state_is_no_state(tmp_path: Path, how: str) -> None:
+    store = Store(tmp_path / "run")
+    assert store.read_state("s") is None
+    store.write_state("s", {"theta": np.ones((2, 90), np.float32)}, {"step": 7, "history": [{"x": 1.5}]})
+    arrays, meta = store.read_state("s")  # type: ignore[misc]
+    assert (arrays["theta"].shape, meta) == ((2, 90), {"step": 7, "history": [{"x": 1.5}]})
+    file = tmp_path / "run/states/s.state"
+    file.write_bytes(DAMAGE[how](file.read_bytes()))
+    assert store.read_state("s") is None
+
+
+def hold_in_another_process(folder: Path) -> subprocess.Popen[str]:
+    code = (
+        "import sys, time; from explorer.hold import Hold; from explorer.files import Files\n"
+        "with Hold(Files(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_run_is_held_by_one_driver_and_a_crash_does_not_block(tmp_path: Path) -> None:
+    process = hold_in_another_process(tmp_path)
+    try:
+        with pytest.raises(InputError, match=f"held by process {process.pid} on "), Hold(Files(tmp_path)):
+            pass
+        process.kill()
+        process.wait()
+        with Hold(Files(tmp_path)):
+            assert (tmp_path / "hold.yaml").exists()
+        assert not (tmp_path / "hold.yaml").exists()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_hold_of_another_machine_is_stale_when_it_is_not_renewed(tmp_path: Path) -> None:
+    for age, blocks in ((10, True), (500, False)):
+        other = {"host": "elsewhere", "pid": 1, "token": "x", "renewed": time.time() - age}
+        (tmp_path / "hold.yaml").write_text(yaml.safe_dump(other))
+        if blocks:
+            with pytest.raises(InputError, match="on elsewhere"), Hold(Files(tmp_path)):
+                pass
+        else:
+            with Hold(Files(tmp_path)):
+                pass
+    (tmp_path / "hold.yaml").write_text("{ damaged")
+    with Hold(Files(tmp_path)):
+        pass
 
 
 def test_runs_are_found_by_name_folder_and_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,3 +204,8 @@ def test_tables_are_plain_parquet(finished: Path) -> None:
         "curves": 120,
         "cells": 4,
     }
+
+
+def test_places_of_runs() -> None:
+    assert join("runs", "a") == "runs/a"
+    assert join("s3://bucket/runs/?scheme=http", "a") == "s3://bucket/runs/a?scheme=http"

@@ -8,15 +8,10 @@ from collections.abc import Callable
 import torch
 
 from explorer.engine.worker import Worker
-from explorer.models.base import network, stacked_forward
+from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
 from explorer.space import Cell
 from explorer.training import Split, cross_entropy
-
-
-def has_choice(cell: Cell) -> bool:
-    """Whether the architecture lacks a stacked forward of its own, so that rows go by vmap or one by one."""
-    return stacked_forward(cell.model_name, cell.model) is None
 
 
 def fastest(worker: Worker, cells: dict[str, Cell], replicates: int) -> dict[str, str]:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from explorer.settings import InputError
+
+if TYPE_CHECKING:
+    from explorer.engine.run import Where
+    from explorer.space import ResourceOptions
 
 # Read by Ray when it is imported or started; a user's own value wins.
 ENVIRONMENT = {
@@ -55,37 +62,70 @@ class Cluster:
 
 
 @contextmanager
-def connect(
-    address: str | None = None, workers: int | None = None, cpus: float = 1, gpus: int | None = None
-) -> Iterator[Cluster]:
-    """Ray, for as long as the block lasts.
+def connect(where: Where, resources: ResourceOptions) -> Iterator[Cluster]:
+    """Ray, for as long as the block lasts. Our own keeps to localhost, and is gone afterwards.
 
-    Args:
-        address: of a cluster that runs, or ``auto``; a Ray of our own on this machine if left out.
-        workers: so many workers of ``cpus`` CPUs at most (own Ray only); as many as fit if left out.
-        gpus: GPUs that our own Ray is told of (logical ones too); those it finds if left out.
+    Raises:
+        InputError: no cluster answers at the address.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import ray
 
-    scratch = tempfile.mkdtemp(prefix="explorer-")
+    scratch = _scratch()
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
     try:
-        if address:
+        if where.address:
+            _answers(where.address)
             try:
-                ray.init(address=address, **common)
-            except ConnectionError as error:
-                raise InputError(f"--address {address}: no Ray cluster answers there ({error})") from error
+                ray.init(address=where.address, **common)
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                raise InputError(
+                    f"--address {where.address}: no Ray cluster answers there ({error})"
+                ) from error
         else:
+            cpus = where.workers * resources.cpus_per_trial if where.workers else None
             ray.init(
                 address="local",
                 include_dashboard=False,
-                num_gpus=gpus,
-                num_cpus=max(1, int(workers * cpus + 0.999)) if workers else None,
+                num_gpus=where.gpus,
+                num_cpus=max(1, math.ceil(cpus)) if cpus else None,
                 **common,
             )
         yield Cluster(dict(ray.cluster_resources()), scratch)
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _answers(address: str) -> None:
+    """Raises InputError when nobody listens there: Ray itself would wait for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return  # "auto", or a name of Ray's own
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"--address {address}: no Ray cluster answers there ({error})") from error
+
+
+def _scratch() -> str:
+    """A temporary folder of this process; those that killed processes have left are removed."""
+    root = Path(tempfile.gettempdir())
+    for old in root.glob("explorer-scratch-*"):
+        pid = old.name.rpartition("-")[2]
+        if pid.isdigit() and not _running(int(pid)):
+            shutil.rmtree(old, ignore_errors=True)
+    scratch = root / f"explorer-scratch-{os.getpid()}"
+    scratch.mkdir(mode=0o700, exist_ok=True)
+    return str(scratch)
+
+
+def _running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import explorer.measures
-from explorer.engine.worker import Stack, Task
+from explorer.engine.work import Member, Stack, Task
 from explorer.measures.base import pair_name
 from explorer.settings import digest, plugin
 from explorer.space import Cell, Space, trials
@@ -17,9 +18,17 @@ from explorer.store import Store
 PAIRS_PER_TASK = 64  # more pairs of a cell than these are measured in several stacks
 
 
-def stacks(space: Space) -> list[Stack]:
-    """All stacks of the space, the longest first: so no worker is left with a long one at the end."""
-    found = [Stack(cell, seeds) for cell, seeds in trials(space.cells, space.resources.replicates_per_trial)]
+def stacks(space: Space, done: Collection[str] = ()) -> list[Stack]:
+    """The stacks of the space less the models that are ``done``, the longest first.
+
+    So no worker is left with a long one at the end. Stacks follow from the space alone, since a stack is
+    recorded whole; only in a space that has grown by some seeds are old and new models apart.
+    """
+    found = []
+    for cell, seeds in trials(space.cells, space.resources.replicates_per_trial):
+        left = [seed for seed in seeds if cell.model_id(seed) not in done] if done else seeds
+        if left:
+            found.append(Stack(cell, left))
     return sorted(found, key=lambda s: -s.cell.steps * s.cell.training.batch_size * _width(s.cell))
 
 
@@ -29,9 +38,8 @@ def _width(cell: Cell) -> int:
 
 
 def missing_stacks(space: Space, store: Store) -> list[Stack]:
-    """The stacks that have no record."""
-    done = store.record_keys("models")
-    return [stack for stack in stacks(space) if stack.id not in done]
+    """The stacks of models that have no record."""
+    return stacks(space, set(store.read_records("models", ["model_id"]).to_pydict().get("model_id", [])))
 
 
 @dataclass(frozen=True)
@@ -39,15 +47,13 @@ class Trained:
     """Where the models of a cell are that can be measured: in the order of their seeds."""
 
     model_ids: list[str]
-    members: list[tuple[str, list[int]]]
+    members: list[Member]
 
 
 def trained_cells(space: Space, store: Store) -> dict[str, Trained]:
     """The models with status ``ok`` of each cell, by cell id."""
-    table = store.read_records("models", ["model_id", "cell_id", "stack", "seed", "status"])
-    if not table.num_rows:
-        return {}
-    rows = table.to_pylist()
+    columns = ["model_id", "cell_id", "stack", "weights_sha256", "seed", "status"]
+    rows = store.read_records("models", columns).to_pylist()
     place: dict[str, int] = {}  # row of a model in its stack
     for row in rows:
         row["place"] = place[row["stack"]] = place.get(row["stack"], -1) + 1
@@ -58,10 +64,8 @@ def trained_cells(space: Space, store: Store) -> dict[str, Trained]:
             by_cell.setdefault(row["cell_id"], []).append(row)
     result = {}
     for cell_id, models in by_cell.items():
-        members = [
-            (stack, [r["place"] for r in group])
-            for stack, group in itertools.groupby(models, lambda r: r["stack"])
-        ]
+        groups = itertools.groupby(models, lambda r: (r["stack"], r["weights_sha256"]))
+        members = [Member(*which, [r["place"] for r in group]) for which, group in groups]
         result[cell_id] = Trained([r["model_id"] for r in models], members)
     return result
 

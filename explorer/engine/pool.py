@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import RayActorError, RayError
 
 from explorer.engine.cluster import Cluster
 from explorer.engine.sweep import ATTEMPTS, failure
-from explorer.engine.worker import Task, Worker
+from explorer.engine.work import Task
 from explorer.space import ResourceOptions
 from explorer.store import Store
+
+if TYPE_CHECKING:
+    from explorer.engine.worker import Worker
 
 
 @ray.remote(max_restarts=0)

@@ -9,7 +9,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from explorer.settings import SCHEMA, digest
+from explorer.settings import SCHEMA
 from explorer.space import Space
 
 
@@ -27,14 +27,17 @@ def describe(space: Space, name: str) -> dict[str, Any]:
         "space": space.frozen(),
         "versions": versions,
         "commit": _commit(),
-        "identity": identity(space),
+        "sources": sources(space),
         "machine": _machine(),
     }
 
 
-def identity(space: Space) -> str:
-    """Hash over all cells: it changes when a data file or the source of a user's model does."""
-    return digest([cell.id for cell in space.cells])
+def sources(space: Space) -> list[str]:
+    """Fingerprints of the data files and of the sources of the models that the space takes from the user."""
+    found = set()
+    for cell in space.cells:
+        found |= {cell.settings["data"].get("content"), cell.settings["model"].get("source")}
+    return sorted(f for f in found if f)
 
 
 def _commit() -> str | None:

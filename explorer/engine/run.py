@@ -2,39 +2,47 @@
 
 from __future__ import annotations
 
-import datetime
-import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import explorer.measures
 from explorer import results
 from explorer.engine import plan, provenance
 from explorer.engine.cluster import Cluster, connect
+from explorer.engine.growth import grown, same_sources
+from explorer.engine.session import Observer, OutOfTime, Session, Silent, deadline
 from explorer.engine.share import Loading, calibrated, worker_maker
-from explorer.engine.worker import Stack
+from explorer.files import join
+from explorer.hold import Hold
 from explorer.results import Run
 from explorer.settings import InputError, plugin
 from explorer.space import Space
 from explorer.spacefile import parse, set_value
 from explorer.store import Store, locate
 
+if TYPE_CHECKING:
+    from explorer.engine.worker import Worker
 
-class Observer(Protocol):
-    """Hears how a run goes on."""
-
-    def say(self, message: str) -> None: ...
-    def stage(self, name: str, total: int) -> None: ...
-    def advance(self, done: int, failed: int) -> None: ...
+ROUNDS = 3  # of training and measuring: a second one is needed when weights turn out to be damaged
 
 
-class Silent:
-    """An observer that does nothing."""
+@dataclass(frozen=True)
+class Where:
+    """Where and for how long a run works.
 
-    def say(self, message: str) -> None: ...
-    def stage(self, name: str, total: int) -> None: ...
-    def advance(self, done: int, failed: int) -> None: ...
+    Args:
+        address: of a Ray cluster, or ``auto``; a Ray of our own on this machine if left out.
+        workers: at most so many at a time on this machine; as many as fit if left out.
+        gpus: number of GPUs (logical ones too) of this machine; those that Ray finds if left out.
+        max_hours: stops cleanly after so many hours.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    gpus: int | None = None
+    max_hours: float | None = None
 
 
 def run(
@@ -42,43 +50,46 @@ def run(
     *,
     name: str | None = None,
     storage: str = "runs",
-    address: str | None = None,
-    workers: int | None = None,
-    gpus: int | None = None,
     observer: Observer | None = None,
+    **where: Any,
 ) -> Run:
     """Train and measure all of the space that has no record yet, and write the tables.
 
+    A run of this name that exists is gone on with, if its space is the same or was a part of this one.
+
     Args:
         name: of the run, a folder below ``storage``; the space's own if left out.
-        address: of a Ray cluster; one of our own on this machine if left out.
-        workers: at most so many at a time on this machine; as many as fit if left out.
-        gpus: number of GPUs (logical ones too) on this machine; those that Ray finds if left out.
+        where: see :class:`Where`.
 
     Raises:
-        InputError: the run exists and its space differs, or a resource is asked for that nothing has.
+        InputError: the run's space is another one, somebody works on it, or a resource is asked for
+            that nothing has.
     """
     observer = observer or Silent()
-    name = name or space.name
-    store = Store(f"{storage}/{name}")
-    if store.exists():
-        info = store.read_info()
-        _same_space(info, space, store)
-        observer.say(f"Going on with run {store.location}.")
-    else:
-        store.write_info(provenance.describe(space, name))
-    return complete(store, space, address=address, workers=workers, gpus=gpus, observer=observer)
+    store = Store(join(storage, name or space.name), warn=observer.say)
+    with Hold(store.files):
+        if store.exists():
+            info = store.read_info()
+            if grown(info, space, store):
+                observer.say(f"Going on with run {store.location}, whose space has changed or grown.")
+                store.write_info({**info, "space": space.frozen(), "sources": provenance.sources(space)})
+            else:
+                observer.say(f"Going on with run {store.location}.")
+        return _complete(store, space, name or space.name, observer, Where(**where))
 
 
 def resume(
-    name_or_folder: str, *, storage: str = "runs", observer: Observer | None = None, **cluster: Any
+    name_or_folder: str, *, storage: str = "runs", observer: Observer | None = None, **where: Any
 ) -> Run:
     """Go on with a run: everything that has no record is done. Needs the run folder only."""
+    observer = observer or Silent()
     store = locate(name_or_folder, storage)
+    store.warn = observer.say
     info = store.read_info()
     space = parse(info["space"])
-    _same_sources(info, space, store)
-    return complete(store, space, observer=observer or Silent(), **cluster)
+    same_sources(info, space, store)
+    with Hold(store.files):
+        return _complete(store, space, info["name"], observer, Where(**where))
 
 
 def measure(
@@ -89,7 +100,7 @@ def measure(
     overrides: Sequence[str] = (),
     storage: str = "runs",
     observer: Observer | None = None,
-    **cluster: Any,
+    **where: Any,
 ) -> Run:
     """Measure a run more, or again, without training.
 
@@ -101,159 +112,113 @@ def measure(
     Raises:
         InputError: a measure is not known, or something else than a measure is overridden.
     """
+    observer = observer or Silent()
     store = locate(name_or_folder, storage)
+    store.warn = observer.say
     info = store.read_info()
     raw = info["space"]
     for override in overrides:
         if not override.startswith("measures."):
             raise InputError(f"--set {override}: only measures.… can be changed for models that are trained")
-    before = parse(raw).measures
+    before = parse(raw)
+    same_sources(info, before, store)
     raw["measures"] = {**raw["measures"], **{name: raw["measures"].get(name, {}) for name in add}}
     for override in overrides:
         set_value(raw, override)
     space = parse(raw)
-    unknown = [name for name in again if name not in space.measures]
-    if unknown:
-        raise InputError(
-            f"--again {unknown[0]}: the run does not have it; it has {', '.join(space.measures)}"
-        )
-    changed = {name for name, options in before.items() if space.measures.get(name) != options} | set(again)
-    # The new budget is written first: after a crash in between, the records it asks for are made.
-    _same_sources(info, space, store)
-    store.write_info({**{k: v for k, v in info.items() if k != "sessions"}, "space": space.frozen()})
-    for name in sorted(changed):
-        for kind in (name, *plugin(explorer.measures, name, "measure").EXTRA):
-            store.drop_records(kind)
-    return complete(store, space, observer=observer or Silent(), train=False, **cluster)
-
-
-def complete(
-    store: Store,
-    space: Space,
-    *,
-    address: str | None = None,
-    workers: int | None = None,
-    gpus: int | None = None,
-    observer: Observer,
-    train: bool = True,
-) -> Run:
-    """Do what has no record; ``train=False`` measures only. Leaves a session, even when it is interrupted."""
-    started = time.perf_counter()
-    session: dict[str, Any] = {
-        "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
-        "stages": {},
-        "trained": 0,
-        "measured": 0,
-        "failed": 0,
-    }
-    try:
-        _complete(store, space, _Session(session, observer, started), train, (address, workers, gpus))
-    finally:
-        session["wall_s"] = round(time.perf_counter() - started, 3)
-        store.write_session(session["started"], session)
-    return results.read(store)
-
-
-@dataclass
-class _Session:
-    """What is told of a session: to the observer now, in the run folder for later."""
-
-    record: dict[str, Any]
-    observer: Observer
-    started: float
-
-    def stage(self, name: str, total: int) -> None:
-        self.observer.stage(name, total)
-
-    def ended(self, stage: str, mark: float) -> None:
-        self.record["stages"][f"{stage}_s"] = round(time.perf_counter() - mark, 3)
-
-    def tell(self, count: str) -> Callable[[int, int], None]:
-        def told(done: int, failed: int) -> None:
-            self.record[count] += done - failed
-            self.record["failed"] += failed
-            self.observer.advance(done, failed)
-
-        return told
+    for name in again:
+        if name not in space.measures:
+            raise InputError(f"--again {name}: the run does not have it; it has {', '.join(space.measures)}")
+    changed = {name for name, options in before.measures.items() if space.measures[name] != options}
+    with Hold(store.files):
+        # The new budget is written first: after a crash in between, what is missing is made with it.
+        store.write_info({**info, "space": space.frozen()})
+        for name in sorted(changed | set(again)):
+            for kind in (name, *plugin(explorer.measures, name, "measure").EXTRA):
+                store.drop_records(kind)
+        return _complete(store, space, info["name"], observer, Where(**where), train=False)
 
 
 def _complete(
-    store: Store,
-    space: Space,
-    session: _Session,
-    train: bool,
-    where: tuple[str | None, int | None, int | None],
-) -> None:
-    stacks = plan.missing_stacks(space, store) if train else []
-    if not stacks and not plan.missing_tasks(space, store):
-        session.observer.say("Everything is done already; nothing was started.")
-    else:
-        session.stage("starting", 0)
-        clean = Loading(space)
-        address, workers, gpus = where
-        with connect(address, workers, space.resources.cpus_per_trial, gpus) as cluster:
-            _work(store, space, stacks, clean, cluster, session)
-    mark = time.perf_counter()
-    run = results.read(store)
-    for name in results.TABLES:
-        store.write_table(name, getattr(run, name))
-    session.ended("tables", mark)
+    store: Store, space: Space, name: str, observer: Observer, where: Where, train: bool = True
+) -> Run:
+    """Do what has no record. Leaves a session, even when it is interrupted."""
+    session = Session(store, observer)
+    try:
+        with deadline(where.max_hours):
+            if _left(store, space, train):
+                with ExitStack() as stack:
+                    with session.stage("start_up"):
+                        clean = Loading(space)
+                        cluster = stack.enter_context(connect(where, space.resources))
+                        make_worker = _prepared(store, space, name, clean, cluster, session)
+                    _work(store, space, cluster, make_worker, session, train)
+            else:
+                observer.say("Everything is done already; nothing was started.")
+    except OutOfTime:
+        session.record["stopped"] = f"after {where.max_hours:g} hours, as asked for"
+    finally:
+        session.write()
+    with session.stage("tables"):
+        done = results.read(store)
+        for table in results.TABLES:
+            store.write_table(table, getattr(done, table))
+    session.write()
+    done.info["sessions"] = store.read_info()["sessions"]
+    return done
+
+
+def _left(store: Store, space: Space, train: bool) -> bool:
+    return bool((train and plan.missing_stacks(space, store)) or plan.missing_tasks(space, store))
+
+
+def _prepared(
+    store: Store, space: Space, name: str, clean: Loading, cluster: Cluster, session: Session
+) -> Callable[[], Worker]:
+    """What makes a worker. Writes ``run.yaml``, once it is clear that the cluster can do it."""
+    resources = space.resources
+    cluster.workers(resources.cpus_per_trial, resources.gpus_per_trial)
+    session.record["resources"] = {k: v for k, v in cluster.resources.items() if k in ("CPU", "GPU")}
+    refs = clean.shared()
+    if not store.exists():
+        store.write_info(provenance.describe(space, name))
+    info = store.read_info()
+    known = info.get("execution")
+    execution = {**(known or {}), **calibrated(space, known, worker_maker(store, refs, {}, resources))}
+    if execution != known:
+        store.write_info({**info, "execution": execution})
+    return worker_maker(store, refs, execution, resources)
 
 
 def _work(
-    store: Store, space: Space, stacks: list[Stack], clean: Loading, cluster: Cluster, session: _Session
+    store: Store,
+    space: Space,
+    cluster: Cluster,
+    make_worker: Callable[[], Worker],
+    session: Session,
+    train: bool,
 ) -> None:
     from explorer.engine.pool import measure as measure_all
     from explorer.engine.sweep import sweep
 
     resources = space.resources
-    cluster.workers(resources.cpus_per_trial, resources.gpus_per_trial)
-    session.record["resources"] = {k: v for k, v in cluster.resources.items() if k in ("CPU", "GPU")}
-    info = {k: v for k, v in store.read_info().items() if k != "sessions"}
-    if "execution" not in info:
-        info["execution"] = calibrated(space, worker_maker(store, clean.shared(), {}, resources), resources)
-        store.write_info(info)
-    make_worker = worker_maker(store, clean.shared(), info["execution"], resources)
-    session.ended("start_up", session.started)
-    if stacks:
-        mark = time.perf_counter()
-        session.stage("training", sum(len(s.seeds) for s in stacks))
-        sweep(cluster, stacks, make_worker, resources, store, session.tell("trained"))
-        session.ended("training", mark)
-    tasks = plan.missing_tasks(space, store)
-    if tasks:
-        mark = time.perf_counter()
-        session.stage("measuring", sum(len(t.subjects) for t in tasks))
-        measure_all(cluster, tasks, make_worker, resources, store, session.tell("measured"))
-        session.ended("measuring", mark)
+    for _ in range(ROUNDS):
+        stacks = plan.missing_stacks(space, store) if train else []
+        if stacks:
+            with session.stage("training", sum(len(s.seeds) for s in stacks)):
+                tell = session.tell("trained", ("models", "epochs"))
+                sweep(cluster, stacks, make_worker, resources, store, tell)
+        tasks = plan.missing_tasks(space, store)
+        if tasks:
+            kinds = {task.measure: plugin(explorer.measures, task.measure, "measure").EXTRA for task in tasks}
+            with session.stage("measuring", sum(len(t.subjects) for t in tasks)):
+                tell = session.tell("measured", tuple({k for m, e in kinds.items() for k in (m, *e)}))
+                measure_all(cluster, tasks, make_worker, resources, store, tell)
+        if not train or not _damage(store):
+            return
 
 
-def _same_space(info: dict[str, Any], space: Space, store: Store) -> None:
-    """Raises InputError with the differences when a run's space is another one than this."""
-    differences = _differences(parse(info["space"]).frozen(), space.frozen())
-    if differences:
-        raise InputError(
-            f"{store.location} exists with another space:\n  "
-            + "\n  ".join(differences)
-            + f"\nGive this one its own --name, or resume the old one: run_explore.py resume {info['name']}"
-        )
-    _same_sources(info, space, store)
-
-
-def _same_sources(info: dict[str, Any], space: Space, store: Store) -> None:
-    """Raises InputError when the data file or the user's model is not what the run began with."""
-    if info.get("identity") != provenance.identity(space):
-        raise InputError(
-            f"{store.location} began with another data file or another source of the model; what is trained "
-            "already and what would be trained now could not be compared. Start a run of another --name."
-        )
-
-
-NOT_COMPARED = {"name", "description", "phases"}
-
-
-def _differences(old: Any, new: Any, path: str = "") -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = [k for k in {**old, **new} if path or k not in NOT_COMPARED]
-        return [d for k in keys for d in _differences(old.get(k), new.get(k), f"{path}.{k}" if path else k)]
-    return [] if old == new else [f"{path}: {old!r} in the run, {new!r} now"]
+def _damage(store: Store) -> bool:
+    """Whether a worker found damaged weights, so that there is something to train again."""
+    failures = store.read_records("failures", ["error"]).to_pydict().get("error", [])
+    return any(error and "damaged" in error for error in failures)

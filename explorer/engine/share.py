@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import explorer.data
 from explorer.data.base import Arrays
-from explorer.engine.worker import Worker, architecture_key, data_source
+from explorer.engine.work import architecture_key, data_source
 from explorer.settings import plugin
 from explorer.space import Space
 from explorer.store import Store
+
+if TYPE_CHECKING:
+    from explorer.engine.worker import Worker
 
 
 class Loading:
@@ -48,29 +51,33 @@ class Loading:
 def worker_maker(
     store: Store, refs: dict[str, Any], execution: dict[str, str], resources: Any
 ) -> Callable[[], Worker]:
-    location = str(Path(store.location).absolute()) if store.local else store.location
-    threads, gpu = max(1, int(resources.cpus_per_trial)), resources.gpus_per_trial > 0
+    location = str(Path(store.location).absolute()) if store.files.local else store.location
+    threads, gpus = max(1, int(resources.cpus_per_trial)), resources.gpus_per_trial
 
     def make_worker() -> Worker:
         import ray
 
-        return Worker(location, lambda source: ray.get(refs[source]), execution, threads, gpu)
+        from explorer.engine.worker import Worker  # on the worker: the driver needs no torch
+
+        return Worker(location, lambda source: ray.get(refs[source]), execution, threads, gpus)
 
     return make_worker
 
 
-def calibrated(space: Space, make_worker: Callable[[], Worker], resources: Any) -> dict[str, str]:
-    """How rows are run, for each architecture that leaves a choice; measured on a worker."""
+def calibrated(
+    space: Space, known: dict[str, str] | None, make_worker: Callable[[], Worker]
+) -> dict[str, str]:
+    """How rows are run, for each architecture with a choice that is not ``known``; measured on a worker."""
     import ray
 
-    from explorer.engine.calibrate import fastest, has_choice
+    from explorer.models.base import has_choice
 
-    cells = {}
+    resources, cells = space.resources, {}
     for cell in space.cells:
         key = architecture_key(cell)
-        if has_choice(cell) and (
-            key not in cells or cell.training.batch_size > cells[key].training.batch_size
-        ):
+        if not has_choice(cell.model_name) or key in (known or {}):
+            continue
+        if key not in cells or cell.training.batch_size > cells[key].training.batch_size:
             cells[key] = cell
     if not cells:
         return {}
@@ -78,6 +85,8 @@ def calibrated(space: Space, make_worker: Callable[[], Worker], resources: Any) 
 
     @ray.remote(num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial)
     def calibrate(cells: dict[str, Any]) -> dict[str, str]:
+        from explorer.engine.calibrate import fastest
+
         return fastest(make_worker(), cells, replicates)
 
     return ray.get(calibrate.remote(cells))

@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import tune
 from ray.exceptions import RayActorError
 
 from explorer.engine.cluster import Cluster
-from explorer.engine.worker import Stack, Worker
+from explorer.engine.work import Stack
 from explorer.space import ResourceOptions
 from explorer.store import Store
+
+if TYPE_CHECKING:
+    from explorer.engine.worker import Worker
 
 ATTEMPTS = 3
 
@@ -22,11 +25,15 @@ class Trial(tune.Trainable):
     """Trains one stack in one step. The actor goes on to the next trial (``reuse_actors``)."""
 
     def setup(
-        self, config: dict[str, Any], make_worker: Callable[[], Worker] | None = None, stacks: Any = None
+        self,
+        config: dict[str, Any],
+        make_worker: Callable[[], Worker] | None = None,
+        stacks: Any = None,
+        save_every_s: float = 300.0,
     ) -> None:  # type: ignore[override]
         if make_worker is None:
             raise ValueError("Trial is started by sweep()")
-        self.worker, self.stacks = make_worker(), stacks
+        self.worker, self.stacks, self.save_every_s = make_worker(), stacks, save_every_s
         self.place = config["stack"]
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -34,7 +41,7 @@ class Trial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        self.worker.train(self.stacks[self.place])
+        self.worker.train(self.stacks[self.place], self.save_every_s)
         return {"done": True}
 
 
@@ -77,7 +84,9 @@ def sweep(
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
     os.environ["RAY_TUNE_DISABLE_PROGRESS"] = "1"
     trainable = tune.with_resources(
-        tune.with_parameters(Trial, make_worker=make_worker, stacks=stacks),
+        tune.with_parameters(
+            Trial, make_worker=make_worker, stacks=stacks, save_every_s=60 * resources.save_every_minutes
+        ),
         {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
     )
     finished = tune.Tuner(

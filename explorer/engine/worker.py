@@ -6,73 +6,36 @@ hear of it. Nothing here imports Ray.
 
 from __future__ import annotations
 
-import functools
-import json
 import resource
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 import explorer.measures
 from explorer.data.base import Arrays, prepare
+from explorer.engine.work import Stack, Task, architecture_key, data_source
 from explorer.measures.base import Cell as MeasuredCell
 from explorer.models.base import network
 from explorer.models.rows import initial_rows
 from explorer.settings import digest, plugin, stream
 from explorer.space import Cell
 from explorer.store import Store
-from explorer.training import Split, train
+from explorer.training import Split, State, train
 
-
-@dataclass(frozen=True)
-class Stack:
-    """Replicates of one cell that are trained together, and the name of their record."""
-
-    cell: Cell
-    seeds: list[int]
-
-    @functools.cached_property
-    def model_ids(self) -> list[str]:
-        return [self.cell.model_id(seed) for seed in self.seeds]
-
-    @functools.cached_property
-    def id(self) -> str:
-        return digest(self.model_ids)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Ids and settings of its models, as the first columns of the ``models`` table."""
-        return [
-            {"model_id": name, "cell_id": self.cell.id, **self.cell.columns, "seed": seed}
-            for name, seed in zip(self.model_ids, self.seeds, strict=True)
-        ]
-
-
-@dataclass(frozen=True)
-class Task:
-    """One measure of one cell: the models or pairs that are still to be measured.
-
-    ``members`` are the stacks that hold the cell's models, with the rows to take from each.
-    """
-
-    measure: str
-    options: Any
-    cell: Cell
-    members: list[tuple[str, list[int]]]
-    model_ids: list[str]
-    subjects: list[Any] = field(hash=False)
-
-    @functools.cached_property
-    def id(self) -> str:
-        return digest([self.measure, self.subjects])
-
-    def subject_rows(self) -> list[dict[str, Any]]:
-        """Ids of what it measures."""
-        if isinstance(self.subjects[0], str):
-            return [{"model_id": name} for name in self.subjects]
-        return [{"model_a": a, "model_b": b} for a, b in self.subjects]
+# Settings of the training that go to train() as they are.
+TRAINING = {
+    "batch_size",
+    "optimizer",
+    "momentum",
+    "weight_decay",
+    "rho",
+    "schedule",
+    "warmup",
+    "history_points",
+}
 
 
 class Worker:
@@ -89,12 +52,15 @@ class Worker:
         clean: Callable[[str], Arrays],
         execution: dict[str, str],
         threads: int,
-        gpu: bool,
+        gpus: float,
     ):
         torch.set_num_threads(threads)
         self.store = Store(location)
         self.clean, self.execution = clean, execution
-        self.device = torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
+        self.gpus = gpus
+        self.device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
+        if self.device.type == "cuda" and gpus < 1:
+            torch.cuda.set_per_process_memory_fraction(gpus)  # Ray's fractions do not limit memory
         self._held: tuple[str, Split | None] = ("", None)
 
     def split(self, cell: Cell) -> Split:
@@ -106,42 +72,55 @@ class Worker:
         assert self._held[1] is not None
         return self._held[1]
 
-    def train(self, stack: Stack) -> None:
-        """Train a stack and write its record, unless the record is there (a retry after a late fault)."""
+    def train(self, stack: Stack, save_every_s: float = 300.0) -> None:
+        """Train a stack and write its record, unless the record is there (a retry after a late fault).
+
+        Goes on from the state that an earlier try has left, and leaves one now and then.
+        """
         if self.store.has_record("models", stack.id):
             return
         cell, data = stack.cell, self.split(stack.cell)
         build, rows = network_of(cell, data, self.execution)
         theta, buffers = initial_rows(build, rows, [stream("init", name) for name in stack.model_ids])
         rows.to(self.device)
+        kept = self.store.read_state(stack.id)
+        state = State({k: torch.tensor(v) for k, v in kept[0].items()}, kept[1]) if kept else None
+
+        def save(state: State) -> None:
+            arrays = {name: tensor.cpu().numpy() for name, tensor in state.tensors.items()}
+            self.store.write_state(stack.id, arrays, state.meta)
+
         t = cell.training
-        trained = train(
-            rows,
-            theta,
-            buffers,
-            data,
-            seeds=[stream("order", name) for name in stack.model_ids],
-            batch_size=t.batch_size,
-            steps=cell.steps,
-            learning_rate=t.learning_rate,
-            momentum=t.momentum,
-            weight_decay=t.weight_decay,
-            schedule=t.schedule,
-            history_points=t.history_points,
-        )
-        self.store.write_weights(
+        with self._explained(f"training {cell.at}"):
+            trained = train(
+                rows,
+                theta,
+                buffers,
+                data,
+                seeds=[stream("order", name) for name in stack.model_ids],
+                steps=cell.steps,
+                learning_rate=t.rate,
+                state=state,
+                save=save,
+                save_every_s=save_every_s,
+                **t.model_dump(include=TRAINING),
+            )
+        checksum = self.store.write_weights(
             stack.id,
-            trained.theta.cpu().numpy(),
-            trained.buffers.cpu().numpy(),
+            {"theta": trained.theta.cpu().numpy(), "buffers": trained.buffers.cpu().numpy()},
             {"model_ids": stack.model_ids, "layers": [[name, list(shape)] for name, shape in rows.layers]},
         )
-        history = [{"model_id": stack.model_ids[h.pop("row")], **h} for h in trained.history]
+        history = [
+            {"model_id": stack.model_ids[h["row"]], **{k: v for k, v in h.items() if k != "row"}}
+            for h in trained.history
+        ]
         self.store.write_record("epochs", stack.id, history)
         cost = {
             "parameters": rows.parameters,
             "wall_s": trained.wall_s / len(stack.seeds),
             "peak_memory_mb": self._peak_mb(),
             "stack": stack.id,
+            "weights_sha256": checksum,
         }
         # Last: the stack is complete when this record is there.
         self.store.write_record(
@@ -149,39 +128,44 @@ class Worker:
             stack.id,
             [{**row, **final, **cost} for row, final in zip(stack.rows(), trained.final, strict=True)],
         )
+        self.store.drop_state(stack.id)
 
     def measure(self, task: Task) -> None:
         """Measure a cell and write the record."""
         cell, data = task.cell, self.split(task.cell)
         _, rows = network_of(cell, data, self.execution)
         rows.to(self.device)
-        weights = [(self.store.read_weights(stack), take) for stack, take in task.members]
+        weights = [(self.store.read_weights(m.stack, m.sha256), m.rows) for m in task.members]
         theta, buffers = (
             torch.cat([torch.tensor(w[name][take]) for w, take in weights]).to(self.device)
             for name in ("theta", "buffers")
         )
         subject = MeasuredCell(cell.id, rows, theta, buffers, task.model_ids, data)
         module = plugin(explorer.measures, task.measure, "measure")
-        measured = module.measure(subject, task.subjects, task.options)
+        with self._explained(f"{task.measure} of {cell.at}"):
+            measured = module.measure(subject, task.subjects, task.options)
         for kind, extra in measured.extra.items():
             self.store.write_record(kind, task.id, extra)
         self.store.write_record(task.measure, task.id, measured.rows)
+
+    @contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        """Running out of a GPU's memory, in words that say what to change."""
+        try:
+            yield
+        except torch.cuda.OutOfMemoryError as error:
+            used, whole = torch.cuda.max_memory_allocated(), torch.cuda.get_device_properties(0).total_memory
+            raise MemoryError(
+                f"{what} needs more GPU memory than its share: it had {used / 2**30:.2f} GiB of "
+                f"{min(1.0, self.gpus) * whole / 2**30:.2f} GiB and asked for more. Raise "
+                "resources.gpus_per_trial, or lower resources.replicates_per_trial."
+            ) from error
 
     def _peak_mb(self) -> float:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated() / 2**20
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def data_source(cell: Cell) -> str:
-    """Name of the clean arrays a cell starts from: data set and the settings that are not corruption."""
-    return json.dumps([cell.data_name, cell.data.source()], sort_keys=True)
-
-
-def architecture_key(cell: Cell) -> str:
-    """What decides how rows are run best: the architecture with its options."""
-    return digest([cell.model_name, cell.settings["model"]], 8)
 
 
 def network_of(cell: Cell, data: Split, execution: dict[str, str]) -> Any:

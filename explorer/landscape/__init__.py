@@ -9,7 +9,34 @@ changes them, nor the global random state; :func:`rows_of` turns modules into ro
     hessian.hessian(network, theta, x, y, buffers=buffers, seeds=[0, 1]).top_eigenvalue
 """
 
-from explorer.landscape import connectivity, hessian, parameters, similarity
+from explorer.landscape import (
+    alignment,
+    connectivity,
+    density,
+    ensemble,
+    hessian,
+    noise,
+    parameters,
+    paths,
+    permutations,
+    sharpness,
+    similarity,
+    spectra,
+)
 from explorer.landscape.rows_of import rows_of
 
-__all__ = ["connectivity", "hessian", "parameters", "rows_of", "similarity"]
+__all__ = [
+    "alignment",
+    "connectivity",
+    "density",
+    "ensemble",
+    "hessian",
+    "noise",
+    "parameters",
+    "paths",
+    "permutations",
+    "rows_of",
+    "sharpness",
+    "similarity",
+    "spectra",
+]

@@ -7,7 +7,7 @@ al., 2022). Aligned, the straight line between them often has a much lower barri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -167,7 +167,17 @@ def match_activations(
     For each group, the sum of the correlations over inputs and positions of matched units is largest, at
     all inputs of layers that carry the group (Li et al., 2016; Ainsworth et al., 2023). Dead units count 0.
     """
-    units_a, units_b = (_activations(network, spec, t, s, x) for t, s in ((a, buffers_a), (b, buffers_b)))
+    if spec.trace is None:
+        raise ValueError(
+            "matching activations needs a traced network; match weights, or use permutation_spec"
+        )
+    graph, wanted = spec.trace.graph, {name for sites in spec.sites.values() for name, _, _ in sites}
+    units_a, units_b = (
+        _activations(
+            fx.GraphModule(network.to_module(theta, buffers), graph), wanted, x, network.chunks(1, x)
+        )
+        for theta, buffers in ((a, buffers_a), (b, buffers_b))
+    )
     found = {}
     for group, sites in spec.sites.items():
         likeness = torch.zeros(spec.groups[group], spec.groups[group], dtype=torch.float64)
@@ -179,13 +189,13 @@ def match_activations(
 
 
 @torch.no_grad()
-def _activations(network: Rows, spec: Spec, theta: Tensor, buffers: Tensor, x: Tensor) -> dict[str, Tensor]:
-    """Activations (inputs, channels, *positions) of the nodes that the sites name."""
-    wanted = {name for sites in spec.sites.values() for name, _, _ in sites}
-    trace = fx.GraphModule(network.to_module(theta, buffers), spec.trace.graph)
+def _activations(
+    trace: fx.GraphModule, wanted: set[str], x: Tensor, parts: Iterable[slice]
+) -> dict[str, Tensor]:
+    """Activations (inputs, channels, *positions) of the nodes ``wanted``."""
     interpreter = fx.Interpreter(trace, garbage_collect_values=False)
     found: dict[str, list[Tensor]] = {name: [] for name in wanted}
-    for part in network.chunks(1, x):
+    for part in parts:
         interpreter.run(x[part])
         for node, value in interpreter.env.items():
             if node.name in wanted:

@@ -20,6 +20,8 @@ from explorer.landscape.paths import Kind, Path, path_weights
 from explorer.models.rows import Rows
 from explorer.training import Split, batches, evaluate
 
+STEPS_MIN = 36  # with which the fall of the loss can be told from its noise
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -36,11 +38,12 @@ class Profile:
 class Fit:
     """Fitted paths, and whether more steps would have lowered them.
 
-    ``fall`` is how much the mean loss along the path (nats) fell from the third to the fourth eighth of
-    the steps, the end of the time at the full learning rate; ``fall_stderr`` its standard error over
-    steps. A pair is ``converged`` unless the fall is more than two standard errors and more than
-    ``tolerance`` of the loss itself (of .01 nats, where the loss is less). Later steps cannot tell:
-    there the loss falls because the learning rate does. False where there are fewer than 16 steps.
+    ``fall`` is how much the mean loss along the path (nats) fell from the second to the third sixth of the
+    steps, the end of the time at the full learning rate; later the loss falls because the rate does. It
+    is regressed on the steps' own losses, with a polynomial in t for the shape of the path;
+    ``fall_stderr`` is its standard error. A pair is ``converged`` when it is shown that the fall was
+    small: fall + 2·stderr at most ``tolerance`` of the loss (of .01 nats, where the loss is less). So a
+    fit too short to tell is not; below 36 steps the fall is NaN.
     """
 
     path: Path
@@ -73,7 +76,7 @@ def fit_paths(
     learning_rate: float = 0.1,
     momentum: float = 0.9,
     weight_decay: float = 0.0,
-    tolerance: float = 0.05,
+    tolerance: float = 0.1,
 ) -> Fit:
     """Paths from ``a`` to ``b`` (pairs, parameters), fitted side by side.
 
@@ -100,49 +103,57 @@ def fit_paths(
         middle = start.to(a).transpose(0, 1)
     else:
         raise ValueError(f"start has the shape {tuple(start.shape)}; it must be {(pairs, bends, parameters)}")
-    points = torch.cat([a[None], middle, b[None]])  # (bends + 2, pairs, parameters)
-    velocity = torch.zeros_like(points[1:-1])
+    points = [a, *(bend.clone() for bend in middle), b]  # each (pairs, parameters)
+    velocities = [torch.zeros_like(a) for _ in range(bends)]
     buffers, batch_size = buffers.clone(), min(batch_size, len(x))
     order = batches(len(x), batch_size, seeds, x.device)
     generators = [torch.Generator().manual_seed(seed ^ 1) for seed in seeds]
     times = torch.stack([torch.rand(steps, generator=g) for g in generators], 1)  # (steps, pairs)
-    weights = path_weights(kind, bends + 2, times.to(a)).permute(0, 2, 1).unsqueeze(3).contiguous()
+    weights = path_weights(kind, bends + 2, times.to(a)).unsqueeze(2)  # (steps, pairs, 1, bends + 2)
+    factors = zip(*(weight.contiguous().unbind(0) for weight in weights.unbind(3)), strict=True)
     losses = torch.empty(steps, pairs, dtype=a.dtype, device=a.device)
     share = torch.full((pairs, batch_size), 1 / batch_size, dtype=a.dtype, device=a.device)
     point = torch.empty_like(a).requires_grad_()
     with own_randomness(seeds[0], a.device):
-        for step in range(steps):
-            weight, index = weights[step].unbind(0), next(order)
+        for step, weight in enumerate(factors):  # each (pairs, 1)
+            index = next(order)
             # In place: fresh memory for every product would cost more than the arithmetic.
             with torch.no_grad():
-                torch.mul(points[0], weight[0], out=point)
+                torch.mul(a, weight[0], out=point)
                 for place, factor in zip(points[1:], weight[1:], strict=True):
                     point.addcmul_(place, factor)
-            logits = network(point, x[index], buffers, training=True)
+            batch = x.index_select(0, index.flatten()).view(pairs, batch_size, *x.shape[1:])
+            logits = network(point, batch, buffers, training=True)
             loss = functional.cross_entropy(logits.transpose(1, 2), y[index], reduction="none")
             (gradient,) = torch.autograd.grad(loss, point, share)
-            losses[step] = loss.detach().mean(1)
+            torch.mean(loss.detach(), 1, out=losses[step])
             if weight_decay:
                 gradient = gradient.add(point.detach(), alpha=weight_decay)
-            velocity.mul_(momentum)
-            for moved, factor in zip(velocity, weight[1:-1], strict=True):
-                moved.addcmul_(gradient, factor)
-            points[1:-1].add_(velocity, alpha=-learning_rate * curve_rate(step, steps))
-    return _marked(Path(points.transpose(0, 1).contiguous(), kind), losses.double().cpu(), tolerance)
+            rate = learning_rate * curve_rate(step, steps)
+            for bend, velocity, factor in zip(points[1:-1], velocities, weight[1:-1], strict=True):
+                velocity.mul_(momentum).addcmul_(gradient, factor)
+                bend.add_(velocity, alpha=-rate)
+    return _marked(Path(torch.stack(points, 1), kind), losses.double().cpu(), times.double(), tolerance)
 
 
-def _marked(path: Path, losses: Tensor, tolerance: float) -> Fit:
-    """The fit of ``losses`` (steps, pairs)."""
+def _marked(path: Path, losses: Tensor, times: Tensor, tolerance: float) -> Fit:
+    """The fit of ``losses`` (steps, pairs) at places ``times`` (steps, pairs)."""
     steps = len(losses)
-    before, after = losses[steps // 4 : steps * 3 // 8], losses[steps * 3 // 8 : steps // 2]
     loss = losses[steps * 9 // 10 :].mean(0)
-    if steps < 16:
+    if steps < STEPS_MIN:
         unknown = torch.full_like(loss, torch.nan)
         return Fit(path, loss, unknown, unknown, torch.zeros_like(loss, dtype=torch.bool))
-    fall = before.mean(0) - after.mean(0)
-    stderr = (before.var(0) / len(before) + after.var(0) / len(after)).sqrt()
-    limit = (2 * stderr).maximum(tolerance * after.mean(0).clamp_min(0.01))
-    return Fit(path, loss, fall, stderr, fall <= limit)
+    window = slice(steps // 6, steps // 2)
+    y, t = losses[window].T.unsqueeze(2), times[window].T  # (pairs, n, 1), (pairs, n)
+    early = (torch.arange(y.shape[1]) < y.shape[1] // 2).to(t).expand_as(t)
+    design = torch.stack([early, *(t**power for power in range(5))], 2)  # (pairs, n, 6)
+    inverse = torch.linalg.pinv(design)
+    slopes = inverse @ y
+    freedom = y.shape[1] - design.shape[2]
+    variance = (y - design @ slopes).square().sum((1, 2)) / freedom
+    fall, stderr = slopes[:, 0, 0], (variance * inverse[:, 0].square().sum(1)).sqrt()
+    limit = tolerance * losses[steps // 3 : steps // 2].mean(0).clamp_min(0.01)
+    return Fit(path, loss, fall, stderr, fall + 2 * stderr <= limit)
 
 
 @contextmanager

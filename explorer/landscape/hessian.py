@@ -22,10 +22,10 @@ from explorer.models.rows import Rows
 class Hessian:
     """Curvature of each row; eigenvalues and trace are those of the Hessian of the mean loss.
 
-    ``residual`` bounds the error of ``top_eigenvalue``: some eigenvalue lies within it (absolute); so do
-    the other residuals. ``trace_stderr`` is the standard deviation of the mean over probes, estimated
-    from above by √(2·‖R‖² / probes), R being the Hessian outside the Lanczos vectors and ‖R‖² its squared
-    Frobenius norm, measured by the same probes; it is 0 where the vectors span the whole space.
+    ``residual`` is ‖H·v − θ·v‖ of ``top_eigenvalue`` θ: some eigenvalue lies within it (absolute), usually
+    much nearer; likewise the other residuals. ``trace_stderr`` is the standard deviation of the mean over
+    probes, estimated from above by √(2·‖R‖² / probes), R being the Hessian outside the Lanczos vectors and
+    ‖R‖² its squared Frobenius norm, measured by the same probes; it is 0 where the vectors span everything.
     """
 
     top_eigenvalue: Tensor  # (rows,)
@@ -63,10 +63,10 @@ def hessian(
         theta: (rows, parameters); ``x``: inputs (inputs, *shape); ``y``: labels (inputs,).
         seeds: of the random vectors, one a row. A row's numbers depend on its own seed alone, not on its
             neighbours in the stack.
-        lanczos_steps: at most; a row goes on until the residuals of the ``top_k`` largest eigenvalues (and
-            of the smallest, where ``smallest``) are at most ``tolerance`` of its largest absolute one, and
-            then as long as a step saves more than a probe of the trace.
-        probes_max: Hutchinson probes at most; a row stops, after 3 or more, when its standard error is
+        lanczos_steps: at most; a row goes on until the estimated errors of the ``top_k`` largest eigenvalues
+            (and of the smallest, where ``smallest``) are at most ``tolerance`` of its largest absolute one,
+            and then as long as a step saves more than a probe of the trace.
+        probes_max: Hutchinson probes at most; a row stops, after 4 or more, when its standard error is
             at most ``trace_tolerance`` of its trace.
         smallest: Lanczos goes on until the smallest eigenvalue has converged too. It is reported
             either way, with its residual.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 REAL = torch.float64  # of everything that is as small as the Krylov space
 
@@ -44,9 +45,9 @@ def lanczos(
 ) -> Krylov:
     """Krylov spaces grown from ``start`` (rows, parameters), with full reorthogonalisation.
 
-    A row stops when the residuals ‖H·v − θ·v‖ of its ``wanted`` largest Ritz values θ (and of the smallest,
-    where ``smallest``) are at most ``tolerance`` of its largest absolute Ritz value. A negative
-    ``tolerance`` never stops. A row whose products are not finite has NaN for its numbers.
+    A row stops when the estimated errors (:func:`ritz_errors`) of its ``wanted`` largest Ritz values (and of
+    the smallest, where ``smallest``) are at most ``tolerance`` of its largest absolute Ritz value. A
+    negative ``tolerance`` never stops. A row whose products are not finite has NaN for its numbers.
 
     Args:
         steps: at most. The basis takes ``steps`` vectors of memory a row.
@@ -109,6 +110,17 @@ def ritz(alpha: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
     return values, beta[:, -1:] * vectors[:, -1].abs()
 
 
+def ritz_errors(values: Tensor, residuals: Tensor) -> Tensor:
+    """Estimated errors (rows, k) of rising Ritz values (rows, k): the lesser of residual and residual² / gap.
+
+    Kato and Temple's bound, with the gap to the nearest other Ritz value for the one to the nearest other
+    eigenvalue. It is far below the residual for eigenvalues that stand alone.
+    """
+    gaps = functional.pad(values.diff(dim=1), (1, 1), value=torch.inf)
+    gap = gaps[:, 1:].minimum(gaps[:, :-1])
+    return torch.where(residuals > gap, residuals, residuals * (residuals / gap.clamp_min(1e-300)))
+
+
 class _Ends:
     """The latest Ritz values of each row at both ends, as long as the row is active."""
 
@@ -134,12 +146,14 @@ class _Ends:
         self.large_residual[active, :found] = residuals.flip(1)[active, :found]
         self.small[active], self.small_residual[active] = values[active, 0], residuals[active, 0]
         self.steps[active] = step + 1
-        worst = self.large_residual.amax(1)  # NaN, and so not converged, with fewer Ritz values than wanted
+        errors = ritz_errors(values, residuals)
+        worst = errors.flip(1)[:, :found].amax(1)
         if smallest:
-            worst = worst.maximum(self.small_residual)
+            worst = worst.maximum(errors[:, 0])
         # A poor start can make the first two values look converged.
         enough = (residuals == 0).all(1) | (step >= 2)
-        self.converged[active] = (enough & (worst <= tolerance * values.abs().amax(1)))[active]
+        done = enough & (found == self.large.shape[1]) & (worst <= tolerance * values.abs().amax(1))
+        self.converged[active] = done[active]
         return self.converged
 
     def result(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -37,13 +37,14 @@ class Spec:
     """Axes of each parameter and buffer by name, and the number of channels of each group.
 
     A name that is not in ``axes`` is never permuted. ``sites`` gives for each group where its activations
-    enter a layer: node of the traced network (``trace``), first channel and number of channels.
+    enter a layer: node of the traced network (``trace``), first channel and number of channels. Only the
+    matching of activations needs them.
     """
 
     axes: dict[str, tuple[Axis | None, ...]]
     groups: dict[int, int]
-    sites: dict[int, list[tuple[str, int, int]]]
-    trace: fx.GraphModule
+    sites: dict[int, list[tuple[str, int, int]]] = field(default_factory=dict)
+    trace: fx.GraphModule | None = None
 
 
 # What keeps channels apart and treats all alike, whatever it does to a channel.
@@ -116,7 +117,9 @@ def permutation_spec(module: nn.Module, x: Tensor) -> Spec:
     try:
         trace = fx.symbolic_trace(module)
     except Exception as error:
-        raise ValueError(f"the network's forward cannot be traced: {error}") from error
+        raise ValueError(
+            f"the network's forward cannot be traced ({error}); give a Spec of your own"
+        ) from error
     return _Follower(trace).follow(x[:2])
 
 

@@ -59,6 +59,11 @@ def stacked_forward(name: str, options: Any) -> Any:
     return make(options) if make else None
 
 
+def has_choice(name: str) -> bool:
+    """Whether the architecture has no stacked forward, so that its rows go by vmap or one by one."""
+    return ":" in name or not hasattr(plugin(explorer.models, name, "architecture"), "stacked_forward")
+
+
 def network(
     name: str, options: Any, shape: tuple[int, ...], classes: int, execution: Execution | None = None
 ) -> tuple[Callable[[], nn.Module], Rows]:

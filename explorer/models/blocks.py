@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from explorer.models.mlp import Norm
 from explorer.settings import InputError
 
-Norm = Literal["batch", "group", "none"]
 
-
-def normalisation(kind: Norm, channels: int) -> nn.Module:
-    """BatchNorm, GroupNorm or nothing, over images of so many channels.
+def normalisation(kind: Norm, channels: int, *, signals: bool = False) -> nn.Module:
+    """BatchNorm, GroupNorm or nothing, over images or signals of so many channels.
 
     GroupNorm (Wu and He, 2018) has 32 groups at most, and at least 16 channels a group where there are
     so many: with one channel a group, an image of one pixel would be normalised to 0.
     """
     if kind == "batch":
-        return nn.BatchNorm2d(channels)
+        return nn.BatchNorm1d(channels) if signals else nn.BatchNorm2d(channels)
     if kind == "group":
         return nn.GroupNorm(
             math.gcd(channels, min(32, 2 ** int(math.log2(max(1, channels // 16))))), channels

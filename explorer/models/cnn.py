@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from explorer.models.base import ModelOptions
-from explorer.models.mlp import Activation, activation_module, he_initialise
+from explorer.models.mlp import Activation, Norm, activation_module, he_initialise
+from explorer.settings import InputError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,24 +17,33 @@ if TYPE_CHECKING:
 class Options(ModelOptions):
     """Works on images (channels, height, width) of at least 4×4, signals (channels, length) and (length,)."""
 
-    batch_norm: bool = Field(default=True, description="BatchNorm after each convolution")
+    norm: Norm = Field(default="batch", description="normalisation after each convolution")
     activation: Activation = Field(default="relu", description="leaky_relu has slope 0.1")
 
 
 def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
-    """A freshly initialised module that maps (batch, *shape) to (batch, classes)."""
+    """A freshly initialised module that maps (batch, *shape) to (batch, classes).
+
+    Raises:
+        InputError: the inputs are no images or signals, or too small to be halved twice.
+    """
     from torch import nn
 
+    from explorer.models.blocks import normalisation
+
     flat = len(shape) <= 2
-    convolution, norm = (nn.Conv1d, nn.BatchNorm1d) if flat else (nn.Conv2d, nn.BatchNorm2d)
+    sides = shape[1:] or shape
+    if len(shape) > 3 or min(sides) < 4:
+        raise InputError(f"cnn needs images or signals of at least 4 pixels a side; the inputs are {shape}")
+    convolution = nn.Conv1d if flat else nn.Conv2d
     half, mean = (nn.MaxPool1d, nn.AdaptiveAvgPool1d) if flat else (nn.MaxPool2d, nn.AdaptiveAvgPool2d)
-    channels = 1 if len(shape) == 1 else shape[0]
-    layers: list[nn.Module] = [nn.Unflatten(1, (1, -1))] if len(shape) == 1 else []
+    channels = shape[0] if len(shape) > 1 else 1
+    layers: list[nn.Module] = [] if len(shape) > 1 else [nn.Unflatten(1, (1, -1))]
     for block in range(3):
         out = options.width * 2**block
-        layers.append(convolution(channels, out, 3, padding=1, bias=not options.batch_norm))
-        if options.batch_norm:
-            layers.append(norm(out))
+        layers.append(convolution(channels, out, 3, padding=1, bias=options.norm == "none"))
+        if options.norm != "none":
+            layers.append(normalisation(options.norm, out, signals=flat))
         layers.append(activation_module(options.activation))
         if block < 2:
             layers.append(half(2))

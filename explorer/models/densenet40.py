@@ -6,12 +6,12 @@ their input, between them a 1×1 convolution and 2×2 averaging. The paper's k =
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from explorer.models.base import ModelOptions
-from explorer.models.mlp import he_initialise
+from explorer.models.mlp import Norm, he_initialise
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,9 +24,7 @@ class Options(ModelOptions):
     """Works on images (channels, height, width) of at least 4×4."""
 
     width: int = Field(default=12, ge=1, le=4096, description="growth rate: channels that each layer adds")
-    norm: Literal["batch", "group", "none"] = Field(
-        default="batch", description="normalisation before each convolution"
-    )
+    norm: Norm = Field(default="batch", description="normalisation before each convolution")
 
 
 def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from explorer.models.base import ModelOptions
-from explorer.models.mlp import he_initialise
+from explorer.models.mlp import Norm, he_initialise
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,9 +21,7 @@ class ResNetOptions(ModelOptions):
     width: int = Field(
         default=64, ge=1, le=4096, description="channels k of the first stage; then 2k, 4k, 8k"
     )
-    norm: Literal["batch", "group", "none"] = Field(
-        default="batch", description="normalisation after each convolution"
-    )
+    norm: Norm = Field(default="batch", description="normalisation after each convolution")
     stem: Literal["auto", "small", "large"] = Field(
         default="auto",
         description="before the stages: a 3×3 convolution (small), or 7×7 with stride 2 and a max-pool, "
@@ -81,9 +79,7 @@ def build_resnet(
     return module
 
 
-def _basic(
-    inputs: int, inner: int, outputs: int, stride: int, norm: Literal["batch", "group", "none"]
-) -> list[nn.Module]:
+def _basic(inputs: int, inner: int, outputs: int, stride: int, norm: Norm) -> list[nn.Module]:
     from torch import nn
 
     from explorer.models.blocks import convolution
@@ -94,9 +90,7 @@ def _basic(
     ]  # fmt: skip
 
 
-def _bottleneck(
-    inputs: int, inner: int, outputs: int, stride: int, norm: Literal["batch", "group", "none"]
-) -> list[nn.Module]:
+def _bottleneck(inputs: int, inner: int, outputs: int, stride: int, norm: Norm) -> list[nn.Module]:
     # The stride sits in the 3×3 convolution, as in all current implementations.
     from torch import nn
 

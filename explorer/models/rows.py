@@ -73,7 +73,7 @@ class Rows:
 
     def to_module(self, theta: Tensor, buffers: Tensor) -> nn.Module:
         """A new module, in evaluation mode, with the parameters (parameters,) and buffers of one row."""
-        module = copy.deepcopy(self.module).eval()
+        module = copy.deepcopy(self.module).to(theta.dtype).eval()
         pieces = dict(zip(self._names, self._split(theta[None]), strict=True))
         stats = dict(zip(self._buffer_names, self._split_buffers(buffers[None]), strict=True))
         with torch.no_grad():
@@ -160,7 +160,7 @@ class Rows:
             ]
             self.module.eval()
             with torch.no_grad():
-                self.module(x[:1])
+                self.module(x[:1].to(next(self.module.parameters()).dtype))
             for hook in hooks:
                 hook.remove()
             self._activations = max(sizes)

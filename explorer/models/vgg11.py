@@ -6,12 +6,12 @@ usual for small images, BatchNorm follows each convolution and the paper's three
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from explorer.models.base import ModelOptions
-from explorer.models.mlp import he_initialise
+from explorer.models.mlp import Norm, he_initialise
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,9 +25,7 @@ class Options(ModelOptions):
     width: int = Field(
         default=64, ge=1, le=4096, description="channels k of the first convolution; 8k at the end"
     )
-    norm: Literal["batch", "group", "none"] = Field(
-        default="batch", description="normalisation after each convolution"
-    )
+    norm: Norm = Field(default="batch", description="normalisation after each convolution")
 
 
 def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:

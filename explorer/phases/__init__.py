@@ -24,8 +24,16 @@ Only numpy and pandas are imported; every function takes tables with columns mis
 
 from __future__ import annotations
 
-from explorer.phases.aggregate import axis_names, cells, rank_correlations, standard_error
+from explorer.phases.aggregate import (
+    axis_names,
+    cells,
+    column,
+    foreign_cells,
+    rank_correlations,
+    standard_error,
+)
 from explorer.phases.cuts import PHASES, READINGS, Cut, classify, find_cuts, sensitivity
+from explorer.phases.membership import memberships
 from explorer.phases.numbers import measured, number, signed, spoken, unsigned_zero
 from explorer.phases.words import ACCURACY, GLOBAL, LOCAL, findings, hessian_contrast
 
@@ -39,10 +47,13 @@ __all__ = [
     "axis_names",
     "cells",
     "classify",
+    "column",
     "find_cuts",
     "findings",
+    "foreign_cells",
     "hessian_contrast",
     "measured",
+    "memberships",
     "number",
     "rank_correlations",
     "sensitivity",

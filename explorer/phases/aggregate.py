@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from explorer.settings import InputError
 from explorer.tables import AVERAGED_MODELS, AVERAGED_PAIRS
 
 
@@ -44,6 +45,30 @@ def cells(models: pd.DataFrame, pairs: pd.DataFrame, axes: Mapping[str, Sequence
     measures = [c for c in table if c not in {*keys, "cell_id", "n_models", "n_diverged", "n_pairs"}]
     front = list(dict.fromkeys(["cell_id", *keys, "n_models", "n_diverged", "n_pairs"]))
     return table[[*front, *measures]]
+
+
+def foreign_cells(table: pd.DataFrame, axes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Somebody else's table of cells with the columns that ours has: ids and counts.
+
+    Where it does not say how many models and pairs a mean is of, a cell that has a value counts as one.
+    Phases that it brings are dropped: they are found again, by this run's cuts.
+    """
+    table = _located(table.drop(columns=[c for c in ("phase", "near_cut") if c in table]), axis_names(axes))
+    kinds = {"n_models": AVERAGED_MODELS, "n_pairs": AVERAGED_PAIRS}
+    for count, names in kinds.items():
+        if count not in table:
+            present = [n for n in names if n in table]
+            table[count] = table[present].notna().any(axis=1).astype(int) if present else 0
+    if "n_diverged" not in table:
+        table["n_diverged"] = 0
+    table["cell_id"] = table["cell_id"].astype(str)
+    doubled = table.duplicated("cell_id", keep=False)
+    if doubled.any():
+        raise InputError(
+            f"the table of cells has {int(doubled.sum())} rows that share a place on the axes "
+            f"{', '.join(axis_names(axes)) or '(none)'}, first at row {int(doubled.to_numpy().argmax()) + 1}"
+        )
+    return table
 
 
 def _located(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:

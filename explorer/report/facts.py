@@ -49,6 +49,15 @@ def missing(run: Run, cells: pd.DataFrame) -> list[str]:
     return said
 
 
+def shares(memberships: pd.DataFrame) -> list[str]:
+    """``IV-B 71 %, IV-A 29 %`` a cell: the phases that have at least a twentieth; empty where unknown."""
+    said = []
+    for row in memberships.to_dict("records"):
+        known = sorted(((v, str(k)) for k, v in row.items() if v >= 0.05), reverse=True)
+        said.append(", ".join(f"{phase} {share:.0%}".replace("%", " %") for share, phase in known))
+    return said
+
+
 def cell_table(rows: pd.DataFrame, names: list[str]) -> dict[str, Any]:
     """The table of cells that stands on the page itself: at most LISTED_CELLS rows, ``more`` left out."""
     shown = [n for n in IN_TABLE if n in measures(rows)]

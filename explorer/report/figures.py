@@ -5,12 +5,14 @@ The page gives every chart of cells the same rows, stored once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
 from explorer import phases
+from explorer.phases.claims import Chart, Claim
 from explorer.report import charts
 from explorer.report.labels import measure, measure_title
 from explorer.report.rows import measures, values
@@ -73,11 +75,49 @@ def of_cells(rows: pd.DataFrame, right: str | None, up: str | None) -> dict[str,
     return groups
 
 
+def of_claims(
+    rows: pd.DataFrame, right: str | None, up: str | None, claims: Sequence[Claim]
+) -> dict[str, dict[str, Any]]:
+    """By the name of a claim: the chart that shows it, as far as this run's plane can."""
+    made = {}
+    for claim in claims:
+        if claim.chart is None or right is None:
+            continue
+        chart = _claim_chart(rows, right, up, claim.chart)
+        if chart is not None:
+            made[claim.name] = _figure(f"claim-{claim.name}", chart)
+    return made
+
+
+def _claim_chart(rows: pd.DataFrame, right: str, up: str | None, chart: Chart) -> alt.LayerChart | None:
+    shown = measures(rows)
+    if chart.kind == "scatter":
+        x, y, colour = chart.fields
+        return charts.scatter(rows, x, y, colour, right, up) if {x, y, colour} <= set(shown) else None
+    name, along = chart.fields
+    if name not in shown:
+        return None
+    one = rows.drop_duplicates([n for n in (right, up) if n])
+    if along == right:
+        return charts.slices(one, name, right, up, scale_from=rows)
+    if up and along == up:
+        return charts.slices(one, name, up, right, scale_from=rows)
+    return charts.scatter(rows, along, name, "phase", right, up)
+
+
 def _figure(
     identity: str, chart: alt.LayerChart, see: str = "", *, height: int | None = None
 ) -> dict[str, Any]:
-    made = _page_spec(chart, "cells") | ({} if height is None else {"height": height})
+    made = page_spec(chart, "cells") | ({} if height is None else {"height": height})
     return {"id": identity, "title": str(chart.title), "see": see, "spec": made}
+
+
+def of_any(rows: pd.DataFrame) -> dict[str, Any] | None:
+    """A scatter of measures yet to be chosen: its fields ``x__`` and ``y__`` are replaced on the page."""
+    if not measures(rows):
+        return None
+    blank = rows.iloc[:1].assign(x__=1.0, y__=1.0, x___text="", y___text="")
+    return page_spec(charts.scatter(blank, "x__", "y__", "phase"), "cells")
 
 
 def spec(chart: alt.LayerChart, data: str) -> dict[str, Any]:
@@ -87,7 +127,8 @@ def spec(chart: alt.LayerChart, data: str) -> dict[str, Any]:
     return chart.to_dict(validate=False)
 
 
-def _page_spec(chart: alt.LayerChart, data: str) -> dict[str, Any]:
+def page_spec(chart: alt.LayerChart, data: str) -> dict[str, Any]:
+    """As ``spec``, as wide as its box, without the title and theme that the page gives."""
     kept = {k: v for k, v in spec(chart, data).items() if k not in ("title", "config", "$schema")}
     return {**kept, "width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
 
@@ -109,6 +150,6 @@ def of_one_cell(run: Run) -> list[dict[str, Any]]:
             chart = charts.curves(empty, name, paths) if rows == "curves" else charts.histories(empty, name)
             title = f"{measure_title(name)} {where}"
             made.append(
-                {"id": f"{rows}-{name}", "rows": rows, "title": title, "spec": _page_spec(chart, "rows")}
+                {"id": f"{rows}-{name}", "rows": rows, "title": title, "spec": page_spec(chart, "rows")}
             )
     return made

@@ -63,3 +63,10 @@ def write_details(detail: dict[str, dict[str, Any]], folder: Path) -> dict[str, 
         write(folder / f"{k}.js", f"explorerDetails({script_json(cell)},{script_json(content)})".encode())
         files[cell] = f"details/{k}.js"
     return files
+
+
+def write_models(detail: dict[str, dict[str, Any]], folder: Path) -> str:
+    """The models of all cells in one script, for the table that sorts and filters them."""
+    models = {cell: content["models"] for cell, content in detail.items() if "models" in content}
+    write(folder / "models.js", f"explorerModels({script_json(models)})".encode())
+    return "details/models.js"

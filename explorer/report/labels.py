@@ -30,6 +30,8 @@ class Axis(NamedTuple):
     large_on_top: bool = True
 
 
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 MEASURES: dict[str, Measure] = {
     "test_accuracy_percent": Measure(
         "Test accuracy", "%", "What all else is compared with: where do models generalise?", digits=1
@@ -130,10 +132,12 @@ def axis(name: str) -> Axis:
     return AXES.get(name, Axis(_sentence(name)))
 
 
-def measure_title(name: str) -> str:
-    """``Training loss (nats)``."""
+def measure_title(name: str, exponent: int = 0) -> str:
+    """``Training loss (nats)``, with an exponent ``Training loss (10⁻³ nats)``."""
     label = measure(name)
-    return f"{label.title} ({label.unit})" if label.unit else label.title
+    power = f"10{str(exponent).translate(RAISED)} " if exponent else ""
+    unit = f"{power}{label.unit}".strip()
+    return f"{label.title} ({unit})" if unit else label.title
 
 
 def axis_title(name: str) -> str:

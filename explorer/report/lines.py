@@ -36,7 +36,7 @@ def scatter(
 ) -> alt.LayerChart:
     """One measure against another, a point a cell; ``colour`` is a third measure or ``phase``."""
     rows = prepared(cells)
-    names = [n for n in (x, y, colour) if n != "phase"]
+    names = [n for n in (x, y, colour) if f"{n}_text" in rows]
     tips = [
         *place_tips(load, temperature),
         *(tip(f"{n}_text", measure_title(n)) for n in names),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from explorer.phases import PHASES, READINGS
@@ -21,8 +22,8 @@ from explorer.report.encodings import (
     plane_rows,
     tip,
 )
-from explorer.report.labels import measure_title
-from explorer.report.rows import measures
+from explorer.report.labels import measure, measure_title
+from explorer.report.rows import compact, exponent, measures
 
 CROWDED = 11  # more columns than this leave no room for a number in each
 
@@ -103,8 +104,8 @@ def heat_map(
     """One measure's mean over the plane, its number in each cell; rows as for ``phase_map``.
 
     The palette is sequential, on a log scale for losses and curvature; for mode connectivity it diverges
-    from 0. ``scale_from`` is the table that the palette spans (``cells`` by default), so that several
-    planes can share it.
+    from 0. Numbers of a small measure are told in thousandths or less, which the title says. ``scale_from``
+    is the table that the palette spans (``cells`` by default), so that several planes can share it.
     """
     rows = plane_rows(cells, load, temperature)
     tips = [
@@ -117,11 +118,14 @@ def heat_map(
     at = place(rows, load, temperature)
     base = alt.Chart().encode(**at, tooltip=tips)
     known = f"isValid(datum['{name}'])"
+    spanned = (rows if scale_from is None else scale_from)[name]
+    power = exponent(spanned, measure(name))
+    inside: dict[str, Any] = {"labelExpr": f"format(datum.value * 1e{-power}, '~g')"} if power else {}
     colour = alt.Color(
         field=name,
         type="quantitative",
-        scale=colour_scale((rows if scale_from is None else scale_from)[name], name),
-        legend=alt.Legend(title=None, gradientLength=140, tickCount=3),
+        scale=colour_scale(spanned, name),
+        legend=alt.Legend(title=None, gradientLength=140, tickCount=3, **inside),
     )
     layers: list[Any] = [_ground(base), base.transform_filter(known).mark_rect().encode(color=colour)]
     if rows[load].nunique() < CROWDED:
@@ -135,7 +139,38 @@ def heat_map(
             )
         )
     layers += [_notes(base), *highlight(at)]
-    return finished(layers, rows, measure_title(name))
+    return finished(layers, rows, measure_title(name, power))
+
+
+def difference_map(
+    cells: pd.DataFrame, name: str, load: str, temperature: str | None = None, *, power: int = 0
+) -> alt.LayerChart:
+    """How a measure of one run differs from another's: column ``difference``, diverging from 0 (blue: more).
+
+    Its numbers are told in units of ten to the ``power``.
+    """
+    rows = plane_rows(cells, load, temperature)
+    at = place(rows, load, temperature)
+    reach = float(rows["difference"].abs().max())
+    ends = np.linspace(-reach, reach, len(theme.DIVERGING)) if reach > 0 else [-1.0, 0.0, 1.0]
+    text = [compact(v * 10.0**-power, measure(name)) for v in rows["difference"]]
+    tips = [*place_tips(load, temperature), tip("difference", f"Difference of {measure_title(name)}")]
+    base = alt.Chart().encode(**at, tooltip=tips)
+    known = base.transform_filter("isValid(datum.difference)")
+    colour = alt.Color(
+        field="difference",
+        type="quantitative",
+        scale=alt.Scale(domain=list(ends), range=theme.DIVERGING if reach > 0 else theme.DIVERGING[2:5]),
+        legend=alt.Legend(title=None, gradientLength=140, tickCount=3),
+    )
+    layers: list[Any] = [_ground(base), known.mark_rect().encode(color=colour)]
+    if rows[load].nunique() < CROWDED:
+        dark = "luminance(scale('color', datum.difference)) < .18"
+        label = alt.Text(field="difference_label", type="nominal")
+        layers.append(
+            known.mark_text(fontSize=10).encode(text=label, color=either(dark, "#ffffff", "#111111"))
+        )
+    return finished(layers, rows.assign(difference_label=text), f"Difference of {measure_title(name, power)}")
 
 
 def _on_dark() -> str:

@@ -5,56 +5,53 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import altair as alt
 import numpy as np
 import pandas as pd
-import vl_convert
 
 from explorer.phases import ACCURACY
-from explorer.report import charts, figures, theme, vega
+from explorer.report import charts, figures, theme
 from explorer.report.labels import axis
 from explorer.report.rows import measures, plane, prepared, values
 
 MAPS = (ACCURACY, "mode_connectivity", "cka", "hessian_top_eigenvalue", "hessian_trace")
 
 
-def write(
-    cells: pd.DataFrame,
-    axes: Mapping[str, Sequence[str]],
-    folder: Path,
-    write_file: Callable[[Path, bytes], None],
-) -> list[dict[str, str]]:
-    """Draw what the cells allow; return ``file`` (without ending) and ``title`` of each.
+def chosen(groups: Mapping[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Which of the page's charts are drawn as pictures: by file name, ``title`` and ``spec``."""
+    if not groups["map"]:
+        return {}
+    drawn = {"phase_map": groups["map"][0]}
+    drawn |= {f["measure"]: f for f in groups["maps"] if f["measure"] in MAPS}
+    if groups["scatter"]:
+        drawn["local_vs_global"] = groups["scatter"][0]
+    return drawn
 
-    With more than two axes the pictures show the plane of the most accurate cell, which the title says.
+
+def specs(
+    cells: pd.DataFrame, axes: Mapping[str, Sequence[str]], groups: Mapping[str, list[dict[str, Any]]]
+) -> dict[str, dict[str, Any]]:
+    """The chosen charts as whole Vega-Lite specs, data and theme included, by file name.
+
+    With more than two axes they show the plane of the most accurate cell, which the title says.
     """
+    drawn = chosen(groups)
     right, up, others = plane({k: [n for n in v if n in cells] for k, v in axes.items()})
-    if right is None or cells.empty:
-        return []
-    shown, note = measures(cells), ""
+    if not drawn or right is None:
+        return {}
+    note = ""
     if others:
-        best = cells.iloc[int(np.nanargmax(cells[ACCURACY])) if ACCURACY in shown else 0]
+        best = cells.iloc[int(np.nanargmax(cells[ACCURACY])) if ACCURACY in measures(cells) else 0]
         for name in others:
             cells = cells[cells[name] == best[name]]
         note = ", ".join(f"{axis(n).title} {best[n]}" for n in others)
-    drawn: dict[str, alt.LayerChart] = {"phase_map": charts.phase_map(cells, right, up)}
-    drawn |= {name: charts.heat_map(cells, name, right, up) for name in MAPS if name in shown}
-    local = next((n for n in ("hessian_trace", "hessian_top_eigenvalue", "train_loss") if n in shown), None)
-    if local and {"mode_connectivity", ACCURACY} <= set(shown):
-        drawn["local_vs_global"] = charts.scatter(cells, local, "mode_connectivity", ACCURACY, right, up)
+    with_legend = figures.spec(charts.phase_map(cells, right, up), "cells")  # on the page it stands beside
+    drawn["phase_map"] = {**drawn["phase_map"], "spec": with_legend}
     rows = json.loads(prepared(cells).to_json(orient="records"))
-    for name, chart in drawn.items():
-        svg = vl_convert.vegalite_to_svg(
-            _sized(chart, rows, name, note, floors=len(values(cells, up)) if up else 0),
-            vl_version=vega.VERSION,
-        ).replace("currentColor", theme.INK)
-        write_file(folder / f"{name}.svg", svg.encode())
-        write_file(folder / f"{name}.png", repacked(vl_convert.svg_to_png(svg, scale=2)))
-    return [{"file": name, "title": str(chart.title)} for name, chart in drawn.items()]
+    floors = len(values(cells, up)) if up else 0
+    return {name: _sized(figure, rows, name, note, floors=floors) for name, figure in drawn.items()}
 
 
 def repacked(png: bytes) -> bytes:
@@ -68,17 +65,16 @@ def repacked(png: bytes) -> bytes:
             pixels += body
         else:
             chunks.append((kind, body))
-    chunks.insert(len(chunks) - 1, (b"IDAT", zlib.compress(zlib.decompress(pixels), 9)))  # before IEND
+    chunks.insert(len(chunks) - 1, (b"IDAT", zlib.compress(zlib.decompress(pixels), 6)))  # before IEND
     packed = [struct.pack(">I", len(b)) + k + b + struct.pack(">I", zlib.crc32(k + b)) for k, b in chunks]
     return png[:8] + b"".join(packed)
 
 
 def _sized(
-    chart: alt.LayerChart, rows: list[dict[str, Any]], name: str, note: str, *, floors: int
+    figure: Mapping[str, Any], rows: list[dict[str, Any]], name: str, note: str, *, floors: int
 ) -> dict[str, Any]:
-    spec = figures.spec(chart, "cells")
-    title = spec.get("title", name)
-    spec["title"] = {"text": title, "subtitle": note} if note else title
+    spec = {k: v for k, v in figure["spec"].items() if k != "autosize"}
+    spec["title"] = {"text": figure["title"], "subtitle": note} if note else figure["title"]
     if name == "local_vs_global":
         spec |= {"width": 440, "height": 300}
     else:

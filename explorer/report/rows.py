@@ -77,9 +77,11 @@ def completed(
     return full
 
 
-def prepared(cells: pd.DataFrame) -> pd.DataFrame:
+def prepared(cells: pd.DataFrame, scale_from: pd.DataFrame | None = None) -> pd.DataFrame:
     """Adds ``note`` (why a cell is empty) and, for each measure, ``<name>_text`` ("93.1 ± 0.4") and the
-    shorter ``<name>_label``. A table that has them is returned as it is."""
+    shorter ``<name>_label``, in the units of ``exponent`` over ``scale_from`` (``cells`` by default). A table
+    that has them is returned as it is.
+    """
     if "note" in cells:
         return cells
     out = cells.copy()
@@ -95,24 +97,32 @@ def prepared(cells: pd.DataFrame) -> pd.DataFrame:
     for name in measures(out):
         digits = measure(name).digits
         spread = out[f"{name}_std"] if f"{name}_std" in out else pd.Series(np.nan, index=out.index)
-        added[f"{name}_label"] = [compact(v, measure(name)) for v in out[name]]
+        scale = 10.0 ** -exponent((out if scale_from is None else scale_from)[name], measure(name))
+        added[f"{name}_label"] = [compact(v * scale, measure(name)) for v in out[name]]
         added[f"{name}_text"] = [with_spread(v, s, digits) for v, s in zip(out[name], spread, strict=True)]
     return out.assign(**added)
 
 
+def exponent(column: pd.Series, label: Measure) -> int:
+    """The power of ten (0, −3, −6, …) in whose units a map's numbers are short.
+
+    It is that of the middle value, where a quarter of the values would otherwise need more than two places.
+    """
+    sizes = column[np.isfinite(column.to_numpy(dtype=float, na_value=np.nan)) & (column != 0)].abs()
+    if label.digits is not None or sizes.empty or (sizes < 0.01).mean() <= 0.25:
+        return 0
+    return min(0, 3 * int(np.floor(np.log10(float(sizes.median())) / 3)))
+
+
 def compact(value: float, label: Measure) -> str:
-    """A number that fits into a cell of a map."""
+    """A number that fits into a cell of a map: at most five signs."""
     if not np.isfinite(value):
         return ""
     size = abs(value)
-    if size >= 1000:
-        text = (
-            f"{value / 1e6:.2g}M"
-            if size >= 1e6
-            else f"{value / 1e3:.2g}k"
-            if size < 1e5
-            else f"{value / 1e3:.0f}k"
-        )
+    if size >= 1e6:
+        text = f"{value / 1e6:.2g}M"
+    elif size >= 1e3:
+        text = f"{value / 1e3:.2g}k" if size < 1e5 else f"{value / 1e3:.0f}k"
     elif label.digits is not None:
         text = f"{value:.0f}" if label.diverging and size >= 10 else f"{value:.1f}"
     elif size >= 10 or value == 0:
@@ -120,12 +130,17 @@ def compact(value: float, label: Measure) -> str:
     elif size >= 0.01:
         text = f"{value:.1f}" if size >= 1 else f"{value:.2f}"
     else:
-        text = f"{value:.0e}".replace("e-0", "e-")
+        text = f"{value:.3f}".replace("0.", ".", 1) if size >= 5e-4 else "~0"
     return unsigned_zero(text).replace("-", "−")
 
 
 def with_spread(value: float, spread: float, digits: int | None) -> str:
-    """``93.1 ± 0.4``; the value alone where the spread is unknown, a dash where there is no value."""
+    """``93.1 ± 0.4``; the value alone where the spread is unknown, a dash where there is no value.
+
+    Without ``digits`` both have as many decimals as give the spread two significant digits.
+    """
+    if digits is None and 1e-5 < spread < 100:
+        digits = max(0, 1 - int(np.floor(np.log10(spread))))
     text = number(value, digits)
     if not text:
         return "–"

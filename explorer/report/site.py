@@ -16,42 +16,79 @@ import yaml
 from altair.utils.schemapi import debug_mode
 
 from explorer import phases
-from explorer.report import facts, figures, pictures, theme, vega
+from explorer.phases.advice import advise_cells, advise_phases
+from explorer.phases.claims import UNTESTED, check_claims
+from explorer.report import facts, figures, pictures, theme, vega, verdicts
 from explorer.report.encodings import vertical_order
-from explorer.report.files import write, write_details, write_tables
+from explorer.report.files import write, write_details, write_models, write_tables
 from explorer.report.labels import axis, axis_title, measure, measure_title
 from explorer.report.payload import columns, details, script_json
 from explorer.report.rows import completed, measures, plane, prepared, values
 from explorer.results import Run
 
+ADVISED_CELLS = 500  # of more, only whole phases are advised on the page
 DETAIL_BYTES = 3_000_000  # beyond this a cell's details lie beside the page and are read on a click
 
 
-def write_site(run: Run, out: Path, *, cuts: dict[str, Any] | None, images: bool) -> Path:
+def write_site(
+    run: Run, out: Path, *, cuts: dict[str, Any] | None, images: bool, refresh_s: int | None = None
+) -> Path:
     """See ``explorer.report.write``."""
     space = facts.mapping(run.info.get("space"))
-    cells = phases.cells(run.models, run.pairs, run.axes)
-    found = phases.find_cuts(cells, facts.mapping(space.get("phases")) if cuts is None else cuts)
-    cells = phases.classify(cells, found)
-    rows = prepared(completed(cells, run.axes, space))
-    bundle = vega.Bundle()
+    found = phases.find_cuts(run.grid, facts.mapping(space.get("phases")) if cuts is None else cuts)
+    workshop = vega.Workshop(theme.INK)
     try:
-        tables = write_tables(run, cells, out / "tables")
+        cells = phases.classify(run.grid, found)
+        cells = cells.reset_index(drop=True)
+        shares = phases.memberships(cells, found)
+        rows = prepared(completed(cells.assign(phase_shares=facts.shares(shares)), run.axes, space))
+        right, up, _ = plane_of(run, rows)
         with debug_mode(False):  # Altair's schema check takes longer than all else; the tests do it
-            saved = pictures.write(rows, run.axes, out / "charts", write) if images else []
-            groups = figures.of_cells(rows, *plane_of(run, rows)[:2])
-            data = _data(run, rows, groups)
+            groups = figures.of_cells(rows, right, up)
+            workshop.draw(pictures.specs(rows, run.axes, groups) if images else {})
+            claims = check_claims(
+                cells, found, run.axes, models=run.models, pairs=run.pairs, epochs=run.epochs
+            )
+            shown = figures.of_claims(rows, right, up, claims)
+            data = _data(run, rows, {**groups, "claims": list(shown.values())})
+            if len(cells) <= ADVISED_CELLS:
+                each = advise_cells(cells, found, run.axes)
+                data["advice"] = {
+                    str(c): [a.cause, a.change, a.sure] for c, a in zip(cells["cell_id"], each, strict=True)
+                }
+            data["any"] = figures.of_any(rows)
+        tables = write_tables(run, cells, out / "tables")
         detail = details(run, rows)
         inline = script_json(detail)
         if len(inline) > DETAIL_BYTES:
             data["files"], inline = write_details(detail, out / "details"), "{}"
-        context = _context(run, cells, rows, found) | {"figures": groups, "tables": tables, "saved": saved}
-        scripts = {"data": script_json(data), "details": inline, "bundle": bundle.text()}
+            data["modelsFile"] = write_models(detail, out / "details")
+        context = _context(run, cells, rows, found) | {
+            "figures": groups,
+            "claims": verdicts.listed(claims, shown),
+            "untested": [c for c in claims if c.verdict == UNTESTED],
+            "score": verdicts.score(claims),
+            "advice": advise_phases(cells, found, run.axes),
+            "tables": tables,
+            "refresh_s": refresh_s,
+            "saved": [{"file": n, "title": f["title"]} for n, f in pictures.chosen(groups).items()]
+            if images
+            else [],
+        }
+        scripts = {"data": script_json(data), "details": inline, "bundle": workshop.script()}
+        page = environment().get_template("index.html.j2")
+        index = out / "index.html"
+        write(
+            index,
+            page.render(
+                **context, **scripts, css=asset("page.css"), js=asset("page.js") + asset("explore.js")
+            ).encode(),
+        )
+        for name, svg, png in workshop.pictures():
+            write(out / "charts" / f"{name}.svg", svg)
+            write(out / "charts" / f"{name}.png", pictures.repacked(png))
     finally:
-        bundle.close()
-    page = _environment().get_template("index.html.j2")
-    index = out / "index.html"
-    write(index, page.render(**context, **scripts, css=_asset("page.css"), js=_asset("page.js")).encode())
+        workshop.close()
     return index
 
 
@@ -73,12 +110,13 @@ def _data(run: Run, rows: pd.DataFrame, groups: Mapping[str, list[dict[str, Any]
         "upOrder": vertical_order(rows, up) if up else [],
         "others": others,
         "best": None if best is None else str(rows["cell_id"].iloc[best]),
-        "measures": {n: {"title": measure_title(n)} for n in shown},
+        "measures": {n: {"title": measure_title(n), "log": measure(n).log} for n in shown},
         "cells": columns(rows, 5),
         "figures": [{"id": f["id"], "spec": f["spec"]} for group in groups.values() for f in group],
         "detailFigures": figures.of_one_cell(run),
         "config": theme.config("currentColor"),
         "files": None,
+        "modelsFile": None,
     }
 
 
@@ -133,7 +171,8 @@ def _context(
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """The templates of pages."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader("explorer.report"),
         autoescape=True,
@@ -143,5 +182,6 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The text of a stylesheet or script."""
     return resources.files("explorer.report").joinpath("assets").joinpath(name).read_text(encoding="utf-8")

@@ -78,9 +78,12 @@ def test_the_draw_is_decided_by_the_name_of_the_data_set_and_not_by_global_state
     assert not np.array_equal(first.x_train, other.x_train)
 
 
-def test_the_clean_arrays_are_left_alone() -> None:
+@pytest.mark.parametrize("subset", ["sample", "first"])
+def test_the_clean_arrays_are_left_alone(subset: str) -> None:
     clean, untouched = numbered(), numbered()
-    prepare(clean, DataOptions(label_noise=1.0), "a")
+    prepare(
+        clean, DataOptions.model_validate({"label_noise": 1.0, "pixel_noise": 1.0, "subset": subset}), "a"
+    )
     assert np.array_equal(clean.x_train, untouched.x_train)
     assert np.array_equal(clean.y_train, untouched.y_train)
 

@@ -13,7 +13,8 @@ from explorer.landscape import rows_of
 from explorer.landscape.alignment import align, match_activations, match_weights, permute
 from explorer.landscape.connectivity import barrier, profile_path
 from explorer.landscape.paths import straight
-from explorer.landscape.permutations import permutation_spec
+from explorer.landscape.permutations import Block as Unit
+from explorer.landscape.permutations import Spec, permutation_spec
 from explorer.models import cnn, mlp
 from explorer.models.base import network as build_network
 from explorer.models.rows import Rows, initial_rows, seeded
@@ -83,7 +84,12 @@ NETWORKS = {
     "dense": dense,
     "convolutional": convolutional,
     "resnet18": lambda: of_this_package("resnet18", width=2),
+    "resnet50": lambda: of_this_package("resnet50", width=1),
+    "densenet40": lambda: of_this_package("densenet40", width=2),
 }
+
+
+SMALL = ["mlp", "cnn", "signal", "residual", "dense", "convolutional"]  # the others have dead units
 
 
 def made(name: str, seed: int) -> nn.Module:
@@ -104,7 +110,9 @@ def inputs_of(name: str, count: int = 8) -> Tensor:
 
 def shuffled(groups: dict[int, int]) -> dict[int, Tensor]:
     """No unit stays at its place."""
-    return {group: torch.roll(torch.arange(size), 1 + group % (size - 1)) for group, size in groups.items()}
+    return {
+        group: torch.roll(torch.arange(size), 1 + group % max(1, size - 1)) for group, size in groups.items()
+    }
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -131,6 +139,8 @@ def test_permuting_one_group_only_where_it_is_used_changes_the_function() -> Non
 
 def test_groups_are_those_of_the_architecture() -> None:
     sizes = {n: sorted(permutation_spec(made(n, 0), inputs_of(n)).groups.values()) for n in NETWORKS}
+    # A stem or projection a stage, and a hidden convolution in each of the two blocks of a stage.
+    assert sizes["resnet18"] == sorted([2, 2, 2, 4, 4, 4, 8, 8, 8, 16, 16, 16])
     assert sizes["mlp"] == [12, 12]
     assert sizes["cnn"] == [3, 6, 12]
     # A stem of 3 that the first block's sum ties to its second convolution, and so for the 5 channels.
@@ -140,7 +150,7 @@ def test_groups_are_those_of_the_architecture() -> None:
 
 
 @pytest.mark.parametrize("method", ["weights", "activations"])
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "resnet18"])
+@pytest.mark.parametrize("name", SMALL)
 def test_a_permuted_copy_is_found_again(name: str, method: str) -> None:
     module = made(name, 1)
     network, theta, buffers = rows_of(module)
@@ -219,6 +229,23 @@ def test_an_unknown_layer_is_named() -> None:
     module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.PixelShuffle(2), nn.Flatten(), nn.Linear(64, 3)).double()
     with pytest.raises(ValueError, match="PixelShuffle"):
         permutation_spec(module, inputs_of("cnn"))
+
+
+def test_a_spec_of_ones_own_needs_no_tracing_for_weights() -> None:
+    network, theta, buffers = rows_of(mlp_module(1), mlp_module(2))
+    x, unit = inputs_of("mlp"), (Unit(1, 5),)
+    axes = {"1.weight": (unit, None), "1.bias": (unit,), "3.weight": (None, unit)}
+    own, empty = Spec(axes, {1: 5}), buffers[:1]
+    found, _ = align(network, theta[:1], theta[1:], empty, empty, x, seeds=[0], spec=own)
+    derived, _ = align(network, theta[:1], theta[1:], empty, empty, x, seeds=[0])
+    assert torch.equal(found, derived)
+    with pytest.raises(ValueError, match="needs a traced network"):
+        align(network, theta[:1], theta[1:], empty, empty, x, seeds=[0], spec=own, method="activations")
+
+
+def test_attention_is_refused_and_not_permuted_wrongly() -> None:
+    with pytest.raises(ValueError, match=r"cannot be traced.*give a Spec of your own"):
+        permutation_spec(of_this_package("vit", width=4, patch=3), torch.zeros(2, 1, 6, 6))
 
 
 def test_alignment_leaves_the_network_as_it_is() -> None:

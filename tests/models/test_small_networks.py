@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 from explorer.models import cnn, mlp
 from explorer.models.rows import seeded
+from explorer.settings import InputError
 
 
 def count(module: nn.Module) -> int:
@@ -27,19 +29,25 @@ def test_parameters_of_the_perceptron(width: int, depth: int, shape: tuple[int, 
 
 
 @pytest.mark.parametrize("width", [1, 8])
-@pytest.mark.parametrize("batch_norm", [True, False])
+@pytest.mark.parametrize("norm", ["batch", "group", "none"])
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 5, 4), (2, 40), (40,)])
-def test_parameters_of_the_convolutional_network(
-    width: int, batch_norm: bool, shape: tuple[int, ...]
-) -> None:
+def test_parameters_of_the_convolutional_network(width: int, norm: Any, shape: tuple[int, ...]) -> None:
     classes, k = 10, width
     kernel = 9 if len(shape) == 3 else 3
     channels = shape[0] if len(shape) > 1 else 1
-    extra = 14 * k if batch_norm else 7 * k  # scale and shift, or biases, of k + 2k + 4k channels
-    module = cnn.build(cnn.Options(width=width, batch_norm=batch_norm), shape, classes)
+    extra = 7 * k if norm == "none" else 14 * k  # scale and shift, or biases, of k + 2k + 4k channels
+    module = cnn.build(cnn.Options(width=width, norm=norm), shape, classes)
     assert count(module) == kernel * (channels * k + 2 * k * k + 8 * k * k) + extra + (4 * k + 1) * classes
     assert module(torch.randn(4, *shape)).shape == (4, classes)
-    assert any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules()) == batch_norm
+    used = {type(m) for m in module.modules()} & {nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm}
+    batch = nn.BatchNorm2d if kernel == 9 else nn.BatchNorm1d
+    assert used == {"batch": {batch}, "group": {nn.GroupNorm}, "none": set()}[norm]
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 8), (2, 3), (3,), (1, 8, 8, 8)])
+def test_inputs_that_cannot_be_halved_twice_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="at least 4 pixels a side"):
+        cnn.build(cnn.Options(), shape, 3)
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "gelu", "tanh"])

@@ -62,7 +62,10 @@ def test_the_page_opens_from_disk_and_a_click_shows_a_cell(browser, page: Path, 
     with opened(browser, page, width=width, scheme=scheme) as site:
         assert place(site) == "Width 64, Batch size 4"  # the best cell
         assert site.evaluate("document.documentElement.scrollWidth") <= width
-        assert site.locator(".chart svg.marks").count() == 26
+        site.wait_for_selector("html[data-drawn=yes]")
+        specs = "JSON.parse(document.getElementById('data').textContent).figures.length"
+        in_main = "document.querySelectorAll('main .chart:not(#any) svg.marks').length"
+        assert site.evaluate(f"{in_main} === {specs}")
         paper = site.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (sum(int(v) for v in paper[4:-1].split(",")) < 300) == (scheme == "dark")
         square = site.locator("#map-mode_connectivity .mark-rect.layer_1_marks path").nth(0)

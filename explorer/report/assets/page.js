@@ -46,6 +46,18 @@
 
   // ---- charts of cells
   const shown = () => cells.filter(r => data.others.every(n => String(r[n]) === String(plane[n])));
+  const csv = (names, rows) => [names, ...rows.map(r => names.map(n => r[n]))].map(line => line.map(v => {
+    const text = v === null || v === undefined ? "" : String(v);
+    return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  }).join(",")).join("\n");
+  const saveRows = (box, spec, rows) => { // beside SVG and PNG: the rows that the chart shows
+    const menu = box.querySelector(".vega-actions"), told = JSON.stringify(spec.layer || spec);
+    if (!menu || !rows.length) return;
+    const names = Object.keys(rows[0]).filter(n => n === "cell_id" || axes[n] || new RegExp(`["']${n}(_label)?["']`).test(told));
+    const link = element("a", "Save as CSV", { href: "#", download: `${box.id}.csv` });
+    link.addEventListener("click", () => { link.href = URL.createObjectURL(new Blob([csv(names.flatMap(n => (`${n}_std` in rows[0] ? [n, `${n}_std`] : [n])), rows)], { type: "text/csv" })); });
+    menu.append(link);
+  };
   const embed = async (box, spec, rows, title) => {
     const options = {
       config: data.config, renderer: "svg", logLevel: 1 /* errors */, mode: "vega-lite", downloadFileName: box.id,
@@ -57,6 +69,7 @@
     svg.setAttribute("role", "img");
     svg.setAttribute("aria-label", title);
     for (const child of svg.children) child.setAttribute("aria-hidden", "true");
+    saveRows(box, whole, rows);
     const menu = box.querySelector("summary");
     if (menu) { menu.title = "Save this chart"; menu.setAttribute("aria-label", `Save the chart: ${title}`); }
     return view;
@@ -68,17 +81,30 @@
     view.addEventListener("mouseout", (_, item) => { if (over(item)) tell("marked", ""); });
     view.addEventListener("click", (_, item) => { if (over(item)) choose(over(item), true); });
   };
-  const drawCells = async () => {
-    for (const f of data.figures) {
-      const box = document.getElementById(f.id);
-      const all = f.id.startsWith("against") || f.id === "local-global"; // a scatter shows every plane
-      const title = document.getElementById(`${f.id}-title`).textContent;
-      const view = await embed(box, f.spec, all ? cells : shown(), title);
+  const scattered = f => /^(against|local|claim)/.test(f.id) && !JSON.stringify(f.spec).includes('"line"'); // shows every plane
+  const drawing = new Map(); // figure's id -> promise of its view
+  const draw = f => {
+    if (!drawing.has(f.id)) drawing.set(f.id, (async () => {
+      const box = document.getElementById(f.id), all = scattered(f);
+      const view = await embed(box, f.spec, all ? cells : shown(), document.getElementById(`${f.id}-title`).textContent);
       views.push({ view, all, name: f.spec.data.name });
       if (chosen) view.signal("chosen", chosen).runAsync();
       listen(view);
-    }
+    })());
+    return drawing.get(f.id);
+  };
+  const pause = () => new Promise(done => (window.requestIdleCallback ? requestIdleCallback(done, { timeout: 200 }) : setTimeout(done, 20)));
+  const ALL_AT_ONCE = 400; // cells: with more, a chart is drawn when it is about to be seen
+  const drawCells = async () => {
+    const near = f => { const box = document.getElementById(f.id).getBoundingClientRect(); return box.top < innerHeight * 1.2 && box.bottom > -innerHeight; };
+    const byBox = new Map(data.figures.map(f => [document.getElementById(f.id), f]));
+    for (const f of data.figures.filter(near)) await draw(f);
     document.documentElement.dataset.ready = "yes";
+    const watch = new IntersectionObserver(entries => entries.forEach(e => { if (e.isIntersecting) { watch.unobserve(e.target); draw(byBox.get(e.target)); } }), { rootMargin: "600px" });
+    byBox.forEach((_, box) => watch.observe(box));
+    addEventListener("beforeprint", () => data.figures.forEach(draw));
+    if (cells.length <= ALL_AT_ONCE) for (const f of data.figures) { await pause(); await draw(f); }
+    document.documentElement.dataset.drawn = "yes";
   };
   const redraw = () => {
     for (const v of views) if (!v.all) v.view.data(v.name, copy(shown())).runAsync();
@@ -109,11 +135,19 @@
   const facts = row => {
     const first = element("dl", null, { class: "facts" }), rest = element("dl", null, { class: "facts" }), more = element("details");
     const add = (list, k, v) => list.append(element("dt", k), element("dd", v));
+    if (row.phase_shares) add(first, "Phase, by the errors of the means", row.phase_shares);
     add(first, "Models (lost), pairs", `${row.n_models} (${row.n_diverged}), ${row.n_pairs}`);
     const known = Object.entries(data.measures).filter(([name]) => row[name] !== null);
     known.forEach(([name, m], i) => add(i < 7 ? first : rest, m.title, row[`${name}_text`]));
     more.append(element("summary", "More measures"), rest);
     return known.length > 7 ? [first, more] : [first];
+  };
+  const advice = cell => {
+    const mine = data.advice && data.advice[cell];
+    if (!mine) return [];
+    const [cause, change, sure] = mine, text = element("p", null, { class: "why" });
+    text.append(element("b", `Next: ${change}`), ` (${sure}). What holds it back: ${cause}.`);
+    return [text];
   };
   let drawn = [];
   let turn = 0;
@@ -125,7 +159,7 @@
     const like = [...colours].find(c => c.textContent === row.phase);
     if (like) badge.append(like.cloneNode(true), `${like.nextSibling.textContent.trim()}${row.near_cut ? `; near the cut of ${row.near_cut}` : ""}`);
     else badge.append(row.note || "phase unknown: a measure is missing");
-    body.replaceChildren(element("p", place(row), { class: "place" }), badge, ...facts(row));
+    body.replaceChildren(element("p", place(row), { class: "place" }), badge, ...facts(row), ...advice(cell));
     const content = await ask(cell);
     if (mine !== turn) return;
     const rows = {
@@ -170,6 +204,7 @@
     });
     if (moved) redraw();
     tell("chosen", cell);
+    dispatchEvent(new CustomEvent("explorer-chosen", { detail: cell }));
     if (go) {
       history.replaceState(null, "", `#cell=${encodeURIComponent(cell)}`);
       const aside = document.getElementById("cell"), box = aside.getBoundingClientRect();
@@ -217,5 +252,6 @@
   document.querySelectorAll("details.behind[data-measure]").forEach(d => d.addEventListener("toggle", () => { if (d.open) pivot(d); }));
   addEventListener("hashchange", () => { const cell = linked(); if (cell && cell !== chosen) choose(cell, true); });
   if (first) choose(String(first.cell_id), Boolean(linked()));
+  window.explorerPage = { data, details, cells, byId, axes, element, short, embed, expand, copy, choose, listen, views, chosen: () => chosen };
   drawCells();
 })();

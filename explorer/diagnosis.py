@@ -1,0 +1,117 @@
+"""A run's diagnosis as lines of text: phases, what holds cells back, what to change, how sure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from explorer import phases
+from explorer.phases.advice import Advice, Tree, advise_cells, advise_phases, grow
+from explorer.results import Run
+from explorer.settings import InputError
+
+NEEDED = ("train_loss", "mode_connectivity", "cka")
+
+
+def diagnose(
+    run: Run,
+    *,
+    cell: str | None = None,
+    cuts: Mapping[str, float] | None = None,
+    learn: Sequence[Run] = (),
+) -> list[str]:
+    """What ``explorer diagnose`` prints.
+
+    ``cell`` is a ``cell_id`` or settings such as ``width=8,batch_size=16``; without it the run's phases and
+    its best cell are diagnosed. ``learn`` are the runs on whose cells a decision tree is fitted.
+
+    Raises:
+        InputError: no such cell; a table without any measure; too few cells for a tree.
+    """
+    space: dict[str, Any] = run.info.get("space") or {}
+    found = phases.find_cuts(run.grid, cuts or space.get("phases"))
+    cells = phases.classify(run.grid, found).reset_index(drop=True)
+    lacking = [n for n in NEEDED if n not in cells or not cells[n].notna().any()]
+    if len(lacking) == len(NEEDED):
+        raise InputError(f"{run.folder} has no {', '.join(NEEDED)}: nothing to diagnose by")
+    tree = grow([_part(one) for one in learn]) if learn else None
+    lines = [
+        f"Diagnosis of {run.name}: {len(cells)} cells, {len(run.models)} models, {len(run.pairs)} pairs."
+    ]
+    if lacking:
+        lines.append(f"Missing: {', '.join(lacking)}; phases are told only where they are not needed.")
+    each = dict(zip(cells["cell_id"].astype(str), advise_cells(cells, found, run.axes), strict=True))
+    if cell is not None:
+        chosen = _row(cells, run, cell)
+        lines += ["", *_told(each[chosen])]
+        lines += _by_tree(tree, cells[cells["cell_id"].astype(str) == chosen])
+        return lines
+    lines += [f"Cuts: {', '.join(f'{n} {phases.number(c.value)} ({c.reason})' for n, c in found.items())}."]
+    lines += phases.findings(cells, found, run.axes)[:2]
+    for advice in advise_phases(cells, found, run.axes):
+        lines += ["", *_told(advice)]
+    best = phases.column(cells, phases.ACCURACY)
+    if best.notna().any() and len(cells) > 1:
+        chosen = str(cells["cell_id"].iloc[int(np.nanargmax(best))])
+        lines += ["", "The most accurate cell:", *_told(each[chosen])]
+    return lines + _by_tree(tree, cells)
+
+
+def _told(advice: Advice) -> list[str]:
+    phase = f" Phase {advice.phase}: {advice.reading}." if advice.phase and advice.n_cells == 1 else ""
+    return [
+        f"{advice.where[:1].upper()}{advice.where[1:]}.{phase}",
+        f"  What holds it back: {advice.cause}.",
+        f"  Next: {advice.change} ({advice.sure}).",
+        *(f"  - {line}" for line in advice.evidence),
+    ]
+
+
+def _by_tree(tree: Tree | None, cells: pd.DataFrame) -> list[str]:
+    if tree is None:
+        return []
+    counts = pd.Series([answer for answer, _ in tree.advise(cells)]).value_counts()
+    told = ", ".join(f"{answer} in {n}" for answer, n in counts.items())
+    if len(cells) == 1:
+        answer, share = tree.advise(cells)[0]
+        told = f"{answer} (so in {share:.0%} of the like cells it was fitted on)".replace("%", " %")
+    return [
+        "",
+        f"A decision tree fitted on {tree.n_cells} cells says: {told}.",
+        f"  Cross-validated accuracy over {tree.n_folds} held-out groups: {tree.accuracy:.2f}; always giving "
+        f"the commonest answer: {tree.baseline:.2f}.",
+        *(f"  {line}" for line in tree.rules.rstrip().splitlines()),
+    ]
+
+
+def _part(run: Run) -> tuple[str, pd.DataFrame, Mapping[str, Sequence[str]]]:
+    return run.name, run.cells, run.axes
+
+
+def _row(cells: pd.DataFrame, run: Run, cell: str) -> str:
+    if cell in set(cells["cell_id"].astype(str)):
+        return cell
+    names = [n for n in phases.axis_names(run.axes) if n in cells]
+    kept = cells
+    for part in cell.split(","):
+        name, equals, value = (p.strip() for p in part.partition("="))
+        if not equals or name not in names:
+            example = ",".join(f"{n}={cells[n].iloc[0]}" for n in names) or str(cells["cell_id"].iloc[0])
+            raise InputError(f"--cell {cell}: it should be a cell_id, or settings such as {example}")
+        same = kept[name].astype(str) == value
+        if pd.api.types.is_numeric_dtype(kept[name]):
+            try:
+                same = np.isclose(kept[name].astype(float), float(value))
+            except ValueError:
+                raise InputError(f"--cell {cell}: {name} is a number, not {value!r}") from None
+        if not np.any(same):
+            raise InputError(
+                f"--cell {cell}: no cell has {name} {value}; there are {sorted(set(cells[name]))}"
+            )
+        kept = kept[same]
+    if len(kept) != 1:
+        raise InputError(f"--cell {cell} fits {len(kept)} cells; name every axis: {', '.join(names)}")
+    return str(kept["cell_id"].iloc[0])

@@ -1,0 +1,78 @@
+"""Units of work: a stack of models to train, a measure of a cell to take. No torch, no Ray."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from explorer.settings import digest
+from explorer.space import Cell
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Replicates of one cell that are trained together, and the name of their record."""
+
+    cell: Cell
+    seeds: list[int]
+
+    @functools.cached_property
+    def model_ids(self) -> list[str]:
+        return [self.cell.model_id(seed) for seed in self.seeds]
+
+    @functools.cached_property
+    def id(self) -> str:
+        return digest(self.model_ids)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Ids and settings of its models, as the first columns of the ``models`` table."""
+        return [
+            {"model_id": name, "cell_id": self.cell.id, **self.cell.columns, "seed": seed}
+            for name, seed in zip(self.model_ids, self.seeds, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where some models of a cell are: rows of a stack's weights, whose file has this checksum."""
+
+    stack: str
+    sha256: str | None
+    rows: list[int]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One measure of one cell: the models or pairs that are still to be measured.
+
+    ``members`` say where the cell's models are, in the order of ``model_ids``.
+    """
+
+    measure: str
+    options: Any
+    cell: Cell
+    members: list[Member]
+    model_ids: list[str]
+    subjects: list[Any] = field(hash=False)
+
+    @functools.cached_property
+    def id(self) -> str:
+        return digest([self.measure, self.subjects])
+
+    def subject_rows(self) -> list[dict[str, Any]]:
+        """Ids of what it measures."""
+        if isinstance(self.subjects[0], str):
+            return [{"model_id": name} for name in self.subjects]
+        return [{"model_a": a, "model_b": b} for a, b in self.subjects]
+
+
+def data_source(cell: Cell) -> str:
+    """Name of the clean arrays a cell starts from: data set and the settings that are not corruption."""
+    return json.dumps([cell.data_name, cell.data.source()], sort_keys=True)
+
+
+def architecture_key(cell: Cell) -> str:
+    """What decides how rows are run best: the architecture with its options."""
+    return digest([cell.model_name, cell.settings["model"]], 8)

@@ -1,0 +1,98 @@
+"""A run elsewhere: one table, a row a model, and a summary in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from explorer import phases
+from explorer.phases.advice import advise_phases
+from explorer.phases.claims import UNTESTED, Claim, check_claims
+from explorer.results import Run
+from explorer.settings import InputError
+from explorer.tables import AVERAGED_PAIRS
+
+FORMATS = (".csv", ".parquet")
+
+
+def export(run: Run, out: Path, *, cuts: Mapping[str, float] | None = None) -> list[Path]:
+    """Write ``out`` (.csv or .parquet) and the summary beside it (.md); the paths of both.
+
+    The table has a row a model (a row a cell where there are no models): its own columns, and for its cell
+    ``phase``, ``near_cut`` and, named ``cell_<measure>``, the means of the measures of pairs.
+
+    Raises:
+        InputError: another ending; no tables to export.
+    """
+    if out.suffix not in FORMATS:
+        raise InputError(f"--out {out}: it should end in {' or '.join(FORMATS)}")
+    space: dict[str, Any] = run.info.get("space") or {}
+    found = phases.find_cuts(run.grid, cuts or space.get("phases"))
+    cells = phases.classify(run.grid, found)
+    if cells.empty:
+        raise InputError(f"{run.folder} has no models and no cells to export")
+    table = one_table(run, cells)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix == ".csv":
+        table.to_csv(out, index=False)
+    else:
+        table.to_parquet(out, index=False)
+    page = out.with_suffix(".md")
+    page.write_text(summary(run, cells, found), encoding="utf-8")
+    return [out, page]
+
+
+def one_table(run: Run, cells: pd.DataFrame) -> pd.DataFrame:
+    """The models joined with their cells' phase and means of pairs; the cells where there are no models."""
+    if run.models.empty:
+        return cells
+    shared = [n for n in AVERAGED_PAIRS if n in cells]
+    of_cell = cells[["cell_id", "phase", "near_cut", *shared]].rename(
+        columns={n: f"cell_{n}" for n in shared}
+    )
+    keys = [n for n in phases.axis_names(run.axes) if n in run.models and n in cells] or ["cell_id"]
+    models = run.models.drop(columns=[c for c in ("phase", "near_cut") if c in run.models])
+    if keys != ["cell_id"]:
+        of_cell = of_cell.drop(columns="cell_id").assign(**{k: cells[k] for k in keys})
+    elif "cell_id" not in models:
+        models = models.assign(cell_id=cells["cell_id"].iloc[0])
+    return models.merge(of_cell, on=keys, how="left")
+
+
+def summary(run: Run, cells: pd.DataFrame, cuts: Mapping[str, phases.Cut]) -> str:
+    """Findings, phases, claims and advice as Markdown."""
+    claims = check_claims(cells, cuts, run.axes, models=run.models, pairs=run.pairs, epochs=run.epochs)
+    counts = cells["phase"].replace("", "not known").value_counts()
+    lines = [f"# {run.name}", "", *(f"- {_plain(s)}" for s in phases.findings(cells, cuts, run.axes))]
+    lines += ["", "## Phases", "", "| phase | reading | cells |", "| --- | --- | --- |"]
+    lines += [f"| {p} | {phases.READINGS.get(str(p), '')} | {n} |" for p, n in counts.items()]
+    lines += ["", *(f"- Cut {n}: {phases.number(c.value)} ({c.reason})" for n, c in cuts.items())]
+    lines += [
+        "",
+        "## Claims",
+        "",
+        "| claim | verdict | effect | 95 % interval | p |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    lines += [_row(c) for c in claims if c.verdict != UNTESTED]
+    lines += ["", "## Advice", ""]
+    lines += [
+        f"- {a.where[:1].upper()}{a.where[1:]}: {a.change} ({a.sure})."
+        for a in advise_phases(cells, cuts, run.axes)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(claim: Claim) -> str:
+    number = phases.number
+    interval = f"{number(claim.low)} to {number(claim.high)}" if number(claim.low) else ""
+    effect = f"{number(claim.effect)} {claim.unit}".strip()
+    return f"| {claim.statement} | {claim.verdict} | {effect} | {interval} | {number(claim.p)} |"
+
+
+def _plain(text: str) -> str:
+    """Text of others in Markdown: a bar ends a cell of a table, an angle bracket begins markup."""
+    return text.replace("<", "&lt;").replace("|", "\\|")

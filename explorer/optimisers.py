@@ -1,0 +1,55 @@
+"""Optimisers of rows: each row of ``theta`` (rows, parameters) is a model of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Gradient = Callable[[Tensor], Tensor]  # theta (rows, parameters) -> gradient of the mean loss, the same shape
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """SGD with momentum, AdamW, or SAM, with PyTorch's update rules.
+
+    ``sgd``: v ← momentum·v + g + weight_decay·θ, θ ← θ − rate·v. ``adamw`` (Loshchilov & Hutter, 2019):
+    betas (momentum, 0.999), epsilon 1e-8, weight decay apart from the gradient. ``sam`` (Foret et al.,
+    2021): SGD with the gradient at θ + rho·g/‖g‖, the norm being that of the whole row.
+    """
+
+    name: str
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    rho: float = 0.05
+
+    def start(self, theta: Tensor) -> dict[str, Tensor]:
+        """Its state before the first step."""
+        names = ("first", "second") if self.name == "adamw" else ("velocity",)
+        return {name: torch.zeros_like(theta) for name in names}
+
+    def step(
+        self, theta: Tensor, gradient: Gradient, state: dict[str, Tensor], rate: float, step: int
+    ) -> None:
+        """Change ``theta`` and ``state`` in place; ``step`` counts from 0."""
+        g = gradient(theta)
+        if self.name == "sam":
+            norm = g.norm(dim=1, keepdim=True).clamp_min(1e-12)
+            g = gradient(theta + self.rho * g / norm)
+        if self.name == "adamw":
+            first, second, beta = state["first"], state["second"], 0.999
+            first.lerp_(g, 1 - self.momentum)
+            second.mul_(beta).addcmul_(g, g, value=1 - beta)
+            theta.mul_(1 - rate * self.weight_decay)
+            scale = math.sqrt(1 - beta ** (step + 1))
+            denominator = second.sqrt().div_(scale).add_(1e-8)
+            theta.addcdiv_(first, denominator, value=-rate / (1 - self.momentum ** (step + 1)))
+            return
+        if self.weight_decay:
+            g = g.add(theta, alpha=self.weight_decay)
+        velocity = state["velocity"]
+        velocity.mul_(self.momentum).add_(g)
+        theta.add_(velocity, alpha=-rate)

@@ -1,0 +1,51 @@
+"""Steps between neighbouring cells of a grid: what was changed, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from explorer.phases.aggregate import column, standard_error
+from explorer.phases.claims.resampling import lines
+from explorer.phases.words import ACCURACY
+
+# What a larger and a smaller value of an axis is.
+DIRECTIONS: dict[str, tuple[str, str]] = {
+    "width": ("larger model", "smaller model"),
+    "depth": ("larger model", "smaller model"),
+    "channels": ("larger model", "smaller model"),
+    "embedding_width": ("larger model", "smaller model"),
+    "model_size": ("larger model", "smaller model"),
+    "train_size": ("more data", "less data"),
+    "label_noise": ("noisier data", "cleaner data"),
+    "pixel_noise": ("noisier data", "cleaner data"),
+    "batch_size": ("colder training", "hotter training"),
+    "learning_rate": ("hotter training", "colder training"),
+    "weight_decay": ("hotter training", "colder training"),
+    "steps": ("longer training", "shorter training"),
+}
+COLUMNS = ("cell", "to", "axis", "value", "move", "gain", "stderr")
+
+
+def moves(cells: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """A row for each step between neighbouring cells, in both directions.
+
+    ``cell`` and ``to`` are row numbers of ``cells``; ``gain`` is the change of test accuracy in points,
+    ``stderr`` its standard error (NaN where a spread is unknown).
+    """
+    cells = cells.reset_index(drop=True)
+    accuracy, error = column(cells, ACCURACY).to_numpy(), standard_error(cells, ACCURACY).to_numpy()
+    rows = []
+    for axis in (n for n in names if n in DIRECTIONS and pd.api.types.is_numeric_dtype(cells[n])):
+        grid, steps = lines(cells, axis, names)
+        for line in grid:
+            met = [(int(cell), steps[k]) for k, cell in enumerate(line) if cell >= 0]
+            for (a, low), (b, high) in pairwise(met):
+                up, down = DIRECTIONS[axis]
+                stderr = float(np.hypot(error[a], error[b]))
+                rows.append((a, b, axis, high, up, accuracy[b] - accuracy[a], stderr))
+                rows.append((b, a, axis, low, down, accuracy[a] - accuracy[b], stderr))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).dropna(subset=["gain"]).reset_index(drop=True)

@@ -1,0 +1,165 @@
+"""What holds a cell back, by its phase, and the next change worth trying, by what its neighbours show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from explorer.phases.advice.moves import DIRECTIONS, moves
+from explorer.phases.aggregate import axis_names, column
+from explorer.phases.cuts import PHASES, READINGS, Cut
+from explorer.phases.membership import memberships
+from explorer.phases.numbers import counted, number, setting, spoken
+
+# By phase: what holds generalisation back, and the changes the taxonomy suggests, the first one first.
+CAUSES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "I": (
+        "the model is too small for the data: it does not fit them, and barriers part its replicates",
+        ("larger model", "longer training", "colder training"),
+    ),
+    "II": (
+        "training is too hot, or was stopped early: curves find better points than the models reached",
+        ("colder training", "longer training"),
+    ),
+    "III": (
+        "model too small or data too poor: it fits them, but every replicate in a basin of its own",
+        ("larger model", "cleaner data", "more data", "hotter training"),
+    ),
+    "IV-A": (
+        "data and model leave the solution open: replicates are connected, yet answer differently",
+        ("larger model", "more data", "cleaner data", "hotter training", "colder training"),
+    ),
+    "IV-B": (
+        "nothing that the landscape shows: replicates are connected and alike",
+        ("more data", "cleaner data", "larger model"),
+    ),
+}
+SURE = ("fairly sure", "a guess with some support", "a guess")
+COUNTS = 0.3  # points of accuracy below which a change is not worth naming
+
+
+@dataclass(frozen=True)
+class Advice:
+    """``change`` is what to try next, ``sure`` one of SURE, ``evidence`` sentences with numbers."""
+
+    where: str
+    phase: str
+    n_cells: int
+    cause: str
+    change: str
+    sure: str
+    evidence: list[str] = field(default_factory=list)
+
+    @property
+    def reading(self) -> str:
+        return READINGS.get(self.phase, "phase unknown")
+
+
+def advise_phases(
+    cells: pd.DataFrame, cuts: Mapping[str, Cut], axes: Mapping[str, Sequence[str]]
+) -> list[Advice]:
+    """One piece of advice for each phase that the run has cells in, judged over those cells."""
+    cells = cells.reset_index(drop=True)
+    names = [n for n in axis_names(axes) if n in cells]
+    steps, shares = moves(cells, names), memberships(cells, cuts)
+    out = []
+    for phase in PHASES:
+        inside = np.flatnonzero(cells["phase"] == phase)
+        if len(inside):
+            share = float(np.nanmean(shares[phase].to_numpy()[inside]))
+            where = f"the {counted(len(inside), 'cell')} of phase {phase}"
+            out.append(_advice(where, phase, len(inside), share, steps[steps["cell"].isin(inside)]))
+    return out
+
+
+def advise_cells(
+    cells: pd.DataFrame, cuts: Mapping[str, Cut], axes: Mapping[str, Sequence[str]]
+) -> list[Advice]:
+    """Advice for every cell, in the order of the cells."""
+    cells = cells.reset_index(drop=True)
+    names = [n for n in axis_names(axes) if n in cells]
+    steps, shares = moves(cells, names), memberships(cells, cuts)
+    by_cell = {int(k): part for k, part in steps.groupby("cell")}  # type: ignore[call-overload]
+    lacks = {n: column(cells, n).isna().to_numpy() for n in ("train_loss", "mode_connectivity", "cka")}
+    out = []
+    for place, row in enumerate(cells.to_dict("records")):
+        where = ", ".join(f"{spoken(n)} {setting(row[n])}" for n in names) or "these models"
+        mine = by_cell[place] if place in by_cell else steps.iloc[:0]
+        if not row["phase"]:
+            lacking = ", ".join(spoken(n) for n in lacks if lacks[n][place])
+            out.append(_measured_only(where, f"cannot be told without {lacking}", mine))
+            continue
+        advice = _advice(where, row["phase"], 1, float(shares[row["phase"]].iloc[place]), mine)
+        if row["near_cut"]:
+            near = ", ".join(spoken(n) for n in row["near_cut"].split(", "))
+            advice.evidence.append(f"The cell lies near the cut of {near}.")
+        out.append(advice)
+    return out
+
+
+def _advice(where: str, phase: str, n: int, share: float, steps: pd.DataFrame) -> Advice:
+    cause, wanted = CAUSES[phase]
+    evidence = [f"Phase {phase} with {share:.0%} by the errors of the means.".replace("%", " %")]
+    tried = _tried(steps)
+    evidence += [_told(t) for t in tried.to_dict("records")][:4]
+    helped = tried[(tried["gain"] > COUNTS) & (tried["gain"] > 2 * tried["stderr"].fillna(np.inf))]
+    suggested = helped[helped["move"].isin(wanted)]
+    if len(suggested):
+        best = suggested.iloc[0]
+        return Advice(where, phase, n, cause, _change(best), SURE[0] if share >= 0.8 else SURE[1], evidence)
+    if len(helped):
+        best = helped.iloc[0]
+        evidence.append("The taxonomy would not have named this change; the run's own neighbours do.")
+        return Advice(where, phase, n, cause, _change(best), SURE[1], evidence)
+    untried = [m for m in wanted if m not in set(tried["move"])]
+    if phase == "IV-B":
+        text = f"keep these settings{'; try ' + untried[0] if untried else ''}"
+        return Advice(
+            where, phase, n, cause, text, SURE[0] if len(tried) and share >= 0.8 else SURE[1], evidence
+        )
+    if untried:
+        evidence.append(f"{untried[0].capitalize()} was not tried in this run: the taxonomy suggests it.")
+        return Advice(where, phase, n, cause, f"try {untried[0]}", SURE[2], evidence)
+    evidence.append("No step to a neighbour on this grid gains accuracy beyond its error.")
+    return Advice(where, phase, n, cause, "none on this grid: vary another setting", SURE[1], evidence)
+
+
+def _measured_only(where: str, cause: str, steps: pd.DataFrame) -> Advice:
+    tried = _tried(steps)
+    helped = tried[(tried["gain"] > COUNTS) & (tried["gain"] > 2 * tried["stderr"].fillna(np.inf))]
+    change = _change(helped.iloc[0]) if len(helped) else "measure what is missing first"
+    return Advice(where, "", 1, cause, change, SURE[2], [_told(t) for t in tried.to_dict("records")][:4])
+
+
+def _tried(steps: pd.DataFrame) -> pd.DataFrame:
+    """Mean gain of each move over the steps taken, the best first: columns of ``moves``, ``n``, ``helped``.
+
+    Steps that share a cell are not independent, so the error of the mean is that of the mean step.
+    """
+    rows = []
+    for (axis, move), some in steps.groupby(["axis", "move"], sort=False):
+        stderr = float(np.sqrt(np.mean(some["stderr"] ** 2) / max(1, len(some) / 2)))
+        rows.append(
+            (axis, move, float(some["gain"].mean()), stderr, len(some), int((some["gain"] > 0).sum()))
+        )
+    found = pd.DataFrame(rows, columns=["axis", "move", "gain", "stderr", "n", "helped"])
+    return found.sort_values("gain", ascending=False, kind="stable", ignore_index=True)
+
+
+def _change(tried: pd.Series) -> str:
+    up = DIRECTIONS[str(tried["axis"])][0] == tried["move"]
+    return f"{tried['move']}: {'raise' if up else 'lower'} the {spoken(str(tried['axis']))}"
+
+
+def _told(tried: Mapping[Any, Any]) -> str:
+    gain, stderr, n = float(tried["gain"]), float(tried["stderr"]), int(tried["n"])
+    error = f" ± {number(stderr, 2)}" if np.isfinite(stderr) else ""
+    often = f"; it helped in {tried['helped']} of {n} steps" if n > 1 else ""
+    return (
+        f"One step of {tried['move']} ({spoken(str(tried['axis']))}) changed accuracy by "
+        f"{'+' if gain > 0 else ''}{number(gain, 2)}{error} points{often}."
+    )

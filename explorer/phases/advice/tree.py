@@ -1,0 +1,113 @@
+"""A shallow decision tree from landscape measures to the change that helped, in the manner of *MD tree*.
+
+Zhou et al., "MD tree: a model-diagnostic tree grown on loss landscape" (ICML 2024), fit cuts on training
+error, connectivity, sharpness and similarity to tell what a model fails of. Here the answer that the tree
+learns is the step to a neighbouring cell that gained most accuracy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from explorer.phases.advice.moves import moves
+from explorer.phases.advice.rules import COUNTS
+from explorer.phases.aggregate import axis_names, column
+from explorer.settings import InputError
+
+if TYPE_CHECKING:
+    from sklearn.tree import DecisionTreeClassifier
+
+FEATURES = ("training error (%)", "barrier (points)", "log10 Hessian trace", "CKA")
+DEPTH, LEAF, FEWEST = 3, 4, 16
+
+
+@dataclass(frozen=True)
+class Tree:
+    """``accuracy`` is cross-validated over held-out lines of load (or runs), ``baseline`` that of always
+    giving the commonest answer, on the same folds; ``rules`` is the tree as text."""
+
+    accuracy: float
+    baseline: float
+    n_cells: int
+    n_folds: int
+    rules: str
+    answers: dict[str, int]
+    model: DecisionTreeClassifier
+
+    def advise(self, cells: pd.DataFrame) -> list[tuple[str, float]]:
+        """The change that it advises for each cell, and the share of like cells that it helped."""
+        shares = np.asarray(self.model.predict_proba(_features(cells).fillna(-1.0).to_numpy()))
+        best = shares.argmax(axis=1)
+        return [(str(self.model.classes_[k]), float(s[k])) for k, s in zip(best, shares, strict=True)]
+
+
+def grow(runs: Sequence[tuple[str, pd.DataFrame, Mapping[str, Sequence[str]]]]) -> Tree:
+    """Fit the tree on the cells of some runs, each with its name and axes.
+
+    Raises:
+        InputError: fewer than FEWEST cells with all four features and a neighbour.
+    """
+    from sklearn.model_selection import GroupKFold
+    from sklearn.tree import DecisionTreeClassifier, export_text
+
+    parts = [_labelled(*run) for run in runs]
+    table = pd.concat(parts, ignore_index=True)
+    if len(table) < FEWEST:
+        raise InputError(
+            f"a tree needs at least {FEWEST} cells with training error, mode connectivity, Hessian trace, "
+            f"CKA and a neighbour; {', '.join(name for name, _, _ in runs)}: {len(table)}"
+        )
+    x, y = table[list(FEATURES)].to_numpy(), table["answer"].to_numpy()
+    groups = table["run"] if len(runs) > 2 else table["run"] + " " + table["line"]
+    folds = GroupKFold(min(5, groups.nunique()))
+    right, common = [], []
+    for train, test in folds.split(x, y, groups):
+        grown = DecisionTreeClassifier(max_depth=DEPTH, min_samples_leaf=LEAF, random_state=0).fit(
+            x[train], y[train]
+        )
+        most = pd.Series(y[train]).value_counts().index[0]
+        right += list(grown.predict(x[test]) == y[test])
+        common += list(most == y[test])
+    model = DecisionTreeClassifier(max_depth=DEPTH, min_samples_leaf=LEAF, random_state=0).fit(x, y)
+    return Tree(
+        accuracy=float(np.mean(right)),
+        baseline=float(np.mean(common)),
+        n_cells=len(table),
+        n_folds=folds.n_splits,
+        rules=export_text(model, feature_names=list(FEATURES), decimals=2),
+        answers={str(k): int(n) for k, n in pd.Series(y).value_counts().items()},
+        model=model,
+    )
+
+
+def _features(cells: pd.DataFrame) -> pd.DataFrame:
+    mc = column(cells, "mode_connectivity")
+    barrier = column(cells, "barrier").fillna((-mc).clip(lower=0))
+    trace = np.log10(column(cells, "hessian_trace").clip(lower=1e-12))
+    made = [column(cells, "train_error_percent"), barrier, trace, column(cells, "cka")]
+    return pd.concat(made, axis=1, keys=FEATURES)
+
+
+def _labelled(name: str, cells: pd.DataFrame, axes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """The features of each cell, its line of load, and the move that gained most there (or ``keep``)."""
+    cells = cells.reset_index(drop=True)
+    names = [n for n in axis_names(axes) if n in cells]
+    steps = moves(cells, names)
+    worth = steps[(steps["gain"] > COUNTS) & ~(steps["gain"] < 2 * steps["stderr"])]
+    best = (
+        worth.sort_values("gain", ascending=False, kind="stable")
+        .drop_duplicates("cell")
+        .set_index("cell")["move"]
+    )
+    load = next((n for n in axes.get("load", ()) if n in cells), names[0] if names else None)
+    table = _features(cells).assign(
+        run=name,
+        line=cells[load].astype(str) if load else "",
+        answer=best.reindex(cells.index).fillna("keep"),
+    )
+    return table[table.index.isin(steps["cell"])].dropna(subset=list(FEATURES))

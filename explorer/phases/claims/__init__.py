@@ -1,0 +1,139 @@
+"""The claims of Yang et al. (NeurIPS 2021), checked on the tables of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pandas as pd
+
+from explorer.phases.claims import across, along
+from explorer.phases.claims.bench import Bench, CannotTell, NotTestable
+from explorer.phases.claims.evidence import (
+    FAILS,
+    HOLDS,
+    UNKNOWN,
+    UNTESTED,
+    Chart,
+    Claim,
+    Evidence,
+    corrected,
+    judged,
+)
+from explorer.phases.cuts import Cut
+
+__all__ = ["FAILS", "HOLDS", "UNKNOWN", "UNTESTED", "Chart", "Claim", "check_claims"]
+
+Check = Callable[[Bench], tuple[Evidence, Chart]]
+
+
+def check_claims(
+    cells: pd.DataFrame,
+    cuts: Mapping[str, Cut],
+    axes: Mapping[str, Sequence[str]],
+    *,
+    models: pd.DataFrame,
+    pairs: pd.DataFrame,
+    epochs: pd.DataFrame,
+) -> list[Claim]:
+    """Every claim with its verdict, effect, 95 % interval and chart; ``cells`` come from ``classify``.
+
+    Intervals: bootstrap over replicates and, where a claim is about cells or lines of the grid, over those
+    too. p: Holm over all claims tested. Cells of one grid are no independent draws from anything, so the
+    intervals speak of this grid's noise, not of other data sets.
+    """
+    bench = Bench(cells.reset_index(drop=True), cuts, axes, models, pairs, epochs)
+    return corrected([_checked(bench, *claim) for claim in _claims()])
+
+
+def _checked(bench: Bench, name: str, statement: str, check: Check) -> Claim:
+    try:
+        found, chart = check(bench)
+    except NotTestable as reason:
+        return Claim(name, statement, UNTESTED, str(reason))
+    except CannotTell as reason:
+        return Claim(name, statement, UNKNOWN, str(reason))
+    return judged(name, statement, chart, found)
+
+
+def _claims() -> list[tuple[str, str, Check]]:
+    return [
+        (
+            "best-is-connected",
+            "The best test accuracy lies where models are connected, alike and smooth.",
+            across.best_is_connected,
+        ),
+        (
+            "smoothness-is-not-enough",
+            "Smoothness alone is not enough: at an equal Hessian, connected cells generalise better.",
+            across.smoothness_is_not_enough,
+        ),
+        (
+            "hessian-transition",
+            "The transition of the Hessian along temperature goes with a tenfold drop of the training loss.",
+            along.loss_falls_at_the_transition,
+        ),
+        (
+            "connectivity-adds",
+            "Connectivity adds to the Hessian: among low-loss cells it still ranks accuracy given both.",
+            across.connectivity_adds,
+        ),
+        ("cka-ranks-accuracy", "CKA ranks accuracy among low-loss cells.", across.cka_ranks),
+        (
+            "cka-beats-distance",
+            "CKA ranks accuracy better than the distance of parameters does.",
+            across.cka_ranks_better_than_distance,
+        ),
+        ("width-connects", "Connectivity comes with width when training is cold.", across.width_connects),
+        (
+            "lowest-loss-is-not-best",
+            "Behind a barrier the most accurate cell is not the one of lowest training loss.",
+            along.zero_loss_is_not_best,
+        ),
+        (
+            "early-stopping-helps",
+            "Behind a barrier, models stopped early beat those trained to the end.",
+            along.early_stopping_helps,
+        ),
+        (
+            "double-descent-in-temperature",
+            "Under label noise, accuracy dips and recovers along temperature.",
+            lambda b: along.double_descent(b, b.temperature),
+        ),
+        (
+            "double-descent-in-width",
+            "Under label noise, accuracy dips and recovers along width.",
+            lambda b: along.double_descent(b, b.axis("width", "width")),
+        ),
+        ("more-data", "With more data, CKA and accuracy grow.", along.more_data),
+        ("more-data-more-trace", "With more data, the Hessian trace grows.", along.more_data_more_trace),
+        (
+            "label-noise-lowers-similarity",
+            "Label noise lowers mode connectivity and CKA.",
+            along.label_noise_lowers,
+        ),
+        (
+            "label-noise-spares-hessian",
+            "Label noise barely moves the Hessian.",
+            along.label_noise_spares_the_hessian,
+        ),
+        (
+            "pixel-noise-lowers-cka",
+            "Pixel noise leaves mode connectivity near 0 and lowers CKA.",
+            along.pixel_noise_lowers_cka,
+        ),
+        (
+            "decay-helps-at-the-boundary",
+            "Learning-rate decay helps most at the boundary of connectivity.",
+            along.decay_at_the_boundary,
+        ),
+        (
+            "small-decay-small-trace",
+            "A small weight decay gives a tiny trace without better accuracy.",
+            along.small_decay_small_trace,
+        ),
+        (
+            "scaled-rate-flattens",
+            "Scaling the learning rate with the batch size flattens the temperature axis.",
+            along.scaled_rate_flattens,
+        ),
+    ]

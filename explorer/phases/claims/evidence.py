@@ -1,0 +1,112 @@
+"""From an effect and its draws to a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from explorer.phases.numbers import number
+
+HOLDS, FAILS, UNKNOWN, UNTESTED = "holds", "does not hold", "cannot tell", "not testable here"
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Chart:
+    """The chart that shows a claim: ``scatter`` (x, y, colour) or ``slices`` (measure, axis)."""
+
+    kind: str
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """An effect, positive where it speaks for the claim, with its value in resampled runs.
+
+    ``least`` is the smallest effect that would matter; ``said`` names the effect in a sentence's beginning;
+    ``basis`` says of what it is made ("40 cells").
+    """
+
+    effect: float
+    draws: np.ndarray  # (draws,)
+    unit: str
+    said: str
+    basis: str
+    null: float = 0.0
+    least: float = 0.0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper and what this run says of it.
+
+    ``low`` and ``high`` end the 95 % bootstrap interval of ``effect``; ``p`` is its two-sided bootstrap
+    probability under ``null``, after Holm's correction over all claims that the run tests. A claim *holds*
+    when p < .05, the effect lies on the claimed side and is at least ``least``; it *does not hold* when
+    the whole interval lies below ``least``; else the run *cannot tell*. Claims that need an axis which
+    the run has not are *not testable here*.
+    """
+
+    name: str
+    statement: str
+    verdict: str
+    why: str
+    chart: Chart | None = None
+    effect: float = np.nan
+    low: float = np.nan
+    high: float = np.nan
+    null: float = 0.0
+    least: float = 0.0
+    p: float = np.nan
+    unit: str = ""
+
+
+def judged(name: str, statement: str, chart: Chart, found: Evidence) -> Claim:
+    """A claim with its interval and raw p; the verdict waits for the correction (``corrected``)."""
+    draws = found.draws[np.isfinite(found.draws)]
+    low, high = np.percentile(draws, [50 * LEVEL, 100 - 50 * LEVEL])
+    sides = [(draws <= found.null).sum(), (draws >= found.null).sum()]
+    p = min(1.0, 2 * (min(sides) + 1) / (len(draws) + 1))
+    unit = f" {found.unit}" if found.unit else ""
+    why = (
+        f"{found.said}: {number(found.effect)}{unit}, 95 % interval {number(float(low))} to "
+        f"{number(float(high))} ({found.basis})."
+    )
+    return Claim(
+        name, statement, "", why + (f" {found.note}" if found.note else ""), chart, found.effect,
+        float(low), float(high), found.null, found.least, float(p), found.unit,
+    )  # fmt: skip
+
+
+def corrected(claims: Sequence[Claim]) -> list[Claim]:
+    """The same claims with Holm's p over those that were tested, and their verdicts."""
+    tested = sorted((c for c in claims if np.isfinite(c.p)), key=lambda c: c.p)
+    adjusted: dict[str, float] = {}
+    worst = 0.0
+    for k, claim in enumerate(tested):
+        worst = max(worst, min(1.0, claim.p * (len(tested) - k)))
+        adjusted[claim.name] = worst
+    return [_decided(replace(c, p=adjusted[c.name])) if c.name in adjusted else c for c in claims]
+
+
+def _decided(claim: Claim) -> Claim:
+    needed = f"{number(claim.least)}{' ' + claim.unit if claim.unit else ''}"
+    if (
+        claim.effect > claim.null
+        and claim.effect >= claim.least
+        and claim.p < LEVEL
+        and claim.low > claim.null
+    ):
+        return replace(claim, verdict=HOLDS)
+    if claim.high < claim.least:
+        return replace(claim, verdict=FAILS, why=f"{claim.why} At least {needed} would count.")
+    if claim.low <= claim.null:
+        reason = f"The interval reaches over {number(claim.null)}."
+    elif claim.effect < claim.least:
+        reason = f"The effect is there, but may be smaller than the {needed} that would count."
+    else:
+        reason = f"With {number(claim.p)} after correction for the number of claims, it may be chance."
+    return replace(claim, verdict=UNKNOWN, why=f"{claim.why} {reason}")

@@ -1,0 +1,186 @@
+"""What other replicates and other cells might have given: resampled means of cells, ranks, lines.
+
+Every array of draws has the run as it was measured in row 0 and a resampled run in each further row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from explorer.phases.aggregate import column, standard_error
+from explorer.settings import stream
+from explorer.tables import AVERAGED_PAIRS
+
+DRAWS = 1000
+BLOCK = 4_000_000  # numbers held at a time
+
+
+class Draws:
+    """Means of each cell under resampling of its replicates.
+
+    Models are drawn with replacement within their cell; a pair counts as often as both its models were
+    drawn together, so that pairs which share a model move together. Where there are no rows of models or
+    pairs, a mean moves by its standard error (normal); where that is unknown too, it stays.
+    """
+
+    def __init__(
+        self, cells: pd.DataFrame, models: pd.DataFrame, pairs: pd.DataFrame, names: Sequence[str]
+    ) -> None:
+        self.cells = cells
+        self._names = [n for n in names if n in cells]
+        self._models, self._pairs = _ok(models), _ok(pairs)
+        self._made: dict[str, np.ndarray] = {}
+
+    def of(self, name: str) -> np.ndarray:
+        """A measure's means, (1 + draws, cells); NaN where a cell has none."""
+        if name not in self._made:
+            measured = column(self.cells, name).to_numpy()
+            resampled = self._from_pairs(name) if name in AVERAGED_PAIRS else self._from_models(name)
+            if resampled is None:
+                resampled = self._normal(name, measured)
+            resampled = np.where(np.isnan(resampled), measured, resampled)
+            self._made[name] = np.vstack([measured, resampled])
+        return self._made[name]
+
+    @cached_property
+    def _counts(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The place of each model's cell, and how often each draw took the model, (draws, models)."""
+        places = _places(self._models, self.cells, self._names)
+        if places is None or not len(places):
+            return None
+        random = np.random.default_rng(stream("replicates"))
+        order = np.argsort(places, kind="stable")
+        ordered = places[order]
+        starts = np.searchsorted(ordered, ordered, side="left")
+        sizes = np.searchsorted(ordered, ordered, side="right") - starts
+        counts = np.zeros((DRAWS, len(places)), dtype=np.uint8)
+        for row in range(DRAWS):
+            taken = starts + (random.random(len(places)) * sizes).astype(int)
+            counts[row, order] = np.minimum(np.bincount(taken, minlength=len(places)), 255)
+        return places, counts
+
+    def _from_models(self, name: str) -> np.ndarray | None:
+        if name not in self._models or self._counts is None:
+            return None
+        places, counts = self._counts
+        return self._means(
+            column(self._models, name).to_numpy(), places, lambda rows, at: counts[rows][:, at]
+        )
+
+    def _from_pairs(self, name: str) -> np.ndarray | None:
+        known = {"model_a", "model_b", name} <= set(self._pairs) and "model_id" in self._models
+        places = _places(self._pairs, self.cells, self._names) if known else None
+        if places is None or self._counts is None:
+            return None
+        number = pd.Series(range(len(self._models)), index=self._models["model_id"].to_numpy())
+        number = number[~number.index.duplicated()]
+        ends = [
+            self._pairs[end].map(number).fillna(-1).astype(int).to_numpy() for end in ("model_a", "model_b")
+        ]
+        places = np.where((ends[0] >= 0) & (ends[1] >= 0), places, -1)
+        counts = self._counts[1]
+        return self._means(
+            column(self._pairs, name).to_numpy(),
+            places,
+            lambda rows, at: counts[rows][:, ends[0][at]] * counts[rows][:, ends[1][at]].astype(np.float32),
+        )
+
+    def _means(self, values: np.ndarray, places: np.ndarray, weigh) -> np.ndarray:
+        """Weighted means by cell, (draws, cells); ``weigh(rows, at)`` gives weights (rows, at)."""
+        out = np.full((DRAWS, len(self.cells)), np.nan)
+        at = np.flatnonzero(np.isfinite(values) & (places >= 0))
+        if not len(at):
+            return out
+        at = at[np.argsort(places[at], kind="stable")]
+        met, starts = np.unique(places[at], return_index=True)
+        step = max(1, BLOCK // len(at))
+        for first in range(0, DRAWS, step):
+            weights = weigh(slice(first, first + step), at)
+            total = np.add.reduceat(weights.astype(float), starts, axis=1)
+            sums = np.add.reduceat(weights * values[at], starts, axis=1)
+            out[first : first + step, met] = np.divide(
+                sums, total, out=np.full(sums.shape, np.nan), where=total > 0
+            )
+        return out
+
+    def _normal(self, name: str, measured: np.ndarray) -> np.ndarray:
+        spread = standard_error(self.cells, name).fillna(0.0).to_numpy()
+        random = np.random.default_rng(stream("normal", name))
+        return measured + spread * random.normal(size=(DRAWS, len(measured)))
+
+
+def cells_again(n: int, *salt: str) -> np.ndarray:
+    """Places of ``n`` cells drawn with replacement, (1 + draws, n); row 0 takes each once."""
+    random = np.random.default_rng(stream("cells", *salt))
+    return np.vstack([np.arange(n), random.integers(0, n, (DRAWS, n))])
+
+
+def ranks(x: np.ndarray) -> np.ndarray:
+    """Ranks from 1 along the last axis, ties sharing their mean rank."""
+    order = np.argsort(x, axis=-1, kind="stable")
+    ordered = np.take_along_axis(x, order, axis=-1)
+    n = x.shape[-1]
+    new = np.ones(x.shape, dtype=bool)
+    new[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
+    place = np.broadcast_to(np.arange(n), x.shape)
+    first = np.maximum.accumulate(np.where(new, place, 0), axis=-1)
+    ends = np.ones(x.shape, dtype=bool)
+    ends[..., :-1] = new[..., 1:]
+    last = np.minimum.accumulate(np.where(ends, place, n)[..., ::-1], axis=-1)[..., ::-1]
+    out = np.empty(x.shape)
+    np.put_along_axis(out, order, (first + last) / 2 + 1, axis=-1)
+    return out
+
+
+def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Spearman's correlation along the last axis; 0 where one side is constant."""
+    return _correlation(np.stack([ranks(x), ranks(y)]))[..., 0, 1]
+
+
+def partial_spearman(x: np.ndarray, y: np.ndarray, *given: np.ndarray) -> np.ndarray:
+    """Correlation of the ranks of x and y after the linear part of the ranks of ``given`` is taken out.
+
+    −P_xy / sqrt(P_xx P_yy), with P the inverse of the matrix of Spearman's correlations.
+    """
+    precision = np.linalg.pinv(_correlation(np.stack([ranks(v) for v in (x, y, *given)])), hermitian=True)
+    scale = np.sqrt(np.abs(precision[..., 0, 0] * precision[..., 1, 1]))
+    return np.divide(-precision[..., 0, 1], scale, out=np.zeros(scale.shape), where=scale > 1e-12)
+
+
+def _correlation(stacked: np.ndarray) -> np.ndarray:
+    """(variables, ..., n) -> (..., variables, variables)."""
+    centred = stacked - stacked.mean(axis=-1, keepdims=True)
+    product = np.einsum("i...n,j...n->...ij", centred, centred)
+    size = np.sqrt(np.einsum("...ii->...i", product))
+    scale = size[..., :, None] * size[..., None, :]
+    return np.divide(product, scale, out=np.zeros(product.shape), where=scale > 1e-12)
+
+
+def lines(cells: pd.DataFrame, along: str, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The grid as lines along one axis: places of cells (lines, values), −1 where there is none; values."""
+    others = [n for n in names if n != along and n in cells]
+    steps = np.sort(cells[along].dropna().unique())
+    key = cells.groupby(others, dropna=False).ngroup() if others else pd.Series(0, index=cells.index)
+    grid = np.full((int(key.max()) + 1 if len(key) else 0, len(steps)), -1)
+    known = cells[along].notna().to_numpy()
+    grid[key.to_numpy()[known], np.searchsorted(steps, cells[along].to_numpy()[known])] = np.flatnonzero(
+        known
+    )
+    return grid, steps
+
+
+def _ok(table: pd.DataFrame) -> pd.DataFrame:
+    return (table[table["status"].eq("ok")] if "status" in table else table).reset_index(drop=True)
+
+
+def _places(table: pd.DataFrame, cells: pd.DataFrame, names: Sequence[str]) -> np.ndarray | None:
+    """The row number in ``cells`` of each row's cell, −1 for none; None where the table does not say."""
+    keys = list(names) if names and set(names) <= set(table) else ["cell_id"]
+    if table.empty or not set(keys) <= set(table) or not set(keys) <= set(cells):
+        return None
+    numbered = cells[keys].assign(place=range(len(cells)))
+    return table[keys].merge(numbered, on=keys, how="left")["place"].fillna(-1).astype(int).to_numpy()

@@ -1,0 +1,113 @@
+"""The command line, as a user types it."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import ROOT, explore
+
+import explorer
+
+
+def test_help_names_every_command() -> None:
+    done = explore("--help")
+    assert done.returncode == 0
+    for command in ("run", "resume", "measure", "report", "status", "check", "spaces"):
+        assert re.search(rf"\b{command}\b", done.stdout)
+
+
+def test_help_and_wrong_files_answer_at_once() -> None:
+    """Bars of .5 s and 1.5 s on an idle machine; the median of some, with room for a busy one."""
+
+    def seconds(*arguments: str) -> float:
+        mark = time.perf_counter()
+        explore(*arguments)
+        return time.perf_counter() - mark
+
+    assert statistics.median(seconds("--help") for _ in range(3)) < 1.5
+    assert statistics.median(seconds("check", "spaces/digits.yaml", "--set", "seeds=0") for _ in range(3)) < 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "spaces/nothing.yaml"], r"no file spaces/nothing.yaml; there are: .*spaces/digits.yaml"),
+        (["run", "spaces/digits.yaml", "--set", "seeds=0"], r"--set seeds=0: seeds: 0 is not allowed"),
+        (["run", "spaces/digits.yaml", "--name", "../x"], r"--name '../x': letters"),
+        (["run", "spaces/digits.yaml", "--set", "resources.cpus_per_trial=64"], r"a trial asks for 64 CPUs"),
+        (["resume", "nothing"], r"there is no run 'nothing'"),
+        (["report", "nothing"], r"there is no run 'nothing'"),
+        (["report", "spaces"], r"neither a run \(no run.yaml\) nor a folder of tables"),
+        (["status", "nothing"], r"there is no run 'nothing'"),
+        (["report", "x", "--cut", "cka=high"], r"--cut cka=high"),
+        (["spaces", "explorer"], r"no space file"),
+        (["frobnicate"], r"No such command"),
+        (["run", "spaces/digits.yaml", "--workers", "0"], r"--workers"),
+    ],
+)
+def test_wrong_input_is_one_message_and_exit_code_2(
+    arguments: list[str], said: str, tmp_path: Path
+) -> None:
+    storage = ["--storage", str(tmp_path)] if arguments[0] in ("run", "resume", "status") else []
+    done = explore(*arguments, *storage)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert re.search(said, done.stderr)
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "digits/records").exists()
+
+
+def test_check_says_what_a_space_would_cost() -> None:
+    done = explore("check", "spaces/digits.yaml")
+    assert done.returncode == 0, done.stderr
+    for said in ("40 cells", "200 (5 seeds a cell)", "400, 400 of them with a curve", "Nothing was started"):
+        assert said in done.stdout
+    assert re.search(r"about \d+ (s|min) on \d+ workers?", done.stdout)
+
+
+def test_spaces_lists_the_files() -> None:
+    done = explore("spaces")
+    assert done.returncode == 0
+    for file in (ROOT / "spaces").glob("*.yaml"):
+        assert file.name in done.stdout
+
+
+def test_status_of_a_finished_and_of_a_partial_run(own_copy: Path) -> None:
+    done = explore("status", "tiny", "--storage", own_copy)
+    assert done.returncode == 0, done.stderr
+    assert "12 of 12 models" in done.stdout
+    assert "everything trained so far" in done.stdout
+    next((own_copy / "tiny/records/models").glob("*.parquet")).unlink()
+    next((own_copy / "tiny/records/similarity").glob("*.parquet")).unlink()
+    done = explore("status", "tiny", "--storage", own_copy)
+    assert "9 of 12 models" in done.stdout
+    assert "resume tiny" in done.stdout
+
+
+def test_report_of_a_partial_run_and_of_plain_tables(own_copy: Path, tmp_path: Path) -> None:
+    for kind in ("connectivity", "curves", "similarity"):
+        for file in (own_copy / "tiny/records" / kind).glob("*.parquet"):
+            file.unlink()
+    done = explore("report", own_copy / "tiny", "--reports", tmp_path / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "out/tiny/index.html").stat().st_size > 100_000
+
+    (tmp_path / "elsewhere").mkdir()
+    run = explorer.load(own_copy / "tiny")
+    run.models.drop(columns="stack").to_csv(tmp_path / "elsewhere/models.csv", index=False)
+    done = explore("report", tmp_path / "elsewhere", "--reports", tmp_path / "out", "--cut", "connected=1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "out/elsewhere/index.html").exists()
+    assert explorer.load(tmp_path / "elsewhere").axes == {"load": ["width"], "temperature": ["batch_size"]}
+
+
+def test_python_api_takes_files_and_plain_data(tiny: dict[str, Any], own_copy: Path) -> None:
+    run = explorer.run(tiny, storage=str(own_copy))  # finished: nothing to do
+    assert isinstance(run.cells, pd.DataFrame)
+    assert len(run.cells) == 4
+    assert {"phase", "near_cut", "mode_connectivity_std"} <= set(run.cells.columns)

@@ -1,0 +1,126 @@
+"""A cluster of several nodes, and storage that is no disk."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_engine import assert_equal_runs
+
+import explorer
+from explorer.files import join
+from explorer.settings import InputError
+from explorer.store import Store
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """URI of an empty bucket of a real S3 endpoint (moto) on localhost."""
+    pytest.importorskip("moto")
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    before = {name: os.environ.get(name) for name in keys}
+    os.environ.update(keys)
+    code = (
+        "from moto.server import ThreadedMotoServer; import time\n"
+        "s = ThreadedMotoServer(ip_address='127.0.0.1', port=0, verbose=False); s.start()\n"
+        "print(s.get_host_and_port()[1], flush=True); time.sleep(600)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    try:
+        endpoint = f"127.0.0.1:{int(process.stdout.readline())}"
+        request = urllib.request.Request(f"http://{endpoint}/bucket", method="PUT")
+        urllib.request.urlopen(request, timeout=10).close()
+        yield f"s3://bucket/runs?scheme=http&endpoint_override={endpoint}"
+    finally:
+        process.kill()
+        process.communicate()
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture(params=["local", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a run may lie: the same tests for every kind of storage."""
+    return str(tmp_path / "run") if request.param == "local" else join(request.getfixturevalue("s3"), "contract")
+
+
+def test_every_storage_keeps_the_contract(place: str) -> None:
+    import numpy as np
+
+    warnings: list[str] = []
+    store = Store(place, warn=warnings.append)
+    assert not store.exists()
+    assert store.read_records("models").num_rows == 0
+    store.write_info({"name": "x", "space": {"name": "x"}})
+    store.write_session("2026-01-01T00:00:00.000+00:00", {"trained": 1})
+    assert store.read_info() == {"name": "x", "space": {"name": "x"}, "sessions": [{"trained": 1}]}
+    for i in range(4):
+        store.write_record("models", f"k{i}", [{"model_id": f"m{i}", "train_loss": float(i)}])
+    assert store.has_record("models", "k1")
+    store.drop_record("models", "k1")
+    store.drop_record("models", "k1")
+    assert not store.has_record("models", "k1")
+    before = store.read_records("models")
+    assert before.to_pydict() == {"model_id": ["m0", "m2", "m3"], "train_loss": [0.0, 2.0, 3.0]}
+    assert store.fold("models", at=3)
+    assert store.read_records("models").equals(before)
+    store.files.write("records/models/bad.parquet", b"PAR1")
+    assert store.read_records("models").equals(before)
+    assert len(warnings) == 1
+    theta = np.ones((2, 3), np.float32)
+    checksum = store.write_weights("s", {"theta": theta}, {"model_ids": ["a", "b"]})
+    assert np.array_equal(store.read_weights("s", checksum)["theta"], theta)
+    store.write_state("s", {"theta": theta}, {"step": 3})
+    assert store.read_state("s")[1] == {"step": 3}  # type: ignore[index]
+    store.drop_state("s")
+    store.drop_state("s")
+    assert store.read_state("s") is None
+    assert store.files.size_bytes() > 0
+    store.drop_records("models")
+    assert store.read_records("models").num_rows == 0
+    assert store.files.create("new", b"1")
+    assert not store.files.create("new", b"2")
+    assert store.files.read("new") == b"1"
+
+
+def test_a_run_on_s3_is_a_run_on_disk(s3: str, tiny: dict[str, Any], finished: Path) -> None:
+    run = explorer.run(tiny, storage=s3, workers=2)
+    assert_equal_runs(run, explorer.load("tiny", str(finished)))
+    assert_equal_runs(explorer.load("tiny", s3), run)
+
+
+@pytest.mark.slow
+def test_a_cluster_of_unequal_nodes(tiny: dict[str, Any], tmp_path: Path, finished: Path) -> None:
+    """Two nodes, one with a logical GPU; four trials at a time share it, and none runs elsewhere."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        cluster.add_node(num_cpus=2, num_gpus=1)
+        cluster.wait_for_nodes()
+        tiny["resources"] = {"cpus_per_trial": 0.5, "gpus_per_trial": 0.25}
+        run = explorer.run(tiny, storage=str(tmp_path / "runs"), address=cluster.address)
+        assert run.info["sessions"][0]["resources"] == {"CPU": 3.0, "GPU": 1.0}
+        plain = explorer.load("tiny", str(finished))
+        assert_equal_runs(run, plain)
+        tiny["resources"] = {"cpus_per_trial": 1, "gpus_per_trial": 2}
+        with pytest.raises(InputError, match=r"Ray has 3 CPUs and 1 GPUs on 2 node"):
+            explorer.run(tiny, storage=str(tmp_path / "more"), address=cluster.address)
+    finally:
+        cluster.shutdown()
+        time.sleep(0.5)
+
+
+def test_an_address_where_nobody_answers_is_refused(tiny: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--address 127.0.0.1:1: no Ray cluster answers"):
+        explorer.run(tiny, storage=str(tmp_path / "runs"), address="127.0.0.1:1")

@@ -1,0 +1,137 @@
+"""Interrupted, grown, damaged, held: what is finished stays, what is missing is done."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import explore
+from test_engine import assert_equal_runs, longer, model_files, started, wait_for_records
+
+import explorer
+from explorer.engine.run import resume
+from explorer.settings import InputError
+
+
+def test_a_grown_space_trains_what_is_new(own_copy: Path, tiny: dict[str, Any]) -> None:
+    before = model_files(own_copy)
+    tiny["load"]["width"] = [2, 8, 4]
+    tiny["seeds"] = 4
+    tiny["measures"]["hessian"] = {"inputs": 100, "lanczos_steps": 5, "probes": 4}
+    run = explorer.run(tiny, storage=str(own_copy), workers=2)
+    after = model_files(own_copy)
+    assert before.items() <= after.items()
+    assert len(run.models) == 3 * 2 * 4
+    assert len(run.pairs) == 6 * 6
+    assert run.models["hessian_trace"].notna().all()
+    assert run.pairs[["mode_connectivity", "cka"]].notna().all().all()
+    assert run.info["sessions"][-1]["trained"] == 24 - 12
+    assert run.info["space"]["seeds"] == 4
+    assert sorted(run.cells["n_pairs"]) == [6] * 6
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seeds": 2}, "seeds: 3 in the run, 2 now"),
+        ({"load": {"width": [2]}}, r"load.width: \[8\] in the run, not now"),
+        ({"training": {"steps": 150, "momentum": 0.8}}, "training"),
+        ({"resources": {"replicates_per_trial": 1}}, "resources.replicates_per_trial: 'all' in the run, 1 now"),
+        ({"measures": {"similarity": {"inputs": 100}}}, "measures.hessian"),
+    ],
+)
+def test_a_space_that_cannot_be_compared_is_refused(
+    own_copy: Path, tiny: dict[str, Any], change: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        explorer.run({**tiny, **change}, storage=str(own_copy))
+
+
+def test_where_it_runs_may_change(own_copy: Path, tiny: dict[str, Any]) -> None:
+    tiny["resources"] = {"cpus_per_trial": 2}
+    tiny["training"]["batch_size"] = 7  # the axis decides
+    assert len(explorer.run(tiny, storage=str(own_copy)).models) == 12
+
+
+def test_damaged_files_are_made_again(own_copy: Path, finished: Path) -> None:
+    folder = own_copy / "tiny"
+    weights = sorted((folder / "weights").glob("*.safetensors"))
+    weights[0].write_bytes(weights[0].read_bytes()[:100])
+    weights[1].unlink()
+    for kind in ("connectivity", "similarity", "hessian", "curves"):  # so that the weights are needed
+        for file in (folder / "records" / kind).glob("*.parquet"):
+            file.unlink()
+    records = sorted((folder / "records/models").glob("*.parquet"))
+    records[2].write_bytes(bytes(len(records[2].read_bytes())))
+    said: list[str] = []
+
+    class Listener:
+        def say(self, message: str) -> None:
+            said.append(message)
+
+        def stage(self, name: str, total: int) -> None: ...
+        def advance(self, done: int, failed: int) -> None: ...
+
+    run = resume("tiny", storage=str(own_copy), observer=Listener(), workers=1)
+    assert any("records/models" in s and "damaged" in s for s in said)
+    assert_equal_runs(run, explorer.load("tiny", str(finished)))
+    assert list((folder / "damaged").iterdir())
+
+
+def test_a_held_run_is_refused(tiny: dict[str, Any], tmp_path: Path) -> None:
+    process = started(longer(tiny), tmp_path)
+    try:
+        wait_for_records(tmp_path, "models", 1)
+        second = explore("resume", "tiny", cwd=tmp_path)
+        assert second.returncode == 2
+        assert f"held by process {process.pid}" in second.stderr
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+@pytest.mark.slow
+def test_a_long_training_goes_on_where_it_was(tiny: dict[str, Any], tmp_path: Path) -> None:
+    tiny["load"]["width"], tiny["temperature"]["batch_size"] = [16], [16]
+    tiny["training"].update(steps=12_000, history_points=50)
+    tiny["resources"] = {"save_every_minutes": 0.005}
+    tiny["measures"] = {"similarity": {"inputs": 100}}
+    process = started(tiny, tmp_path)
+    deadline = time.monotonic() + 90
+    while not list((tmp_path / "runs/tiny/states").glob("*.state")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(1)
+    process.kill()
+    process.communicate()
+    assert not list((tmp_path / "runs/tiny/records/models").glob("*.parquet"))
+    state = next((tmp_path / "runs/tiny/states").glob("*.state"))
+    mark = os.stat(state).st_mtime_ns
+    done = explore("resume", "tiny", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not list((tmp_path / "runs/tiny/states").glob("*.state"))
+    undisturbed = explorer.run(tiny, storage=str(tmp_path / "other"), workers=1)
+    assert_equal_runs(explorer.load(tmp_path / "runs/tiny"), undisturbed)
+    assert mark
+
+
+def test_max_hours_stops_cleanly(tiny: dict[str, Any], tmp_path: Path) -> None:
+    tiny["training"]["steps"] = 200_000
+    (tmp_path / "space.yaml").write_text(str(tiny))
+    done = explore("run", "space.yaml", "--max-hours", "0.002", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Stopped after 0.002 hours" in done.stdout
+    assert "resume tiny" in done.stdout
+
+
+def test_a_read_only_folder_is_told(tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("explorer.files.os.makedirs", refused)
+    with pytest.raises(InputError, match="cannot be written"):
+        explorer.run(tiny, storage=str(tmp_path / "runs"))

@@ -1,0 +1,186 @@
+"""Training of rows: against PyTorch's own optimisers, with breaks, with replicates that diverge."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from explorer.models import mlp
+from explorer.models.base import network
+from explorer.models.rows import Rows, initial_rows
+from explorer.training import Split, State, batches, cross_entropy, evaluate, learning_rates, milestones, train
+
+
+@pytest.fixture
+def data() -> Split:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(60, 5, generator=generator, dtype=torch.float64)
+    y = (x[:, 0] > 0).long() + (x[:, 1] > 0).long()
+    return Split(x[:45], y[:45], x[45:], y[45:], classes=3)
+
+
+def stack(replicates: int = 3, width: int = 4) -> tuple[Rows, Tensor, Tensor]:
+    build, rows = network("mlp", mlp.Options(width=width), (5,), 3)
+    theta, buffers = initial_rows(build, rows, range(replicates))
+    return rows, theta.double(), buffers.double()
+
+
+SETTINGS: dict[str, Any] = {"batch_size": 7, "steps": 40, "learning_rate": 0.05, "history_points": 6}
+
+TORCH: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=0.01),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.05, betas=(0.9, 0.999), weight_decay=0.01),
+}
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_rows_are_trained_as_torch_trains_modules(data: Split, name: str) -> None:
+    rows, theta, buffers = stack()
+    trained = train(
+        rows, theta, buffers, data, seeds=[3, 4, 5], optimizer=name, weight_decay=0.01, **SETTINGS
+    )
+    for row in range(3):
+        module = rows.to_module(theta[row], buffers[row])
+        optimiser = TORCH[name](module.parameters())
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 40)
+        order = batches(45, 7, [[3, 4, 5][row]])
+        for _ in range(40):
+            index = next(order)[0]
+            optimiser.zero_grad()
+            functional.cross_entropy(module(data.x_train[index]), data.y_train[index]).backward()
+            optimiser.step()
+            schedule.step()
+        expected, _ = rows.row(module)
+        torch.testing.assert_close(trained.theta[row], expected, rtol=1e-9, atol=1e-11)
+
+
+def test_sam_is_sgd_with_the_gradient_of_the_worst_neighbour(data: Split) -> None:
+    rows, theta, buffers = stack(1)
+    settings = {**SETTINGS, "steps": 3, "momentum": 0.0, "schedule": "constant"}
+    trained = train(rows, theta, buffers, data, seeds=[3], optimizer="sam", rho=0.1, **settings)
+    order, at = batches(45, 7, [3]), theta.clone()
+
+    def gradient(where: Tensor, index: Tensor) -> Tensor:
+        leaf = where.detach().requires_grad_()
+        return torch.autograd.grad(cross_entropy(rows(leaf, data.x_train[index]), data.y_train[index]), leaf)[0]
+
+    for _ in range(3):
+        index = next(order)
+        g = gradient(at, index)
+        at = at - 0.05 * gradient(at + 0.1 * g / g.norm(), index)
+    torch.testing.assert_close(trained.theta, at)
+    plain = train(rows, theta, buffers, data, seeds=[3], **settings)
+    assert (plain.theta - at).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "sam"])
+@pytest.mark.parametrize("break_at", [1, 6, 7, 23])
+def test_training_goes_on_from_a_state_to_the_same_bits(data: Split, optimizer: str, break_at: int) -> None:
+    rows, theta, buffers = stack()
+    settings = {**SETTINGS, "optimizer": optimizer, "seeds": [1, 2, 3]}
+    whole = train(rows, theta, buffers, data, **settings)
+    states: list[State] = []
+
+    def save(state: State) -> None:
+        tensors = {name: tensor.clone() for name, tensor in state.tensors.items()}
+        states.append(State(tensors, {**state.meta, "history": list(state.meta["history"])}))
+
+    train(rows, theta, buffers, data, save=save, save_every_s=0, **settings)
+    state = next(s for s in states if s.meta["step"] == break_at)
+    rest = train(rows, theta, buffers, data, state=state, **settings)
+    assert torch.equal(rest.theta, whole.theta)
+    assert rest.history == whole.history
+    assert rest.final == whole.final
+
+
+def test_neighbours_do_not_matter(data: Split) -> None:
+    rows, theta, buffers = stack(3)
+    all_three = train(rows, theta, buffers, data, seeds=[1, 2, 3], **SETTINGS)
+    alone = train(rows, theta[1:2], buffers[1:2], data, seeds=[2], **SETTINGS)
+    torch.testing.assert_close(all_three.theta[1], alone.theta[0], rtol=1e-10, atol=1e-12)
+
+
+def test_diverged_and_dead_rows_are_marked_and_their_neighbours_go_on(data: Split) -> None:
+    rows, theta, buffers = stack(3)
+    theta[0] = 1e200
+    theta[2] = 0  # every output is 0: class 0 for all
+    trained = train(
+        rows, theta, buffers, data, seeds=[1, 2, 3], **{**SETTINGS, "learning_rate": 1e-12, "steps": 10}
+    )
+    assert [f["status"] for f in trained.final] == ["diverged", "ok", "diverged"]
+    assert "not finite" in trained.final[0]["error"]
+    assert trained.final[0]["train_error_percent"] == 100
+    assert "dead" in trained.final[2]["error"]
+    alone = train(
+        rows, theta[1:2], buffers[1:2], data, seeds=[2], **{**SETTINGS, "learning_rate": 1e-12, "steps": 10}
+    )
+    assert trained.final[1]["train_loss"] == pytest.approx(alone.final[0]["train_loss"])
+
+
+def test_a_stack_that_is_lost_stops_early(data: Split) -> None:
+    rows, theta, buffers = stack(2)
+    trained = train(rows, theta * float("nan"), buffers, data, seeds=[1, 2], **SETTINGS)
+    assert [f["steps"] for f in trained.final] == [0, 0]
+
+
+def test_evaluation_in_chunks_is_that_of_the_whole(data: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, theta, buffers = stack(2)
+    loss, error = evaluate(rows, theta, buffers, data.x_train, data.y_train)
+    monkeypatch.setattr("explorer.models.rows.MEMORY", 50)
+    chunked = evaluate(rows, theta, buffers, data.x_train, data.y_train)
+    torch.testing.assert_close(chunked, (loss, error))
+    for row in range(2):
+        logits = rows.to_module(theta[row], buffers[row])(data.x_train)
+        assert loss[row].item() == pytest.approx(functional.cross_entropy(logits, data.y_train).item())
+        assert error[row].item() == pytest.approx(100 * (logits.argmax(1) != data.y_train).double().mean().item())
+
+
+def test_schedules() -> None:
+    def at(name: str, *places: int) -> list[float]:
+        rates = learning_rates(name, 2.0, 100)
+        assert len(rates) == 100
+        return [round(rates[p], 6) for p in places]
+
+    assert at("constant", 0, 99) == [2, 2]
+    assert at("one_decay", 74, 75, 99) == [2, 0.2, 0.2]
+    assert at("step", 49, 50, 74, 75) == [2, 0.2, 0.2, 0.02]
+    assert at("cosine", 0, 50) == [2, 1]
+    assert at("one_cycle", 0, 30, 65) == [0.08, 2, 1]
+    assert learning_rates("cosine", 2.0, 100)[99] == pytest.approx(1 - math.cos(math.pi / 100), abs=1e-12)
+    warm = learning_rates("constant", 2.0, 100, warmup=0.1)
+    np.testing.assert_allclose(warm[:11], [0.2 * (i + 1) for i in range(10)] + [2])
+
+
+def test_batches_are_passes_without_the_incomplete_rest() -> None:
+    order = batches(10, 3, [5, 6])
+    first = torch.stack([next(order) for _ in range(3)])  # (batches, seeds, batch)
+    for seed in range(2):
+        assert len(set(first[:, seed].flatten().tolist())) == 9
+    assert not torch.equal(first[:, 0], first[:, 1])
+    again = batches(10, 3, [5, 6], skip=2)
+    assert torch.equal(next(again), first[2])
+    seventh = [next(order) for _ in range(4)][-1]
+    assert torch.equal(next(batches(10, 3, [5, 6], skip=6)), seventh)
+
+
+def test_milestones_span_the_training() -> None:
+    assert milestones(100, 2) == [0, 100]
+    points = milestones(2500, 20)
+    assert (points[0], points[1], points[-1]) == (0, 1, 2500)
+    assert len(points) <= 20
+
+
+def test_nothing_global_is_touched(data: Split) -> None:
+    rows, theta, buffers = stack()
+    before, given = torch.random.get_rng_state(), theta.clone()
+    train(rows, theta, buffers, data, seeds=[1, 2, 3], **SETTINGS)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(theta, given)
+    assert isinstance(rows.module, nn.Module)
