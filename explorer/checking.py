@@ -86,6 +86,15 @@ def _check_axes(space: Space) -> None:
                 values[place] = _axis_value(space, section, key, value, (kind, axis, place))
             if len(set(values)) < len(values):
                 raise Problem((kind, axis), f"axis {axis!r} has a value twice: {values}")
+    pairs = space.measures.get("connectivity", {}).get("pairs")
+    along = pairs.get("along") if isinstance(pairs, dict) else None
+    if along is not None and (along not in space.axes or resolve(along, space)[0] != "training"):
+        allowed = [axis for axis in space.axes if resolve(axis, space)[0] == "training"]
+        raise Problem(
+            ("measures", "connectivity", "pairs"),
+            f"along {along!r}: it should be an axis of the training, so that the two models have the same "
+            f"data and architecture: {', '.join(allowed) or 'this space has none'}",
+        )
     for place, entry in enumerate(space.skip):
         for axis in entry:
             if axis not in space.axes:

@@ -325,7 +325,9 @@ def _work(work: Callable[[Display], Run], run: str, storage: str, reports: Path)
         _print(f"\nStopped. What is finished is kept. {go_on}")
         raise typer.Exit(130) from None
     except OSError as error:  # a full disk, a folder that became read-only
-        errors.print(f"Error: {error}\nWhat is finished is kept. When this is mended, go on. {go_on}", **PLAIN)
+        errors.print(
+            f"Error: {error}\nWhat is finished is kept. When this is mended, go on. {go_on}", **PLAIN
+        )
         raise typer.Exit(3) from None
 
 

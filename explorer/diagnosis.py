@@ -43,10 +43,9 @@ def diagnose(
     ]
     if lacking:
         lines.append(f"Missing: {', '.join(lacking)}; phases are told only where they are not needed.")
-    each = dict(zip(cells["cell_id"].astype(str), advise_cells(cells, found, run.axes), strict=True))
     if cell is not None:
         chosen = _row(cells, run, cell)
-        lines += ["", *_told(each[chosen])]
+        lines += ["", *_told(advise_cells(cells, found, run.axes, {chosen})[chosen])]
         lines += _by_tree(tree, cells[cells["cell_id"].astype(str) == chosen])
         return lines
     lines += [f"Cuts: {', '.join(f'{n} {phases.number(c.value)} ({c.reason})' for n, c in found.items())}."]
@@ -56,7 +55,11 @@ def diagnose(
     best = phases.column(cells, phases.ACCURACY)
     if best.notna().any() and len(cells) > 1:
         chosen = str(cells["cell_id"].iloc[int(np.nanargmax(best))])
-        lines += ["", "The most accurate cell:", *_told(each[chosen])]
+        lines += [
+            "",
+            "The most accurate cell:",
+            *_told(advise_cells(cells, found, run.axes, {chosen})[chosen]),
+        ]
     return lines + _by_tree(tree, cells)
 
 

@@ -15,6 +15,7 @@ from explorer.console import duration, size
 from explorer.data.base import Arrays, prepare
 from explorer.engine import plan
 from explorer.engine.calibrate import best_time, step_time
+from explorer.engine.subjects import pairs_of
 from explorer.engine.work import architecture_key
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
@@ -156,7 +157,8 @@ def _measuring(space: Space, rows: Rows, theta: Any, buffers: Any, data: Split) 
             hessian["lanczos_steps"] + hessian["probes"]
         )
     curve = space.measures.get("connectivity")
-    ends = plan.pairs_of([str(i) for i in range(space.seeds)], curve["pairs"]) if curve else []
+    wanted = curve["pairs"] if curve else None
+    ends = pairs_of([str(i) for i in range(space.seeds)], wanted) if curve else []
     if curve and ends:
         first = [int(a) for a, _ in ends]
         step = step_time(

@@ -50,17 +50,18 @@ DOCUMENTED = {
 AVERAGED = ", ".join(f"`{name}`" for name in (*AVERAGED_MODELS, *AVERAGED_PAIRS))
 
 NOTES = {
-    "models": """Beside these: every setting of the data set, the architecture and the training, under its own name
-(`width`, `batch_size`, `label_noise`, …). A measure's columns are there when the space takes it.""",
-    "pairs": """Beside these: the axes of the space. A measure's columns are there when the space takes it.""",
-    "cells": f"""Beside these: the axes of the space, and the mean (under its own name) and the standard deviation
-(`<name>_std`) of {AVERAGED}.""",
+    "models": """Beside these: every setting of the data set, the architecture and the training, under its
+own name (`width`, `batch_size`, …). A measure's columns are there when the space takes it.""",
+    "pairs": """Beside these: the axes of the space. A measure's columns are there when the space takes it;
+`cka_at_<layer>` for each of the `layers` of `similarity`.""",
+    "cells": f"""Beside these: the axes of the space, and the mean (under its own name) and the standard
+deviation (`<name>_std`) of {AVERAGED}.""",
 }
 
 HEAD = """# Tables
 
-A run's tables lie in `runs/<name>/tables/*.parquet` when a run has ended; `explorer.load("<name>")` reads them
-at any time, as `.models`, `.epochs`, `.pairs`, `.curves` and `.cells`. They are plain Parquet: pandas, Polars
+A run's tables lie in `runs/<name>/tables/*.parquet` when a run has ended; `explorer.load("<name>")` reads
+them at any time, as `.models`, `.epochs`, `.pairs`, `.curves` and `.cells`. They are plain Parquet: pandas, Polars
 and DuckDB read them. Missing values are NaN or null. This page is printed by `python -m explorer.reference`.
 
 `report` and `diagnose` also take any folder that holds some of these tables as Parquet or CSV."""

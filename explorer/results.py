@@ -40,13 +40,15 @@ class Run:
     pairs: pd.DataFrame
     curves: pd.DataFrame
     info: dict[str, Any] = field(default_factory=dict)
+    of_cells: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["cell_id"]))
 
     @cached_property
     def grid(self) -> pd.DataFrame:
         """A row a grid point: means, spreads, numbers; the cells before they are sorted into phases."""
         from explorer import phases
 
-        return phases.cells(self.models, self.pairs, self.axes)
+        grid = phases.cells(self.models, self.pairs, self.axes)
+        return grid.merge(self.of_cells, on="cell_id", how="left") if len(self.of_cells) else grid
 
     @cached_property
     def cells(self) -> pd.DataFrame:
@@ -135,11 +137,17 @@ def read(store: Store) -> Run:
             pairs = pairs.merge(measured, on=["model_a", "model_b"], how="outer") if len(pairs) else measured
     pairs = _with_failures(pairs, failures)
     pairs = _pairs_described(pairs, models, names, _columns(tables.PAIRS, space))
-    curves = _complete(store.read_records("curves").to_pandas(), ["model_a", "model_b", *tables.CURVES])
+    points = [store.read_records(kind).to_pandas() for kind in _extra(space, "curves")]
+    curves = pd.concat([p for p in points if len(p)] or [pd.DataFrame()], ignore_index=True)
+    curves = _complete(curves, ["model_a", "model_b", *tables.CURVES])
     epochs = _complete(store.read_records("epochs").to_pandas(), ["model_id", *tables.EPOCHS])
     if len(failures):
         unmeasured = failures[failures["kind"] == "measures"]
-        info["failed_measures"] = unmeasured[["model_id", "error"]].to_dict("records")
+        subject = [column for column in ("model_id", "cell_id") if column in unmeasured]
+        info["failed_measures"] = [
+            {"subject": next(v for v in row[:-1] if isinstance(v, str)), "error": row[-1]}
+            for row in unmeasured[[*subject, "error"]].itertuples(index=False)
+        ]
     order = {model_id: place for place, model_id in enumerate(models["model_id"])}
     return Run(
         name=info["name"],
@@ -150,6 +158,7 @@ def read(store: Store) -> Run:
         pairs=pairs,
         curves=_by_place(curves, order, ["model_a", "model_b"], ["path", "t"]),
         info=info,
+        of_cells=_of_cells(store, space),
     )
 
 
@@ -166,6 +175,26 @@ def _measures(space: dict[str, Any], kind: str) -> list[str]:
     import explorer.measures
 
     return [name for name in space["measures"] if kind == plugin(explorer.measures, name, "measure").KIND]
+
+
+def _extra(space: dict[str, Any], prefix: str) -> list[str]:
+    """Kinds of records that the measures of the space leave beside their own, such as points of paths."""
+    import explorer.measures
+
+    extra = [kind for name in space["measures"] for kind in plugin(explorer.measures, name, "measure").EXTRA]
+    return [kind for kind in extra if kind.startswith(prefix)]
+
+
+def _of_cells(store: Store, space: dict[str, Any]) -> pd.DataFrame:
+    """What is measured of whole cells, by ``cell_id``: of the largest set of models, where there are some."""
+    table = pd.DataFrame(columns=["cell_id"])
+    for name in _measures(space, "cell"):
+        measured = store.read_records(name).to_pandas()
+        if len(measured):
+            size = next(column for column in measured if column.endswith("_models"))
+            measured = measured.sort_values(size, kind="stable").drop_duplicates("cell_id", keep="last")
+            table = table.merge(measured.drop(columns="members"), on="cell_id", how="outer")
+    return table
 
 
 def _with_failures(pairs: pd.DataFrame, failures: pd.DataFrame) -> pd.DataFrame:
@@ -194,18 +223,15 @@ def _pairs_described(
     pairs = pairs.merge(
         own.rename(columns={"model_id": "model_a", "seed": "seed_a"}), on="model_a", how="left"
     )
-    pairs = pairs.merge(
-        own[["model_id", "seed"]].rename(columns={"model_id": "model_b", "seed": "seed_b"}),
-        on="model_b",
-        how="left",
-    )
+    other = {"model_id": "model_b", "seed": "seed_b", "cell_id": "cell_id_b"}
+    pairs = pairs.merge(own[list(other)].rename(columns=other), on="model_b", how="left")
     return _sorted(_complete(pairs, columns), [*names, "seed_a", "seed_b"])
 
 
 def _complete(frame: pd.DataFrame, first: list[str]) -> pd.DataFrame:
     """All the columns in ``first``, in this order and type, then what else there is."""
     known = tables.EVERY
-    empty = {"text": "str", "integer": "Int64", "number": "float64", "flag": "boolean"}
+    empty = {"text": "str", "integer": "Int64", "number": "float64", "numbers": "object", "flag": "boolean"}
     first = list(dict.fromkeys(first))
     for name in first:
         if name not in frame:

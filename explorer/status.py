@@ -80,4 +80,4 @@ def failures(run: Run) -> list[str]:
                 else f"seeds {row.get('seed_a')} and {row.get('seed_b')}"
             )
             lines.append(f"{what} at {at}, {seeds}: {row.get('error')}")
-    return [*lines, *(f"model {f['model_id']}: {f['error']}" for f in run.info.get("failed_measures", []))]
+    return [*lines, *(f"{f['subject']}: {f['error']}" for f in run.info.get("failed_measures", []))]

@@ -38,7 +38,13 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-KINDS = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64(), "flag": pa.bool_()}
+KINDS = {
+    "text": pa.string(),
+    "integer": pa.int64(),
+    "number": pa.float64(),
+    "numbers": pa.list_(pa.float64()),
+    "flag": pa.bool_(),
+}
 META = "explorer"  # the entry of a safetensors header that holds what goes with the arrays, as JSON
 FOLD_AT = 500  # records of a kind that lie in files of their own before they are folded into one
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Column(NamedTuple):
-    """``kind`` is one of ``text``, ``integer``, ``number``, ``flag``; ``unit`` is empty for pure numbers."""
+    """``kind``: text, integer, number, numbers (a list), flag; ``unit`` is empty for pure numbers."""
 
     kind: str
     unit: str
@@ -54,6 +54,29 @@ MODELS: dict[str, Column] = {
     ),
     "hessian_trace": Column("number", "", "trace of that Hessian (Hutchinson estimate)"),
     "hessian_trace_stderr": Column("number", "", "standard error of the trace over probes"),
+    "hessian_bottom_eigenvalue": Column("number", "", "smallest eigenvalue of that Hessian, signed"),
+    "hessian_eigenvalues": Column(
+        "numbers", "", "its largest eigenvalues, falling (as many as `top` asks for)"
+    ),
+    "hessian_converged": Column(
+        "flag", "", "eigenvalues and trace reached their tolerance within the budget"
+    ),
+    "density_nodes": Column(
+        "numbers", "", "eigenvalues at which the spectral density of the Hessian has mass"
+    ),
+    "density_weights": Column(
+        "numbers", "", "share of the eigenvalues at each of `density_nodes`; they sum to 1"
+    ),
+    "sharpness": Column("number", "nats", "rise of the training loss to the highest point within the radius"),
+    "adaptive_sharpness": Column("number", "nats", "the same, distances taken relative to each parameter"),
+    "noise_scale": Column("number", "inputs", "gradient noise scale tr Σ / |G|²"),
+    "noise_scale_stderr": Column("number", "inputs", "its jackknife standard error"),
+    "spectral_alpha": Column(
+        "number", "", "heavy-tail exponent of the weight matrices' spectra, mean over layers"
+    ),
+    "spectral_alpha_weighted": Column(
+        "number", "", "mean over layers of alpha · log₁₀ of the largest eigenvalue"
+    ),
 }
 
 EPOCHS: dict[str, Column] = {
@@ -68,6 +91,9 @@ PAIR_IDS: dict[str, Column] = {
     "model_b": Column("text", "", "`model_id` of the second model"),
     "seed_a": Column("integer", "", "seed of the first model"),
     "seed_b": Column("integer", "", "seed of the second model"),
+    "cell_id_b": Column(
+        "text", "", "`cell_id` of the second model; another one only for pairs beyond the cell"
+    ),
 }
 
 PAIRS: dict[str, Column] = {
@@ -97,10 +123,24 @@ PAIRS: dict[str, Column] = {
     "curve_steps": Column(
         "integer", "optimiser steps", "budget of the curve fit (mode connectivity depends on it)"
     ),
+    "curve_converged": Column(
+        "flag", "", "the loss along the curve had stopped falling: more steps would change little"
+    ),
+    "curve_loss_fall": Column(
+        "number", "nats", "how much the loss along the curve still fell at the full learning rate"
+    ),
+    "aligned_linear_barrier": Column(
+        "number",
+        "percentage points",
+        "`linear_barrier` after the hidden units of `model_b` are permuted to match",
+    ),
+    "aligned_linear_loss_barrier": Column("number", "nats", "`linear_loss_barrier` after that permutation"),
+    "aligned_l2_distance": Column("number", "", "`l2_distance` after that permutation"),
     "cka": Column(
         "number", "", "linear CKA (biased) of the softmax outputs on mixed-up training inputs; 1 = alike"
     ),
     "cka_logits": Column("number", "", "the same of the logits"),
+    "cka_debiased": Column("number", "", "`cka` with the debiased HSIC estimate"),
     "disagreement_percent": Column(
         "number", "percent", "share of test inputs on which the two models answer differently"
     ),
@@ -118,6 +158,7 @@ CURVES: dict[str, Column] = {
     "test_error_percent": Column("number", "percent", "0/1 error on the test set"),
 }
 
+# Averaged over the models and the pairs of a cell: the mean keeps the name, `<name>_std` is the spread.
 AVERAGED_MODELS = (
     "train_loss",
     "train_error_percent",
@@ -125,6 +166,12 @@ AVERAGED_MODELS = (
     "test_accuracy_percent",
     "hessian_top_eigenvalue",
     "hessian_trace",
+    "hessian_bottom_eigenvalue",
+    "sharpness",
+    "adaptive_sharpness",
+    "noise_scale",
+    "spectral_alpha",
+    "spectral_alpha_weighted",
 )
 AVERAGED_PAIRS = (
     "mode_connectivity",
@@ -137,6 +184,10 @@ AVERAGED_PAIRS = (
     "cka_logits",
     "disagreement_percent",
     "l2_distance",
+    "cka_debiased",
+    "aligned_linear_barrier",
+    "aligned_linear_loss_barrier",
+    "aligned_l2_distance",
 )
 
 CELLS: dict[str, Column] = {
@@ -145,6 +196,16 @@ CELLS: dict[str, Column] = {
     "n_pairs": Column("integer", "", "pairs that count"),
     "phase": Column("text", "", "`I`, `II`, `III`, `IV-A`, `IV-B`; empty where a measure is missing"),
     "near_cut": Column("text", "", "cuts that the cell lies so near to that its spread reaches over them"),
+    "ensemble_accuracy_percent": Column(
+        "number", "percent", "test accuracy of the majority vote of the cell's models"
+    ),
+    "ensemble_improvement_rate": Column(
+        "number", "", "(E − V) / E: E the mean error of a model, V that of the vote"
+    ),
+    "disagreement_error_ratio": Column(
+        "number", "", "D / E: D the share of inputs on which two models disagree"
+    ),
+    "ensemble_models": Column("integer", "", "models that voted"),
 }
 
-EVERY: dict[str, Column] = {**IDS, **SETTINGS, **EPOCHS, **CURVES, **PAIR_IDS, **PAIRS, **MODELS}
+EVERY: dict[str, Column] = {**IDS, **SETTINGS, **EPOCHS, **CURVES, **PAIR_IDS, **PAIRS, **MODELS, **CELLS}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -76,3 +78,11 @@ def test_options_in_the_documents_exist() -> None:
         for line in re.findall(r"^.*run_explore\.py .*$", document.read_text(), flags=re.M):
             for option in re.findall(r"(?<!-)--[a-z-]+", line.split("run_explore.py", 1)[1]):
                 assert option in known | {"--help"}, f"{document.name}: {line}"
+
+
+def test_the_notebook_example_runs() -> None:
+    page = (ROOT / "docs/measures.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.S)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("tensor(") == 5

@@ -7,7 +7,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from explorer.settings import digest
+import explorer.measures
+from explorer.settings import digest, plugin
 from explorer.space import Cell
 
 
@@ -65,6 +66,8 @@ class Task:
         """Ids of what it measures."""
         if isinstance(self.subjects[0], str):
             return [{"model_id": name} for name in self.subjects]
+        if plugin(explorer.measures, self.measure, "measure").KIND == "cell":
+            return [{"cell_id": cell_id} for cell_id, _ in self.subjects]
         return [{"model_a": a, "model_b": b} for a, b in self.subjects]
 
 

@@ -133,14 +133,14 @@ class Worker:
     def measure(self, task: Task) -> None:
         """Measure a cell and write the record."""
         cell, data = task.cell, self.split(task.cell)
-        _, rows = network_of(cell, data, self.execution)
+        build, rows = network_of(cell, data, self.execution)
         rows.to(self.device)
         weights = [(self.store.read_weights(m.stack, m.sha256), m.rows) for m in task.members]
         theta, buffers = (
             torch.cat([torch.tensor(w[name][take]) for w, take in weights]).to(self.device)
             for name in ("theta", "buffers")
         )
-        subject = MeasuredCell(cell.id, rows, theta, buffers, task.model_ids, data)
+        subject = MeasuredCell(cell.id, rows, theta, buffers, task.model_ids, data, build)
         module = plugin(explorer.measures, task.measure, "measure")
         with self._explained(f"{task.measure} of {cell.at}"):
             measured = module.measure(subject, task.subjects, task.options)

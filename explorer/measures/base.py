@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from explorer.settings import stream
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from explorer.models.rows import Rows
     from explorer.training import Split
 
-Kind = Literal["model", "pair"]
+Kind = Literal["model", "pair", "cell"]
+Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,39 @@ class Cell:
     buffers: Tensor
     model_ids: list[str]
     data: Split
+    build: Callable[[], nn.Module]
 
     def seeds(self, purpose: str, names: list[str] | None = None) -> list[int]:
         """A random seed for each model (or each of ``names``), decided by what it is and the purpose."""
         return [stream(purpose, name) for name in names or self.model_ids]
 
-    def ends(self, pairs: list[tuple[str, str]]) -> tuple[list[int], list[int]]:
+    def initial(self, seeds: list[int]) -> Tensor:
+        """Freshly initialised parameters (seeds, parameters) of the architecture."""
+        from explorer.models.rows import initial_rows
+
+        return initial_rows(self.build, self.network, seeds)[0].to(self.theta)
+
+    def by_model(self, subjects: list[str], names: list[str], columns: list[list[Any]]) -> Measured:
+        """A row a model, from columns of (models,)."""
+        rows = zip(*columns, strict=True)
+        return Measured(
+            [
+                {"model_id": m, **dict(zip(names, row, strict=True))}
+                for m, row in zip(subjects, rows, strict=True)
+            ]
+        )
+
+    def by_pair(self, subjects: list[Pair], names: list[str], columns: list[list[Any]]) -> Measured:
+        """A row a pair, from columns of (pairs,)."""
+        rows = zip(*columns, strict=True)
+        return Measured(
+            [
+                {"model_a": a, "model_b": b, **dict(zip(names, row, strict=True))}
+                for (a, b), row in zip(subjects, rows, strict=True)
+            ]
+        )
+
+    def ends(self, pairs: list[Pair]) -> tuple[list[int], list[int]]:
         """Rows of the first and of the second model of each pair."""
         place = {model_id: row for row, model_id in enumerate(self.model_ids)}
         return [place[a] for a, _ in pairs], [place[b] for _, b in pairs]
@@ -39,12 +68,12 @@ class Cell:
 
 @dataclass
 class Measured:
-    """Rows a measure leaves: one a subject (model or pair), and more tables where it has them."""
+    """Rows a measure leaves: one a subject (model, pair, cell), and more tables where it has them."""
 
     rows: list[dict[str, Any]]
     extra: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
-def pair_name(pair: tuple[str, str]) -> str:
+def pair_name(pair: Pair) -> str:
     """Name of a pair, by which its random streams are seeded."""
     return f"{pair[0]}-{pair[1]}"

@@ -1,17 +1,15 @@
-"""Mode connectivity of pairs of models, along a fitted Bézier curve and along the straight line."""
+"""Mode connectivity of pairs of models, along a fitted path and along the straight line."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from explorer.measures.base import Cell, Kind, Measured, pair_name
+from explorer.measures.base import Cell, Kind, Measured, Pair, pair_name
+from explorer.measures.points import point_rows
 from explorer.settings import Options as Settings
 from explorer.tables import PAIRS
-
-if TYPE_CHECKING:
-    from explorer.landscape.connectivity import Profile
 
 KIND: Kind = "pair"
 EXTRA: tuple[str, ...] = ("curves",)
@@ -25,82 +23,103 @@ COLUMNS = {
         "linear_barrier",
         "linear_loss_barrier",
         "curve_steps",
+        "curve_converged",
+        "curve_loss_fall",
     )
 }
 
 
-class Options(Settings):
-    """Budget of the curves. Mode connectivity depends on it: hold it fixed over what is compared."""
+class Within(Settings):
+    """Pairs of the models of one cell: all of them."""
 
-    pairs: int | Literal["all"] = Field(
-        "all", description="pairs a cell that are measured: all, or so many drawn by content"
+    within: Literal["cell"]
+
+
+class Along(Settings):
+    """Pairs of the same seed at neighbouring values of an axis, all else equal."""
+
+    along: str
+
+
+class Count(Settings):
+    """So many pairs of one architecture from the whole grid, drawn by content."""
+
+    count: int = Field(ge=1)
+
+
+class Options(Settings):
+    """Budget of the paths. Mode connectivity depends on it: hold it fixed over what is compared."""
+
+    pairs: int | Literal["all"] | Within | Along | Count = Field(
+        "all",
+        description="all pairs of a cell, or so many of them drawn by content; "
+        "{along: batch_size} or {count: 50} for pairs beyond the cell",
     )
-    steps: int = Field(1000, ge=1, description="optimiser steps of each curve")
+    path: Literal["bezier", "chain"] = Field("bezier", description="Bézier curve or polygonal chain")
+    bends: int = Field(1, ge=1, le=50, description="trained points between the ends")
+    start: Literal["midpoint", "random"] = Field("midpoint", description="where the trained points begin")
+    steps: int = Field(1000, ge=1, description="optimiser steps of each path")
     batch_size: int = Field(64, ge=1)
     learning_rate: float = Field(0.1, gt=0, description="flat to half, falling to 1 % at 90 % of the steps")
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(
-        0.0, ge=0, description="L2 penalty on the point of the curve (the paper: 5e-4)"
+        0.0, ge=0, description="L2 penalty on the point of the path (the paper: 5e-4)"
     )
     points: int = Field(
         11, ge=3, le=1001, description="points of t at which the paths are evaluated, ends included"
     )
 
 
-def measure(cell: Cell, subjects: list[tuple[str, str]], options: Options) -> Measured:
-    """Fit and evaluate the curves of the pairs in ``subjects``, side by side."""
+def measure(cell: Cell, subjects: list[Pair], options: Options) -> Measured:
+    """Fit and evaluate the paths of the pairs in ``subjects``, side by side."""
     from explorer.landscape import connectivity
+    from explorer.landscape.paths import straight
 
     first, second = cell.ends(subjects)
     a, b, buffers = cell.theta[first], cell.theta[second], cell.buffers[first]
-    control = connectivity.fit_curves(
+    names = [pair_name(pair) for pair in subjects]
+    start = None
+    if options.start == "random":
+        seeds = cell.seeds(
+            "curve start", [f"{name} {bend}" for name in names for bend in range(options.bends)]
+        )
+        start = cell.initial(seeds).view(len(subjects), options.bends, -1)
+    fit = connectivity.fit_paths(
         cell.network,
         a,
         b,
         buffers,
         cell.data.x_train,
         cell.data.y_train,
-        seeds=cell.seeds("curve", [pair_name(pair) for pair in subjects]),
+        seeds=cell.seeds("curve", names),
+        kind=options.path,
+        bends=options.bends,
+        start=start,
         steps=options.steps,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
         momentum=options.momentum,
         weight_decay=options.weight_decay,
     )
-    curve = connectivity.profile(cell.network, a, control, b, buffers, cell.data, points=options.points)
-    line = connectivity.profile(cell.network, a, (a + b) / 2, b, buffers, cell.data, points=options.points)
-    columns = [
+    curve = connectivity.profile_path(cell.network, fit.path, buffers, cell.data, points=options.points)
+    line = connectivity.profile_path(cell.network, straight(a, b), buffers, cell.data, points=options.points)
+    columns = (
         connectivity.mode_connectivity(curve.train_error_percent),
         connectivity.barrier(curve.train_error_percent),
         connectivity.dip(curve.train_error_percent),
         connectivity.barrier(curve.train_loss),
         connectivity.barrier(line.train_error_percent),
         connectivity.barrier(line.train_loss),
-    ]
-    rows = [
-        {"model_a": pair[0], "model_b": pair[1], **dict(zip(COLUMNS, [*values, options.steps], strict=True))}
-        for pair, *values in zip(subjects, *(c.tolist() for c in columns), strict=True)
-    ]
-    points = [*_points(subjects, "bezier", curve), *_points(subjects, "linear", line)]
-    return Measured(rows, {"curves": points})
-
-
-def _points(subjects: list[tuple[str, str]], path: str, profile: Profile) -> list[dict[str, Any]]:
-    columns = {
-        "train_loss": profile.train_loss,
-        "train_error_percent": profile.train_error_percent,
-        "test_loss": profile.test_loss,
-        "test_error_percent": profile.test_error_percent,
-    }
-    values = {name: column.tolist() for name, column in columns.items()}
-    return [
-        {
-            "model_a": a,
-            "model_b": b,
-            "path": path,
-            "t": t,
-            **{name: column[pair][point] for name, column in values.items()},
-        }
-        for pair, (a, b) in enumerate(subjects)
-        for point, t in enumerate(profile.t.tolist())
-    ]
+    )
+    measured = cell.by_pair(
+        subjects,
+        list(COLUMNS),
+        [
+            *(c.tolist() for c in columns),
+            [options.steps] * len(subjects),
+            fit.converged.tolist(),
+            fit.fall.tolist(),
+        ],
+    )
+    points = [*point_rows(subjects, options.path, curve), *point_rows(subjects, "linear", line)]
+    return Measured(measured.rows, {"curves": points})

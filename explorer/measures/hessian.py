@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from explorer.measures.base import Cell, Kind, Measured
@@ -10,43 +12,59 @@ from explorer.tables import MODELS
 
 KIND: Kind = "model"
 EXTRA: tuple[str, ...] = ()
-COLUMNS = {name: MODELS[name] for name in ("hessian_top_eigenvalue", "hessian_trace", "hessian_trace_stderr")}
+COLUMNS = {
+    name: MODELS[name]
+    for name in (
+        "hessian_top_eigenvalue",
+        "hessian_trace",
+        "hessian_trace_stderr",
+        "hessian_bottom_eigenvalue",
+        "hessian_eigenvalues",
+        "hessian_converged",
+    )
+}
 
 
 class Options(Settings):
     """Budget of the Hessian."""
 
-    inputs: int = Field(1000, ge=1, description="training inputs it is taken over: the first so many, or all")
+    inputs: int | Literal["all"] = Field(
+        1000, description="training inputs it is taken over: the first so many"
+    )
     lanczos_steps: int = Field(
-        30, ge=1, le=1000, description="at most; fewer when the eigenvalue has converged to 0.1 %"
+        30, ge=1, le=1000, description="at most; fewer when the eigenvalues have converged"
     )
     probes: int = Field(
-        40,
-        ge=2,
-        le=100_000,
-        description="of the trace, at most; fewer when its standard error is at most 2 %",
+        40, ge=4, le=100_000, description="of the trace, at most; fewer at 2 % standard error"
     )
+    top: int = Field(1, ge=1, le=100, description="largest eigenvalues that are kept")
+    smallest: bool = Field(False, description="go on until the smallest eigenvalue has converged too")
 
 
 def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:
-    """Top eigenvalue and trace of the models named in ``subjects``, side by side."""
+    """Ends of the spectrum and trace of the models named in ``subjects``, side by side."""
     from explorer.landscape.hessian import hessian
 
     rows, _ = cell.ends([(name, name) for name in subjects])
+    inputs = None if options.inputs == "all" else options.inputs
     result = hessian(
         cell.network,
         cell.theta[rows],
-        cell.data.x_train[: options.inputs],
-        cell.data.y_train[: options.inputs],
+        cell.data.x_train[:inputs],
+        cell.data.y_train[:inputs],
         buffers=cell.buffers[rows],
         seeds=cell.seeds("hessian", subjects),
         lanczos_steps=options.lanczos_steps,
         probes_max=options.probes,
+        top_k=options.top,
+        smallest=options.smallest,
     )
-    columns = (result.top_eigenvalue.tolist(), result.trace.tolist(), result.trace_stderr.tolist())
-    return Measured(
-        [
-            {"model_id": name, **dict(zip(COLUMNS, values, strict=True))}
-            for name, *values in zip(subjects, *columns, strict=True)
-        ]
+    columns = (
+        result.top_eigenvalue,
+        result.trace,
+        result.trace_stderr,
+        result.bottom_eigenvalue,
+        result.eigenvalues,
+        result.eigenvalues_converged & result.trace_converged,
     )
+    return cell.by_model(subjects, list(COLUMNS), [c.tolist() for c in columns])

@@ -29,6 +29,8 @@ def cells(models: pd.DataFrame, pairs: pd.DataFrame, axes: Mapping[str, Sequence
         places = models[["model_id", *names]].rename(columns={"model_id": "model_a"})
         pairs = pairs.drop(columns=[n for n in names if n in pairs]).merge(places, on="model_a", how="left")
     pairs = _located(pairs, names)
+    if {"cell_id", "cell_id_b"} <= set(pairs):  # pairs of two cells say nothing of either
+        pairs = pairs[pairs["cell_id_b"].isna() | (pairs["cell_id_b"] == pairs["cell_id"])]
     keys = names or ["cell_id"]
 
     ok_models, ok_pairs = _ok(models), _ok(pairs)

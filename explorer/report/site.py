@@ -53,9 +53,7 @@ def write_site(
             data = _data(run, rows, {**groups, "claims": list(shown.values())})
             if len(cells) <= ADVISED_CELLS:
                 each = advise_cells(cells, found, run.axes)
-                data["advice"] = {
-                    str(c): [a.cause, a.change, a.sure] for c, a in zip(cells["cell_id"], each, strict=True)
-                }
+                data["advice"] = {cell: [a.cause, a.change, a.sure] for cell, a in each.items()}
             data["any"] = figures.of_any(rows)
         tables = write_tables(run, cells, out / "tables")
         detail = details(run, rows)

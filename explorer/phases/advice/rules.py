@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,27 +77,33 @@ def advise_phases(
 
 
 def advise_cells(
-    cells: pd.DataFrame, cuts: Mapping[str, Cut], axes: Mapping[str, Sequence[str]]
-) -> list[Advice]:
-    """Advice for every cell, in the order of the cells."""
+    cells: pd.DataFrame,
+    cuts: Mapping[str, Cut],
+    axes: Mapping[str, Sequence[str]],
+    among: Collection[str] | None = None,
+) -> dict[str, Advice]:
+    """Advice for cells by ``cell_id``: for all, or for those ``among``."""
     cells = cells.reset_index(drop=True)
     names = [n for n in axis_names(axes) if n in cells]
     steps, shares = moves(cells, names), memberships(cells, cuts)
     by_cell = {int(k): part for k, part in steps.groupby("cell")}  # type: ignore[call-overload]
     lacks = {n: column(cells, n).isna().to_numpy() for n in ("train_loss", "mode_connectivity", "cka")}
-    out = []
+    out: dict[str, Advice] = {}
     for place, row in enumerate(cells.to_dict("records")):
+        cell = str(row["cell_id"])
+        if among is not None and cell not in among:
+            continue
         where = ", ".join(f"{spoken(n)} {setting(row[n])}" for n in names) or "these models"
         mine = by_cell[place] if place in by_cell else steps.iloc[:0]
         if not row["phase"]:
             lacking = ", ".join(spoken(n) for n in lacks if lacks[n][place])
-            out.append(_measured_only(where, f"cannot be told without {lacking}", mine))
+            out[cell] = _measured_only(where, f"cannot be told without {lacking}", mine)
             continue
         advice = _advice(where, row["phase"], 1, float(shares[row["phase"]].iloc[place]), mine)
         if row["near_cut"]:
             near = ", ".join(spoken(n) for n in row["near_cut"].split(", "))
             advice.evidence.append(f"The cell lies near the cut of {near}.")
-        out.append(advice)
+        out[cell] = advice
     return out
 
 
@@ -138,11 +144,15 @@ def _measured_only(where: str, cause: str, steps: pd.DataFrame) -> Advice:
 def _tried(steps: pd.DataFrame) -> pd.DataFrame:
     """Mean gain of each move over the steps taken, the best first: columns of ``moves``, ``n``, ``helped``.
 
-    Steps that share a cell are not independent, so the error of the mean is that of the mean step.
+    Steps in a line share cells, so a mean over n of them is taken as one over n/2. Where the spread over
+    replicates is unknown, that over the steps stands for it.
     """
     rows = []
     for (axis, move), some in steps.groupby(["axis", "move"], sort=False):
-        stderr = float(np.sqrt(np.mean(some["stderr"] ** 2) / max(1, len(some) / 2)))
+        spread = float(np.sqrt(np.mean(some["stderr"] ** 2)))
+        if np.isnan(spread) and len(some) >= 4:
+            spread = float(some["gain"].std())
+        stderr = spread / max(1.0, len(some) / 2) ** 0.5
         rows.append(
             (axis, move, float(some["gain"].mean()), stderr, len(some), int((some["gain"] > 0).sum()))
         )

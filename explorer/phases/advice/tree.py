@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sklearn.tree import DecisionTreeClassifier
 
 FEATURES = ("training error (%)", "barrier (points)", "log10 Hessian trace", "CKA")
-DEPTH, LEAF, FEWEST = 3, 4, 16
+DEPTH, LEAF, FEWEST = 3, 3, 12
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,17 @@ RELEVANT_RHO = 0.2
 
 
 def best_is_connected(bench: Bench) -> tuple[Evidence, Chart]:
-    """Where the best tenth of the cells rank in connectivity, CKA and smoothness; the worst of the three."""
-    local = bench.curvature
+    """Where the best tenth of the cells rank in connectivity, CKA and smoothness; the worst of the three.
+
+    Cells whose mode connectivity lies within the tolerance are equally connected.
+    """
+    local, tolerance = bench.curvature, bench.cuts["connected"].value
+    bench.has("mode_connectivity")
+    beyond = column(bench.cells, "mode_connectivity").abs().dropna() > tolerance
+    if beyond.all() or not beyond.any():
+        raise CannotTell(
+            f"{'No' if beyond.all() else 'Every'} cell is connected, so there is nothing to compare."
+        )
     chart = Chart("scatter", ("cka", ACCURACY, "mode_connectivity"))
     n_best = 0
 
@@ -27,7 +36,8 @@ def best_is_connected(bench: Bench) -> tuple[Evidence, Chart]:
         n_best = max(3, -(-n // 10))
         best = np.argsort(-accuracy, axis=1, kind="stable")[:, :n_best]
         shares = [
-            np.take_along_axis(ranks(x), best, 1).mean(1) / (n + 1) for x in (-np.abs(mc), cka, -curvature)
+            np.take_along_axis(ranks(x), best, 1).mean(1) / (n + 1)
+            for x in (-np.maximum(np.abs(mc), tolerance), cka, -curvature)
         ]
         first.extend(float(s[0]) for s in shares)
         return np.min(shares, axis=0)

@@ -19,7 +19,7 @@
   };
 
   // ---- parallel coordinates
-  const TOP = 54, TALL = 190, STEP = 92;
+  const TOP = 54, TALL = 190, STEP = Math.max(76, Math.min(120, (svg.parentElement.clientWidth - 4) / Math.max(columns.length, 1)));
   for (const c of columns) {
     const values = ran.map(r => r[c.name]).filter(v => typeof v === "number");
     c.low = Math.min(...values); c.high = Math.max(...values);
@@ -157,7 +157,7 @@
       last.append(element("button", "Cell", { type: "button", "data-cell": m.cell, "aria-label": `Details of cell ${label || m.cell}, from seed ${m.seed}` }));
       line.append(last);
     }
-    const box = element("div", null, { class: "scroll", tabindex: "0", role: "region", "aria-labelledby": "models-title" }), target = document.getElementById("models-table");
+    const box = element("div", null, { class: "scroll", tabindex: "0", role: "group", "aria-labelledby": "models-title" }), target = document.getElementById("models-table");
     const focused = document.activeElement && document.activeElement.dataset.sort;
     box.append(made);
     target.replaceChildren(box);

@@ -39,7 +39,7 @@
         line.append(cell);
       }
     }
-    const box = element("div", null, { class: "scroll" });
+    const box = element("div", null, { class: "scroll", tabindex: "0", role: "group", "aria-label": "Table" });
     box.append(made);
     return box;
   };

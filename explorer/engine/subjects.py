@@ -1,0 +1,132 @@
+"""What is measured: the models, pairs and cells that a measure is taken of."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from explorer.engine.work import Member, architecture_key
+from explorer.measures.base import Kind, Pair, pair_name
+from explorer.settings import digest
+from explorer.space import Cell, Space
+from explorer.store import Store
+
+AT_ONCE = 64  # more models or pairs of a cell than these are measured in several stacks
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Where some models are that can be measured, in the order of their seeds."""
+
+    model_ids: list[str]
+    members: list[Member]
+
+
+@dataclass(frozen=True)
+class Group:
+    """What is measured side by side. It follows from the space alone, not from what is still missing."""
+
+    cell: Cell
+    trained: Trained
+    subjects: list[Any]
+
+
+def trained_cells(space: Space, store: Store) -> dict[str, Trained]:
+    """The models with status ``ok`` of each cell, by cell id."""
+    columns = ["model_id", "cell_id", "stack", "weights_sha256", "seed", "status"]
+    rows = store.read_records("models", columns).to_pylist()
+    place: dict[str, int] = {}  # row of a model in its stack
+    for row in rows:
+        row["place"] = place[row["stack"]] = place.get(row["stack"], -1) + 1
+    wanted = {cell.id: {cell.model_id(seed) for seed in range(cell.seeds)} for cell in space.cells}
+    by_cell: dict[str, list[dict[str, Any]]] = {}
+    for row in sorted(rows, key=lambda r: r["seed"]):
+        if row["status"] == "ok" and row["model_id"] in wanted.get(row["cell_id"], ()):
+            by_cell.setdefault(row["cell_id"], []).append(row)
+    result = {}
+    for cell_id, models in by_cell.items():
+        runs = itertools.groupby(models, lambda r: (r["stack"], r["weights_sha256"]))
+        members = [Member(*which, [r["place"] for r in group]) for which, group in runs]
+        result[cell_id] = Trained([r["model_id"] for r in models], members)
+    return result
+
+
+def groups(kind: Kind, space: Space, cells: dict[str, Trained], options: Any) -> Iterator[Group]:
+    """The subjects of a measure, in stacks."""
+    if kind == "pair" and not _within(getattr(options, "pairs", "all")):
+        yield from _beyond(space, cells, options.pairs)
+        return
+    for cell in space.cells:
+        trained = cells.get(cell.id)
+        if trained is None:
+            continue
+        if kind == "cell":
+            yield Group(cell, trained, [(cell.id, digest(trained.model_ids))])
+            continue
+        if kind == "model":
+            subjects: list[Any] = list(trained.model_ids)
+        else:
+            subjects = pairs_of(trained.model_ids, getattr(options, "pairs", "all"))
+        for start in range(0, len(subjects), AT_ONCE):
+            yield Group(cell, trained, subjects[start : start + AT_ONCE])
+
+
+def _within(pairs: Any) -> bool:
+    return isinstance(pairs, int | str) or hasattr(pairs, "within")
+
+
+def pairs_of(model_ids: list[str], wanted: Any) -> list[Pair]:
+    """All pairs of a cell's models, or ``wanted`` of them drawn by content."""
+    pairs = list(itertools.combinations(model_ids, 2))
+    return _drawn(pairs, wanted) if isinstance(wanted, int) else pairs
+
+
+def _drawn(pairs: list[Pair], wanted: int) -> list[Pair]:
+    chosen = set(sorted(pairs, key=lambda pair: digest(["drawn", pair_name(pair)]))[:wanted])
+    return [pair for pair in pairs if pair in chosen]
+
+
+def _beyond(space: Space, cells: dict[str, Trained], wanted: Any) -> Iterator[Group]:
+    """Pairs of models of different cells, in one group a cell of the first model."""
+    found: dict[str, list[Pair]] = {}
+    home = {model: cell_id for cell_id, trained in cells.items() for model in trained.model_ids}
+    by_id = {cell.id: cell for cell in space.cells}
+    if hasattr(wanted, "along"):
+        pairs = list(_neighbours(space, cells, wanted.along))
+    else:
+        kinds: dict[str, list[str]] = {}
+        for cell in space.cells:
+            kinds.setdefault(architecture_key(cell), []).extend(
+                cells[cell.id].model_ids if cell.id in cells else []
+            )
+        everything = [pair for ids in kinds.values() for pair in itertools.combinations(ids, 2)]
+        pairs = _drawn(everything, wanted.count)
+    for a, b in pairs:
+        found.setdefault(home[a], []).append((a, b))
+    for cell_id, subjects in found.items():
+        for start in range(0, len(subjects), AT_ONCE):
+            part = subjects[start : start + AT_ONCE]
+            homes = dict.fromkeys([cell_id, *(home[b] for _, b in part)])
+            trained = Trained(
+                [model for place in homes for model in cells[place].model_ids],
+                [member for place in homes for member in cells[place].members],
+            )
+            yield Group(by_id[cell_id], trained, part)
+
+
+def _neighbours(space: Space, cells: dict[str, Trained], axis: str) -> Iterator[Pair]:
+    """Pairs of the same seed at neighbouring values of an axis, all else equal."""
+    order = {value: place for place, value in enumerate(space.axes[axis])}
+    lines: dict[str, list[Cell]] = {}
+    for cell in space.cells:
+        lines.setdefault(digest({k: v for k, v in cell.at.items() if k != axis}), []).append(cell)
+    for line in lines.values():
+        line.sort(key=lambda cell: order[cell.at[axis]])
+        for left, right in itertools.pairwise(line):
+            if left.id in cells and right.id in cells:
+                for seed in range(min(left.seeds, right.seeds)):
+                    pair = (left.model_id(seed), right.model_id(seed))
+                    if pair[0] in cells[left.id].model_ids and pair[1] in cells[right.id].model_ids:
+                        yield pair

@@ -1,0 +1,45 @@
+"""Spectral density of the Hessian of each model."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from explorer.measures.base import Cell, Kind, Measured
+from explorer.settings import Options as Settings
+from explorer.tables import MODELS
+
+KIND: Kind = "model"
+EXTRA: tuple[str, ...] = ()
+COLUMNS = {
+    name: MODELS[name]
+    for name in (
+        "density_nodes",
+        "density_weights",
+    )
+}
+
+
+class Options(Settings):
+    """Budget of the density (stochastic Lanczos quadrature)."""
+
+    inputs: int = Field(1000, ge=1, description="training inputs it is taken over: the first so many")
+    steps: int = Field(40, ge=2, le=1000, description="Lanczos steps of a probe")
+    probes: int = Field(4, ge=1, le=1000, description="random start vectors")
+
+
+def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:
+    """Spectral density of the models named in ``subjects``, side by side."""
+    from explorer.landscape.density import spectral_density
+
+    rows, _ = cell.ends([(name, name) for name in subjects])
+    result = spectral_density(
+        cell.network,
+        cell.theta[rows],
+        cell.data.x_train[: options.inputs],
+        cell.data.y_train[: options.inputs],
+        seeds=cell.seeds("density", subjects),
+        buffers=cell.buffers[rows],
+        steps=options.steps,
+        probes=options.probes,
+    )
+    return cell.by_model(subjects, list(COLUMNS), [result.nodes.tolist(), result.weights.tolist()])

@@ -1,0 +1,38 @@
+"""What an ensemble of a cell's models gains."""
+
+from __future__ import annotations
+
+from explorer.measures.base import Cell, Kind, Measured
+from explorer.settings import Options as Settings
+from explorer.tables import CELLS
+
+KIND: Kind = "cell"
+EXTRA: tuple[str, ...] = ()
+COLUMNS = {
+    name: CELLS[name]
+    for name in (
+        "ensemble_accuracy_percent",
+        "ensemble_improvement_rate",
+        "disagreement_error_ratio",
+        "ensemble_models",
+    )
+}
+
+
+class Options(Settings):
+    """There is nothing to set."""
+
+
+def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:
+    """The vote of all models of the cell; ``subjects`` names this one set of models."""
+    from explorer.landscape.ensemble import ensemble
+
+    logits = cell.network.logits(cell.theta, cell.data.x_test, cell.buffers)
+    result = ensemble(logits, cell.data.y_test)
+    values = (
+        result.vote_accuracy_percent,
+        result.improvement_rate,
+        result.disagreement_error_ratio,
+        len(cell.model_ids),
+    )
+    return Measured([{"cell_id": cell.id, "members": subjects[0], **dict(zip(COLUMNS, values, strict=True))}])

@@ -1,0 +1,44 @@
+"""Gradient noise scale of each model."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from explorer.measures.base import Cell, Kind, Measured
+from explorer.settings import Options as Settings
+from explorer.tables import MODELS
+
+KIND: Kind = "model"
+EXTRA: tuple[str, ...] = ()
+COLUMNS = {
+    name: MODELS[name]
+    for name in (
+        "noise_scale",
+        "noise_scale_stderr",
+    )
+}
+
+
+class Options(Settings):
+    """Budget of the noise scale."""
+
+    batch_size: int = Field(16, ge=1, description="inputs of a gradient; at most half of the training set")
+    batches: int = Field(64, ge=3, le=10_000, description="gradients")
+
+
+def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:
+    """Noise scale of the models named in ``subjects``, side by side."""
+    from explorer.landscape.noise import noise_scale
+
+    rows, _ = cell.ends([(name, name) for name in subjects])
+    result = noise_scale(
+        cell.network,
+        cell.theta[rows],
+        cell.data.x_train,
+        cell.data.y_train,
+        seeds=cell.seeds("noise", subjects),
+        buffers=cell.buffers[rows],
+        batch_size=min(options.batch_size, len(cell.data.x_train) // 2),
+        batch_count=options.batches,
+    )
+    return cell.by_model(subjects, list(COLUMNS), [result.scale.tolist(), result.scale_stderr.tolist()])

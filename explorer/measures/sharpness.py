@@ -1,0 +1,49 @@
+"""Sharpness of the training loss around each model."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from explorer.measures.base import Cell, Kind, Measured
+from explorer.settings import Options as Settings
+from explorer.tables import MODELS
+
+KIND: Kind = "model"
+EXTRA: tuple[str, ...] = ()
+COLUMNS = {
+    name: MODELS[name]
+    for name in (
+        "sharpness",
+        "adaptive_sharpness",
+    )
+}
+
+
+class Options(Settings):
+    """Budget of the sharpness."""
+
+    inputs: int = Field(1000, ge=1, description="training inputs it is taken over: the first so many")
+    radius: float = Field(0.05, gt=0, description="of the ball around the parameters")
+    adaptive_radius: float = Field(0.5, gt=0, description="of the ball relative to each parameter")
+    steps: int = Field(1, ge=1, le=10_000, description="of gradient ascent; 1 is that of SAM")
+
+
+def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:
+    """Plain and adaptive sharpness of the models named in ``subjects``, side by side."""
+    from explorer.landscape.sharpness import sharpness
+
+    rows, _ = cell.ends([(name, name) for name in subjects])
+    columns = [
+        sharpness(
+            cell.network,
+            cell.theta[rows],
+            cell.data.x_train[: options.inputs],
+            cell.data.y_train[: options.inputs],
+            buffers=cell.buffers[rows],
+            radius=radius,
+            steps=options.steps,
+            adaptive=adaptive,
+        ).rise.tolist()
+        for radius, adaptive in ((options.radius, False), (options.adaptive_radius, True))
+    ]
+    return cell.by_model(subjects, list(COLUMNS), columns)

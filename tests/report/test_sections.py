@@ -1,0 +1,241 @@
+"""Claims, advice, comparison, export, foreign tables: what the pages and files say."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import synthetic_run
+from test_write import embedded, text
+
+from explorer import phases
+from explorer.export import export
+from explorer.phases.claims import HOLDS, Claim
+from explorer.report import charts, compare, figures, verdicts, write
+from explorer.report.labels import measure, measure_title
+from explorer.report.rows import compact, exponent, prepared, with_spread
+from explorer.results import Run, load
+from explorer.settings import InputError
+
+# ---- numbers in squares
+
+
+def test_small_numbers_are_told_in_thousandths_and_never_in_powers():
+    losses = pd.Series([0.772, 0.0137, 0.0025, 0.0017, 0.0041])
+    label = measure("train_loss")
+    assert exponent(losses, label) == -3
+    assert [compact(v * 1e3, label) for v in losses] == ["772", "14", "2.5", "1.7", "4.1"]
+    assert measure_title("train_loss", -3) == "Training loss (10⁻³ nats)"
+    assert exponent(pd.Series([0.5, 0.2, 0.004]), label) == 0
+    assert [compact(v, label) for v in (0.0083, -0.0083, 0.00001, 12345.0)] == [".008", "−.008", "~0", "12k"]
+
+
+def test_no_label_overflows_its_square():
+    random = np.random.default_rng(0)
+    for power in range(-6, 7):
+        column = pd.Series(random.uniform(1, 10, 30) * 10.0**power)
+        scale = 10.0 ** -exponent(column, measure("hessian_trace"))
+        assert max(len(compact(v * scale, measure("hessian_trace"))) for v in column) <= 5
+
+
+def test_a_spread_decides_how_many_decimals_are_told():
+    assert with_spread(0.002529, 0.000521, None) == "0.00253 ± 0.00052"
+    assert with_spread(12.345, 1.234, None) == "12.3 ± 1.2"
+
+
+# ---- claims and advice on the page
+
+
+def test_every_claim_is_on_the_page_with_verdict_interval_and_chart(page: Path):
+    html = page.read_text(encoding="utf-8")
+    said = text(page)
+    assert "Of 9 claims that this run can be asked" in said
+    assert said.count('<article class="card claim"') == 9
+    assert "10 claims that this run cannot be asked" in said
+    ids = {f["id"] for f in embedded(html, "data")["figures"]}
+    assert {"claim-best-is-connected", "claim-width-connects", "claim-cka-ranks-accuracy"} <= ids
+    assert re.search(r'aria-label="Effect [\d.]+, 95 % interval [\d.]+ to [\d.]+, p = [\d.]+ after', said)
+
+
+def test_a_strip_keeps_the_order_of_its_marks():
+    claim = Claim("a", "A.", HOLDS, "", None, effect=2.0, low=1.0, high=4.0, null=0.0, least=0.5, p=0.01)
+    strip = verdicts.strip(claim)
+    assert strip is not None
+    places = [strip[k] for k in ("null", "least", "low", "effect", "high")]
+    assert places == sorted(places)
+    assert places[0] > 0
+    assert places[-1] < strip["width"]
+    assert verdicts.strip(replace(claim, p=np.nan)) is None
+
+
+def test_the_page_advises_phases_and_cells(page: Path):
+    said = text(page)
+    assert "What to change next" in said
+    assert "larger model: raise the width" in said
+    data = embedded(page.read_text(encoding="utf-8"), "data")
+    assert len(data["advice"]) == 40
+    assert all(len(a) == 3 for a in data["advice"].values())
+    assert any("IV-B" in shares for shares in data["cells"]["phase_shares"])
+
+
+def test_charts_of_claims_keep_altairs_schema(run: Run, monkeypatch: pytest.MonkeyPatch):
+    cells = phases.classify(run.grid, cuts := phases.find_cuts(run.grid))
+    from explorer.phases.claims import check_claims
+
+    claims = check_claims(cells, cuts, run.axes, models=run.models, pairs=run.pairs, epochs=run.epochs)
+    strict = []
+    monkeypatch.setattr(figures, "spec", lambda chart, data: strict.append(chart.to_dict()) or {})
+    figures.of_claims(prepared(cells), "width", "batch_size", claims)
+    figures.of_any(prepared(cells))
+    assert len(strict) >= 8
+
+
+# ---- runs compared
+
+
+def test_runs_are_compared_cell_by_cell_on_shared_scales(tmp_path: Path):
+    one = synthetic_run(widths=(2, 8, 32), batch_sizes=(8, 16), seeds=3, name="clean")
+    other = synthetic_run(widths=(8, 32, 64), batch_sizes=(8, 16), seeds=3, name="noisy")
+    other.models["test_accuracy_percent"] -= 5.0
+    other.info["space"]["training"]["learning_rate"] = 0.1
+    index = compare([one, other], tmp_path)
+    said = text(index)
+    assert "4 cells at the same Width, Batch size" in said
+    assert "training.learning_rate" in said
+    data = embedded(index.read_text(encoding="utf-8"), "data")
+    gap = np.mean(data["sets"]["test_accuracy_percent-gap1"]["difference"])
+    assert gap == pytest.approx(-5.0, abs=0.8)
+    scales = [
+        layer["encoding"]["color"]["scale"]
+        for f in data["figures"]
+        if re.fullmatch("mode_connectivity-[01]", f["id"])
+        for layer in f["spec"]["layer"]
+        if layer["encoding"].get("color", {}).get("field") == "mode_connectivity"
+    ]
+    assert len(scales) == 2
+    assert scales[0] == scales[1]
+
+
+def test_runs_that_share_nothing_are_not_compared(tmp_path: Path):
+    one, other = synthetic_run(widths=(2, 8), seeds=2), synthetic_run(widths=(16, 32), seeds=2)
+    with pytest.raises(InputError, match="no cell at the same"):
+        compare([one, other], tmp_path)
+    third = synthetic_run(widths=(2, 8), seeds=2, third={"label_noise": [0.0, 0.2]})
+    with pytest.raises(InputError, match=r"several cells at the same .*label_noise"):
+        compare([one, third], tmp_path)
+
+
+def test_a_difference_map_keeps_altairs_schema_and_centres_on_zero():
+    cells = pd.DataFrame({"cell_id": ["a", "b"], "width": [2, 4], "difference": [-1.0, 3.0], "n_models": 1})
+    chart = charts.difference_map(cells, "cka", "width").to_dict()
+    domain = chart["layer"][1]["encoding"]["color"]["scale"]["domain"]
+    assert (domain[0], domain[-1]) == (-3.0, 3.0)
+
+
+# ---- elsewhere
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_an_export_has_a_row_a_model_with_its_phase(run: Run, tmp_path: Path, ending: str):
+    table, page = export(run, tmp_path / f"all{ending}")
+    read = pd.read_csv(table) if ending == ".csv" else pd.read_parquet(table)
+    assert len(read) == len(run.models)
+    by_cell = read.groupby(["width", "batch_size"])["cell_cka"].first()
+    expected = run.cells.set_index(["width", "batch_size"])["cka"]
+    np.testing.assert_allclose(by_cell, expected.reindex(by_cell.index))
+    summary = page.read_text(encoding="utf-8")
+    assert "| IV-B | connected and alike |" in summary
+    assert "Connectivity comes with width" in summary
+
+
+def test_an_export_of_another_kind_is_refused(run: Run, tmp_path: Path):
+    with pytest.raises(InputError, match=r"should end in \.csv or \.parquet"):
+        export(run, tmp_path / "all.xlsx")
+
+
+WIDTHS = (2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128)
+BATCHES = (16, 24, 32, 44, 64, 92, 128, 180, 256, 364, 512, 724, 1024)
+
+
+def test_a_table_of_1690_cells_from_elsewhere_is_a_page_in_ten_seconds(tmp_path: Path):
+    random = np.random.default_rng(0)
+    rows = []
+    for width, batch_size, share in itertools.product(WIDTHS, BATCHES, range(1, 11)):
+        room = np.log2(width)
+        rows.append(
+            {
+                "width": width,
+                "batch_size": batch_size,
+                "train_size": 5000 * share,
+                "train_loss": 10 ** (1 - 0.7 * room),
+                "mode_connectivity": -max(0.0, 12 - 3 * room) + random.normal(0, 0.3),
+                "cka": 1 - 0.5 * np.exp(-0.4 * room) - 0.01 * (10 - share),
+                "hessian_trace": 100 / width,
+                "test_accuracy_percent": 60 + 4 * room + share + random.normal(0, 0.3),
+            }
+        )
+    pd.DataFrame(rows).to_csv(tmp_path / "cells.csv", index=False)
+    started = time.perf_counter()
+    index = write(load(tmp_path), tmp_path / "page")
+    assert time.perf_counter() - started < 10
+    said = text(index)
+    assert "1690 cells" in said
+    assert "No curves: the details of a cell show no paths." in said
+    assert '<select data-axis="train_size">' in said or '<select data-axis="batch_size">' in said
+    assert "With more data, CKA and accuracy grow." in said
+
+
+def test_foreign_rows_that_share_a_place_are_refused(tmp_path: Path):
+    pd.DataFrame({"width": [2, 2, 4], "train_loss": [0.1, 0.2, 0.3]}).to_csv(
+        tmp_path / "cells.csv", index=False
+    )
+    with pytest.raises(InputError, match="2 rows that share a place on the axes width"):
+        load(tmp_path)
+
+
+def test_models_and_pairs_from_elsewhere_without_seeds_or_cells(tmp_path: Path):
+    random = np.random.default_rng(0)
+    models, pairs, curves = [], [], []
+    for width, batch_size in itertools.product((2, 8, 32), (16, 64)):
+        ids = [f"{width}/{batch_size}/{k}" for k in range(3)]
+        place = {"width": width, "batch_size": batch_size, "train_loss": 1 / width}
+        accuracy = 80 + width / 4 + random.normal(size=3)
+        models += [
+            {"model_id": i, **place, "test_accuracy_percent": v} for i, v in zip(ids, accuracy, strict=True)
+        ]
+        for a, b in itertools.combinations(ids, 2):
+            pairs.append({"model_a": a, "model_b": b, "mode_connectivity": -8.0 / width, "cka": 0.5})
+            curves += [{"model_a": a, "model_b": b, "t": t, "train_error_percent": t} for t in (0, 0.5, 1)]
+    pd.DataFrame(models).to_parquet(tmp_path / "models.parquet")
+    pd.DataFrame(pairs).to_csv(tmp_path / "pairs.csv", index=False)
+    pd.DataFrame(curves).to_csv(tmp_path / "curves.csv", index=False)
+    index = write(load(tmp_path), tmp_path / "page", images=False)
+    details = embedded(index.read_text(encoding="utf-8"), "details")
+    assert len(details) == 6
+    assert all(len(d["c"]) == 3 for d in details.values())
+
+
+# ---- while it runs
+
+
+def test_a_page_of_a_run_under_way_loads_itself_again(run: Run, tmp_path: Path):
+    assert '<meta http-equiv="refresh" content="7">' in text(write(run, tmp_path, images=False, refresh_s=7))
+    assert "refresh" not in text(write(run, tmp_path, images=False))
+
+
+def test_details_and_models_of_a_large_run_lie_in_scripts(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("explorer.report.site.DETAIL_BYTES", 1000)
+    index = write(run, tmp_path, images=False)
+    data = embedded(index.read_text(encoding="utf-8"), "data")
+    script = (tmp_path / data["modelsFile"]).read_text(encoding="utf-8")
+    models = json.loads(script.removeprefix("explorerModels(").removesuffix(")"))
+    assert sum(len(m["seed"]) for m in models.values()) == len(run.models)

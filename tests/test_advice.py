@@ -1,0 +1,173 @@
+"""Advice and diagnosis: soft membership, steps between cells, rules with evidence, the tree, the command."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import explore
+from scipy.stats import norm
+
+from explorer import phases
+from explorer.diagnosis import diagnose
+from explorer.phases.advice import advise_cells, advise_phases, grow
+from explorer.phases.advice.moves import moves
+from explorer.results import load
+from explorer.settings import InputError
+
+AXES = {"load": ["width"], "temperature": ["batch_size"]}
+CUTS = phases.find_cuts(pd.DataFrame(), {"train_loss": 0.01, "connected": 1.0, "cka": 0.6})
+
+
+def grid(gain: float = 5.0, *, spread: float = 0.3) -> pd.DataFrame:
+    """Widths 2 to 32: I, III, IV-A, IV-B, IV-B; a step of width gains ``gain`` points, of batch size none."""
+    rows = []
+    for k, (width, batch_size) in enumerate(itertools.product((2, 4, 8, 16, 32), (8, 16, 32))):
+        place = k // 3
+        rows.append(
+            {
+                "cell_id": f"c{k}",
+                "width": width,
+                "batch_size": batch_size,
+                "n_models": 5,
+                "n_diverged": 0,
+                "n_pairs": 10,
+                "train_loss": (1.0, 0.001, 0.001, 0.001, 0.001)[place],
+                "train_error_percent": (30.0, 0.2, 0.1, 0.0, 0.0)[place] + 0.01 * k,
+                "mode_connectivity": (-9.0, -5.0, 0.0, 0.0, 0.0)[place],
+                "cka": (0.2, 0.4, 0.5, 0.8, 0.9)[place],
+                "hessian_trace": 100.0 / width,
+                "test_accuracy_percent": 70 + gain * place,
+                "test_accuracy_percent_std": spread,
+            }
+        )
+    return phases.classify(pd.DataFrame(rows), CUTS)
+
+
+def test_membership_is_the_share_of_the_normal_on_each_side_of_the_cuts():
+    cell = {"n_models": 4, "n_pairs": 6, "train_loss": 0.012, "train_loss_std": 0.004}
+    cell |= {"mode_connectivity": -0.8, "mode_connectivity_std": np.nan, "cka": 0.7, "cka_std": np.nan}
+    shares = phases.memberships(pd.DataFrame([cell]), CUTS).iloc[0]
+    low = norm.cdf((0.01 - 0.012) / 0.002)
+    assert shares.to_dict() == pytest.approx({"I": 1 - low, "II": 0.0, "III": 0.0, "IV-A": 0.0, "IV-B": low})
+
+
+def test_memberships_sum_to_one_and_agree_with_the_phase_away_from_cuts():
+    cells = grid()
+    shares = phases.memberships(cells, CUTS)
+    np.testing.assert_allclose(shares.sum(axis=1), 1.0)
+    assert shares.idxmax(axis=1).tolist() == cells["phase"].tolist()
+    missing = phases.memberships(cells.assign(mode_connectivity=np.nan), CUTS)
+    assert missing.isna().all(axis=None)
+
+
+def test_moves_are_the_steps_between_neighbours_in_both_directions():
+    steps = moves(grid(), ["width", "batch_size"])
+    assert len(steps) == 2 * (4 * 3 + 5 * 2)
+    up = steps[(steps["axis"] == "width") & (steps["move"] == "larger model")]
+    assert up["gain"].tolist() == pytest.approx([5.0] * 12)
+    assert up["stderr"].iloc[0] == pytest.approx(0.3 * np.sqrt(2 / 5))
+    colder = steps[(steps["axis"] == "batch_size") & (steps["move"] == "colder training")]
+    assert (colder["to"] - colder["cell"] == 1).all()  # a larger batch
+
+
+def test_the_taxonomy_and_the_neighbours_agree_on_a_larger_model():
+    advice = {a.phase: a for a in advise_phases(grid(), CUTS, AXES)}
+    assert list(advice) == ["I", "III", "IV-A", "IV-B"]
+    assert advice["III"].change == "larger model: raise the width"
+    assert advice["III"].sure == "fairly sure"
+    assert "+5.00 ± " in " ".join(advice["III"].evidence)
+    assert "it helped in 3 of 3 steps" in " ".join(advice["III"].evidence)
+
+
+def test_without_a_gain_the_advice_is_a_guess_or_to_keep_things():
+    advice = {a.phase: a for a in advise_phases(grid(gain=0.0), CUTS, AXES)}
+    assert advice["I"].sure == "a guess"
+    assert advice["I"].change == "try longer training"  # the only one of the phase's changes not on the grid
+    assert advice["IV-B"].change.startswith("keep these settings")
+
+
+def test_a_change_that_the_taxonomy_would_not_name_is_marked_so():
+    cells = grid(gain=0.0).assign(test_accuracy_percent=lambda t: 80 + 2 * np.log2(t["batch_size"]))
+    advice = advise_cells(cells, CUTS, AXES)["c3"]  # III at width 4
+    assert advice.change == "colder training: raise the batch size"
+    assert advice.sure == "a guess with some support"
+    assert "The taxonomy would not have named this change" in " ".join(advice.evidence)
+
+
+def test_a_cell_without_a_phase_is_told_what_it_lacks():
+    cells = phases.classify(grid().assign(cka=np.nan), CUTS)
+    advice = advise_cells(cells, CUTS, AXES, {"c9"})
+    assert list(advice) == ["c9"]
+    assert advice["c9"].cause == "cannot be told without CKA"
+
+
+def test_a_tree_learns_the_step_that_helped_and_is_judged_on_lines_it_has_not_seen():
+    tree = grow([("a", grid(), AXES)])
+    assert tree.answers == {"larger model": 12, "keep": 3}
+    assert 0 <= tree.accuracy <= 1
+    assert "barrier (points)" in tree.rules or "log10 Hessian trace" in tree.rules or "CKA" in tree.rules
+    answers = [answer for answer, _ in tree.advise(grid())]
+    assert answers[:3] == ["larger model"] * 3
+    with pytest.raises(InputError, match="at least 12 cells"):
+        grow([("few", grid().head(6), AXES)])
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    grid().drop(columns=["phase", "near_cut", "cell_id", "n_models", "n_diverged"]).to_csv(
+        folder / "cells.csv", index=False
+    )
+    return folder
+
+
+def test_a_folder_of_cells_alone_can_be_diagnosed(tables: Path):
+    said = "\n".join(diagnose(load(tables), learn=[load(tables)]))
+    assert "15 cells" in said
+    assert "larger model: raise the width" in said
+    assert "Cross-validated accuracy" in said
+    one = "\n".join(diagnose(load(tables), cell="width=4,batch_size=16"))
+    assert "Width 4, batch size 16. Phase III" in one
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("width=5,batch_size=16", "no cell has width 5"),
+        ("width=4", "fits 3 cells; name every axis"),
+        ("depth=1", "it should be a cell_id, or settings such as width=2,batch_size=8"),
+        ("width=wide,batch_size=16", "width is a number"),
+    ],
+)
+def test_a_wrong_cell_is_named(tables: Path, cell: str, message: str):
+    with pytest.raises(InputError, match=message):
+        diagnose(load(tables), cell=cell)
+
+
+def test_models_without_axes_are_one_cell(tmp_path: Path):
+    models = pd.DataFrame(
+        {"model_id": ["a", "b"], "train_loss": [0.001, 0.002], "test_accuracy_percent": 90.0}
+    )
+    models.to_csv(tmp_path / "models.csv", index=False)
+    pairs = pd.DataFrame({"model_a": ["a"], "model_b": ["b"], "mode_connectivity": [-9.0], "cka": [0.4]})
+    pairs.to_csv(tmp_path / "pairs.csv", index=False)
+    said = "\n".join(diagnose(load(tmp_path)))
+    assert "phase III" in said
+    assert "Larger model was not tried" in said
+
+
+def test_the_command_answers_and_refuses(tables: Path, tmp_path: Path):
+    done = explore("diagnose", tables, "--cell", "width=4,batch_size=16")
+    assert done.returncode == 0, done.stderr
+    assert "Next: larger model: raise the width (fairly sure)." in done.stdout
+    wrong = explore("diagnose", tmp_path / "nothing")
+    assert wrong.returncode == 2
+    (tmp_path / "epochs.csv").write_text("model_id,step\na,1\n")
+    useless = explore("diagnose", tmp_path)
+    assert useless.returncode == 2
+    assert "nothing to diagnose by" in useless.stderr

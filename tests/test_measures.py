@@ -1,0 +1,145 @@
+"""Measures as part of a run: every one of them, on a real run, beside what the numerics say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import explore
+
+import explorer
+import explorer.measures
+from explorer.landscape import connectivity, ensemble, rows_of, similarity
+from explorer.landscape.paths import straight
+from explorer.settings import InputError, plugin, plugins
+from explorer.spacefile import parse
+from explorer.training import Split
+
+LATER = ["sharpness", "noise", "density", "spectra", "ensemble", "alignment"]
+
+
+@pytest.fixture(scope="module")
+def more(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The finished run with every other measure added, by the command line."""
+    import shutil
+
+    storage = tmp_path_factory.mktemp("more") / "runs"
+    shutil.copytree(finished, storage)
+    added = [argument for name in LATER for argument in ("--add", name)]
+    done = explore("measure", "tiny", *added, "--storage", storage, "--reports", storage.parent / "reports")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return explorer.load("tiny", str(storage))
+
+
+def test_every_measure_is_tried_here() -> None:
+    assert sorted(plugins(explorer.measures)) == sorted([*LATER, "hessian", "connectivity", "similarity"])
+
+
+def test_added_measures_do_just_what_is_missing(more: Any) -> None:
+    session = more.info["sessions"][-1]
+    assert session["trained"] == 0
+    assert session["measured"] == 4 * 12 + 4 + 12
+    for name in LATER:
+        module = plugin(explorer.measures, name, "measure")
+        table = {"model": more.models, "pair": more.pairs, "cell": more.cells}[module.KIND]
+        for column in module.COLUMNS:
+            assert column in table
+            # Layers this small have no tail; an infinite noise scale has no error.
+            if not column.startswith(("spectral_alpha", "noise_scale_stderr")):
+                assert table[column].notna().all(), column
+    assert set(more.curves["path"]) == {"bezier", "linear", "aligned"}
+    assert (more.pairs["aligned_l2_distance"] <= more.pairs["l2_distance"] + 1e-6).all()
+    np.testing.assert_allclose([w.sum() for w in more.models["density_weights"]], 1)
+
+
+def split_of(run: Any, model_id: str) -> Split:
+    return Split.of(run.data(model_id))
+
+
+def test_a_run_says_what_the_numerics_say_of_its_modules(more: Any) -> None:
+    pair = more.pairs.iloc[-1]
+    ids = [pair["model_a"], pair["model_b"]]
+    data = split_of(more, ids[0])
+    network, theta, buffers = rows_of(*(more.model(i) for i in ids))
+    line = connectivity.profile_path(network, straight(theta[:1], theta[1:]), buffers[:1], data, points=5)
+    assert pair["linear_barrier"] == pytest.approx(
+        connectivity.barrier(line.train_error_percent).item(), abs=1e-6
+    )
+    logits = network.logits(theta, data.x_test, buffers)
+    assert pair["disagreement_percent"] == pytest.approx(100 * similarity.disagreement(logits)[0, 1].item())
+    assert pair["l2_distance"] == pytest.approx((theta[0] - theta[1]).norm().item(), rel=1e-5)
+
+    cell = more.cells[more.cells["cell_id"] == pair["cell_id"]].iloc[0]
+    members = more.models[more.models["cell_id"] == pair["cell_id"]]["model_id"]
+    network, theta, buffers = rows_of(*(more.model(i) for i in members))
+    vote = ensemble.ensemble(network.logits(theta, data.x_test, buffers), data.y_test)
+    assert cell["ensemble_accuracy_percent"] == pytest.approx(vote.vote_accuracy_percent)
+    assert cell["ensemble_models"] == 3
+
+
+def test_options_of_the_measures_are_used(tiny: dict[str, Any], tmp_path: Path) -> None:
+    tiny["load"], tiny["temperature"], tiny["seeds"] = {"width": [4]}, {"batch_size": [8]}, 3
+    tiny["measures"] = {
+        "hessian": {"inputs": "all", "top": 3, "smallest": True},
+        "connectivity": {
+            "pairs": 2,
+            "path": "chain",
+            "bends": 2,
+            "start": "random",
+            "steps": 50,
+            "points": 5,
+        },
+        "similarity": {"inputs": 64, "layers": ["1"]},
+    }
+    run = explorer.run(tiny, storage=str(tmp_path / "runs"), workers=1)
+    assert [len(values) for values in run.models["hessian_eigenvalues"]] == [3, 3, 3]
+    top = [values[0] for values in run.models["hessian_eigenvalues"]]
+    np.testing.assert_allclose(top, run.models["hessian_top_eigenvalue"])
+    assert (run.models["hessian_bottom_eigenvalue"] < run.models["hessian_top_eigenvalue"]).all()
+    assert run.pairs["mode_connectivity"].notna().sum() == 2
+    assert run.pairs["cka_at_1"].between(0, 1).all()
+    assert set(run.curves["path"]) == {"chain", "linear"}
+
+
+def test_pairs_beyond_the_cell(own_copy: Path) -> None:
+    for pairs, number in (("{along: batch_size}", 6), ("{count: 7}", 7)):
+        done = explore(
+            "measure", "tiny", "--set", f"measures.connectivity.pairs={pairs}", "--storage", own_copy,
+            "--reports", own_copy.parent / "reports",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        run = explorer.load("tiny", str(own_copy))
+        measured = run.pairs[run.pairs["mode_connectivity"].notna()]
+        assert len(measured) == number
+        models = run.models.set_index("model_id")
+        a, b = models.loc[measured["model_a"]], models.loc[measured["model_b"]]
+        assert (a["width"].to_numpy() == b["width"].to_numpy()).all()
+        if "along" in pairs:
+            assert (a["seed"].to_numpy() == b["seed"].to_numpy()).all()
+            assert (a["batch_size"].to_numpy() != b["batch_size"].to_numpy()).all()
+            assert (measured["cell_id"] != measured["cell_id_b"]).all()
+            assert "mode_connectivity" not in run.cells or run.cells["mode_connectivity"].isna().all()
+
+
+def test_pairs_along_what_is_no_training_axis_are_refused(tiny: dict[str, Any]) -> None:
+    tiny["measures"]["connectivity"]["pairs"] = {"along": "width"}
+    with pytest.raises(InputError, match="it should be an axis of the training.*: batch_size"):
+        parse(tiny)
+    tiny["measures"]["connectivity"]["pairs"] = {"within": "cell"}
+    assert parse(tiny).measures["connectivity"]["pairs"] == {"within": "cell"}
+
+
+def test_a_measure_that_fails_is_told_and_the_rest_is_kept(own_copy: Path) -> None:
+    done = explore(
+        "measure", "tiny", "--set", "measures.similarity.layers=[nowhere]", "--storage", own_copy,
+        "--reports", own_copy.parent / "reports",
+    )  # fmt: skip
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "there is no layer 'nowhere'" in done.stderr
+    run = explorer.load("tiny", str(own_copy))
+    assert run.pairs["mode_connectivity"].notna().all()
+    assert set(run.pairs["status"]) == {"failed"}
+    assert torch.isnan(torch.tensor(run.pairs["cka"].to_numpy(dtype=float))).all()
