@@ -61,8 +61,8 @@ deviation (`<name>_std`) of {AVERAGED}.""",
 HEAD = """# Tables
 
 A run's tables lie in `runs/<name>/tables/*.parquet` when a run has ended; `explorer.load("<name>")` reads
-them at any time, as `.models`, `.epochs`, `.pairs`, `.curves` and `.cells`. They are plain Parquet: pandas, Polars
-and DuckDB read them. Missing values are NaN or null. This page is printed by `python -m explorer.reference`.
+them at any time, as `.models`, `.epochs`, `.pairs`, `.curves` and `.cells`. They are plain Parquet: pandas,
+Polars and DuckDB read them. Missing values are NaN or null. `python -m explorer.reference` prints this page.
 
 `report` and `diagnose` also take any folder that holds some of these tables as Parquet or CSV."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import ModuleType
 from typing import Annotated, Any, Literal
@@ -104,6 +104,14 @@ def _condition(value: Any) -> Any:
     return value if isinstance(value, dict | Condition) else {"eq": value}
 
 
+class EarlyStop(Options):
+    """Stop when the training loss has moved by at most ``change`` for ``epochs`` passes in a row."""
+
+    change: float = Field(1e-4, ge=0)
+    epochs: int = Field(5, ge=1, le=10**6)
+    after: int = Field(30, ge=0, le=10**7, description="passes that are not counted")
+
+
 class TrainingOptions(Options):
     """How each model is trained. Exactly one of ``steps`` and ``epochs`` is given."""
 
@@ -111,6 +119,9 @@ class TrainingOptions(Options):
         "sgd", description="SGD with momentum; AdamW (momentum is its first beta); SAM on top of SGD"
     )
     learning_rate: float = Field(0.05, gt=0, le=1e6, description="initial learning rate")
+    linear_scaling: int | None = Field(
+        None, ge=1, description="batch size that learning_rate is meant for; others scale it in proportion"
+    )
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0, le=1e6, description="L2 penalty added to the gradient")
     rho: float = Field(0.05, gt=0, le=1e3, description="radius of SAM; not used by the others")
@@ -125,6 +136,22 @@ class TrainingOptions(Options):
     )
     steps: int | None = Field(None, ge=1, le=10**9, description="length in optimiser steps")
     epochs: int | None = Field(None, ge=1, le=10**7, description="length in passes over the training set")
+    checkpoint: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of the training after which the model is taken; as an axis, one "
+        "training gives the models of all its values",
+    )
+    early_stop: EarlyStop | None = Field(None, description="end a replicate whose loss no longer moves")
+    stop_at_loss: float | None = Field(None, ge=0, description="end a replicate at this training loss")
+    keep: Literal["last", "best"] = Field(
+        "last", description="best: the state of the pass with the least loss"
+    )
+    augment: bool = Field(False, description="shift and mirror the images of each batch")
+    precision: Literal["float32", "bf16"] = Field("float32", description="bf16: mixed precision")
+    channels_last: bool = Field(False, description="memory format of image batches")
+    compile: bool = Field(False, description="use torch.compile; pays for long trainings on a GPU")
     history_points: int = Field(
         20, ge=2, le=10_000, description="points of the training history that are kept"
     )
@@ -137,8 +164,8 @@ class TrainingOptions(Options):
 
     @property
     def rate(self) -> float:
-        """Initial learning rate of this batch size."""
-        return self.learning_rate
+        """Initial learning rate of this batch size (linear scaling: Goyal et al., 2017)."""
+        return self.learning_rate * (self.batch_size / self.linear_scaling if self.linear_scaling else 1)
 
     def length(self, inputs: int) -> int:
         """Optimiser steps at so many training inputs."""
@@ -287,6 +314,19 @@ class Cell:
     def id(self) -> str:
         return digest(self.settings)
 
+    @cached_property
+    def whole(self) -> Cell:
+        """The cell whose training this one is taken from: itself, unless it is a checkpoint."""
+        if self.training.checkpoint == 1:
+            return self
+        training = self.training.model_copy(update={"checkpoint": 1.0})
+        return replace(self, training=training)
+
+    @property
+    def checkpoint_step(self) -> int:
+        """Step at which its models are taken."""
+        return max(1, round(self.training.checkpoint * self.steps))
+
     def model_id(self, seed: int) -> str:
         return digest({**self.settings, "seed": seed})
 
@@ -348,9 +388,17 @@ def resolve(axis: str, space: Space) -> tuple[str, str]:
     raise InputError(f"there is no setting {axis!r} to sweep; known: {suggest(axis, everything)}{hint}")
 
 
-def trials(cells: list[Cell], replicates: int | Literal["all"]) -> Iterator[tuple[Cell, list[int]]]:
-    """The stacks in which models are trained: cell and seeds. They follow from the space alone."""
+def trials(cells: list[Cell], replicates: int | Literal["all"]) -> Iterator[tuple[list[Cell], list[int]]]:
+    """The stacks in which models are trained: cells (checkpoints of one training) and seeds.
+
+    They follow from the space alone.
+    """
+    trainings: dict[str, list[Cell]] = {}
     for cell in cells:
-        size = cell.seeds if replicates == "all" else replicates
-        for start in range(0, cell.seeds, size):
-            yield cell, list(range(start, min(start + size, cell.seeds)))
+        trainings.setdefault(cell.whole.id, []).append(cell)
+    for together in trainings.values():
+        together.sort(key=lambda cell: cell.training.checkpoint)
+        count = together[0].seeds
+        size = count if replicates == "all" else replicates
+        for start in range(0, count, size):
+            yield together, list(range(start, min(start + size, count)))

@@ -35,7 +35,9 @@ MODELS: dict[str, Column] = {
         "text", "", "`ok`, `diverged` (not finite, or dead: one answer for all inputs) or `failed`"
     ),
     "error": Column("text", "", "what went wrong; empty when all is well"),
-    "steps": Column("integer", "optimiser steps", "length of the training"),
+    "steps": Column(
+        "integer", "optimiser steps", "steps trained, up to the model's checkpoint or early stop"
+    ),
     "train_loss": Column("number", "nats", "mean cross-entropy on the training set, evaluation mode"),
     "train_error_percent": Column(
         "number", "percent", "0/1 error on the training set (with its noisy labels)"

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from explorer.augment import crop_and_flip
 from explorer.models.rows import Rows
 from explorer.optimisers import Optimiser
+from explorer.stopping import Stopping, Watch
 
 
 @dataclass(frozen=True)
@@ -50,17 +52,36 @@ class State:
 
 @dataclass
 class Trained:
-    """What training leaves: a row a replicate.
+    """What training leaves: ``models`` of (replicates, …) at each checkpoint, the last one being the end.
 
     ``history`` holds a dict a point and replicate: ``row`` (its place in the stack) and the columns of
-    the ``epochs`` table. ``final`` holds a dict a replicate with its measures and ``status``/``error``.
+    the ``epochs`` table.
     """
 
-    theta: Tensor
-    buffers: Tensor
-    final: list[dict[str, Any]] = field(default_factory=list)
+    models: dict[int, Models] = field(default_factory=dict)  # by step
     history: list[dict[str, Any]] = field(default_factory=list)
     wall_s: float = 0.0
+
+    @property
+    def end(self) -> Models:
+        return self.models[max(self.models)]
+
+    @property
+    def theta(self) -> Tensor:
+        return self.end.theta
+
+    @property
+    def final(self) -> list[dict[str, Any]]:
+        return self.end.final
+
+
+@dataclass(frozen=True)
+class Models:
+    """Models at one moment: rows, and a dict a replicate with its measures, ``status`` and ``error``."""
+
+    theta: Tensor  # (replicates, parameters)
+    buffers: Tensor  # (replicates, numbers)
+    final: list[dict[str, Any]]
 
 
 def learning_rates(schedule: str, rate: float, steps: int, warmup: float = 0.0) -> list[float]:
@@ -154,6 +175,12 @@ def train(
     schedule: str = "cosine",
     warmup: float = 0.0,
     history_points: int = 20,
+    checkpoints: Sequence[int] = (),
+    stopping: Stopping = Stopping(),  # noqa: B008 (frozen)
+    augment: bool = False,
+    precision: str = "float32",
+    channels_last: bool = False,
+    compile: bool = False,
     state: State | None = None,
     save: Callable[[State], None] | None = None,
     save_every_s: float = 300.0,
@@ -166,55 +193,120 @@ def train(
         batch_size: at most the number of training inputs.
         optimizer, momentum, weight_decay, rho: see :class:`explorer.optimisers.Optimiser`.
         schedule, warmup: see :func:`learning_rates`.
+        checkpoints: steps at which the models are kept; the end alone, if left out. Training ends at the
+            last of them, with the schedule of ``steps``.
+        stopping: rules to stop a replicate early, and which of its states is kept.
+        augment: shift and mirror the images of each batch.
+        precision: ``float32``, or ``bf16`` for mixed precision of the gradient.
+        channels_last: keep images in that memory format, which suits convolutions on many devices.
+        compile: compile the loss with ``torch.compile``.
         state: goes on from here instead of from the start; to the same bits as without the break.
         save: is given the state now and then, at most every ``save_every_s`` seconds.
 
     A replicate that diverges (its loss is not finite) or is dead (it gives one answer for every
-    training input) is marked so in ``final``; its neighbours are not touched.
+    training input) is marked so; its neighbours are not touched.
     """
     started = saved = time.perf_counter()
     device = data.x_train.device
     rule = Optimiser(optimizer, momentum, weight_decay, rho)
+    stops = sorted(set(checkpoints)) or [steps]
     if state is None:
         theta, buffers = theta.clone().to(device), buffers.clone().to(device)
-        memory, meta = rule.start(theta), {"step": 0, "history": []}
+        memory, first, result = rule.start(theta), 0, Trained()
+        watch = Watch(stopping, theta, buffers) if stopping else None
     else:
         memory = {name: tensor.clone().to(device) for name, tensor in state.tensors.items()}
-        theta, buffers, meta = memory.pop("theta"), memory.pop("buffers"), state.meta
-    result = Trained(theta, buffers, history=list(meta["history"]))
+        theta, buffers, first = memory.pop("theta"), memory.pop("buffers"), state.meta["step"]
+        watched = {name: memory.pop(name) for name in list(memory) if name.startswith("watch_")}
+        watch = Watch(stopping, theta, buffers, watched) if stopping else None
+        result = Trained(history=list(state.meta["history"]))
+        for step, final in state.meta["models"]:
+            result.models[step] = Models(
+                memory.pop(f"theta_at_{step}"), memory.pop(f"buffers_at_{step}"), final
+            )
     rates = learning_rates(schedule, learning_rate, steps, warmup)
     per_pass = len(data.x_train) // batch_size
-    keep = set(milestones(steps, history_points))
-    order = batches(len(data.x_train), batch_size, seeds, device, skip=meta["step"])
-    for step in range(meta["step"], steps + 1):
-        if step in keep:
-            measures = _measure(network, theta, buffers, data)
+    keep = {*milestones(stops[-1], history_points), *stops}
+    loss_of = _loss_function(network, buffers, precision, compile)
+    order = batches(len(data.x_train), batch_size, seeds, device, skip=first)
+    all_stopped = False
+    for step in range(first, stops[-1] + 1):
+        if step in keep or all_stopped:
+            shown = watch.kept(theta, buffers) if watch else (theta, buffers)
+            measures = _measure(network, *shown, data)
             at = {"step": step, "epoch": step / per_pass, "learning_rate": rates[min(step, steps - 1)]}
             result.history += [{"row": row, **at, **m} for row, m in enumerate(measures)]
-            if step == steps or not any(math.isfinite(m["train_loss"]) for m in measures):
-                result.final = _judged(network, theta, buffers, data, measures, step)
+            lost = all_stopped or not any(math.isfinite(m["train_loss"]) for m in measures)
+            if step in stops or lost:
+                lengths = watch.steps(step) if watch else [step] * len(measures)
+                final = _judged(network, *shown, data, measures, lengths)
+                for stop in stops if lost else [step]:
+                    result.models.setdefault(stop, Models(shown[0].clone(), shown[1].clone(), final))
+            if step == stops[-1] or lost:
                 break
         index = next(order)
         x, y = data.x_train[index], data.y_train[index]
+        if augment:
+            x = crop_and_flip(x, seeds, step)
+        if channels_last and x.dim() == 5:
+            x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, x.shape[:2])
 
         def gradient(at: Tensor, x: Tensor = x, y: Tensor = y) -> Tensor:
             leaf = at.detach().requires_grad_()
-            loss = cross_entropy(network(leaf, x, buffers, training=True), y).sum()
-            return torch.autograd.grad(loss, leaf)[0]
+            losses = loss_of(leaf, x, y)
+            if watch and at is theta:
+                watch.seen(losses)
+            return torch.autograd.grad(losses.sum(), leaf)[0]
 
         rule.step(theta, gradient, memory, rates[step], step)
+        if watch and (step + 1) % per_pass == 0:
+            all_stopped = watch.passed((step + 1) // per_pass, per_pass, step + 1, theta, buffers)
         if save is not None and time.perf_counter() - saved > save_every_s:
-            tensors = {"theta": theta, "buffers": buffers, **memory}
-            save(State(tensors, {"step": step + 1, "history": result.history}))
+            save(_state(step + 1, theta, buffers, memory, watch, result))
             saved = time.perf_counter()
     result.wall_s = time.perf_counter() - started
     return result
 
 
+def _state(
+    step: int, theta: Tensor, buffers: Tensor, memory: dict[str, Tensor], watch: Watch | None, done: Trained
+) -> State:
+    tensors = {"theta": theta, "buffers": buffers, **memory, **(watch.tensors if watch else {})}
+    for at, models in done.models.items():
+        tensors |= {f"theta_at_{at}": models.theta, f"buffers_at_{at}": models.buffers}
+    models = [[at, kept.final] for at, kept in done.models.items()]
+    return State(tensors, {"step": step, "history": done.history, "models": models})
+
+
+def _loss_function(
+    network: Rows, buffers: Tensor, precision: str, compiled: bool
+) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """Losses (rows,) of a batch, in training mode."""
+
+    def loss_of(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return cross_entropy(network(theta, x, buffers, training=True), y)
+
+    run = torch.compile(loss_of) if compiled else loss_of
+    if precision == "float32":
+        return run
+
+    def mixed(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        with torch.autocast(theta.device.type, torch.bfloat16):
+            logits = network(theta, x, buffers, training=True)
+        return cross_entropy(logits.float(), y)
+
+    return torch.compile(mixed) if compiled else mixed
+
+
 def _judged(
-    network: Rows, theta: Tensor, buffers: Tensor, data: Split, measures: list[dict[str, float]], step: int
+    network: Rows,
+    theta: Tensor,
+    buffers: Tensor,
+    data: Split,
+    measures: list[dict[str, float]],
+    lengths: list[int],
 ) -> list[dict[str, Any]]:
-    """The last measures of each replicate, with its status."""
+    """The measures of each replicate, with its status."""
     answers = network.logits(theta, data.x_train, buffers).argmax(2)
     dead = (answers == answers[:, :1]).all(1).tolist()
     final = []
@@ -224,7 +316,7 @@ def _judged(
             status, error = "diverged", "the loss is not finite"
         elif dead[row]:
             status, error = "diverged", "dead: one answer for every training input"
-        final.append({"status": status, "error": error, "steps": step, **measured})
+        final.append({"status": status, "error": error, "steps": lengths[row], **measured})
     return final
 
 

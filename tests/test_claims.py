@@ -74,7 +74,7 @@ def test_ranks_and_correlations_are_those_of_scipy():
     random = np.random.default_rng(0)
     x, y = random.integers(0, 4, (5, 9)).astype(float), random.normal(size=(5, 9))
     np.testing.assert_array_equal(ranks(x), [rankdata(row) for row in x])
-    expected = [spearmanr(a, b).statistic for a, b in zip(x, y, strict=True)]
+    expected = [spearmanr(a, b)[0] for a, b in zip(x, y, strict=True)]
     np.testing.assert_allclose(spearman(x, y), expected)
     assert spearman(np.ones((1, 4)), y[:1, :4]).tolist() == [0.0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from explorer.models import mlp
+from explorer.augment import crop_and_flip
+from explorer.models import cnn, mlp
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
+from explorer.stopping import Stopping
 from explorer.training import Split, State, batches, cross_entropy, evaluate, learning_rates, milestones, train
 
 
@@ -184,3 +187,155 @@ def test_nothing_global_is_touched(data: Split) -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.equal(theta, given)
     assert isinstance(rows.module, nn.Module)
+
+
+def images() -> Split:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(40, 1, 8, 8, generator=generator)
+    y = (x.mean((1, 2, 3)) > 0).long()
+    return Split(x[:30], y[:30], x[30:], y[30:], classes=2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"batch_size": 6}, {"learning_rate": 0.06}, {"momentum": 0.8}, {"weight_decay": 0.1}, {"warmup": 0.5},
+        {"schedule": "constant"}, {"schedule": "step"}, {"schedule": "one_decay"}, {"schedule": "one_cycle"},
+        {"optimizer": "adamw"}, {"optimizer": "sam"}, {"steps": 31}, {"augment": True}, {"precision": "bf16"},
+        {"stopping": Stopping(at_loss=0.5)}, {"stopping": Stopping(best=True)},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_every_setting_is_used(change: dict[str, Any]) -> None:
+    settings = {"batch_size": 7, "steps": 30, "learning_rate": 0.3, "seeds": [1, 2]}
+    build, rows = network("mlp", mlp.Options(width=4), (1, 8, 8), 2)
+    theta, buffers = initial_rows(build, rows, range(2))
+    plain = train(rows, theta, buffers, images(), **settings)
+    changed = train(rows, theta, buffers, images(), **{**settings, **change})
+    assert not torch.allclose(plain.theta, changed.theta, atol=1e-6)
+
+
+def test_channels_last_changes_nothing_but_rounding() -> None:
+    settings = {"batch_size": 7, "steps": 5, "learning_rate": 0.1, "seeds": [1, 2]}
+    build, rows = network("cnn", cnn.Options(width=2), (1, 8, 8), 2)
+    theta, buffers = initial_rows(build, rows, range(2))
+    plain = train(rows, theta, buffers, images(), **settings)
+    last = train(rows, theta, buffers, images(), channels_last=True, **settings)
+    torch.testing.assert_close(last.theta, plain.theta, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_compiling_changes_nothing_but_rounding() -> None:
+    settings = {"batch_size": 7, "steps": 5, "learning_rate": 0.1, "seeds": [1, 2]}
+    build, rows = network("mlp", mlp.Options(width=4), (1, 8, 8), 2)
+    theta, buffers = initial_rows(build, rows, range(2))
+    plain = train(rows, theta, buffers, images(), **settings)
+    compiled = train(rows, theta, buffers, images(), compile=True, **settings)
+    torch.testing.assert_close(compiled.theta, plain.theta, rtol=1e-3, atol=1e-4)
+
+
+def test_checkpoints_are_the_states_on_the_way(data: Split) -> None:
+    rows, theta, buffers = stack()
+    settings = {**SETTINGS, "seeds": [1, 2, 3]}
+    whole = train(rows, theta, buffers, data, **settings, checkpoints=[10, 25, 40])
+    assert sorted(whole.models) == [10, 25, 40]
+    plain = train(rows, theta, buffers, data, **settings)
+    assert torch.equal(whole.theta, plain.theta)
+    early = train(rows, theta, buffers, data, **settings, checkpoints=[25])
+    assert torch.equal(whole.models[25].theta, early.theta)
+    assert whole.models[25].final == early.final
+    assert [f["steps"] for f in early.final] == [25, 25, 25]
+    states: list[State] = []
+    train(rows, theta, buffers, data, **settings, checkpoints=[10, 25, 40], save_every_s=0,
+          save=lambda s: states.append(State({k: t.clone() for k, t in s.tensors.items()}, copy.deepcopy(s.meta))))  # fmt: skip
+    again = train(rows, theta, buffers, data, **settings, checkpoints=[10, 25, 40], state=states[29])
+    for step in (10, 25, 40):
+        assert torch.equal(again.models[step].theta, whole.models[step].theta)
+        assert again.models[step].final == whole.models[step].final
+
+
+def passes_of(rows: Rows, theta: Tensor, data: Split, seed: int, passes: int) -> list[tuple[float, Tensor]]:
+    """Mean loss and state at the end of each pass of plain SGD at a constant rate, one model."""
+    order, at, velocity, found = batches(45, 9, [seed]), theta.clone(), torch.zeros_like(theta), []
+    for _ in range(passes):
+        losses = []
+        for _ in range(5):
+            index = next(order)
+            leaf = at.detach().requires_grad_()
+            loss = cross_entropy(rows(leaf, data.x_train[index]), data.y_train[index])
+            velocity = 0.9 * velocity + torch.autograd.grad(loss.sum(), leaf)[0]
+            at = at - 0.3 * velocity
+            losses.append(loss.item())
+        found.append((sum(losses) / 5, at))
+    return found
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Stopping(change=0.02, passes=3, after=4),
+        Stopping(at_loss=0.2),
+        Stopping(best=True),
+        Stopping(change=0.02, passes=2, after=2, best=True),
+    ],
+    ids=str,
+)
+def test_stopping_rules_do_what_they_say(data: Split, rule: Stopping) -> None:
+    rows, theta, buffers = stack(3)
+    trained = train(
+        rows, theta, buffers, data, seeds=[1, 2, 3], batch_size=9, steps=200, learning_rate=0.3,
+        schedule="constant", stopping=rule,
+    )  # fmt: skip
+    for row, seed in enumerate([1, 2, 3]):
+        ends = passes_of(rows, theta[row : row + 1], data, seed, 40)
+        stop, calm, last = 40, 0, math.inf
+        for number, (loss, _) in enumerate(ends, 1):
+            if rule.change is not None:
+                calm = calm + 1 if number > rule.after and abs(loss - last) <= rule.change else 0
+            last = loss
+            reached = rule.at_loss is not None and loss <= rule.at_loss
+            if reached or (rule.change is not None and calm >= rule.passes):
+                stop = number
+                break
+        kept = min(ends[:stop], key=lambda e: e[0])[1] if rule.best else ends[stop - 1][1]
+        torch.testing.assert_close(trained.theta[row : row + 1], kept, rtol=1e-7, atol=1e-9)
+        assert trained.final[row]["steps"] == 5 * stop
+    if not (rule.best and rule.change is None):
+        assert min(f["steps"] for f in trained.final) < 200
+
+
+def test_a_stopped_training_goes_on_from_a_state(data: Split) -> None:
+    rows, theta, buffers = stack(3)
+    settings = {
+        "seeds": [1, 2, 3], "batch_size": 9, "steps": 100, "learning_rate": 0.3, "schedule": "constant",
+        "stopping": Stopping(at_loss=0.25, best=True),
+    }  # fmt: skip
+    whole = train(rows, theta, buffers, data, **settings)
+    states: list[State] = []
+    train(rows, theta, buffers, data, save_every_s=0, **settings,
+          save=lambda s: states.append(State({k: t.clone() for k, t in s.tensors.items()}, copy.deepcopy(s.meta))))  # fmt: skip
+    for state in (states[3], states[len(states) // 2], states[-1]):
+        rest = train(rows, theta, buffers, data, state=state, **settings)
+        assert torch.equal(rest.theta, whole.theta)
+        assert rest.final == whole.final
+
+
+def test_augmentation_shifts_and_mirrors() -> None:
+    x = torch.arange(2 * 5 * 64, dtype=torch.float32).view(2, 5, 1, 8, 8) + 1
+    moved = crop_and_flip(x, [1, 2], 7)
+    assert torch.equal(moved, crop_and_flip(x, [1, 2], 7))
+    assert not torch.equal(moved, crop_and_flip(x, [1, 2], 8))
+    assert torch.equal(moved[1:], crop_and_flip(x[1:], [2], 7))
+    seen = set()
+    for row in range(2):
+        for image in range(5):
+            candidates = {}
+            for flipped in (False, True):
+                source = functional.pad(x[row, image].flip(2) if flipped else x[row, image], (1, 1, 1, 1))
+                for i in range(3):
+                    for j in range(3):
+                        candidates[flipped, i, j] = source[:, i : i + 8, j : j + 8]
+            matching = [key for key, c in candidates.items() if torch.equal(c, moved[row, image])]
+            assert matching, "neither shifted nor mirrored"
+            seen.add(matching[0])
+    assert len(seen) > 3

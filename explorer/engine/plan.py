@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 
 import explorer.measures
 from explorer.engine.subjects import Trained, groups, trained_cells
@@ -15,23 +14,27 @@ from explorer.store import Store
 IDS = {"model": ["model_id"], "pair": ["model_a", "model_b"], "cell": ["cell_id", "members"]}
 
 
-def stacks(space: Space, done: Collection[str] = ()) -> list[Stack]:
+def stacks(space: Space, done: frozenset[str] = frozenset()) -> list[Stack]:
     """The stacks of the space less the models that are ``done``, the longest first.
 
     So no worker is left with a long one at the end. Stacks follow from the space alone, since a stack is
     recorded whole; only in a space that has grown by some seeds are old and new models apart.
     """
     found = []
-    for cell, seeds in trials(space.cells, space.resources.replicates_per_trial):
-        left = [seed for seed in seeds if cell.model_id(seed) not in done] if done else seeds
-        if left:
-            found.append(Stack(cell, left))
+    for cells, seeds in trials(space.cells, space.resources.replicates_per_trial):
+        left = {seed: {c.model_id(seed) for c in cells} - done for seed in seeds} if done else None
+        if left is None:
+            found.append(Stack(cells, seeds))
+        elif any(left.values()):
+            wanted = frozenset().union(*left.values())
+            found.append(Stack(cells, [seed for seed in seeds if left[seed]], wanted))
     return sorted(found, key=lambda s: -s.cell.steps * s.cell.training.batch_size * _width(s.cell))
 
 
 def missing_stacks(space: Space, store: Store) -> list[Stack]:
     """The stacks of models that have no record."""
-    return stacks(space, set(store.read_records("models", ["model_id"]).to_pydict().get("model_id", [])))
+    known = store.read_records("models", ["model_id"]).to_pydict().get("model_id", [])
+    return stacks(space, frozenset(known))
 
 
 def missing_tasks(space: Space, store: Store) -> list[Task]:

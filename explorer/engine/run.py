@@ -205,7 +205,7 @@ def _work(
     for _ in range(ROUNDS):
         stacks = plan.missing_stacks(space, store) if train else []
         if stacks:
-            with session.stage("training", sum(len(s.seeds) for s in stacks)):
+            with session.stage("training", sum(len(s.models) for s in stacks)):
                 tell = session.tell("trained", ("models", "epochs"))
                 sweep(cluster, stacks, make_worker, resources, store, tell)
         tasks = plan.missing_tasks(space, store)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import explorer.data
 from explorer.data.base import Arrays
 from explorer.engine.work import architecture_key, data_source
-from explorer.settings import plugin
+from explorer.settings import InputError, plugin
 from explorer.space import Space
 from explorer.store import Store
 
@@ -44,6 +44,12 @@ class Loading:
             self._thread.join()
             if self._error is not None:
                 raise self._error
+            for source, cell in self._sources.items():
+                if cell.training.augment and len(self._arrays[source].shape) != 3:
+                    raise InputError(
+                        f"training.augment shifts and mirrors images (channels, height, width); the inputs of "
+                        f"{cell.data_name} have the shape {self._arrays[source].shape}"
+                    )
             self._refs = {source: ray.put(arrays) for source, arrays in self._arrays.items()}
         return self._refs
 

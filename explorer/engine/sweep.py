@@ -75,7 +75,7 @@ def sweep(
     """
 
     def ended(place: int, failed: bool) -> None:
-        models = len(stacks[place].seeds)
+        models = len(stacks[place].models)
         if not failed:
             store.drop_record("failures", stacks[place].id)
         tell(models, models if failed else 0)

@@ -14,14 +14,33 @@ from explorer.space import Cell
 
 @dataclass(frozen=True)
 class Stack:
-    """Replicates of one cell that are trained together, and the name of their record."""
+    """Replicates that are trained together, taken at one or more checkpoints (a cell each).
 
-    cell: Cell
+    ``wanted`` are the models that have no record yet, in the order of cells, then seeds.
+    """
+
+    cells: list[Cell]
     seeds: list[int]
+    wanted: frozenset[str] | None = None
+
+    @property
+    def cell(self) -> Cell:
+        return self.cells[-1]
+
+    @functools.cached_property
+    def models(self) -> list[tuple[str, Cell, int]]:
+        """Id, cell and seed of each of its models."""
+        every = [(cell.model_id(seed), cell, seed) for cell in self.cells for seed in self.seeds]
+        return [m for m in every if self.wanted is None or m[0] in self.wanted]
 
     @functools.cached_property
     def model_ids(self) -> list[str]:
-        return [self.cell.model_id(seed) for seed in self.seeds]
+        return [model_id for model_id, _, _ in self.models]
+
+    @functools.cached_property
+    def streams(self) -> list[str]:
+        """What seeds the random streams of each replicate: the model at the end of its training."""
+        return [self.cell.whole.model_id(seed) for seed in self.seeds]
 
     @functools.cached_property
     def id(self) -> str:
@@ -30,8 +49,8 @@ class Stack:
     def rows(self) -> list[dict[str, Any]]:
         """Ids and settings of its models, as the first columns of the ``models`` table."""
         return [
-            {"model_id": name, "cell_id": self.cell.id, **self.cell.columns, "seed": seed}
-            for name, seed in zip(self.model_ids, self.seeds, strict=True)
+            {"model_id": name, "cell_id": cell.id, **cell.columns, "seed": seed}
+            for name, cell, seed in self.models
         ]
 
 

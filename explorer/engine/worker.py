@@ -19,22 +19,17 @@ from explorer.data.base import Arrays, prepare
 from explorer.engine.work import Stack, Task, architecture_key, data_source
 from explorer.measures.base import Cell as MeasuredCell
 from explorer.models.base import network
-from explorer.models.rows import initial_rows
+from explorer.models.rows import Rows, initial_rows
 from explorer.settings import digest, plugin, stream
 from explorer.space import Cell
+from explorer.stopping import Stopping
 from explorer.store import Store
-from explorer.training import Split, State, train
+from explorer.training import Split, State, Trained, train
 
 # Settings of the training that go to train() as they are.
 TRAINING = {
-    "batch_size",
-    "optimizer",
-    "momentum",
-    "weight_decay",
-    "rho",
-    "schedule",
-    "warmup",
-    "history_points",
+    *("batch_size", "optimizer", "momentum", "weight_decay", "rho", "schedule", "warmup"),
+    *("history_points", "augment", "precision", "channels_last", "compile"),
 }
 
 
@@ -81,7 +76,7 @@ class Worker:
             return
         cell, data = stack.cell, self.split(stack.cell)
         build, rows = network_of(cell, data, self.execution)
-        theta, buffers = initial_rows(build, rows, [stream("init", name) for name in stack.model_ids])
+        theta, buffers = initial_rows(build, rows, [stream("init", name) for name in stack.streams])
         rows.to(self.device)
         kept = self.store.read_state(stack.id)
         state = State({k: torch.tensor(v) for k, v in kept[0].items()}, kept[1]) if kept else None
@@ -91,44 +86,60 @@ class Worker:
             self.store.write_state(stack.id, arrays, state.meta)
 
         t = cell.training
+        stop = t.early_stop
         with self._explained(f"training {cell.at}"):
             trained = train(
                 rows,
                 theta,
                 buffers,
                 data,
-                seeds=[stream("order", name) for name in stack.model_ids],
+                seeds=[stream("order", name) for name in stack.streams],
                 steps=cell.steps,
                 learning_rate=t.rate,
+                checkpoints=[c.checkpoint_step for c in stack.cells],
+                stopping=Stopping(
+                    change=stop.change if stop else None,
+                    passes=stop.epochs if stop else 0,
+                    after=stop.after if stop else 0,
+                    at_loss=t.stop_at_loss,
+                    best=t.keep == "best",
+                ),
                 state=state,
                 save=save,
                 save_every_s=save_every_s,
                 **t.model_dump(include=TRAINING),
             )
+        self._record(stack, rows, trained)
+        self.store.drop_state(stack.id)
+
+    def _record(self, stack: Stack, rows: Rows, trained: Trained) -> None:
+        """Weights, histories and rows of a stack; the rows last: they say that it is complete."""
+        place = {seed: row for row, seed in enumerate(stack.seeds)}
+        at = [(trained.models[cell.checkpoint_step], place[seed]) for _, cell, seed in stack.models]
         checksum = self.store.write_weights(
             stack.id,
-            {"theta": trained.theta.cpu().numpy(), "buffers": trained.buffers.cpu().numpy()},
+            {
+                "theta": torch.stack([models.theta[row] for models, row in at]).cpu().numpy(),
+                "buffers": torch.stack([models.buffers[row] for models, row in at]).cpu().numpy(),
+            },
             {"model_ids": stack.model_ids, "layers": [[name, list(shape)] for name, shape in rows.layers]},
         )
-        history = [
-            {"model_id": stack.model_ids[h["row"]], **{k: v for k, v in h.items() if k != "row"}}
-            for h in trained.history
-        ]
+        history = []
+        for model_id, cell, seed in stack.models:
+            for point in trained.history:
+                if point["row"] == place[seed] and point["step"] <= cell.checkpoint_step:
+                    history.append({"model_id": model_id, **{k: v for k, v in point.items() if k != "row"}})
         self.store.write_record("epochs", stack.id, history)
         cost = {
             "parameters": rows.parameters,
-            "wall_s": trained.wall_s / len(stack.seeds),
+            "wall_s": trained.wall_s / len(stack.models),
             "peak_memory_mb": self._peak_mb(),
             "stack": stack.id,
             "weights_sha256": checksum,
         }
-        # Last: the stack is complete when this record is there.
-        self.store.write_record(
-            "models",
-            stack.id,
-            [{**row, **final, **cost} for row, final in zip(stack.rows(), trained.final, strict=True)],
-        )
-        self.store.drop_state(stack.id)
+        final = [models.final[row] for models, row in at]
+        records = [{**settings, **f, **cost} for settings, f in zip(stack.rows(), final, strict=True)]
+        self.store.write_record("models", stack.id, records)
 
     def measure(self, task: Task) -> None:
         """Measure a cell and write the record."""

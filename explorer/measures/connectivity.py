@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -50,7 +50,7 @@ class Count(Settings):
 class Options(Settings):
     """Budget of the paths. Mode connectivity depends on it: hold it fixed over what is compared."""
 
-    pairs: int | Literal["all"] | Within | Along | Count = Field(
+    pairs: Annotated[int, Field(ge=1)] | Literal["all"] | Within | Along | Count = Field(
         "all",
         description="all pairs of a cell, or so many of them drawn by content; "
         "{along: batch_size} or {count: 50} for pairs beyond the cell",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -28,7 +28,7 @@ COLUMNS = {
 class Options(Settings):
     """Budget of the Hessian."""
 
-    inputs: int | Literal["all"] = Field(
+    inputs: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
         1000, description="training inputs it is taken over: the first so many"
     )
     lanczos_steps: int = Field(

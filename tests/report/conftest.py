@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from synthetic import synthetic_run
 
 from explorer.report import write
 from explorer.results import Run
+from report.synthetic import synthetic_run
 
 
 @pytest.fixture(scope="session")

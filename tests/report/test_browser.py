@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from synthetic import synthetic_run
 
 from explorer.report import write
 from explorer.results import Run
+from report.synthetic import synthetic_run
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
@@ -32,7 +32,9 @@ def browser() -> Iterator:
 
 
 @contextmanager
-def opened(browser, index: Path, *, fragment: str = "", width: int = 1440, scheme: str = "light"):
+def opened(
+    browser, index: Path, *, fragment: str = "", width: int = 1440, scheme: str = "light", cell: bool = True
+):
     """The page when all is drawn; on leaving, that it reported no error and asked nothing of a network."""
     complaints: list[str] = []
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
@@ -45,7 +47,8 @@ def opened(browser, index: Path, *, fragment: str = "", width: int = 1440, schem
     page.set_default_timeout(10_000)
     page.goto(f"{index.as_uri()}{fragment}")
     page.wait_for_function(
-        "document.documentElement.dataset.ready === 'yes' && document.querySelector('#cell').dataset.cell"
+        "document.documentElement.dataset.ready === 'yes'"
+        + (" && document.querySelector('#cell').dataset.cell" if cell else "")
     )
     yield page
     context.close()

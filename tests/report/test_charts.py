@@ -7,7 +7,6 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import synthetic_run
 
 from explorer import phases
 from explorer.report import charts, theme
@@ -15,6 +14,7 @@ from explorer.report.labels import AXES, MEASURES, axis_title, measure_title
 from explorer.report.rows import completed, plane, prepared, values
 from explorer.results import Run
 from explorer.tables import AVERAGED_MODELS, AVERAGED_PAIRS
+from report.synthetic import synthetic_run
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import vl_convert
-from synthetic import synthetic_run
 
 from explorer import phases
 from explorer.report import figures, pictures, write
 from explorer.report.rows import prepared
 from explorer.results import Run
+from report.synthetic import synthetic_run
 
 NASTY = "<script>alert(1)</script>"
 

@@ -102,7 +102,10 @@ def _decided(claim: Claim) -> Claim:
     ):
         return replace(claim, verdict=HOLDS)
     if claim.high < claim.least:
-        return replace(claim, verdict=FAILS, why=f"{claim.why} At least {needed} would count.")
+        reason = (
+            f"At least {needed} would count." if claim.least > claim.null else f"All of it below {needed}."
+        )
+        return replace(claim, verdict=FAILS, why=f"{claim.why} {reason}")
     if claim.low <= claim.null:
         reason = f"The interval reaches over {number(claim.null)}."
     elif claim.effect < claim.least:

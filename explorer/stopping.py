@@ -1,0 +1,90 @@
+"""When a replicate stops before its last step, and which of its states is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """Rules that go by the mean training loss of a pass (of its batches, as they were trained on).
+
+    Args:
+        change: stop when the loss moved by at most this in each of ``passes`` passes in a row, counted
+            from pass ``after`` on (Yang et al., 2021: 1e-4, 5, 30); never if None.
+        at_loss: stop when the loss is at most this.
+        best: keep the state at the end of the pass with the least loss, not the last one.
+    """
+
+    change: float | None = None
+    passes: int = 5
+    after: int = 30
+    at_loss: float | None = None
+    best: bool = False
+
+    def __bool__(self) -> bool:
+        return self.change is not None or self.at_loss is not None or self.best
+
+
+class Watch:
+    """Follows the losses of all rows; everything it knows is in ``tensors``, so that it can be saved."""
+
+    def __init__(
+        self, rule: Stopping, theta: Tensor, buffers: Tensor, tensors: dict[str, Tensor] | None = None
+    ):
+        rows, like = len(theta), {"dtype": theta.dtype, "device": theta.device}
+        self.rule = rule
+        self.tensors = tensors or {
+            "watch_sum": torch.zeros(rows, **like),
+            "watch_last": torch.full((rows,), torch.inf, **like),
+            "watch_calm": torch.zeros(rows, dtype=torch.int64, device=theta.device),
+            "watch_stopped": torch.full((rows,), -1, dtype=torch.int64, device=theta.device),
+            "watch_least": torch.full((rows,), torch.inf, **like),
+            "watch_theta": theta.clone(),
+            "watch_buffers": buffers.clone(),
+        }
+
+    def seen(self, loss: Tensor) -> None:
+        """A batch's losses (rows,)."""
+        self.tensors["watch_sum"] += loss.detach()
+
+    def passed(self, number: int, batches: int, step: int, theta: Tensor, buffers: Tensor) -> bool:
+        """The end of pass ``number`` (from 1) at ``step``: rows may stop. Whether all have stopped."""
+        t = self.tensors
+        loss = t["watch_sum"] / batches
+        t["watch_sum"].zero_()
+        running = t["watch_stopped"] < 0
+        if self.rule.best:
+            better = running & (loss < t["watch_least"])
+            t["watch_least"] = torch.where(better, loss, t["watch_least"])
+        else:
+            better = running
+        t["watch_theta"] = torch.where(better[:, None], theta, t["watch_theta"])
+        t["watch_buffers"] = torch.where(better[:, None], buffers, t["watch_buffers"])
+        stops = torch.zeros_like(running)
+        if self.rule.change is not None:
+            calm = (loss - t["watch_last"]).abs() <= self.rule.change
+            t["watch_calm"] = torch.where(calm & (number > self.rule.after), t["watch_calm"] + 1, 0)
+            stops |= t["watch_calm"] >= self.rule.passes
+        if self.rule.at_loss is not None:
+            stops |= loss <= self.rule.at_loss
+        t["watch_last"] = loss
+        t["watch_stopped"] = torch.where(running & stops, step, t["watch_stopped"])
+        return bool((t["watch_stopped"] >= 0).all())
+
+    def kept(self, theta: Tensor, buffers: Tensor) -> tuple[Tensor, Tensor]:
+        """The models that count at the moment: the best, or those that stopped and the others as they are."""
+        t = self.tensors
+        take = torch.isfinite(t["watch_least"]) if self.rule.best else t["watch_stopped"] >= 0
+        return (
+            torch.where(take[:, None], t["watch_theta"], theta),
+            torch.where(take[:, None], t["watch_buffers"], buffers),
+        )
+
+    def steps(self, step: int) -> list[int]:
+        """Steps that each row has trained for, at ``step``."""
+        stopped = self.tensors["watch_stopped"]
+        return torch.where(stopped >= 0, stopped, step).tolist()
