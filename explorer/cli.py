@@ -9,6 +9,7 @@ import json
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -254,12 +255,28 @@ def export(
 
 
 @app.command()
-def status(run: RunName, storage: Storage = "runs") -> None:
+def status(
+    run: RunName,
+    storage: Storage = "runs",
+    watch: Annotated[
+        bool, typer.Option("--watch", help="show it anew every 2 seconds until it is complete")
+    ] = False,
+) -> None:
     """Say how far a run is."""
     from explorer.status import describe
     from explorer.store import locate
 
-    console.print(describe(locate(run, storage)))
+    table, complete = describe(locate(run, storage))
+    if not watch or complete:
+        console.print(table)
+        return
+    from rich.live import Live
+
+    with Live(table, console=console) as live:
+        while not complete:
+            time.sleep(2)
+            table, complete = describe(locate(run, storage))
+            live.update(table)
 
 
 @app.command()

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from explorer.store import Store
 
 
-def describe(store: Store) -> Table:
-    """A table for the terminal: trained and measured of all, failures, time spent, size."""
+def describe(store: Store) -> tuple[Table, bool]:
+    """A table for the terminal (trained, measured, failed, time, size), and whether all is done."""
     from explorer import results
 
     run = results.read(store)
@@ -41,9 +41,10 @@ def describe(store: Store) -> Table:
         "time spent", f"{duration(spent)} in {len(sessions)} session{'s' if len(sessions) != 1 else ''}"
     )
     table.add_row("size", f"{size(store.files.size_bytes())} in {store.location}")
-    if trained < wanted or missing:
+    complete = trained >= wanted and not missing
+    if not complete:
         table.add_row("go on with", f"run_explore.py resume {run.name}")
-    return table
+    return table, complete
 
 
 def complete(store: Store) -> bool:

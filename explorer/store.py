@@ -5,6 +5,7 @@
     run.yaml                       the frozen space, versions, machine
     hold.yaml                      who works on the run at the moment
     sessions/<start>.yaml          what each start of the program did, and how long it took
+    sessions/<start>.log           its log: what was done when, and by which worker
     weights/<stack>.safetensors    trained models of one stack: theta, buffers
     states/<stack>.safetensors     a long training under way; removed when it is done
     records/<kind>/<key>.parquet   what is known, as it is found: the truth
@@ -99,8 +100,11 @@ class Store:
         return info
 
     def write_session(self, started: str, session: dict[str, Any]) -> None:
-        name = re.sub(r"[^0-9T]", "", started)
-        self.files.write(f"sessions/{name}.yaml", yaml.safe_dump(session, sort_keys=False).encode())
+        content = yaml.safe_dump(session, sort_keys=False).encode()
+        self.files.write(f"sessions/{_plain(started)}.yaml", content)
+
+    def write_log(self, started: str, text: str) -> None:
+        self.files.write(f"sessions/{_plain(started)}.log", text.encode())
 
     # Weights and states ---------------------------------------------------------------------------
 
@@ -263,6 +267,10 @@ class Store:
         self.files.write(
             f"tables/{name}.parquet", _parquet(pa.Table.from_pandas(frame, preserve_index=False))
         )
+
+
+def _plain(started: str) -> str:
+    return re.sub(r"[^0-9T]", "", started)
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -10,6 +13,7 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from explorer.engine.cluster import Cluster
+from explorer.engine.session import Tell
 from explorer.engine.sweep import ATTEMPTS, failure
 from explorer.engine.work import Task
 from explorer.space import ResourceOptions
@@ -26,8 +30,11 @@ class Measurer:
     def __init__(self, make_worker: Callable[[], Worker]):
         self.worker = make_worker()
 
-    def measure(self, task: Task) -> None:
+    def measure(self, task: Task) -> str:
+        """Measure it; returns how long it took and who did it."""
+        started = time.perf_counter()
         self.worker.measure(task)
+        return f"{time.perf_counter() - started:.2f} s by {socket.gethostname()} process {os.getpid()}"
 
 
 def measure(
@@ -36,9 +43,9 @@ def measure(
     make_worker: Callable[[], Worker],
     resources: ResourceOptions,
     store: Store,
-    tell: Callable[[int, int], None],
+    tell: Tell,
 ) -> None:
-    """Measure the tasks. ``tell(subjects, failed)`` hears of each task that has ended.
+    """Measure the tasks. ``tell`` hears of each that has ended.
 
     A task whose actor died, or that raised, is tried again on whichever actor is free, at most
     three times in all; then it leaves a record of kind ``failures``.
@@ -62,9 +69,9 @@ def measure(
         (done,), _ = ray.wait(list(busy), num_returns=1)
         actor, task, attempt = busy.pop(done)
         try:
-            ray.get(done)
+            took = ray.get(done)
             store.drop_record("failures", task.id)
-            tell(len(task.subjects), 0)
+            tell(len(task.subjects), 0, f"{task.measure} of {task.cell.at} in {took}")
         except RayError as error:
             if isinstance(error, RayActorError):
                 actor = None
@@ -72,7 +79,8 @@ def measure(
                 waiting.append((task, attempt + 1))
             else:
                 _failed(store, task, failure(error))
-                tell(len(task.subjects), len(task.subjects))
+                line = f"{task.measure} of {task.cell.at} failed: {failure(error)['error']}"
+                tell(len(task.subjects), len(task.subjects), line)
         if waiting:
             give(actor or start())
         elif actor is not None:

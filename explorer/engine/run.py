@@ -154,7 +154,7 @@ def _complete(
                         make_worker = _prepared(store, space, name, clean, cluster, session)
                     _work(store, space, cluster, make_worker, session, train)
             else:
-                observer.say("Everything is done already; nothing was started.")
+                session.say("Everything is done already; nothing was started.")
     except OutOfTime:
         session.record["stopped"] = f"after {where.max_hours:g} hours, as asked for"
     finally:

@@ -30,6 +30,10 @@ class Silent:
     def advance(self, done: int, failed: int) -> None: ...
 
 
+LOG_EVERY_S = 20.0
+Tell = Callable[[int, int, str], None]  # models or measurements done, failed among them, a line for the log
+
+
 class OutOfTime(Exception):
     """The hours that the user gave are over."""
 
@@ -39,7 +43,8 @@ class Session:
 
     def __init__(self, store: Store, observer: Observer):
         self.store, self.observer = store, observer
-        self.started = time.perf_counter()
+        self.started = self._logged = time.perf_counter()
+        self._lines: list[str] = []
         self.record: dict[str, Any] = {
             "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
             "stages": {},
@@ -52,6 +57,7 @@ class Session:
     def stage(self, name: str, total: int = 0) -> Iterator[None]:
         """A stage of so many models or measurements; its seconds are added to the record."""
         self.observer.stage(name, total)
+        self.log(f"{name}: {total} to do" if total else name)
         mark = time.perf_counter()
         try:
             yield
@@ -59,15 +65,33 @@ class Session:
             spent = self.record["stages"].get(f"{name}_s", 0.0) + time.perf_counter() - mark
             self.record["stages"][f"{name}_s"] = round(spent, 3)
 
-    def tell(self, count: str, kinds: tuple[str, ...]) -> Callable[[int, int], None]:
-        """To be told of finished work: it counts, and folds the records of these kinds now and then."""
+    def say(self, message: str) -> None:
+        """Tell the observer and the log."""
+        self.log(message)
+        self.observer.say(message)
+
+    def log(self, line: str) -> None:
+        """A line of ``sessions/<start>.log``, with the time; written now and then, and at the end."""
+        now = datetime.datetime.now(datetime.timezone.utc)
+        self._lines.append(f"{now.isoformat(timespec='seconds')} {line}")
+        if time.perf_counter() - self._logged > LOG_EVERY_S:
+            self._write_log()
+
+    def _write_log(self) -> None:
+        self._logged = time.perf_counter()
+        if self.store.exists():
+            self.store.write_log(self.record["started"], "\n".join(self._lines) + "\n")
+
+    def tell(self, count: str, kinds: tuple[str, ...]) -> Tell:
+        """To be told of finished work: it counts, logs, and folds the records of these kinds now and then."""
         since = 0
 
-        def told(done: int, failed: int) -> None:
+        def told(done: int, failed: int, line: str) -> None:
             nonlocal since
             self.record[count] += done - failed
             self.record["failed"] += failed
             self.observer.advance(done, failed)
+            self.log(line)
             since += 1
             if since >= FOLD_AT:
                 since = 0
@@ -81,6 +105,7 @@ class Session:
         self.record["wall_s"] = round(time.perf_counter() - self.started, 3)
         if self.store.exists():
             self.store.write_session(self.record["started"], self.record)
+            self._write_log()
 
 
 @contextmanager

@@ -47,7 +47,7 @@ class Loading:
             for source, cell in self._sources.items():
                 if cell.training.augment and len(self._arrays[source].shape) != 3:
                     raise InputError(
-                        f"training.augment shifts and mirrors images (channels, height, width); the inputs of "
+                        f"training.augment shifts and mirrors images (channels, height, width); inputs of "
                         f"{cell.data_name} have the shape {self._arrays[source].shape}"
                     )
             self._refs = {source: ray.put(arrays) for source, arrays in self._arrays.items()}

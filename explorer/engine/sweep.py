@@ -11,6 +11,7 @@ from ray import tune
 from ray.exceptions import RayActorError
 
 from explorer.engine.cluster import Cluster
+from explorer.engine.session import Tell
 from explorer.engine.work import Stack
 from explorer.space import ResourceOptions
 from explorer.store import Store
@@ -46,19 +47,19 @@ class Trial(tune.Trainable):
 
 
 class _Told(tune.Callback):
-    """Tells of each trial that has ended, and whether it failed for good."""
+    """Tells of each trial that has ended: its place, its result, and whether it failed for good."""
 
-    def __init__(self, tell: Callable[[int, bool], None]):
+    def __init__(self, tell: Callable[[int, dict[str, Any], bool], None]):
         self.tell = tell
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles it for a restore that is never used; a display cannot be pickled
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.tell(trial.config["stack"], False)
+        self.tell(trial.config["stack"], trial.last_result or {}, False)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.tell(trial.config["stack"], True)
+        self.tell(trial.config["stack"], trial.last_result or {}, True)
 
 
 def sweep(
@@ -67,18 +68,21 @@ def sweep(
     make_worker: Callable[[], Worker],
     resources: ResourceOptions,
     store: Store,
-    tell: Callable[[int, int], None],
+    tell: Tell,
 ) -> None:
-    """Train the stacks. ``tell(models, failed)`` hears of each that has ended.
+    """Train the stacks. ``tell`` hears of each that has ended.
 
     A trial that fails is tried again; one that fails for good leaves a record of kind ``failures``.
     """
 
-    def ended(place: int, failed: bool) -> None:
-        models = len(stacks[place].models)
+    def ended(place: int, result: dict[str, Any], failed: bool) -> None:
+        models, cell = len(stacks[place].models), stacks[place].cell
         if not failed:
             store.drop_record("failures", stacks[place].id)
-        tell(models, models if failed else 0)
+        by = f"{result.get('hostname', '?')} process {result.get('pid', '?')}"
+        took = f"{result.get('time_this_iter_s', 0.0):.2f} s"
+        what = "failed to train" if failed else "trained"
+        tell(models, models if failed else 0, f"{what} {models} models of {cell.at} in {took} by {by}")
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
