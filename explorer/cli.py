@@ -307,7 +307,10 @@ def spaces(
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("file", "grid", "seeds", "what it shows", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    table.add_column("file", no_wrap=True)  # to be copied
+    for title in ("grid", "seeds", "what it shows"):
+        table.add_column(title)
     files = sorted(folder.glob("*.yaml"))
     if not files:
         raise InputError(f"there is no space file (*.yaml) in {folder}/")

@@ -207,11 +207,21 @@ def test_diverged_models_are_rows_that_do_not_stop_their_neighbours(
     assert run.cells.set_index("learning_rate").loc[1e6, "n_diverged"].tolist() == [3, 3]
 
 
-def ray_processes() -> set[int]:
-    found = subprocess.run(
-        ["pgrep", "-f", "ray::|raylet|gcs_server"], capture_output=True, text=True, check=False
-    )
-    return {int(pid) for pid in found.stdout.split()}
+def processes() -> dict[int, int]:
+    """Parent of every process, zombies left out."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,stat="], capture_output=True, text=True, check=True)
+    rows = (line.split() for line in listed.stdout.splitlines())
+    return {int(pid): int(parent) for pid, parent, stat in rows if not stat.startswith("Z")}
+
+
+def descendants(pid: int) -> set[int]:
+    """All processes that a process has started, directly or not."""
+    parents, found = processes(), {pid}
+    while True:
+        more = {child for child, parent in parents.items() if parent in found} - found
+        if not more:
+            return found - {pid}
+        found |= more
 
 
 def started(space: dict[str, Any], folder: Path) -> subprocess.Popen[str]:
@@ -243,16 +253,18 @@ def longer(space: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_stopped_and_killed_runs_end_as_an_undisturbed_one(tiny: dict[str, Any], tmp_path: Path) -> None:
-    space, before = longer(tiny), ray_processes()
+    space = longer(tiny)
     process = started(space, tmp_path)
     wait_for_records(tmp_path, "models", 2)
+    everything = descendants(process.pid)
+    assert len(everything) > 3
     process.send_signal(signal.SIGINT)
     mark = time.monotonic()
     output, _ = process.communicate(timeout=30)
     assert time.monotonic() - mark < 5
     assert process.returncode == 130, output
     assert "resume tiny" in output
-    assert ray_processes() <= before
+    assert not everything & set(processes())
     kept = model_files(tmp_path / "runs")
     assert 0 < len(kept) < 12
 

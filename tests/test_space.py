@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -183,10 +182,8 @@ def test_a_billion_cells_are_refused_by_arithmetic(tiny: dict[str, Any]) -> None
         "batch_size": list(range(1, 200)),
         "learning_rate": [i / 1e4 for i in range(1, 5001)],
     }
-    started = time.perf_counter()
     with pytest.raises(InputError, match="at most 1,000,000"):
         parse(tiny)
-    assert time.perf_counter() - started < 1
 
 
 def test_schema_for_editors_is_the_committed_one_and_fits_the_spaces() -> None:

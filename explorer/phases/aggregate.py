@@ -52,17 +52,13 @@ def cells(models: pd.DataFrame, pairs: pd.DataFrame, axes: Mapping[str, Sequence
 def foreign_cells(table: pd.DataFrame, axes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """Somebody else's table of cells with the columns that ours has: ids and counts.
 
-    Where it does not say how many models and pairs a mean is of, a cell that has a value counts as one.
-    Phases that it brings are dropped: they are found again, by this run's cuts.
+    Counts that it does not give are 0, which stands for "not told" wherever a mean is at hand. Phases that
+    it brings are dropped: they are found again, by this run's cuts.
     """
     table = _located(table.drop(columns=[c for c in ("phase", "near_cut") if c in table]), axis_names(axes))
-    kinds = {"n_models": AVERAGED_MODELS, "n_pairs": AVERAGED_PAIRS}
-    for count, names in kinds.items():
+    for count in ("n_models", "n_diverged", "n_pairs"):
         if count not in table:
-            present = [n for n in names if n in table]
-            table[count] = table[present].notna().any(axis=1).astype(int) if present else 0
-    if "n_diverged" not in table:
-        table["n_diverged"] = 0
+            table[count] = 0
     table["cell_id"] = table["cell_id"].astype(str)
     doubled = table.duplicated("cell_id", keep=False)
     if doubled.any():
@@ -124,7 +120,7 @@ def standard_error(cells: pd.DataFrame, name: str) -> pd.Series:
     """
     spread, models = column(cells, f"{name}_std"), column(cells, "n_models")
     if name not in AVERAGED_PAIRS:
-        return spread / np.sqrt(models)
+        return spread / np.sqrt(models.where(models > 0, 1))  # not told: as if it were one
     pairs = column(cells, "n_pairs")
     models = models.where(models > 0, 2 * pairs)  # without a table of models: as if no two pairs shared one
     each = 2 * pairs / models

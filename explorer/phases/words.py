@@ -47,14 +47,15 @@ def _best(cells: pd.DataFrame, names: list[str]) -> str:
     best = cells.iloc[first]
     spread = standard_error(cells, ACCURACY).fillna(0.0)
     close = int((accuracy + spread >= accuracy.iloc[first] - spread.iloc[first]).sum()) - 1
-    models = counted(int(best["n_models"]), "model")
-    text = f"The best test accuracy, {measured(best, ACCURACY, 1)} % ({models}), is at {_where(best, names)}"
+    told = int(best["n_models"])  # 0: a table of cells from elsewhere that does not say
+    models = f" ({counted(told, 'model')})" if told else ""
+    text = f"The best test accuracy, {measured(best, ACCURACY, 1)} %{models}, is at {_where(best, names)}"
     if phase := best.get("phase", ""):
         text += f", in phase {phase} ({READINGS[phase]})"
         text += "; that cell lies near a cut" if best.get("near_cut") else ""
     if close:
         text += f"; {counted(close, 'other cell')} cannot be told from it by standard error"
-    if best["n_models"] < 3:
+    if 0 < told < 3:
         text += "; with so few models a cell, chance may decide which is best"
     return text + "."
 
@@ -121,7 +122,8 @@ def _rankings(cells: pd.DataFrame) -> str:
 def _failures(cells: pd.DataFrame) -> str:
     ok, lost = int(column(cells, "n_models").sum()), int(column(cells, "n_diverged").sum())
     if ok + lost == 0:
-        return "No model has been trained yet."
+        known = any(column(cells, n).notna().any() for n in (ACCURACY, *LOCAL, *GLOBAL))
+        return "" if known else "No model has been trained yet."
     if lost == 0:
         return f"None of {counted(ok, 'model')} diverged or failed."
     empty = int(((cells["n_models"] == 0) & (cells["n_diverged"] > 0)).sum())

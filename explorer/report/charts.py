@@ -7,7 +7,7 @@ the pointer) and ``chosen`` (the cell that was clicked), both a ``cell_id``.
 
 from __future__ import annotations
 
-from explorer.report.lines import curves, histories, scatter, slices
+from explorer.report.lines import curves, histories, scatter, slices, spectra
 from explorer.report.maps import difference_map, heat_map, phase_map
 
-__all__ = ["curves", "difference_map", "heat_map", "histories", "phase_map", "scatter", "slices"]
+__all__ = ["curves", "difference_map", "heat_map", "histories", "phase_map", "scatter", "slices", "spectra"]

@@ -27,10 +27,13 @@ RANKED_WITH_AXES = [n for n in IN_TABLE if n != "loss_barrier"]
 
 def missing(run: Run, cells: pd.DataFrame) -> list[str]:
     """What the tables at hand cannot show, as sentences."""
+    shown = measures(cells)
+    means = run.models.empty and run.pairs.empty and bool(shown)
     gaps = [
-        (run.models.empty, "No models: training, accuracy and Hessian are not shown."),
+        (means, "Only means of cells: no replicates, and no spread but where a column _std gives it."),
+        (run.models.empty and not means, "No models: training, accuracy and Hessian are not shown."),
         (
-            run.pairs.empty,
+            run.pairs.empty and not means,
             "No pairs: mode connectivity, CKA and distances are not shown, and no cell has a phase.",
         ),
         (run.curves.empty, "No curves: the details of a cell show no paths."),
@@ -40,9 +43,9 @@ def missing(run: Run, cells: pd.DataFrame) -> list[str]:
     lacking = [
         measure(n).title
         for n in ("test_accuracy_percent", "train_loss", "mode_connectivity", "cka", "hessian_trace")
-        if n not in measures(cells)
+        if n not in shown
     ]
-    if lacking and not (run.models.empty and run.pairs.empty):
+    if lacking and (means or not (run.models.empty and run.pairs.empty)):
         said.append(f"Without values: {', '.join(lacking)}.")
     if not phases.axis_names(run.axes):
         said.append("No axes: all models are taken as one cell.")

@@ -31,6 +31,10 @@ HEAT_MAPS = (
     "disagreement_percent",
     "l2_distance",
     "linear_barrier",
+    "sharpness",
+    "noise_scale",
+    "spectral_alpha",
+    "aligned_linear_barrier",
 )
 SLICES = ("test_accuracy_percent", "train_loss", "mode_connectivity", "cka")
 AGAINST_ACCURACY = ("hessian_trace", "mode_connectivity", "cka", "l2_distance")
@@ -152,4 +156,8 @@ def of_one_cell(run: Run) -> list[dict[str, Any]]:
             made.append(
                 {"id": f"{rows}-{name}", "rows": rows, "title": title, "spec": page_spec(chart, "rows")}
             )
+    if {"density_nodes", "density_weights"} <= set(run.models) and run.models["density_nodes"].notna().any():
+        chart = charts.spectra(pd.DataFrame({"seed": [], "eigenvalue": [], "weight": []}))
+        spec_ = page_spec(chart, "rows")
+        made.append({"id": "spectra", "rows": "spectra", "title": "Spectrum of the Hessian", "spec": spec_})
     return made

@@ -106,6 +106,55 @@ MEASURES: dict[str, Measure] = {
         "Largest fall of the training error on the curve: ends not converged.",
         digits=1,
     ),
+    "hessian_bottom_eigenvalue": Measure(
+        "Hessian bottom eigenvalue",
+        "",
+        "Below 0: some direction still leads downhill, so training has not ended in a minimum.",
+        diverging=True,
+    ),
+    "sharpness": Measure(
+        "Sharpness",
+        "nats",
+        "Rise of the training loss to the highest point within a fixed radius.",
+        log=True,
+    ),
+    "adaptive_sharpness": Measure(
+        "Adaptive sharpness",
+        "nats",
+        "As sharpness, but distances are taken relative to each parameter, so that rescaling does not count.",
+        log=True,
+    ),
+    "noise_scale": Measure(
+        "Gradient noise scale",
+        "inputs",
+        "The batch size at which noise and gradient are of one size: above it, larger batches bring little.",
+        log=True,
+    ),
+    "spectral_alpha": Measure(
+        "Spectral exponent",
+        "",
+        "Exponent of the heavy tail of the weights' spectra, mean over layers; small: heavier tails.",
+    ),
+    "spectral_alpha_weighted": Measure(
+        "Weighted spectral exponent",
+        "",
+        "The exponents weighted by the logarithm of each largest eigenvalue.",
+    ),
+    "cka_debiased": Measure(
+        "CKA, debiased", "", "As CKA, without the bias that few inputs and wide layers bring.", digits=2
+    ),
+    "aligned_linear_barrier": Measure(
+        "Aligned linear barrier",
+        "points",
+        "On the straight line once the hidden units are matched: what is left is no mere permutation.",
+        digits=1,
+    ),
+    "aligned_linear_loss_barrier": Measure(
+        "Aligned linear loss barrier", "nats", "The same for the training loss."
+    ),
+    "aligned_l2_distance": Measure(
+        "Aligned parameter distance", "", "How far apart replicates are once their hidden units are matched."
+    ),
     "cka_logits": Measure(
         "CKA of the logits", "", "As CKA, but before the softmax, which hides all but the top answer."
     ),

@@ -209,3 +209,28 @@ def histories(points: pd.DataFrame, name: str = "train_loss") -> alt.LayerChart:
         .encode(**at, detail="seed:N", tooltip=tips)
     )
     return layered([line], points, measure_title(name), height=150)
+
+
+def spectra(points: pd.DataFrame) -> alt.LayerChart:
+    """The Hessian's spectral density: share of the eigenvalues (log) at each place, a point a model's node.
+
+    ``points`` has ``seed``, ``eigenvalue`` and ``weight``. Eigenvalues stand on a scale that is linear near 0
+    and logarithmic beyond, so that the bulk at 0 and the few large ones are both seen.
+    """
+    at = {
+        "x": alt.X(
+            "eigenvalue:Q",
+            title="Eigenvalue",
+            scale=alt.Scale(type="symlog", constant=0.1),
+            axis=alt.Axis(tickCount=6),
+        ),
+        "y": alt.Y(
+            "weight:Q",
+            title="Share of the eigenvalues",
+            scale=alt.Scale(type="log"),
+            axis=alt.Axis(grid=False, tickCount=4, format="~e"),
+        ),
+    }
+    tips = [tip("seed", "Seed"), tip("eigenvalue", "Eigenvalue"), tip("weight", "Share")]
+    dots = alt.Chart().mark_circle(size=26, opacity=0.65, color=theme.TRAIN).encode(**at, tooltip=tips)
+    return layered([dots], points, "Spectrum of the Hessian", height=150)

@@ -57,8 +57,9 @@ def columns(table: pd.DataFrame, digits: int = 6) -> dict[str, list[Any]]:
 def details(run: Run, cells: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """By ``cell_id``: its models, its pairs, its models' histories and its pairs' curves.
 
-    Curves and histories come as one array a line, in the order of the keys ``c`` (curves: pair, path, t,
-    training error, training loss) and ``h`` (histories: seed, step, training loss, test accuracy).
+    Curves, histories and spectra come as one array a line, in the order of the keys ``c`` (curves: pair,
+    path, t, training error, training loss), ``h`` (histories: seed, step, training loss, test accuracy) and
+    ``s`` (spectra: seed, eigenvalues, their shares).
     """
     names = [n for n in axis_names(run.axes) if n in cells]
     models, pairs = _with_cell(run.models, cells, names), _with_cell(run.pairs, cells, names)
@@ -73,7 +74,12 @@ def details(run: Run, cells: pd.DataFrame) -> dict[str, dict[str, Any]]:
         shown = table[[c for c in wanted if c in table]]
         for cell, rows in shown.groupby(table["cell_id"].to_numpy()):
             out.setdefault(str(cell), {})[key] = columns(rows, 4)
-    for key, lines in (("c", _curve_lines(run.curves, pairs)), ("h", _history_lines(run.epochs, models))):
+    by_key = {
+        "c": _curve_lines(run.curves, pairs),
+        "h": _history_lines(run.epochs, models),
+        "s": _spectrum_lines(models),
+    }
+    for key, lines in by_key.items():
         for cell, line in lines:
             out.setdefault(cell, {}).setdefault(key, []).append(line)
     return out
@@ -132,6 +138,22 @@ def _history_lines(epochs: pd.DataFrame, models: pd.DataFrame) -> list[tuple[str
             else np.unique(np.linspace(i, j - 1, HISTORY_POINTS).astype(int)).tolist()
         )
         lines.append((cells[i], [seeds[i], *([s[k] for k in kept] for s in series)]))
+    return lines
+
+
+def _spectrum_lines(models: pd.DataFrame) -> list[tuple[str, list[Any]]]:
+    """The spectral density of the Hessian of each model that has one, without nodes of no weight."""
+    if not {"density_nodes", "density_weights", "cell_id"} <= set(models):
+        return []
+    lines = []
+    seeds = models["seed"] if "seed" in models else range(len(models))
+    columns = (models["cell_id"].astype(str), seeds, models["density_nodes"], models["density_weights"])
+    for cell, seed, nodes, weights in zip(*columns, strict=True):
+        if np.ndim(nodes) != 1 or np.ndim(weights) != 1:
+            continue
+        known = np.asarray(weights, dtype=float) > 1e-9
+        kept = [pd.Series(np.asarray(v, dtype=float)[known]) for v in (nodes, weights)]
+        lines.append((cell, [_plain(seed), *(_values(v, 4) for v in kept)]))
     return lines
 
 

@@ -91,10 +91,11 @@ def prepared(cells: pd.DataFrame, scale_from: pd.DataFrame | None = None) -> pd.
     for column in ("phase", "near_cut"):
         if column not in out:
             out[column] = ""
-    nothing = (out["n_models"] == 0) & (out["n_pairs"] == 0)
+    told = measures(out)
+    nothing = (out["n_models"] == 0) & (out["n_pairs"] == 0) & ~out[told].notna().any(axis=1)
     out["note"] = np.select([nothing & (out["n_diverged"] > 0), nothing], [FAILED, NOT_RUN], default="")
     added: dict[str, list[str]] = {}
-    for name in measures(out):
+    for name in told:
         digits = measure(name).digits
         spread = out[f"{name}_std"] if f"{name}_std" in out else pd.Series(np.nan, index=out.index)
         scale = 10.0 ** -exponent((out if scale_from is None else scale_from)[name], measure(name))

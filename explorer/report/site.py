@@ -102,7 +102,16 @@ def _data(run: Run, rows: pd.DataFrame, groups: Mapping[str, list[dict[str, Any]
     best = int(np.nanargmax(rows[phases.ACCURACY])) if phases.ACCURACY in shown else None
     names = [n for n in phases.axis_names(run.axes) if n in rows]
     return {
-        "axes": [{"name": n, "short": axis(n).title, "values": values(rows, n)} for n in names],
+        "axes": [
+            {
+                "name": n,
+                "short": axis(n).title,
+                "title": axis_title(n),
+                "values": values(rows, n),
+                "upwards": vertical_order(rows, n),
+            }
+            for n in names
+        ],
         "right": right,
         "up": up,
         "upOrder": vertical_order(rows, up) if up else [],
@@ -153,7 +162,12 @@ def _context(
         "cuts": [{"cut": c, "value": phases.number(c.value), "moved": moved[n]} for n, c in cuts.items()],
         "ranked": facts.ranked(cells, cuts),
         "axis_ranks": facts.axis_ranks(cells, phases.axis_names(run.axes)),
-        "others": [{"name": n, "title": axis_title(n), "values": values(rows, n)} for n in others],
+        "axes": [
+            {"name": n, "title": axis_title(n), "values": values(rows, n)} for n in (right, up, *others) if n
+        ],
+        "others": others,
+        "right": right,
+        "up": up,
         "table": facts.cell_table(rows, [n for n in (right, up, *others) if n]),
         "budget": facts.curve_budget(run),
         "machine": facts.machine(run),

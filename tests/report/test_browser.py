@@ -151,6 +151,22 @@ def test_a_selector_moves_all_maps_to_another_plane(browser, tmp_path: Path):
         site.wait_for_function(f"{numbers}.filter(t => t === '50.0').length === 4")
 
 
+def test_maps_can_be_turned_to_any_two_axes(browser, tmp_path: Path):
+    run = synthetic_run(widths=(2, 8), batch_sizes=(8, 16), seeds=3, third={"label_noise": [0.0, 0.2, 0.4]})
+    titles = "[...document.querySelectorAll('#map-cka .role-axis-title')].map(t => t.textContent).join()"
+    with opened(browser, write(run, tmp_path, images=False)) as site:
+        site.wait_for_selector("html[data-drawn=yes]")
+        assert site.evaluate(titles) == "Width (small = high load),Batch size (small = hot)"
+        assert site.locator("#map-cka .mark-rect.layer_1_marks path").count() == 4
+        site.get_by_label("Upwards").select_option("label_noise")
+        site.wait_for_function(f"{titles} === 'Width (small = high load),Label noise (large = high load)'")
+        assert site.locator("#map-cka .mark-rect.layer_1_marks path").count() == 6
+        assert site.get_by_role("combobox", name="Label noise").count() == 0
+        site.get_by_role("combobox", name="Batch size").select_option("1")
+        site.get_by_label("To the right").select_option("label_noise")  # they change places
+        site.wait_for_function(f"{titles} === 'Label noise (large = high load),Width (small = high load)'")
+
+
 def test_details_beside_the_page_are_read_on_a_click(
     browser, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -20,7 +20,6 @@ AXE = next(
         for folder in (
             os.environ.get("AXE_CORE", ""),
             "node_modules/axe-core",
-            "/tmp/axe/node_modules/axe-core",
         )
         if folder and (file := Path(folder) / "axe.min.js").is_file()
     ),

@@ -188,6 +188,10 @@ def test_a_table_of_1690_cells_from_elsewhere_is_a_page_in_ten_seconds(tmp_path:
     said = text(index)
     assert "1690 cells" in said
     assert "No curves: the details of a cell show no paths." in said
+    assert "Only means of cells: no replicates" in said
+    assert "No models" not in said
+    assert "diverged or failed." not in said
+    assert "The spread between replicates is unknown" in said
     assert '<select data-axis="train_size">' in said or '<select data-axis="batch_size">' in said
     assert "With more data, CKA and accuracy grow." in said
 
@@ -239,3 +243,17 @@ def test_details_and_models_of_a_large_run_lie_in_scripts(
     script = (tmp_path / data["modelsFile"]).read_text(encoding="utf-8")
     models = json.loads(script.removeprefix("explorerModels(").removesuffix(")"))
     assert sum(len(m["seed"]) for m in models.values()) == len(run.models)
+
+
+def test_spectra_of_a_cell_come_with_its_details(tmp_path: Path):
+    run = synthetic_run(widths=(2, 4), batch_sizes=(8,), seeds=2)
+    nodes = [np.array([-0.5, 0.0, 3.0])] * len(run.models)
+    run.models["density_nodes"], run.models["density_weights"] = (
+        nodes,
+        [np.array([0.1, 0.9, 0.0])] * len(run.models),
+    )
+    html = write(run, tmp_path, images=False).read_text(encoding="utf-8")
+    assert "spectra" in {f["id"] for f in embedded(html, "data")["detailFigures"]}
+    lines = next(iter(embedded(html, "details").values()))["s"]
+    assert lines[0] == [0, [-0.5, 0], [0.1, 0.9]]  # a node without weight is none
+    assert charts.spectra(pd.DataFrame({"seed": [0], "eigenvalue": [1.0], "weight": [0.5]})).to_dict()

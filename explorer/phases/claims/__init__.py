@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
-from explorer.phases.claims import across, along
+from explorer.phases.claims import across, along, settings
 from explorer.phases.claims.bench import Bench, CannotTell, NotTestable
 from explorer.phases.claims.evidence import (
     FAILS,
@@ -104,36 +104,36 @@ def _claims() -> list[tuple[str, str, Check]]:
             "Under label noise, accuracy dips and recovers along width.",
             lambda b: along.double_descent(b, b.axis("width", "width")),
         ),
-        ("more-data", "With more data, CKA and accuracy grow.", along.more_data),
-        ("more-data-more-trace", "With more data, the Hessian trace grows.", along.more_data_more_trace),
+        ("more-data", "With more data, CKA and accuracy grow.", settings.more_data),
+        ("more-data-more-trace", "With more data, the Hessian trace grows.", settings.more_data_more_trace),
         (
             "label-noise-lowers-similarity",
             "Label noise lowers mode connectivity and CKA.",
-            along.label_noise_lowers,
+            settings.label_noise_lowers,
         ),
         (
             "label-noise-spares-hessian",
             "Label noise barely moves the Hessian.",
-            along.label_noise_spares_the_hessian,
+            settings.label_noise_spares_the_hessian,
         ),
         (
             "pixel-noise-lowers-cka",
             "Pixel noise leaves mode connectivity near 0 and lowers CKA.",
-            along.pixel_noise_lowers_cka,
+            settings.pixel_noise_lowers_cka,
         ),
         (
             "decay-helps-at-the-boundary",
             "Learning-rate decay helps most at the boundary of connectivity.",
-            along.decay_at_the_boundary,
+            settings.decay_at_the_boundary,
         ),
         (
             "small-decay-small-trace",
             "A small weight decay gives a tiny trace without better accuracy.",
-            along.small_decay_small_trace,
+            settings.small_decay_small_trace,
         ),
         (
             "scaled-rate-flattens",
             "Scaling the learning rate with the batch size flattens the temperature axis.",
-            along.scaled_rate_flattens,
+            settings.scaled_rate_flattens,
         ),
     ]

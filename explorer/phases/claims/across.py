@@ -68,26 +68,28 @@ def smoothness_is_not_enough(bench: Bench) -> tuple[Evidence, Chart]:
             f"{len(connected)} connected and {len(apart)} unconnected cells are too few to match."
         )
     caliper = CALIPER * float(np.std(log[0, known]))
-    left, right = cells_again(len(apart), "apart"), cells_again(len(connected), "connected")
-    values, matched = np.full(len(log), np.nan), 0
-    for row in range(len(log)):
-        a, c = apart[left[row]], connected[right[row]]
-        c = c[np.argsort(log[row, c], kind="stable")]
-        after = np.clip(np.searchsorted(log[row, c], log[row, a]), 1, len(c) - 1)
-        near = np.where(
-            log[row, a] - log[row, c[after - 1]] < log[row, c[after]] - log[row, a], after - 1, after
-        )
-        close = np.abs(log[row, c[near]] - log[row, a]) <= caliper
-        matched = int(close.sum()) if row == 0 else matched
-        if close.any():
-            values[row] = float(np.mean(accuracy[row, c[near][close]] - accuracy[row, a[close]]))
-    if matched < 3:
+    ordered = connected[np.argsort(log[0, connected], kind="stable")]
+    after = np.clip(np.searchsorted(log[0, ordered], log[0, apart]), 1, len(ordered) - 1)
+    below, above = log[0, apart] - log[0, ordered[after - 1]], log[0, ordered[after]] - log[0, apart]
+    partner = ordered[np.where(below < above, after - 1, after)]
+    close = np.abs(log[0, partner] - log[0, apart]) <= caliper
+    partners, group = np.unique(partner[close], return_inverse=True)
+    if close.sum() < 3 or len(partners) < 3:
         raise CannotTell(
-            f"Only {matched} of {len(apart)} unconnected cells have a connected one that is as smooth: "
-            "in this run the Hessian and connectivity move together."
+            f"{int(close.sum())} of {len(apart)} unconnected cells have a connected one that is as smooth, "
+            f"{len(partners)} in all: in this run the Hessian and connectivity move together."
         )
+    # Cells that share a partner are drawn together: its accuracy is in all their differences.
+    apart_sums = np.stack(
+        [accuracy[:, apart[close][group == g]].sum(axis=1) for g in range(len(partners))], axis=1
+    )
+    sizes = np.bincount(group)
+    gaps = accuracy[:, partners] * sizes - apart_sums  # (1 + draws, partners)
+    again = cells_again(len(partners), "partners")
+    values = np.take_along_axis(gaps, again, axis=1).sum(axis=1) / sizes[again].sum(axis=1)
+    matched = int(close.sum())
     said = f"Accuracy of connected less unconnected cells of the same {spoken(local)}"
-    basis = f"{matched} unconnected cells matched within {number(CALIPER)} standard deviations"
+    basis = f"{matched} unconnected cells, matched with {len(partners)} connected ones"
     return Evidence(values[0], values[1:], "points", said, basis, least=0.5), Chart(
         "scatter", (local, ACCURACY, "mode_connectivity")
     )

@@ -10,7 +10,8 @@
   const cells = expand(data.cells);
   const byId = new Map(cells.map(r => [String(r.cell_id), r]));
   const axes = Object.fromEntries(data.axes.map(a => [a.name, a]));
-  const plane = {}; // axis beyond the two drawn -> the value shown
+  const plane = {}; // axis -> the value shown where it is not drawn
+  const drawn2 = { right: data.right, up: data.up }; // the two axes that the maps draw
   const views = [];
   let chosen = "";
 
@@ -45,7 +46,24 @@
   };
 
   // ---- charts of cells
-  const shown = () => cells.filter(r => data.others.every(n => String(r[n]) === String(plane[n])));
+  const at = others => cells.filter(r => others.every(n => String(r[n]) === String(plane[n])));
+  const others = () => data.axes.map(a => a.name).filter(n => n !== drawn2.right && n !== drawn2.up);
+  const shown = f => at(f && !isMap(f) ? data.others : others());
+  const isMap = f => f.id === "phase-map" || f.id.startsWith("map-");
+  const turned = f => { // a map's spec for the two axes that were chosen
+    if (!isMap(f) || (drawn2.right === data.right && drawn2.up === data.up)) return f.spec;
+    const spec = structuredClone(f.spec), field = n => n.replace(/[\\.[\]]/g, "\\$&");
+    spec.height = (f.id === "phase-map" ? 38 : 27) * Math.max(axes[drawn2.up].values.length, 4);
+    for (const layer of spec.layer) {
+      const { x, y, tooltip } = layer.encoding || {};
+      if (x && y) {
+        Object.assign(x, { field: field(drawn2.right), sort: axes[drawn2.right].values, title: axes[drawn2.right].title });
+        Object.assign(y, { field: field(drawn2.up), sort: axes[drawn2.up].upwards, title: axes[drawn2.up].title });
+      }
+      if (Array.isArray(tooltip)) [drawn2.right, drawn2.up].forEach((n, k) => { tooltip[k] = { ...tooltip[k], field: field(n), title: axes[n].short }; });
+    }
+    return spec;
+  };
   const csv = (names, rows) => [names, ...rows.map(r => names.map(n => r[n]))].map(line => line.map(v => {
     const text = v === null || v === undefined ? "" : String(v);
     return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
@@ -86,8 +104,8 @@
   const draw = f => {
     if (!drawing.has(f.id)) drawing.set(f.id, (async () => {
       const box = document.getElementById(f.id), all = scattered(f);
-      const view = await embed(box, f.spec, all ? cells : shown(), document.getElementById(`${f.id}-title`).textContent);
-      views.push({ view, all, name: f.spec.data.name });
+      const view = await embed(box, turned(f), all ? cells : shown(f), document.getElementById(`${f.id}-title`).textContent);
+      views.push({ view, all, name: f.spec.data.name, figure: f });
       if (chosen) view.signal("chosen", chosen).runAsync();
       listen(view);
     })());
@@ -107,19 +125,33 @@
     document.documentElement.dataset.drawn = "yes";
   };
   const redraw = () => {
-    for (const v of views) if (!v.all) v.view.data(v.name, copy(shown())).runAsync();
+    for (const v of views) if (!v.all) v.view.data(v.name, copy(shown(v.figure))).runAsync();
+    document.querySelectorAll("details.behind[open][data-measure]").forEach(pivot);
+  };
+  const turn2 = async (way, name) => {
+    const back = way === "right" ? "up" : "right";
+    if (drawn2[back] === name) drawn2[back] = drawn2[way];
+    drawn2[way] = name;
+    document.querySelectorAll("select[data-way]").forEach(s => { s.value = drawn2[s.dataset.way]; });
+    document.querySelectorAll("select[data-axis]").forEach(s => { s.parentElement.hidden = !others().includes(s.dataset.axis); });
+    for (const f of data.figures.filter(g => isMap(g) && drawing.has(g.id))) {
+      const old = views.findIndex(v => v.figure === f);
+      if (old >= 0) views.splice(old, 1)[0].view.finalize();
+      drawing.delete(f.id);
+      await draw(f);
+    }
     document.querySelectorAll("details.behind[open][data-measure]").forEach(pivot);
   };
   const pivot = box => {
-    const name = box.dataset.measure, rows = shown(), right = axes[data.right], up = data.up ? data.upOrder : [null];
-    const find = (x, y) => rows.find(r => String(r[data.right]) === String(x) && (y === null || String(r[data.up]) === String(y)));
+    const name = box.dataset.measure, rows = shown(), right = axes[drawn2.right], up = drawn2.up ? axes[drawn2.up].upwards : [null];
+    const find = (x, y) => rows.find(r => String(r[drawn2.right]) === String(x) && (y === null || String(r[drawn2.up]) === String(y)));
     const lines = up.map(y => [y === null ? data.measures[name].title : y, ...right.values.map(x => {
       const r = find(x, y);
       if (!r) return "–";
       const button = element("button", r[`${name}_text`], { type: "button", "data-cell": r.cell_id });
       return button;
     })]);
-    const corner = data.up ? `${axes[data.up].short} ↓ · ${right.short} →` : right.short;
+    const corner = drawn2.up ? `${axes[drawn2.up].short} ↓ · ${right.short} →` : right.short;
     box.querySelector(".scroll").replaceChildren(table([corner, ...right.values], lines));
   };
 
@@ -136,7 +168,7 @@
     const first = element("dl", null, { class: "facts" }), rest = element("dl", null, { class: "facts" }), more = element("details");
     const add = (list, k, v) => list.append(element("dt", k), element("dd", v));
     if (row.phase_shares) add(first, "Phase, by the errors of the means", row.phase_shares);
-    add(first, "Models (lost), pairs", `${row.n_models} (${row.n_diverged}), ${row.n_pairs}`);
+    add(first, "Models (lost), pairs", row.n_models || row.n_pairs ? `${row.n_models} (${row.n_diverged}), ${row.n_pairs}` : "not told");
     const known = Object.entries(data.measures).filter(([name]) => row[name] !== null);
     known.forEach(([name, m], i) => add(i < 7 ? first : rest, m.title, row[`${name}_text`]));
     more.append(element("summary", "More measures"), rest);
@@ -165,6 +197,7 @@
     const rows = {
       curves: (content.c || []).flatMap(([pair, path, t, error, loss]) =>
         t.map((x, i) => ({ pair, path, t: x, train_error_percent: error[i], train_loss: loss[i] }))),
+      spectra: (content.s || []).flatMap(([seed, nodes, weights]) => nodes.map((x, i) => ({ seed, eigenvalue: x, weight: weights[i] }))),
       histories: (content.h || []).flatMap(([seed, step, loss, accuracy]) =>
         step.map((x, i) => ({ seed, step: x, train_loss: loss[i] > 0 ? loss[i] : null, test_accuracy_percent: accuracy[i] }))),
     };
@@ -245,6 +278,7 @@
     plane[s.dataset.axis] = all[at];
     s.addEventListener("change", () => { plane[s.dataset.axis] = all[Number(s.value)]; redraw(); });
   });
+  document.querySelectorAll("select[data-way]").forEach(s => s.addEventListener("change", () => turn2(s.dataset.way, s.value)));
   document.addEventListener("click", e => {
     const target = e.target instanceof Element && e.target.closest("[data-cell]");
     if (target && target.tagName === "BUTTON") choose(target.dataset.cell, true);

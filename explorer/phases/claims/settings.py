@@ -1,0 +1,164 @@
+"""Claims about single settings: amount and quality of the data, rate, schedule, weight decay."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from explorer.phases.aggregate import column
+from explorer.phases.claims.along import RELEVANT_RHO, mean_trend, on_lines
+from explorer.phases.claims.bench import Bench, CannotTell, NotTestable
+from explorer.phases.claims.evidence import Chart, Evidence
+from explorer.phases.claims.resampling import cells_again
+from explorer.phases.numbers import number, spoken
+from explorer.phases.words import ACCURACY
+
+
+def more_data(bench: Bench) -> tuple[Evidence, Chart]:
+    """The weaker of the trends of CKA and accuracy with training-set size."""
+    size = bench.axis("train_size", "the training-set size")
+    (cka, basis), (accuracy, _) = mean_trend(bench, size, "cka"), mean_trend(bench, size, ACCURACY)
+    values = np.minimum(cka, accuracy)
+    said = "Rank correlation with training-set size along lines, the smaller of CKA's and accuracy's"
+    note = f"CKA {number(float(cka[0]))}, accuracy {number(float(accuracy[0]))}."
+    return Evidence(values[0], values[1:], "", said, basis, least=RELEVANT_RHO, note=note), Chart(
+        "slices", ("cka", size)
+    )
+
+
+def more_data_more_trace(bench: Bench) -> tuple[Evidence, Chart]:
+    """Trend of the Hessian trace with training-set size."""
+    size = bench.axis("train_size", "the training-set size")
+    values, basis = mean_trend(bench, size, "hessian_trace")
+    said = "Rank correlation of training-set size and Hessian trace along lines"
+    return Evidence(values[0], values[1:], "", said, basis, least=RELEVANT_RHO), Chart(
+        "slices", ("hessian_trace", size)
+    )
+
+
+def label_noise_lowers(bench: Bench) -> tuple[Evidence, Chart]:
+    """The weaker of the falls of mode connectivity and CKA with label noise."""
+    noise = bench.axis("label_noise", "the label noise")
+    (mc, basis), (cka, _) = mean_trend(bench, noise, "mode_connectivity"), mean_trend(bench, noise, "cka")
+    values = np.minimum(-mc, -cka)
+    said = (
+        "Fall with label noise as a rank correlation along lines, the weaker of mode connectivity's and CKA's"
+    )
+    note = f"Mode connectivity {number(float(mc[0]))}, CKA {number(float(cka[0]))}."
+    return Evidence(values[0], values[1:], "", said, basis, least=RELEVANT_RHO, note=note), Chart(
+        "slices", ("cka", noise)
+    )
+
+
+def label_noise_spares_the_hessian(bench: Bench) -> tuple[Evidence, Chart]:
+    """How far below twofold the Hessian's change over the whole range of label noise stays."""
+    noise, local = bench.axis("label_noise", "the label noise"), bench.curvature
+    _, (curvature,), _ = on_lines(bench, noise, [local], 2)
+    log = np.log2(np.maximum(curvature, 1e-300))
+    change = np.abs(log[..., -1] - log[..., 0])
+    again = cells_again(change.shape[1], "spared")
+    values = 1.0 - np.median(np.take_along_axis(change, again, axis=1), axis=1)
+    said = f"One less the median change (doublings) of the {spoken(local)} from least to most label noise"
+    note = f"Median change {number(float(2.0 ** (1 - values[0])))} times; below two counts as barely moved."
+    basis = f"{change.shape[1]} lines"
+    return Evidence(values[0], values[1:], "doublings", said, basis, note=note), Chart(
+        "slices", (local, noise)
+    )
+
+
+def pixel_noise_lowers_cka(bench: Bench) -> tuple[Evidence, Chart]:
+    """Fall of CKA with pixel noise; the note says whether mode connectivity stayed near 0."""
+    noise = bench.axis("pixel_noise", "the pixel noise")
+    values, basis = mean_trend(bench, noise, "cka")
+    mc = column(bench.cells, "mode_connectivity").abs()
+    kept = float((mc.dropna() <= bench.cuts["connected"].value).mean()) if mc.notna().any() else np.nan
+    note = (
+        ""
+        if np.isnan(kept)
+        else f"Mode connectivity stays near 0 in {kept:.0%} of the cells.".replace("%", " %")
+    )
+    said = "Fall of CKA with pixel noise as a rank correlation along lines"
+    found = Evidence(-values[0], -values[1:], "", said, basis, least=RELEVANT_RHO, note=note)
+    return found, Chart("slices", ("cka", noise))
+
+
+def decay_at_the_boundary(bench: Bench) -> tuple[Evidence, Chart]:
+    """Accuracy gained by a decaying rate, in cells at the connectivity boundary less elsewhere."""
+    if "schedule" not in bench.names or not {"constant"} < set(bench.cells["schedule"].astype(str)):
+        raise NotTestable("The run does not vary the schedule of the learning rate against a constant one.")
+    bench.has(ACCURACY, "mode_connectivity")
+    others = [n for n in bench.names if n != "schedule"]
+    named = bench.cells["schedule"].astype(str)
+    place = np.arange(len(bench.cells))
+    left, right = (
+        bench.cells.assign(place=place)[rows][[*others, "place"]]
+        for rows in (named == "constant", named != "constant")
+    )
+    both = left.merge(right, on=others, suffixes=("_constant", "_decay"))
+    a, b = both["place_constant"].to_numpy(), both["place_decay"].to_numpy()
+    mc = column(bench.cells, "mode_connectivity").to_numpy()[a]
+    known = (
+        np.isfinite(mc)
+        & np.isfinite(bench.draws.of(ACCURACY)[0][a])
+        & np.isfinite(bench.draws.of(ACCURACY)[0][b])
+    )
+    a, b, mc = a[known], b[known], mc[known]
+    cut = bench.cuts["connected"].value
+    edge = (np.abs(mc) > cut / 2) & (np.abs(mc) < cut * 2)
+    if min(edge.sum(), (~edge).sum()) < 3:
+        raise CannotTell(
+            f"{int(edge.sum())} cells lie at the connectivity boundary (within a factor of 2 of the cut)."
+        )
+    gain = bench.draws.of(ACCURACY)[:, b] - bench.draws.of(ACCURACY)[:, a]
+    means = [
+        np.take_along_axis(gain[:, side], cells_again(int(side.sum()), "decay", str(k)), axis=1).mean(axis=1)
+        for k, side in enumerate((edge, ~edge))
+    ]
+    values = means[0] - means[1]
+    said = "Accuracy gained by a decaying learning rate at the connectivity boundary, less the gain elsewhere"
+    found = Evidence(
+        values[0], values[1:], "points", said, f"{int(edge.sum())} and {int((~edge).sum())} cells", least=0.2
+    )
+    return found, Chart("scatter", ("mode_connectivity", ACCURACY, "cka"))
+
+
+def small_decay_small_trace(bench: Bench) -> tuple[Evidence, Chart]:
+    """How many powers of ten smaller the trace is at the smallest weight decay than at the others."""
+    decay = bench.axis("weight_decay", "the weight decay")
+    _, (trace, accuracy), _ = on_lines(bench, decay, ["hessian_trace", ACCURACY], 2)
+    log = np.log10(np.maximum(trace, 1e-300))
+    again = cells_again(log.shape[1], "decay")
+    ratio = log[..., 1:].mean(axis=2) - log[..., 0]
+    gain = float((accuracy[0, :, 0] - accuracy[0, :, 1:].max(axis=1)).mean())
+    values = np.take_along_axis(ratio, again, axis=1).mean(axis=1)
+    said = "Hessian trace at the larger weight decays less that at the smallest, in logarithms"
+    note = f"Accuracy at the smallest less the best of the others: {number(gain, 2)} points."
+    found = Evidence(
+        values[0], values[1:], "powers of ten", said, f"{log.shape[1]} lines", least=0.3, note=note
+    )
+    return found, Chart("slices", ("hessian_trace", decay))
+
+
+def scaled_rate_flattens(bench: Bench) -> tuple[Evidence, Chart]:
+    """Spread of accuracy along batch size at a fixed rate, less that where the rate grows with the batch."""
+    batch, rate = bench.axis("batch_size", "the batch size"), bench.axis("learning_rate", "the learning rate")
+    bench.has(ACCURACY)
+    accuracy = bench.draws.of(ACCURACY)
+    others = [n for n in bench.names if n not in (batch, rate)]
+    ratio = (column(bench.cells, rate) / column(bench.cells, batch)).map(lambda v: float(f"{v:.4g}"))
+
+    def spread(keys) -> np.ndarray:
+        groups = bench.cells.assign(ratio=ratio).groupby([*keys, *others], dropna=False).indices.values()
+        kept = [g[np.isfinite(accuracy[0, g])] for g in groups]
+        kept = [g for g in kept if len(g) >= 3]
+        if len(kept) < 2:
+            raise CannotTell(
+                "Fewer than two diagonals of three cells share the ratio of rate and batch size."
+            )
+        return np.mean([accuracy[:, g].std(axis=1, ddof=1) for g in kept], axis=0)
+
+    values = spread([rate]) - spread(["ratio"])
+    said = (
+        "Spread of accuracy over batch sizes at a fixed learning rate, less that at a fixed ratio of the two"
+    )
+    found = Evidence(values[0], values[1:], "points", said, "replicates drawn again", least=0.1)
+    return found, Chart("slices", (ACCURACY, batch))
