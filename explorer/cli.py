@@ -376,13 +376,13 @@ def _watch(run: str, storage: str, reports: Path, cuts: dict[str, float]) -> Non
 
     from explorer import report as pages
     from explorer.results import load
-    from explorer.status import complete
+    from explorer.status import describe
     from explorer.store import locate
 
     store, seen = locate(run, storage), None
     _print("Watching; Ctrl-C ends it.")
     try:
-        while not complete(store):
+        while not describe(store)[1]:
             loaded = load(run, storage)
             state = tuple(len(t) for t in (loaded.models, loaded.pairs, loaded.curves))
             if state != seen:

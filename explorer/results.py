@@ -299,11 +299,14 @@ def load_tables(folder: Path) -> Run:
             f"{folder} is neither a run (no run.yaml) nor a folder of tables "
             f"({', '.join(TABLES)} as .parquet or .csv)"
         )
-    main = next(found[name] for name in ("cells", "models", "pairs", "curves", "epochs") if name in found)
-    axes = {
-        kind: [name for name in names if name in main and main[name].nunique() > 1]
-        for kind, names in (("load", LOAD_NAMES), ("temperature", TEMPERATURE_NAMES))
-    }
+    axes: dict[str, list[str]] = {"load": [], "temperature": []}
+    for name in ("models", "cells", "pairs"):  # the first that takes more than one value of a setting
+        if name in found and not any(axes.values()):
+            table = found[name]
+            axes = {
+                kind: [n for n in names if n in table and table[n].nunique() > 1]
+                for kind, names in (("load", LOAD_NAMES), ("temperature", TEMPERATURE_NAMES))
+            }
     run = Run(
         name=folder.resolve().name,
         folder=str(folder),

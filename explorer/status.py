@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
 from rich.table import Table
 
 from explorer.console import duration, size
@@ -11,31 +13,30 @@ from explorer.spacefile import parse
 
 if TYPE_CHECKING:
     from explorer.results import Run
+    from explorer.space import Space
     from explorer.store import Store
 
 
 def describe(store: Store) -> tuple[Table, bool]:
-    """A table for the terminal (trained, measured, failed, time, size), and whether all is done."""
-    from explorer import results
+    """A table for the terminal (trained, measured, failed, time, size), and whether all is done.
 
-    run = results.read(store)
-    space = parse(run.info["space"])
+    Reads no more of the records than it shows, so that it is quick on runs of many models.
+    """
+    info = store.read_info()
+    space = parse(info["space"])
     table = Table(
-        box=None, show_header=False, title=f"Run {run.name}", title_justify="left", title_style="bold"
+        box=None, show_header=False, title=f"Run {info['name']}", title_justify="left", title_style="bold"
     )
     wanted = len(space.cells) * space.seeds
-    counts = run.models["status"].value_counts()
-    trained = int(counts.get("ok", 0) + counts.get("diverged", 0))
-    table.add_row(
-        "trained",
-        f"{trained} of {wanted} models"
-        + (f", {counts['diverged']} of them diverged" if "diverged" in counts else ""),
-    )
-    missing = _missing(run, store)
-    table.add_row("measured", "everything trained so far" if not missing else f"all but {missing}")
-    failed = failures(run)
-    table.add_row("failed", f"{len(failed)}" + (f"; the first: {failed[0]}" if failed else ""))
-    sessions = run.info["sessions"]
+    status = Counter(store.read_records("models", ["status"]).to_pydict().get("status", []))
+    trained, diverged = status["ok"] + status["diverged"], status["diverged"]
+    lost = f", {diverged} of them diverged" if diverged else ""
+    table.add_row("trained", f"{trained} of {wanted} models{lost}")
+    missing = _missing(space, store)
+    table.add_row("measured", f"all but {missing}" if missing else "everything trained so far")
+    errors = store.read_records("failures", ["error"]).to_pydict().get("error", [])
+    table.add_row("failed", f"{len(errors)}" + (f"; the first: {escape(str(errors[0]))}" if errors else ""))
+    sessions = info["sessions"]
     spent = sum(s.get("wall_s", 0) for s in sessions)
     table.add_row(
         "time spent", f"{duration(spent)} in {len(sessions)} session{'s' if len(sessions) != 1 else ''}"
@@ -43,26 +44,17 @@ def describe(store: Store) -> tuple[Table, bool]:
     table.add_row("size", f"{size(store.files.size_bytes())} in {store.location}")
     complete = trained >= wanted and not missing
     if not complete:
-        table.add_row("go on with", f"run_explore.py resume {run.name}")
+        table.add_row("go on with", f"run_explore.py resume {info['name']}")
     return table, complete
 
 
-def complete(store: Store) -> bool:
-    """Whether every model of the grid has its row and nothing is left to measure."""
-    from explorer import results
-
-    run = results.read(store)
-    space = parse(run.info["space"])
-    return len(run.models) >= len(space.cells) * space.seeds and not _missing(run, store)
-
-
-def _missing(run: Run, store: Store) -> str:
+def _missing(space: Space, store: Store) -> str:
     """Numbers of what is trained but not measured, by measure; empty when there is nothing."""
     from explorer.engine.plan import missing_tasks
 
-    counts: dict[str, int] = {}
-    for task in missing_tasks(parse(run.info["space"]), store):
-        counts[task.measure] = counts.get(task.measure, 0) + len(task.subjects)
+    counts: Counter[str] = Counter()
+    for task in missing_tasks(space, store):
+        counts[task.measure] += len(task.subjects)
     return ", ".join(f"{number} of {name}" for name, number in counts.items())
 
 

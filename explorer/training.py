@@ -10,10 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from explorer.augment import crop_and_flip
-from explorer.models.rows import Rows
+from explorer.models.rows import Rows, cross_entropy
 from explorer.optimisers import Optimiser
 from explorer.stopping import Stopping, Watch
 
@@ -71,6 +70,10 @@ class Trained:
         return self.end.theta
 
     @property
+    def buffers(self) -> Tensor:
+        return self.end.buffers
+
+    @property
     def final(self) -> list[dict[str, Any]]:
         return self.end.final
 
@@ -123,13 +126,6 @@ def batches(
         first = min(skip, per_pass)
         skip -= first
         yield from order.to(device).view(len(generators), per_pass, batch_size).unbind(1)[first:]
-
-
-def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """Mean cross-entropy (rows,) of logits (rows, batch, classes) and labels (rows or 1, batch)."""
-    # Classes before the batch: the softmax then runs along the batch in long vectors (3 to 8 times faster).
-    labels = y.expand(logits.shape[:2])
-    return functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none").mean(1)
 
 
 @torch.no_grad()
@@ -227,7 +223,7 @@ def train(
     rates = learning_rates(schedule, learning_rate, steps, warmup)
     per_pass = len(data.x_train) // batch_size
     keep = {*milestones(stops[-1], history_points), *stops}
-    loss_of = _loss_function(network, buffers, precision, compile)
+    loss_gradient = _loss_gradient(network, buffers, precision, compile)
     order = batches(len(data.x_train), batch_size, seeds, device, skip=first)
     all_stopped = False
     for step in range(first, stops[-1] + 1):
@@ -252,11 +248,10 @@ def train(
             x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, x.shape[:2])
 
         def gradient(at: Tensor, x: Tensor = x, y: Tensor = y) -> Tensor:
-            leaf = at.detach().requires_grad_()
-            losses = loss_of(leaf, x, y)
+            losses, found = loss_gradient(at, x, y)
             if watch and at is theta:
                 watch.seen(losses)
-            return torch.autograd.grad(losses.sum(), leaf)[0]
+            return found
 
         rule.step(theta, gradient, memory, rates[step], step)
         if watch and (step + 1) % per_pass == 0:
@@ -278,24 +273,26 @@ def _state(
     return State(tensors, {"step": step, "history": done.history, "models": models})
 
 
-def _loss_function(
+def _loss_gradient(
     network: Rows, buffers: Tensor, precision: str, compiled: bool
-) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """Losses (rows,) of a batch, in training mode."""
+) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Losses (rows,) of a batch in training mode and their gradients (rows, parameters)."""
+    if precision == "float32" and not compiled:
+        return lambda theta, x, y: network.loss_gradient(theta, x, y, buffers)
 
     def loss_of(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return cross_entropy(network(theta, x, buffers, training=True), y)
+        with torch.autocast(theta.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            logits = network(theta, x, buffers, training=True)
+        return cross_entropy(logits.float() if precision == "bf16" else logits, y)
 
     run = torch.compile(loss_of) if compiled else loss_of
-    if precision == "float32":
-        return run
 
-    def mixed(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        with torch.autocast(theta.device.type, torch.bfloat16):
-            logits = network(theta, x, buffers, training=True)
-        return cross_entropy(logits.float(), y)
+    def gradient(theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        leaf = theta.detach().requires_grad_()
+        losses = run(leaf, x, y)
+        return losses.detach(), torch.autograd.grad(losses.sum(), leaf)[0]
 
-    return torch.compile(mixed) if compiled else mixed
+    return gradient
 
 
 def _judged(

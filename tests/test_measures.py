@@ -126,7 +126,7 @@ def test_pairs_beyond_the_cell(own_copy: Path) -> None:
 
 def test_pairs_along_what_is_no_training_axis_are_refused(tiny: dict[str, Any]) -> None:
     tiny["measures"]["connectivity"]["pairs"] = {"along": "width"}
-    with pytest.raises(InputError, match="it should be an axis of the training.*: batch_size"):
+    with pytest.raises(InputError, match=r"it should be an axis of the training.*: batch_size"):
         parse(tiny)
     tiny["measures"]["connectivity"]["pairs"] = {"within": "cell"}
     assert parse(tiny).measures["connectivity"]["pairs"] == {"within": "cell"}

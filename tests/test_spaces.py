@@ -26,7 +26,15 @@ from explorer.store import Store
 
 SPACES = sorted((ROOT / "spaces").glob("*.yaml"))
 PAPER = [file.stem for file in SPACES if re.match(r"cifar|svhn", file.stem)]
-MINIATURES = [file.stem for file in SPACES if file.stem not in PAPER]
+# First value, last value and number of values of the axes of Yang et al. (2021).
+PAPER_AXES = {
+    "width": (2, 128, 13),
+    "batch_size": (16, 1024, 13),
+    "learning_rate": (0.0015625, 0.4, 9),
+    "weight_decay": (1.25e-5, 5e-3, 10),
+    "label_noise": (0, 0.8, 9),
+    "train_size": (0.1, 1.0, 10),
+}
 
 # Everything of a paper's space but its size: data of a shape that is here, axes of two values at most.
 # Six passes: after fewer, the running statistics of BatchNorm leave models that give one answer to all.
@@ -109,6 +117,9 @@ def test_space_of_the_paper_has_its_axes_and_budgets(name: str) -> None:
         assert stop is not None
         assert (stop.change, stop.epochs, stop.after) == (1e-4, 5, 30)
         assert "learning_rate" in space.axes or (training.learning_rate, training.epochs) == (0.05, 150)
+    for axis, values in space.axes.items():
+        ends = (2, 32, 9) if (axis, space.model["name"]) == ("width", "densenet40") else PAPER_AXES[axis]
+        assert (min(values), max(values), len(values)) == ends
     full = max(cell.inputs for cell in space.cells)
     assert curve["steps"] == 50 * (full // 128)
     assert [curve[k] for k in ("batch_size", "learning_rate", "weight_decay")] == [128, 0.01, 5e-4]

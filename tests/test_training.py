@@ -18,7 +18,16 @@ from explorer.models import cnn, mlp
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
 from explorer.stopping import Stopping
-from explorer.training import Split, State, batches, cross_entropy, evaluate, learning_rates, milestones, train
+from explorer.training import (
+    Split,
+    State,
+    batches,
+    cross_entropy,
+    evaluate,
+    learning_rates,
+    milestones,
+    train,
+)
 
 
 @pytest.fixture

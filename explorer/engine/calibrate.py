@@ -11,7 +11,7 @@ from explorer.engine.worker import Worker
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
 from explorer.space import Cell
-from explorer.training import Split, cross_entropy
+from explorer.training import Split
 
 
 def fastest(worker: Worker, cells: dict[str, Cell], replicates: int) -> dict[str, str]:
@@ -43,13 +43,12 @@ def fastest(worker: Worker, cells: dict[str, Cell], replicates: int) -> dict[str
 def step_time(rows: Rows, theta: torch.Tensor, buffers: torch.Tensor, data: Split, batch_size: int) -> float:
     """Seconds of a training step (gradient only) of all rows."""
     device = data.x_train.device
-    leaf, buffers = theta.to(device).requires_grad_(), buffers.to(device)
+    theta, buffers = theta.to(device), buffers.to(device)
     x = data.x_train[None, :batch_size].expand(len(theta), *[-1] * data.x_train.dim()).contiguous()
     y = data.y_train[None, :batch_size]
 
     def step() -> None:
-        loss = cross_entropy(rows(leaf, x, buffers, training=True), y).sum()
-        torch.autograd.grad(loss, leaf)
+        rows.loss_gradient(theta, x, y, buffers)
         if device.type == "cuda":
             torch.cuda.synchronize()
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from explorer.landscape.paths import Kind, Path, path_weights
 from explorer.models.rows import Rows
@@ -112,23 +111,18 @@ def fit_paths(
     weights = path_weights(kind, bends + 2, times.to(a)).unsqueeze(2)  # (steps, pairs, 1, bends + 2)
     factors = zip(*(weight.contiguous().unbind(0) for weight in weights.unbind(3)), strict=True)
     losses = torch.empty(steps, pairs, dtype=a.dtype, device=a.device)
-    share = torch.full((pairs, batch_size), 1 / batch_size, dtype=a.dtype, device=a.device)
-    point = torch.empty_like(a).requires_grad_()
+    point = torch.empty_like(a)
     with own_randomness(seeds[0], a.device):
         for step, weight in enumerate(factors):  # each (pairs, 1)
             index = next(order)
             # In place: fresh memory for every product would cost more than the arithmetic.
-            with torch.no_grad():
-                torch.mul(a, weight[0], out=point)
-                for place, factor in zip(points[1:], weight[1:], strict=True):
-                    point.addcmul_(place, factor)
+            torch.mul(a, weight[0], out=point)
+            for place, factor in zip(points[1:], weight[1:], strict=True):
+                point.addcmul_(place, factor)
             batch = x.index_select(0, index.flatten()).view(pairs, batch_size, *x.shape[1:])
-            logits = network(point, batch, buffers, training=True)
-            loss = functional.cross_entropy(logits.transpose(1, 2), y[index], reduction="none")
-            (gradient,) = torch.autograd.grad(loss, point, share)
-            torch.mean(loss.detach(), 1, out=losses[step])
+            losses[step], gradient = network.loss_gradient(point, batch, y[index], buffers)
             if weight_decay:
-                gradient = gradient.add(point.detach(), alpha=weight_decay)
+                gradient = gradient.add(point, alpha=weight_decay)
             rate = learning_rate * curve_rate(step, steps)
             for bend, velocity, factor in zip(points[1:-1], velocities, weight[1:-1], strict=True):
                 velocity.mul_(momentum).addcmul_(gradient, factor)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from explorer.landscape.lanczos import REAL
-from explorer.models.rows import Rows
-from explorer.training import batches, cross_entropy
+from explorer.models.rows import Rows, cross_entropy
+from explorer.training import batches
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from explorer.models.rows import Rows
-from explorer.training import cross_entropy
+from explorer.models.rows import Rows, cross_entropy
 
 GRAPH = 2**26  # numbers that the graph of a gradient may hold (256 MB of float32)
 # A graph of a gradient holds, of every layer's output: the output, what its derivative needs, and both

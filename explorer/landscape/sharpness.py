@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from explorer.models.rows import Rows
-from explorer.training import cross_entropy, evaluate
+from explorer.models.rows import Rows, cross_entropy
+from explorer.training import evaluate
 
 
 @dataclass(frozen=True)

@@ -51,11 +51,11 @@ def builder(name: str, options: Any, shape: tuple[int, ...], classes: int) -> Ca
     return build
 
 
-def stacked_forward(name: str, options: Any) -> Any:
-    """The architecture's own forward for many rows, or None."""
+def own(name: str, options: Any, what: str) -> Any:
+    """The architecture's own ``stacked_forward`` or ``stacked_gradient``, or None."""
     if ":" in name:
         return None
-    make = getattr(plugin(explorer.models, name, "architecture"), "stacked_forward", None)
+    make = getattr(plugin(explorer.models, name, "architecture"), what, None)
     return make(options) if make else None
 
 
@@ -72,4 +72,5 @@ def network(
 
     build = builder(name, options, shape, classes)
     with seeded(0):
-        return build, Rows(build(), stacked_forward(name, options), execution)
+        forward, gradient = own(name, options, "stacked_forward"), own(name, options, "stacked_gradient")
+        return build, Rows(build(), forward, execution, gradient)

@@ -13,7 +13,7 @@ from explorer.models.base import ModelOptions
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from explorer.models.rows import Forward
+    from explorer.models.rows import Forward, LossGradient
 
 Activation = Literal["relu", "leaky_relu", "gelu", "tanh"]
 Norm = Literal["batch", "group", "none"]
@@ -85,3 +85,44 @@ def stacked_forward(options: Options) -> Forward:
         return h.transpose(1, 2)  # (rows, batch, classes)
 
     return forward
+
+
+def stacked_gradient(options: Options) -> LossGradient:
+    """Loss and gradient of all rows, written out by hand.
+
+    The same arithmetic as automatic differentiation without its bookkeeping, which is most of the time
+    of a step of a small network: 1.3 to 2.4 times faster (``benchmarks/mlp_step.py``).
+    """
+    import torch
+
+    act, derivative = {
+        "relu": (torch.relu, lambda d, z: torch.ops.aten.threshold_backward(d, z, 0)),
+        "leaky_relu": (
+            lambda z: torch.nn.functional.leaky_relu(z, SLOPE),
+            lambda d, z: torch.ops.aten.leaky_relu_backward(d, z, SLOPE, False),
+        ),
+        "gelu": (torch.nn.functional.gelu, torch.ops.aten.gelu_backward),
+        "tanh": (torch.tanh, lambda d, z: torch.ops.aten.tanh_backward(d, torch.tanh(z))),
+    }[options.activation]
+
+    def gradient(parameters: Sequence[Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
+        rows, batch, last = parameters[0].shape[0], x.shape[1], len(parameters) - 2
+        inputs, sums = [x.flatten(2).expand(rows, -1, -1).transpose(1, 2)], []  # each (rows, units, batch)
+        for layer in range(0, last + 1, 2):
+            z = torch.baddbmm(parameters[layer + 1].unsqueeze(2), parameters[layer], inputs[-1])
+            if layer < last:
+                sums.append(z)
+                inputs.append(act(z))
+        log_p = torch.log_softmax(z, 1)  # (rows, classes, batch)
+        labels = y.expand(rows, batch).unsqueeze(1)
+        losses = log_p.gather(1, labels).mean((1, 2)).neg()
+        minus_one = log_p.new_full((1,), -1.0).expand(rows, 1, batch)
+        d = log_p.exp_().scatter_add_(1, labels, minus_one).mul_(1 / batch)  # softmax - label, of the mean
+        gradients: list[Tensor] = []
+        for layer in range(last, -1, -2):
+            gradients += [d.sum(2), torch.bmm(d, inputs[layer // 2].transpose(1, 2))]
+            if layer:
+                d = derivative(torch.bmm(parameters[layer].transpose(1, 2), d), sums[layer // 2 - 1])
+        return losses, gradients[::-1]
+
+    return gradient
