@@ -91,7 +91,7 @@ def stacked_gradient(options: Options) -> LossGradient:
     """Loss and gradient of all rows, written out by hand.
 
     The same arithmetic as automatic differentiation without its bookkeeping, which is most of the time
-    of a step of a small network: 1.3 to 2.4 times faster (``benchmarks/mlp_step.py``).
+    of a step of a small network: 1.2 to 1.8 times faster (``benchmarks/mlp_step.py``).
     """
     import torch
 
