@@ -10,6 +10,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -44,6 +45,7 @@ class Display:
             disable=not self.live,
         )
         self.name, self.total, self.done, self.failed = "", 0, 0, 0
+        self.task: TaskID | None = None
         self.started = self.spoken = time.monotonic()
 
     def __enter__(self) -> Display:
@@ -62,6 +64,11 @@ class Display:
         self.name, self.total, self.done, self.failed = name, total, 0, 0
         self.started = self.spoken = time.monotonic()
         if self.live:
+            if self.task is not None:  # the stage before has ended
+                ended = self.progress.tasks[self.task]
+                if not ended.total:
+                    self.progress.update(self.task, total=1, completed=1)
+                self.progress.stop_task(self.task)
             self.task = self.progress.add_task(TITLES[name], total=total or None, note=UNITS.get(name, ""))
         else:
             self.say(f"{TITLES[name]}: {total} {UNITS[name]}." if total else f"{TITLES[name]}.")
@@ -69,7 +76,7 @@ class Display:
     def advance(self, done: int, failed: int) -> None:
         self.done, self.failed = self.done + done, self.failed + failed
         note = UNITS[self.name] + (f", {self.failed} failed" if self.failed else "")
-        if self.live:
+        if self.live and self.task is not None:
             self.progress.update(self.task, advance=done, note=note)
             return
         now = time.monotonic()
