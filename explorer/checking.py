@@ -59,6 +59,9 @@ def check(raw: Any) -> Space:
             },
         }
     )
+    for key in ("optimizer", "loss"):
+        if ":" in getattr(space.training, key):
+            _importable(getattr(space.training, key), ("training", key))
     _check_axes(space)
     _check_cells(space)
     return space
@@ -160,15 +163,20 @@ def _checked_section(values: dict[str, Any], section: str) -> dict[str, Any]:
     if not isinstance(name, str):
         raise Problem((section,), f"{section} needs a name")
     options = {k: v for k, v in values.items() if k != "name"}
-    if section == "model" and ":" in name:
-        try:
-            source_fingerprint(name)
-        except InputError as error:
-            raise Problem((section, "name"), str(error)) from error
-        return values
+    if ":" in name:
+        _importable(name, (section, "name"))
+        if section == "model":
+            return values
     package, what = PACKAGES[section]
     options_type = _plugin(package, name, what, (section, "name")).Options
     return {"name": name, **_validated(options_type, options, (section,)).model_dump()}
+
+
+def _importable(reference: str, path: tuple[Any, ...]) -> None:
+    try:
+        source_fingerprint(reference)
+    except InputError as error:
+        raise Problem(path, str(error)) from error
 
 
 def _validated(model: type[BaseModel], values: Any, path: tuple[Any, ...], only: str | None = None) -> Any:

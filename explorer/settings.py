@@ -64,11 +64,13 @@ def _plugins(folders: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def plugin(package: ModuleType, name: str, what: str) -> ModuleType:
-    """The file of ``package`` called ``name``.
+    """The file of ``package`` called ``name``, or a user's ``module:function`` where it takes those.
 
     Raises:
         InputError: no such file; the message lists the known names, the closest first.
     """
+    if ":" in name and hasattr(package, "of_user"):
+        return package.of_user(name)
     known = plugins(package)
     if name not in known:
         raise InputError(f"there is no {what} {name!r}; known: {suggest(name, known)}")

@@ -104,6 +104,9 @@ def _condition(value: Any) -> Any:
     return value if isinstance(value, dict | Condition) else {"eq": value}
 
 
+Reference = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]  # module:function of the user
+
+
 class EarlyStop(Options):
     """Stop when the training loss has moved by at most ``change`` for ``epochs`` passes in a row."""
 
@@ -115,8 +118,12 @@ class EarlyStop(Options):
 class TrainingOptions(Options):
     """How each model is trained. Exactly one of ``steps`` and ``epochs`` is given."""
 
-    optimizer: Literal["sgd", "adamw", "sam"] = Field(
-        "sgd", description="SGD with momentum; AdamW (momentum is its first beta); SAM on top of SGD"
+    optimizer: Literal["sgd", "adamw", "sam"] | Reference = Field(
+        "sgd", description="SGD with momentum; AdamW (momentum is its first beta); SAM; or module:function"
+    )
+    loss: Literal["cross_entropy"] | Reference = Field(
+        "cross_entropy",
+        description="what is minimised, cross-entropy or module:function; measures take cross-entropy",
     )
     learning_rate: float = Field(0.05, gt=0, le=1e6, description="initial learning rate")
     linear_scaling: int | None = Field(
@@ -308,6 +315,9 @@ class Cell:
         else:
             model = {"name": self.model_name, **self.model.model_dump(exclude_defaults=True)}
         training = self.training.model_dump(exclude_defaults=True, exclude={"history_points"})
+        for key in ("optimizer", "loss"):
+            if ":" in getattr(self.training, key):
+                training[f"{key}_source"] = source_fingerprint(getattr(self.training, key))
         return {"schema": SCHEMA, "data": data, "model": model, "training": training}
 
     @cached_property
@@ -364,7 +374,8 @@ def known_settings(space: Space) -> dict[str, list[str]]:
         model = [k for k in space.model if k != "name"]
     else:
         model = list(plugin(explorer.models, model_name, "architecture").Options.model_fields)
-    data = list(plugin(explorer.data, space.data["name"], "data set").Options.model_fields)
+    fields = plugin(explorer.data, space.data["name"], "data set").Options.model_fields
+    data = list(dict.fromkeys([*fields, *(k for k in space.data if k != "name")]))
     training = [k for k in TrainingOptions.model_fields if k != "history_points"]
     return {"data": data, "model": model, "training": training}
 
@@ -380,11 +391,8 @@ def resolve(axis: str, space: Space) -> tuple[str, str]:
         if axis in known[section]:
             return section, axis
     everything = list(itertools.chain(*known.values()))
-    hint = (
-        f" (an option of {space.model['name']} is known once model: gives it a value)"
-        if ":" in space.model["name"]
-        else ""
-    )
+    own = [name for name in (space.data["name"], space.model["name"]) if ":" in name]
+    hint = f" (an option of {' or '.join(own)} is known once the space gives it a value)" if own else ""
     raise InputError(f"there is no setting {axis!r} to sweep; known: {suggest(axis, everything)}{hint}")
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from explorer.augment import crop_and_flip
 from explorer.models.rows import Rows, cross_entropy
 from explorer.optimisers import Optimiser
+from explorer.settings import user_function
 from explorer.stopping import Stopping, Watch
 
 
@@ -165,6 +166,7 @@ def train(
     steps: int,
     learning_rate: float,
     optimizer: str = "sgd",
+    loss: str = "cross_entropy",
     momentum: float = 0.9,
     weight_decay: float = 0.0,
     rho: float = 0.05,
@@ -187,7 +189,12 @@ def train(
         theta, buffers: the initial models (replicates, parameters) and (replicates, numbers); not changed.
         seeds: of the data orders, one a replicate.
         batch_size: at most the number of training inputs.
-        optimizer, momentum, weight_decay, rho: see :class:`explorer.optimisers.Optimiser`.
+        optimizer, momentum, weight_decay, rho: see :class:`explorer.optimisers.Optimiser`; or a user's
+            ``module:function``, called with ``momentum`` and ``weight_decay``, that returns an object with
+            the methods ``start`` and ``step`` of that class.
+        loss: ``cross_entropy``, or a user's ``module:function`` of logits (rows, batch, classes) and labels
+            (rows, batch) that returns the losses (rows,) to be minimised. What is measured, and the rules
+            of ``stopping`` but for the loss they follow, stay with cross-entropy.
         schedule, warmup: see :func:`learning_rates`.
         checkpoints: steps at which the models are kept; the end alone, if left out. Training ends at the
             last of them, with the schedule of ``steps``.
@@ -204,7 +211,10 @@ def train(
     """
     started = saved = time.perf_counter()
     device = data.x_train.device
-    rule = Optimiser(optimizer, momentum, weight_decay, rho)
+    if ":" in optimizer:
+        rule = user_function(optimizer)(momentum=momentum, weight_decay=weight_decay)
+    else:
+        rule = Optimiser(optimizer, momentum, weight_decay, rho)
     stops = sorted(set(checkpoints)) or [steps]
     if state is None:
         theta, buffers = theta.clone().to(device), buffers.clone().to(device)
@@ -223,7 +233,7 @@ def train(
     rates = learning_rates(schedule, learning_rate, steps, warmup)
     per_pass = len(data.x_train) // batch_size
     keep = {*milestones(stops[-1], history_points), *stops}
-    loss_gradient = _loss_gradient(network, buffers, precision, compile)
+    loss_gradient = _loss_gradient(network, buffers, loss, precision, compile)
     order = batches(len(data.x_train), batch_size, seeds, device, skip=first)
     all_stopped = False
     for step in range(first, stops[-1] + 1):
@@ -274,16 +284,18 @@ def _state(
 
 
 def _loss_gradient(
-    network: Rows, buffers: Tensor, precision: str, compiled: bool
+    network: Rows, buffers: Tensor, loss: str, precision: str, compiled: bool
 ) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Losses (rows,) of a batch in training mode and their gradients (rows, parameters)."""
-    if precision == "float32" and not compiled:
+    if loss == "cross_entropy" and precision == "float32" and not compiled:
         return lambda theta, x, y: network.loss_gradient(theta, x, y, buffers)
+
+    measured = cross_entropy if loss == "cross_entropy" else user_function(loss)
 
     def loss_of(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
         with torch.autocast(theta.device.type, torch.bfloat16, enabled=precision == "bf16"):
             logits = network(theta, x, buffers, training=True)
-        return cross_entropy(logits.float() if precision == "bf16" else logits, y)
+        return measured(logits.float() if precision == "bf16" else logits, y)
 
     run = torch.compile(loss_of) if compiled else loss_of
 

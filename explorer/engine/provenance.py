@@ -36,7 +36,13 @@ def sources(space: Space) -> list[str]:
     """Fingerprints of the data files and of the sources of the models that the space takes from the user."""
     found = set()
     for cell in space.cells:
-        found |= {cell.settings["data"].get("content"), cell.settings["model"].get("source")}
+        training = cell.settings["training"]
+        found |= {
+            cell.settings["data"].get("content"),
+            cell.settings["model"].get("source"),
+            training.get("optimizer_source"),
+            training.get("loss_source"),
+        }
     return sorted(f for f in found if f)
 
 

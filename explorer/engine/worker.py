@@ -28,7 +28,7 @@ from explorer.training import Split, State, Trained, train
 
 # Settings of the training that go to train() as they are.
 TRAINING = {
-    *("batch_size", "optimizer", "momentum", "weight_decay", "rho", "schedule", "warmup"),
+    *("batch_size", "optimizer", "loss", "momentum", "weight_decay", "rho", "schedule", "warmup"),
     *("history_points", "augment", "precision", "channels_last", "compile"),
 }
 

@@ -1,0 +1,122 @@
+"""A user's own architecture, data set, loss and optimiser, by module:function."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import explore
+
+import explorer
+from explorer.settings import InputError
+from explorer.spacefile import parse
+
+SOURCE = '''
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+def data(inputs=80, shift=0.0):
+    x = np.random.default_rng(0).normal(size=(inputs + 40, 6)) + shift
+    y = (x[:, 0] > shift).astype(int)
+    return {"x_train": x[:inputs], "y_train": y[:inputs], "x_test": x[inputs:], "y_test": y[inputs:]}
+
+
+def net(shape, classes, width=4):
+    return nn.Sequential(nn.Linear(shape[0], width), nn.Tanh(), nn.Linear(width, classes))
+
+
+def smoothed(logits, y):
+    losses = functional.cross_entropy(logits.transpose(1, 2), y, label_smoothing=0.3, reduction="none")
+    return losses.mean(1)
+
+
+class Sign:
+    """Steps along the sign of the gradient."""
+
+    def __init__(self, momentum, weight_decay):
+        self.momentum = momentum
+
+    def start(self, theta):
+        return {"velocity": torch.zeros_like(theta)}
+
+    def step(self, theta, gradient, state, rate, step):
+        state["velocity"].mul_(self.momentum).add_(gradient(theta).sign())
+        theta.add_(state["velocity"], alpha=-rate)
+
+
+def wrong():
+    return [1, 2]
+
+
+def broken():
+    raise OSError("no such disk")
+'''
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    (tmp_path / "ownthings.py").write_text(SOURCE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    sys.modules.pop("ownthings", None)
+
+
+def space(**training: Any) -> dict[str, Any]:
+    return {
+        "name": "own",
+        "data": {"name": "ownthings:data", "inputs": 60, "shift": 0.0, "label_noise": 0.1},
+        "model": {"name": "ownthings:net", "width": 4},
+        "load": {"width": [3, 5]},
+        "temperature": {"shift": [0.0, 1.0]},
+        "seeds": 2,
+        "training": {"steps": 60, "batch_size": 20, "learning_rate": 0.02, **training},
+        "measures": {"similarity": {"inputs": 20}},
+    }
+
+
+def test_everything_of_the_users_own_in_one_run(mine: Path) -> None:
+    raw = space(loss="ownthings:smoothed", optimizer="ownthings:Sign")
+    (mine / "space.yaml").write_text(str(raw))
+    done = explore("run", "space.yaml", cwd=mine)
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = explorer.load(mine / "runs/own")
+    assert set(run.models["status"]) == {"ok"}
+    assert set(run.models["shift"]) == {0.0, 1.0}
+    assert (run.models["train_error_percent"] < 40).all()
+    assert run.pairs["cka"].notna().all()
+    (mine / "ownthings.py").write_text(SOURCE.replace("label_smoothing=0.3", "label_smoothing=0.2"))
+    changed = explore("resume", "own", cwd=mine)
+    assert changed.returncode == 2
+    assert "another source" in changed.stderr
+
+
+def test_each_of_them_is_used_and_is_part_of_the_identity(mine: Path) -> None:
+    ids = {
+        parse(space(**training)).cells[0].id
+        for training in ({}, {"loss": "ownthings:smoothed"}, {"optimizer": "ownthings:Sign"})
+    }
+    assert len(ids) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"data": {"name": "ownthings:nothing"}}, "has no function 'nothing'"),
+        ({"data": {"name": "ownthings:wrong"}}, "should return a dict"),
+        ({"data": {"name": "ownthings:broken"}}, "no such disk"),
+        ({"data": {"name": "nowhere:data"}}, "No module named 'nowhere'"),
+        ({"training": {"steps": 5, "loss": "ownthings:none"}}, "has no function 'none'"),
+        ({"training": {"steps": 5, "optimizer": "adam"}}, "not allowed"),
+    ],
+)
+def test_what_is_wrong_with_them_is_told(mine: Path, change: dict[str, Any], said: str) -> None:
+    raw = {**space(), "temperature": {"batch_size": [20]}, **change}
+    with pytest.raises(InputError, match=said):
+        parse(raw)
