@@ -51,7 +51,9 @@ def s3() -> Iterator[str]:
 @pytest.fixture(params=["local", "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where a run may lie: the same tests for every kind of storage."""
-    return str(tmp_path / "run") if request.param == "local" else join(request.getfixturevalue("s3"), "contract")
+    return (
+        str(tmp_path / "run") if request.param == "local" else join(request.getfixturevalue("s3"), "contract")
+    )
 
 
 def test_every_storage_keeps_the_contract(place: str) -> None:

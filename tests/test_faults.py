@@ -40,7 +40,10 @@ def test_a_grown_space_trains_what_is_new(own_copy: Path, tiny: dict[str, Any]) 
         ({"seeds": 2}, "seeds: 3 in the run, 2 now"),
         ({"load": {"width": [2]}}, r"load.width: \[8\] in the run, not now"),
         ({"training": {"steps": 150, "momentum": 0.8}}, "training"),
-        ({"resources": {"replicates_per_trial": 1}}, "resources.replicates_per_trial: 'all' in the run, 1 now"),
+        (
+            {"resources": {"replicates_per_trial": 1}},
+            "resources.replicates_per_trial: 'all' in the run, 1 now",
+        ),
         ({"measures": {"similarity": {"inputs": 100}}}, "measures.hessian"),
     ],
 )
@@ -128,7 +131,9 @@ def test_max_hours_stops_cleanly(tiny: dict[str, Any], tmp_path: Path) -> None:
     assert "resume tiny" in done.stdout
 
 
-def test_a_read_only_folder_is_told(tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_folder_is_told(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refused(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 

@@ -96,7 +96,9 @@ def test_damaged_records_are_named_and_set_aside(tmp_path: Path, how: str) -> No
     warnings: list[str] = []
     store = Store(tmp_path / "run", warn=warnings.append)
     for key in "abc":
-        rows = [{"model_id": f"m-{key}", "error": hashlib.sha256(str(i).encode()).hexdigest()} for i in range(9)]
+        rows = [
+            {"model_id": f"m-{key}", "error": hashlib.sha256(str(i).encode()).hexdigest()} for i in range(9)
+        ]
         store.write_record("models", key, rows)
     file = tmp_path / "run/records/models/b.parquet"
     file.write_bytes(DAMAGE[how](file.read_bytes()))

@@ -81,7 +81,9 @@ def test_sam_is_sgd_with_the_gradient_of_the_worst_neighbour(data: Split) -> Non
 
     def gradient(where: Tensor, index: Tensor) -> Tensor:
         leaf = where.detach().requires_grad_()
-        return torch.autograd.grad(cross_entropy(rows(leaf, data.x_train[index]), data.y_train[index]), leaf)[0]
+        return torch.autograd.grad(cross_entropy(rows(leaf, data.x_train[index]), data.y_train[index]), leaf)[
+            0
+        ]
 
     for _ in range(3):
         index = next(order)
@@ -151,7 +153,9 @@ def test_evaluation_in_chunks_is_that_of_the_whole(data: Split, monkeypatch: pyt
     for row in range(2):
         logits = rows.to_module(theta[row], buffers[row])(data.x_train)
         assert loss[row].item() == pytest.approx(functional.cross_entropy(logits, data.y_train).item())
-        assert error[row].item() == pytest.approx(100 * (logits.argmax(1) != data.y_train).double().mean().item())
+        assert error[row].item() == pytest.approx(
+            100 * (logits.argmax(1) != data.y_train).double().mean().item()
+        )
 
 
 def test_schedules() -> None:
