@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from pathlib import Path
@@ -100,7 +99,7 @@ def test_a_held_run_is_refused(tiny: dict[str, Any], tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_long_training_goes_on_where_it_was(tiny: dict[str, Any], tmp_path: Path) -> None:
     tiny["load"]["width"], tiny["temperature"]["batch_size"] = [16], [16]
-    tiny["training"].update(steps=12_000, history_points=50)
+    tiny["training"].update(steps=60_000, history_points=50)
     tiny["resources"] = {"save_every_minutes": 0.005}
     tiny["measures"] = {"similarity": {"inputs": 100}}
     process = started(tiny, tmp_path)
@@ -108,18 +107,14 @@ def test_a_long_training_goes_on_where_it_was(tiny: dict[str, Any], tmp_path: Pa
     while not list((tmp_path / "runs/tiny/states").glob("*.state")):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    time.sleep(1)
     process.kill()
     process.communicate()
     assert not list((tmp_path / "runs/tiny/records/models").glob("*.parquet"))
-    state = next((tmp_path / "runs/tiny/states").glob("*.state"))
-    mark = os.stat(state).st_mtime_ns
     done = explore("resume", "tiny", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert not list((tmp_path / "runs/tiny/states").glob("*.state"))
     undisturbed = explorer.run(tiny, storage=str(tmp_path / "other"), workers=1)
     assert_equal_runs(explorer.load(tmp_path / "runs/tiny"), undisturbed)
-    assert mark
 
 
 def test_max_hours_stops_cleanly(tiny: dict[str, Any], tmp_path: Path) -> None:
