@@ -132,7 +132,7 @@ def heat_map(
         dark = f"luminance(scale('color', datum['{name}'])) < .18"  # there black and white contrast equally
         layers.append(
             base.transform_filter(known)
-            .mark_text(fontSize=10)
+            .mark_text(fontSize=_number_size(rows[load].nunique()))
             .encode(
                 text=alt.Text(field=f"{name}_label", type="nominal"),
                 color=either(dark, "#ffffff", "#111111"),
@@ -140,6 +140,11 @@ def heat_map(
         )
     layers += [_notes(base), *highlight(at)]
     return finished(layers, rows, measure_title(name, power))
+
+
+def _number_size(columns: int) -> int:
+    """Pixels of the numbers in the cells: five signs must fit into the width of a small map's cell."""
+    return 10 if columns <= 8 else 8
 
 
 def difference_map(
@@ -168,7 +173,9 @@ def difference_map(
         dark = "luminance(scale('color', datum.difference)) < .18"
         label = alt.Text(field="difference_label", type="nominal")
         layers.append(
-            known.mark_text(fontSize=10).encode(text=label, color=either(dark, "#ffffff", "#111111"))
+            known.mark_text(fontSize=_number_size(rows[load].nunique())).encode(
+                text=label, color=either(dark, "#ffffff", "#111111")
+            )
         )
     return finished(layers, rows.assign(difference_label=text), f"Difference of {measure_title(name, power)}")
 
