@@ -36,7 +36,7 @@ def load(options: Options) -> Arrays:
         InputError: the package is not installed.
     """
     try:
-        from mnist1d.data import get_dataset_args, make_dataset
+        from mnist1d.data import get_dataset_args, make_dataset  # pyright: ignore[reportMissingImports] (an extra)
     except ImportError as error:
         raise InputError(f"MNIST-1D is made by the package mnist1d: pip install mnist1d ({error})") from error
     arguments: Any = get_dataset_args()
