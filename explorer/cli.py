@@ -36,11 +36,8 @@ app = typer.Typer(
 console = Console()
 errors = Console(stderr=True)
 WATCH_S = 10  # seconds between two looks
-PLAIN: dict[str, Any] = {
-    "markup": False,
-    "highlight": False,
-    "soft_wrap": True,
-}  # text of users, and lines to copy
+# For text of users, and for lines to copy.
+PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
 
 SpaceFile = Annotated[
     Path, typer.Argument(help="a space file, such as spaces/digits.yaml", show_default=False)
@@ -372,8 +369,6 @@ def _report(run: Run, reports: Path, cuts: dict[str, float]) -> None:
 
 def _watch(run: str, storage: str, reports: Path, cuts: dict[str, float]) -> None:
     """Draw the page of a run under way again whenever records were added, until none is missing."""
-    import time
-
     from explorer import report as pages
     from explorer.results import load
     from explorer.status import describe
