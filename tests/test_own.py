@@ -54,6 +54,12 @@ def wrong():
     return [1, 2]
 
 
+def infinite():
+    found = data()
+    found["x_test"][3, 2] = np.inf
+    return found
+
+
 def broken():
     raise OSError("no such disk")
 '''
@@ -110,6 +116,10 @@ def test_each_of_them_is_used_and_is_part_of_the_identity(mine: Path) -> None:
     [
         ({"data": {"name": "ownthings:nothing"}}, "has no function 'nothing'"),
         ({"data": {"name": "ownthings:wrong"}}, "should return a dict"),
+        (
+            {"data": {"name": "ownthings:infinite"}},
+            "ownthings:infinite: x_test holds values that are not finite",
+        ),
         ({"data": {"name": "ownthings:broken"}}, "no such disk"),
         ({"data": {"name": "nowhere:data"}}, "No module named 'nowhere'"),
         ({"training": {"steps": 5, "loss": "ownthings:none"}}, "has no function 'none'"),

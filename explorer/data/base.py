@@ -29,6 +29,9 @@ def _not_one(value: Any) -> Any:
 Size = Annotated[Annotated[int, Field(ge=2)] | Annotated[float, Field(gt=0, le=1)], BeforeValidator(_not_one)]
 
 
+KEYS = ("x_train", "y_train", "x_test", "y_test")  # of the arrays that a user brings
+
+
 @dataclass(frozen=True)
 class Arrays:
     """A classification data set in memory.
@@ -47,6 +50,39 @@ class Arrays:
     def shape(self) -> tuple[int, ...]:
         """Shape of one input."""
         return self.x_train.shape[1:]
+
+
+def checked_arrays(where: str, content: dict[str, np.ndarray]) -> Arrays:
+    """A user's own arrays, by the names in ``KEYS``, inputs as float32 and labels as class numbers.
+
+    Raises:
+        InputError: shapes do not fit, a label is no class number, or an input is not finite; the message
+            begins with ``where`` they come from.
+    """
+    x, y = {}, {}
+    for part in ("train", "test"):
+        x[part], y[part] = content[f"x_{part}"], content[f"y_{part}"]
+        if y[part].ndim != 1 or x[part].ndim < 2 or len(x[part]) != len(y[part]) or not len(x[part]):
+            raise InputError(
+                f"{where}: x_{part} {x[part].shape} and y_{part} {y[part].shape} "
+                f"should be (inputs, …) and (inputs,)"
+            )
+        if not np.issubdtype(y[part].dtype, np.integer) or y[part].min() < 0:
+            raise InputError(f"{where}: y_{part} should hold class numbers from 0, whole and not negative")
+        if x[part].dtype.kind not in "buif":
+            raise InputError(f"{where}: x_{part} holds {x[part].dtype}; numbers are needed")
+        with np.errstate(over="ignore"):  # becomes infinite, which the next line reports
+            x[part] = x[part].astype(np.float32)
+        if not np.isfinite(x[part]).all():
+            raise InputError(f"{where}: x_{part} holds values that are not finite")
+    if x["train"].shape[1:] != x["test"].shape[1:]:
+        raise InputError(f"{where}: training and test inputs have different shapes")
+    classes = int(max(y["train"].max(), y["test"].max())) + 1
+    if classes < 2:
+        raise InputError(f"{where}: there is only one class")
+    return Arrays(
+        x["train"], y["train"].astype(np.int64), x["test"], y["test"].astype(np.int64), classes=classes
+    )
 
 
 class DataOptions(Options):

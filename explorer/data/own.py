@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import ConfigDict
 
-from explorer.data.base import Arrays, DataOptions
+from explorer.data.base import KEYS, Arrays, DataOptions, checked_arrays, counts
 from explorer.settings import InputError, digest, source_fingerprint, user_function
 
 
@@ -38,7 +38,7 @@ class OwnDataSet:
     def available(self, options: OwnOptions) -> tuple[int, int]:
         """Numbers of training and test inputs."""
         arrays = self.load(options)
-        return len(arrays.x_train), len(arrays.x_test)
+        return counts(options, len(arrays.x_train), len(arrays.x_test), self.load)
 
     def load(self, options: OwnOptions) -> Arrays:
         """The arrays, inputs as float32.
@@ -57,22 +57,6 @@ def _loaded(name: str, options: str) -> Arrays:
         raise
     except Exception as error:
         raise InputError(f"{name!r} failed for {options}: {type(error).__name__}: {error}") from error
-    keys = ("x_train", "y_train", "x_test", "y_test")
-    if not isinstance(found, dict) or not set(keys) <= set(found):
-        raise InputError(f"{name!r} should return a dict of arrays with {', '.join(keys)}")
-    x_train, y_train, x_test, y_test = (np.asarray(found[key]) for key in keys)
-    for part, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
-        if y.ndim != 1 or len(x) != len(y) or x.ndim < 2 or not len(x):
-            raise InputError(
-                f"{name!r}: x_{part} {x.shape}, y_{part} {y.shape} should be (inputs, …), (inputs,)"
-            )
-        if not np.issubdtype(y.dtype, np.integer) or y.min() < 0:
-            raise InputError(f"{name!r}: y_{part} should hold class numbers from 0")
-    classes = int(max(y_train.max(), y_test.max())) + 1
-    return Arrays(
-        x_train.astype(np.float32),
-        y_train.astype(np.int64),
-        x_test.astype(np.float32),
-        y_test.astype(np.int64),
-        classes,
-    )
+    if not isinstance(found, dict) or not set(KEYS) <= set(found):
+        raise InputError(f"{name!r} should return a dict of arrays with {', '.join(KEYS)}")
+    return checked_arrays(name, {key: np.asarray(found[key]) for key in KEYS})
