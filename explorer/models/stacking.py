@@ -132,7 +132,7 @@ def scored_gradient(make: Make) -> LossGradient:
                 features = module.features(x).flatten(1, 2)  # (rows, places, width)
             labels = y.expand(features.shape[0], *y.shape[1:]).flatten(1)
             scored = labels >= 0
-            counts = scored.sum(1)
+            counts = scored.sum(1).clamp_min(1)
             places = scored.int().argsort(dim=1, descending=True, stable=True)[:, : int(counts.max())]
             scored, labels = scored.gather(1, places), labels.gather(1, places).clamp_min(0).unsqueeze(2)
             kept = torch.take_along_dim(features, places.unsqueeze(2), 1)

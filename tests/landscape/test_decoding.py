@@ -32,7 +32,7 @@ def transformers(
     count: int = 3, *, plain: bool = False, words: int = WORDS, spread: float = 0.7
 ) -> tuple[Rows, Tensor]:
     """Random models in float64, of outputs far from even."""
-    options = transformer.Options(width=8, layers=2, heads=2, feed_forward=2)
+    options = transformer.Options(width=8, layers=2, heads=2, feed_forward=2, tied=False)
 
     def build() -> nn.Module:
         module = transformer.build(options, (2, LENGTH), words).double()

@@ -22,7 +22,8 @@ def made(
 ) -> tuple[Rows, Tensor]:
     """Rows of an architecture and random models (count, parameters) in float64."""
     name = package.__name__.rsplit(".", 1)[-1]
-    build, rows = network(name, package.Options(**options), shape, classes, way)  # type: ignore[arg-type]
+    settings, task = package.Options(**options), package.TASKS[0]
+    build, rows = network(name, settings, shape, classes, way, task)  # type: ignore[arg-type]
     rows.module.double()
     theta = initial_rows(build, rows, range(count))[0].double()
     with seeded(1):

@@ -159,8 +159,7 @@ def test_an_empty_source_gives_numbers(way: str) -> None:
     leaf = theta.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(loss(rows(leaf, x), y).sum(), leaf)
     assert torch.isfinite(gradient).all()
-    if way == "stacked":
-        assert torch.isfinite(rows.loss_gradient(theta, x, y)[1]).all()
+    assert torch.isfinite(rows.loss_gradient(theta, x, y)[1]).all()
 
 
 @pytest.mark.parametrize("options", [{}, {"norm": "post", "tied": False}, {"width": 7, "heads": 1}], ids=str)
