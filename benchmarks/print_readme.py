@@ -109,6 +109,14 @@ def stacked(d: dict[str, Any]) -> list[str]:
     ]
 
 
+def start_up(d: dict[str, Any]) -> list[str]:
+    return [
+        f"{r['what']}: {r['median_s']:.2f} s ({r['least_s']:.2f} to {r['greatest_s']:.2f}, n = {r['n']}; processor {r['cpu_s']:.2f} s); "
+        f"imports {', '.join(r['imported']) or 'nothing heavy'}"
+        for r in d["rows"]
+    ]
+
+
 QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "usual_way_digits": ("The whole digits job, command to page: faster than in the usual way?", usual),
     "usual_way_fashion": ("The whole Fashion-MNIST job: faster than in the usual way?", usual),
@@ -120,6 +128,7 @@ QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "landscape_memory": ("Does a Hessian's memory grow with the training set?", memory),
     "step_time": ("Does a training step cost more than in the plainest loop?", steps),
     "mlp_step": ("The MLP's hand-written gradient: faster than automatic differentiation?", mlp),
+    "start_up": ("How long until a command answers?", start_up),
     "many_models": ("10,000 finished models: how long until it is clear what is missing?", many),
 }
 
