@@ -34,10 +34,12 @@ KEYS = ("x_train", "y_train", "x_test", "y_test")  # of the arrays that a user b
 
 @dataclass(frozen=True)
 class Arrays:
-    """A classification data set in memory.
+    """A data set in memory.
 
-    ``x_train`` and ``x_test`` are float32 of (inputs, *shape), ``y_train`` and ``y_test`` int64 of
-    (inputs,), from 0 to ``classes`` - 1.
+    For classification ``x_train`` and ``x_test`` are float32 of (inputs, *shape), ``y_train`` and ``y_test``
+    int64 of (inputs,), from 0 to ``classes`` - 1. For regression y is float32 of (inputs, ``classes``), NaN
+    where nothing is asked. For text x and y are int64 tokens below ``classes``, and ``vocabulary`` makes
+    them text again (:func:`explorer.data.subwords.decode`).
     """
 
     x_train: np.ndarray
@@ -45,6 +47,7 @@ class Arrays:
     x_test: np.ndarray
     y_test: np.ndarray
     classes: int
+    vocabulary: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -85,8 +88,8 @@ def checked_arrays(where: str, content: dict[str, np.ndarray]) -> Arrays:
     )
 
 
-class DataOptions(Options):
-    """Settings of any data set."""
+class SubsetOptions(Options):
+    """Settings of any data set: how much of it is trained on."""
 
     train_size: Size | None = Field(
         default=None, description="inputs trained on (2000), or a share of them (0.5); all if left out"
@@ -95,6 +98,18 @@ class DataOptions(Options):
         default="sample",
         description="inputs that train_size takes: a seeded sample, or the first in the data set's own order",
     )
+    corruption_seed: int = Field(
+        default=0, ge=0, description="another number draws another sample and other noise"
+    )
+
+    def source(self) -> dict[str, Any]:
+        """The settings that decide the clean arrays; the rest is done by :func:`prepare`."""
+        return self.model_dump(exclude=set(SubsetOptions.model_fields))
+
+
+class DataOptions(SubsetOptions):
+    """Settings of any data set for classification."""
+
     balanced: bool = Field(
         default=False, description="take the same number of training inputs of each class (one more of some)"
     )
@@ -117,9 +132,6 @@ class DataOptions(Options):
         le=1,
         description="share of the pixels of each training input replaced by those of other training inputs",
     )
-    corruption_seed: int = Field(
-        default=0, ge=0, description="another number draws another sample and other noise"
-    )
     standardise: bool = Field(
         default=True, description="shift and scale each channel to mean 0 and standard deviation 1"
     )
@@ -132,11 +144,10 @@ class DataOptions(Options):
         return value
 
     def source(self) -> dict[str, Any]:
-        """The settings that decide the clean arrays; the rest is done by :func:`prepare`."""
         return self.model_dump(exclude=set(DataOptions.model_fields))
 
 
-def train_inputs(options: DataOptions, available: int) -> int:
+def train_inputs(options: SubsetOptions, available: int) -> int:
     """Number of inputs trained on.
 
     Raises:
@@ -171,8 +182,10 @@ def _counted(load: Callable[[Any], Arrays], options: DataOptions, total: tuple[i
     return len(kept.y_train), len(kept.y_test)
 
 
-def prepare(clean: Arrays, options: DataOptions, name: str) -> Arrays:
+def prepare(clean: Arrays, options: SubsetOptions, name: str) -> Arrays:
     """Classes, subset, label noise, pixel noise and standardisation of a data set, in this order.
+
+    Of data that are not for classification, the subset is taken and nothing else is done.
 
     Label noise replaces exactly ``round(label_noise * n)`` labels. The scale is that of the training
     inputs kept, before pixel noise, so that the test inputs are the same at each noise level: one mean
@@ -182,7 +195,7 @@ def prepare(clean: Arrays, options: DataOptions, name: str) -> Arrays:
     Raises:
         InputError: the classes or the training-set size asked for are not there.
     """
-    if options.classes is not None:
+    if isinstance(options, DataOptions) and options.classes is not None:
         clean = corruption.of_classes(clean, options.classes)
 
     def seed(what: str) -> int:
@@ -194,6 +207,9 @@ def prepare(clean: Arrays, options: DataOptions, name: str) -> Arrays:
         if options.subset == "sample"
         else np.arange(total)
     )
+    if not isinstance(options, DataOptions):
+        order = order[:count]
+        return replace(clean, x_train=clean.x_train[order], y_train=clean.y_train[order])
     if options.balanced:
         order = order[corruption.balanced(clean.y_train[order], count, clean.classes)]
     order = order[:count]
