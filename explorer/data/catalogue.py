@@ -47,7 +47,10 @@ def read_catalogue(path: Path) -> list[tuple[str, str]]:
     encoding = found.group(1).decode("ascii") if found else "utf-8"
     try:
         return [
-            (key.split(CONTEXT)[-1].split(PLURAL)[0].decode(encoding), value.split(PLURAL)[0].decode(encoding))
+            (
+                key.split(CONTEXT)[-1].split(PLURAL)[0].decode(encoding),
+                value.split(PLURAL)[0].decode(encoding),
+            )
             for key, value in entries
             if key
         ]

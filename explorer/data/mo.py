@@ -52,7 +52,9 @@ class Options(SplitOptions):
 def _files(options: Options) -> list[Path]:
     """The catalogues that are read, by name."""
     root = Path(options.path)
-    found = sorted(root.rglob(f"{options.language}/LC_MESSAGES/*.mo"), key=lambda file: (file.stem, str(file)))
+    found = sorted(
+        root.rglob(f"{options.language}/LC_MESSAGES/*.mo"), key=lambda file: (file.stem, str(file))
+    )
     if not found:
         raise InputError(
             f"{options.path} holds no message catalogues {options.language}/LC_MESSAGES/*.mo. On Debian they "
@@ -95,7 +97,7 @@ def load(options: Options) -> Arrays:
 
 
 def sentences(options: Options) -> tuple[list[Pair], Counter[str]]:
-    """Clean pairs (source, target), one for each English sentence: the first in the order of the catalogues."""
+    """Clean pairs (source, target); of those with the same English sentence, the first."""
     found, left_out = [], Counter[str]()
     for file in _files(options):
         for message, translation in read_catalogue(file):

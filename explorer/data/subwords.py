@@ -18,7 +18,7 @@ MISSING = "�"  # stands for characters that a character vocabulary does not ha
 
 
 def learn(texts: Iterable[str], size: int) -> str:
-    """A vocabulary of at most ``size`` units: the four of ``SPECIAL``, characters, and frequent pairs of units.
+    """A vocabulary of at most ``size`` units: those of ``SPECIAL``, characters, frequent pairs of units.
 
     Words are split at spaces, punctuation marks and digits; the same texts give the same vocabulary. Of the
     characters, the most frequent ones take at most half of the units.
@@ -53,7 +53,11 @@ def encode(vocabulary: str, texts: Sequence[str]) -> list[list[int]]:
 
 def size(vocabulary: str) -> int:
     """Number of units, or of characters."""
-    return len(_characters(vocabulary)) if vocabulary.startswith("[") else _tokenizer(vocabulary).get_vocab_size()
+    return (
+        len(_characters(vocabulary))
+        if vocabulary.startswith("[")
+        else _tokenizer(vocabulary).get_vocab_size()
+    )
 
 
 def decode(vocabulary: str, ids: Sequence[int]) -> str:
@@ -95,6 +99,6 @@ def _package() -> Any:
         import tokenizers.trainers
     except ImportError as error:
         raise InputError(
-            f"subword units are made by the package tokenizers: pip install 'explorer-landscapes[text]' ({error})"
+            f"subword units are made by the package tokenizers: pip install tokenizers sacrebleu ({error})"
         ) from error
     return tokenizers

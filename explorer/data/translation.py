@@ -139,10 +139,13 @@ def encode_corpus(corpus: Corpus, options: TranslationOptions, title: str) -> En
     left_out = Counter(corpus.left_out)
     _enough(corpus.train, corpus.test, left_out, title)
     vocabulary = subwords.learn((text for pair in corpus.train for text in pair), options.vocabulary)
-    parts = [_short(vocabulary, pairs, options.length, left_out) for pairs in (corpus.train, corpus.test)]
-    _enough(*parts, left_out, title)
-    arrays = [array for part in parts for array in _padded(part, options.length)]
-    return Encoded(Arrays(*arrays, classes=subwords.size(vocabulary), vocabulary=vocabulary), left_out)
+    train, test = (
+        _short(vocabulary, pairs, options.length, left_out) for pairs in (corpus.train, corpus.test)
+    )
+    _enough(train, test, left_out, title)
+    (x_train, y_train), (x_test, y_test) = (_padded(pairs, options.length) for pairs in (train, test))
+    units = subwords.size(vocabulary)
+    return Encoded(Arrays(x_train, y_train, x_test, y_test, classes=units, vocabulary=vocabulary), left_out)
 
 
 Tokens = tuple[list[int], list[int]]  # of source and target
@@ -151,7 +154,7 @@ Tokens = tuple[list[int], list[int]]  # of source and target
 def _enough(train: Sequence[object], test: Sequence[object], left_out: Counter[str], title: str) -> None:
     if len(train) < 2 or not test:
         raise InputError(
-            f"{title}: {len(train)} training and {len(test)} test pairs are left, at least 2 and 1 are needed; "
+            f"{title}: {len(train)} training and {len(test)} test pairs are left; 2 and 1 are needed; "
             f"left out: {told(left_out)}"
         )
 
