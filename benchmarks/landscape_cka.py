@@ -37,7 +37,7 @@ def compare(name: str, width: int) -> dict[str, Any]:
         return torch.tensor([[gram_cka(a(x).softmax(1), b(x).softmax(1)) for b in modules] for a in modules])
 
     def ours(_run: int) -> Tensor:
-        return linear_cka(network.logits(cell.theta, x, cell.buffers).softmax(2))
+        return linear_cka(network.outputs(cell.theta, x, cell.buffers).softmax(2))
 
     timed = alternating({"plain": plain, "ours": ours}, runs=RUNS)
     difference = (timed["plain"]["results"][0] - timed["ours"]["results"][0]).abs().max().item()

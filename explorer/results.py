@@ -70,7 +70,7 @@ class Run:
 
         row, cell = self._trained(model_id)
         data = self.data(model_id)
-        _, rows = network(cell.model_name, cell.model, data.shape, data.classes)
+        _, rows = network(cell.model_name, cell.model, data.shape, data.classes, task=cell.task)
         weights = Store(self.folder).read_weights(row["stack"], row["weights_sha256"])
         stack = self.models[self.models["stack"] == row["stack"]].sort_values("seed")["model_id"].tolist()
         place = stack.index(model_id)
@@ -216,10 +216,10 @@ def _with_failures(pairs: pd.DataFrame, failures: pd.DataFrame) -> pd.DataFrame:
 def _pairs_described(
     pairs: pd.DataFrame, models: pd.DataFrame, names: list[str], measured: list[str]
 ) -> pd.DataFrame:
-    columns = [*tables.PAIR_IDS, "cell_id", "dataset", "architecture", *names, *measured]
+    columns = [*tables.PAIR_IDS, "cell_id", "task", "dataset", "architecture", *names, *measured]
     if not len(pairs):
         return _complete(pd.DataFrame(), columns)
-    own = models[["model_id", "cell_id", "dataset", "architecture", "seed", *names]]
+    own = models[["model_id", "cell_id", "task", "dataset", "architecture", "seed", *names]]
     pairs = pairs.merge(
         own.rename(columns={"model_id": "model_a", "seed": "seed_a"}), on="model_a", how="left"
     )

@@ -18,11 +18,11 @@ from explorer.models import cnn, mlp
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
 from explorer.stopping import Stopping
+from explorer.tasks.classification import cross_entropy
 from explorer.training import (
     Split,
     State,
     batches,
-    cross_entropy,
     evaluate,
     learning_rates,
     milestones,

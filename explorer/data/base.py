@@ -36,10 +36,10 @@ KEYS = ("x_train", "y_train", "x_test", "y_test")  # of the arrays that a user b
 class Arrays:
     """A data set in memory.
 
-    For classification ``x_train`` and ``x_test`` are float32 of (inputs, *shape), ``y_train`` and ``y_test``
-    int64 of (inputs,), from 0 to ``classes`` - 1. For regression y is float32 of (inputs, ``classes``), NaN
-    where nothing is asked. For text x and y are int64 tokens below ``classes``, and ``vocabulary`` makes
-    them text again (:func:`explorer.data.subwords.decode`).
+    ``x_train`` and ``x_test`` are float32 of (inputs, *shape), ``y_train`` and ``y_test`` int64 of
+    (inputs,), from 0 to ``classes`` - 1; for regression float32 of (inputs, classes), NaN where nothing
+    is asked; for sequences all are token ids (see :mod:`explorer.tasks`), below ``classes``, and
+    ``vocabulary`` says which text they stand for.
     """
 
     x_train: np.ndarray
@@ -56,36 +56,62 @@ class Arrays:
 
 
 def checked_arrays(where: str, content: dict[str, np.ndarray]) -> Arrays:
-    """A user's own arrays, by the names in ``KEYS``, inputs as float32 and labels as class numbers.
+    """A user's own arrays, by the names in ``KEYS``: inputs as float32, labels as class numbers.
+
+    Labels that are floats are the targets of a regression, (inputs,) or (inputs, numbers), as float32.
 
     Raises:
-        InputError: shapes do not fit, a label is no class number, or an input is not finite; the message
+        InputError: shapes do not fit, a label is no class number, or a number is not finite; the message
             begins with ``where`` they come from.
     """
     x, y = {}, {}
     for part in ("train", "test"):
         x[part], y[part] = content[f"x_{part}"], content[f"y_{part}"]
-        if y[part].ndim != 1 or x[part].ndim < 2 or len(x[part]) != len(y[part]) or not len(x[part]):
+        numbers = y[part].dtype.kind == "f"
+        if (
+            y[part].ndim not in ((1, 2) if numbers else (1,))
+            or x[part].ndim < 2
+            or len(x[part]) != len(y[part])
+            or not x[part].size
+        ):
             raise InputError(
                 f"{where}: x_{part} {x[part].shape} and y_{part} {y[part].shape} "
                 f"should be (inputs, …) and (inputs,)"
             )
-        if not np.issubdtype(y[part].dtype, np.integer) or y[part].min() < 0:
-            raise InputError(f"{where}: y_{part} should hold class numbers from 0, whole and not negative")
         if x[part].dtype.kind not in "buif":
             raise InputError(f"{where}: x_{part} holds {x[part].dtype}; numbers are needed")
         with np.errstate(over="ignore"):  # becomes infinite, which the next line reports
             x[part] = x[part].astype(np.float32)
         if not np.isfinite(x[part]).all():
             raise InputError(f"{where}: x_{part} holds values that are not finite")
+        y[part] = _targets(where, part, y[part]) if numbers else _labels(where, part, y[part])
     if x["train"].shape[1:] != x["test"].shape[1:]:
         raise InputError(f"{where}: training and test inputs have different shapes")
-    classes = int(max(y["train"].max(), y["test"].max())) + 1
-    if classes < 2:
+    if y["train"].dtype != y["test"].dtype or y["train"].shape[1:] != y["test"].shape[1:]:
+        raise InputError(
+            f"{where}: y_train should hold class numbers, and y_test too; or both floats, of as many numbers"
+        )
+    classes = y["train"].shape[1] if y["train"].ndim == 2 else int(max(y["train"].max(), y["test"].max())) + 1
+    if classes < 2 and y["train"].ndim == 1:
         raise InputError(f"{where}: there is only one class")
-    return Arrays(
-        x["train"], y["train"].astype(np.int64), x["test"], y["test"].astype(np.int64), classes=classes
-    )
+    return Arrays(x["train"], y["train"], x["test"], y["test"], classes=classes)
+
+
+def _labels(where: str, part: str, y: np.ndarray) -> np.ndarray:
+    if not np.issubdtype(y.dtype, np.integer) or y.min() < 0:
+        raise InputError(
+            f"{where}: y_{part} should hold class numbers from 0, whole and not negative "
+            f"(or floats, for task: regression)"
+        )
+    return y.astype(np.int64)
+
+
+def _targets(where: str, part: str, y: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        y = y.astype(np.float32).reshape(len(y), -1)  # (inputs, numbers)
+    if np.isinf(y).any() or np.isnan(y).all(0).any():
+        raise InputError(f"{where}: y_{part} holds infinite values, or a number that is NaN for every input")
+    return y
 
 
 class SubsetOptions(Options):
@@ -214,10 +240,17 @@ def prepare(clean: Arrays, options: SubsetOptions, name: str) -> Arrays:
         order = order[corruption.balanced(clean.y_train[order], count, clean.classes)]
     order = order[:count]
     x_train = clean.x_train[order]
-    y_train = corruption.noisy_labels(
-        clean.y_train[order], options.label_noise, clean.classes,
-        kind=options.noise_kind, seed=seed("label noise"), available=total,
-    )  # fmt: skip
+    if clean.y_train.dtype.kind == "f":
+        y_train = corruption.noisy_targets(
+            clean.y_train[order], options.label_noise, seed=seed("label noise"), available=total
+        )
+        if options.standardise:
+            clean, y_train = _standard_targets(clean, y_train)
+    else:
+        y_train = corruption.noisy_labels(
+            clean.y_train[order], options.label_noise, clean.classes,
+            kind=options.noise_kind, seed=seed("label noise"), available=total,
+        )  # fmt: skip
     x_test = clean.x_test
     if options.standardise:
         mean, scale = _moments(x_train)
@@ -227,6 +260,12 @@ def prepare(clean: Arrays, options: SubsetOptions, name: str) -> Arrays:
     if options.pixel_noise:
         x_train = corruption.noisy_pixels(x_train, options.pixel_noise, seed=seed("pixel noise"))
     return replace(clean, x_train=x_train, y_train=y_train, x_test=x_test)
+
+
+def _standard_targets(clean: Arrays, y_train: np.ndarray) -> tuple[Arrays, np.ndarray]:
+    """Each number with mean 0 and standard deviation 1 over the training targets kept, corrupted or not."""
+    mean, scale = np.nanmean(y_train, 0), np.maximum(np.nanstd(y_train, 0), 1e-8)
+    return replace(clean, y_test=(clean.y_test - mean) / scale), (y_train - mean) / scale
 
 
 def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from explorer.data.base import Arrays, SubsetOptions
 from explorer.settings import stream
 
-TASK = "regression"
+TASKS = ("regression",)
 GRID = (64, 33)  # test points along x and t
 PERIOD = 2 * math.pi
 SCALE = math.sqrt(2)  # 1 over the standard deviation of a sine

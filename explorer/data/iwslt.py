@@ -22,7 +22,7 @@ from explorer.data.sequences import lines
 from explorer.data.translation import Encoded, Pair
 from explorer.settings import InputError
 
-TASK = "translation"
+TASKS = ("translation",)
 ARCHIVE = "de-en.tgz"
 SOURCE = Source(
     name="iwslt",

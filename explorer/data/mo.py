@@ -29,7 +29,7 @@ from explorer.data.translation import (
 )
 from explorer.settings import InputError, suggest
 
-TASK = "translation"
+TASKS = ("translation",)
 PACKAGE = "libreoffice-l10n-de"  # an example with many pairs in a small file
 
 

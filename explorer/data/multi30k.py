@@ -18,7 +18,7 @@ from explorer.data.sequences import lines
 from explorer.data.translation import Encoded, Pair
 from explorer.settings import InputError
 
-TASK = "translation"
+TASKS = ("translation",)
 FILES = {"training.tar.gz": "train", "mmt16_task1_test.tar.gz": "test"}  # archive, and its files' name
 SOURCE = Source(
     name="multi30k",

@@ -21,7 +21,7 @@ from explorer.data.translation import (
 )
 from explorer.settings import InputError
 
-TASK = "translation"
+TASKS = ("translation",)
 
 
 class Options(SplitOptions):

@@ -13,7 +13,7 @@ from explorer.data.sequences import SequenceOptions, as_text, read_bytes
 from explorer.data.subwords import MISSING
 from explorer.settings import InputError, digest
 
-TASK = "language"
+TASKS = ("language",)
 
 
 class Options(SequenceOptions):

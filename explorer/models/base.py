@@ -9,6 +9,7 @@ from pydantic import Field
 
 import explorer.models
 from explorer.settings import InputError, Options, plugin, user_function
+from explorer.tasks import TASKS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,12 +66,19 @@ def has_choice(name: str) -> bool:
 
 
 def network(
-    name: str, options: Any, shape: tuple[int, ...], classes: int, execution: Execution | None = None
+    name: str,
+    options: Any,
+    shape: tuple[int, ...],
+    classes: int,
+    execution: Execution | None = None,
+    task: str = "classification",
 ) -> tuple[Callable[[], nn.Module], Rows]:
     """The builder of an architecture and its function of rows."""
     from explorer.models.rows import Rows, seeded
 
     build = builder(name, options, shape, classes)
     with seeded(0):
-        forward, gradient = own(name, options, "stacked_forward"), own(name, options, "stacked_gradient")
-        return build, Rows(build(), forward, execution, gradient)
+        forward = own(name, options, "stacked_forward")
+        # Written by hand for cross-entropy.
+        gradient = own(name, options, "stacked_gradient") if task == "classification" else None
+        return build, Rows(build(), forward, execution, gradient, TASKS[task])
