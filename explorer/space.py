@@ -20,7 +20,7 @@ from pydantic import BeforeValidator, Field, model_validator
 import explorer.data
 import explorer.measures
 import explorer.models
-from explorer.data.base import DataOptions, train_inputs
+from explorer.data.base import SubsetOptions, train_inputs
 from explorer.settings import SCHEMA, InputError, Options, digest, plugin, source_fingerprint, suggest
 
 MAX_MODELS = 1_000_000
@@ -269,7 +269,7 @@ class Cell:
 
     at: dict[str, Any]
     data_name: str
-    data: Any  # DataOptions of the data set
+    data: Any  # SubsetOptions of the data set
     model_name: str
     model: Any  # options of the architecture, or the user's dict
     training: TrainingOptions
@@ -374,7 +374,7 @@ def tasks_of(module: Any, default: tuple[str, ...] = ("classification",)) -> tup
     return getattr(module, "TASKS", default)
 
 
-def _available(name: str, options: DataOptions) -> tuple[int, int]:
+def _available(name: str, options: SubsetOptions) -> tuple[int, int]:
     return plugin(explorer.data, name, "data set").available(options)
 
 

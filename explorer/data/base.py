@@ -114,8 +114,8 @@ def _targets(where: str, part: str, y: np.ndarray) -> np.ndarray:
     return y
 
 
-class DataOptions(Options):
-    """Settings of any data set."""
+class SubsetOptions(Options):
+    """Settings of any data set: how much of it is trained on."""
 
     train_size: Size | None = Field(
         default=None, description="inputs trained on (2000), or a share of them (0.5); all if left out"
@@ -124,6 +124,18 @@ class DataOptions(Options):
         default="sample",
         description="inputs that train_size takes: a seeded sample, or the first in the data set's own order",
     )
+    corruption_seed: int = Field(
+        default=0, ge=0, description="another number draws another sample and other noise"
+    )
+
+    def source(self) -> dict[str, Any]:
+        """The settings that decide the clean arrays; the rest is done by :func:`prepare`."""
+        return self.model_dump(exclude=set(SubsetOptions.model_fields))
+
+
+class DataOptions(SubsetOptions):
+    """Settings of any data set for classification."""
+
     balanced: bool = Field(
         default=False, description="take the same number of training inputs of each class (one more of some)"
     )
@@ -146,9 +158,6 @@ class DataOptions(Options):
         le=1,
         description="share of the pixels of each training input replaced by those of other training inputs",
     )
-    corruption_seed: int = Field(
-        default=0, ge=0, description="another number draws another sample and other noise"
-    )
     standardise: bool = Field(
         default=True, description="shift and scale each channel to mean 0 and standard deviation 1"
     )
@@ -161,11 +170,10 @@ class DataOptions(Options):
         return value
 
     def source(self) -> dict[str, Any]:
-        """The settings that decide the clean arrays; the rest is done by :func:`prepare`."""
         return self.model_dump(exclude=set(DataOptions.model_fields))
 
 
-def train_inputs(options: DataOptions, available: int) -> int:
+def train_inputs(options: SubsetOptions, available: int) -> int:
     """Number of inputs trained on.
 
     Raises:
@@ -200,8 +208,10 @@ def _counted(load: Callable[[Any], Arrays], options: DataOptions, total: tuple[i
     return len(kept.y_train), len(kept.y_test)
 
 
-def prepare(clean: Arrays, options: DataOptions, name: str) -> Arrays:
+def prepare(clean: Arrays, options: SubsetOptions, name: str) -> Arrays:
     """Classes, subset, label noise, pixel noise and standardisation of a data set, in this order.
+
+    Of data that are not for classification, the subset is taken and nothing else is done.
 
     Label noise replaces exactly ``round(label_noise * n)`` labels. The scale is that of the training
     inputs kept, before pixel noise, so that the test inputs are the same at each noise level: one mean
@@ -211,7 +221,7 @@ def prepare(clean: Arrays, options: DataOptions, name: str) -> Arrays:
     Raises:
         InputError: the classes or the training-set size asked for are not there.
     """
-    if options.classes is not None:
+    if isinstance(options, DataOptions) and options.classes is not None:
         clean = corruption.of_classes(clean, options.classes)
 
     def seed(what: str) -> int:
@@ -223,6 +233,9 @@ def prepare(clean: Arrays, options: DataOptions, name: str) -> Arrays:
         if options.subset == "sample"
         else np.arange(total)
     )
+    if not isinstance(options, DataOptions):
+        order = order[:count]
+        return replace(clean, x_train=clean.x_train[order], y_train=clean.y_train[order])
     if options.balanced:
         order = order[corruption.balanced(clean.y_train[order], count, clean.classes)]
     order = order[:count]
