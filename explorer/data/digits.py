@@ -44,4 +44,5 @@ def _images() -> tuple[np.ndarray, np.ndarray]:
             return table[:, :-1], table[:, -1]
     from sklearn.datasets import load_digits
 
-    return load_digits(return_X_y=True)
+    images, labels = load_digits(return_X_y=True)
+    return images, labels
