@@ -66,14 +66,14 @@ def check(raw: Any) -> Space:
     for key in ("optimizer", "loss"):
         if ":" in (getattr(space.training, key) or ""):
             _importable(getattr(space.training, key), ("training", key))
-    _check_task(space)
+    space = space.model_copy(update={"task": _task(space)})
     _check_axes(space)
     _check_cells(space)
     return space
 
 
-def _check_task(space: Space) -> None:
-    """That data set, architecture and measures are for the task."""
+def _task(space: Space) -> str:
+    """The task of the space, which its data set, architecture and measures are for."""
     data = space.data["name"]
     possible = tasks_of(_plugin(explorer.data, data, "data set", ("data", "name")))
     task = space.task or possible[0]
@@ -90,6 +90,7 @@ def _check_task(space: Space) -> None:
             raise Problem(
                 path, f"{name!r} is for {' or '.join(allowed)}; data set {data!r} is learnt as {task}"
             )
+    return task
 
 
 def _check_axes(space: Space) -> None:

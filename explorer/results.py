@@ -13,6 +13,7 @@ from explorer import tables
 from explorer.settings import InputError, plugin, plugins
 from explorer.spacefile import parse
 from explorer.store import Store, locate
+from explorer.tasks import TASKS, Task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,12 +51,19 @@ class Run:
         grid = phases.cells(self.models, self.pairs, self.axes)
         return grid.merge(self.of_cells, on="cell_id", how="left") if len(self.of_cells) else grid
 
+    @property
+    def task(self) -> Task:
+        """What its models learn; classification, where tables from elsewhere do not say."""
+        space = self.info.get("space")
+        named = space.get("task") if isinstance(space, dict) else None
+        return TASKS.get(str(named), TASKS["classification"])
+
     @cached_property
     def cells(self) -> pd.DataFrame:
         """The grid with its phases, by the cuts of the space."""
         from explorer import phases
 
-        cuts = phases.find_cuts(self.grid, self.info.get("space", {}).get("phases"))
+        cuts = phases.find_cuts(self.grid, self.info.get("space", {}).get("phases"), self.task.fitted)
         return phases.classify(self.grid, cuts)
 
     def model(self, model_id: str) -> nn.Module:

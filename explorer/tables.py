@@ -88,6 +88,11 @@ MODELS: dict[str, Column] = {
     "spectral_alpha_weighted": Column(
         "number", "", "mean over layers of alpha · log₁₀ of the largest eigenvalue"
     ),
+    "bleu": Column("number", "", "BLEU of the test sentences' translations, 0 to 100 (corpus, sacrebleu)"),
+    "bleu_copy": Column("number", "", "the same of the source sentences, copied as their translation"),
+    "train_perplexity": Column("number", "", "exp of the mean loss of a training token"),
+    "test_perplexity": Column("number", "", "exp of the mean loss of a test token"),
+    "bits_per_character": Column("number", "bits", "test loss in bits, where tokens are characters"),
 }
 
 EPOCHS: dict[str, Column] = {
@@ -183,6 +188,11 @@ AVERAGED_MODELS = (
     "noise_scale",
     "spectral_alpha",
     "spectral_alpha_weighted",
+    "bleu",
+    "bleu_copy",
+    "train_perplexity",
+    "test_perplexity",
+    "bits_per_character",
 )
 AVERAGED_PAIRS = (
     "mode_connectivity",

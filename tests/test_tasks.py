@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import explorer
+import explorer.report
 from explorer.data.base import Arrays, DataOptions, checked_arrays, prepare
 from explorer.landscape.ensemble import ensemble, ensemble_of
 from explorer.landscape.hessian import hessian
@@ -235,6 +237,10 @@ def test_a_regression_runs_from_space_to_pages(space, tmp_path):
     assert run.pairs["mode_connectivity"].notna().all()
     assert run.pairs["cka"].between(0, 1 + 1e-9).all()
     assert (run.pairs["disagreement_percent"] > 0).all()
+    page = explorer.report.write(run, tmp_path / "report", images=False).read_text()
+    assert "test explained variance" in page
+    visible = re.sub(r"<(script|style|pre)\b.*?</\1>|<[^>]+>", " ", page, flags=re.S)
+    assert not re.search(r"[^-_]accuracy[^_-]|\bnats\b", visible)
     model = run.models.iloc[-1]
     arrays = run.data(model["model_id"])
     with torch.no_grad():
@@ -257,3 +263,16 @@ def test_what_does_not_go_together_is_told(space, tmp_path, before, after, messa
     with pytest.raises(InputError, match=message):
         explorer.run(str(space), storage=str(tmp_path / "runs"))
     assert not (tmp_path / "runs" / "line" / "run.yaml").exists()
+
+
+def test_sentences_are_said_in_the_words_of_the_task():
+    regression, translation = TASKS["regression"].words, TASKS["translation"].words
+    assert translation.say("Test accuracy") == "Test token accuracy"
+    assert (
+        translation.say("percentage points of training error") == "percentage points of training token error"
+    )
+    assert translation.say("by standard error, 2 nats") == "by standard error, 2 nats"
+    assert regression.say("Training loss (nats), below 0.1 nats") == "Training loss, below 0.1"
+    assert regression.say("Accuracy grows") == "Explained variance grows"
+    text = "The best test accuracy lies where training error, 0.1 nats, is low on test inputs."
+    assert TASKS["classification"].words.say(text) == text

@@ -44,11 +44,13 @@ class HessianOperator:
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """Products (rows, parameters)."""
+        # The derivative of gradient · vector. The vectors as ``grad_outputs`` give the same bits, but make
+        # torch import its symbolic shapes first, a third of a second in every worker.
         if self._kept is not None:
-            return torch.autograd.grad(self._kept, self.theta, vectors, retain_graph=True)[0]
+            return torch.autograd.grad((self._kept * vectors).sum(), self.theta, retain_graph=True)[0]
         total = torch.zeros_like(vectors)
         for place in range(len(self.parts)):
-            total += torch.autograd.grad(self._gradient(place), self.theta, vectors)[0]
+            total += torch.autograd.grad((self._gradient(place) * vectors).sum(), self.theta)[0]
         return total
 
 

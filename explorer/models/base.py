@@ -60,6 +60,12 @@ def own(name: str, options: Any, what: str) -> Any:
     return make(options) if make else None
 
 
+def first_task(name: str) -> str:
+    """The task that an architecture is for before others: the loss of its own gradient."""
+    module = None if ":" in name else plugin(explorer.models, name, "architecture")
+    return getattr(module, "TASKS", ("classification",))[0]
+
+
 def has_choice(name: str) -> bool:
     """Whether the architecture has no stacked forward, so that its rows go by vmap or one by one."""
     return ":" in name or not hasattr(plugin(explorer.models, name, "architecture"), "stacked_forward")
@@ -79,6 +85,5 @@ def network(
     build = builder(name, options, shape, classes)
     with seeded(0):
         forward = own(name, options, "stacked_forward")
-        # Written by hand for cross-entropy.
-        gradient = own(name, options, "stacked_gradient") if task == "classification" else None
+        gradient = own(name, options, "stacked_gradient") if task == first_task(name) else None
         return build, Rows(build(), forward, execution, gradient, TASKS[task])

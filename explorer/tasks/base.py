@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Words:
-    """How pages speak of a task's quantities."""
+    """How pages speak of a task: everything there is written for classification, and said in these words."""
 
     error: str = "error"  # after "training" and "test"
     accuracy: str = "accuracy"
     loss_unit: str = "nats"
-    items: str = "inputs"  # what error and disagreement are shares of
-    differs: str = "answer differently"  # of two models on an item
+    items: str = "inputs"  # what the disagreement is a share of
+
+    def say(self, text: str) -> str:
+        """A sentence about a classification in the words of this task."""
+        for pattern, words in (
+            (r"(?<![\w-])accuracy", self.accuracy),
+            (r"\bAccuracy", self.accuracy[:1].upper() + self.accuracy[1:]),
+            (r"\b([Tt]raining|[Tt]est) error\b", rf"\1 {self.error}"),
+            (r"\btest inputs\b", f"test {self.items}"),
+            (r"(?<=\d) nats\b| \(nats\)|\bnats\b", "" if not self.loss_unit else None),
+        ):
+            text = text if words is None else re.sub(pattern, words, text)
+        return text
 
 
 class Task:
@@ -30,6 +42,7 @@ class Task:
     name: str
     words = Words()
     worst_percent = 100.0  # error of a model that is not finite
+    fitted = (0.01, 0.1)  # loss: fitted by anyone's standard below the first, by nobody's above the second
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Mean loss (rows,) over the scored items."""

@@ -23,8 +23,6 @@ class Regression(Task):
         error="unexplained variance",
         accuracy="explained variance",
         loss_unit="",
-        items="inputs",
-        differs="answer apart (mean squared difference)",
     )
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
