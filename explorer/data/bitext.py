@@ -33,7 +33,7 @@ def read_bitext(path: str | tuple[str, str], columns: Columns | None) -> list[Pa
             raise InputError(f"{path}: columns should name the two languages, source first, such as [de, en]")
         return read_tmx(Path(path), str(columns[0]), str(columns[1]))
     raise InputError(
-        f"{path}: parallel text is two text files, [source, target], or one .tsv, .parquet or .tmx"
+        f"{path}: parallel text is two text files, [source, target], or a .tsv, .parquet or .tmx"
     )
 
 

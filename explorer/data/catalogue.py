@@ -69,13 +69,19 @@ def _strings(raw: bytes, order: str, table: int, count: int) -> Iterator[bytes]:
 def sentence_pair(message: str, translation: str) -> tuple[str, str] | None:
     """A message and its translation as plain text, or None where one of them is not.
 
-    The mark of a keyboard accelerator goes (``_Open``, ``&Open``), where both have one; so does an ellipsis
-    or colon at the end. Placeholders, markup, options, paths, identifiers and lists are not plain text.
+    The mark of a keyboard accelerator goes (``_Open``, ``E_xit``, ``&Open``), where both have one; so does an
+    ellipsis or colon at the end. Placeholders, markup, options, paths and identifiers are not plain text.
     """
     for mark in "_&":
-        if message.count(mark) == translation.count(mark) == 1:
+        if message.count(mark) == translation.count(mark) == 1 and not _name(message, translation, mark):
             message, translation = (ACCELERATOR.sub("", text) for text in (message, translation))
     message, translation = (text.strip().removesuffix("...").rstrip("…: ") for text in (message, translation))
     if any(CODE.search(text) or not WORD.search(text) for text in (message, translation)):
         return None
     return message, translation
+
+
+def _name(message: str, translation: str, mark: str) -> bool:
+    """Whether the mark is part of the same word in both: a name such as ``file_name``."""
+    word = re.search(rf"\w+{mark}\w+", message)
+    return word is not None and word.group() in translation

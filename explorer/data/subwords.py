@@ -99,6 +99,6 @@ def _package() -> Any:
         import tokenizers.trainers
     except ImportError as error:
         raise InputError(
-            f"subword units are made by the package tokenizers: pip install tokenizers sacrebleu ({error})"
+            f"subword units are made by the package tokenizers: pip install tokenizers ({error})"
         ) from error
     return tokenizers
