@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from explorer.models import transformer
+from explorer.models import stacking, transformer
 from explorer.models.rows import Rows, seeded
 from explorer.settings import InputError
 from models.sequence_cases import check_second_derivative, check_ways, loss, made, sentences, tokens
@@ -170,7 +170,11 @@ def test_rows_are_the_plain_modules(options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("shared", [True, False])
-def test_the_gradient_by_hand_is_that_of_automatic_differentiation(tied: bool, shared: bool) -> None:
+@pytest.mark.parametrize("memory", [2**23, 100])
+def test_the_gradient_by_hand_is_that_of_automatic_differentiation(
+    tied: bool, shared: bool, memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stacking, "MEMORY", memory)  # of all scores at once, and of a few
     rows, theta = made(transformer, (2, LENGTH), WORDS, tied=tied, **SMALL)
     assert rows.gradient is not None
     x, y = sentences(1 if shared else 3, 6, length=LENGTH, vocabulary=WORDS)
