@@ -10,13 +10,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BeforeValidator, Field, field_validator
 
 from explorer.data import corruption
 from explorer.settings import InputError, Options, stream
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 def _not_one(value: Any) -> Any:
@@ -120,6 +123,10 @@ class DataOptions(Options):
     corruption_seed: int = Field(
         default=0, ge=0, description="another number draws another sample and other noise"
     )
+    corruption: Literal["shared", "own"] = Field(
+        default="shared",
+        description="own: each replicate has its own sample and noise; shared: all replicates have the same",
+    )
     standardise: bool = Field(
         default=True, description="shift and scale each channel to mean 0 and standard deviation 1"
     )
@@ -134,6 +141,29 @@ class DataOptions(Options):
     def source(self) -> dict[str, Any]:
         """The settings that decide the clean arrays; the rest is done by :func:`prepare`."""
         return self.model_dump(exclude=set(DataOptions.model_fields))
+
+    def plain(self, available: int) -> Self:
+        """The same data, of ``available`` training inputs in all, without the settings that change nothing.
+
+        A size that takes all inputs is left out; so is the kind of a noise that there is none of, and what
+        a corruption depends on where nothing is drawn. Settings that say the same are equal then.
+        """
+        changed: dict[str, Any] = {}
+        if self.train_size is not None and train_inputs(self, available) == available:
+            changed["train_size"] = None
+        if not self.label_noise:
+            changed["noise_kind"] = "other"
+        whole = self.train_size is None or "train_size" in changed
+        if not self.label_noise and not self.pixel_noise and (whole or self.subset == "first"):
+            changed |= {"corruption_seed": 0, "corruption": "shared"}
+        return self.model_copy(update=changed)
+
+    def of_replicate(self, seed: int) -> Self:
+        """The data of one replicate: these, or with a draw of its own where ``corruption`` asks for it."""
+        if self.corruption == "shared":
+            return self
+        own = stream("replicate", self.corruption_seed, seed)
+        return self.model_copy(update={"corruption": "shared", "corruption_seed": own})
 
 
 def train_inputs(options: DataOptions, available: int) -> int:
@@ -184,6 +214,9 @@ def prepare(clean: Arrays, options: DataOptions, name: str) -> Arrays:
     """
     if options.classes is not None:
         clean = corruption.of_classes(clean, options.classes)
+    options = options.plain(len(clean.y_train))
+    if options.corruption == "own":
+        raise ValueError("each replicate has its own data: prepare those of options.of_replicate(seed)")
 
     def seed(what: str) -> int:
         return stream(what, name, *([options.corruption_seed] if options.corruption_seed else []))
