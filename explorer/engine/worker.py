@@ -64,9 +64,15 @@ class Worker:
         key = digest([cell.data_name, options.model_dump()])
         if self._held[0] != key:
             arrays = prepare(self.clean(data_source(cell)), options, cell.data_name)
-            self._held = (key, Split.of(arrays, self.device))
+            self._held = (key, Split.of(arrays, self.device, limit=self._room()))
         assert self._held[1] is not None
         return self._held[1]
+
+    def _room(self) -> float | None:
+        """Bytes of the GPU's share that data may take: half. The other is for weights and activations."""
+        if self.device.type != "cuda":
+            return None
+        return min(1.0, self.gpus) * torch.cuda.get_device_properties(0).total_memory / 2
 
     def train(self, stack: Stack, save_every_s: float = 300.0) -> None:
         """Train a stack and write its record, unless the record is there (a retry after a late fault).

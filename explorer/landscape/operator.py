@@ -61,7 +61,7 @@ def outputs_per_input(network: Rows, x: Tensor) -> int:
     mode = network.module.training
     try:
         with torch.no_grad():
-            network.module.eval()(x[:1])
+            network.module.eval()(x[:1].to(next(network.module.parameters())))
     finally:
         network.module.train(mode)
         for hook in hooks:

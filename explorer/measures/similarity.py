@@ -32,6 +32,7 @@ def measure(cell: Cell, subjects: list[Pair], options: Options) -> Measured:
     from explorer.landscape.similarity import disagreement, layer_outputs, linear_cka, mixup
 
     inputs = mixup(cell.data.x_train, inputs=options.inputs, seed=stream("mixup", cell.id))
+    inputs = inputs.to(cell.theta.device)  # small; the data set itself may be in host memory
     logits = cell.network.logits(cell.theta, inputs, cell.buffers)
     answers = cell.network.logits(cell.theta, cell.data.x_test, cell.buffers)
     first, second = cell.ends(subjects)

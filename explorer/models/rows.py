@@ -120,10 +120,12 @@ class Rows:
         """Logits (rows, batch, classes) of ``theta`` (rows, parameters).
 
         Args:
-            x: inputs (rows, batch, *shape), or (1, batch, *shape) when all rows see the same.
+            x: inputs (rows, batch, *shape), or (1, batch, *shape) when all rows see the same; moved to the
+                device of ``theta`` from elsewhere.
             buffers: (rows, numbers); may be left out when the architecture has none.
             training: training mode: BatchNorm uses the batch and updates ``buffers`` in place.
         """
+        x = x.to(theta.device, non_blocking=True)
         if self.execution == "stacked":
             assert self.forward is not None
             return self.forward(self._split(theta), x)
@@ -176,7 +178,7 @@ class Rows:
         """
         if self.execution == "stacked" and self.gradient is not None:
             with torch.inference_mode():  # no version counters either: a fifth of such a step
-                losses, pieces = self.gradient(self._split(theta), x, y)
+                losses, pieces = self.gradient(self._split(theta), x.to(theta.device), y)
                 return losses, torch.cat([piece.flatten(1) for piece in pieces], 1)
         leaf = theta.detach().requires_grad_()
         losses = cross_entropy(self(leaf, x, buffers, training=True), y)
@@ -194,7 +196,7 @@ class Rows:
             ]
             self.module.eval()
             with torch.no_grad():
-                self.module(x[:1].to(next(self.module.parameters()).dtype))
+                self.module(x[:1].to(next(self.module.parameters())))
             for hook in hooks:
                 hook.remove()
             self._activations = max(sizes)
