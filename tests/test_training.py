@@ -74,7 +74,7 @@ def test_inputs_stay_in_host_memory_where_they_do_not_fit() -> None:
     assert x.is_meta
     assert y.is_meta
     assert (x.shape, y.shape) == ((2, 3, 1, 8, 8), (2, 3))
-    for name, options in (("mlp", mlp.Options()), ("cnn", cnn.Options(width=2))):
+    for name, options in (("mlp", mlp.Options(width=4)), ("cnn", cnn.Options(width=2))):
         build, rows = network(name, options, (1, 8, 8), 3)
         theta, buffers = (t.to("meta") for t in initial_rows(build, rows, [0, 1]))
         rows.to("meta")
