@@ -66,7 +66,9 @@ def outputs_per_input(network: Rows, x: Tensor) -> int:
     mode = network.module.training
     try:
         with torch.no_grad():
-            network.module.eval()(x[:1])
+            weight = next(network.module.parameters())
+            dtype = weight.dtype if x.is_floating_point() else x.dtype  # token ids stay whole
+            network.module.eval()(x[:1].to(weight.device, dtype))
     finally:
         network.module.train(mode)
         for hook in hooks:

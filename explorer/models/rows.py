@@ -117,10 +117,12 @@ class Rows:
         """Outputs (rows, batch, …) of ``theta`` (rows, parameters).
 
         Args:
-            x: inputs (rows, batch, *shape), or (1, batch, *shape) when all rows see the same.
+            x: inputs (rows, batch, *shape), or (1, batch, *shape) when all rows see the same; moved to the
+                device of ``theta`` from elsewhere.
             buffers: (rows, numbers); may be left out when the architecture has none.
             training: training mode: BatchNorm uses the batch and updates ``buffers`` in place.
         """
+        x = x.to(theta.device, non_blocking=True)
         if self.execution == "stacked":
             assert self.forward is not None
             return self.forward(self._split(theta), x)
@@ -173,7 +175,7 @@ class Rows:
         """
         if self.execution == "stacked" and self.gradient is not None:
             with torch.inference_mode():  # no version counters either: a fifth of such a step
-                losses, pieces = self.gradient(self._split(theta), x, y)
+                losses, pieces = self.gradient(self._split(theta), x.to(theta.device), y)
                 return losses, torch.cat([piece.flatten(1) for piece in pieces], 1)
         leaf = theta.detach().requires_grad_()
         losses = self.task.loss(self(leaf, x, buffers, training=True), y)
@@ -191,9 +193,9 @@ class Rows:
             ]
             self.module.eval()
             with torch.no_grad():
-                self.module(
-                    x[:1].to(next(self.module.parameters()).dtype) if x.is_floating_point() else x[:1]
-                )
+                weight = next(self.module.parameters())
+                dtype = weight.dtype if x.is_floating_point() else x.dtype  # token ids stay whole
+                self.module(x[:1].to(weight.device, dtype))
             for hook in hooks:
                 hook.remove()
             self._activations = max(sizes)
