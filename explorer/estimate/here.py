@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import explorer.data
-from explorer.console import duration, size
 from explorer.data.base import Arrays, prepare
 from explorer.engine import plan
 from explorer.engine.calibrate import best_time, step_time
@@ -195,28 +193,3 @@ def _parameters(cell: Cell) -> int:
 def _data_bytes(cell: Cell) -> int:
     clean = _clean(cell.data_name, cell.data)
     return clean.x_train.nbytes + clean.x_test.nbytes
-
-
-def describe(space: Space) -> Any:
-    """A table for the terminal."""
-    from rich.table import Table
-
-    started = time.perf_counter()
-    counts, cost = plan.count(space), estimate(space)
-    table = Table(
-        box=None, show_header=False, title=f"Space {space.name}", title_justify="left", title_style="bold"
-    )
-    grid = " × ".join(f"{axis} {len(values)}" for axis, values in space.axes.items())
-    table.add_row("grid", f"{grid} = {counts['cells']:,} cells" + (" after skip" if space.skip else ""))
-    table.add_row("models", f"{counts['models']:,} ({space.seeds} seeds a cell)")
-    table.add_row("pairs", f"{counts['pairs']:,}, {counts['curves']:,} of them with a curve")
-    table.add_row("time", f"about {duration(cost.wall_s)} on {cost.workers} workers of this machine")
-    table.add_row(
-        "",
-        f"(start-up {duration(START_S)}, training {duration(cost.training_s)}, "
-        f"measuring {duration(cost.measuring_s)})",
-    )
-    table.add_row("memory", f"about {size(cost.memory_bytes)}")
-    table.add_row("disk", f"about {size(cost.disk_bytes)}")
-    table.add_row("", f"Calibrated in {time.perf_counter() - started:.1f} s. Nothing was started.")
-    return table
