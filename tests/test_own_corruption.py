@@ -134,7 +134,7 @@ def test_growing_by_seeds_trains_and_measures_only_what_is_new(
     assert not plan.missing_stacks(grown, store)
     assert not plan.missing_tasks(grown, store)
     for kind, first in before.items():
-        names = [name for name in first if name.endswith("_id") or name in ("model_a", "model_b")]
+        names = [name for name in ("model_id", "model_a", "model_b") if name in first]
         kept, at_once = (table(s, kind).set_index(names) for s in (store, whole))
         values = [name for name in at_once if first.dtypes[name].kind == "f" and name != "wall_s"]
         values = [name for name in values if name != "peak_memory_mb"]

@@ -15,16 +15,16 @@ from explorer.optimisers import Optimiser
 from explorer.settings import InputError
 from explorer.space import Cell, TrainingOptions
 
-# Batch sizes at which networks without a stacked forward are counted. All others follow, since each operation grows
-# linearly with the batch.
+# Batch sizes at which networks without a stacked forward are counted. All others follow, since each operation
+# grows linearly with the batch.
 LOW, HIGH = 64, 1024
 
 
 class Architecture:
     """One architecture of rows on the meta device.
 
-    Rows without a stacked forward are taken to run one after the other. A run tries whether ``vmap`` is faster and
-    then takes less.
+    Rows without a stacked forward are taken to run one after the other. A run tries whether ``vmap`` is
+    faster and then takes less.
 
     Args:
         cell: any cell that has it.

@@ -1,4 +1,4 @@
-"""What a space would take on a cluster that is not here: time, memory, disk and traffic, from counted operations."""
+"""What a space would take on a cluster that is not here: time, memory, disk and traffic."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import heapq
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from explorer.engine import plan
 from explorer.engine.subjects import Trained, groups
@@ -20,7 +21,10 @@ from explorer.space import Cell, Space
 START_S, WORKER_S, TASK_S = 15.0, 15.0, 0.1  # Ray on a cluster; imports and CUDA of a worker; a trial or task
 CONTEXT = 0.5 * 2**30  # bytes of a GPU that a process takes before it computes
 FRAGMENTS = 1.1  # what PyTorch's allocator holds, to what is alive
-PROCESS = 2.0 * 2**30  # bytes of a node's memory that a worker takes beside its data
+PROCESS, PROCESS_CPU = (
+    2.0 * 2**30,
+    0.35 * 2**30,
+)  # bytes of a node's memory that a worker takes, with CUDA or not
 ROW_BYTES, POINT_BYTES = 1500, 40  # of the tables: a model, and a point of a path
 
 
@@ -77,8 +81,9 @@ class Machines:
             )
         if not fits:
             raise InputError(
-                f"--cluster: a trial asks for {wanted.cpus_per_trial:g} cores and {wanted.gpus_per_trial:g} GPUs "
-                f"on one node; a node has {self.devices}. Lower resources.cpus_per_trial or gpus_per_trial."
+                f"--cluster: a trial asks for {wanted.cpus_per_trial:g} cores and {wanted.gpus_per_trial:g} "
+                f"GPUs on one node; a node has {self.devices}. Lower resources.cpus_per_trial "
+                "or resources.gpus_per_trial."
             )
         return self.nodes * fits, share
 
@@ -142,8 +147,11 @@ def makespan(seconds: Iterable[float], slots: int) -> float:
     return max(ends)
 
 
-def plan_for(space: Space, machines: Machines) -> Plan:
+def plan_for(space: Space, machines: Machines, nets: Nets | None = None) -> Plan:
     """Count every architecture of the space and lay its work out on the machines.
+
+    Args:
+        nets: keeps what is counted for the next space.
 
     Raises:
         InputError: a trial fits on no node, or an architecture cannot be counted.
@@ -151,18 +159,21 @@ def plan_for(space: Space, machines: Machines) -> Plan:
     slots, sharing = machines.slots(space)
     stacks = plan.stacks(space)
     sharing = min(sharing, -(-len(stacks) // (machines.nodes * machines.devices)))
-    counted = _Counted(space)
+    counted = nets or Nets()
     gpu_device = machines.device
     if gpu_device is None:
-        device_of = cores(counted.nets, max(1, int(space.resources.cpus_per_trial)))
+        device_of = cores(counted.all(space), max(1, int(space.resources.cpus_per_trial)))
     else:
         device_of = lambda _: gpu_device  # noqa: E731
+
+    share = gpu_device.memory * min(1.0, space.resources.gpus_per_trial) if gpu_device else None
 
     def piece(what: str, cell: Cell, work: Work) -> Piece:
         device = device_of(counted.net(cell))
         spent = sum((device.seconds(ops, cell.training.precision) for ops in work.pieces), Seconds())
         wall = device.wall(spent, sharing) + TASK_S
-        return Piece(what, cell, wall, FRAGMENTS * work.peak + CONTEXT + counted.inputs(cell).bytes)
+        data = _resident(counted.inputs(cell).bytes, share)
+        return Piece(what, cell, wall, FRAGMENTS * work.peak + (CONTEXT if share else 0.0) + data)
 
     trials = [
         piece(
@@ -171,41 +182,49 @@ def plan_for(space: Space, machines: Machines) -> Plan:
         for stack in stacks
     ]
     tasks, read, unknown, points = [], 0.0, [], 0
-    for name, cell, subjects, models in _groups(space):
+    for name, options, cell, subjects, models in _groups(space):
         net, inputs = counted.net(cell), counted.inputs(cell)
-        work = measuring_of(name, space.measures[name], net, inputs, subjects, models)
+        work = measuring_of(name, options, net, inputs, subjects, models)
         read += 4.0 * models * (net.parameters + net.buffers)
-        points += subjects * 2 * space.measures[name].get("points", 0)
+        points += subjects * 2 * getattr(options, "points", 0)
         if work:
             tasks.append(piece(name, cell, work))
         elif name not in unknown:
             unknown.append(name)
-    nets = [counted.net(cell) for cell in space.cells]
-    weights = sum(4.0 * space.seeds * (net.parameters + net.buffers) for net in nets)
-    state = 3 * 4.0 * slots * max(net.parameters for net in nets)  # of trainings that go on, for a resume
+    sizes = [counted.net(cell).parameters + counted.net(cell).buffers for cell in space.cells]
+    weights = sum(4.0 * space.seeds * size for size in sizes)
+    state = 3 * 4.0 * slots * max(sizes)  # of trainings that go on, for a resume
     data = {data_source(cell): counted.inputs(cell) for cell in space.cells}
     held = sum(i.bytes for i in data.values())
     largest = max(i.bytes for i in data.values())
     if machines.device is None:  # a core works in the memory of its node
-        most = max(p.memory for p in [*trials, *tasks]) + PROCESS
+        most = max(p.memory for p in [*trials, *tasks]) + PROCESS_CPU
     else:
         most = PROCESS + 2 * largest  # prepared there before they go to the device
     return Plan(
         machines, slots, sharing, trials, tasks,
-        share=gpu_device.memory * min(1.0, space.resources.gpus_per_trial) if gpu_device else None,
+        share=share,
         data=held, weights=weights, read=read,
-        disk=weights + state + len(nets) * space.seeds * ROW_BYTES + points * POINT_BYTES,
+        disk=weights + state + len(sizes) * space.seeds * ROW_BYTES + points * POINT_BYTES,
         node_memory=held + slots / machines.nodes * most, unknown=unknown,
     )  # fmt: skip
 
 
-class _Counted:
-    """The architectures of a space, each counted once, and what is known of its data."""
+def _resident(data: int, share: float | None) -> float:
+    """Bytes of the data on the device: none where they take more than half of a trial's share of it."""
+    return 0.0 if share is not None and data > share / 2 else data
 
-    def __init__(self, space: Space):
+
+class Nets:
+    """Architectures, each counted once, and what is known of data; also for several spaces."""
+
+    def __init__(self) -> None:
         self._inputs: dict[str, Inputs] = {}
         self._nets: dict[tuple[str, tuple[int, ...], int], Architecture] = {}
-        self.nets = list({id(net): net for net in map(self.net, space.cells)}.values())
+
+    def all(self, space: Space) -> list[Architecture]:
+        """The different architectures of a space."""
+        return list({id(net): net for net in map(self.net, space.cells)}.values())
 
     def inputs(self, cell: Cell) -> Inputs:
         key = f"{data_source(cell)} {cell.data.classes} {cell.inputs}"
@@ -224,8 +243,8 @@ class _Counted:
         return self.net(cell), cells, self.inputs(cell)
 
 
-def _groups(space: Space) -> Iterator[tuple[str, Cell, int, int]]:
-    """Measure, cell, subjects and models of everything that is measured."""
+def _groups(space: Space) -> Iterator[tuple[str, Any, Cell, int, int]]:
+    """Measure, its options, cell, subjects and models of everything that is measured."""
     import explorer.measures
 
     everything = {
@@ -235,4 +254,4 @@ def _groups(space: Space) -> Iterator[tuple[str, Cell, int, int]]:
         module = plugin(explorer.measures, name, "measure")
         options = module.Options.model_validate(values)
         for group in groups(module.KIND, space, everything, options):
-            yield name, group.cell, len(group.subjects), len(group.trained.model_ids)
+            yield name, options, group.cell, len(group.subjects), len(group.trained.model_ids)

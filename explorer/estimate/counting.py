@@ -1,7 +1,7 @@
 """Counts what a computation does, exactly and without doing it: on PyTorch's meta device.
 
-Every operation that reaches the device is seen with its shapes: floating-point operations (a multiply-add is two), bytes
-read and written, and the memory that lives at the same time.
+Every operation that reaches the device is seen with its shapes: floating-point operations (a multiply-add is
+two), bytes read and written, and the memory that lives at the same time.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Devices that a cluster may have, and how long they take for counted operations.
 
-Peak rates are the makers' own, dense (without sparsity), at boost clock: NVIDIA's data sheets of the H100 (SXM),
-H200 (SXM), A100 (SXM), L4, T4 and V100 (SXM2), and the whitepaper of the Ada architecture for the RTX 4090. In float32,
-PyTorch lets convolutions use TF32 where the device has it, and matrix products not.
+Peak rates are the maker's own, dense (without sparsity), at boost clock: NVIDIA's data sheets of the H100
+(SXM), H200 (SXM), A100 (SXM), L4, T4 and V100 (SXM2), and its whitepaper of the Ada architecture for the RTX
+4090. In float32, PyTorch lets convolutions use TF32 where the device has it, and matrix products not.
 """
 
 from __future__ import annotations
@@ -73,9 +73,16 @@ class Seconds:
         return Seconds(times * self.launch, times * self.busy)
 
 
-def _gpu(name: str, memory_gb: float, gb_s: float, float32: float, **rates: float) -> Device:
-    teras = {key: value * TERA for key, value in rates.items()}
-    return Device(name, memory_gb * GB, gb_s * GB, float32 * TERA, **teras)
+def _gpu(
+    name: str,
+    memory_gb: float,
+    gb_s: float,
+    float32: float,
+    tf32: float | None = None,
+    bf16: float | None = None,
+) -> Device:
+    fast, half = (rate and rate * TERA for rate in (tf32, bf16))
+    return Device(name, memory_gb * GB, gb_s * GB, float32 * TERA, fast, half)
 
 
 GPUS = {

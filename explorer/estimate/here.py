@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections import defaultdict
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from explorer.engine.work import architecture_key
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
 from explorer.settings import plugin
-from explorer.space import Cell, Space
+from explorer.space import Cell, Space, trials
 from explorer.training import Split
 
 MAX_ARCHITECTURES = 8  # measured; the rest are interpolated by their number of parameters
@@ -128,8 +129,10 @@ def _measured(space: Space, cells: list[Cell]) -> Callable[[Cell], tuple[float, 
     build, rows = network(cell.model_name, cell.model, tuple(data.x_train.shape[1:]), data.classes)
     theta, buffers = initial_rows(build, rows, range(space.seeds))
     ends = (sizes[0], sizes[-1])
-    low, high = (step_time(rows, theta, buffers, data, b) for b in ends)
-    overhead = 1.15  # the optimiser's update, the batch's indices, the history
+    together = max(len(seeds) for _, seeds in trials(cells, space.resources.replicates_per_trial))
+    low, high = (step_time(rows, theta[:together], buffers[:together], data, b) for b in ends)
+    # The optimiser's update, the batch's indices, the history; and the stacks of a cell.
+    overhead = 1.15 * math.ceil(space.seeds / together)
     measuring = _measuring(space, rows, theta, buffers, data)
 
     def cost(cell: Cell) -> tuple[float, float]:
@@ -182,7 +185,7 @@ def _clean(name: str, options: Any) -> Arrays:
 
 
 def _data(cell: Cell) -> Split:
-    return Split.of(prepare(_clean(cell.data_name, cell.data), cell.data, cell.data_name))
+    return Split.of(prepare(_clean(cell.data_name, cell.data), cell.data.of_replicate(0), cell.data_name))
 
 
 def _parameters(cell: Cell) -> int:

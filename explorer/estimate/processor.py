@@ -1,4 +1,4 @@
-"""Cores of this machine as devices for estimates: measured with real steps, put in terms of counted operations."""
+"""Cores of this machine as devices for estimates: real steps in terms of counted operations."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def cores(nets: list[Architecture], threads: int) -> Callable[[Architecture], De
 
 
 def _factors(net: Architecture) -> tuple[float, float]:
-    """How many times longer than on ``CORE`` an operation's launch and its work take, from two batch sizes."""
+    """How many times longer than on ``CORE`` launching an operation and its work take, from two batches."""
     many = int(np.clip(FLOPS / max(1.0, net.step(1, 1).total_flops), 2, 256))
     (few_s, few), (many_s, large) = (
         (_step_s(net, batch), CORE.seconds(net.step(1, batch))) for batch in (1, many)

@@ -13,6 +13,12 @@ from explorer.estimate.devices import Device
 from explorer.estimate.here import START_S, estimate
 from explorer.space import Space
 
+LOWER = {
+    "training": "lower resources.replicates_per_trial or the batch size",
+    "hessian": "lower measures.hessian.lanczos_steps",
+    "connectivity": "lower measures.connectivity.batch_size",
+}
+
 
 def describe(space: Space, cluster: str | None = None) -> Any:
     """What the space does and costs: on this machine, or on a cluster such as ``8xH100``.
@@ -77,8 +83,9 @@ def _there(found: Plan) -> list[tuple[str, str]]:
         ("disk", f"about {size(found.disk)}, {size(found.weights)} of it weights"),
         (
             "traffic",
-            f"{size(found.data)} of data into the object store, {size(found.traffic)} from node to node; "
-            f"measuring reads {size(found.read)} of weights",
+            f"{size(found.data)} of data into the object store"
+            + (f", {size(found.traffic)} from node to node" if machines.nodes > 1 else "")
+            + f"; measuring reads {size(found.read)} of weights",
         ),
     ]
     return rows
@@ -117,8 +124,8 @@ def _assumed(found: Plan, device: Device | None) -> list[tuple[str, str]]:
         rows.append(
             (
                 "assumed",
-                f"not measured: {device.arithmetic:.0%} of the peak arithmetic and {device.transfer:.0%} of the "
-                f"bandwidth are reached, {1e6 * device.launch_s:.0f} µs to launch an operation, at least "
+                f"not measured: {device.arithmetic:.0%} of the peak arithmetic and {device.transfer:.0%} of "
+                f"the bandwidth are reached, {1e6 * device.launch_s:.0f} µs to launch an operation, at least "
                 f"{1e6 * device.floor_s:.0f} µs to do it;",
             )
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import explorer.data
 from explorer.estimate.architecture import Architecture, optimizer_of
 from explorer.estimate.counting import Ops
+from explorer.measures import connectivity, hessian
+from explorer.measures.base import at_once
 from explorer.settings import plugin
 from explorer.space import Cell
 from explorer.training import milestones
@@ -80,34 +82,39 @@ def training_of(net: Architecture, cells: list[Cell], inputs: Inputs, rows: int)
 
 
 def measuring_of(
-    name: str, options: dict[str, Any], net: Architecture, inputs: Inputs, subjects: int, models: int
+    name: str, options: Any, net: Architecture, inputs: Inputs, subjects: int, models: int
 ) -> Work | None:
     """A measure of so many models or pairs of a cell that has ``models``; None for one that is not known."""
     make = MEASURES.get(name)
-    return make(net, inputs, options, subjects, models) if make else None
+    if make is None:
+        return None
+    work = make(net, inputs, options, subjects, models)
+    return replace(work, extra=work.extra + 4.0 * models * (net.parameters + net.buffers))
 
 
-Make = Callable[[Architecture, Inputs, dict[str, Any], int, int], Work]
+Make = Callable[[Architecture, Inputs, Any, int, int], Work]
 
 
-def _hessian(net: Architecture, inputs: Inputs, options: dict[str, Any], rows: int, models: int) -> Work:
-    # The keys of ``hessian`` and of ``density``, which takes so many steps from each probe.
-    if "lanczos_steps" in options:
-        steps = min(options["lanczos_steps"], net.parameters)
-        products = steps + options["probes"]
-    else:
-        steps = min(options["steps"], net.parameters)
-        products = steps * options["probes"]
-    n = inputs.train if options["inputs"] == "all" else min(options["inputs"], inputs.train)
-    return Work(net.products(rows, n, products), extra=4.0 * rows * steps * net.parameters)
+def _hessian(net: Architecture, inputs: Inputs, options: Any, rows: int, models: int) -> Work:
+    held = hessian.numbers(options, net.parameters)
+    some = min(rows, at_once(held))
+    n = inputs.train if options.inputs == "all" else min(options.inputs, inputs.train)
+    products = min(options.lanczos_steps, net.parameters) + options.probes
+    return Work([ops.times(rows / some) for ops in net.products(some, n, products)], 4.0 * some * held)
 
 
-def _connectivity(
-    net: Architecture, inputs: Inputs, options: dict[str, Any], pairs: int, models: int
-) -> Work:
-    step = net.step(pairs, min(options["batch_size"], inputs.train))
-    points = 4.0 * (models + pairs * (options["bends"] + 3)) * net.parameters
-    return Work([step.times(options["steps"]), *_profile(net, inputs, 2 * options["points"], pairs)], points)
+def _density(net: Architecture, inputs: Inputs, options: Any, rows: int, models: int) -> Work:
+    steps = min(options.steps, net.parameters)
+    pieces = net.products(rows, min(options.inputs, inputs.train), steps * options.probes)
+    return Work(pieces, 4.0 * rows * steps * net.parameters)
+
+
+def _connectivity(net: Architecture, inputs: Inputs, options: Any, pairs: int, models: int) -> Work:
+    held = connectivity.numbers(options, net.parameters)
+    some = min(pairs, at_once(held))
+    step = net.step(some, min(options.batch_size, inputs.train)).times(options.steps)
+    pieces = [step, *_profile(net, inputs, 2 * options.points, some)]
+    return Work([ops.times(pairs / some) for ops in pieces], 4.0 * some * held)
 
 
 def _profile(net: Architecture, inputs: Inputs, points: int, pairs: int) -> list[Ops]:
@@ -117,33 +124,33 @@ def _profile(net: Architecture, inputs: Inputs, points: int, pairs: int) -> list
     return [train.times(points * passes), test.times(points)]
 
 
-def _similarity(net: Architecture, inputs: Inputs, options: dict[str, Any], pairs: int, models: int) -> Work:
-    return Work([net.evaluation(models, options["inputs"]), net.evaluation(models, inputs.test)])
+def _similarity(net: Architecture, inputs: Inputs, options: Any, pairs: int, models: int) -> Work:
+    return Work([net.evaluation(models, options.inputs), net.evaluation(models, inputs.test)])
 
 
-def _alignment(net: Architecture, inputs: Inputs, options: dict[str, Any], pairs: int, models: int) -> Work:
+def _alignment(net: Architecture, inputs: Inputs, options: Any, pairs: int, models: int) -> Work:
     held = 4.0 * (models + 4 * pairs) * net.parameters
-    return Work(_profile(net, inputs, options["points"], pairs), held)
+    return Work(_profile(net, inputs, options.points, pairs), held)
 
 
-def _sharpness(net: Architecture, inputs: Inputs, options: dict[str, Any], rows: int, models: int) -> Work:
-    n = min(options["inputs"], inputs.train)
-    times = 2 * options["steps"]  # plain and adaptive
+def _sharpness(net: Architecture, inputs: Inputs, options: Any, rows: int, models: int) -> Work:
+    n = min(options.inputs, inputs.train)
+    times = 2 * options.steps  # plain and adaptive
     return Work([net.step(rows, n).times(times), net.evaluation(rows, n).times(times + 2)])
 
 
-def _noise(net: Architecture, inputs: Inputs, options: dict[str, Any], rows: int, models: int) -> Work:
-    step = net.step(rows, min(options["batch_size"], inputs.train // 2))
-    return Work([step.times(options["batches"])], extra=4.0 * 2 * rows * options["batches"] * net.parameters)
+def _noise(net: Architecture, inputs: Inputs, options: Any, rows: int, models: int) -> Work:
+    step = net.step(rows, min(options.batch_size, inputs.train // 2))
+    return Work([step.times(options.batches)], extra=4.0 * 2 * rows * options.batches * net.parameters)
 
 
-def _ensemble(net: Architecture, inputs: Inputs, options: dict[str, Any], cells: int, models: int) -> Work:
+def _ensemble(net: Architecture, inputs: Inputs, options: Any, cells: int, models: int) -> Work:
     return Work([net.evaluation(models, inputs.test)])
 
 
 MEASURES: dict[str, Make] = {
     "hessian": _hessian,
-    "density": _hessian,
+    "density": _density,
     "connectivity": _connectivity,
     "similarity": _similarity,
     "alignment": _alignment,
