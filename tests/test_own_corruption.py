@@ -10,13 +10,15 @@ import pandas as pd
 import pytest
 import torch
 
+from explorer import results
 from explorer.data import digits
 from explorer.data.base import Arrays, prepare
-from explorer.engine import plan
+from explorer.engine import plan, provenance
 from explorer.engine.worker import Worker
 from explorer.landscape.connectivity import profile_path
 from explorer.landscape.hessian import hessian
 from explorer.landscape.paths import straight
+from explorer.measures import base
 from explorer.models.base import network
 from explorer.settings import stream
 from explorer.space import Cell, Space
@@ -95,10 +97,28 @@ def test_models_and_pairs_are_measured_on_their_own_data(
             "x": cell.model_id(first), "y": cell.model_id(second)})  # fmt: skip
         assert np.allclose(found.sort_values("t")["train_loss"], line.train_loss[0], rtol=1e-4)
     assert len(table(store, "ensemble")) == 1
+    store.write_info(provenance.describe(space, "own"))
+    run = results.read(store)
+    assert np.array_equal(run.data(cell.model_id(2)).x_train, own_data(clean, cell, 2).x_train.numpy())
 
 
 def _inputs(data: Split) -> tuple[torch.Tensor, torch.Tensor]:
     return data.x_train, data.y_train
+
+
+def test_what_does_not_fit_side_by_side_is_measured_in_parts(
+    noisy: dict[str, Any], clean: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noisy["data"] = {"name": "digits", "train_size": 200}
+    space, stores = parse(noisy), []
+    for numbers in (base.NUMBERS, 1):
+        monkeypatch.setattr(base, "NUMBERS", numbers)
+        stores.append(work(space, clean, tmp_path / str(numbers)))
+    for kind, key in (("hessian", ["model_id"]), ("connectivity", ["model_a", "model_b"])):
+        together, apart = (table(store, kind).set_index(key) for store in stores)
+        numbers = together.select_dtypes("float").columns
+        assert np.allclose(together[numbers], apart.loc[together.index, numbers], rtol=1e-3, equal_nan=True)
+    assert [len(table(store, "curves")) for store in stores] == [3 * 2 * 5] * 2
 
 
 def test_growing_by_seeds_trains_and_measures_only_what_is_new(
@@ -114,7 +134,7 @@ def test_growing_by_seeds_trains_and_measures_only_what_is_new(
     assert not plan.missing_stacks(grown, store)
     assert not plan.missing_tasks(grown, store)
     for kind, first in before.items():
-        names = [name for name in first if name.endswith("_id") or name in ("model_a", "model_b")]
+        names = [name for name in ("model_id", "model_a", "model_b") if name in first]
         kept, at_once = (table(s, kind).set_index(names) for s in (store, whole))
         values = [name for name in at_once if first.dtypes[name].kind == "f" and name != "wall_s"]
         values = [name for name in values if name != "peak_memory_mb"]
