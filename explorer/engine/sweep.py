@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 from ray.exceptions import RayActorError
+from ray.tune.experiment import Trial as Experiment
+from ray.tune.schedulers import FIFOScheduler
 
 from explorer.engine.cluster import Cluster
 from explorer.engine.session import Tell
@@ -44,6 +46,31 @@ class Trial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         self.worker.train(self.stacks[self.place], self.save_every_s)
         return {"done": True}
+
+
+class _Patient(FIFOScheduler):
+    """Trials in their order, but a worker that is being started keeps its trial.
+
+    Tune's own choice gives a worker that has become free to the first trial that waits, even if another is
+    just being started for it, and ends that one. Where trials are shorter than a start, a second worker, a
+    replaced one or one on a node that joins would be started over and over, and never work.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: list[Experiment] = []
+
+    def on_trial_add(self, tune_controller: Any, trial: Experiment) -> None:
+        self._waiting.append(trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Experiment | None:
+        controller = tune_controller._tune_controller  # its wrapper does not tell what is being started
+        self._waiting = [trial for trial in self._waiting if trial.status == Experiment.PENDING]
+        for trial in self._waiting:
+            actor = controller._trial_to_actor.get(trial)
+            if actor is None or not controller._actor_manager.is_actor_started(actor):
+                return trial
+        return None
 
 
 class _Told(tune.Callback):
@@ -96,7 +123,7 @@ def sweep(
     finished = tune.Tuner(
         trainable,
         param_space={"stack": tune.grid_search(list(range(len(stacks))))},
-        tune_config=tune.TuneConfig(reuse_actors=True),
+        tune_config=tune.TuneConfig(reuse_actors=True, scheduler=_Patient()),
         run_config=tune.RunConfig(
             name="sweep",
             storage_path=cluster.scratch,
