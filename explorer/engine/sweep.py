@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from explorer.engine.worker import Worker
 
 ATTEMPTS = 3
+WAITING = 4  # trials that ask for a place beyond the workers there are: for nodes that join
 
 
 class Trial(tune.Trainable):
@@ -120,10 +122,15 @@ def sweep(
         ),
         {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
     )
+    # A grid search copies its whole list of values for each trial before the first starts: 20,000 trials
+    # would wait for minutes. Every pending trial costs the cluster a placement group at each event.
+    places = deque(range(len(stacks)))
+    workers = cluster.workers(resources.cpus_per_trial, resources.gpus_per_trial)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers + WAITING)
     finished = tune.Tuner(
         trainable,
-        param_space={"stack": tune.grid_search(list(range(len(stacks))))},
-        tune_config=tune.TuneConfig(reuse_actors=True, scheduler=_Patient()),
+        param_space={"stack": tune.sample_from(lambda _: places.popleft())},
+        tune_config=tune.TuneConfig(num_samples=len(stacks), reuse_actors=True, scheduler=_Patient()),
         run_config=tune.RunConfig(
             name="sweep",
             storage_path=cluster.scratch,
