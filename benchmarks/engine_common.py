@@ -73,7 +73,9 @@ def descendants(pid: int) -> list[Process]:
 def process(pid: int) -> Process | None:
     """A process by its number; None where it has gone."""
     try:
-        title = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        title = (
+            Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        )
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return None
