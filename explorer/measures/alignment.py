@@ -47,7 +47,7 @@ def measure(cell: Cell, subjects: list[Pair], options: Options) -> Measured:
         cell.theta[second],
         buffers,
         cell.buffers[second],
-        cell.data.x_train[: options.inputs],
+        cell.data.x_train[: options.inputs].to(cell.theta.device),
         seeds=cell.seeds("alignment", [pair_name(pair) for pair in subjects]),
         method=options.method,
     )
