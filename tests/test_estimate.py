@@ -22,11 +22,11 @@ from explorer.estimate.cluster import Machines, Nets, Plan, makespan, plan_for
 from explorer.estimate.counting import CONVOLUTION, MATRIX, OTHER, Ops, count, on_meta
 from explorer.estimate.devices import GPUS, Device, Seconds
 from explorer.estimate.processor import cores
-from explorer.estimate.work import MEASURES, Inputs
+from explorer.estimate.work import MEASURES, Inputs, measuring_of
 from explorer.landscape.operator import HessianOperator
 from explorer.models.base import network
 from explorer.models.rows import initial_rows
-from explorer.settings import InputError, plugins
+from explorer.settings import InputError, plugin, plugins
 from explorer.space import Cell
 from explorer.spacefile import parse
 
@@ -79,6 +79,27 @@ def test_flops_of_resnet18_are_the_known_ones(width: int, giga: float | None) ->
     assert flops(net.evaluation(1, 500), MATRIX, CONVOLUTION) == pytest.approx(2 * 500 * total)
     # Forward and two gradients, but not that of the inputs.
     assert flops(net.step(3, 128), MATRIX, CONVOLUTION) == pytest.approx(3 * 2 * 128 * (3 * total - first))
+
+
+def test_flops_of_a_transformer_are_those_of_its_products() -> None:
+    length, words, w, layers, f = 10, 300, 32, 2, 4
+    data = {"name": "multi30k", "length": length, "vocabulary": words}
+    own = cell("transformer", data, width=w, layers=layers)
+    net = Architecture(own, (2, length), words)
+    attention, perceptron = 4 * length * w * w + 2 * length * length * w, 2 * f * length * w * w
+    total = layers * (3 * attention + 2 * perceptron) + length * w * words  # multiply-adds of a sentence
+    assert flops(net.evaluation(1, 50), MATRIX) == pytest.approx(2 * 50 * total)
+    # Forward and two gradients; the embeddings are looked up.
+    assert flops(net.step(3, 16), MATRIX) == pytest.approx(3 * 3 * 2 * 16 * total)
+    assert flops(net.products(2, 8, 1)[1], MATRIX) > 2 * 2 * 8 * 2 * total
+    inputs = Inputs.of(own)
+    assert (inputs.shape, inputs.classes) == ((2, length), words)
+    assert inputs.bytes == 8 * 3 * length * (inputs.train + inputs.test)
+    for name in ("bleu", "perplexity"):
+        options = plugin(explorer.measures, name, "measure").Options()
+        work = measuring_of(name, options, net, inputs, 2, 2)
+        assert work is not None
+        assert sum(flops(ops, MATRIX) for ops in work.pieces) > 0
 
 
 @pytest.mark.parametrize("name", ["cnn", "resnet18", "densenet40", "vgg11", "vit"])
@@ -292,11 +313,12 @@ def test_a_space_that_does_not_go_with_the_cluster_is_told(
 
 
 def test_every_measure_is_counted_or_said_to_be_not(tiny: dict[str, Any]) -> None:
-    tiny["measures"] = {name: {} for name in plugins(explorer.measures)}
+    others = {"bleu", "perplexity"}  # of sequences: counted with the Transformer above
+    tiny["measures"] = {name: {} for name in plugins(explorer.measures) if name not in others}
     tiny["resources"] = {"gpus_per_trial": 0.5}
     found = plan_for(parse(tiny), Machines.parse("2xL4"))
     assert found.unknown == ["spectra"]
-    assert {task.what for task in found.tasks} == set(MEASURES)
+    assert {task.what for task in found.tasks} == set(MEASURES) - others
     text = "".join(_cells(describe(parse(tiny), "2xL4")))
     assert "not counted: spectra" in text
     longer = plan_for(

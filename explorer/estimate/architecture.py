@@ -18,6 +18,7 @@ from explorer.space import Cell, TrainingOptions
 # Batch sizes at which networks without a stacked forward are counted. All others follow, since each operation
 # grows linearly with the batch.
 LOW, HIGH = 64, 1024
+SEQUENCES = ("translation", "language")  # tasks whose inputs and targets are tokens
 
 
 class Architecture:
@@ -36,12 +37,15 @@ class Architecture:
 
     def __init__(self, cell: Cell, shape: tuple[int, ...], classes: int):
         self.shape, self.name = shape, cell.model_name
-        self.real = lambda: network(cell.model_name, cell.model, shape, classes)[1]  # with numbers
+        self.task, self.classes = cell.task, classes
+        self.real = lambda: network(cell.model_name, cell.model, shape, classes, task=cell.task)[
+            1
+        ]  # with numbers
         self.rows = self.real().to("meta")
         self.stacked = self.rows.execution == "stacked"
         self.parameters = self.rows.parameters
         self.buffers = self.rows.row()[1].numel()
-        example = on_meta(1, *shape)
+        example, _ = self._data(1)
         try:
             self.activations = self.rows.activations(example)
             self.outputs = outputs_per_input(self.rows, example)
@@ -53,6 +57,15 @@ class Architecture:
         self.evaluation = functools.cache(self._evaluation)
         self.products = functools.cache(self._products)
         self._forward = functools.cache(self._counted_forward)
+
+    def _data(self, inputs: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and targets as the task has them."""
+        if self.task in SEQUENCES:
+            tokens = on_meta(inputs, *self.shape, dtype=torch.long)
+            return tokens, on_meta(inputs, self.shape[-1], dtype=torch.long)
+        x = on_meta(inputs, *self.shape)
+        numbers = self.task == "regression"
+        return x, on_meta(inputs, self.classes) if numbers else on_meta(inputs, dtype=torch.long)
 
     def _state(self, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
         return on_meta(rows, self.parameters), on_meta(rows, self.buffers)
@@ -77,7 +90,7 @@ class Architecture:
         theta, buffers = self._state(rows)
         rule = Optimiser(optimizer, weight_decay=1e-4)
         memory = rule.start(theta)
-        inputs, labels = on_meta(2, *self.shape), on_meta(2, dtype=torch.long)
+        inputs, labels = self._data(2)
         index = on_meta(rows, batch, dtype=torch.long)
 
         def step() -> None:
@@ -104,7 +117,7 @@ class Architecture:
 
     def _counted_forward(self, rows: int, batch: int) -> Ops:
         theta, buffers = self._state(rows)
-        x = on_meta(1, batch, *self.shape)
+        x = self._data(batch)[0][None]
         with torch.no_grad():
             return count(lambda: self.rows(theta, x, buffers), theta, buffers, x)
 
@@ -122,7 +135,7 @@ class Architecture:
     @functools.cache  # noqa: B019
     def _graph_and_product(self, rows: int, inputs: int) -> tuple[Ops, Ops]:
         theta, buffers = self._state(rows)
-        x, y = on_meta(inputs, *self.shape), on_meta(inputs, dtype=torch.long)
+        x, y = self._data(inputs)
         made: list[HessianOperator] = []
         graph = count(lambda: made.append(HessianOperator(self.rows, theta, x, y, buffers)), theta, buffers)
         held = graph.peak  # the graph is kept while products are taken

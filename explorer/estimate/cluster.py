@@ -227,7 +227,7 @@ class Nets:
         return list({id(net): net for net in map(self.net, space.cells)}.values())
 
     def inputs(self, cell: Cell) -> Inputs:
-        key = f"{data_source(cell)} {cell.data.classes} {cell.inputs}"
+        key = f"{data_source(cell)} {getattr(cell.data, 'classes', None)} {cell.inputs}"
         if key not in self._inputs:
             self._inputs[key] = Inputs.of(cell)
         return self._inputs[key]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import explorer.data
-from explorer.estimate.architecture import Architecture, optimizer_of
+from explorer.estimate.architecture import SEQUENCES, Architecture, optimizer_of
 from explorer.estimate.counting import Ops
 from explorer.measures import connectivity, hessian
 from explorer.measures.base import at_once
@@ -24,19 +24,26 @@ class Inputs:
     classes: int
     train: int
     test: int
+    tokens: bool = False
 
     @classmethod
     def of(cls, cell: Cell) -> Inputs:
-        """Those of a cell. Nothing is downloaded: the public data sets say their shape themselves."""
+        """Those of a cell. Nothing is downloaded: the public data sets say their shape themselves.
+
+        Of pairs of sentences it is the largest that the options allow.
+        """
         module = plugin(explorer.data, cell.data_name, "data set")
         test = module.available(cell.data)[1]
         if hasattr(module, "SHAPE"):
             channels, height, width = module.SHAPE
             shape, classes = (channels, height // cell.data.pool, width // cell.data.pool), module.CLASSES
+        elif hasattr(cell.data, "vocabulary"):
+            shape, classes = (2, cell.data.length), cell.data.vocabulary
         else:
             arrays = module.load(cell.data)
             shape, classes = arrays.shape, arrays.classes
-        return cls(shape, len(cell.data.classes or range(classes)), cell.inputs, test)
+        kept = getattr(cell.data, "classes", None) or range(classes)
+        return cls(shape, len(kept), cell.inputs, test, cell.task in SEQUENCES)
 
     @property
     def numbers(self) -> int:
@@ -49,7 +56,8 @@ class Inputs:
     @property
     def bytes(self) -> int:
         """Of all inputs and labels, as they are trained on."""
-        return (self.train + self.test) * (4 * self.numbers + 8)
+        each = 8 * (self.numbers + self.shape[-1]) if self.tokens else 4 * self.numbers + 8
+        return (self.train + self.test) * each
 
 
 @dataclass(frozen=True)
@@ -148,6 +156,15 @@ def _ensemble(net: Architecture, inputs: Inputs, options: Any, cells: int, model
     return Work([net.evaluation(models, inputs.test)])
 
 
+def _bleu(net: Architecture, inputs: Inputs, options: Any, rows: int, models: int) -> Work:
+    # Token by token with memory of those before, each hypothesis costs what reading a sentence does.
+    return Work([net.evaluation(rows, min(options.inputs, inputs.test) * options.beam)])
+
+
+def _perplexity(net: Architecture, inputs: Inputs, options: Any, rows: int, models: int) -> Work:
+    return Work([net.evaluation(rows, inputs.train), net.evaluation(rows, inputs.test)])
+
+
 MEASURES: dict[str, Make] = {
     "hessian": _hessian,
     "density": _density,
@@ -157,4 +174,6 @@ MEASURES: dict[str, Make] = {
     "sharpness": _sharpness,
     "noise": _noise,
     "ensemble": _ensemble,
+    "bleu": _bleu,
+    "perplexity": _perplexity,
 }

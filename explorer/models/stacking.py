@@ -133,7 +133,9 @@ def scored_gradient(make: Make) -> LossGradient:
             labels = y.expand(features.shape[0], *y.shape[1:]).flatten(1)
             scored = labels >= 0
             counts = scored.sum(1).clamp_min(1)
-            places = scored.int().argsort(dim=1, descending=True, stable=True)[:, : int(counts.max())]
+            # On the meta device, where work is counted without numbers, everything is scored.
+            most = labels.shape[1] if labels.is_meta else int(counts.max())
+            places = scored.int().argsort(dim=1, descending=True, stable=True)[:, :most]
             scored, labels = scored.gather(1, places), labels.gather(1, places).clamp_min(0).unsqueeze(2)
             kept = torch.take_along_dim(features, places.unsqueeze(2), 1)
             share = (scored / counts.unsqueeze(1)).unsqueeze(2).to(kept.dtype)  # of each place in the mean
@@ -166,5 +168,5 @@ def _of_scores(
         minus_one = log_p.new_full((1,), -1.0).expand_as(label)
         error = log_p.exp_().scatter_add_(2, label, minus_one)  # softmax less label
         of_features[:, part] = torch.bmm(error, weight).mul_(weigh)
-        of_weight.baddbmm_(error.mT, own * weigh)
+        of_weight = torch.baddbmm(of_weight, error.mT, own * weigh)
     return losses, of_features, of_weight
