@@ -52,7 +52,7 @@ class Loading:
                         f"{cell.data_name} has {kind} as targets, which is task: {fits}; "
                         f"the space is learnt as {cell.task}"
                     )
-                if numbers and cell.data.balanced:
+                if numbers and getattr(cell.data, "balanced", False):
                     raise InputError(f"balanced: {cell.data_name} has numbers as targets, not classes")
                 if cell.training.augment and len(self._arrays[source].shape) != 3:
                     raise InputError(
