@@ -1,6 +1,6 @@
 """Claim: stacked MLPs train at least 3 times as fast as one after the other at 5 replicates, 8 times at 50.
 
-    OMP_NUM_THREADS=1 python benchmarks/stacked.py      # about two minutes
+    OMP_NUM_THREADS=1 python benchmarks/stacked.py      # about a minute
 
 The baseline is the plainest loop there is, a model at a time: tensors in memory, a permutation a pass,
 ``nn.Module``, ``torch.optim.SGD``, no data loader, nothing evaluated (``plain_loop`` of ``step_time.py``).

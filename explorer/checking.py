@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,8 @@ PACKAGES: dict[str, tuple[ModuleType, str]] = {
     "data": (explorer.data, "data set"),
     "model": (explorer.models, "architecture"),
 }
+# Settings of the data that change nothing in some cells.
+IDLE = ("train_size", "subset", "noise_kind", "corruption", "corruption_seed")
 
 
 class Problem(Exception):
@@ -174,6 +177,22 @@ def _check_cells(space: Space) -> None:
             raise Problem(
                 where,
                 f"batch_size {cell.training.batch_size} is above the {inputs} training inputs of {cell.at}",
+            )
+    if set(space.axes) & set(IDLE):
+        _check_twins(space)
+
+
+def _check_twins(space: Space) -> None:
+    """Two cells are never the same models: their grid point would be trained and shown twice."""
+    known: dict[str, Any] = {}
+    for cell in space.cells:
+        twin = known.setdefault(cell.id, cell)
+        if twin is not cell:
+            axis = next(name for name in IDLE if name in cell.at and cell.at[name] != twin.at[name])
+            raise Problem(
+                ("load" if axis in space.load else "temperature", axis),
+                f"the cells {twin.at} and {cell.at} are the same models: {axis} changes nothing there; "
+                f"leave one out with skip: [{json.dumps(cell.at)}]",
             )
 
 

@@ -89,9 +89,9 @@ class Run:
         import explorer.data
         from explorer.data.base import prepare
 
-        _, cell = self._trained(model_id)
+        row, cell = self._trained(model_id)
         clean = plugin(explorer.data, cell.data_name, "data set").load(cell.data)
-        return prepare(clean, cell.data, cell.data_name)
+        return prepare(clean, cell.data.of_replicate(int(row["seed"])), cell.data_name)
 
     def _trained(self, model_id: str) -> tuple[pd.Series, Cell]:
         found = self.models[self.models["model_id"] == model_id]

@@ -304,6 +304,16 @@ class Cell:
         return train_inputs(self.data, _available(self.data_name, self.data)[0])
 
     @cached_property
+    def plain_data(self) -> Any:
+        """Settings of the data without those that change nothing."""
+        return self.data.plain(_available(self.data_name, self.data)[0])
+
+    @property
+    def own_data(self) -> bool:
+        """Whether each replicate has data of its own, so that no two of them share a stack."""
+        return self.plain_data.corruption == "own"
+
+    @cached_property
     def steps(self) -> int:
         """Optimiser steps of each model."""
         return self.training.length(self.inputs)
@@ -312,7 +322,7 @@ class Cell:
     def settings(self) -> dict[str, Any]:
         """Everything that decides its models but the seed. Values left at their default are left out, so
         that an option added later does not rename the models of today."""
-        data = {"name": self.data_name, **self.data.model_dump(exclude_defaults=True)}
+        data = {"name": self.data_name, **self.plain_data.model_dump(exclude_defaults=True)}
         fingerprint = getattr(plugin(explorer.data, self.data_name, "data set"), "fingerprint", None)
         if fingerprint:
             data = {k: v for k, v in data.items() if k != "path"} | {"content": fingerprint(self.data)}
@@ -426,6 +436,6 @@ def trials(cells: list[Cell], replicates: int | Literal["all"]) -> Iterator[tupl
     for together in trainings.values():
         together.sort(key=lambda cell: cell.training.checkpoint)
         count = together[0].seeds
-        size = count if replicates == "all" else replicates
+        size = 1 if together[0].own_data else count if replicates == "all" else replicates
         for start in range(0, count, size):
             yield together, list(range(start, min(start + size, count)))

@@ -22,7 +22,9 @@ from explorer.stopping import Stopping, Watch
 class Split:
     """Tensors of a data set: inputs (inputs, *shape), targets (inputs, …).
 
-    ``classes`` is the size of the model's output, ``vocabulary`` turns token ids into text.
+    ``classes`` is the size of the model's output, ``vocabulary`` turns token ids into text. Targets are on
+    the device that works on them. Inputs are, too, or in host memory where they do not fit: :meth:`batch`
+    and :class:`~explorer.models.rows.Rows` move the part that is worked on.
     """
 
     x_train: Tensor
@@ -33,13 +35,35 @@ class Split:
     vocabulary: str = ""
 
     @classmethod
-    def of(cls, arrays: Any, device: torch.device | str = "cpu") -> Split:
-        """From :class:`explorer.data.base.Arrays`, copied to the device."""
-        x = [
-            torch.tensor(getattr(arrays, name), device=device)
-            for name in ("x_train", "y_train", "x_test", "y_test")
-        ]
-        return cls(*x, classes=arrays.classes, vocabulary=arrays.vocabulary)
+    def of(cls, arrays: Any, device: torch.device | str = "cpu", *, limit: float | None = None) -> Split:
+        """From :class:`explorer.data.base.Arrays`, copied to the device.
+
+        Args:
+            limit: bytes of the device that the inputs may take; above it they stay in host memory, pinned
+                where that makes copies faster. No limit if left out.
+        """
+        device = torch.device(device)
+        fits = limit is None or arrays.x_train.nbytes + arrays.x_test.nbytes <= limit
+
+        def inputs(x: Any) -> Tensor:
+            kept = torch.tensor(x, device=device if fits else "cpu")
+            return kept if fits or device.type != "cuda" else kept.pin_memory()
+
+        targets = [torch.tensor(y, device=device) for y in (arrays.y_train, arrays.y_test)]
+        x_train, x_test = inputs(arrays.x_train), inputs(arrays.x_test)
+        return cls(x_train, targets[0], x_test, targets[1], arrays.classes, arrays.vocabulary)
+
+    @property
+    def device(self) -> torch.device:
+        """Where models are trained and measured."""
+        return self.y_train.device
+
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Training inputs and targets at ``index``, which lies where the inputs do; both on the device."""
+        x = self.x_train[index]
+        if x.device != self.device:
+            x = (x.pin_memory() if self.device.type == "cuda" else x).to(self.device, non_blocking=True)
+        return x, self.y_train[index.to(self.device)]
 
 
 @dataclass(frozen=True)
@@ -216,7 +240,7 @@ def train(
     training input) is marked so; its neighbours are not touched.
     """
     started = saved = time.perf_counter()
-    device = data.x_train.device
+    device = data.device
     if ":" in optimizer:
         rule = user_function(optimizer)(momentum=momentum, weight_decay=weight_decay)
     else:
@@ -240,7 +264,7 @@ def train(
     per_pass = len(data.x_train) // batch_size
     keep = {*milestones(stops[-1], history_points), *stops}
     loss_gradient = _loss_gradient(network, buffers, loss, precision, compile)
-    order = batches(len(data.x_train), batch_size, seeds, device, skip=first)
+    order = batches(len(data.x_train), batch_size, seeds, data.x_train.device, skip=first)
     all_stopped = False
     for step in range(first, stops[-1] + 1):
         if step in keep or all_stopped:
@@ -257,7 +281,7 @@ def train(
             if step == stops[-1] or lost:
                 break
         index = next(order)
-        x, y = data.x_train[index], data.y_train[index]
+        x, y = data.batch(index)
         if augment:
             x = crop_and_flip(x, seeds, step)
         if channels_last and x.dim() == 5:

@@ -65,7 +65,7 @@ def test_usual_networks_are_explorers(name: str, options: Any, data: Split) -> N
     build, rows = network(name, options, SHAPE, 10)
     theta, _ = initial_rows(build, rows, [7])
     torch.testing.assert_close(rows.row(module)[0], theta[0], rtol=0, atol=0)
-    torch.testing.assert_close(module(data.x_test), rows.logits(theta, data.x_test)[0])
+    torch.testing.assert_close(module(data.x_test), rows.outputs(theta, data.x_test)[0])
 
 
 @pytest.mark.parametrize("name", ["mlp", "cnn"])
@@ -141,7 +141,7 @@ def test_usual_curvature_and_similarity_are_explorers(data: Split) -> None:
     found = [usual_measure.curvature(a, data.x_train, data.y_train, seed) for seed in range(8)]
     assert found[0][0] == pytest.approx(ours.top_eigenvalue[0].item(), rel=0.05)
     assert sum(trace for _, trace, _ in found) / 8 == pytest.approx(ours.trace[0].item(), rel=0.15)
-    logits = network.logits(theta, data.x_test, buffers)
+    logits = network.outputs(theta, data.x_test, buffers)
     found = usual_measure.similarity(a, b, data.x_test, data.x_test)
     assert found["cka"] == pytest.approx(linear_cka(logits.softmax(2))[0, 1].item(), abs=1e-4)
     assert found["l2_distance"] == pytest.approx((theta[0] - theta[1]).norm().item(), rel=1e-5)

@@ -82,7 +82,7 @@ layers = [torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)) for _
 network, theta, buffers = rows_of(*layers)
 hessian.hessian(network, theta, data.x_train, data.y_train, buffers=buffers, seeds=[0, 1])
 connectivity.fit_curves(network, theta[:1], theta[1:], buffers[:1], data.x_train, data.y_train, seeds=[0], steps=2)
-similarity.linear_cka(network.logits(theta, data.x_test, buffers))"""
+similarity.linear_cka(network.outputs(theta, data.x_test, buffers))"""
     assert imported(code) <= {"torch", "numpy", "yaml", "pyarrow"}
 
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BeforeValidator, Field, field_validator
 
 from explorer.data import corruption
 from explorer.settings import InputError, Options, stream
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 def _not_one(value: Any) -> Any:
@@ -127,10 +130,43 @@ class SubsetOptions(Options):
     corruption_seed: int = Field(
         default=0, ge=0, description="another number draws another sample and other noise"
     )
+    corruption: Literal["shared", "own"] = Field(
+        default="shared",
+        description="own: each replicate has its own sample and noise; shared: all replicates have the same",
+    )
 
     def source(self) -> dict[str, Any]:
         """The settings that decide the clean arrays; the rest is done by :func:`prepare`."""
         return self.model_dump(exclude=set(SubsetOptions.model_fields))
+
+    def plain(self, available: int) -> Self:
+        """The same data, of ``available`` training inputs in all, without the settings that change nothing.
+
+        A size that takes all inputs is left out; so is the kind of a noise that there is none of, and what
+        a corruption depends on where nothing is drawn. Settings that say the same are equal then.
+        """
+        changed = self._idle()
+        if self.train_size is not None and train_inputs(self, available) == available:
+            changed["train_size"] = None
+        whole = self.train_size is None or "train_size" in changed
+        if not self._noisy() and (whole or self.subset == "first"):
+            changed |= {"corruption_seed": 0, "corruption": "shared"}
+        return self.model_copy(update=changed)
+
+    def of_replicate(self, seed: int) -> Self:
+        """The data of one replicate: these, or with a draw of its own where ``corruption`` asks for it."""
+        if self.corruption == "shared":
+            return self
+        own = stream("replicate", self.corruption_seed, seed)
+        return self.model_copy(update={"corruption": "shared", "corruption_seed": own})
+
+    def _idle(self) -> dict[str, Any]:
+        """Defaults of the settings that have no effect beside the others."""
+        return {}
+
+    def _noisy(self) -> bool:
+        """Whether inputs or labels are drawn anew."""
+        return False
 
 
 class DataOptions(SubsetOptions):
@@ -171,6 +207,12 @@ class DataOptions(SubsetOptions):
 
     def source(self) -> dict[str, Any]:
         return self.model_dump(exclude=set(DataOptions.model_fields))
+
+    def _idle(self) -> dict[str, Any]:
+        return {} if self.label_noise else {"noise_kind": "other"}
+
+    def _noisy(self) -> bool:
+        return bool(self.label_noise or self.pixel_noise)
 
 
 def train_inputs(options: SubsetOptions, available: int) -> int:
@@ -223,6 +265,9 @@ def prepare(clean: Arrays, options: SubsetOptions, name: str) -> Arrays:
     """
     if isinstance(options, DataOptions) and options.classes is not None:
         clean = corruption.of_classes(clean, options.classes)
+    options = options.plain(len(clean.y_train))
+    if options.corruption == "own":
+        raise ValueError("each replicate has its own data: prepare those of options.of_replicate(seed)")
 
     def seed(what: str) -> int:
         return stream(what, name, *([options.corruption_seed] if options.corruption_seed else []))

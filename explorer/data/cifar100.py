@@ -18,6 +18,7 @@ SOURCE = Source(
 )
 MEMBERS = ["train.bin", "test.bin"]
 INPUTS = (50_000, 10_000)
+SHAPE, CLASSES = (3, 32, 32), 100  # of the images as they come
 
 
 class Options(ImageOptions):
@@ -37,7 +38,7 @@ def load(options: Options) -> Arrays:
         read_records(train, label_bytes=2, archive=archive),
         read_records([test], label_bytes=2, archive=archive),
         options,
-        classes=100,
+        classes=CLASSES,
         expected=INPUTS,
         title=SOURCE.title,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,4 +45,5 @@ def _images() -> tuple[np.ndarray, np.ndarray]:
             return table[:, :-1], table[:, -1]
     from sklearn.datasets import load_digits
 
-    return load_digits(return_X_y=True)
+    found: Any = load_digits()
+    return found.data, found.target

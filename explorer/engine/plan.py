@@ -48,8 +48,10 @@ def missing_tasks(space: Space, store: Store) -> list[Task]:
         for group in groups(module.KIND, space, cells, options):
             rest = [s for s in group.subjects if (s if isinstance(s, tuple) else (s,)) not in done]
             if rest:
-                model_ids = group.trained.model_ids
-                tasks.append(Task(name, options, group.cell, group.trained.members, model_ids, rest))
+                where = group.trained
+                tasks.append(
+                    Task(name, options, group.cell, where.members, where.model_ids, rest, group.seed)
+                )
     return sorted(tasks, key=lambda t: -len(t.subjects) * _width(t.cell) * getattr(t.options, "steps", 1))
 
 

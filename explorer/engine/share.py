@@ -11,7 +11,7 @@ import explorer.data
 from explorer.data.base import Arrays
 from explorer.engine.work import architecture_key, data_source
 from explorer.settings import InputError, plugin
-from explorer.space import Space
+from explorer.space import Space, trials
 from explorer.store import Store
 
 if TYPE_CHECKING:
@@ -96,7 +96,8 @@ def calibrated(
             cells[key] = cell
     if not cells:
         return {}
-    replicates = space.seeds if resources.replicates_per_trial == "all" else resources.replicates_per_trial
+    stacks = trials(space.cells, resources.replicates_per_trial)
+    replicates = max(len(seeds) for _, seeds in stacks)
 
     @ray.remote(num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial)
     def calibrate(cells: dict[str, Any]) -> dict[str, str]:

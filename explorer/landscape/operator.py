@@ -32,8 +32,9 @@ class HessianOperator:
         self.theta = theta.detach().requires_grad_()
         size = max(1, GRAPH // (COPIES * theta.shape[0] * outputs_per_input(network, x)))
         self.parts = [slice(start, start + size) for start in range(0, len(x), size)]
-        scored = [int(network.task.scored(y[None, part])) for part in self.parts]
-        self.weights = [count / max(1, sum(scored)) for count in scored]
+        # A chunk's share of all that is scored; as tensors, so that nothing waits for the device.
+        scored = torch.stack([network.task.scored(y[None, part])[0] for part in self.parts]).double()
+        self.weights = (scored / scored.sum().clamp_min(1)).to(theta)
         self._kept = self._gradient(0) if len(self.parts) == 1 else None
 
     def _gradient(self, place: int) -> Tensor:
@@ -66,7 +67,9 @@ def outputs_per_input(network: Rows, x: Tensor) -> int:
     mode = network.module.training
     try:
         with torch.no_grad():
-            network.module.eval()(x[:1])
+            weight = next(network.module.parameters())
+            dtype = weight.dtype if x.is_floating_point() else x.dtype  # token ids stay whole
+            network.module.eval()(x[:1].to(weight.device, dtype))
     finally:
         network.module.train(mode)
         for hook in hooks:

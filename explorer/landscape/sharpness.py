@@ -73,6 +73,6 @@ def _gradient(network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor, y
     total = torch.zeros_like(theta)
     for part in network.chunks(len(theta), x):
         loss = network.task.loss(network(theta, x[None, part], buffers), y[None, part]).sum()
-        share = int(network.task.scored(y[None, part])) / max(1, int(network.task.scored(y[None])))
-        total += torch.autograd.grad(loss, theta)[0] * share
+        share = network.task.scored(y[None, part]).double() / network.task.scored(y[None]).clamp_min(1)
+        total += torch.autograd.grad(loss, theta)[0] * share.to(theta)
     return total.detach()

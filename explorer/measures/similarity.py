@@ -40,6 +40,7 @@ def measure(cell: Cell, subjects: list[Pair], options: Options) -> Measured:
     inputs, targets = probes(
         task, data.x_train, data.y_train, inputs=options.inputs, seed=stream("mixup", cell.id)
     )
+    inputs = inputs.to(cell.theta.device)  # small; the data set itself may be in host memory
     outputs = cell.network.outputs(cell.theta, inputs, cell.buffers)
     if targets is not None:
         outputs = task.kept(outputs, targets)[:, : options.inputs]

@@ -117,10 +117,12 @@ class Rows:
         """Outputs (rows, batch, …) of ``theta`` (rows, parameters).
 
         Args:
-            x: inputs (rows, batch, *shape), or (1, batch, *shape) when all rows see the same.
+            x: inputs (rows, batch, *shape), or (1, batch, *shape) when all rows see the same; moved to the
+                device of ``theta`` from elsewhere.
             buffers: (rows, numbers); may be left out when the architecture has none.
             training: training mode: BatchNorm uses the batch and updates ``buffers`` in place.
         """
+        x = x.to(theta.device, non_blocking=True)
         if self.execution == "stacked":
             assert self.forward is not None
             return self.forward(self._split(theta), x)
@@ -173,11 +175,28 @@ class Rows:
         """
         if self.execution == "stacked" and self.gradient is not None:
             with torch.inference_mode():  # no version counters either: a fifth of such a step
-                losses, pieces = self.gradient(self._split(theta), x, y)
+                losses, pieces = self.gradient(self._split(theta), x.to(theta.device), y)
                 return losses, torch.cat([piece.flatten(1) for piece in pieces], 1)
+        if self.execution == "loop" and len(theta) > 1:
+            return self._one_by_one(theta, x, y, buffers)
         leaf = theta.detach().requires_grad_()
         losses = self.task.loss(self(leaf, x, buffers, training=True), y)
         return losses.detach(), torch.autograd.grad(losses.sum(), leaf)[0]
+
+    def _one_by_one(
+        self, theta: Tensor, x: Tensor, y: Tensor, buffers: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        # A row's graph is gone before the next one's is made: memory does not grow with the rows.
+        losses, gradient = theta.new_empty(len(theta)), torch.empty_like(theta)
+        for row in range(len(theta)):
+            own = slice(row, row + 1)
+            losses[own], gradient[own] = self.loss_gradient(
+                theta[own],
+                x[own] if len(x) > 1 else x,
+                y[own] if len(y) > 1 else y,
+                None if buffers is None else buffers[own],
+            )
+        return losses, gradient
 
     def activations(self, x: Tensor) -> int:
         """Numbers in the largest layer's output for one input, measured once on ``x`` (1 or more, *shape)."""
@@ -191,9 +210,9 @@ class Rows:
             ]
             self.module.eval()
             with torch.no_grad():
-                self.module(
-                    x[:1].to(next(self.module.parameters()).dtype) if x.is_floating_point() else x[:1]
-                )
+                weight = next(self.module.parameters())
+                dtype = weight.dtype if x.is_floating_point() else x.dtype  # token ids stay whole
+                self.module(x[:1].to(weight.device, dtype))
             for hook in hooks:
                 hook.remove()
             self._activations = max(sizes)

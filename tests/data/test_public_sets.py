@@ -54,7 +54,8 @@ def test_each_set_is_downloaded_once_and_read_exactly(
     assert np.array_equal(read.y_train, y_train)
     assert np.array_equal(read.y_test, y_test)
     assert (read.x_train.dtype, read.y_train.dtype) == (np.float32, np.int64)
-    assert read.classes == (100 if name == "cifar100" else 10)
+    assert read.classes == module.CLASSES == (100 if name == "cifar100" else 10)
+    assert read.shape == module.SHAPE
     assert module.available(options) == (TRAIN, TEST)
     assert sorted(server.asked) == sorted(content)
     module.load(options)

@@ -248,7 +248,7 @@ def test_a_spec_of_ones_own_needs_no_tracing_for_weights() -> None:
 
 
 def test_attention_is_refused_and_not_permuted_wrongly() -> None:
-    with pytest.raises(ValueError, match=r"cannot be traced.*give a Spec of your own"):
+    with pytest.raises(ValueError, match=r"how attention .*may be permuted; give a Spec of your own"):
         permutation_spec(of_this_package("vit", width=4, patch=3), torch.zeros(2, 1, 6, 6))
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import explorer.data
-from explorer.console import duration, size
 from explorer.data.base import Arrays, prepare
 from explorer.engine import plan
 from explorer.engine.calibrate import best_time, step_time
@@ -20,7 +19,7 @@ from explorer.engine.work import architecture_key
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
 from explorer.settings import plugin
-from explorer.space import Cell, Space
+from explorer.space import Cell, Space, trials
 from explorer.training import Split
 
 MAX_ARCHITECTURES = 8  # measured; the rest are interpolated by their number of parameters
@@ -132,8 +131,10 @@ def _measured(space: Space, cells: list[Cell]) -> Callable[[Cell], tuple[float, 
     )
     theta, buffers = initial_rows(build, rows, range(space.seeds))
     ends = (sizes[0], sizes[-1])
-    low, high = (step_time(rows, theta, buffers, data, b) for b in ends)
-    overhead = 1.15  # the optimiser's update, the batch's indices, the history
+    together = max(len(seeds) for _, seeds in trials(cells, space.resources.replicates_per_trial))
+    low, high = (step_time(rows, theta[:together], buffers[:together], data, b) for b in ends)
+    # The optimiser's update, the batch's indices, the history; and the stacks of a cell.
+    overhead = 1.15 * math.ceil(space.seeds / together)
     measuring = _measuring(space, rows, theta, buffers, data)
 
     def cost(cell: Cell) -> tuple[float, float]:
@@ -186,7 +187,7 @@ def _clean(name: str, options: Any) -> Arrays:
 
 
 def _data(cell: Cell) -> Split:
-    return Split.of(prepare(_clean(cell.data_name, cell.data), cell.data, cell.data_name))
+    return Split.of(prepare(_clean(cell.data_name, cell.data), cell.data.of_replicate(0), cell.data_name))
 
 
 def _parameters(cell: Cell) -> int:
@@ -197,28 +198,3 @@ def _parameters(cell: Cell) -> int:
 def _data_bytes(cell: Cell) -> int:
     clean = _clean(cell.data_name, cell.data)
     return clean.x_train.nbytes + clean.x_test.nbytes
-
-
-def describe(space: Space) -> Any:
-    """A table for the terminal."""
-    from rich.table import Table
-
-    started = time.perf_counter()
-    counts, cost = plan.count(space), estimate(space)
-    table = Table(
-        box=None, show_header=False, title=f"Space {space.name}", title_justify="left", title_style="bold"
-    )
-    grid = " × ".join(f"{axis} {len(values)}" for axis, values in space.axes.items())
-    table.add_row("grid", f"{grid} = {counts['cells']:,} cells" + (" after skip" if space.skip else ""))
-    table.add_row("models", f"{counts['models']:,} ({space.seeds} seeds a cell)")
-    table.add_row("pairs", f"{counts['pairs']:,}, {counts['curves']:,} of them with a curve")
-    table.add_row("time", f"about {duration(cost.wall_s)} on {cost.workers} workers of this machine")
-    table.add_row(
-        "",
-        f"(start-up {duration(START_S)}, training {duration(cost.training_s)}, "
-        f"measuring {duration(cost.measuring_s)})",
-    )
-    table.add_row("memory", f"about {size(cost.memory_bytes)}")
-    table.add_row("disk", f"about {size(cost.disk_bytes)}")
-    table.add_row("", f"Calibrated in {time.perf_counter() - started:.1f} s. Nothing was started.")
-    return table

@@ -1,0 +1,135 @@
+"""What an architecture's training steps, evaluations and Hessian products take, counted without data."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import torch
+
+from explorer.estimate.counting import Ops, count, on_meta
+from explorer.landscape.operator import COPIES, GRAPH, HessianOperator, outputs_per_input
+from explorer.models.base import network
+from explorer.models.rows import MEMORY
+from explorer.optimisers import Optimiser
+from explorer.settings import InputError
+from explorer.space import Cell, TrainingOptions
+
+# Batch sizes at which networks without a stacked forward are counted. All others follow, since each operation
+# grows linearly with the batch.
+LOW, HIGH = 64, 1024
+
+
+class Architecture:
+    """One architecture of rows on the meta device.
+
+    Rows without a stacked forward are taken to run one after the other. A run tries whether ``vmap`` is
+    faster and then takes less.
+
+    Args:
+        cell: any cell that has it.
+        shape: of one input.
+
+    Raises:
+        InputError: its shapes depend on numbers, so that it cannot be counted.
+    """
+
+    def __init__(self, cell: Cell, shape: tuple[int, ...], classes: int):
+        self.shape, self.name = shape, cell.model_name
+        self.real = lambda: network(cell.model_name, cell.model, shape, classes)[1]  # with numbers
+        self.rows = self.real().to("meta")
+        self.stacked = self.rows.execution == "stacked"
+        self.parameters = self.rows.parameters
+        self.buffers = self.rows.row()[1].numel()
+        example = on_meta(1, *shape)
+        try:
+            self.activations = self.rows.activations(example)
+            self.outputs = outputs_per_input(self.rows, example)
+        except (RuntimeError, NotImplementedError) as error:
+            raise InputError(
+                f"{cell.model_name!r} cannot be counted: its shapes depend on numbers ({error})"
+            ) from error
+        self.step = functools.cache(self._step)
+        self.evaluation = functools.cache(self._evaluation)
+        self.products = functools.cache(self._products)
+        self._forward = functools.cache(self._counted_forward)
+
+    def _state(self, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return on_meta(rows, self.parameters), on_meta(rows, self.buffers)
+
+    def _step(self, rows: int, batch: int, optimizer: str = "sgd") -> Ops:
+        """An optimiser step of so many rows: batch by index, gradient, update."""
+        if self.stacked:
+            return self._counted_step(rows, batch, optimizer)
+        one = self._affine(lambda size: self._counted_step(1, size, optimizer), batch)
+        # Of the memory, some is there once and some for each row.
+        growth = self._row_growth(optimizer) if rows > 1 else 0.0
+        return one.times(rows, one.peak * (1 + (rows - 1) * growth))
+
+    @functools.cache  # noqa: B019 (an architecture lives as long as its estimate)
+    def _row_growth(self, optimizer: str) -> float:
+        """Memory of a second row as a share of the first one's."""
+        one, two = (self._counted_step(rows, HIGH, optimizer).peak for rows in (1, 2))
+        return two / one - 1
+
+    @functools.cache  # noqa: B019
+    def _counted_step(self, rows: int, batch: int, optimizer: str) -> Ops:
+        theta, buffers = self._state(rows)
+        rule = Optimiser(optimizer, weight_decay=1e-4)
+        memory = rule.start(theta)
+        inputs, labels = on_meta(2, *self.shape), on_meta(2, dtype=torch.long)
+        index = on_meta(rows, batch, dtype=torch.long)
+
+        def step() -> None:
+            x, y = inputs[index], labels[index]
+            rule.step(theta, lambda at: self.rows.loss_gradient(at, x, y, buffers)[1], memory, 0.1, 0)
+
+        return count(step, theta, buffers, *memory.values())
+
+    def _affine(self, make: Callable[[int], Ops], batch: int) -> Ops:
+        low, high = make(LOW), make(HIGH)
+        if len(low.kind) != len(high.kind):  # a network that does other things with other batches
+            return make(batch)
+        return low.between(high, (batch - LOW) / (HIGH - LOW))
+
+    def _evaluation(self, rows: int, inputs: int) -> Ops:
+        """Logits of so many rows for so many inputs, in chunks as :meth:`Rows.logits` takes them."""
+        size = max(1, MEMORY // (rows * self.activations))
+        chunks = -(-inputs // min(size, inputs))
+        at_once = -(-inputs // chunks)
+        if self.stacked:
+            return self._forward(rows, at_once).times(chunks)
+        one = self._affine(lambda batch: self._forward(1, batch), at_once)
+        return one.times(rows * chunks, one.peak + 4 * rows * self.parameters)
+
+    def _counted_forward(self, rows: int, batch: int) -> Ops:
+        theta, buffers = self._state(rows)
+        x = on_meta(1, batch, *self.shape)
+        with torch.no_grad():
+            return count(lambda: self.rows(theta, x, buffers), theta, buffers, x)
+
+    def _products(self, rows: int, inputs: int, number: int) -> list[Ops]:
+        """``number`` Hessian-vector products of so many rows, as :class:`HessianOperator` does them."""
+        size = max(1, GRAPH // (COPIES * rows * self.outputs))
+        chunks = -(-inputs // min(size, inputs))
+        some = rows if self.stacked else 1
+        graph, product = self._graph_and_product(some, -(-inputs // chunks))
+        each = rows / some
+        if chunks == 1:
+            return [graph.times(each, each * graph.peak), product.times(each * number, each * product.peak)]
+        return [ops.times(each * number * chunks, each * ops.peak) for ops in (graph, product)]
+
+    @functools.cache  # noqa: B019
+    def _graph_and_product(self, rows: int, inputs: int) -> tuple[Ops, Ops]:
+        theta, buffers = self._state(rows)
+        x, y = on_meta(inputs, *self.shape), on_meta(inputs, dtype=torch.long)
+        made: list[HessianOperator] = []
+        graph = count(lambda: made.append(HessianOperator(self.rows, theta, x, y, buffers)), theta, buffers)
+        held = graph.peak  # the graph is kept while products are taken
+        product = count(lambda: made[0](on_meta(rows, self.parameters)), theta)
+        return graph, product.times(1, held + product.peak)
+
+
+def optimizer_of(training: TrainingOptions) -> str:
+    """The optimiser that is counted: a user's own is taken for SGD."""
+    return "sgd" if ":" in training.optimizer else training.optimizer

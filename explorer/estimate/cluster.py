@@ -1,0 +1,257 @@
+"""What a space would take on a cluster that is not here: time, memory, disk and traffic."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from explorer.engine import plan
+from explorer.engine.subjects import Trained, groups
+from explorer.engine.work import architecture_key, data_source
+from explorer.estimate.architecture import Architecture
+from explorer.estimate.devices import Device, Seconds, gpu
+from explorer.estimate.processor import cores
+from explorer.estimate.work import Inputs, Work, measuring_of, training_of
+from explorer.settings import InputError, plugin
+from explorer.space import Cell, Space
+
+START_S, WORKER_S, TASK_S = 15.0, 15.0, 0.1  # Ray on a cluster; imports and CUDA of a worker; a trial or task
+CONTEXT = 0.5 * 2**30  # bytes of a GPU that a process takes before it computes
+FRAGMENTS = 1.1  # what PyTorch's allocator holds, to what is alive
+PROCESS, PROCESS_CPU = (
+    2.0 * 2**30,
+    0.35 * 2**30,
+)  # bytes of a node's memory that a worker takes, with CUDA or not
+ROW_BYTES, POINT_BYTES = 1500, 40  # of the tables: a model, and a point of a path
+
+
+@dataclass(frozen=True)
+class Machines:
+    """``nodes`` of ``devices`` each: GPUs, or cores of this machine's processor."""
+
+    nodes: int
+    devices: int
+    device: Device | None  # None: cores
+
+    @classmethod
+    def parse(cls, text: str) -> Machines:
+        """``8xH100`` is one node of eight; ``4x8xA100-80`` four of them; ``16xCPU`` a node of sixteen cores.
+
+        Raises:
+            InputError: it is written in another way, or the device is not known.
+        """
+        found = re.fullmatch(r"(?:(\d+)x)?(?:(\d+)x)?([a-z].*)", text.strip(), re.I)
+        if not found or "0" in found.groups():
+            raise InputError(
+                f"--cluster {text!r}: write 8xH100 (one node of eight GPUs), 4x8xA100-80 (four such nodes) "
+                "or 16xCPU (sixteen cores like those of this machine)"
+            )
+        first, second, name = found.groups()
+        nodes, devices = (first, second) if second else (1, first or 1)
+        return cls(int(nodes), int(devices), gpu(name))
+
+    def slots(self, space: Space) -> tuple[int, int]:
+        """How many trials run at the same time, and how many of them on one device.
+
+        Raises:
+            InputError: not one fits, or the space would leave the GPUs alone.
+        """
+        wanted = space.resources
+        if self.device is None:
+            if wanted.gpus_per_trial:
+                raise InputError(
+                    f"--cluster: a trial asks for {wanted.gpus_per_trial:g} GPUs and there is none; "
+                    "try --set resources.gpus_per_trial=0"
+                )
+            share, fits = 1, int(self.devices / wanted.cpus_per_trial + 1e-9)
+        elif not wanted.gpus_per_trial:
+            raise InputError(
+                "--cluster: the space asks for no GPU and would run on processors alone; "
+                "try --set resources.gpus_per_trial=0.25, or --cluster 64xCPU"
+            )
+        else:
+            share = max(1, int(1 / wanted.gpus_per_trial + 1e-9))
+            fits = (
+                self.devices * share
+                if wanted.gpus_per_trial <= 1
+                else int(self.devices / wanted.gpus_per_trial)
+            )
+        if not fits:
+            raise InputError(
+                f"--cluster: a trial asks for {wanted.cpus_per_trial:g} cores and {wanted.gpus_per_trial:g} "
+                f"GPUs on one node; a node has {self.devices}. Lower resources.cpus_per_trial "
+                "or resources.gpus_per_trial."
+            )
+        return self.nodes * fits, share
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A trial, or a measure of a cell: seconds on the clock, and bytes of the device that it needs."""
+
+    what: str
+    cell: Cell
+    wall_s: float
+    memory: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A space on a cluster. Bytes, and seconds on the clock."""
+
+    machines: Machines
+    slots: int
+    sharing: int  # trials on a device
+    trials: list[Piece]
+    tasks: list[Piece]
+    share: float | None  # bytes of a GPU that a trial may take
+    data: int  # bytes of all data sets
+    weights: float  # bytes written to the run folder
+    read: float  # bytes of weights that measuring reads
+    disk: float
+    node_memory: float
+    unknown: list[str]  # measures that are not counted
+
+    @property
+    def training_s(self) -> float:
+        return WORKER_S + makespan((piece.wall_s for piece in self.trials), self.slots)
+
+    @property
+    def measuring_s(self) -> float:
+        return WORKER_S + makespan((p.wall_s for p in self.tasks), self.slots) if self.tasks else 0.0
+
+    @property
+    def wall_s(self) -> float:
+        return START_S + self.training_s + self.measuring_s
+
+    @property
+    def traffic(self) -> float:
+        """Bytes between nodes' object stores: the data go to every node once."""
+        return self.data * (self.machines.nodes - 1)
+
+    @property
+    def too_large(self) -> list[Piece]:
+        """What does not fit into its share, the largest first."""
+        found = [p for p in [*self.trials, *self.tasks] if self.share is not None and p.memory > self.share]
+        return sorted(found, key=lambda piece: -piece.memory)
+
+
+def makespan(seconds: Iterable[float], slots: int) -> float:
+    """Time until all are done by so many workers, the longest first."""
+    ends = [0.0] * slots
+    for one in sorted(seconds, reverse=True):
+        heapq.heapreplace(ends, ends[0] + one)
+    return max(ends)
+
+
+def plan_for(space: Space, machines: Machines, nets: Nets | None = None) -> Plan:
+    """Count every architecture of the space and lay its work out on the machines.
+
+    Args:
+        nets: keeps what is counted for the next space.
+
+    Raises:
+        InputError: a trial fits on no node, or an architecture cannot be counted.
+    """
+    slots, sharing = machines.slots(space)
+    stacks = plan.stacks(space)
+    sharing = min(sharing, -(-len(stacks) // (machines.nodes * machines.devices)))
+    counted = nets or Nets()
+    gpu_device = machines.device
+    if gpu_device is None:
+        device_of = cores(counted.all(space), max(1, int(space.resources.cpus_per_trial)))
+    else:
+        device_of = lambda _: gpu_device  # noqa: E731
+
+    share = gpu_device.memory * min(1.0, space.resources.gpus_per_trial) if gpu_device else None
+
+    def piece(what: str, cell: Cell, work: Work) -> Piece:
+        device = device_of(counted.net(cell))
+        spent = sum((device.seconds(ops, cell.training.precision) for ops in work.pieces), Seconds())
+        wall = device.wall(spent, sharing) + TASK_S
+        data = _resident(counted.inputs(cell).bytes, share)
+        return Piece(what, cell, wall, FRAGMENTS * work.peak + (CONTEXT if share else 0.0) + data)
+
+    trials = [
+        piece(
+            "training", stack.cell, training_of(*counted.of(stack.cell, stack.cells), rows=len(stack.seeds))
+        )
+        for stack in stacks
+    ]
+    tasks, read, unknown, points = [], 0.0, [], 0
+    for name, options, cell, subjects, models in _groups(space):
+        net, inputs = counted.net(cell), counted.inputs(cell)
+        work = measuring_of(name, options, net, inputs, subjects, models)
+        read += 4.0 * models * (net.parameters + net.buffers)
+        points += subjects * 2 * getattr(options, "points", 0)
+        if work:
+            tasks.append(piece(name, cell, work))
+        elif name not in unknown:
+            unknown.append(name)
+    sizes = [counted.net(cell).parameters + counted.net(cell).buffers for cell in space.cells]
+    weights = sum(4.0 * space.seeds * size for size in sizes)
+    state = 3 * 4.0 * slots * max(sizes)  # of trainings that go on, for a resume
+    data = {data_source(cell): counted.inputs(cell) for cell in space.cells}
+    held = sum(i.bytes for i in data.values())
+    largest = max(i.bytes for i in data.values())
+    if machines.device is None:  # a core works in the memory of its node
+        most = max(p.memory for p in [*trials, *tasks]) + PROCESS_CPU
+    else:
+        most = PROCESS + 2 * largest  # prepared there before they go to the device
+    return Plan(
+        machines, slots, sharing, trials, tasks,
+        share=share,
+        data=held, weights=weights, read=read,
+        disk=weights + state + len(sizes) * space.seeds * ROW_BYTES + points * POINT_BYTES,
+        node_memory=held + slots / machines.nodes * most, unknown=unknown,
+    )  # fmt: skip
+
+
+def _resident(data: int, share: float | None) -> float:
+    """Bytes of the data on the device: none where they take more than half of a trial's share of it."""
+    return 0.0 if share is not None and data > share / 2 else data
+
+
+class Nets:
+    """Architectures, each counted once, and what is known of data; also for several spaces."""
+
+    def __init__(self) -> None:
+        self._inputs: dict[str, Inputs] = {}
+        self._nets: dict[tuple[str, tuple[int, ...], int], Architecture] = {}
+
+    def all(self, space: Space) -> list[Architecture]:
+        """The different architectures of a space."""
+        return list({id(net): net for net in map(self.net, space.cells)}.values())
+
+    def inputs(self, cell: Cell) -> Inputs:
+        key = f"{data_source(cell)} {cell.data.classes} {cell.inputs}"
+        if key not in self._inputs:
+            self._inputs[key] = Inputs.of(cell)
+        return self._inputs[key]
+
+    def net(self, cell: Cell) -> Architecture:
+        inputs = self.inputs(cell)
+        key = (architecture_key(cell), inputs.shape, inputs.classes)
+        if key not in self._nets:
+            self._nets[key] = Architecture(cell, inputs.shape, inputs.classes)
+        return self._nets[key]
+
+    def of(self, cell: Cell, cells: list[Cell]) -> tuple[Architecture, list[Cell], Inputs]:
+        return self.net(cell), cells, self.inputs(cell)
+
+
+def _groups(space: Space) -> Iterator[tuple[str, Any, Cell, int, int]]:
+    """Measure, its options, cell, subjects and models of everything that is measured."""
+    import explorer.measures
+
+    everything = {
+        cell.id: Trained([cell.model_id(seed) for seed in range(cell.seeds)], []) for cell in space.cells
+    }
+    for name, values in space.measures.items():
+        module = plugin(explorer.measures, name, "measure")
+        options = module.Options.model_validate(values)
+        for group in groups(module.KIND, space, everything, options):
+            yield name, options, group.cell, len(group.subjects), len(group.trained.model_ids)
