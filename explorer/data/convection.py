@@ -43,7 +43,7 @@ class Options(SubsetOptions):
         default=0.0,
         ge=0,
         le=1000,
-        description="standard deviation of the noise added to these values, in those of u; one draw for all models",
+        description="standard deviation of the noise on these values, in those of u; one draw for all models",
     )
     physics: bool = Field(default=False, description="learn from the start and the equation")
     collocation: int = Field(
