@@ -69,6 +69,15 @@ def mlp(d: dict[str, Any]) -> list[str]:
     ]
 
 
+def sequences(d: dict[str, Any]) -> list[str]:
+    return [
+        f"{r['network']} of width {r['options']['width']}, batch {r['batch_size']}, {r['replicates']} replicates: "
+        f"{r['times_faster']:.1f}× ({r['ms']['own']:.1f} ms a step of all; stacked by autograd "
+        f"{r['ms']['stacked']:.1f}, vmap {r['ms']['vmap']:.1f}, one by one {r['ms']['one by one']:.1f})"
+        for r in d["rows"]
+    ]
+
+
 def many(d: dict[str, Any]) -> list[str]:
     resume = statistics.median(r["wall_s"] for r in d["resume"])
     status = statistics.median(r["wall_s"] for r in d["status"])
@@ -128,6 +137,7 @@ QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "landscape_memory": ("Does a Hessian's memory grow with the training set?", memory),
     "step_time": ("Does a training step cost more than in the plainest loop?", steps),
     "mlp_step": ("The MLP's hand-written gradient: faster than automatic differentiation?", mlp),
+    "sequence_step": ("Transformers, GPTs and PINNs in a stack: faster than one after the other?", sequences),
     "start_up": ("How long until a command answers?", start_up),
     "many_models": ("10,000 finished models: how long until it is clear what is missing?", many),
 }

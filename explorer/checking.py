@@ -13,7 +13,7 @@ import explorer.data
 import explorer.measures
 import explorer.models
 from explorer.settings import InputError, plugin, source_fingerprint, suggest
-from explorer.space import MAX_MODELS, Space, TrainingOptions, resolve, tasks_of
+from explorer.space import MAX_MODELS, Cell, Space, TrainingOptions, resolve, tasks_of
 from explorer.tasks import TASKS
 
 PACKAGES: dict[str, tuple[ModuleType, str]] = {
@@ -164,6 +164,7 @@ def _check_cells(space: Space) -> None:
     if not cells:
         raise Problem(("skip",), "every cell of the grid is skipped")
     for cell in cells:
+        _check_model(cell)
         try:
             inputs = cell.inputs
         except InputError as error:
@@ -180,6 +181,18 @@ def _check_cells(space: Space) -> None:
             )
     if set(space.axes) & set(IDLE):
         _check_twins(space)
+
+
+def _check_model(cell: Cell) -> None:
+    """That the settings of a cell's architecture go together, where it has a function ``check``."""
+    if ":" in cell.model_name:
+        return
+    check = getattr(plugin(explorer.models, cell.model_name, "architecture"), "check", None)
+    try:
+        if check is not None:
+            check(cell.model)
+    except InputError as error:
+        raise Problem(("model",), str(error)) from error
 
 
 def _check_twins(space: Space) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from explorer.models.attention import Block, attention_heads, later
+from explorer.models.attention import Block, later
+from explorer.models.heads import attention_heads
 from explorer.models.stacking import Embedding, LayerNorm, Linear
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from explorer.models.base import ModelOptions
+from explorer.models.heads import attention_heads
 from explorer.settings import InputError
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ class Options(ModelOptions):
     )
     feed_forward: int = Field(default=4, ge=1, le=64, description="hidden units of a perceptron, in widths")
     tied: bool = Field(default=True, description="embeddings and scores share one matrix")
+
+
+def check(options: Options) -> None:
+    """Raises InputError where the settings do not go together."""
+    attention_heads("gpt", options.width, options.heads)
 
 
 def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, cast
 
 from torch import Tensor, nn
 
-from explorer.models.attention import Block, Keys, attention_heads, glorot, later, sinusoids
+from explorer.models.attention import Block, Keys, glorot, later, sinusoids
+from explorer.models.heads import attention_heads
 from explorer.models.stacking import Embedding, LayerNorm, Linear
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from explorer.models.rows import Forward, LossGradient, _places
+from explorer.models.rows import MEMORY, Forward, LossGradient, _places
 
 Make = Callable[[Sequence[Tensor]], nn.Module]  # from parameters with rows in front
 Places = Sequence[Sequence[tuple[dict[str, Any], str]]]
@@ -136,16 +136,8 @@ def scored_gradient(make: Make) -> LossGradient:
             places = scored.int().argsort(dim=1, descending=True, stable=True)[:, : int(counts.max())]
             scored, labels = scored.gather(1, places), labels.gather(1, places).clamp_min(0).unsqueeze(2)
             kept = torch.take_along_dim(features, places.unsqueeze(2), 1)
-            with torch.no_grad():
-                share = (
-                    (scored / counts.unsqueeze(1)).unsqueeze(2).to(kept.dtype)
-                )  # of each place in the mean
-                log_p = torch.bmm(kept, weight.mT).log_softmax(2)
-                losses = (log_p.gather(2, labels) * share).sum((1, 2)).neg()
-                minus_one = log_p.new_full((1,), -1.0).expand_as(labels)
-                error = log_p.exp_().scatter_add_(2, labels, minus_one)  # softmax less label
-                of_weight = torch.bmm(error.mT, kept * share)
-                of_kept = torch.bmm(error, weight).mul_(share)
+            share = (scored / counts.unsqueeze(1)).unsqueeze(2).to(kept.dtype)  # of each place in the mean
+            losses, of_kept, of_weight = _of_scores(kept.detach(), weight.detach(), labels, share)
             pieces = torch.autograd.grad(kept, leaves, of_kept, allow_unused=True)
             found = [torch.zeros_like(p) if g is None else g for p, g in zip(leaves, pieces, strict=True)]
             place = next(i for i, leaf in enumerate(leaves) if leaf is weight)
@@ -153,3 +145,26 @@ def scored_gradient(make: Make) -> LossGradient:
         return losses, found
 
     return gradient
+
+
+def _of_scores(
+    features: Tensor, weight: Tensor, labels: Tensor, share: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Cross-entropy (rows,) of the scores features·weightᵀ, and its gradients by features and weight.
+
+    Features (rows, places, width), weight (rows, vocabulary, width), labels and share (rows, places, 1). Part
+    by part, so that memory does not grow with the number of places.
+    """
+    losses = features.new_zeros(len(features))
+    of_features, of_weight = torch.empty_like(features), torch.zeros_like(weight)
+    size = max(1, MEMORY // (weight.shape[0] * weight.shape[1]))
+    for start in range(0, features.shape[1], size):
+        part = slice(start, start + size)
+        own, label, weigh = features[:, part], labels[:, part], share[:, part]
+        log_p = torch.bmm(own, weight.mT).log_softmax(2)
+        losses -= (log_p.gather(2, label) * weigh).sum((1, 2))
+        minus_one = log_p.new_full((1,), -1.0).expand_as(label)
+        error = log_p.exp_().scatter_add_(2, label, minus_one)  # softmax less label
+        of_features[:, part] = torch.bmm(error, weight).mul_(weigh)
+        of_weight.baddbmm_(error.mT, own * weigh)
+    return losses, of_features, of_weight

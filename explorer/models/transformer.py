@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from explorer.models.base import ModelOptions
+from explorer.models.heads import attention_heads
 from explorer.settings import InputError
 
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ class Options(ModelOptions):
         description="LayerNorm before each branch, or after its sum as in the paper, which needs warm-up",
     )
     tied: bool = Field(default=True, description="source, target and scores share one matrix of embeddings")
+
+
+def check(options: Options) -> None:
+    """Raises InputError where the settings do not go together."""
+    attention_heads("transformer", options.width, options.heads)
 
 
 def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:

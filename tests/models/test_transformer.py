@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from explorer.models import transformer
+from explorer.models import stacking, transformer
 from explorer.models.rows import Rows, seeded
 from explorer.settings import InputError
+from explorer.spacefile import parse
 from models.sequence_cases import check_second_derivative, check_ways, loss, made, sentences, tokens
 
 LENGTH, WORDS = 7, 11
@@ -170,7 +171,11 @@ def test_rows_are_the_plain_modules(options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("shared", [True, False])
-def test_the_gradient_by_hand_is_that_of_automatic_differentiation(tied: bool, shared: bool) -> None:
+@pytest.mark.parametrize("memory", [2**23, 100])
+def test_the_gradient_by_hand_is_that_of_automatic_differentiation(
+    tied: bool, shared: bool, memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stacking, "MEMORY", memory)  # of all scores at once, and of a few
     rows, theta = made(transformer, (2, LENGTH), WORDS, tied=tied, **SMALL)
     assert rows.gradient is not None
     x, y = sentences(1 if shared else 3, 6, length=LENGTH, vocabulary=WORDS)
@@ -257,3 +262,23 @@ def test_wrong_heads_and_wrong_inputs_are_refused() -> None:
     for shape in ((3, 5), (5,), (1, 8, 8)):
         with pytest.raises(InputError, match="needs source and target tokens"):
             transformer.build(transformer.Options(), shape, 9)
+
+
+@pytest.mark.parametrize("name", ["transformer", "gpt", "vit"])
+def test_wrong_heads_are_told_before_anything_is_started(name: str) -> None:
+    data = {"transformer": "multi30k", "gpt": "text", "vit": "mnist"}[name]
+    space: dict[str, Any] = {
+        "name": "heads",
+        "data": {"name": data},
+        "model": {"name": name, "heads": 3},
+        "load": {"width": [12, 16]},
+        "temperature": {"batch_size": [8]},
+        "seeds": 1,
+        "training": {"steps": 1},
+        "measures": {},
+    }
+    with pytest.raises(InputError, match=f"{name}: heads 3 does not divide the width 16"):
+        parse(space)
+    space["load"]["heads"] = [2, 4]
+    space["load"]["width"] = [12, 16]
+    assert len(parse(space).cells) == 4
