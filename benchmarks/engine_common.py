@@ -15,6 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
+NOT_WORKERS = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
 PROGRAM = [sys.executable, str(ROOT / "run_explore.py")]
 
 
@@ -68,6 +69,12 @@ def descendants(pid: int) -> list[Process]:
         found |= more
     read = (process(one) for one in found - {pid})
     return [one for one in read if one is not None]
+
+
+def workers(pid: int) -> list[Process]:
+    """Processes below a driver that train or measure: actors of Ray."""
+    every = descendants(pid)
+    return [p for p in every if p.title.startswith("ray::") and not p.title.startswith(NOT_WORKERS)]
 
 
 def process(pid: int) -> Process | None:
