@@ -29,6 +29,28 @@ class Process:
     peak_mb: float
 
 
+class Clock:
+    """An observer that keeps the time of everything that has ended, by stage."""
+
+    def __init__(self) -> None:
+        self.stage_now = ""
+        self.times: dict[str, list[tuple[float, int]]] = {}
+
+    def say(self, message: str) -> None: ...
+
+    def stage(self, name: str, total: int) -> None:
+        self.stage_now = name
+
+    def advance(self, *told: Any) -> None:
+        stage, done, _ = told if len(told) == 3 else (self.stage_now, *told)
+        self.times.setdefault(stage, []).append((time.perf_counter(), done))
+
+    def seconds_each(self, stage: str) -> float:
+        """Seconds of one of the stage's models or measurements, from the first that was done to the last."""
+        (first, _), *rest = self.times[stage]
+        return (rest[-1][0] - first) / sum(done for _, done in rest)
+
+
 def start(*arguments: str | Path, cwd: Path, log: Path) -> subprocess.Popen[bytes]:
     """The command line in a process of its own, whose output goes to the end of ``log``."""
     with open(log, "ab") as output:

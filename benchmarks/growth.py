@@ -27,7 +27,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine_common import RESULTS, ROOT, process, workers, write
+from engine_common import RESULTS, ROOT, Clock, process, workers, write
 
 from explorer.space import ResourceOptions
 
@@ -51,7 +51,7 @@ def space(models: int, seeds: int) -> dict[str, Any]:
         "data": {"name": "digits", "train_size": 20},
         "model": {"name": "mlp", "width": 2},
         "load": {"weight_decay": [i * 1e-6 for i in range(cells)]},
-        "temperature": {"learning_rate": [0.01, 0.02, 0.03, 0.04, 0.05]},
+        "temperature": {"learning_rate": [0.001, 0.002, 0.003, 0.004, 0.005]},
         "seeds": seeds,
         "training": {"steps": 1, "history_points": 2, "batch_size": 4},
         "measures": {
@@ -61,28 +61,6 @@ def space(models: int, seeds: int) -> dict[str, Any]:
         },
         "resources": resources,
     }
-
-
-class Clock:
-    """An observer that keeps the time of everything that has ended, by stage."""
-
-    def __init__(self) -> None:
-        self.stage_now = ""
-        self.times: dict[str, list[tuple[float, int]]] = {}
-
-    def say(self, message: str) -> None: ...
-
-    def stage(self, name: str, total: int) -> None:
-        self.stage_now = name
-
-    def advance(self, *told: Any) -> None:
-        stage, done, _ = told if len(told) == 3 else (self.stage_now, *told)
-        self.times.setdefault(stage, []).append((time.perf_counter(), done))
-
-    def seconds_each(self, stage: str) -> float:
-        """Seconds of one of the stage's models or measurements, from the first that was done to the last."""
-        (first, _), *rest = self.times[stage]
-        return (rest[-1][0] - first) / sum(done for _, done in rest)
 
 
 def child(models: int, seeds: int, storage: str) -> None:
