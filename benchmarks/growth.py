@@ -38,7 +38,7 @@ PANELS = {
     "ms_a_pair": "ms a pair, all measures",
     "driver_mb": "driver, peak MB",
     "worker_mb": "worker, peak MB",
-    "disk_mb": "run folder, MB",
+    "disk_kb_a_model": "kB of the run folder a model",
 }
 
 
@@ -100,12 +100,14 @@ def measured(models: int, seeds: int) -> dict[str, Any]:
         if running.returncode:
             raise SystemExit(f"a run of {models} models ended with {running.returncode}")
         size = sum(f.stat().st_size for f in Path(storage).rglob("*") if f.is_file())
+    told = json.loads(output.strip().splitlines()[-1])
     return {
         "seeds": seeds,
-        **json.loads(output.strip().splitlines()[-1]),
+        **told,
         "driver_mb": driver,
         "worker_mb": max(peaks.values()),
         "disk_mb": size / 1e6,
+        "disk_kb_a_model": size / 1e3 / told["models"],
     }
 
 
@@ -137,7 +139,8 @@ def figure() -> None:
     rows = json.loads((RESULTS / "growth.json").read_text())["rows"]
     frame = pd.DataFrame(rows)
     frame["series"] = frame["seeds"].map(lambda n: f"{n} models a cell")
-    colour = alt.Color("series:N", title=None, scale=alt.Scale(range=[theme.TRAIN, theme.TEST]))
+    order = list(dict.fromkeys(frame["series"]))
+    colour = alt.Color("series:N", title=None, sort=order, scale=alt.Scale(range=[theme.TRAIN, theme.TEST]))
     panels = [
         alt.Chart(frame, title=title, width=190, height=150)
         .mark_line(point=True)

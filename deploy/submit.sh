@@ -5,6 +5,7 @@
 #   ray start --head --dashboard-host 127.0.0.1
 # The token's file is copied to whoever may submit; the dashboard is reached through SSH:
 #   ssh -L 8265:127.0.0.1:8265 HEAD
+# The pages are drawn afterwards, where you sit:  explorer report digits --storage STORAGE
 set -euo pipefail
 
 space=$1
