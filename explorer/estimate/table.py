@@ -8,9 +8,10 @@ from typing import Any
 
 from explorer.console import duration, size
 from explorer.engine import plan
-from explorer.estimate.cluster import Machines, Piece, Plan, plan_for
+from explorer.estimate.cluster import Piece, Plan, plan_for
 from explorer.estimate.devices import Device
 from explorer.estimate.here import START_S, estimate
+from explorer.estimate.machines import Machines
 from explorer.space import Space
 
 LOWER = {
