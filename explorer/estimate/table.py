@@ -9,9 +9,10 @@ from typing import Any
 import explorer.data
 from explorer.console import duration, size
 from explorer.engine import plan
-from explorer.estimate.cluster import Machines, Piece, Plan, plan_for
+from explorer.estimate.cluster import Piece, Plan, plan_for
 from explorer.estimate.devices import Device
 from explorer.estimate.here import START_S, estimate
+from explorer.estimate.machines import Machines
 from explorer.settings import plugin
 from explorer.space import Space
 
