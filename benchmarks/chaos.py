@@ -28,14 +28,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from engine_common import ROOT, descendants, explore, start, write
+from engine_common import ROOT, explore, start, workers, write
 
 import explorer
 from explorer.engine import plan
 from explorer.results import TABLES
 from explorer.spacefile import read
 
-NOT_WORKERS = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
 NOT_COMPARED = ["wall_s", "peak_memory_mb"]
 STARTS = 60  # of the program; a run that needs more is one that does not get on
 WAIT_S = 120  # for a process of the planned kind
@@ -160,12 +159,7 @@ class Disturbed:
         """Processes of that kind, with their titles: an actor that trains, one that measures, or the driver."""
         if victim == "driver":
             return [(self.process.pid, "driver")]
-        every = descendants(self.process.pid)
-        return [
-            (p.pid, p.title.split(".")[0])
-            for p in every
-            if p.title.startswith("ray::") and not p.title.startswith(NOT_WORKERS)
-        ]
+        return [(p.pid, p.title.split(".")[0]) for p in workers(self.process.pid)]
 
     def finish(self) -> float:
         """Wait for the end; seconds since the first start."""

@@ -15,6 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
+NOT_WORKERS = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
 PROGRAM = [sys.executable, str(ROOT / "run_explore.py")]
 
 
@@ -26,6 +27,28 @@ class Process:
     title: str
     now_mb: float
     peak_mb: float
+
+
+class Clock:
+    """An observer that keeps the time of everything that has ended, by stage."""
+
+    def __init__(self) -> None:
+        self.stage_now = ""
+        self.times: dict[str, list[tuple[float, int]]] = {}
+
+    def say(self, message: str) -> None: ...
+
+    def stage(self, name: str, total: int) -> None:
+        self.stage_now = name
+
+    def advance(self, *told: Any) -> None:
+        stage, done, _ = told if len(told) == 3 else (self.stage_now, *told)
+        self.times.setdefault(stage, []).append((time.perf_counter(), done))
+
+    def seconds_each(self, stage: str) -> float:
+        """Seconds of one of the stage's models or measurements, from the first that was done to the last."""
+        (first, _), *rest = self.times[stage]
+        return (rest[-1][0] - first) / sum(done for _, done in rest)
 
 
 def start(*arguments: str | Path, cwd: Path, log: Path) -> subprocess.Popen[bytes]:
@@ -68,6 +91,12 @@ def descendants(pid: int) -> list[Process]:
         found |= more
     read = (process(one) for one in found - {pid})
     return [one for one in read if one is not None]
+
+
+def workers(pid: int) -> list[Process]:
+    """Processes below a driver that train or measure: actors of Ray."""
+    every = descendants(pid)
+    return [p for p in every if p.title.startswith("ray::") and not p.title.startswith(NOT_WORKERS)]
 
 
 def process(pid: int) -> Process | None:

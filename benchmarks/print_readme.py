@@ -126,6 +126,32 @@ def start_up(d: dict[str, Any]) -> list[str]:
     ]
 
 
+def chaos(d: dict[str, Any]) -> list[str]:
+    victims = ", ".join(f"{number} × {title.removeprefix('ray::')}" for title, number in d["victims"].items())
+    return [
+        f"{d['kills']} kills ({victims}): {len(d['tables_that_differ'])} tables differ, "
+        f"{len(d['models_trained_again'])} models trained twice, {d['times_as_long']:.2f}× the undisturbed time "
+        f"({d['disturbed_s']:.0f} s against {d['undisturbed_s']:.0f} s, {d['starts']} starts)"
+    ]
+
+
+def scaling(d: dict[str, Any]) -> list[str]:
+    two, shares, long = d["scaling"], d["share_of_digits"], d["share_of_long_trials"]
+    return [
+        f"two workers against one: training {two['training_times']:.2f}×, measuring {two['measuring_times']:.2f}×",
+        *(f"Ray's share of the digits run, {s['workers']} workers: {100 * s['share']:.0f} %" for s in shares),
+        f"Ray's share with trials of {long['seconds_a_trial']:.0f} s: {100 * long['share']:.1f} %",
+    ]
+
+
+def growth(d: dict[str, Any]) -> list[str]:
+    return [
+        f"{r['models']:,} models, {r['pairs']:,} pairs: {r['ms_a_model']:.1f} ms a model, {r['ms_a_pair']:.1f} ms a pair, "
+        f"peak memory of the driver {r['driver_mb']:.0f} MB, of a worker {r['worker_mb']:.0f} MB, run folder {r['disk_mb']:.0f} MB"
+        for r in d["rows"]
+    ]
+
+
 QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "usual_way_digits": ("The whole digits job, command to page: faster than in the usual way?", usual),
     "usual_way_fashion": ("The whole Fashion-MNIST job: faster than in the usual way?", usual),
@@ -140,6 +166,9 @@ QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "sequence_step": ("Transformers, GPTs and PINNs in a stack: faster than one after the other?", sequences),
     "start_up": ("How long until a command answers?", start_up),
     "many_models": ("10,000 finished models: how long until it is clear what is missing?", many),
+    "growth": ("Do time, memory and disk stay flat up to 20,000 models and 100,000 pairs?", growth),
+    "scaling": ("How much faster are two workers than one, and how much of the time does Ray take?", scaling),
+    "chaos": ("20 random kills in one run: is anything lost, or done twice?", chaos),
 }
 
 
@@ -212,6 +241,10 @@ def markdown() -> str:
             continue
         command = COMMANDS.get(name, f"python benchmarks/{name}.py")
         parts.append(f"## {question}\n\n`OMP_NUM_THREADS=1 {command}`")
+        if not (RESULTS / f"{name}.json").exists():
+            continue  # not measured yet
+        data = json.loads((RESULTS / f"{name}.json").read_text())
+        parts.append(f"## {question}\n\n`OMP_NUM_THREADS=1 python benchmarks/{name}.py`")
         parts.append("\n".join(f"- {line}" for line in lines(data)))
     return "\n\n".join(parts) + "\n"
 

@@ -11,7 +11,8 @@ import re
 from pathlib import Path
 
 from explorer import spacefile
-from explorer.estimate.cluster import Machines, Nets, plan_for
+from explorer.estimate.cluster import Nets, plan_for
+from explorer.estimate.machines import Machines
 
 FOLDER = Path(__file__).parent
 CLUSTER = "8xH100"

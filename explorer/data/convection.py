@@ -43,7 +43,7 @@ class Options(SubsetOptions):
         default=0.0,
         ge=0,
         le=1000,
-        description="standard deviation of the noise added to these values, in standard deviations of u",
+        description="standard deviation of the noise on these values, in those of u; one draw for all models",
     )
     physics: bool = Field(default=False, description="learn from the start and the equation")
     collocation: int = Field(
@@ -72,10 +72,17 @@ def _solution(points: np.ndarray, beta: float) -> np.ndarray:
     return SCALE * np.sin(points[:, 0] - beta * points[:, 1])
 
 
+def _scaled(points: np.ndarray) -> np.ndarray:
+    ranges = np.array([PERIOD, 1])
+    return (points / ranges - 0.5) * math.sqrt(12)  # a uniform variable's variance is 1/12
+
+
 def load(options: Options) -> Arrays:
     """x (points, 2) of (x, t) and y (points, 1); or with ``physics`` (points, 3) and (points, 2).
 
-    NaN stands where an output is not asked for. The test points are a grid that asks for u alone.
+    Without physics x and t are shifted and scaled to mean 0 and standard deviation 1 over their ranges; with
+    it they are as they are, for the network differentiates by them. NaN stands where an output is not asked
+    for. The test points are a grid that asks for u alone.
     """
     points = _drawn("points", options.points)
     if options.physics:
@@ -86,7 +93,7 @@ def load(options: Options) -> Arrays:
     grid = np.stack(np.meshgrid(x, t, indexing="ij"), axis=-1).reshape(-1, 2)
     tested = _solution(grid, options.beta)
     if not options.physics:
-        return _arrays(points, values[:, None], grid, tested[:, None])
+        return _arrays(_scaled(points), values[:, None], _scaled(grid), tested[:, None])
     inside = _drawn("collocation", options.collocation)
     asked = np.full((len(points) + len(inside), 2), np.nan)
     asked[: len(points), 0] = values

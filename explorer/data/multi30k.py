@@ -62,11 +62,6 @@ def load(options: Options) -> Arrays:
     return _encoded(json.dumps(options.source())).arrays
 
 
-def describe(options: Options) -> str:
-    """Numbers of pairs and of units, and what was left out."""
-    return _encoded(json.dumps(options.source())).describe()
-
-
 @functools.lru_cache(maxsize=2)
 def _encoded(source: str) -> Encoded:
     archives = locate(SOURCE)

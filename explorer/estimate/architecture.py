@@ -56,7 +56,10 @@ class Architecture:
         self.step = functools.cache(self._step)
         self.evaluation = functools.cache(self._evaluation)
         self.products = functools.cache(self._products)
-        self._forward = functools.cache(self._counted_forward)
+        self._counted_step = functools.cache(self._count_step)
+        self._counted_forward = functools.cache(self._count_forward)
+        self._row_growth = functools.cache(self._growth_of_a_row)
+        self._graph_and_product = functools.cache(self._count_product)
 
     def _data(self, inputs: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets as the task has them."""
@@ -79,14 +82,12 @@ class Architecture:
         growth = self._row_growth(optimizer) if rows > 1 else 0.0
         return one.times(rows, one.peak * (1 + (rows - 1) * growth))
 
-    @functools.cache  # noqa: B019 (an architecture lives as long as its estimate)
-    def _row_growth(self, optimizer: str) -> float:
+    def _growth_of_a_row(self, optimizer: str) -> float:
         """Memory of a second row as a share of the first one's."""
         one, two = (self._counted_step(rows, HIGH, optimizer).peak for rows in (1, 2))
         return two / one - 1
 
-    @functools.cache  # noqa: B019
-    def _counted_step(self, rows: int, batch: int, optimizer: str) -> Ops:
+    def _count_step(self, rows: int, batch: int, optimizer: str) -> Ops:
         theta, buffers = self._state(rows)
         rule = Optimiser(optimizer, weight_decay=1e-4)
         memory = rule.start(theta)
@@ -111,11 +112,11 @@ class Architecture:
         chunks = -(-inputs // min(size, inputs))
         at_once = -(-inputs // chunks)
         if self.stacked:
-            return self._forward(rows, at_once).times(chunks)
-        one = self._affine(lambda batch: self._forward(1, batch), at_once)
+            return self._counted_forward(rows, at_once).times(chunks)
+        one = self._affine(lambda batch: self._counted_forward(1, batch), at_once)
         return one.times(rows * chunks, one.peak + 4 * rows * self.parameters)
 
-    def _counted_forward(self, rows: int, batch: int) -> Ops:
+    def _count_forward(self, rows: int, batch: int) -> Ops:
         theta, buffers = self._state(rows)
         x = self._data(batch)[0][None]
         with torch.no_grad():
@@ -132,8 +133,7 @@ class Architecture:
             return [graph.times(each, each * graph.peak), product.times(each * number, each * product.peak)]
         return [ops.times(each * number * chunks, each * ops.peak) for ops in (graph, product)]
 
-    @functools.cache  # noqa: B019
-    def _graph_and_product(self, rows: int, inputs: int) -> tuple[Ops, Ops]:
+    def _count_product(self, rows: int, inputs: int) -> tuple[Ops, Ops]:
         theta, buffers = self._state(rows)
         x, y = self._data(inputs)
         made: list[HessianOperator] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +11,11 @@ from explorer.engine import plan
 from explorer.engine.subjects import Trained, groups
 from explorer.engine.work import architecture_key, data_source
 from explorer.estimate.architecture import Architecture
-from explorer.estimate.devices import Device, Seconds, gpu
+from explorer.estimate.devices import Seconds
+from explorer.estimate.machines import Machines
 from explorer.estimate.processor import cores
 from explorer.estimate.work import Inputs, Work, measuring_of, training_of
-from explorer.settings import InputError, plugin
+from explorer.settings import plugin
 from explorer.space import Cell, Space
 
 START_S, WORKER_S, TASK_S = 15.0, 15.0, 0.1  # Ray on a cluster; imports and CUDA of a worker; a trial or task
@@ -26,66 +26,6 @@ PROCESS, PROCESS_CPU = (
     0.35 * 2**30,
 )  # bytes of a node's memory that a worker takes, with CUDA or not
 ROW_BYTES, POINT_BYTES = 1500, 40  # of the tables: a model, and a point of a path
-
-
-@dataclass(frozen=True)
-class Machines:
-    """``nodes`` of ``devices`` each: GPUs, or cores of this machine's processor."""
-
-    nodes: int
-    devices: int
-    device: Device | None  # None: cores
-
-    @classmethod
-    def parse(cls, text: str) -> Machines:
-        """``8xH100`` is one node of eight; ``4x8xA100-80`` four of them; ``16xCPU`` a node of sixteen cores.
-
-        Raises:
-            InputError: it is written in another way, or the device is not known.
-        """
-        found = re.fullmatch(r"(?:(\d+)x)?(?:(\d+)x)?([a-z].*)", text.strip(), re.I)
-        if not found or "0" in found.groups():
-            raise InputError(
-                f"--cluster {text!r}: write 8xH100 (one node of eight GPUs), 4x8xA100-80 (four such nodes) "
-                "or 16xCPU (sixteen cores like those of this machine)"
-            )
-        first, second, name = found.groups()
-        nodes, devices = (first, second) if second else (1, first or 1)
-        return cls(int(nodes), int(devices), gpu(name))
-
-    def slots(self, space: Space) -> tuple[int, int]:
-        """How many trials run at the same time, and how many of them on one device.
-
-        Raises:
-            InputError: not one fits, or the space would leave the GPUs alone.
-        """
-        wanted = space.resources
-        if self.device is None:
-            if wanted.gpus_per_trial:
-                raise InputError(
-                    f"--cluster: a trial asks for {wanted.gpus_per_trial:g} GPUs and there is none; "
-                    "try --set resources.gpus_per_trial=0"
-                )
-            share, fits = 1, int(self.devices / wanted.cpus_per_trial + 1e-9)
-        elif not wanted.gpus_per_trial:
-            raise InputError(
-                "--cluster: the space asks for no GPU and would run on processors alone; "
-                "try --set resources.gpus_per_trial=0.25, or --cluster 64xCPU"
-            )
-        else:
-            share = max(1, int(1 / wanted.gpus_per_trial + 1e-9))
-            fits = (
-                self.devices * share
-                if wanted.gpus_per_trial <= 1
-                else int(self.devices / wanted.gpus_per_trial)
-            )
-        if not fits:
-            raise InputError(
-                f"--cluster: a trial asks for {wanted.cpus_per_trial:g} cores and {wanted.gpus_per_trial:g} "
-                f"GPUs on one node; a node has {self.devices}. Lower resources.cpus_per_trial "
-                "or resources.gpus_per_trial."
-            )
-        return self.nodes * fits, share
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,11 @@ def at(**settings: object) -> convection.Options:
 @pytest.mark.parametrize("beta", [0.0, 1.0, 7.5])
 def test_values_solve_the_equation(beta: float) -> None:
     """Finite differences of the test grid: u_t + β u_x = 0, u(x, 0) = √2 sin x, the same after a turn."""
-    arrays = convection.load(at(beta=beta))
+    arrays = convection.load(at(beta=beta, physics=True))  # whose inputs are not scaled
     n, m = convection.GRID
     x, u = (array.reshape(n, m, -1).astype(float) for array in (arrays.x_test, arrays.y_test))
     assert np.allclose(u[:, 0, 0], np.sqrt(2) * np.sin(x[:, 0, 0]), atol=1e-6)
+    u = u[:, :, :1]
     u_t = (u[:, 2:, 0] - u[:, :-2, 0]) / (x[0, 2, 1] - x[0, 0, 1])
     u_x = (np.roll(u, -1, 0) - np.roll(u, 1, 0))[:, 1:-1, 0] / (2 * (x[1, 0, 0] - x[0, 0, 0]))
     assert np.abs(u_t + beta * u_x).max() < 0.01 * (1 + beta**3)
@@ -39,10 +40,12 @@ def test_points_are_in_the_domain_and_the_same_for_each_speed_and_noise() -> Non
     assert arrays.x_train.shape == (1000, 2)
     assert arrays.y_train.shape == (1000, 1)
     assert arrays.classes == 1
-    low, high = arrays.x_train.min(0), arrays.x_train.max(0)
-    assert (low >= 0).all()
-    assert (high < [convection.PERIOD, 1]).all()
-    assert high[0] > 6
+    assert np.abs(arrays.x_train).max(0) == pytest.approx(np.sqrt(3), abs=0.02)  # ends of a uniform variable
+    assert arrays.x_train.mean(0) == pytest.approx(0, abs=0.1)
+    assert arrays.x_train.std(0) == pytest.approx(1, abs=0.05)
+    x, t = (arrays.x_train / np.sqrt(12) + 0.5).T
+    expected = np.sqrt(2) * np.sin(convection.PERIOD * x - t)
+    assert np.allclose(arrays.y_train[:, 0], expected, atol=1e-5)
     for other in (fast, noisy):
         assert np.array_equal(other.x_train, arrays.x_train)
     assert not np.array_equal(fast.y_train, arrays.y_train)

@@ -97,7 +97,6 @@ def test_each_set_is_downloaded_once_and_read_exactly(
     module._encoded.cache_clear()
     module.load(options)
     assert len(server.asked) == len(module.SOURCE.checksums)
-    assert "1 with a source that is in the test set" in module.describe(options)
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -117,7 +116,10 @@ def test_more_pairs_than_are_left_are_refused(
 ) -> None:
     module, make = SETS[name]
     serve(module, make(), server, monkeypatch, tmp_path)
-    with pytest.raises(InputError, match=r"pairs asks for 300; there are 299 training and 51 test pairs"):
+    with pytest.raises(
+        InputError,
+        match=r"pairs asks for 300; there are 299 training and 51 test pairs.*1 with a source that is in the test",
+    ):
         module.load(module.Options(**{**SMALL, "pairs": 300}))
     with pytest.raises(InputError, match=r"test_pairs asks for 52"):
         module.load(module.Options(**{**SMALL, "test_pairs": 52}))
