@@ -250,6 +250,7 @@ def test_nodes_beyond_the_first_copy_the_data(nets: Nets) -> None:
     one, four = planned(nets, "8xH100"), planned(nets, "4x8xH100")
     assert one.data == (50_000 + 10_000) * (3 * 32 * 32 * 4 + 8)
     assert (one.traffic, four.traffic) == (0, 3 * one.data)
+    assert planned(nets, "8xH100", "data.train_size=0.1").data == one.data, "the clean data are stored"
     assert four.slots == 4 * one.slots == 4 * 32
     numbers = sum(
         net.parameters + net.buffers for net in (net_of("resnet18", (3, 32, 32), width=w) for w in (8, 128))
@@ -323,8 +324,8 @@ def test_inputs_of_public_data_are_known_without_them(
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setenv("EXPLORER_DATA", str(tmp_path))
     found = Inputs.of(cell("resnet18", {"name": "svhn", "pool": 2, "train_size": 0.5}))
-    assert found == Inputs((3, 16, 16), 10, round(73_257 / 2), 26_032)
-    assert Inputs.of(cell("mlp")) == Inputs((1, 8, 8), 10, 1000, 797)
+    assert found == Inputs((3, 16, 16), 10, round(73_257 / 2), 26_032, 73_257)
+    assert Inputs.of(cell("mlp")) == Inputs((1, 8, 8), 10, 1000, 797, 1000)
     assert found.numbers == math.prod(found.shape)
 
 

@@ -24,19 +24,20 @@ class Inputs:
     classes: int
     train: int
     test: int
+    available: int  # training inputs there are, of which ``train`` are taken
 
     @classmethod
     def of(cls, cell: Cell) -> Inputs:
         """Those of a cell. Nothing is downloaded: the public data sets say their shape themselves."""
         module = plugin(explorer.data, cell.data_name, "data set")
-        test = module.available(cell.data)[1]
+        available, test = module.available(cell.data)
         if hasattr(module, "SHAPE"):
             channels, height, width = module.SHAPE
             shape, classes = (channels, height // cell.data.pool, width // cell.data.pool), module.CLASSES
         else:
             arrays = module.load(cell.data)
             shape, classes = arrays.shape, arrays.classes
-        return cls(shape, len(cell.data.classes or range(classes)), cell.inputs, test)
+        return cls(shape, len(cell.data.classes or range(classes)), cell.inputs, test, available)
 
     @property
     def numbers(self) -> int:
@@ -50,6 +51,11 @@ class Inputs:
     def bytes(self) -> int:
         """Of all inputs and labels, as they are trained on."""
         return (self.train + self.test) * (4 * self.numbers + 8)
+
+    @property
+    def stored(self) -> int:
+        """Bytes of all inputs and labels there are, as they lie in the object store."""
+        return (self.available + self.test) * (4 * self.numbers + 8)
 
 
 @dataclass(frozen=True)
