@@ -13,7 +13,8 @@ import explorer.data
 import explorer.measures
 import explorer.models
 from explorer.settings import InputError, plugin, source_fingerprint, suggest
-from explorer.space import MAX_MODELS, Space, TrainingOptions, resolve
+from explorer.space import MAX_MODELS, Cell, Space, TrainingOptions, resolve, tasks_of
+from explorer.tasks import TASKS
 
 PACKAGES: dict[str, tuple[ModuleType, str]] = {
     "data": (explorer.data, "data set"),
@@ -47,6 +48,9 @@ def check(raw: Any) -> Space:
         raw["measures"] = {"hessian": {}, "connectivity": {}, "similarity": {}}
     if isinstance(raw["measures"], dict):
         raw["measures"] = {k: {} if v is None else v for k, v in raw["measures"].items()}
+    training, numbers = raw.get("training"), raw.get("task") == "regression"
+    if isinstance(training, dict) and training.get("loss") == "cross_entropy" and not numbers:
+        raw["training"] = {k: v for k, v in training.items() if k != "loss"}  # the task's own, by its name
     space = _validated(Space, raw, ())
     space = space.model_copy(
         update={
@@ -63,11 +67,33 @@ def check(raw: Any) -> Space:
         }
     )
     for key in ("optimizer", "loss"):
-        if ":" in getattr(space.training, key):
+        if ":" in (getattr(space.training, key) or ""):
             _importable(getattr(space.training, key), ("training", key))
+    space = space.model_copy(update={"task": _task(space)})
     _check_axes(space)
     _check_cells(space)
     return space
+
+
+def _task(space: Space) -> str:
+    """The task of the space, which its data set, architecture and measures are for."""
+    data = space.data["name"]
+    possible = tasks_of(_plugin(explorer.data, data, "data set", ("data", "name")))
+    task = space.task or possible[0]
+    if task not in possible:
+        raise Problem(("task",), f"data set {data!r} is for {' or '.join(possible)}, not for {task}")
+    parts = [(("measures", name), plugin(explorer.measures, name, "measure")) for name in space.measures]
+    if ":" not in space.model["name"]:
+        parts.append((("model", "name"), plugin(explorer.models, space.model["name"], "architecture")))
+    for path, module in parts:
+        numbers = ("classification", "regression")
+        allowed = tasks_of(module, numbers if path[0] == "model" else tuple(TASKS))
+        if task not in allowed:
+            name = space.model["name"] if path[0] == "model" else path[1]
+            raise Problem(
+                path, f"{name!r} is for {' or '.join(allowed)}; data set {data!r} is learnt as {task}"
+            )
+    return task
 
 
 def _check_axes(space: Space) -> None:
@@ -138,6 +164,7 @@ def _check_cells(space: Space) -> None:
     if not cells:
         raise Problem(("skip",), "every cell of the grid is skipped")
     for cell in cells:
+        _check_model(cell)
         try:
             inputs = cell.inputs
         except InputError as error:
@@ -154,6 +181,18 @@ def _check_cells(space: Space) -> None:
             )
     if set(space.axes) & set(IDLE):
         _check_twins(space)
+
+
+def _check_model(cell: Cell) -> None:
+    """That the settings of a cell's architecture go together, where it has a function ``check``."""
+    if ":" in cell.model_name:
+        return
+    check = getattr(plugin(explorer.models, cell.model_name, "architecture"), "check", None)
+    try:
+        if check is not None:
+            check(cell.model)
+    except InputError as error:
+        raise Problem(("model",), str(error)) from error
 
 
 def _check_twins(space: Space) -> None:

@@ -20,7 +20,7 @@ from pydantic import BeforeValidator, Field, model_validator
 import explorer.data
 import explorer.measures
 import explorer.models
-from explorer.data.base import DataOptions, train_inputs
+from explorer.data.base import SubsetOptions, train_inputs
 from explorer.settings import SCHEMA, InputError, Options, digest, plugin, source_fingerprint, suggest
 
 MAX_MODELS = 1_000_000
@@ -121,9 +121,10 @@ class TrainingOptions(Options):
     optimizer: Literal["sgd", "adamw", "sam"] | Reference = Field(
         "sgd", description="SGD with momentum; AdamW (momentum is its first beta); SAM; or module:function"
     )
-    loss: Literal["cross_entropy"] | Reference = Field(
-        "cross_entropy",
-        description="what is minimised, cross-entropy or module:function; measures take cross-entropy",
+    loss: Reference | None = Field(
+        None,
+        description="what is minimised: the task's own loss if left out, else module:function; "
+        "measures take the task's own",
     )
     learning_rate: float = Field(0.05, gt=0, le=1e6, description="initial learning rate")
     linear_scaling: int | None = Field(
@@ -222,6 +223,9 @@ class Space(Options):
     name: str = Field(pattern=NAME, description="of the run, unless --name says otherwise")
     description: str = Field("", max_length=10_000, description="shown on the report page")
     data: dict[str, Any] = Field(description="name of the data set and its options")
+    task: Literal["classification", "regression", "translation", "language"] | None = Field(
+        None, description="what is learnt; what the data set is made for, if left out"
+    )
     model: dict[str, Any] = Field(description="name of the architecture (or module:function) and its options")
     load: dict[str, Axis] = Field(
         default_factory=dict, description="swept settings that say how much is asked of the model"
@@ -265,11 +269,12 @@ class Cell:
 
     at: dict[str, Any]
     data_name: str
-    data: Any  # DataOptions of the data set
+    data: Any  # SubsetOptions of the data set
     model_name: str
     model: Any  # options of the architecture, or the user's dict
     training: TrainingOptions
     seeds: int
+    task: str = "classification"
 
     @classmethod
     def of(cls, space: Space, at: dict[str, Any]) -> Cell:
@@ -290,6 +295,7 @@ class Cell:
             _section_options("model", model_name, settings["model"]),
             TrainingOptions.model_validate(settings["training"]),
             space.seeds,
+            space.task or tasks_of(plugin(explorer.data, data_name, "data set"))[0],
         )
 
     @cached_property
@@ -326,9 +332,11 @@ class Cell:
             model = {"name": self.model_name, **self.model.model_dump(exclude_defaults=True)}
         training = self.training.model_dump(exclude_defaults=True, exclude={"history_points"})
         for key in ("optimizer", "loss"):
-            if ":" in getattr(self.training, key):
+            if ":" in (getattr(self.training, key) or ""):
                 training[f"{key}_source"] = source_fingerprint(getattr(self.training, key))
-        return {"schema": SCHEMA, "data": data, "model": model, "training": training}
+        usual = tasks_of(plugin(explorer.data, self.data_name, "data set"))[0]
+        task = {"task": self.task} if self.task != usual else {}
+        return {"schema": SCHEMA, "data": data, "model": model, "training": training, **task}
 
     @cached_property
     def id(self) -> str:
@@ -362,10 +370,21 @@ class Cell:
             **training,
         }
         scalars = {k: v for k, v in every.items() if isinstance(v, bool | int | float | str)}
-        return {"dataset": self.data_name, "architecture": self.model_name, **scalars, **self.at}
+        return {
+            "task": self.task,
+            "dataset": self.data_name,
+            "architecture": self.model_name,
+            **scalars,
+            **self.at,
+        }
 
 
-def _available(name: str, options: DataOptions) -> tuple[int, int]:
+def tasks_of(module: Any, default: tuple[str, ...] = ("classification",)) -> tuple[str, ...]:
+    """The tasks that a data set, an architecture or a measure is for; a data set's first is its usual one."""
+    return getattr(module, "TASKS", default)
+
+
+def _available(name: str, options: SubsetOptions) -> tuple[int, int]:
     return plugin(explorer.data, name, "data set").available(options)
 
 

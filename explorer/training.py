@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from explorer.augment import crop_and_flip
-from explorer.models.rows import Rows, cross_entropy
+from explorer.models.rows import Rows
 from explorer.optimisers import Optimiser
 from explorer.settings import user_function
 from explorer.stopping import Stopping, Watch
@@ -20,10 +20,11 @@ from explorer.stopping import Stopping, Watch
 
 @dataclass(frozen=True)
 class Split:
-    """Tensors of a classification data set: inputs (inputs, *shape), labels (inputs,).
+    """Tensors of a data set: inputs (inputs, *shape), targets (inputs, …).
 
-    Labels are on the device that works on them. Inputs are, too, or in host memory where they do not fit:
-    :meth:`batch` and :class:`~explorer.models.rows.Rows` move the part that is worked on.
+    ``classes`` is the size of the model's output, ``vocabulary`` turns token ids into text. Targets are on
+    the device that works on them. Inputs are, too, or in host memory where they do not fit: :meth:`batch`
+    and :class:`~explorer.models.rows.Rows` move the part that is worked on.
     """
 
     x_train: Tensor
@@ -31,6 +32,7 @@ class Split:
     x_test: Tensor
     y_test: Tensor
     classes: int
+    vocabulary: str = ""
 
     @classmethod
     def of(cls, arrays: Any, device: torch.device | str = "cpu", *, limit: float | None = None) -> Split:
@@ -47,8 +49,9 @@ class Split:
             kept = torch.tensor(x, device=device if fits else "cpu")
             return kept if fits or device.type != "cuda" else kept.pin_memory()
 
-        labels = [torch.tensor(y, device=device) for y in (arrays.y_train, arrays.y_test)]
-        return cls(inputs(arrays.x_train), labels[0], inputs(arrays.x_test), labels[1], arrays.classes)
+        targets = [torch.tensor(y, device=device) for y in (arrays.y_train, arrays.y_test)]
+        x_train, x_test = inputs(arrays.x_train), inputs(arrays.x_test)
+        return cls(x_train, targets[0], x_test, targets[1], arrays.classes, arrays.vocabulary)
 
     @property
     def device(self) -> torch.device:
@@ -56,7 +59,7 @@ class Split:
         return self.y_train.device
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Training inputs and labels at ``index``, which lies where the inputs do; both on the device."""
+        """Training inputs and targets at ``index``, which lies where the inputs do; both on the device."""
         x = self.x_train[index]
         if x.device != self.device:
             x = (x.pin_memory() if self.device.type == "cuda" else x).to(self.device, non_blocking=True)
@@ -158,18 +161,20 @@ def batches(
 def evaluate(
     network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor, y: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Mean loss (rows,) and 0/1 error in percent (rows,) over inputs (inputs, *shape), evaluation mode."""
-    rows = theta.shape[0]
+    """Mean loss (rows,) and error in percent (rows,) over inputs (inputs, *shape), evaluation mode."""
+    rows, task, items = theta.shape[0], network.task, 0
     loss = torch.zeros(rows, dtype=torch.float64)
     wrong = torch.zeros(rows, dtype=torch.float64)
     for part in network.chunks(rows, x):
-        logits = network(theta, x[None, part], buffers)
-        labels = y[None, part]
-        loss += cross_entropy(logits, labels).double().cpu() * labels.shape[1]
-        wrong += (logits.argmax(2) != labels).sum(1).cpu()
+        outputs, targets = network(theta, x[None, part], buffers), y[None, part]
+        scored = int(task.scored(targets))
+        loss += task.loss(outputs, targets).double().cpu() * scored
+        wrong += task.wrong(outputs, targets).cpu()
+        items += scored
     # A model that is not finite is wrong everywhere: argmax of NaN would be class 0.
     finite = torch.isfinite(loss)
-    return loss / len(x), torch.where(finite, 100 * wrong / len(x), torch.tensor(100.0, dtype=torch.float64))
+    worst = torch.tensor(task.worst_percent, dtype=torch.float64)
+    return loss / items, torch.where(finite, 100 * wrong / items, worst)
 
 
 def milestones(steps: int, points: int) -> list[int]:
@@ -191,7 +196,7 @@ def train(
     steps: int,
     learning_rate: float,
     optimizer: str = "sgd",
-    loss: str = "cross_entropy",
+    loss: str | None = None,
     momentum: float = 0.9,
     weight_decay: float = 0.0,
     rho: float = 0.05,
@@ -217,9 +222,9 @@ def train(
         optimizer, momentum, weight_decay, rho: see :class:`explorer.optimisers.Optimiser`; or a user's
             ``module:function``, called with ``momentum`` and ``weight_decay``, that returns an object with
             the methods ``start`` and ``step`` of that class.
-        loss: ``cross_entropy``, or a user's ``module:function`` of logits (rows, batch, classes) and labels
-            (rows, batch) that returns the losses (rows,) to be minimised. What is measured, and the rules
-            of ``stopping`` but for the loss they follow, stay with cross-entropy.
+        loss: the task's own if left out, or a user's ``module:function`` of outputs (rows, batch, …) and
+            targets (rows, batch, …) that returns the losses (rows,) to be minimised. What is measured, and
+            the rules of ``stopping`` but for the loss they follow, stay with the task's own.
         schedule, warmup: see :func:`learning_rates`.
         checkpoints: steps at which the models are kept; the end alone, if left out. Training ends at the
             last of them, with the schedule of ``steps``.
@@ -309,18 +314,18 @@ def _state(
 
 
 def _loss_gradient(
-    network: Rows, buffers: Tensor, loss: str, precision: str, compiled: bool
+    network: Rows, buffers: Tensor, loss: str | None, precision: str, compiled: bool
 ) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Losses (rows,) of a batch in training mode and their gradients (rows, parameters)."""
-    if loss == "cross_entropy" and precision == "float32" and not compiled:
+    if loss is None and precision == "float32" and not compiled:
         return lambda theta, x, y: network.loss_gradient(theta, x, y, buffers)
 
-    measured = cross_entropy if loss == "cross_entropy" else user_function(loss)
+    measured = network.task.loss if loss is None else user_function(loss)
 
     def loss_of(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
         with torch.autocast(theta.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            logits = network(theta, x, buffers, training=True)
-        return measured(logits.float() if precision == "bf16" else logits, y)
+            outputs = network(theta, x, buffers, training=True)
+        return measured(outputs.float() if precision == "bf16" else outputs, y)
 
     run = torch.compile(loss_of) if compiled else loss_of
 
@@ -341,8 +346,7 @@ def _judged(
     lengths: list[int],
 ) -> list[dict[str, Any]]:
     """The measures of each replicate, with its status."""
-    answers = network.logits(theta, data.x_train, buffers).argmax(2)
-    dead = (answers == answers[:, :1]).all(1).tolist()
+    dead = network.task.dead(network.answers(theta, data.x_train, buffers)).tolist()
     final = []
     for row, measured in enumerate(measures):
         status, error = "ok", ""

@@ -20,11 +20,11 @@ from explorer.models import cnn, mlp
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
 from explorer.stopping import Stopping
+from explorer.tasks.classification import cross_entropy
 from explorer.training import (
     Split,
     State,
     batches,
-    cross_entropy,
     evaluate,
     learning_rates,
     milestones,
@@ -78,7 +78,7 @@ def test_inputs_stay_in_host_memory_where_they_do_not_fit() -> None:
         build, rows = network(name, options, (1, 8, 8), 3)
         theta, buffers = (t.to("meta") for t in initial_rows(build, rows, [0, 1]))
         rows.to("meta")
-        assert rows.logits(theta, data.x_test, buffers).is_meta
+        assert rows.outputs(theta, data.x_test, buffers).is_meta
         losses, gradient = rows.loss_gradient(theta, data.x_train[None, :5], data.y_train[None, :5], buffers)
         assert losses.is_meta
         assert gradient.is_meta

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from explorer.data.archives import read_members
 from explorer.data.base import Arrays
-from explorer.data.cifar import read_members, read_records
+from explorer.data.cifar import HINT, read_records
 from explorer.data.files import Source, locate
 from explorer.data.images import ImageOptions, available_images, image_arrays
 
@@ -32,7 +33,7 @@ def available(options: Options) -> tuple[int, int]:
 def load(options: Options) -> Arrays:
     """The images scaled to 0 … 1, pooled on request."""
     archive = locate(SOURCE)[ARCHIVE]
-    *train, test = read_members(archive, MEMBERS)
+    *train, test = read_members(archive, MEMBERS, HINT)
     return image_arrays(
         read_records(train, label_bytes=2, archive=archive),
         read_records([test], label_bytes=2, archive=archive),

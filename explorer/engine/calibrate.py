@@ -24,9 +24,8 @@ def fastest(worker: Worker, cells: dict[str, Cell], replicates: int) -> dict[str
         data = worker.split(cell)
         times = {}
         for execution in ("loop", "vmap"):
-            build, rows = network(
-                cell.model_name, cell.model, tuple(data.x_train.shape[1:]), data.classes, execution
-            )
+            shape = tuple(data.x_train.shape[1:])
+            build, rows = network(cell.model_name, cell.model, shape, data.classes, execution, cell.task)
             theta, buffers = initial_rows(build, rows, range(replicates))
             try:
                 times[execution] = step_time(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
 from ray.exceptions import RayActorError
+from ray.tune.experiment import Trial as Experiment
+from ray.tune.schedulers import FIFOScheduler
 
 from explorer.engine.cluster import Cluster
 from explorer.engine.session import Tell
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from explorer.engine.worker import Worker
 
 ATTEMPTS = 3
+WAITING = 4  # trials that ask for a place beyond the workers there are: for nodes that join
 
 
 class Trial(tune.Trainable):
@@ -44,6 +48,31 @@ class Trial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         self.worker.train(self.stacks[self.place], self.save_every_s)
         return {"done": True}
+
+
+class _Patient(FIFOScheduler):
+    """Trials in their order, but a worker that is being started keeps its trial.
+
+    Tune's own choice gives a worker that has become free to the first trial that waits, even if another is
+    just being started for it, and ends that one. Where trials are shorter than a start, a second worker, a
+    replaced one or one on a node that joins would be started over and over, and never work.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: list[Experiment] = []
+
+    def on_trial_add(self, tune_controller: Any, trial: Experiment) -> None:
+        self._waiting.append(trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Experiment | None:
+        controller = tune_controller._tune_controller  # its wrapper does not tell what is being started
+        self._waiting = [trial for trial in self._waiting if trial.status == Experiment.PENDING]
+        for trial in self._waiting:
+            actor = controller._trial_to_actor.get(trial)
+            if actor is None or not controller._actor_manager.is_actor_started(actor):
+                return trial
+        return None
 
 
 class _Told(tune.Callback):
@@ -93,10 +122,15 @@ def sweep(
         ),
         {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
     )
+    # A grid search copies its whole list of values for each trial before the first starts: 20,000 trials
+    # would wait for minutes. Every pending trial costs the cluster a placement group at each event.
+    places = deque(range(len(stacks)))
+    workers = cluster.workers(resources.cpus_per_trial, resources.gpus_per_trial)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers + WAITING)
     finished = tune.Tuner(
         trainable,
-        param_space={"stack": tune.grid_search(list(range(len(stacks))))},
-        tune_config=tune.TuneConfig(reuse_actors=True),
+        param_space={"stack": tune.sample_from(lambda _: places.popleft())},
+        tune_config=tune.TuneConfig(num_samples=len(stacks), reuse_actors=True, scheduler=_Patient()),
         run_config=tune.RunConfig(
             name="sweep",
             storage_path=cluster.scratch,

@@ -189,4 +189,5 @@ class Worker:
 def network_of(cell: Cell, data: Split, execution: dict[str, str]) -> Any:
     """Builder and rows of a cell's architecture."""
     chosen = execution.get(architecture_key(cell))
-    return network(cell.model_name, cell.model, tuple(data.x_train.shape[1:]), data.classes, chosen)  # pyright: ignore[reportArgumentType]
+    shape = tuple(data.x_train.shape[1:])
+    return network(cell.model_name, cell.model, shape, data.classes, chosen, cell.task)  # pyright: ignore[reportArgumentType]

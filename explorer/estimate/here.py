@@ -126,7 +126,9 @@ def _measured(space: Space, cells: list[Cell]) -> Callable[[Cell], tuple[float, 
     sizes = sorted({cell.training.batch_size for cell in cells})
     cell = cells[0]
     data = _data(cell)
-    build, rows = network(cell.model_name, cell.model, tuple(data.x_train.shape[1:]), data.classes)
+    build, rows = network(
+        cell.model_name, cell.model, tuple(data.x_train.shape[1:]), data.classes, task=cell.task
+    )
     theta, buffers = initial_rows(build, rows, range(space.seeds))
     ends = (sizes[0], sizes[-1])
     together = max(len(seeds) for _, seeds in trials(cells, space.resources.replicates_per_trial))
@@ -175,7 +177,7 @@ def _measuring(space: Space, rows: Rows, theta: Any, buffers: Any, data: Split) 
         )
         total += once * 2 * curve["points"]
     if "similarity" in space.measures:
-        total += best_time(lambda: rows.logits(theta, data.x_train[:1000], buffers)) * 2
+        total += best_time(lambda: rows.outputs(theta, data.x_train[:1000], buffers)) * 2
     return total
 
 
@@ -190,7 +192,7 @@ def _data(cell: Cell) -> Split:
 
 def _parameters(cell: Cell) -> int:
     clean = _clean(cell.data_name, cell.data)
-    return network(cell.model_name, cell.model, clean.shape, clean.classes)[1].parameters
+    return network(cell.model_name, cell.model, clean.shape, clean.classes, task=cell.task)[1].parameters
 
 
 def _data_bytes(cell: Cell) -> int:

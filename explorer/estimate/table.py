@@ -6,12 +6,14 @@ import math
 import time
 from typing import Any
 
+import explorer.data
 from explorer.console import duration, size
 from explorer.engine import plan
 from explorer.estimate.cluster import Piece, Plan, plan_for
 from explorer.estimate.devices import Device
 from explorer.estimate.here import START_S, estimate
 from explorer.estimate.machines import Machines
+from explorer.settings import plugin
 from explorer.space import Space
 
 LOWER = {
@@ -38,6 +40,8 @@ def describe(space: Space, cluster: str | None = None) -> Any:
     table.add_row("grid", f"{grid} = {counts['cells']:,} cells" + (" after skip" if space.skip else ""))
     table.add_row("models", f"{counts['models']:,} ({space.seeds} seeds a cell)")
     table.add_row("pairs", f"{counts['pairs']:,}, {counts['curves']:,} of them with a curve")
+    if told := getattr(plugin(explorer.data, space.data["name"], "data set"), "describe", None):
+        table.add_row("data", told(space.cells[0].data))
     if machines is None:
         rows = _here(space)
     else:

@@ -11,6 +11,7 @@ from explorer.measures.points import point_rows
 from explorer.settings import Options as Settings
 from explorer.tables import PAIRS
 
+TASKS = ("classification", "regression")  # not for attention, whose permutations are not known
 KIND: Kind = "pair"
 EXTRA: tuple[str, ...] = ("curves_aligned",)
 COLUMNS = {

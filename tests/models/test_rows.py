@@ -181,9 +181,9 @@ def test_chunks_cover_every_input_once_within_the_budget(
 @pytest.mark.parametrize("name", BUILDERS)
 def test_logits_in_chunks_are_the_logits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     network, theta, buffers, x, _ = made(name, "loop")
-    whole = network.logits(theta, x[0], buffers)
+    whole = network.outputs(theta, x[0], buffers)
     monkeypatch.setattr(rows, "MEMORY", 2 * len(theta) * network.activations(x[0]))
-    torch.testing.assert_close(network.logits(theta, x[0], buffers), whole)
+    torch.testing.assert_close(network.outputs(theta, x[0], buffers), whole)
     torch.testing.assert_close(whole, network(theta, x[:1], buffers))
 
 
