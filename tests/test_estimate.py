@@ -21,14 +21,15 @@ from explorer.estimate.architecture import Architecture
 from explorer.estimate.cluster import Nets, Plan, makespan, plan_for
 from explorer.estimate.counting import CONVOLUTION, MATRIX, OTHER, Ops, count, on_meta
 from explorer.estimate.devices import GPUS, Device, Seconds
+from explorer.estimate.inputs import Inputs
 from explorer.estimate.machines import Machines
 from explorer.estimate.processor import cores
-from explorer.estimate.work import MEASURES, Inputs
+from explorer.estimate.work import MEASURES
 from explorer.landscape.operator import HessianOperator
 from explorer.models.base import network
 from explorer.models.rows import initial_rows
-from explorer.settings import InputError, plugins
-from explorer.space import Cell
+from explorer.settings import InputError, plugin, plugins
+from explorer.space import Cell, tasks_of
 from explorer.spacefile import parse
 
 
@@ -38,7 +39,7 @@ def cell(name: str, data: Any = "digits", **options: Any) -> Cell:
 
 
 def net_of(name: str, shape: tuple[int, ...], classes: int = 10, **options: Any) -> Architecture:
-    return Architecture(cell(name, **options), shape, classes)
+    return Architecture(cell(name, **options), Inputs(shape, classes, 1000, 100, 1000))
 
 
 def flops(ops: Ops, *kinds: int) -> float:
@@ -130,6 +131,17 @@ def test_a_hessian_product_costs_about_two_gradients_and_its_chunks_are_counted(
     assert [ops.repeats for ops in chunked] == [7 * parts] * 2
 
 
+def test_a_transformer_is_counted_with_all_its_places() -> None:
+    space = spacefile.read(ROOT / "spaces/iwslt-transformer-width.yaml")
+    first = space.cells[0]
+    few, many = (
+        Architecture(first, Inputs((2, length), 500, 100, 10, 100, target=(length,), tokens=True))
+        for length in (16, 32)
+    )
+    ratio = flops(many.step(1, 8), MATRIX) / flops(few.step(1, 8), MATRIX)
+    assert 2 <= ratio < 4, "linear in the length, but for attention"
+
+
 def test_sam_takes_two_gradients() -> None:
     net = net_of("cnn", (1, 28, 28), width=4)
     plain, sam = (flops(net.step(1, 64, name), MATRIX, CONVOLUTION) for name in ("sgd", "sam"))
@@ -146,7 +158,7 @@ def test_a_network_whose_shapes_need_numbers_is_told(tmp_path: Path, monkeypatch
     )
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match="cannot be counted"):
-        Architecture(cell("needsnumbers:make"), (1, 8, 8), 10)
+        Architecture(cell("needsnumbers:make"), Inputs((1, 8, 8), 10, 100, 10, 100))
 
 
 # Devices
@@ -294,11 +306,15 @@ def test_a_space_that_does_not_go_with_the_cluster_is_told(
 
 
 def test_every_measure_is_counted_or_said_to_be_not(tiny: dict[str, Any]) -> None:
-    tiny["measures"] = {name: {} for name in plugins(explorer.measures)}
+    every = {name: plugin(explorer.measures, name, "measure") for name in plugins(explorer.measures)}
+    uncounted = {"spectra", "bleu"}
+    assert set(MEASURES) | uncounted == set(every)
+    here = [name for name, module in every.items() if "classification" in tasks_of(module)]
+    tiny["measures"] = {name: {} for name in here}
     tiny["resources"] = {"gpus_per_trial": 0.5}
     found = plan_for(parse(tiny), Machines.parse("2xL4"))
     assert found.unknown == ["spectra"]
-    assert {task.what for task in found.tasks} == set(MEASURES)
+    assert {task.what for task in found.tasks} == set(here) - uncounted
     text = "".join(_cells(describe(parse(tiny), "2xL4")))
     assert "not counted: spectra" in text
     longer = plan_for(
@@ -326,7 +342,7 @@ def test_inputs_of_public_data_are_known_without_them(
     found = Inputs.of(cell("resnet18", {"name": "svhn", "pool": 2, "train_size": 0.5}))
     assert found == Inputs((3, 16, 16), 10, round(73_257 / 2), 26_032, 73_257)
     assert Inputs.of(cell("mlp")) == Inputs((1, 8, 8), 10, 1000, 797, 1000)
-    assert found.numbers == math.prod(found.shape)
+    assert found.one == 4 * 3 * 16 * 16 + 8
 
 
 def test_spaces_tell_the_cost_that_check_tells(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from explorer.engine.subjects import Trained, groups
 from explorer.engine.work import architecture_key, data_source
 from explorer.estimate.architecture import Architecture
 from explorer.estimate.devices import Device, Seconds
+from explorer.estimate.inputs import Inputs
 from explorer.estimate.machines import Machines
 from explorer.estimate.processor import cores
-from explorer.estimate.work import Inputs, Work, measuring_of, training_of
+from explorer.estimate.work import Work, measuring_of, training_of
 from explorer.settings import plugin
 from explorer.space import Cell, Space
 
@@ -158,23 +159,23 @@ class Nets:
 
     def __init__(self) -> None:
         self._inputs: dict[str, Inputs] = {}
-        self._nets: dict[tuple[str, tuple[int, ...], int], Architecture] = {}
+        self._nets: dict[tuple[Any, ...], Architecture] = {}
 
     def all(self, space: Space) -> list[Architecture]:
         """The different architectures of a space."""
         return list({id(net): net for net in map(self.net, space.cells)}.values())
 
     def inputs(self, cell: Cell) -> Inputs:
-        key = f"{data_source(cell)} {cell.data.classes} {cell.inputs}"
+        key = f"{data_source(cell)} {getattr(cell.data, 'classes', None)} {cell.inputs}"
         if key not in self._inputs:
             self._inputs[key] = Inputs.of(cell)
         return self._inputs[key]
 
     def net(self, cell: Cell) -> Architecture:
         inputs = self.inputs(cell)
-        key = (architecture_key(cell), inputs.shape, inputs.classes)
+        key = (architecture_key(cell), cell.task, inputs.shape, inputs.classes, inputs.target)
         if key not in self._nets:
-            self._nets[key] = Architecture(cell, inputs.shape, inputs.classes)
+            self._nets[key] = Architecture(cell, inputs)
         return self._nets[key]
 
 

@@ -6,56 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import explorer.data
 from explorer.estimate.architecture import Architecture, optimizer_of
 from explorer.estimate.counting import Ops
+from explorer.estimate.inputs import Inputs
 from explorer.measures import connectivity, hessian
 from explorer.measures.base import at_once
-from explorer.settings import plugin
 from explorer.space import Cell
 from explorer.training import milestones
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What is known of a data set without its content."""
-
-    shape: tuple[int, ...]
-    classes: int
-    train: int
-    test: int
-    available: int  # training inputs there are, of which ``train`` are taken
-
-    @classmethod
-    def of(cls, cell: Cell) -> Inputs:
-        """Those of a cell. Nothing is downloaded: the public data sets say their shape themselves."""
-        module = plugin(explorer.data, cell.data_name, "data set")
-        available, test = module.available(cell.data)
-        if hasattr(module, "SHAPE"):
-            channels, height, width = module.SHAPE
-            shape, classes = (channels, height // cell.data.pool, width // cell.data.pool), module.CLASSES
-        else:
-            arrays = module.load(cell.data)
-            shape, classes = arrays.shape, arrays.classes
-        return cls(shape, len(cell.data.classes or range(classes)), cell.inputs, test, available)
-
-    @property
-    def numbers(self) -> int:
-        """Numbers of one input."""
-        size = 1
-        for side in self.shape:
-            size *= side
-        return size
-
-    @property
-    def bytes(self) -> int:
-        """Of all inputs and labels, as they are trained on."""
-        return (self.train + self.test) * (4 * self.numbers + 8)
-
-    @property
-    def stored(self) -> int:
-        """Bytes of all inputs and labels there are, as they lie in the object store."""
-        return (self.available + self.test) * (4 * self.numbers + 8)
 
 
 @dataclass(frozen=True)
@@ -150,6 +107,10 @@ def _noise(net: Architecture, inputs: Inputs, options: Any, rows: int, models: i
     return Work([step.times(options.batches)], extra=4.0 * 2 * rows * options.batches * net.parameters)
 
 
+def _perplexity(net: Architecture, inputs: Inputs, options: Any, rows: int, models: int) -> Work:
+    return Work([net.evaluation(rows, inputs.train), net.evaluation(rows, inputs.test)])
+
+
 def _ensemble(net: Architecture, inputs: Inputs, options: Any, cells: int, models: int) -> Work:
     return Work([net.evaluation(models, inputs.test)])
 
@@ -163,4 +124,5 @@ MEASURES: dict[str, Make] = {
     "sharpness": _sharpness,
     "noise": _noise,
     "ensemble": _ensemble,
+    "perplexity": _perplexity,
 }
