@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 from types import ModuleType
@@ -66,6 +67,8 @@ def check(raw: Any) -> Space:
             },
         }
     )
+    for name in space.measures:
+        _needed(name)
     for key in ("optimizer", "loss"):
         if ":" in (getattr(space.training, key) or ""):
             _importable(getattr(space.training, key), ("training", key))
@@ -183,14 +186,23 @@ def _check_cells(space: Space) -> None:
         _check_twins(space)
 
 
+def _needed(measure: str) -> None:
+    """That the packages which only this measure needs are here."""
+    for package in getattr(plugin(explorer.measures, measure, "measure"), "NEEDS", ()):
+        if importlib.util.find_spec(package) is None:
+            raise Problem(
+                ("measures", measure), f"{measure} needs the package {package}: pip install {package}"
+            )
+
+
 def _check_model(cell: Cell) -> None:
-    """That the settings of a cell's architecture go together, where it has a function ``check``."""
+    """That a cell's settings suit its architecture, where that has a function ``check``."""
     if ":" in cell.model_name:
         return
     check = getattr(plugin(explorer.models, cell.model_name, "architecture"), "check", None)
     try:
         if check is not None:
-            check(cell.model)
+            check(cell)
     except InputError as error:
         raise Problem(("model",), str(error)) from error
 

@@ -325,7 +325,9 @@ class Cell:
         data = {"name": self.data_name, **self.plain_data.model_dump(exclude_defaults=True)}
         fingerprint = getattr(plugin(explorer.data, self.data_name, "data set"), "fingerprint", None)
         if fingerprint:
-            data = {k: v for k, v in data.items() if not k.endswith("path")} | {"content": fingerprint(self.data)}
+            data = {k: v for k, v in data.items() if not k.endswith("path")} | {
+                "content": fingerprint(self.data)
+            }
         if ":" in self.model_name:
             model = {"name": self.model_name, **self.model, "source": source_fingerprint(self.model_name)}
         else:

@@ -21,14 +21,15 @@ from explorer.estimate.architecture import Architecture
 from explorer.estimate.cluster import Nets, Plan, makespan, plan_for
 from explorer.estimate.counting import CONVOLUTION, MATRIX, OTHER, Ops, count, on_meta
 from explorer.estimate.devices import GPUS, Device, Seconds
+from explorer.estimate.inputs import Inputs
 from explorer.estimate.machines import Machines
 from explorer.estimate.processor import cores
-from explorer.estimate.work import MEASURES, Inputs, measuring_of
+from explorer.estimate.work import MEASURES
 from explorer.landscape.operator import HessianOperator
 from explorer.models.base import network
 from explorer.models.rows import initial_rows
 from explorer.settings import InputError, plugin, plugins
-from explorer.space import Cell
+from explorer.space import Cell, tasks_of
 from explorer.spacefile import parse
 
 
@@ -38,7 +39,7 @@ def cell(name: str, data: Any = "digits", **options: Any) -> Cell:
 
 
 def net_of(name: str, shape: tuple[int, ...], classes: int = 10, **options: Any) -> Architecture:
-    return Architecture(cell(name, **options), shape, classes)
+    return Architecture(cell(name, **options), Inputs(shape, classes, 1000, 100, 1000))
 
 
 def flops(ops: Ops, *kinds: int) -> float:
@@ -80,27 +81,6 @@ def test_flops_of_resnet18_are_the_known_ones(width: int, giga: float | None) ->
     assert flops(net.evaluation(1, 500), MATRIX, CONVOLUTION) == pytest.approx(2 * 500 * total)
     # Forward and two gradients, but not that of the inputs.
     assert flops(net.step(3, 128), MATRIX, CONVOLUTION) == pytest.approx(3 * 2 * 128 * (3 * total - first))
-
-
-def test_flops_of_a_transformer_are_those_of_its_products() -> None:
-    length, words, w, layers, f = 10, 300, 32, 2, 4
-    data = {"name": "multi30k", "length": length, "vocabulary": words}
-    own = cell("transformer", data, width=w, layers=layers)
-    net = Architecture(own, (2, length), words)
-    attention, perceptron = 4 * length * w * w + 2 * length * length * w, 2 * f * length * w * w
-    total = layers * (3 * attention + 2 * perceptron) + length * w * words  # multiply-adds of a sentence
-    assert flops(net.evaluation(1, 50), MATRIX) == pytest.approx(2 * 50 * total)
-    # Forward and two gradients; the embeddings are looked up.
-    assert flops(net.step(3, 16), MATRIX) == pytest.approx(3 * 3 * 2 * 16 * total)
-    assert flops(net.products(2, 8, 1)[1], MATRIX) > 2 * 2 * 8 * 2 * total
-    inputs = Inputs.of(own)
-    assert (inputs.shape, inputs.classes) == ((2, length), words)
-    assert inputs.bytes == 8 * 3 * length * (inputs.train + inputs.test)
-    for name in ("bleu", "perplexity"):
-        options = plugin(explorer.measures, name, "measure").Options()
-        work = measuring_of(name, options, net, inputs, 2, 2)
-        assert work is not None
-        assert sum(flops(ops, MATRIX) for ops in work.pieces) > 0
 
 
 @pytest.mark.parametrize("name", ["cnn", "resnet18", "densenet40", "vgg11", "vit"])
@@ -151,6 +131,17 @@ def test_a_hessian_product_costs_about_two_gradients_and_its_chunks_are_counted(
     assert [ops.repeats for ops in chunked] == [7 * parts] * 2
 
 
+def test_a_transformer_is_counted_with_all_its_places() -> None:
+    space = spacefile.read(ROOT / "spaces/iwslt-transformer-width.yaml")
+    first = space.cells[0]
+    few, many = (
+        Architecture(first, Inputs((2, length), 500, 100, 10, 100, target=(length,), tokens=True))
+        for length in (16, 32)
+    )
+    ratio = flops(many.step(1, 8), MATRIX) / flops(few.step(1, 8), MATRIX)
+    assert 2 <= ratio < 4, "linear in the length, but for attention"
+
+
 def test_sam_takes_two_gradients() -> None:
     net = net_of("cnn", (1, 28, 28), width=4)
     plain, sam = (flops(net.step(1, 64, name), MATRIX, CONVOLUTION) for name in ("sgd", "sam"))
@@ -167,7 +158,7 @@ def test_a_network_whose_shapes_need_numbers_is_told(tmp_path: Path, monkeypatch
     )
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match="cannot be counted"):
-        Architecture(cell("needsnumbers:make"), (1, 8, 8), 10)
+        Architecture(cell("needsnumbers:make"), Inputs((1, 8, 8), 10, 100, 10, 100))
 
 
 # Devices
@@ -271,6 +262,7 @@ def test_nodes_beyond_the_first_copy_the_data(nets: Nets) -> None:
     one, four = planned(nets, "8xH100"), planned(nets, "4x8xH100")
     assert one.data == (50_000 + 10_000) * (3 * 32 * 32 * 4 + 8)
     assert (one.traffic, four.traffic) == (0, 3 * one.data)
+    assert planned(nets, "8xH100", "data.train_size=0.1").data == one.data, "the clean data are stored"
     assert four.slots == 4 * one.slots == 4 * 32
     numbers = sum(
         net.parameters + net.buffers for net in (net_of("resnet18", (3, 32, 32), width=w) for w in (8, 128))
@@ -314,12 +306,15 @@ def test_a_space_that_does_not_go_with_the_cluster_is_told(
 
 
 def test_every_measure_is_counted_or_said_to_be_not(tiny: dict[str, Any]) -> None:
-    others = {"bleu", "perplexity"}  # of sequences: counted with the Transformer above
-    tiny["measures"] = {name: {} for name in plugins(explorer.measures) if name not in others}
+    every = {name: plugin(explorer.measures, name, "measure") for name in plugins(explorer.measures)}
+    uncounted = {"spectra"}
+    assert set(MEASURES) | uncounted == set(every)
+    here = [name for name, module in every.items() if "classification" in tasks_of(module)]
+    tiny["measures"] = {name: {} for name in here}
     tiny["resources"] = {"gpus_per_trial": 0.5}
     found = plan_for(parse(tiny), Machines.parse("2xL4"))
     assert found.unknown == ["spectra"]
-    assert {task.what for task in found.tasks} == set(MEASURES) - others
+    assert {task.what for task in found.tasks} == set(here) - uncounted
     text = "".join(_cells(describe(parse(tiny), "2xL4")))
     assert "not counted: spectra" in text
     longer = plan_for(
@@ -345,9 +340,9 @@ def test_inputs_of_public_data_are_known_without_them(
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setenv("EXPLORER_DATA", str(tmp_path))
     found = Inputs.of(cell("resnet18", {"name": "svhn", "pool": 2, "train_size": 0.5}))
-    assert found == Inputs((3, 16, 16), 10, round(73_257 / 2), 26_032)
-    assert Inputs.of(cell("mlp")) == Inputs((1, 8, 8), 10, 1000, 797)
-    assert found.numbers == math.prod(found.shape)
+    assert found == Inputs((3, 16, 16), 10, round(73_257 / 2), 26_032, 73_257)
+    assert Inputs.of(cell("mlp")) == Inputs((1, 8, 8), 10, 1000, 797, 1000)
+    assert found.one == 4 * 3 * 16 * 16 + 8
 
 
 def test_spaces_tell_the_cost_that_check_tells(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

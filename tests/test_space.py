@@ -257,7 +257,9 @@ def test_schema_for_editors_is_the_committed_one_and_fits_the_spaces() -> None:
     )
     for file in (ROOT / "spaces").glob("*.yaml"):
         jsonschema.validate(yaml.safe_load(file.read_text()), schema)
-        if file.stem != "translation-mo-de" or (ROOT / "catalogues").is_dir():  # files that have to be fetched
+        if (
+            file.stem != "translation-mo-de" or (ROOT / "catalogues").is_dir()
+        ):  # files that have to be fetched
             spacefile.read(file)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"name": "x", "data": "digits", "model": "mlp", "training": {"stepz": 1}}, schema)

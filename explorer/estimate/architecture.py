@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
 from explorer.estimate.counting import Ops, count, on_meta
+from explorer.estimate.inputs import Inputs
 from explorer.landscape.operator import COPIES, GRAPH, HessianOperator, outputs_per_input
 from explorer.models.base import network
 from explorer.models.rows import MEMORY
@@ -18,7 +20,6 @@ from explorer.space import Cell, TrainingOptions
 # Batch sizes at which networks without a stacked forward are counted. All others follow, since each operation
 # grows linearly with the batch.
 LOW, HIGH = 64, 1024
-SEQUENCES = ("translation", "language")  # tasks whose inputs and targets are tokens
 
 
 class Architecture:
@@ -29,30 +30,27 @@ class Architecture:
 
     Args:
         cell: any cell that has it.
-        shape: of one input.
+        inputs: what it is given.
 
     Raises:
         InputError: its shapes depend on numbers, so that it cannot be counted.
     """
 
-    def __init__(self, cell: Cell, shape: tuple[int, ...], classes: int):
-        self.shape, self.name = shape, cell.model_name
-        self.task, self.classes = cell.task, classes
-        self.real = lambda: network(cell.model_name, cell.model, shape, classes, task=cell.task)[
-            1
-        ]  # with numbers
+    def __init__(self, cell: Cell, inputs: Inputs):
+        self.inputs, self.name = inputs, cell.model_name
+        self.real = lambda: network(
+            cell.model_name, cell.model, inputs.shape, inputs.classes, task=cell.task
+        )[1]  # with numbers
         self.rows = self.real().to("meta")
+        if inputs.tokens:
+            # A sequence model's own gradient leaves padding out, which needs numbers: all places are counted.
+            self.rows.gradient = None
         self.stacked = self.rows.execution == "stacked"
         self.parameters = self.rows.parameters
         self.buffers = self.rows.row()[1].numel()
-        example, _ = self._data(1)
-        try:
-            self.activations = self.rows.activations(example)
-            self.outputs = outputs_per_input(self.rows, example)
-        except (RuntimeError, NotImplementedError) as error:
-            raise InputError(
-                f"{cell.model_name!r} cannot be counted: its shapes depend on numbers ({error})"
-            ) from error
+        with self._explained():
+            self.activations = self.rows.activations(self._x(1))
+            self.outputs = outputs_per_input(self.rows, self._x(1))
         self.step = functools.cache(self._step)
         self.evaluation = functools.cache(self._evaluation)
         self.products = functools.cache(self._products)
@@ -61,14 +59,28 @@ class Architecture:
         self._row_growth = functools.cache(self._growth_of_a_row)
         self._graph_and_product = functools.cache(self._count_product)
 
-    def _data(self, inputs: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs and targets as the task has them."""
-        if self.task in SEQUENCES:
-            tokens = on_meta(inputs, *self.shape, dtype=torch.long)
-            return tokens, on_meta(inputs, self.shape[-1], dtype=torch.long)
-        x = on_meta(inputs, *self.shape)
-        numbers = self.task == "regression"
-        return x, on_meta(inputs, self.classes) if numbers else on_meta(inputs, dtype=torch.long)
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (RuntimeError, NotImplementedError) as error:
+            raise InputError(
+                f"{self.name!r} cannot be counted: its shapes depend on numbers ({error})"
+            ) from error
+
+    def _x(self, *batch: int, device: str = "meta") -> torch.Tensor:
+        """Inputs (*batch, *shape)."""
+        dtype = torch.long if self.inputs.tokens else torch.float32
+        return torch.zeros(*batch, *self.inputs.shape, dtype=dtype, device=device)
+
+    def _y(self, *batch: int, device: str = "meta") -> torch.Tensor:
+        """What is learnt for them (*batch, *target)."""
+        dtype = torch.float32 if self.inputs.numeric else torch.long
+        return torch.zeros(*batch, *self.inputs.target, dtype=dtype, device=device)
+
+    def example(self, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and labels with numbers."""
+        return self._x(batch, device="cpu"), self._y(batch, device="cpu")
 
     def _state(self, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
         return on_meta(rows, self.parameters), on_meta(rows, self.buffers)
@@ -91,14 +103,15 @@ class Architecture:
         theta, buffers = self._state(rows)
         rule = Optimiser(optimizer, weight_decay=1e-4)
         memory = rule.start(theta)
-        inputs, labels = self._data(2)
+        inputs, labels = self._x(2), self._y(2)
         index = on_meta(rows, batch, dtype=torch.long)
 
         def step() -> None:
             x, y = inputs[index], labels[index]
             rule.step(theta, lambda at: self.rows.loss_gradient(at, x, y, buffers)[1], memory, 0.1, 0)
 
-        return count(step, theta, buffers, *memory.values())
+        with self._explained():
+            return count(step, theta, buffers, *memory.values())
 
     def _affine(self, make: Callable[[int], Ops], batch: int) -> Ops:
         low, high = make(LOW), make(HIGH)
@@ -118,8 +131,8 @@ class Architecture:
 
     def _count_forward(self, rows: int, batch: int) -> Ops:
         theta, buffers = self._state(rows)
-        x = self._data(batch)[0][None]
-        with torch.no_grad():
+        x = self._x(1, batch)
+        with torch.no_grad(), self._explained():
             return count(lambda: self.rows(theta, x, buffers), theta, buffers, x)
 
     def _products(self, rows: int, inputs: int, number: int) -> list[Ops]:
@@ -135,11 +148,14 @@ class Architecture:
 
     def _count_product(self, rows: int, inputs: int) -> tuple[Ops, Ops]:
         theta, buffers = self._state(rows)
-        x, y = self._data(inputs)
+        x, y = self._x(inputs), self._y(inputs)
         made: list[HessianOperator] = []
-        graph = count(lambda: made.append(HessianOperator(self.rows, theta, x, y, buffers)), theta, buffers)
+        with self._explained():
+            graph = count(
+                lambda: made.append(HessianOperator(self.rows, theta, x, y, buffers)), theta, buffers
+            )
+            product = count(lambda: made[0](on_meta(rows, self.parameters)), theta)
         held = graph.peak  # the graph is kept while products are taken
-        product = count(lambda: made[0](on_meta(rows, self.parameters)), theta)
         return graph, product.times(1, held + product.peak)
 
 

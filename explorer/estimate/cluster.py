@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,11 @@ from explorer.engine import plan
 from explorer.engine.subjects import Trained, groups
 from explorer.engine.work import architecture_key, data_source
 from explorer.estimate.architecture import Architecture
-from explorer.estimate.devices import Seconds
+from explorer.estimate.devices import Device, Seconds
+from explorer.estimate.inputs import Inputs
 from explorer.estimate.machines import Machines
 from explorer.estimate.processor import cores
-from explorer.estimate.work import Inputs, Work, measuring_of, training_of
+from explorer.estimate.work import Work, measuring_of, training_of
 from explorer.settings import plugin
 from explorer.space import Cell, Space
 
@@ -97,57 +98,55 @@ def plan_for(space: Space, machines: Machines, nets: Nets | None = None) -> Plan
         InputError: a trial fits on no node, or an architecture cannot be counted.
     """
     slots, sharing = machines.slots(space)
+    nets = nets or Nets()
     stacks = plan.stacks(space)
     sharing = min(sharing, -(-len(stacks) // (machines.nodes * machines.devices)))
-    counted = nets or Nets()
-    gpu_device = machines.device
-    if gpu_device is None:
-        device_of = cores(counted.all(space), max(1, int(space.resources.cpus_per_trial)))
-    else:
-        device_of = lambda _: gpu_device  # noqa: E731
-
-    share = gpu_device.memory * min(1.0, space.resources.gpus_per_trial) if gpu_device else None
+    share = machines.device.memory * min(1.0, space.resources.gpus_per_trial) if machines.device else None
+    device_of = _devices(space, machines, nets)
 
     def piece(what: str, cell: Cell, work: Work) -> Piece:
-        device = device_of(counted.net(cell))
+        device = device_of(nets.net(cell))
         spent = sum((device.seconds(ops, cell.training.precision) for ops in work.pieces), Seconds())
-        wall = device.wall(spent, sharing) + TASK_S
-        data = _resident(counted.inputs(cell).bytes, share)
-        return Piece(what, cell, wall, FRAGMENTS * work.peak + (CONTEXT if share else 0.0) + data)
+        data = _resident(nets.inputs(cell).bytes, share)
+        memory = FRAGMENTS * work.peak + (CONTEXT if share else 0.0) + data
+        return Piece(what, cell, device.wall(spent, sharing) + TASK_S, memory)
 
-    trials = [
-        piece(
-            "training", stack.cell, training_of(*counted.of(stack.cell, stack.cells), rows=len(stack.seeds))
-        )
-        for stack in stacks
-    ]
+    trials = []
+    for stack in stacks:
+        net, inputs = nets.net(stack.cell), nets.inputs(stack.cell)
+        work = training_of(net, stack.cells, inputs, rows=len(stack.seeds))
+        trials.append(piece("training", stack.cell, work))
     tasks, read, unknown, points = [], 0.0, [], 0
     for name, options, cell, subjects, models in _groups(space):
-        net, inputs = counted.net(cell), counted.inputs(cell)
-        work = measuring_of(name, options, net, inputs, subjects, models)
+        net = nets.net(cell)
         read += 4.0 * models * (net.parameters + net.buffers)
         points += subjects * 2 * getattr(options, "points", 0)
-        if work:
-            tasks.append(piece(name, cell, work))
+        if found := measuring_of(name, options, net, nets.inputs(cell), subjects, models):
+            tasks.append(piece(name, cell, found))
         elif name not in unknown:
             unknown.append(name)
-    sizes = [counted.net(cell).parameters + counted.net(cell).buffers for cell in space.cells]
+    sizes = [nets.net(cell).parameters + nets.net(cell).buffers for cell in space.cells]
     weights = sum(4.0 * space.seeds * size for size in sizes)
     state = 3 * 4.0 * slots * max(sizes)  # of trainings that go on, for a resume
-    data = {data_source(cell): counted.inputs(cell) for cell in space.cells}
-    held = sum(i.bytes for i in data.values())
-    largest = max(i.bytes for i in data.values())
+    stored = {data_source(cell): nets.inputs(cell).stored for cell in space.cells}
     if machines.device is None:  # a core works in the memory of its node
         most = max(p.memory for p in [*trials, *tasks]) + PROCESS_CPU
     else:
-        most = PROCESS + 2 * largest  # prepared there before they go to the device
+        most = PROCESS + 2 * max(stored.values())  # prepared there before they go to the device
     return Plan(
         machines, slots, sharing, trials, tasks,
-        share=share,
-        data=held, weights=weights, read=read,
+        share=share, data=sum(stored.values()), weights=weights, read=read,
         disk=weights + state + len(sizes) * space.seeds * ROW_BYTES + points * POINT_BYTES,
-        node_memory=held + slots / machines.nodes * most, unknown=unknown,
+        node_memory=sum(stored.values()) + slots / machines.nodes * most, unknown=unknown,
     )  # fmt: skip
+
+
+def _devices(space: Space, machines: Machines, nets: Nets) -> Callable[[Architecture], Device]:
+    """The device that an architecture runs on."""
+    if machines.device is None:
+        return cores(nets.all(space), max(1, int(space.resources.cpus_per_trial)))
+    device = machines.device
+    return lambda _: device
 
 
 def _resident(data: int, share: float | None) -> float:
@@ -160,7 +159,7 @@ class Nets:
 
     def __init__(self) -> None:
         self._inputs: dict[str, Inputs] = {}
-        self._nets: dict[tuple[str, tuple[int, ...], int], Architecture] = {}
+        self._nets: dict[tuple[Any, ...], Architecture] = {}
 
     def all(self, space: Space) -> list[Architecture]:
         """The different architectures of a space."""
@@ -174,13 +173,10 @@ class Nets:
 
     def net(self, cell: Cell) -> Architecture:
         inputs = self.inputs(cell)
-        key = (architecture_key(cell), inputs.shape, inputs.classes)
+        key = (architecture_key(cell), cell.task, inputs.shape, inputs.classes, inputs.target)
         if key not in self._nets:
-            self._nets[key] = Architecture(cell, inputs.shape, inputs.classes)
+            self._nets[key] = Architecture(cell, inputs)
         return self._nets[key]
-
-    def of(self, cell: Cell, cells: list[Cell]) -> tuple[Architecture, list[Cell], Inputs]:
-        return self.net(cell), cells, self.inputs(cell)
 
 
 def _groups(space: Space) -> Iterator[tuple[str, Any, Cell, int, int]]:

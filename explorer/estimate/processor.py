@@ -63,7 +63,7 @@ def _step_s(net: Architecture, batch: int) -> float:
     """Seconds of an optimiser step of one model, as :meth:`Architecture.step` counts it."""
     rows = net.real()
     theta, buffers = (row[None] for row in rows.row())
-    inputs, labels = torch.randn(batch, *net.shape), torch.zeros(batch, dtype=torch.long)
+    inputs, labels = net.example(batch)
     index, rule = torch.arange(batch)[None], Optimiser("sgd", weight_decay=1e-4)
     memory = rule.start(theta)
 

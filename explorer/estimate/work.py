@@ -6,58 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import explorer.data
-from explorer.estimate.architecture import SEQUENCES, Architecture, optimizer_of
+from explorer.estimate.architecture import Architecture, optimizer_of
 from explorer.estimate.counting import Ops
+from explorer.estimate.inputs import Inputs
 from explorer.measures import connectivity, hessian
 from explorer.measures.base import at_once
-from explorer.settings import plugin
 from explorer.space import Cell
 from explorer.training import milestones
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What is known of a data set without its content."""
-
-    shape: tuple[int, ...]
-    classes: int
-    train: int
-    test: int
-    tokens: bool = False
-
-    @classmethod
-    def of(cls, cell: Cell) -> Inputs:
-        """Those of a cell. Nothing is downloaded: the public data sets say their shape themselves.
-
-        Of pairs of sentences it is the largest that the options allow.
-        """
-        module = plugin(explorer.data, cell.data_name, "data set")
-        test = module.available(cell.data)[1]
-        if hasattr(module, "SHAPE"):
-            channels, height, width = module.SHAPE
-            shape, classes = (channels, height // cell.data.pool, width // cell.data.pool), module.CLASSES
-        elif hasattr(cell.data, "vocabulary"):
-            shape, classes = (2, cell.data.length), cell.data.vocabulary
-        else:
-            arrays = module.load(cell.data)
-            shape, classes = arrays.shape, arrays.classes
-        kept = getattr(cell.data, "classes", None) or range(classes)
-        return cls(shape, len(kept), cell.inputs, test, cell.task in SEQUENCES)
-
-    @property
-    def numbers(self) -> int:
-        """Numbers of one input."""
-        size = 1
-        for side in self.shape:
-            size *= side
-        return size
-
-    @property
-    def bytes(self) -> int:
-        """Of all inputs and labels, as they are trained on."""
-        each = 8 * (self.numbers + self.shape[-1]) if self.tokens else 4 * self.numbers + 8
-        return (self.train + self.test) * each
 
 
 @dataclass(frozen=True)
@@ -152,10 +107,6 @@ def _noise(net: Architecture, inputs: Inputs, options: Any, rows: int, models: i
     return Work([step.times(options.batches)], extra=4.0 * 2 * rows * options.batches * net.parameters)
 
 
-def _ensemble(net: Architecture, inputs: Inputs, options: Any, cells: int, models: int) -> Work:
-    return Work([net.evaluation(models, inputs.test)])
-
-
 def _bleu(net: Architecture, inputs: Inputs, options: Any, rows: int, models: int) -> Work:
     # Token by token with memory of those before, each hypothesis costs what reading a sentence does.
     return Work([net.evaluation(rows, min(options.inputs, inputs.test) * options.beam)])
@@ -163,6 +114,10 @@ def _bleu(net: Architecture, inputs: Inputs, options: Any, rows: int, models: in
 
 def _perplexity(net: Architecture, inputs: Inputs, options: Any, rows: int, models: int) -> Work:
     return Work([net.evaluation(rows, inputs.train), net.evaluation(rows, inputs.test)])
+
+
+def _ensemble(net: Architecture, inputs: Inputs, options: Any, cells: int, models: int) -> Work:
+    return Work([net.evaluation(models, inputs.test)])
 
 
 MEASURES: dict[str, Make] = {

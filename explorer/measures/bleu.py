@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TASKS = ("translation",)
+NEEDS = ("sacrebleu",)
 KIND: Kind = "model"
 EXTRA: tuple[str, ...] = ()
 COLUMNS = {name: MODELS[name] for name in ("bleu", "bleu_copy")}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from explorer.models.rows import Forward, LossGradient
     from explorer.models.stacking import Make
+    from explorer.space import Cell
 
 TASKS = ("language",)
 
@@ -38,9 +39,9 @@ class Options(ModelOptions):
     tied: bool = Field(default=True, description="embeddings and scores share one matrix")
 
 
-def check(options: Options) -> None:
+def check(cell: Cell) -> None:
     """Raises InputError where the settings do not go together."""
-    attention_heads("gpt", options.width, options.heads)
+    attention_heads("gpt", cell.model.width, cell.model.heads)
 
 
 def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from explorer.models.rows import Forward
+    from explorer.space import Cell
 
 TASKS = ("regression",)
 
@@ -31,6 +32,12 @@ class Options(ModelOptions):
         default=True,
         description="x enters as sin x and cos x, so that u has the period 2π exactly; else as it is",
     )
+
+
+def check(cell: Cell) -> None:
+    """Raises InputError where the data ask for no derivative."""
+    if getattr(cell.data, "physics", True) is False:
+        raise InputError("pinn learns from the equation: data.physics is false; give it as true, or take mlp")
 
 
 def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from explorer.models.rows import Forward, LossGradient
     from explorer.models.stacking import Make
+    from explorer.space import Cell
 
 TASKS = ("translation",)
 
@@ -41,9 +42,9 @@ class Options(ModelOptions):
     tied: bool = Field(default=True, description="source, target and scores share one matrix of embeddings")
 
 
-def check(options: Options) -> None:
+def check(cell: Cell) -> None:
     """Raises InputError where the settings do not go together."""
-    attention_heads("transformer", options.width, options.heads)
+    attention_heads("transformer", cell.model.width, cell.model.heads)
 
 
 def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
