@@ -12,6 +12,8 @@ from explorer.settings import InputError
 if TYPE_CHECKING:
     from torch import nn
 
+    from explorer.space import Cell
+
 HEAD = 32  # width of a head where the number of heads is left out
 
 
@@ -45,9 +47,9 @@ def attention_heads(options: Options) -> int:
     return options.heads
 
 
-def check(options: Options) -> None:
+def check(cell: Cell) -> None:
     """Raises InputError where the settings do not go together."""
-    attention_heads(options)
+    attention_heads(cell.model)
 
 
 def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
