@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
 from ray.exceptions import RayActorError
 from ray.tune.experiment import Trial as Experiment
 from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
 
 from explorer.engine.cluster import Cluster
 from explorer.engine.session import Tell
@@ -48,6 +49,23 @@ class Trial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         self.worker.train(self.stacks[self.place], self.save_every_s)
         return {"done": True}
+
+
+class _Places(Searcher):
+    """The places of the stacks, one after the other.
+
+    A grid search would copy its whole list of values for each trial before the first starts: 20,000 trials
+    would wait for minutes.
+    """
+
+    def __init__(self, configs: Iterable[dict[str, Any]]):
+        super().__init__()
+        self._left = deque(configs)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        return self._left.popleft() if self._left else Searcher.FINISHED
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None: ...
 
 
 class _Patient(FIFOScheduler):
@@ -122,15 +140,17 @@ def sweep(
         ),
         {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
     )
-    # A grid search copies its whole list of values for each trial before the first starts: 20,000 trials
-    # would wait for minutes. Every pending trial costs the cluster a placement group at each event.
-    places = deque(range(len(stacks)))
     workers = cluster.workers(resources.cpus_per_trial, resources.gpus_per_trial)
+    # Every pending trial costs the cluster a placement group at each event; 200 is Tune's default.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers + WAITING)
     finished = tune.Tuner(
         trainable,
-        param_space={"stack": tune.sample_from(lambda _: places.popleft())},
-        tune_config=tune.TuneConfig(num_samples=len(stacks), reuse_actors=True, scheduler=_Patient()),
+        tune_config=tune.TuneConfig(
+            search_alg=_Places({"stack": place} for place in range(len(stacks))),
+            num_samples=len(stacks),
+            reuse_actors=True,
+            scheduler=_Patient(),
+        ),
         run_config=tune.RunConfig(
             name="sweep",
             storage_path=cluster.scratch,
