@@ -190,6 +190,9 @@ class ResourceOptions(Options):
     replicates_per_trial: int | Literal["all"] = Field(
         "all", description="models trained in one stack; all seeds of a cell by default"
     )
+    overlap: bool = Field(
+        True, description="measure a cell as soon as its models are trained, while others still train"
+    )
 
     @model_validator(mode="after")
     def _whole_above_one(self) -> ResourceOptions:

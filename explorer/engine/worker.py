@@ -67,13 +67,14 @@ class Worker:
         assert self._held[1] is not None
         return self._held[1]
 
-    def train(self, stack: Stack, save_every_s: float = 300.0) -> None:
+    def train(self, stack: Stack, save_every_s: float = 300.0) -> list[dict[str, Any]]:
         """Train a stack and write its record, unless the record is there (a retry after a late fault).
 
-        Goes on from the state that an earlier try has left, and leaves one now and then.
+        Goes on from the state that an earlier try has left, and leaves one now and then. Returns the rows
+        of the record; none if it was there.
         """
         if self.store.has_record("models", stack.id):
-            return
+            return []
         cell, data = stack.cell, self.split(stack.cell)
         build, rows = network_of(cell, data, self.execution)
         theta, buffers = initial_rows(build, rows, [stream("init", name) for name in stack.streams])
@@ -109,10 +110,11 @@ class Worker:
                 save_every_s=save_every_s,
                 **t.model_dump(include=TRAINING),
             )
-        self._record(stack, rows, trained)
+        records = self._record(stack, rows, trained)
         self.store.drop_state(stack.id)
+        return records
 
-    def _record(self, stack: Stack, rows: Rows, trained: Trained) -> None:
+    def _record(self, stack: Stack, rows: Rows, trained: Trained) -> list[dict[str, Any]]:
         """Weights, histories and rows of a stack; the rows last: they say that it is complete."""
         place = {seed: row for row, seed in enumerate(stack.seeds)}
         at = [(trained.models[cell.checkpoint_step], place[seed]) for _, cell, seed in stack.models]
@@ -140,6 +142,7 @@ class Worker:
         final = [models.final[row] for models, row in at]
         records = [{**settings, **f, **cost} for settings, f in zip(stack.rows(), final, strict=True)]
         self.store.write_record("models", stack.id, records)
+        return records
 
     def measure(self, task: Task) -> None:
         """Measure a cell and write the record."""
