@@ -61,6 +61,11 @@ class Cluster:
             )
         return fits
 
+    @property
+    def gpus_of_a_node(self) -> int:
+        """GPUs of the node that has most of them."""
+        return int(max((node.get("GPU", 0) for node in _nodes()), default=0))
+
 
 def _nodes() -> list[dict[str, Any]]:
     """Resources of the nodes that are there."""

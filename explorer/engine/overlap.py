@@ -38,6 +38,9 @@ class Overlap(FIFOScheduler):
         self._measuring: dict[int, float] = {}  # seconds so far
         self._took: float | None = None  # seconds of the last trial that has measured
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles it for a restore that is never used; a display cannot be pickled
+
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         self._queue.append(trial)
 

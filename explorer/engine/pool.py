@@ -12,8 +12,7 @@ from explorer.engine.cluster import Cluster
 from explorer.engine.failures import ATTEMPTS, failure
 from explorer.engine.packing import Packing
 from explorer.engine.session import Tell
-from explorer.engine.share import MakeWorker
-from explorer.engine.work import Done, Span, Task, span_of
+from explorer.engine.work import Done, MakeWorker, Span, Task, span_of
 from explorer.store import Store
 
 

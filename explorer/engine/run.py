@@ -9,12 +9,13 @@ from typing import Any
 
 import explorer.measures
 from explorer import results
-from explorer.engine import plan, provenance
+from explorer.engine import callbacks, plan, provenance
 from explorer.engine.cluster import Cluster, connect
 from explorer.engine.growth import grown, same_sources
-from explorer.engine.packing import Packing, stack_size
+from explorer.engine.packing import Packing, fixed, packed, stack_size
 from explorer.engine.session import Observer, OutOfTime, Session, Silent, deadline
-from explorer.engine.share import Loading, MakeWorker, calibrated, with_choice, worker_maker
+from explorer.engine.share import Loading, calibrated, with_choice, worker_maker
+from explorer.engine.work import MakeWorker
 from explorer.files import join
 from explorer.hold import Hold
 from explorer.results import Run
@@ -36,6 +37,7 @@ class Where:
         gpus: number of GPUs (logical ones too) of this machine; those that Ray finds if left out.
         max_hours: stops cleanly after so many hours.
         profile: keep a trace of what each worker did when, in the run folder (``profile/trace.json``).
+        callbacks: tools that follow the trials: ``tensorboard``, ``mlflow``, ``wandb`` or ``module:Class``.
     """
 
     address: str | None = None
@@ -43,6 +45,7 @@ class Where:
     gpus: int | None = None
     max_hours: float | None = None
     profile: bool = False
+    callbacks: Sequence[str] = ()
 
 
 def run(
@@ -143,6 +146,7 @@ def _complete(
     store: Store, space: Space, name: str, observer: Observer, where: Where, train: bool = True
 ) -> Run:
     """Do what has no record. Leaves a session, even when it is interrupted."""
+    callbacks.check(where.callbacks)
     session = Session(store, observer, where.profile)
     try:
         with deadline(where.max_hours):
@@ -152,8 +156,9 @@ def _complete(
                         clean = Loading(space)
                         cluster = stack.enter_context(connect(where, space.resources))
                         refs = _prepared(store, space, name, clean, cluster, session)
-                    packing, make_worker = _calibrated(store, space, refs, session)
-                    _work(store, space, cluster, packing, make_worker, session, train)
+                    packing, make_worker = _calibrated(store, space, refs, cluster, session)
+                    followers = callbacks.made(where.callbacks, store, name) if train else []
+                    _work(store, space, cluster, packing, make_worker, session, train, followers)
             else:
                 session.say("Everything is done already; nothing was started.")
     except OutOfTime:
@@ -177,7 +182,8 @@ def _prepared(
     store: Store, space: Space, name: str, clean: Loading, cluster: Cluster, session: Session
 ) -> dict[str, Any]:
     """References to the clean data. Writes ``run.yaml``, once it is clear that the cluster can do it."""
-    cluster.workers(space.resources.cpus_per_trial, space.resources.gpus_per_trial)
+    gpus = space.resources.gpus_per_trial
+    cluster.workers(space.resources.cpus_per_trial, 0 if gpus == "auto" else gpus)
     session.record["resources"] = {k: v for k, v in cluster.resources.items() if k in ("CPU", "GPU")}
     refs = clean.shared()
     if not store.exists():
@@ -186,19 +192,23 @@ def _prepared(
 
 
 def _calibrated(
-    store: Store, space: Space, refs: dict[str, Any], session: Session
+    store: Store, space: Space, refs: dict[str, Any], cluster: Cluster, session: Session
 ) -> tuple[Packing, MakeWorker]:
     """What workers take, and what makes one. What is chosen by measurement is kept in ``run.yaml``."""
-    packing = Packing(space.resources.cpus_per_trial, space.resources.gpus_per_trial)
-    info = store.read_info()
+    packing, info = fixed(space), store.read_info()
     execution = info.get("execution", {})
     unknown = with_choice(space, execution)
     if unknown:
         with session.stage("calibration"):
             found = calibrated(unknown, stack_size(space), packing, worker_maker(store, refs, {}, packing))
-        execution = {**execution, **found}
-        store.write_info({**info, "execution": execution})
-    return packing, worker_maker(store, refs, execution, packing)
+        info["execution"] = execution = {**execution, **found}
+        store.write_info(info)
+    make_worker = worker_maker(store, refs, execution, packing)
+    if space.resources.gpus_per_trial == "auto":
+        with session.stage("calibration"):
+            packing, info["memory"] = packed(space, info.get("memory", {}), cluster, make_worker)
+        store.write_info(info)
+    return packing, make_worker
 
 
 def _work(
@@ -209,6 +219,7 @@ def _work(
     make_worker: MakeWorker,
     session: Session,
     train: bool,
+    followers: Sequence[Any],
 ) -> None:
     from explorer.engine.pool import Pool
     from explorer.engine.sweep import sweep
@@ -220,7 +231,7 @@ def _work(
             with session.stage("training", sum(len(s.models) for s in stacks)):
                 if space.resources.overlap and space.measures:
                     session.observer.stage("measuring", plan.expected(stacks, space.measures))
-                sweep(cluster, stacks, make_worker, packing, space, store, pool, session.tell)
+                sweep(cluster, stacks, make_worker, packing, space, store, pool, session.tell, followers)
         tasks = [task for task in plan.missing_tasks(space, store) if task.id not in pool.given]
         left = pool.left + sum(len(task.subjects) for task in tasks)
         if left:

@@ -132,6 +132,7 @@ class Session:
 def add_stage(store: Store, session: dict[str, Any], name: str, seconds: float) -> None:
     """Add a stage that came after the session's end, such as the drawing of pages, to its record."""
     _add(session["stages"], name, seconds)
+    session["wall_s"] = round(session["wall_s"] + seconds, 3)
     store.write_session(session["started"], session)
 
 

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import explorer.data
 from explorer.data.base import Arrays
 from explorer.engine.packing import Packing
-from explorer.engine.work import architecture_key, data_source
+from explorer.engine.work import MakeWorker, architecture_key, data_source
 from explorer.settings import InputError, plugin
 from explorer.space import Cell, Space
 from explorer.store import Store
 
 if TYPE_CHECKING:
     from explorer.engine.worker import Worker
-
-
-MakeWorker = Callable[[float], "Worker"]  # of how many GPUs it has
 
 
 class Loading:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +19,7 @@ from explorer.engine.overlap import Leave, Overlap
 from explorer.engine.packing import Packing
 from explorer.engine.pool import Pool
 from explorer.engine.session import Tell
-from explorer.engine.share import MakeWorker
-from explorer.engine.work import Done, Span, Stack, Task, span_of
+from explorer.engine.work import Done, MakeWorker, Span, Stack, Task, span_of
 from explorer.space import Space
 from explorer.store import Store
 
@@ -115,17 +115,19 @@ class _Told(tune.Callback):
     ) -> None:
         place = trial.config["stack"]
         stack = self.job.stacks[place]
-        for kind, number, cell, *span in result["work"]:
+        work, first, failed = (result.pop(name, None) for name in ("work", "first", "failed"))
+        result.pop("fresh", None)  # what is left is for those who follow the trials
+        for kind, number, cell, *span in work:
             if kind == "training":
                 if place in self.trained:  # tried again, after it was killed while it measured
                     continue
                 self.trained.add(place)
                 self.store.drop_record("failures", stack.id)
             self.tell(Done(kind, number, stack.cells[cell].at, Span(*span)))
-        if not result["first"]:
-            seconds = sum(Span(*span).seconds for _, _, _, *span in result["work"])
+        if not first:
+            seconds = sum(Span(*span).seconds for _, _, _, *span in work)
             self.overlap.measured(place, seconds, result["done"])
-            if result["failed"]:
+            if failed:
                 self.leave(self.job.together[place])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -171,10 +173,18 @@ def sweep(
         tune.with_parameters(Trial, make_worker=make_worker, job=job),
         lambda config: tune.PlacementGroupFactory([{"CPU": packing.cpus, "GPU": sizes[config["stack"]]}]),
     )
+    places = [stack.cell.at for stack in stacks]
     finished = tune.Tuner(
         trainable,
-        param_space={"stack": tune.grid_search(list(range(len(stacks))))},
-        tune_config=tune.TuneConfig(reuse_actors=True, scheduler=overlap),
+        param_space={
+            "stack": tune.grid_search(list(range(len(stacks)))),
+            **(_described(places) if callbacks else {}),
+        },
+        tune_config=tune.TuneConfig(
+            reuse_actors=True,
+            scheduler=overlap,
+            trial_name_creator=lambda trial: _name(trial.config["stack"], places),
+        ),
         run_config=tune.RunConfig(
             name="sweep",
             storage_path=cluster.scratch,
@@ -192,3 +202,17 @@ def sweep(
             store.write_record(
                 "failures", stack.id, [{"kind": "models", **row, **what} for row in stack.rows()]
             )
+
+
+def _described(places: list[dict[str, Any]]) -> dict[str, Any]:
+    """The place of each trial in the grid, as entries of its configuration."""
+
+    def at(axis: str) -> Any:
+        return tune.sample_from(lambda config: places[config["stack"]][axis])
+
+    return {axis: at(axis) for axis in places[0]}
+
+
+def _name(stack: int, places: list[dict[str, Any]]) -> str:
+    at = "-".join(f"{axis}={value}" for axis, value in places[stack].items())
+    return re.sub(r"[^A-Za-z0-9=._-]", "_", f"{stack}-{at}")[:100]

@@ -16,6 +16,7 @@ import torch
 
 import explorer.measures
 from explorer.data.base import Arrays, prepare
+from explorer.engine.packing import too_much
 from explorer.engine.work import Stack, Task, architecture_key, data_source
 from explorer.measures.base import Cell as MeasuredCell
 from explorer.models.base import network
@@ -88,7 +89,7 @@ class Worker:
 
         t = cell.training
         stop = t.early_stop
-        with self._explained(f"training {cell.at}"):
+        with self._explained("training", cell):
             trained = train(
                 rows,
                 theta,
@@ -156,24 +157,21 @@ class Worker:
         )
         subject = MeasuredCell(cell.id, rows, theta, buffers, task.model_ids, data, build)
         module = plugin(explorer.measures, task.measure, "measure")
-        with self._explained(f"{task.measure} of {cell.at}"):
+        with self._explained(task.measure, cell):
             measured = module.measure(subject, task.subjects, task.options)
         for kind, extra in measured.extra.items():
             self.store.write_record(kind, task.id, extra)
         self.store.write_record(task.measure, task.id, measured.rows)
 
     @contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
-        """Running out of a GPU's memory, in words that say what to change."""
+    def _explained(self, what: str, cell: Cell) -> Iterator[None]:
+        """Running out of a GPU's memory, in words that say which width needs how much."""
         try:
             yield
         except torch.cuda.OutOfMemoryError as error:
             used, whole = torch.cuda.max_memory_allocated(), torch.cuda.get_device_properties(0).total_memory
-            raise MemoryError(
-                f"{what} needs more GPU memory than its share: it had {used / 2**30:.2f} GiB of "
-                f"{min(1.0, self.gpus) * whole / 2**30:.2f} GiB and asked for more. Raise "
-                "resources.gpus_per_trial, or lower resources.replicates_per_trial."
-            ) from error
+            needed = too_much(cell, used, str(error), whole, self.gpus)
+            raise MemoryError(f"{what} of {cell.at}: {needed}") from error
 
     def _peak_mb(self) -> float:
         if self.device.type == "cuda":
