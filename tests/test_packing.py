@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -48,19 +49,39 @@ def substitute(needs: dict[int, int | None]) -> packing.Measure:
     return peaks
 
 
+SLEEPY = """
+import time
+from torch import nn
+
+class Sleepy(nn.Linear):
+    def forward(self, x):
+        if self.training:
+            time.sleep(0.02)
+        return super().forward(x)
+
+def net(shape, classes, width=4):
+    return nn.Sequential(nn.Flatten(), Sleepy(shape[1] * shape[2], width), nn.Tanh(), nn.Linear(width, classes))
+"""
+
+
+@pytest.mark.slow
 def test_small_models_share_a_card_and_a_large_one_has_it_alone(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "_peaks", substitute({2: 1, 3: 1, 8: 6}))
-    tiny["load"]["width"] = [2, 3, 8]
-    tiny["temperature"]["batch_size"] = [8, 10, 20, 50]
-    tiny["training"]["steps"] = 600
-    tiny["measures"] = {"similarity": {"inputs": 100}}
+    (tmp_path / "sleepynets.py").write_text(SLEEPY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setattr(packing, "_peaks", substitute({2: 1, 8: 6}))
+    tiny["model"] = {"name": "sleepynets:net", "width": 4}
+    tiny["temperature"]["batch_size"] = [8, 10, 20, 25, 40, 50]
+    tiny["training"]["steps"] = 300  # 6 s of sleep a model
+    tiny["seeds"] = 1
+    tiny["measures"] = {"hessian": {"inputs": 100, "lanczos_steps": 5, "probes": 4}}
     tiny["resources"] = {"cpus_per_trial": 0.25, "gpus_per_trial": "auto"}
     run = explorer.run(tiny, storage=str(tmp_path / "runs"), gpus=1, workers=8, profile=True)
     assert set(run.models["status"]) == {"ok"}
     memory = Store(tmp_path / "runs/tiny").read_info()["memory"]
-    assert {m["of"]["width"]: m["peak_mb"] for m in memory.values()} == {2: 1024, 3: 1024, 8: 6144}
+    assert {m["of"]["width"]: m["peak_mb"] for m in memory.values()} == {2: 1024, 8: 6144}
     trace = json.loads((tmp_path / "runs/tiny/profile/trace.json").read_text())["traceEvents"]
     spans = [
         (e["args"]["width"], e["ts"], e["ts"] + e["dur"]) for e in trace if e["args"].get("width") is not None
@@ -70,7 +91,7 @@ def test_small_models_share_a_card_and_a_large_one_has_it_alone(
         [width for width, began, ended in spans if began <= at < ended] for _, at, _ in spans
     ]  # widths at work whenever one begins
     assert all(widths == [8] for widths in beside if 8 in widths)
-    assert max(map(len, beside)) > 2
+    assert max(map(len, beside)) >= 4
 
 
 def test_what_no_card_can_hold_is_refused_with_what_it_needs(

@@ -73,10 +73,10 @@ def _tensorboard(folder: Path, run: str) -> Callback:
 def _mlflow(folder: Path, run: str) -> Callback:
     from ray.air.integrations.mlflow import MLflowLoggerCallback
 
-    place = os.environ.get("MLFLOW_TRACKING_URI") or folder.as_uri()
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
+    server = os.environ.get("MLFLOW_TRACKING_URI")
+    if not server:
         folder.mkdir(parents=True, exist_ok=True)
-    return MLflowLoggerCallback(tracking_uri=place, experiment_name=run)
+    return MLflowLoggerCallback(tracking_uri=server or f"sqlite:///{folder}/mlflow.db", experiment_name=run)
 
 
 def _wandb(folder: Path, run: str) -> Callback:

@@ -90,7 +90,8 @@ class Pool:
         try:
             span: Any = ray.get(done)
             if work:
-                self._measured(work[0], span)
+                task = work[0]
+                self.tell(Done(task.measure, len(task.subjects), task.cell.at, span))
         except RayError as error:
             if isinstance(error, RayActorError):
                 actor = None
@@ -104,10 +105,6 @@ class Pool:
         else:
             self._actors[gpus] -= 1
             ray.kill(actor)
-
-    def _measured(self, task: Task, span: Span) -> None:
-        self.store.drop_record("failures", task.id)
-        self.tell(Done(task.measure, len(task.subjects), task.cell.at, span))
 
     def _again(self, work: tuple[Task, int] | None, error: RayError, gpus: float) -> None:
         if work is None:  # the actor could not start: that counts for the task it would have got

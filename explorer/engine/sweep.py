@@ -99,9 +99,9 @@ def means(rows: list[dict[str, Any]]) -> dict[str, float]:
 class _Told(tune.Callback):
     """Hands what Tune tells of the trials on, and lets the pool go on meanwhile."""
 
-    def __init__(self, job: Job, overlap: Overlap, leave: Leave, pool: Pool, tell: Tell, store: Store):
+    def __init__(self, job: Job, overlap: Overlap, leave: Leave, pool: Pool, tell: Tell):
         self.job, self.overlap, self.leave = job, overlap, leave
-        self.pool, self.tell, self.store = pool, tell, store
+        self.pool, self.tell = pool, tell
         self.trained: set[int] = set()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -122,7 +122,6 @@ class _Told(tune.Callback):
                 if place in self.trained:  # tried again, after it was killed while it measured
                     continue
                 self.trained.add(place)
-                self.store.drop_record("failures", stack.id)
             self.tell(Done(kind, number, stack.cells[cell].at, Span(*span)))
         if not first:
             seconds = sum(Span(*span).seconds for _, _, _, *span in work)
@@ -157,6 +156,7 @@ def sweep(
     leaves a record of kind ``failures``. The pool may still be at work afterwards.
     """
     resources = space.resources
+    stacks = sorted(stacks, key=lambda stack: -packing.gpus_of(stack.cell))  # actors fit the next trial, too
     together = plan.together(stacks) if resources.overlap and space.measures else [[] for _ in stacks]
     job = Job(stacks, together, space.measures, 60 * resources.save_every_minutes, packing)
 
@@ -165,7 +165,7 @@ def sweep(
 
     sizes = [packing.gpus_of(stack.cell) for stack in stacks]
     overlap = Overlap(together, cluster.workers(packing.cpus, min(sizes)), leave)
-    told = _Told(job, overlap, leave, pool, tell, store)
+    told = _Told(job, overlap, leave, pool, tell)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
     os.environ["RAY_TUNE_DISABLE_PROGRESS"] = "1"

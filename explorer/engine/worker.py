@@ -75,6 +75,7 @@ class Worker:
         of the record; none if it was there.
         """
         if self.store.has_record("models", stack.id):
+            self.store.drop_record("failures", stack.id)
             return []
         cell, data = stack.cell, self.split(stack.cell)
         build, rows = network_of(cell, data, self.execution)
@@ -113,6 +114,7 @@ class Worker:
             )
         records = self._record(stack, rows, trained)
         self.store.drop_state(stack.id)
+        self.store.drop_record("failures", stack.id)
         return records
 
     def _record(self, stack: Stack, rows: Rows, trained: Trained) -> list[dict[str, Any]]:
@@ -162,6 +164,7 @@ class Worker:
         for kind, extra in measured.extra.items():
             self.store.write_record(kind, task.id, extra)
         self.store.write_record(task.measure, task.id, measured.rows)
+        self.store.drop_record("failures", task.id)  # of an earlier try
 
     @contextmanager
     def _explained(self, what: str, cell: Cell) -> Iterator[None]:
