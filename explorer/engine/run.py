@@ -12,9 +12,10 @@ from explorer import results
 from explorer.engine import callbacks, plan, provenance
 from explorer.engine.cluster import Cluster, connect
 from explorer.engine.growth import grown, same_sources
-from explorer.engine.packing import Packing, fixed, packed, stack_size
+from explorer.engine.packing import Packing
+from explorer.engine.prepare import chosen, prepared
 from explorer.engine.session import Observer, OutOfTime, Session, Silent, deadline
-from explorer.engine.share import Loading, calibrated, with_choice, worker_maker
+from explorer.engine.share import Loading
 from explorer.engine.work import MakeWorker
 from explorer.files import join
 from explorer.hold import Hold
@@ -155,13 +156,17 @@ def _complete(
                     with session.stage("start_up"):
                         clean = Loading(space)
                         cluster = stack.enter_context(connect(where, space.resources))
-                        refs = _prepared(store, space, name, clean, cluster, session)
-                    packing, make_worker = _calibrated(store, space, refs, cluster, session)
+                        refs = prepared(store, space, name, clean, cluster, session)
+                    packing, make_worker = chosen(store, space, refs, cluster, session)
                     followers = callbacks.made(where.callbacks, store, name) if train else []
                     _work(store, space, cluster, packing, make_worker, session, train, followers)
             else:
                 session.say("Everything is done already; nothing was started.")
     except OutOfTime:
+        if not store.exists():
+            raise InputError(
+                f"--max-hours {where.max_hours:g}: the time was over before anything was started"
+            ) from None
         session.record["stopped"] = f"after {where.max_hours:g} hours, as asked for"
     finally:
         session.write()
@@ -176,39 +181,6 @@ def _complete(
 
 def _left(store: Store, space: Space, train: bool) -> bool:
     return bool((train and plan.missing_stacks(space, store)) or plan.missing_tasks(space, store))
-
-
-def _prepared(
-    store: Store, space: Space, name: str, clean: Loading, cluster: Cluster, session: Session
-) -> dict[str, Any]:
-    """References to the clean data. Writes ``run.yaml``, once it is clear that the cluster can do it."""
-    gpus = space.resources.gpus_per_trial
-    cluster.workers(space.resources.cpus_per_trial, 0 if gpus == "auto" else gpus)
-    session.record["resources"] = {k: v for k, v in cluster.resources.items() if k in ("CPU", "GPU")}
-    refs = clean.shared()
-    if not store.exists():
-        store.write_info(provenance.describe(space, name))
-    return refs
-
-
-def _calibrated(
-    store: Store, space: Space, refs: dict[str, Any], cluster: Cluster, session: Session
-) -> tuple[Packing, MakeWorker]:
-    """What workers take, and what makes one. What is chosen by measurement is kept in ``run.yaml``."""
-    packing, info = fixed(space), store.read_info()
-    execution = info.get("execution", {})
-    unknown = with_choice(space, execution)
-    if unknown:
-        with session.stage("calibration"):
-            found = calibrated(unknown, stack_size(space), packing, worker_maker(store, refs, {}, packing))
-        info["execution"] = execution = {**execution, **found}
-        store.write_info(info)
-    make_worker = worker_maker(store, refs, execution, packing)
-    if space.resources.gpus_per_trial == "auto":
-        with session.stage("calibration"):
-            packing, info["memory"] = packed(space, info.get("memory", {}), cluster, make_worker)
-        store.write_info(info)
-    return packing, make_worker
 
 
 def _work(
