@@ -120,13 +120,11 @@ def test_a_long_training_goes_on_where_it_was(tiny: dict[str, Any], tmp_path: Pa
 def test_max_hours_stops_cleanly(tiny: dict[str, Any], tmp_path: Path) -> None:
     tiny["training"]["steps"] = 2_000_000
     (tmp_path / "space.yaml").write_text(str(tiny))
-    done = explore("run", "space.yaml", "--max-hours", "0.0001", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "--max-hours 0.0001: the time was over before anything was started" in done.stderr
-    done = explore("run", "space.yaml", "--max-hours", "0.008", cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Stopped after 0.008 hours" in done.stdout
-    assert "resume tiny" in done.stdout
+    for hours in ("0.00005", "0.008"):  # the first is over while Ray starts
+        done = explore("run", "space.yaml", "--max-hours", hours, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"Stopped after {float(hours):g} hours" in done.stdout
+        assert "resume tiny" in done.stdout
 
 
 def test_a_read_only_folder_is_told(

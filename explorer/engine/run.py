@@ -150,23 +150,20 @@ def _complete(
     callbacks.check(where.callbacks)
     session = Session(store, observer, where.profile)
     try:
-        with deadline(where.max_hours):
+        with deadline(where.max_hours) as limit:
             if _left(store, space, train):
                 with ExitStack() as stack:
                     with session.stage("start_up"):
                         clean = Loading(space)
                         cluster = stack.enter_context(connect(where, space.resources))
                         refs = prepared(store, space, name, clean, cluster, session)
+                    limit.begin()
                     packing, make_worker = chosen(store, space, refs, cluster, session)
                     followers = callbacks.made(where.callbacks, store, name) if train else []
                     _work(store, space, cluster, packing, make_worker, session, train, followers)
             else:
                 session.say("Everything is done already; nothing was started.")
     except OutOfTime:
-        if not store.exists():
-            raise InputError(
-                f"--max-hours {where.max_hours:g}: the time was over before anything was started"
-            ) from None
         session.record["stopped"] = f"after {where.max_hours:g} hours, as asked for"
     finally:
         session.write()

@@ -140,29 +140,51 @@ def _add(seconds_of: dict[str, float], name: str, seconds: float) -> None:
     seconds_of[f"{name}_s"] = round(seconds_of.get(f"{name}_s", 0.0) + seconds, 3)
 
 
+class Deadline:
+    """The hours that the user gave. Nothing is interrupted before :meth:`begin`: an exception in the
+    middle of an import would leave its lock held, and the program would hang."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self._begun, self._lock = False, threading.Lock()
+
+    def begin(self) -> None:
+        """From here on the block may be interrupted.
+
+        Raises:
+            OutOfTime: the time is over already.
+        """
+        with self._lock:
+            if self.over.is_set():
+                raise OutOfTime
+            self._begun = True
+
+    def end(self) -> None:
+        """The time is over: interrupt the main thread in the way Ctrl-C does."""
+        with self._lock:
+            self.over.set()
+            if self._begun:
+                os.kill(os.getpid(), signal.SIGINT)
+
+
 @contextmanager
-def deadline(hours: float | None) -> Iterator[None]:
-    """End the block after so many hours, in the way Ctrl-C does.
+def deadline(hours: float | None) -> Iterator[Deadline]:
+    """End the block after so many hours, once it has begun.
 
     Raises:
         OutOfTime: the time was over before the block was.
     """
+    limit = Deadline()
     if hours is None:
-        yield
+        yield limit
         return
-    over = threading.Event()
-
-    def end() -> None:
-        over.set()
-        os.kill(os.getpid(), signal.SIGINT)
-
-    timer = threading.Timer(hours * 3600, end)
+    timer = threading.Timer(hours * 3600, limit.end)
     timer.daemon = True
     timer.start()
     try:
-        yield
+        yield limit
     except KeyboardInterrupt:
-        if over.is_set():
+        if limit.over.is_set():
             raise OutOfTime from None
         raise
     finally:
