@@ -10,7 +10,8 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,6 +65,15 @@ Gpus = Annotated[
     int | None, typer.Option(min=0, help="GPUs of this machine, logical ones too; left out: those Ray finds")
 ]
 MaxHours = Annotated[float | None, typer.Option(min=0, help="stop cleanly after so many hours")]
+Callbacks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--callback", help="tensorboard, mlflow, wandb or module:Class, to follow trials; may be repeated"
+    ),
+]
+Profile = Annotated[
+    bool, typer.Option("--profile", help="keep a trace of the workers: profile/trace.json in the run folder")
+]
 Cut = Annotated[
     list[str] | None,
     typer.Option("--cut", help="a cut between phases: train_loss=0.01, connected=1 or cka=0.65"),
@@ -81,6 +91,8 @@ def run(
     workers: Workers = None,
     gpus: Gpus = None,
     max_hours: MaxHours = None,
+    callback: Callbacks = None,
+    profile: Profile = False,
 ) -> None:
     """Train and measure the grid of a space file and write its report. Goes on with a run that exists."""
     from explorer import spacefile
@@ -99,6 +111,8 @@ def run(
             workers=workers,
             gpus=gpus,
             max_hours=max_hours,
+            callbacks=callback or [],
+            profile=profile,
             observer=display,
         )
 
@@ -114,6 +128,8 @@ def resume(
     workers: Workers = None,
     gpus: Gpus = None,
     max_hours: MaxHours = None,
+    callback: Callbacks = None,
+    profile: Profile = False,
 ) -> None:
     """Go on with a run that was interrupted: what is finished is kept, the rest is done."""
 
@@ -127,6 +143,8 @@ def resume(
             workers=workers,
             gpus=gpus,
             max_hours=max_hours,
+            callbacks=callback or [],
+            profile=profile,
             observer=display,
         )
 
@@ -152,6 +170,7 @@ def measure(
     workers: Workers = None,
     gpus: Gpus = None,
     max_hours: MaxHours = None,
+    profile: Profile = False,
 ) -> None:
     """Measure again, or more, without training."""
 
@@ -168,6 +187,7 @@ def measure(
             workers=workers,
             gpus=gpus,
             max_hours=max_hours,
+            profile=profile,
             observer=display,
         )
 
@@ -344,7 +364,8 @@ def _work(work: Callable[[Display], Run], run: str, storage: str, reports: Path)
             done = work(display)
             stopped = done.info["sessions"][-1].get("stopped")
             display.stage("drawing", 0)
-            _report(done, reports, {})
+            with _drawn(done):
+                _report(done, reports, {})
         if stopped:
             _print(f"Stopped {stopped}. What is finished is kept. {go_on}")
     except KeyboardInterrupt:
@@ -356,6 +377,19 @@ def _work(work: Callable[[Display], Run], run: str, storage: str, reports: Path)
             f"Error: {error}\nWhat is finished is kept. When this is mended, go on. {go_on}", **PLAIN
         )
         raise typer.Exit(3) from None
+
+
+@contextmanager
+def _drawn(run: Run) -> Iterator[None]:
+    """Adds the seconds of drawing to the record of the run's last session."""
+    from explorer.engine.session import add_stage
+    from explorer.store import Store
+
+    mark = time.perf_counter()
+    try:
+        yield
+    finally:
+        add_stage(Store(run.folder), run.info["sessions"][-1], "pages", time.perf_counter() - mark)
 
 
 def _report(run: Run, reports: Path, cuts: dict[str, float]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from types import TracebackType
 
 from rich.console import Console
@@ -19,6 +20,7 @@ from rich.progress import (
 QUIET_S = 15.0  # plain lines come at most so often within a stage
 TITLES = {
     "start_up": "Starting Ray",
+    "calibration": "Calibrating",
     "training": "Training",
     "measuring": "Measuring",
     "tables": "Writing tables",
@@ -44,9 +46,7 @@ class Display:
             console=console,
             disable=not self.live,
         )
-        self.name, self.total, self.done, self.failed = "", 0, 0, 0
-        self.task: TaskID | None = None
-        self.started = self.spoken = time.monotonic()
+        self.bars: dict[str, _Bar] = {}
 
     def __enter__(self) -> Display:
         self.progress.start()
@@ -61,29 +61,53 @@ class Display:
         self.console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def stage(self, name: str, total: int) -> None:
-        self.name, self.total, self.done, self.failed = name, total, 0, 0
-        self.started = self.spoken = time.monotonic()
-        if self.live:
-            if self.task is not None:  # the stage before has ended
-                ended = self.progress.tasks[self.task]
-                if not ended.total:
-                    self.progress.update(self.task, total=1, completed=1)
-                self.progress.stop_task(self.task)
-            self.task = self.progress.add_task(TITLES[name], total=total or None, note=UNITS.get(name, ""))
-        else:
+        for other in self.bars.values():
+            if not other.total:
+                self._close(other)
+        known = self.bars.get(name)
+        if known is not None:
+            known.total = known.done + total
+            if self.live:
+                self.progress.update(known.task, total=known.total or 1, completed=known.done)
+            return
+        note = UNITS.get(name, "")
+        task = (
+            self.progress.add_task(TITLES[name], total=total or None, note=note) if self.live else TaskID(0)
+        )
+        self.bars[name] = _Bar(task, total)
+        if not self.live:
             self.say(f"{TITLES[name]}: {total} {UNITS[name]}." if total else f"{TITLES[name]}.")
 
-    def advance(self, done: int, failed: int) -> None:
-        self.done, self.failed = self.done + done, self.failed + failed
-        note = UNITS[self.name] + (f", {self.failed} failed" if self.failed else "")
-        if self.live and self.task is not None:
-            self.progress.update(self.task, advance=done, note=note)
+    def advance(self, stage: str, done: int, failed: int) -> None:
+        bar = self.bars[stage]
+        bar.done, bar.failed = bar.done + done, bar.failed + failed
+        note = UNITS[stage] + (f", {bar.failed} failed" if bar.failed else "")
+        if self.live:
+            self.progress.update(bar.task, advance=done, note=note)
             return
         now = time.monotonic()
-        if now - self.spoken >= QUIET_S or self.done >= self.total:
-            self.spoken = now
-            left = (now - self.started) / self.done * (self.total - self.done)
-            self.say(f"{TITLES[self.name]}: {self.done} of {self.total} {note}, about {duration(left)} left.")
+        if now - bar.spoken >= QUIET_S or bar.done >= bar.total:
+            bar.spoken = now
+            left = (now - bar.started) / bar.done * max(0, bar.total - bar.done)
+            self.say(f"{TITLES[stage]}: {bar.done} of {bar.total} {note}, about {duration(left)} left.")
+
+    def _close(self, bar: _Bar) -> None:
+        """End the bar of a stage that has no number."""
+        if self.live:
+            self.progress.update(bar.task, total=1, completed=1)
+            self.progress.stop_task(bar.task)
+
+
+@dataclass
+class _Bar:
+    """How far a stage is, in models or measurements. Several may go on side by side."""
+
+    task: TaskID
+    total: int
+    done: int = 0
+    failed: int = 0
+    started: float = field(default_factory=time.monotonic)
+    spoken: float = field(default_factory=time.monotonic)
 
 
 def duration(seconds: float) -> str:

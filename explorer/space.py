@@ -184,19 +184,24 @@ class ResourceOptions(Options):
     """What a trial or a measuring worker takes. Fractions share a device: 0.25 of a GPU packs four on it."""
 
     cpus_per_trial: float = Field(1, gt=0, le=1024)
-    gpus_per_trial: float = Field(0, ge=0, le=1024)
+    gpus_per_trial: Annotated[float, Field(ge=0, le=1024)] | Literal["auto"] = Field(
+        0.0, description="auto: by the memory that each architecture needs, measured before training"
+    )
     save_every_minutes: float = Field(
         5, gt=0, le=1e5, description="a training that takes longer keeps its state so often"
     )
     replicates_per_trial: int | Literal["all"] = Field(
         "all", description="models trained in one stack; all seeds of a cell by default"
     )
+    overlap: bool = Field(
+        True, description="measure a cell as soon as its models are trained, while others still train"
+    )
 
     @model_validator(mode="after")
     def _whole_above_one(self) -> ResourceOptions:
         for name in ("cpus_per_trial", "gpus_per_trial"):
             value = getattr(self, name)
-            if value > 1 and value != int(value):
+            if value != "auto" and value > 1 and value != int(value):
                 raise ValueError(f"{name} {value} is above 1 and must be whole then")
         if self.replicates_per_trial != "all" and self.replicates_per_trial < 1:
             raise ValueError("replicates_per_trial is a number from 1, or all")

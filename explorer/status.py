@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -41,6 +41,9 @@ def describe(store: Store) -> tuple[Table, bool]:
     table.add_row(
         "time spent", f"{duration(spent)} in {len(sessions)} session{'s' if len(sessions) != 1 else ''}"
     )
+    worked = _worked(sessions)
+    if worked:
+        table.add_row("of the workers", worked)
     table.add_row("size", f"{size(store.files.size_bytes())} in {store.location}")
     complete = trained >= wanted and not missing
     if not complete:
@@ -56,6 +59,15 @@ def _missing(space: Space, store: Store) -> str:
     for task in missing_tasks(space, store):
         counts[task.measure] += len(task.subjects)
     return ", ".join(f"{number} of {name}" for name, number in counts.items())
+
+
+def _worked(sessions: list[dict[str, Any]]) -> str:
+    """Seconds of all workers by what they did, the most first; empty for runs that do not have them."""
+    seconds: Counter[str] = Counter()
+    for session in sessions:
+        for name, spent in session.get("workers", {}).items():
+            seconds[name.removesuffix("_s")] += spent
+    return ", ".join(f"{name} {duration(spent)}" for name, spent in seconds.most_common())
 
 
 def failures(run: Run) -> list[str]:

@@ -6,6 +6,7 @@
     hold.yaml                      who works on the run at the moment
     sessions/<start>.yaml          what each start of the program did, and how long it took
     sessions/<start>.log           its log: what was done when, and by which worker
+    profile/trace.json             the last start with --profile, for chrome://tracing or Perfetto
     weights/<stack>.safetensors    trained models of one stack: theta, buffers
     states/<stack>.safetensors     a long training under way; removed when it is done
     records/<kind>/<key>.parquet   what is known, as it is found: the truth
@@ -103,6 +104,9 @@ class Store:
         content = yaml.safe_dump(session, sort_keys=False).encode()
         self.files.write(f"sessions/{_plain(started)}.yaml", content)
 
+    def write_trace(self, content: bytes) -> None:
+        self.files.write("profile/trace.json", content)
+
     def write_log(self, started: str, text: str) -> None:
         self.files.write(f"sessions/{_plain(started)}.log", text.encode())
 
@@ -186,6 +190,10 @@ class Store:
     def has_record(self, kind: str, key: str) -> bool:
         """Whether there is a record in a file of its own (folded ones are not looked for)."""
         return self.files.exists(f"records/{kind}/{key}.parquet")
+
+    def read_record(self, kind: str, key: str) -> list[dict[str, Any]]:
+        """The rows of one record in a file of its own; none where there is no such file, or a damaged one."""
+        return self._unfold(f"records/{kind}/{key}.parquet").get(key, pa.table({})).to_pylist()
 
     def drop_record(self, kind: str, key: str) -> None:
         """Take one record back, if it is there."""

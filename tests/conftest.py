@@ -32,7 +32,7 @@ TINY: dict[str, Any] = {
 }
 
 
-OPTIONAL = ("mnist1d", "axe-core")  # extras that the test command does not install
+OPTIONAL = ("mnist1d", "axe-core", "mlflow", "wandb")  # extras that the test command does not install
 
 
 @pytest.hookimpl(wrapper=True)

@@ -101,6 +101,11 @@ similarity.linear_cka(network.outputs(theta, data.x_test, buffers))"""
         (["spaces", "explorer"], r"no space file"),
         (["frobnicate"], r"No such command"),
         (["run", "spaces/digits.yaml", "--workers", "0"], r"--workers"),
+        (["run", "spaces/digits.yaml", "--callback", "tensorbord"], r"known are tensorboard, mlflow, wandb"),
+        (
+            ["run", "spaces/digits.yaml", "--callback", "os.path:join"],
+            r"a class that inherits ray.tune.Callback",
+        ),
     ],
 )
 def test_wrong_input_is_one_message_and_exit_code_2(arguments: list[str], said: str, tmp_path: Path) -> None:
@@ -132,6 +137,7 @@ def test_status_of_a_finished_and_of_a_partial_run(own_copy: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "12 of 12 models" in done.stdout
     assert "everything trained so far" in done.stdout
+    assert re.search(r"of the workers.*training \d+ s", done.stdout)
     next((own_copy / "tiny/records/models").glob("*.parquet")).unlink()
     next((own_copy / "tiny/records/similarity").glob("*.parquet")).unlink()
     done = explore("status", "tiny", "--storage", own_copy)

@@ -38,27 +38,40 @@ class Cluster:
     resources: dict[str, Any]
     scratch: str
 
+    def fits(self, cpus: float, gpus: float) -> int:
+        """How many workers of this size fit."""
+        return sum(
+            int(min(n.get("CPU", 0) / cpus + 1e-9, n.get("GPU", 0) / gpus + 1e-9 if gpus else float("inf")))
+            for n in _nodes()
+        )
+
     def workers(self, cpus: float, gpus: float) -> int:
         """How many workers of this size fit.
 
         Raises:
             InputError: not even one, so that waiting would never end.
         """
-        import ray
-
-        nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
-        fits = sum(
-            int(min(n.get("CPU", 0) / cpus + 1e-9, n.get("GPU", 0) / gpus + 1e-9 if gpus else float("inf")))
-            for n in nodes
-        )
+        fits = self.fits(cpus, gpus)
         if not fits:
             have = " and ".join(f"{self.resources.get(kind, 0):g} {kind}s" for kind in ("CPU", "GPU"))
             raise InputError(
                 f"resources: a trial asks for {cpus:g} CPUs and {gpus:g} GPUs on one node; "
-                f"Ray has {have} on {len(nodes)} node(s). "
+                f"Ray has {have} on {len(_nodes())} node(s). "
                 "Lower resources.cpus_per_trial or resources.gpus_per_trial."
             )
         return fits
+
+    @property
+    def gpus_of_a_node(self) -> int:
+        """GPUs of the node that has most of them."""
+        return int(max((node.get("GPU", 0) for node in _nodes()), default=0))
+
+
+def _nodes() -> list[dict[str, Any]]:
+    """Resources of the nodes that are there."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 @contextmanager

@@ -45,9 +45,11 @@ def same_sources(info: dict[str, Any], space: Space, store: Store) -> None:
 
 def _differences(old: Space, new: Space) -> list[str]:
     before, after = old.frozen(), new.frozen()
-    for kind, section in (("resources", "cpus_per_trial"), ("resources", "gpus_per_trial")):
-        after[kind][section] = before[kind][section]  # where it runs does not matter
-    after["resources"]["save_every_minutes"] = before["resources"]["save_every_minutes"]
+    stacks = {"replicates_per_trial": after["resources"]["replicates_per_trial"]}
+    after["resources"] = {
+        **before["resources"],
+        **stacks,
+    }  # where it runs, and in what order, does not matter
     for name in new.axes:  # the axis decides, not the value it replaces
         for section in ("data", "model", "training"):
             for frozen in (before, after):

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import explorer.measures
-from explorer.engine.subjects import Trained, groups, trained_cells
+from explorer.engine.subjects import (
+    Group,
+    Trained,
+    cell_groups,
+    groups,
+    trained_cells,
+    trained_of,
+    within_cell,
+)
 from explorer.engine.work import Stack, Task
 from explorer.settings import plugin
 from explorer.space import Cell, Space, trials
@@ -41,18 +51,79 @@ def missing_tasks(space: Space, store: Store) -> list[Task]:
     """The measures that have no record, of the models that are trained."""
     cells = trained_cells(space, store)
     tasks: list[Task] = []
-    for name, values in space.measures.items():
-        module = plugin(explorer.measures, name, "measure")
-        options = module.Options.model_validate(values)
+    for name, module, options in _measures(space.measures):
         done = {tuple(row.values()) for row in store.read_records(name, IDS[module.KIND]).to_pylist()}
         for group in groups(module.KIND, space, cells, options):
             rest = [s for s in group.subjects if (s if isinstance(s, tuple) else (s,)) not in done]
             if rest:
-                where = group.trained
-                tasks.append(
-                    Task(name, options, group.cell, where.members, where.model_ids, rest, group.seed)
-                )
+                tasks.append(_task(name, options, group, rest))
     return sorted(tasks, key=lambda t: -len(t.subjects) * _width(t.cell) * getattr(t.options, "steps", 1))
+
+
+def together(stacks: list[Stack]) -> list[list[int]]:
+    """For each stack the places of those that hold all models of its cells, its own among them.
+
+    Empty where some of the models were trained before, in a stack that is not one of these.
+    """
+    found: dict[str, list[int]] = {}
+    for place, stack in enumerate(stacks):
+        found.setdefault(stack.cell.id, []).append(place)
+    whole = {
+        cell_id: sum(len(stacks[p].models) for p in places)
+        == len(stacks[places[0]].cells) * stacks[places[0]].cell.seeds
+        for cell_id, places in found.items()
+    }
+    return [found[stack.cell.id] if whole[stack.cell.id] else [] for stack in stacks]
+
+
+def tasks_of(stacks: list[Stack], measures: dict[str, Any], store: Store) -> list[Task]:
+    """What is to be measured within the cells of these stacks, which hold all of their models.
+
+    The same tasks as :func:`missing_tasks` finds, from the records of these stacks alone. None while one
+    of these is missing, or lies in a folded file.
+    """
+    rows = []
+    for stack in stacks:
+        record = store.read_record("models", stack.id)
+        if not record:
+            return []
+        rows += record
+    trained = trained_of(stacks[0].cells, rows)
+    tasks = [
+        _task(name, options, group, group.subjects)
+        for name, module, options in _measures(measures)
+        if within_cell(module.KIND, options)
+        for cell in stacks[0].cells
+        if cell.id in trained
+        for group in cell_groups(module.KIND, cell, trained[cell.id], options)
+    ]
+    return [task for task in tasks if not store.has_record(task.measure, task.id)]
+
+
+def expected(stacks: list[Stack], measures: dict[str, Any]) -> int:
+    """Measurements within the cells of these stacks, if every model is trained."""
+    cells = {cell.id: cell for stack in stacks for cell in stack.cells}.values()
+    return sum(
+        len(group.subjects)
+        for _, module, options in _measures(measures)
+        if within_cell(module.KIND, options)
+        for cell in cells
+        for group in cell_groups(
+            module.KIND, cell, Trained([cell.model_id(seed) for seed in range(cell.seeds)], []), options
+        )
+    )
+
+
+def _measures(measures: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Name, file and checked options of each measure of a space."""
+    for name, values in measures.items():
+        module = plugin(explorer.measures, name, "measure")
+        yield name, module, module.Options.model_validate(values)
+
+
+def _task(name: str, options: Any, group: Group, subjects: list[Any]) -> Task:
+    where = group.trained
+    return Task(name, options, group.cell, where.members, where.model_ids, subjects, group.seed)
 
 
 def _width(cell: Cell) -> int:

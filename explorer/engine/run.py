@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import explorer.measures
 from explorer import results
-from explorer.engine import plan, provenance
+from explorer.engine import callbacks, plan, provenance
 from explorer.engine.cluster import Cluster, connect
 from explorer.engine.growth import grown, same_sources
+from explorer.engine.packing import Packing
+from explorer.engine.prepare import chosen, prepared
 from explorer.engine.session import Observer, OutOfTime, Session, Silent, deadline
-from explorer.engine.share import Loading, calibrated, worker_maker
+from explorer.engine.share import Loading
+from explorer.engine.work import MakeWorker
 from explorer.files import join
 from explorer.hold import Hold
 from explorer.results import Run
@@ -21,9 +24,6 @@ from explorer.settings import InputError, plugin
 from explorer.space import Space
 from explorer.spacefile import parse, set_value
 from explorer.store import Store, locate
-
-if TYPE_CHECKING:
-    from explorer.engine.worker import Worker
 
 ROUNDS = 3  # of training and measuring: a second one is needed when weights turn out to be damaged
 
@@ -37,12 +37,16 @@ class Where:
         workers: at most so many at a time on this machine; as many as fit if left out.
         gpus: number of GPUs (logical ones too) of this machine; those that Ray finds if left out.
         max_hours: stops cleanly after so many hours.
+        profile: keep a trace of what each worker did when, in the run folder (``profile/trace.json``).
+        callbacks: tools that follow the trials: ``tensorboard``, ``mlflow``, ``wandb`` or ``module:Class``.
     """
 
     address: str | None = None
     workers: int | None = None
     gpus: int | None = None
     max_hours: float | None = None
+    profile: bool = False
+    callbacks: Sequence[str] = ()
 
 
 def run(
@@ -143,16 +147,20 @@ def _complete(
     store: Store, space: Space, name: str, observer: Observer, where: Where, train: bool = True
 ) -> Run:
     """Do what has no record. Leaves a session, even when it is interrupted."""
-    session = Session(store, observer)
+    callbacks.check(where.callbacks)
+    session = Session(store, observer, where.profile)
     try:
-        with deadline(where.max_hours):
+        with deadline(where.max_hours) as limit:
             if _left(store, space, train):
                 with ExitStack() as stack:
                     with session.stage("start_up"):
                         clean = Loading(space)
                         cluster = stack.enter_context(connect(where, space.resources))
-                        make_worker = _prepared(store, space, name, clean, cluster, session)
-                    _work(store, space, cluster, make_worker, session, train)
+                        refs = prepared(store, space, name, clean, cluster, session)
+                    limit.begin()
+                    packing, make_worker = chosen(store, space, refs, cluster, session)
+                    followers = callbacks.made(where.callbacks, store, name) if train else []
+                    _work(store, space, cluster, packing, make_worker, session, train, followers)
             else:
                 session.say("Everything is done already; nothing was started.")
     except OutOfTime:
@@ -172,48 +180,33 @@ def _left(store: Store, space: Space, train: bool) -> bool:
     return bool((train and plan.missing_stacks(space, store)) or plan.missing_tasks(space, store))
 
 
-def _prepared(
-    store: Store, space: Space, name: str, clean: Loading, cluster: Cluster, session: Session
-) -> Callable[[], Worker]:
-    """What makes a worker. Writes ``run.yaml``, once it is clear that the cluster can do it."""
-    resources = space.resources
-    cluster.workers(resources.cpus_per_trial, resources.gpus_per_trial)
-    session.record["resources"] = {k: v for k, v in cluster.resources.items() if k in ("CPU", "GPU")}
-    refs = clean.shared()
-    if not store.exists():
-        store.write_info(provenance.describe(space, name))
-    info = store.read_info()
-    known = info.get("execution")
-    execution = {**(known or {}), **calibrated(space, known, worker_maker(store, refs, {}, resources))}
-    if execution != known:
-        store.write_info({**info, "execution": execution})
-    return worker_maker(store, refs, execution, resources)
-
-
 def _work(
     store: Store,
     space: Space,
     cluster: Cluster,
-    make_worker: Callable[[], Worker],
+    packing: Packing,
+    make_worker: MakeWorker,
     session: Session,
     train: bool,
+    followers: Sequence[Any],
 ) -> None:
-    from explorer.engine.pool import measure as measure_all
+    from explorer.engine.pool import Pool
     from explorer.engine.sweep import sweep
 
-    resources = space.resources
     for _ in range(ROUNDS):
+        pool = Pool(cluster, make_worker, packing, store, session.tell)
         stacks = plan.missing_stacks(space, store) if train else []
         if stacks:
             with session.stage("training", sum(len(s.models) for s in stacks)):
-                tell = session.tell("trained", ("models", "epochs"))
-                sweep(cluster, stacks, make_worker, resources, store, tell)
-        tasks = plan.missing_tasks(space, store)
-        if tasks:
-            kinds = {task.measure: plugin(explorer.measures, task.measure, "measure").EXTRA for task in tasks}
-            with session.stage("measuring", sum(len(t.subjects) for t in tasks)):
-                tell = session.tell("measured", tuple({k for m, e in kinds.items() for k in (m, *e)}))
-                measure_all(cluster, tasks, make_worker, resources, store, tell)
+                if space.resources.overlap and space.measures:
+                    session.observer.stage("measuring", plan.expected(stacks, space.measures))
+                sweep(cluster, stacks, make_worker, packing, space, store, pool, session.tell, followers)
+        tasks = [task for task in plan.missing_tasks(space, store) if task.id not in pool.given]
+        left = pool.left + sum(len(task.subjects) for task in tasks)
+        if left:
+            with session.stage("measuring", left):
+                pool.add(tasks)
+                pool.finish()
         if not train or not _damage(store):
             return
 

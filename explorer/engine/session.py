@@ -7,19 +7,24 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+import explorer.measures
+from explorer.engine import trace
+from explorer.engine.work import Done, Span
+from explorer.settings import plugin
 from explorer.store import FOLD_AT, Store
 
 
 class Observer(Protocol):
-    """Hears how a run goes on."""
+    """Hears how a run goes on. Stages may overlap; ``stage`` says how much of one is still to come."""
 
     def say(self, message: str) -> None: ...
     def stage(self, name: str, total: int) -> None: ...
-    def advance(self, done: int, failed: int) -> None: ...
+    def advance(self, stage: str, done: int, failed: int) -> None: ...
 
 
 class Silent:
@@ -27,11 +32,11 @@ class Silent:
 
     def say(self, message: str) -> None: ...
     def stage(self, name: str, total: int) -> None: ...
-    def advance(self, done: int, failed: int) -> None: ...
+    def advance(self, stage: str, done: int, failed: int) -> None: ...
 
 
 LOG_EVERY_S = 20.0
-Tell = Callable[[int, int, str], None]  # models or measurements done, failed among them, a line for the log
+Tell = Callable[[Done], None]
 
 
 class OutOfTime(Exception):
@@ -39,15 +44,22 @@ class OutOfTime(Exception):
 
 
 class Session:
-    """One start of the program: its stages with their seconds, and what came of it."""
+    """One start of the program: its stages with their seconds, and what came of it.
 
-    def __init__(self, store: Store, observer: Observer):
+    The record has the wall seconds of each stage, and under ``workers`` the seconds of all workers
+    together, split into training and each measure. With ``profile`` a trace of them is kept as well.
+    """
+
+    def __init__(self, store: Store, observer: Observer, profile: bool = False):
         self.store, self.observer = store, observer
         self.started = self._logged = time.perf_counter()
         self._lines: list[str] = []
+        self._unfolded: Counter[str] = Counter()
+        self._events: list[trace.Event] | None = [] if profile else None
         self.record: dict[str, Any] = {
             "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
             "stages": {},
+            "workers": {},
             "trained": 0,
             "measured": 0,
             "failed": 0,
@@ -58,12 +70,14 @@ class Session:
         """A stage of so many models or measurements; its seconds are added to the record."""
         self.observer.stage(name, total)
         self.log(f"{name}: {total} to do" if total else name)
-        mark = time.perf_counter()
+        began, mark = time.time(), time.perf_counter()
         try:
             yield
         finally:
-            spent = self.record["stages"].get(f"{name}_s", 0.0) + time.perf_counter() - mark
-            self.record["stages"][f"{name}_s"] = round(spent, 3)
+            seconds = time.perf_counter() - mark
+            _add(self.record["stages"], name, seconds)
+            if self._events is not None:
+                self._events.append(trace.Event(name, Span(began, seconds, "driver", os.getpid()), {}))
 
     def say(self, message: str) -> None:
         """Tell the observer and the log."""
@@ -82,23 +96,28 @@ class Session:
         if self.store.exists():
             self.store.write_log(self.record["started"], "\n".join(self._lines) + "\n")
 
-    def tell(self, count: str, kinds: tuple[str, ...]) -> Tell:
-        """To be told of finished work: it counts, logs, and folds the records of these kinds now and then."""
-        since = 0
-
-        def told(done: int, failed: int, line: str) -> None:
-            nonlocal since
-            self.record[count] += done - failed
-            self.record["failed"] += failed
-            self.observer.advance(done, failed)
-            self.log(line)
-            since += 1
-            if since >= FOLD_AT:
-                since = 0
-                for kind in kinds:
-                    self.store.fold(kind)
-
-        return told
+    def tell(self, done: Done) -> None:
+        """To be told of finished work: it counts, logs, and folds records now and then."""
+        training = done.kind == "training"
+        failed = done.number if done.error else 0
+        self.record["trained" if training else "measured"] += done.number - failed
+        self.record["failed"] += failed
+        self.observer.advance("training" if training else "measuring", done.number, failed)
+        what = f"training of {done.number} models" if training else done.kind
+        if done.span is None:
+            self.log(f"{what} at {done.at} failed: {done.error}")
+            return
+        span = done.span
+        self.log(f"{what} at {done.at} in {span.seconds:.2f} s by {span.host} process {span.pid}")
+        _add(self.record["workers"], done.kind, span.seconds)
+        if self._events is not None:
+            self._events.append(trace.Event(done.kind, span, done.at))
+        self._unfolded[done.kind] += 1
+        if self._unfolded[done.kind] >= FOLD_AT:
+            self._unfolded[done.kind] = 0
+            extra = ("epochs",) if training else plugin(explorer.measures, done.kind, "measure").EXTRA
+            for kind in ("models" if training else done.kind, *extra):
+                self.store.fold(kind)
 
     def write(self) -> None:
         """Keep it in the run folder, if there is one by now."""
@@ -106,31 +125,66 @@ class Session:
         if self.store.exists():
             self.store.write_session(self.record["started"], self.record)
             self._write_log()
+            if self._events is not None:
+                self.store.write_trace(trace.chrome(self._events))
+
+
+def add_stage(store: Store, session: dict[str, Any], name: str, seconds: float) -> None:
+    """Add a stage that came after the session's end, such as the drawing of pages, to its record."""
+    _add(session["stages"], name, seconds)
+    session["wall_s"] = round(session["wall_s"] + seconds, 3)
+    store.write_session(session["started"], session)
+
+
+def _add(seconds_of: dict[str, float], name: str, seconds: float) -> None:
+    seconds_of[f"{name}_s"] = round(seconds_of.get(f"{name}_s", 0.0) + seconds, 3)
+
+
+class Deadline:
+    """The hours that the user gave. Nothing is interrupted before :meth:`begin`: an exception in the
+    middle of an import would leave its lock held, and the program would hang."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self._begun, self._lock = False, threading.Lock()
+
+    def begin(self) -> None:
+        """From here on the block may be interrupted.
+
+        Raises:
+            OutOfTime: the time is over already.
+        """
+        with self._lock:
+            if self.over.is_set():
+                raise OutOfTime
+            self._begun = True
+
+    def end(self) -> None:
+        """The time is over: interrupt the main thread in the way Ctrl-C does."""
+        with self._lock:
+            self.over.set()
+            if self._begun:
+                os.kill(os.getpid(), signal.SIGINT)
 
 
 @contextmanager
-def deadline(hours: float | None) -> Iterator[None]:
-    """End the block after so many hours, in the way Ctrl-C does.
+def deadline(hours: float | None) -> Iterator[Deadline]:
+    """End the block after so many hours, once it has begun.
 
     Raises:
         OutOfTime: the time was over before the block was.
     """
+    limit = Deadline()
     if hours is None:
-        yield
+        yield limit
         return
-    over = threading.Event()
-
-    def end() -> None:
-        over.set()
-        os.kill(os.getpid(), signal.SIGINT)
-
-    timer = threading.Timer(hours * 3600, end)
+    timer = threading.Timer(hours * 3600, limit.end)
     timer.daemon = True
     timer.start()
     try:
-        yield
+        yield limit
     except KeyboardInterrupt:
-        if over.is_set():
+        if limit.over.is_set():
             raise OutOfTime from None
         raise
     finally:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import explorer.data
 from explorer.data.base import Arrays
-from explorer.engine.work import architecture_key, data_source
+from explorer.engine.packing import Packing
+from explorer.engine.work import MakeWorker, architecture_key, data_source
 from explorer.settings import InputError, plugin
-from explorer.space import Space, trials
+from explorer.space import Cell, Space
 from explorer.store import Store
 
 if TYPE_CHECKING:
@@ -64,12 +64,12 @@ class Loading:
 
 
 def worker_maker(
-    store: Store, refs: dict[str, Any], execution: dict[str, str], resources: Any
-) -> Callable[[], Worker]:
+    store: Store, refs: dict[str, Any], execution: dict[str, str], packing: Packing
+) -> MakeWorker:
     location = str(Path(store.location).absolute()) if store.files.local else store.location
-    threads, gpus = max(1, int(resources.cpus_per_trial)), resources.gpus_per_trial
+    threads = max(1, int(packing.cpus))
 
-    def make_worker() -> Worker:
+    def make_worker(gpus: float) -> Worker:
         import ray
 
         from explorer.engine.worker import Worker  # on the worker: the driver needs no torch
@@ -79,30 +79,33 @@ def worker_maker(
     return make_worker
 
 
-def calibrated(
-    space: Space, known: dict[str, str] | None, make_worker: Callable[[], Worker]
-) -> dict[str, str]:
-    """How rows are run, for each architecture with a choice that is not ``known``; measured on a worker."""
-    import ray
+def with_choice(space: Space, known: dict[str, str]) -> dict[str, Cell]:
+    """A cell of the largest batch of each architecture whose rows can be run in several ways.
 
+    Left out: those whose way is ``known``. By :func:`explorer.engine.work.architecture_key`.
+    """
     from explorer.models.base import has_choice
 
-    resources, cells = space.resources, {}
+    cells: dict[str, Cell] = {}
     for cell in space.cells:
         key = architecture_key(cell)
-        if not has_choice(cell.model_name) or key in (known or {}):
+        if not has_choice(cell.model_name) or key in known:
             continue
         if key not in cells or cell.training.batch_size > cells[key].training.batch_size:
             cells[key] = cell
-    if not cells:
-        return {}
-    stacks = trials(space.cells, resources.replicates_per_trial)
-    replicates = max(len(seeds) for _, seeds in stacks)
+    return cells
 
-    @ray.remote(num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial)
-    def calibrate(cells: dict[str, Any]) -> dict[str, str]:
+
+def calibrated(
+    cells: dict[str, Cell], replicates: int, packing: Packing, make_worker: MakeWorker
+) -> dict[str, str]:
+    """How rows are run best, for each of these architectures; measured on a worker."""
+    import ray
+
+    @ray.remote(num_cpus=packing.cpus, num_gpus=packing.gpus)
+    def calibrate(cells: dict[str, Cell]) -> dict[str, str]:
         from explorer.engine.calibrate import fastest
 
-        return fastest(make_worker(), cells, replicates)
+        return fastest(make_worker(packing.gpus), cells, replicates)
 
     return ray.get(calibrate.remote(cells))

@@ -41,11 +41,15 @@ class Group:
 def trained_cells(space: Space, store: Store) -> dict[str, Trained]:
     """The models with status ``ok`` of each cell, by cell id."""
     columns = ["model_id", "cell_id", "stack", "weights_sha256", "seed", "status"]
-    rows = store.read_records("models", columns).to_pylist()
+    return trained_of(space.cells, store.read_records("models", columns).to_pylist())
+
+
+def trained_of(cells: list[Cell], rows: list[dict[str, Any]]) -> dict[str, Trained]:
+    """The same for some cells, from whole records of the stacks that hold their models."""
     place: dict[str, int] = {}  # row of a model in its stack
     for row in rows:
         row["place"] = place[row["stack"]] = place.get(row["stack"], -1) + 1
-    wanted = {cell.id: {cell.model_id(seed) for seed in range(cell.seeds)} for cell in space.cells}
+    wanted = {cell.id: {cell.model_id(seed) for seed in range(cell.seeds)} for cell in cells}
     by_cell: dict[str, list[dict[str, Any]]] = {}
     for row in sorted(rows, key=lambda r: r["seed"]):
         if row["status"] == "ok" and row["model_id"] in wanted.get(row["cell_id"], ()):
@@ -60,22 +64,25 @@ def trained_cells(space: Space, store: Store) -> dict[str, Trained]:
 
 def groups(kind: Kind, space: Space, cells: dict[str, Trained], options: Any) -> Iterator[Group]:
     """The subjects of a measure, in stacks."""
-    if kind == "pair" and not _within(getattr(options, "pairs", "all")):
+    if not within_cell(kind, options):
         yield from _beyond(space, cells, options.pairs)
         return
     for cell in space.cells:
-        trained = cells.get(cell.id)
-        if trained is None:
-            continue
-        if kind == "cell":
-            first = next(seed for seed in range(cell.seeds) if cell.model_id(seed) == trained.model_ids[0])
-            yield Group(cell, trained, [(cell.id, digest(trained.model_ids))], first)
-            continue
-        if kind == "model":
-            subjects: list[Any] = list(trained.model_ids)
-        else:
-            subjects = pairs_of(trained.model_ids, getattr(options, "pairs", "all"))
-        yield from _parts(cell, trained, subjects)
+        if cell.id in cells:
+            yield from cell_groups(kind, cell, cells[cell.id], options)
+
+
+def cell_groups(kind: Kind, cell: Cell, trained: Trained, options: Any) -> Iterator[Group]:
+    """The subjects that a measure has within one cell, in stacks."""
+    if kind == "cell":
+        first = next(seed for seed in range(cell.seeds) if cell.model_id(seed) == trained.model_ids[0])
+        yield Group(cell, trained, [(cell.id, digest(trained.model_ids))], first)
+        return
+    if kind == "model":
+        subjects: list[Any] = list(trained.model_ids)
+    else:
+        subjects = pairs_of(trained.model_ids, getattr(options, "pairs", "all"))
+    yield from _parts(cell, trained, subjects)
 
 
 def _parts(cell: Cell, trained: Trained, subjects: list[Any]) -> Iterator[Group]:
@@ -91,8 +98,10 @@ def _parts(cell: Cell, trained: Trained, subjects: list[Any]) -> Iterator[Group]
             yield Group(cell, trained, some[start : start + AT_ONCE], seed)
 
 
-def _within(pairs: Any) -> bool:
-    return isinstance(pairs, int | str) or hasattr(pairs, "within")
+def within_cell(kind: Kind, options: Any) -> bool:
+    """Whether what the measure compares lies within one cell."""
+    pairs = getattr(options, "pairs", "all")
+    return kind != "pair" or isinstance(pairs, int | str) or hasattr(pairs, "within")
 
 
 def pairs_of(model_ids: list[str], wanted: Any) -> list[Pair]:

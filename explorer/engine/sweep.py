@@ -4,51 +4,99 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from ray import tune
-from ray.exceptions import RayActorError
-from ray.tune.experiment import Trial as Experiment
-from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from explorer.engine import plan
 from explorer.engine.cluster import Cluster
+from explorer.engine.failures import ATTEMPTS, failure
+from explorer.engine.overlap import Leave, Overlap
+from explorer.engine.packing import Packing
+from explorer.engine.pool import Pool
 from explorer.engine.session import Tell
-from explorer.engine.work import Stack
-from explorer.space import ResourceOptions
+from explorer.engine.work import Done, MakeWorker, Span, Stack, Task, span_of
+from explorer.space import Space
 from explorer.store import Store
 
-if TYPE_CHECKING:
-    from explorer.engine.worker import Worker
+STEP_S = 1.0  # a trial that measures tells of it about so often
 
-ATTEMPTS = 3
 WAITING = 4  # trials that ask for a place beyond the workers there are: for nodes that join
 
 
+@dataclass(frozen=True)
+class Job:
+    """What the trials share. ``together``: see :func:`explorer.engine.plan.together`."""
+
+    stacks: list[Stack]
+    together: list[list[int]]
+    measures: dict[str, Any]
+    save_every_s: float
+    packing: Packing
+
+
 class Trial(tune.Trainable):
-    """Trains one stack in one step. The actor goes on to the next trial (``reuse_actors``)."""
+    """Trains one stack in its first step, and measures what that completed in further ones.
+
+    The scheduler says whether there are any; the actor goes on to the next trial (``reuse_actors``).
+    """
 
     def setup(
-        self,
-        config: dict[str, Any],
-        make_worker: Callable[[], Worker] | None = None,
-        stacks: Any = None,
-        save_every_s: float = 300.0,
+        self, config: dict[str, Any], make_worker: MakeWorker | None = None, job: Job | None = None
     ) -> None:  # type: ignore[override]
-        if make_worker is None:
+        if make_worker is None or job is None:
             raise ValueError("Trial is started by sweep()")
-        self.worker, self.stacks, self.save_every_s = make_worker(), stacks, save_every_s
-        self.place = config["stack"]
+        self.job = job
+        self.reset_config(config)
+        self.worker = make_worker(job.packing.gpus_of(self.stack.cell))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.place = new_config["stack"]
+        self.place, self.trained = new_config["stack"], False
+        self.stack = self.job.stacks[self.place]
+        self.tasks: deque[Task] | None = None
         return True
 
     def step(self) -> dict[str, Any]:
-        self.worker.train(self.stacks[self.place], self.save_every_s)
-        return {"done": True}
+        return self._measure() if self.trained else self._train()
+
+    def _train(self) -> dict[str, Any]:
+        rows: list[dict[str, Any]] = []
+        span = span_of(lambda: rows.extend(self.worker.train(self.stack, self.job.save_every_s)))
+        self.trained = True
+        work = (("training", len(self.stack.models), -1, *span),)
+        return {"first": True, "fresh": bool(rows), "work": work, **means(rows)}
+
+    def _measure(self) -> dict[str, Any]:
+        """Measure for about a second. What fails is left to the pool, which knows how to try again."""
+        if self.tasks is None:
+            stacks = [self.job.stacks[place] for place in self.job.together[self.place]]
+            self.tasks = deque(plan.tasks_of(stacks, self.job.measures, self.worker.store))
+        cells = [cell.id for cell in self.stack.cells]
+        work, spent, failed = [], 0.0, False
+        while self.tasks and not failed and spent < STEP_S:
+            task = self.tasks.popleft()
+            try:
+                span = span_of(lambda task=task: self.worker.measure(task))
+            except Exception:
+                failed = True
+                continue
+            spent += span.seconds
+            work.append((task.measure, len(task.subjects), cells.index(task.cell.id), *span))
+        ended = failed or not self.tasks
+        return {"first": False, "failed": failed, "work": tuple(work), "done": ended}
+
+
+def means(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Means over the models of a stack that did not diverge, for those who follow the trials."""
+    names = ("train_loss", "train_error_percent", "test_loss", "test_accuracy_percent")
+    sound = [row for row in rows if row["status"] == "ok"]
+    found = {name: sum(row[name] for row in sound) / len(sound) for name in names if sound}
+    return {**found, "models": len(rows), "diverged": len(rows) - len(sound)}
 
 
 class _Places(Searcher):
@@ -68,114 +116,116 @@ class _Places(Searcher):
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None: ...
 
 
-class _Patient(FIFOScheduler):
-    """Trials in their order, but a worker that is being started keeps its trial.
-
-    Tune's own choice gives a worker that has become free to the first trial that waits, even if another is
-    just being started for it, and ends that one. Where trials are shorter than a start, a second worker, a
-    replaced one or one on a node that joins would be started over and over, and never work.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._waiting: list[Experiment] = []
-
-    def on_trial_add(self, tune_controller: Any, trial: Experiment) -> None:
-        self._waiting.append(trial)
-
-    def choose_trial_to_run(self, tune_controller: Any) -> Experiment | None:
-        controller = tune_controller._tune_controller  # its wrapper does not tell what is being started
-        self._waiting = [trial for trial in self._waiting if trial.status == Experiment.PENDING]
-        for trial in self._waiting:
-            actor = controller._trial_to_actor.get(trial)
-            if actor is None or not controller._actor_manager.is_actor_started(actor):
-                return trial
-        return None
-
-
 class _Told(tune.Callback):
-    """Tells of each trial that has ended: its place, its result, and whether it failed for good."""
+    """Hands what Tune tells of the trials on, and lets the pool go on meanwhile."""
 
-    def __init__(self, tell: Callable[[int, dict[str, Any], bool], None]):
-        self.tell = tell
+    def __init__(self, job: Job, overlap: Overlap, leave: Leave, pool: Pool, tell: Tell):
+        self.job, self.overlap, self.leave = job, overlap, leave
+        self.pool, self.tell = pool, tell
+        self.trained: set[int] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles it for a restore that is never used; a display cannot be pickled
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.tell(trial.config["stack"], trial.last_result or {}, False)
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.overlap.started(trial.config["stack"])
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        place = trial.config["stack"]
+        stack = self.job.stacks[place]
+        work, first, failed = (result.pop(name, None) for name in ("work", "first", "failed"))
+        result.pop("fresh", None)  # what is left is for those who follow the trials
+        for kind, number, cell, *span in work:
+            if kind == "training":
+                if place in self.trained:  # tried again, after it was killed while it measured
+                    continue
+                self.trained.add(place)
+            self.tell(Done(kind, number, stack.cells[cell].at, Span(*span)))
+        if not first:
+            seconds = sum(Span(*span).seconds for _, _, _, *span in work)
+            self.overlap.measured(place, seconds, result["done"])
+            if failed:
+                self.leave(self.job.together[place])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.tell(trial.config["stack"], trial.last_result or {}, True)
+        place = trial.config["stack"]
+        if place not in self.trained:
+            stack = self.job.stacks[place]
+            self.tell(Done("training", len(stack.models), stack.cell.at, None, "it failed to train"))
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self.pool.poll()
 
 
 def sweep(
     cluster: Cluster,
     stacks: list[Stack],
-    make_worker: Callable[[], Worker],
-    resources: ResourceOptions,
+    make_worker: MakeWorker,
+    packing: Packing,
+    space: Space,
     store: Store,
+    pool: Pool,
     tell: Tell,
+    callbacks: Sequence[tune.Callback] = (),
 ) -> None:
-    """Train the stacks. ``tell`` hears of each that has ended.
+    """Train the stacks, and measure what is complete beside it, if the space says so.
 
-    A trial that fails is tried again; one that fails for good leaves a record of kind ``failures``.
+    ``tell`` hears of all that has ended. A trial that fails is tried again; one that fails for good
+    leaves a record of kind ``failures``. The pool may still be at work afterwards.
     """
+    resources = space.resources
+    stacks = sorted(stacks, key=lambda stack: -packing.gpus_of(stack.cell))  # actors fit the next trial, too
+    together = plan.together(stacks) if resources.overlap and space.measures else [[] for _ in stacks]
+    job = Job(stacks, together, space.measures, 60 * resources.save_every_minutes, packing)
 
-    def ended(place: int, result: dict[str, Any], failed: bool) -> None:
-        models, cell = len(stacks[place].models), stacks[place].cell
-        if not failed:
-            store.drop_record("failures", stacks[place].id)
-        by = f"{result.get('hostname', '?')} process {result.get('pid', '?')}"
-        took = f"{result.get('time_this_iter_s', 0.0):.2f} s"
-        what = "failed to train" if failed else "trained"
-        tell(models, models if failed else 0, f"{what} {models} models of {cell.at} in {took} by {by}")
+    def leave(places: list[int]) -> None:
+        pool.add(plan.tasks_of([stacks[place] for place in places], space.measures, store))
 
+    sizes = [packing.gpus_of(stack.cell) for stack in stacks]
+    workers = cluster.workers(packing.cpus, min(sizes))
+    overlap = Overlap(together, workers, leave)
+    told = _Told(job, overlap, leave, pool, tell)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
     os.environ["RAY_TUNE_DISABLE_PROGRESS"] = "1"
     trainable = tune.with_resources(
-        tune.with_parameters(
-            Trial, make_worker=make_worker, stacks=stacks, save_every_s=60 * resources.save_every_minutes
-        ),
-        {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
+        tune.with_parameters(Trial, make_worker=make_worker, job=job),
+        lambda config: tune.PlacementGroupFactory([{"CPU": packing.cpus, "GPU": sizes[config["stack"]]}]),
     )
-    workers = cluster.workers(resources.cpus_per_trial, resources.gpus_per_trial)
     # Every pending trial costs the cluster a placement group at each event; 200 is Tune's default.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers + WAITING)
+    at = [stack.cell.at for stack in stacks]
+    configs = ({"stack": place, **(at[place] if callbacks else {})} for place in range(len(stacks)))
     finished = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=_Places({"stack": place} for place in range(len(stacks))),
+            search_alg=_Places(configs),
             num_samples=len(stacks),
             reuse_actors=True,
-            scheduler=_Patient(),
+            scheduler=overlap,
+            trial_name_creator=lambda trial: _name(trial.config["stack"], at),
         ),
         run_config=tune.RunConfig(
             name="sweep",
             storage_path=cluster.scratch,
             verbose=0,
-            callbacks=[_Told(ended)],
+            callbacks=[told, *callbacks],
             failure_config=tune.FailureConfig(max_failures=ATTEMPTS - 1),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     ).fit()
     for result in finished:
         if result.error is not None and result.config is not None:
-            stack = stacks[result.config["stack"]]
-            what = failure(result.error)
+            if (place := result.config["stack"]) in told.trained:
+                continue
+            stack, what = stacks[place], failure(result.error)
             store.write_record(
                 "failures", stack.id, [{"kind": "models", **row, **what} for row in stack.rows()]
             )
 
 
-def failure(error: BaseException) -> dict[str, str]:
-    """A remote error as columns: ``error`` in one line, and the ``traceback`` of the worker."""
-    if isinstance(error, RayActorError):
-        return {"error": "the worker process died (out of memory, or killed)", "traceback": str(error)}
-    cause = getattr(error, "cause", None) or error
-    lines = [line for line in str(cause).strip().splitlines() if line.strip()]
-    return {
-        "error": lines[-1].strip()[:500] if lines else type(error).__name__,
-        "traceback": str(error)[-10_000:],
-    }
+def _name(stack: int, places: list[dict[str, Any]]) -> str:
+    at = "-".join(f"{axis}={value}" for axis, value in places[stack].items())
+    return re.sub(r"[^A-Za-z0-9=._-]", "_", f"{stack}-{at}")[:100]

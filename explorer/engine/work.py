@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import socket
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import explorer.measures
 from explorer.settings import digest, plugin
 from explorer.space import Cell
+
+if TYPE_CHECKING:
+    from explorer.engine.worker import Worker
+
+MakeWorker = Callable[[float], "Worker"]  # from the number of GPUs that it has
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,40 @@ class Task:
         if plugin(explorer.measures, self.measure, "measure").KIND == "cell":
             return [{"cell_id": cell_id} for cell_id, _ in self.subjects]
         return [{"model_a": a, "model_b": b} for a, b in self.subjects]
+
+
+class Span(NamedTuple):
+    """When a piece of work was done and by which process; ``began`` is in seconds since 1970."""
+
+    began: float
+    seconds: float
+    host: str
+    pid: int
+
+
+def span_of(work: Callable[[], object]) -> Span:
+    """Do it; returns when, how long, and by whom."""
+    began, mark = time.time(), time.perf_counter()
+    work()
+    return Span(began, time.perf_counter() - mark, socket.gethostname(), os.getpid())
+
+
+@dataclass(frozen=True)
+class Done:
+    """A piece of work that has ended: ``number`` models trained, or measurements taken.
+
+    Args:
+        kind: ``training``, or the name of the measure.
+        at: where in the grid.
+        span: None for what failed: there is nobody to say.
+        error: what it failed with for good.
+    """
+
+    kind: str
+    number: int
+    at: dict[str, Any]
+    span: Span | None
+    error: str = ""
 
 
 def data_source(cell: Cell) -> str:

@@ -16,6 +16,7 @@ import torch
 
 import explorer.measures
 from explorer.data.base import Arrays, prepare
+from explorer.engine.packing import too_much
 from explorer.engine.work import Stack, Task, architecture_key, data_source
 from explorer.measures.base import Cell as MeasuredCell
 from explorer.models.base import network
@@ -74,13 +75,15 @@ class Worker:
             return None
         return min(1.0, self.gpus) * torch.cuda.get_device_properties(0).total_memory / 2
 
-    def train(self, stack: Stack, save_every_s: float = 300.0) -> None:
+    def train(self, stack: Stack, save_every_s: float = 300.0) -> list[dict[str, Any]]:
         """Train a stack and write its record, unless the record is there (a retry after a late fault).
 
-        Goes on from the state that an earlier try has left, and leaves one now and then.
+        Goes on from the state that an earlier try has left, and leaves one now and then. Returns the rows
+        of the record; none if it was there.
         """
         if self.store.has_record("models", stack.id):
-            return
+            self.store.drop_record("failures", stack.id)
+            return []
         cell, data = stack.cell, self.split(stack.cell, stack.seeds[0])
         build, rows = network_of(cell, data, self.execution)
         theta, buffers = initial_rows(build, rows, [stream("init", name) for name in stack.streams])
@@ -94,7 +97,7 @@ class Worker:
 
         t = cell.training
         stop = t.early_stop
-        with self._explained(f"training {cell.at}"):
+        with self._explained("training", cell):
             trained = train(
                 rows,
                 theta,
@@ -116,10 +119,12 @@ class Worker:
                 save_every_s=save_every_s,
                 **t.model_dump(include=TRAINING),
             )
-        self._record(stack, rows, trained)
+        records = self._record(stack, rows, trained)
         self.store.drop_state(stack.id)
+        self.store.drop_record("failures", stack.id)
+        return records
 
-    def _record(self, stack: Stack, rows: Rows, trained: Trained) -> None:
+    def _record(self, stack: Stack, rows: Rows, trained: Trained) -> list[dict[str, Any]]:
         """Weights, histories and rows of a stack; the rows last: they say that it is complete."""
         place = {seed: row for row, seed in enumerate(stack.seeds)}
         at = [(trained.models[cell.checkpoint_step], place[seed]) for _, cell, seed in stack.models]
@@ -147,6 +152,7 @@ class Worker:
         final = [models.final[row] for models, row in at]
         records = [{**settings, **f, **cost} for settings, f in zip(stack.rows(), final, strict=True)]
         self.store.write_record("models", stack.id, records)
+        return records
 
     def measure(self, task: Task) -> None:
         """Measure a cell and write the record."""
@@ -160,24 +166,22 @@ class Worker:
         )
         subject = MeasuredCell(cell.id, rows, theta, buffers, task.model_ids, data, build)
         module = plugin(explorer.measures, task.measure, "measure")
-        with self._explained(f"{task.measure} of {cell.at}"):
+        with self._explained(task.measure, cell):
             measured = module.measure(subject, task.subjects, task.options)
         for kind, extra in measured.extra.items():
             self.store.write_record(kind, task.id, extra)
         self.store.write_record(task.measure, task.id, measured.rows)
+        self.store.drop_record("failures", task.id)  # of an earlier try
 
     @contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
-        """Running out of a GPU's memory, in words that say what to change."""
+    def _explained(self, what: str, cell: Cell) -> Iterator[None]:
+        """Running out of a GPU's memory, in words that say which width needs how much."""
         try:
             yield
         except torch.cuda.OutOfMemoryError as error:
             used, whole = torch.cuda.max_memory_allocated(), torch.cuda.get_device_properties(0).total_memory
-            raise MemoryError(
-                f"{what} needs more GPU memory than its share: it had {used / 2**30:.2f} GiB of "
-                f"{min(1.0, self.gpus) * whole / 2**30:.2f} GiB and asked for more. Raise "
-                "resources.gpus_per_trial, or lower resources.replicates_per_trial."
-            ) from error
+            needed = too_much(cell, used, str(error), whole, self.gpus)
+            raise MemoryError(f"{what} of {cell.at}: {needed}") from error
 
     def _peak_mb(self) -> float:
         if self.device.type == "cuda":

@@ -101,7 +101,8 @@ def plan_for(space: Space, machines: Machines, nets: Nets | None = None) -> Plan
     nets = nets or Nets()
     stacks = plan.stacks(space)
     sharing = min(sharing, -(-len(stacks) // (machines.nodes * machines.devices)))
-    share = machines.device.memory * min(1.0, space.resources.gpus_per_trial) if machines.device else None
+    gpus = space.resources.gpus_per_trial
+    share = machines.device.memory * min(1.0, gpus) if machines.device and gpus != "auto" else None
     device_of = _devices(space, machines, nets)
 
     def piece(what: str, cell: Cell, work: Work) -> Piece:

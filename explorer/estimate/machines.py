@@ -41,29 +41,30 @@ class Machines:
         Raises:
             InputError: not one fits, or the space would leave the GPUs alone.
         """
-        wanted = space.resources
+        wanted, gpus = space.resources, space.resources.gpus_per_trial
+        if gpus == "auto":
+            raise InputError(
+                "--cluster: gpus_per_trial auto is found out on the card itself; for an estimate give a "
+                "share, such as --set resources.gpus_per_trial=0.25"
+            )
         if self.device is None:
-            if wanted.gpus_per_trial:
+            if gpus:
                 raise InputError(
-                    f"--cluster: a trial asks for {wanted.gpus_per_trial:g} GPUs and there is none; "
+                    f"--cluster: a trial asks for {gpus:g} GPUs and there is none; "
                     "try --set resources.gpus_per_trial=0"
                 )
             share, fits = 1, int(self.devices / wanted.cpus_per_trial + 1e-9)
-        elif not wanted.gpus_per_trial:
+        elif not gpus:
             raise InputError(
                 "--cluster: the space asks for no GPU and would run on processors alone; "
                 "try --set resources.gpus_per_trial=0.25, or --cluster 64xCPU"
             )
         else:
-            share = max(1, int(1 / wanted.gpus_per_trial + 1e-9))
-            fits = (
-                self.devices * share
-                if wanted.gpus_per_trial <= 1
-                else int(self.devices / wanted.gpus_per_trial)
-            )
+            share = max(1, int(1 / gpus + 1e-9))
+            fits = self.devices * share if gpus <= 1 else int(self.devices / gpus)
         if not fits:
             raise InputError(
-                f"--cluster: a trial asks for {wanted.cpus_per_trial:g} cores and {wanted.gpus_per_trial:g} "
+                f"--cluster: a trial asks for {wanted.cpus_per_trial:g} cores and {gpus:g} "
                 f"GPUs on one node; a node has {self.devices}. Lower resources.cpus_per_trial "
                 "or resources.gpus_per_trial."
             )

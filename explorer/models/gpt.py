@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from explorer.models.rows import Forward, LossGradient
     from explorer.models.stacking import Make
-    from explorer.space import Cell
 
 TASKS = ("language",)
 
@@ -39,8 +38,8 @@ class Options(ModelOptions):
     tied: bool = Field(default=True, description="embeddings and scores share one matrix")
 
 
-def check(cell: Cell) -> None:
-    """Raises InputError where the settings do not go together."""
+def check(cell: Any) -> None:
+    """Of :class:`explorer.space.Cell`; raises InputError where the settings do not go together."""
     attention_heads("gpt", cell.model.width, cell.model.heads)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from explorer.models.rows import Forward
-    from explorer.space import Cell
 
 TASKS = ("regression",)
 
@@ -34,8 +33,8 @@ class Options(ModelOptions):
     )
 
 
-def check(cell: Cell) -> None:
-    """Raises InputError where the data ask for no derivative."""
+def check(cell: Any) -> None:
+    """Of :class:`explorer.space.Cell`; raises InputError where the data ask for no derivative."""
     if getattr(cell.data, "physics", True) is False:
         raise InputError("pinn learns from the equation: data.physics is false; give it as true, or take mlp")
 

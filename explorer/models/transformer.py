@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from explorer.models.rows import Forward, LossGradient
     from explorer.models.stacking import Make
-    from explorer.space import Cell
 
 TASKS = ("translation",)
 
@@ -42,8 +41,8 @@ class Options(ModelOptions):
     tied: bool = Field(default=True, description="source, target and scores share one matrix of embeddings")
 
 
-def check(cell: Cell) -> None:
-    """Raises InputError where the settings do not go together."""
+def check(cell: Any) -> None:
+    """Of :class:`explorer.space.Cell`; raises InputError where the settings do not go together."""
     attention_heads("transformer", cell.model.width, cell.model.heads)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -12,7 +12,6 @@ from explorer.settings import InputError
 if TYPE_CHECKING:
     from torch import nn
 
-    from explorer.space import Cell
 
 HEAD = 32  # width of a head where the number of heads is left out
 
@@ -47,8 +46,8 @@ def attention_heads(options: Options) -> int:
     return options.heads
 
 
-def check(cell: Cell) -> None:
-    """Raises InputError where the settings do not go together."""
+def check(cell: Any) -> None:
+    """Of :class:`explorer.space.Cell`; raises InputError where the settings do not go together."""
     attention_heads(cell.model)
 
 

@@ -1,0 +1,87 @@
+"""Other tools that follow the trials of a sweep, through Ray Tune's own callbacks. Off unless asked for."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from explorer.settings import InputError, suggest, user_function
+
+if TYPE_CHECKING:
+    from ray.tune import Callback
+
+    from explorer.store import Store
+
+PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
+
+
+def check(names: Sequence[str]) -> None:
+    """Whether each is a name that is known and whose package is installed, or a ``module:Class``.
+
+    Raises:
+        InputError: it is not; nothing has been started yet.
+    """
+    for name in names:
+        if ":" in name:
+            from ray.tune import Callback
+
+            found = user_function(name)
+            if not (isinstance(found, type) and issubclass(found, Callback)):
+                raise InputError(f"--callback {name}: it should be a class that inherits ray.tune.Callback")
+        elif name not in PACKAGES:
+            raise InputError(
+                f"--callback {name}: known are {suggest(name, list(PACKAGES))}, or module:Class of your own"
+            )
+        elif importlib.util.find_spec(PACKAGES[name]) is None:
+            raise InputError(
+                f"--callback {name}: its package is not installed; pip install {PACKAGES[name]} does it"
+            )
+
+
+def made(names: Sequence[str], store: Store, run: str) -> list[Callback]:
+    """The callbacks of these names for a run.
+
+    Their files go to ``callbacks/`` in the run folder; where that is no local folder, to
+    ``callbacks/<run>/`` in the current one. A server that the environment names gets them instead.
+    """
+    root = Path(store.location) if store.files.local else Path("callbacks") / run
+    folder = (root / "callbacks" if store.files.local else root).absolute()
+    makers: dict[str, Callable[[Path, str], Callback]] = {
+        "tensorboard": _tensorboard,
+        "mlflow": _mlflow,
+        "wandb": _wandb,
+    }
+    return [user_function(name)() if ":" in name else makers[name](folder / name, run) for name in names]
+
+
+def _tensorboard(folder: Path, run: str) -> Callback:
+    from ray.tune.logger import TBXLoggerCallback
+
+    class TensorBoard(TBXLoggerCallback):
+        """Tune's, with its files where they stay: Tune's own folders go away with the run's Ray."""
+
+        def log_trial_start(self, trial: Any) -> None:
+            self._trial_writer[trial] = self._summary_writer_cls(str(folder / str(trial)), flush_secs=30)
+            self._trial_result[trial] = {}
+
+    return TensorBoard()
+
+
+def _mlflow(folder: Path, run: str) -> Callback:
+    from ray.air.integrations.mlflow import MLflowLoggerCallback
+
+    server = os.environ.get("MLFLOW_TRACKING_URI")
+    if not server:
+        folder.mkdir(parents=True, exist_ok=True)
+    return MLflowLoggerCallback(tracking_uri=server or f"sqlite:///{folder}/mlflow.db", experiment_name=run)
+
+
+def _wandb(folder: Path, run: str) -> Callback:
+    from ray.air.integrations.wandb import WandbLoggerCallback
+
+    folder.mkdir(parents=True, exist_ok=True)
+    project = os.environ.get("WANDB_PROJECT", "explorer")
+    return WandbLoggerCallback(project=project, group=run, dir=str(folder))
