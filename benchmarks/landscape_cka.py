@@ -13,18 +13,11 @@ from typing import Any
 import torch
 from landscape_common import MODELS, alternating, record, trained
 from torch import Tensor
+from usual_measure import gram_cka
 
 from explorer.landscape.similarity import linear_cka, mixup
 
 RUNS, INPUTS = 9, 640
-
-
-def gram_cka(x: Tensor, y: Tensor) -> float:
-    """Linear CKA of outputs (inputs, features) by centred Gram matrices."""
-    n = len(x)
-    centring = torch.eye(n, dtype=x.dtype) - 1 / n
-    k, other = centring @ (x @ x.T) @ centring, centring @ (y @ y.T) @ centring
-    return ((k * other).sum() / (k.norm() * other.norm())).item()
 
 
 def compare(name: str, width: int) -> dict[str, Any]:
@@ -37,7 +30,7 @@ def compare(name: str, width: int) -> dict[str, Any]:
         return torch.tensor([[gram_cka(a(x).softmax(1), b(x).softmax(1)) for b in modules] for a in modules])
 
     def ours(_run: int) -> Tensor:
-        return linear_cka(network.logits(cell.theta, x, cell.buffers).softmax(2))
+        return linear_cka(network.outputs(cell.theta, x, cell.buffers).softmax(2))
 
     timed = alternating({"plain": plain, "ours": ours}, runs=RUNS)
     difference = (timed["plain"]["results"][0] - timed["ours"]["results"][0]).abs().max().item()

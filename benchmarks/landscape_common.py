@@ -92,12 +92,9 @@ def processor() -> str:
         return platform.processor()
 
 
-def record(name: str, question: str, rows: list[dict[str, Any]]) -> None:
-    """Print the rows, and write them with what they were measured on to ``results/<name>.json``."""
-    for row in rows:
-        print({k: v for k, v in row.items() if k not in ("seconds", "raw")})
-    content = {
-        "question": question,
+def provenance() -> dict[str, Any]:
+    """What a measurement was made with: command, hardware, versions, date."""
+    return {
         "command": " ".join(["python", *sys.argv]),
         "hardware": {
             "processor": processor(), "cores": os.cpu_count(), "torch_threads": torch.get_num_threads(),
@@ -106,10 +103,16 @@ def record(name: str, question: str, rows: list[dict[str, Any]]) -> None:
             "python": platform.python_version(), "torch": torch.__version__, "scipy": scipy.__version__,
         },
         "date": time.strftime("%Y-%m-%d"),
-        "rows": rows,
     }  # fmt: skip
+
+
+def record(name: str, question: str, rows: list[dict[str, Any]]) -> None:
+    """Print the rows, and write them with what they were measured on to ``results/<name>.json``."""
+    for row in rows:
+        print({k: v for k, v in row.items() if k not in ("seconds", "raw")})
     RESULTS.mkdir(exist_ok=True)
+    content = {"question": question, **provenance(), "rows": rows}
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
-__all__ = ["MODELS", "alternating", "digits", "network", "record", "trained"]
+__all__ = ["MODELS", "alternating", "digits", "network", "provenance", "record", "trained"]

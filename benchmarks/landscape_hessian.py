@@ -4,7 +4,7 @@ The plain baseline does what PyHessian does: a kept graph of the gradient, power
 Hutchinson's probes, each with at most 100 products and a relative tolerance of 1e-3 between successive
 estimates. Asked of both: wall time for one model, and for the five models of a cell; the root mean square
 relative error of the trace and the largest of the eigenvalue against the dense Hessian; and whether the
-stated error covers the measured one. Hutchinson's baseline stops by luck at about 10 % of error: ``ours`` is
+stated error covers the measured one. The baseline's trace stops by luck at about 10 % of error: ``ours`` is
 the default (2 %), ``coarse`` is asked for three quarters of the baseline's measured error, so that its own
 comes out no larger. Stacks of CNNs go through ``vmap``, which is faster for so few channels.
 
@@ -18,51 +18,14 @@ from typing import Any
 
 import torch
 from landscape_common import MODELS, alternating, record, trained
-from torch import Tensor, nn
+from torch import Tensor
+from usual_measure import curvature
 
 from explorer.landscape.hessian import hessian
 from explorer.landscape.operator import HessianOperator
 from explorer.models.rows import Rows
 
 RUNS = 5
-TOLERANCE, PRODUCTS = 1e-3, 100
-
-
-def plain(module: nn.Module, x: Tensor, y: Tensor, seed: int) -> tuple[float, float, int]:
-    """Top eigenvalue, trace and number of products by power iteration and Hutchinson."""
-    generator = torch.Generator().manual_seed(seed)
-    parameters = list(module.parameters())
-    loss = nn.functional.cross_entropy(module(x), y)
-    gradients = torch.autograd.grad(loss, parameters, create_graph=True)
-
-    def product(vector: list[Tensor]) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(gradients, parameters, vector, retain_graph=True)
-
-    def inner(left: Any, right: Any) -> float:
-        return sum(float((a * b).sum()) for a, b in zip(left, right, strict=True))
-
-    vector = [torch.randn(p.shape, generator=generator) for p in parameters]
-    value, count = None, 0
-    for _ in range(PRODUCTS):
-        length = inner(vector, vector) ** 0.5
-        vector = [v / (length + 1e-6) for v in vector]
-        image = product(vector)
-        count += 1
-        before, value = value, inner(image, vector)
-        vector = list(image)
-        if before is not None and abs(before - value) / (abs(before) + 1e-6) < TOLERANCE:
-            break
-    samples, trace = [], 0.0
-    for _ in range(PRODUCTS):
-        signs = [torch.randint(0, 2, p.shape, generator=generator).float() * 2 - 1 for p in parameters]
-        samples.append(inner(product(signs), signs))
-        count += 1
-        mean = statistics.fmean(samples)
-        if abs(mean - trace) / (abs(trace) + 1e-6) < TOLERANCE:
-            break
-        trace = mean
-    assert value is not None
-    return value, statistics.fmean(samples), count
 
 
 def dense(network: Any, theta: Tensor, x: Tensor, y: Tensor, buffers: Tensor) -> tuple[float, float]:
@@ -85,7 +48,7 @@ def compare(name: str, width: int, *, inputs: int, steps: int) -> dict[str, Any]
     modules = [network.to_module(theta[row], buffers[row]) for row in range(MODELS)]
     truth = [dense(network, theta[row], x, y, buffers[row]) for row in range(MODELS)]
 
-    runs = [[plain(m, x, y, 1000 * run + i) for i, m in enumerate(modules)] for run in range(RUNS)]
+    runs = [[curvature(m, x, y, 1000 * run + i) for i, m in enumerate(modules)] for run in range(RUNS)]
     coarse = 0.75 * trace_error([(v, t) for run in runs for v, t in zip(run, truth, strict=True)])
     stack = network if name == "mlp" else Rows(network.module, execution="vmap")
 
@@ -100,9 +63,9 @@ def compare(name: str, width: int, *, inputs: int, steps: int) -> dict[str, Any]
 
     timed = alternating(
         {
-            "plain_1": lambda run: [plain(modules[0], x, y, 1000 * run)],
+            "plain_1": lambda run: [curvature(modules[0], x, y, 1000 * run)],
             "ours_1": lambda run: ours(1, run),
-            "plain_5": lambda run: [plain(m, x, y, 1000 * run + i) for i, m in enumerate(modules)],
+            "plain_5": lambda run: [curvature(m, x, y, 1000 * run + i) for i, m in enumerate(modules)],
             "ours_5": lambda run: ours(MODELS, run),
             "coarse_1": lambda run: ours(1, run, coarse),
             "coarse_5": lambda run: ours(MODELS, run, coarse),

@@ -1,14 +1,25 @@
-"""Prints ``benchmarks/README.md`` from the raw results: python benchmarks/print_readme.py > benchmarks/README.md"""
+"""Prints the pages about benchmarks from the raw results.
+
+    python benchmarks/print_readme.py            # benchmarks/README.md
+    python benchmarks/print_readme.py --table    # the table in README.md
+    python benchmarks/print_readme.py --write    # puts both into their files
+
+A benchmark that has no results yet is left out.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
 import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parent.parent
+BLOCK = re.compile(r"(?<=<!-- benchmarks -->\n).*?(?=<!-- /benchmarks -->)", flags=re.S)  # of README.md
 
 
 def hessian(d: dict[str, Any]) -> list[str]:
@@ -58,21 +69,162 @@ def mlp(d: dict[str, Any]) -> list[str]:
     ]
 
 
+def sequences(d: dict[str, Any]) -> list[str]:
+    return [
+        f"{r['network']} of width {r['options']['width']}, batch {r['batch_size']}, {r['replicates']} replicates: "
+        f"{r['times_faster']:.1f}× ({r['ms']['own']:.1f} ms a step of all; stacked by autograd "
+        f"{r['ms']['stacked']:.1f}, vmap {r['ms']['vmap']:.1f}, one by one {r['ms']['one by one']:.1f})"
+        for r in d["rows"]
+    ]
+
+
 def many(d: dict[str, Any]) -> list[str]:
     resume = statistics.median(r["wall_s"] for r in d["resume"])
     status = statistics.median(r["wall_s"] for r in d["status"])
     return [f"resume {resume:.1f} s, status {status:.1f} s, peak memory {d['children_peak_mb']:.0f} MB"]
 
 
+def usual(d: dict[str, Any]) -> list[str]:
+    ratios, share = d["ratios"], d["cells_of_the_usual_way"] / d["cells"]
+    scaled = "" if share == 1 else f", scaled up from {d['cells_of_the_usual_way']} of the {d['cells']} cells"
+    return [
+        f"{d['times_faster']:.1f}× ({min(ratios):.1f} to {max(ratios):.1f}, n = {d['n']}): {_seconds(d)}{scaled}; "
+        f"{d['models']} models, {d['pairs']} pairs, {d['processes']} processes at a time",
+        *(f"{r['quantity']}: {_number(r['usual'])} in the usual way, {_number(r['explorer'])} here; {_apart(r)}"
+          for r in d["agreement"]),
+    ]  # fmt: skip
+
+
+def _seconds(d: dict[str, Any]) -> str:
+    theirs = statistics.median(run["whole_job_s"] for run in d["usual"])
+    return f"{theirs:,.0f} s in the usual way, {statistics.median(d['explorer_s']):.0f} s here"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def _apart(r: dict[str, Any]) -> str:
+    scale, unit = (100, " %") if r["compared_by"] == "log" else (1, "")
+    error = f" ± {_number(scale * r['stderr'])}" if r["stderr"] is not None else ""
+    return f"apart by {_number(scale * r['difference'])}{error}{unit} (mean of {r['cells']} cells ± standard error)"
+
+
+def stacked(d: dict[str, Any]) -> list[str]:
+    return [
+        f"batch {r['batch_size']}, {r['replicates']} replicates: {r['times_faster']:.1f}× "
+        f"({r['least']:.1f} to {r['greatest']:.1f}, n = {r['n']})"
+        for r in d["rows"]
+    ]
+
+
+def start_up(d: dict[str, Any]) -> list[str]:
+    return [
+        f"{r['what']}: {r['median_s']:.2f} s ({r['least_s']:.2f} to {r['greatest_s']:.2f}, n = {r['n']}; processor {r['cpu_s']:.2f} s); "
+        f"imports {', '.join(r['imported']) or 'nothing heavy'}"
+        for r in d["rows"]
+    ]
+
+
+def chaos(d: dict[str, Any]) -> list[str]:
+    victims = ", ".join(f"{number} × {title.removeprefix('ray::')}" for title, number in d["victims"].items())
+    return [
+        f"{d['kills']} kills ({victims}): {len(d['tables_that_differ'])} tables differ, "
+        f"{len(d['models_trained_again'])} models trained twice, {d['times_as_long']:.2f}× the undisturbed time "
+        f"({d['disturbed_s']:.0f} s against {d['undisturbed_s']:.0f} s, {d['starts']} starts)"
+    ]
+
+
+def scaling(d: dict[str, Any]) -> list[str]:
+    two, shares, long = d["scaling"], d["share_of_digits"], d["share_of_long_trials"]
+    return [
+        f"two workers against one: training {two['training_times']:.2f}×, measuring {two['measuring_times']:.2f}×",
+        *(f"Ray's share of the digits run, {s['workers']} workers: {100 * s['share']:.0f} %" for s in shares),
+        f"Ray's share with trials of {long['seconds_a_trial']:.0f} s: {100 * long['share']:.1f} %",
+    ]
+
+
+def growth(d: dict[str, Any]) -> list[str]:
+    return [
+        f"{r['models']:,} models, {r['pairs']:,} pairs: {r['ms_a_model']:.1f} ms a model, {r['ms_a_pair']:.1f} ms a pair, "
+        f"peak memory of the driver {r['driver_mb']:.0f} MB, of a worker {r['worker_mb']:.0f} MB, run folder {r['disk_mb']:.0f} MB"
+        for r in d["rows"]
+    ]
+
+
 QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
+    "usual_way_digits": ("The whole digits job, command to page: faster than in the usual way?", usual),
+    "usual_way_fashion": ("The whole Fashion-MNIST job: faster than in the usual way?", usual),
+    "usual_way_small_cnn": ("A job of small convolutional networks: faster than in the usual way?", usual),
+    "stacked": ("Stacked MLPs: faster than the plainest loop over one after the other?", stacked),
     "landscape_hessian": ("Hessian: faster than power iteration and Hutchinson?", hessian),
     "landscape_curves": ("Ten curves in one stack: faster than ten plain fits of the same steps?", curves),
     "landscape_cka": ("CKA of all pairs of five models: faster than pair by pair with Gram matrices?", cka),
     "landscape_memory": ("Does a Hessian's memory grow with the training set?", memory),
     "step_time": ("Does a training step cost more than in the plainest loop?", steps),
     "mlp_step": ("The MLP's hand-written gradient: faster than automatic differentiation?", mlp),
+    "sequence_step": ("Transformers, GPTs and PINNs in a stack: faster than one after the other?", sequences),
+    "start_up": ("How long until a command answers?", start_up),
     "many_models": ("10,000 finished models: how long until it is clear what is missing?", many),
+    "growth": ("Do time, memory and disk stay flat up to 20,000 models and 100,000 pairs?", growth),
+    "scaling": ("How much faster are two workers than one, and how much of the time does Ray take?", scaling),
+    "chaos": ("20 random kills in one run: is anything lost, or done twice?", chaos),
 }
+
+
+# Scripts that answer several questions.
+COMMANDS = {
+    "usual_way_digits": "python benchmarks/usual_way.py spaces/digits.yaml",
+    "usual_way_fashion": "python benchmarks/usual_way.py spaces/fashion.yaml",
+    "usual_way_small_cnn": "python benchmarks/usual_way.py benchmarks/small_cnn.yaml",
+}
+
+
+def job(d: dict[str, Any]) -> str:
+    return f"{d['times_faster']:.0f}× ({_seconds(d)})"
+
+
+def at_batch(replicates: int) -> Callable[[dict[str, Any]], str]:
+    """How many times faster a stack of so many is, at the least and the most favourable batch size."""
+
+    def cell(d: dict[str, Any]) -> str:
+        return _range([r["times_faster"] for r in d["rows"] if r["replicates"] == replicates])
+
+    return cell
+
+
+def _range(ratios: list[float]) -> str:
+    low, high = (f"{v:.1f}" if v < 10 else f"{v:.0f}" for v in (min(ratios), max(ratios)))
+    return f"{low}×" if low == high else f"{low} to {high}×"
+
+
+# The table of README.md: results, what is compared, how many times faster.
+TABLE: list[tuple[str, str, Callable[[dict[str, Any]], str]]] = [
+    ("usual_way_digits", "whole digits job, command to page, against a script a model and a cell", job),
+    ("usual_way_fashion", "whole Fashion-MNIST job, likewise", job),
+    ("usual_way_small_cnn", "job of small convolutional networks, likewise", job),
+    ("stacked", "training 5 MLPs in a stack, against the plainest loop", at_batch(5)),
+    ("stacked", "training 50 MLPs in a stack, likewise", at_batch(50)),
+    ("landscape_curves", "ten curves in a stack, against one after the other", lambda d: _range([r["times_faster"] for r in d["rows"]])),
+    ("landscape_hessian", "Hessians of five models, against power iteration and Hutchinson at equal error",
+     lambda d: _range([r["coarse_5_times_faster"] for r in d["rows"]])),
+    ("landscape_cka", "CKA of five models, against Gram matrices pair by pair", lambda d: _range([r["times_faster"] for r in d["rows"]])),
+]  # fmt: skip
+
+
+def results(name: str) -> dict[str, Any] | None:
+    """Raw results of a benchmark, if it was run."""
+    file = RESULTS / f"{name}.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
+def table() -> str:
+    lines = ["| what, on two cores | times faster |", "| --- | --- |"]
+    for name, what, cell in TABLE:
+        data = results(name)
+        if data is not None:
+            lines.append(f"| {what} | {cell(data)} |")
+    return "\n".join(lines) + "\n"
 
 
 def markdown() -> str:
@@ -81,14 +233,34 @@ def markdown() -> str:
         "One script a question; its head says the claim, the command and the method. Raw results, with hardware,\n"
         "versions and every time, lie in `results/`. They were measured on a busy machine of two cores without a GPU:\n"
         "ratios are of runs in turns, and mean more than seconds. This page is printed from them:\n"
-        "`python benchmarks/print_readme.py > benchmarks/README.md`.",
+        "`python benchmarks/print_readme.py --write`.",
     ]
     for name, (question, lines) in QUESTIONS.items():
+        data = results(name)
+        if data is None:
+            continue
+        command = COMMANDS.get(name, f"python benchmarks/{name}.py")
+        parts.append(f"## {question}\n\n`OMP_NUM_THREADS=1 {command}`")
+        if not (RESULTS / f"{name}.json").exists():
+            continue  # not measured yet
         data = json.loads((RESULTS / f"{name}.json").read_text())
         parts.append(f"## {question}\n\n`OMP_NUM_THREADS=1 python benchmarks/{name}.py`")
         parts.append("\n".join(f"- {line}" for line in lines(data)))
     return "\n\n".join(parts) + "\n"
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--table", action="store_true", help="print the table of README.md")
+    parser.add_argument("--write", action="store_true", help="write both files")
+    given = parser.parse_args()
+    if given.write:
+        readme = ROOT / "README.md"
+        readme.write_text(BLOCK.sub(lambda _: table(), readme.read_text(encoding="utf-8")), encoding="utf-8")
+        (ROOT / "benchmarks/README.md").write_text(markdown(), encoding="utf-8")
+    else:
+        print(table() if given.table else markdown(), end="")
+
+
 if __name__ == "__main__":
-    print(markdown(), end="")
+    main()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import math
 from types import ModuleType
 from typing import Any
@@ -12,12 +14,15 @@ import explorer.data
 import explorer.measures
 import explorer.models
 from explorer.settings import InputError, plugin, source_fingerprint, suggest
-from explorer.space import MAX_MODELS, Space, TrainingOptions, resolve
+from explorer.space import MAX_MODELS, Cell, Space, TrainingOptions, resolve, tasks_of
+from explorer.tasks import TASKS
 
 PACKAGES: dict[str, tuple[ModuleType, str]] = {
     "data": (explorer.data, "data set"),
     "model": (explorer.models, "architecture"),
 }
+# Settings of the data that change nothing in some cells.
+IDLE = ("train_size", "subset", "noise_kind", "corruption", "corruption_seed")
 
 
 class Problem(Exception):
@@ -44,6 +49,9 @@ def check(raw: Any) -> Space:
         raw["measures"] = {"hessian": {}, "connectivity": {}, "similarity": {}}
     if isinstance(raw["measures"], dict):
         raw["measures"] = {k: {} if v is None else v for k, v in raw["measures"].items()}
+    training, numbers = raw.get("training"), raw.get("task") == "regression"
+    if isinstance(training, dict) and training.get("loss") == "cross_entropy" and not numbers:
+        raw["training"] = {k: v for k, v in training.items() if k != "loss"}  # the task's own, by its name
     space = _validated(Space, raw, ())
     space = space.model_copy(
         update={
@@ -59,12 +67,36 @@ def check(raw: Any) -> Space:
             },
         }
     )
+    for name in space.measures:
+        _needed(name)
     for key in ("optimizer", "loss"):
-        if ":" in getattr(space.training, key):
+        if ":" in (getattr(space.training, key) or ""):
             _importable(getattr(space.training, key), ("training", key))
+    space = space.model_copy(update={"task": _task(space)})
     _check_axes(space)
     _check_cells(space)
     return space
+
+
+def _task(space: Space) -> str:
+    """The task of the space, which its data set, architecture and measures are for."""
+    data = space.data["name"]
+    possible = tasks_of(_plugin(explorer.data, data, "data set", ("data", "name")))
+    task = space.task or possible[0]
+    if task not in possible:
+        raise Problem(("task",), f"data set {data!r} is for {' or '.join(possible)}, not for {task}")
+    parts = [(("measures", name), plugin(explorer.measures, name, "measure")) for name in space.measures]
+    if ":" not in space.model["name"]:
+        parts.append((("model", "name"), plugin(explorer.models, space.model["name"], "architecture")))
+    for path, module in parts:
+        numbers = ("classification", "regression")
+        allowed = tasks_of(module, numbers if path[0] == "model" else tuple(TASKS))
+        if task not in allowed:
+            name = space.model["name"] if path[0] == "model" else path[1]
+            raise Problem(
+                path, f"{name!r} is for {' or '.join(allowed)}; data set {data!r} is learnt as {task}"
+            )
+    return task
 
 
 def _check_axes(space: Space) -> None:
@@ -135,6 +167,7 @@ def _check_cells(space: Space) -> None:
     if not cells:
         raise Problem(("skip",), "every cell of the grid is skipped")
     for cell in cells:
+        _check_model(cell)
         try:
             inputs = cell.inputs
         except InputError as error:
@@ -148,6 +181,43 @@ def _check_cells(space: Space) -> None:
             raise Problem(
                 where,
                 f"batch_size {cell.training.batch_size} is above the {inputs} training inputs of {cell.at}",
+            )
+    if set(space.axes) & set(IDLE):
+        _check_twins(space)
+
+
+def _needed(measure: str) -> None:
+    """That the packages which only this measure needs are here."""
+    for package in getattr(plugin(explorer.measures, measure, "measure"), "NEEDS", ()):
+        if importlib.util.find_spec(package) is None:
+            raise Problem(
+                ("measures", measure), f"{measure} needs the package {package}: pip install {package}"
+            )
+
+
+def _check_model(cell: Cell) -> None:
+    """That a cell's settings suit its architecture, where that has a function ``check``."""
+    if ":" in cell.model_name:
+        return
+    check = getattr(plugin(explorer.models, cell.model_name, "architecture"), "check", None)
+    try:
+        if check is not None:
+            check(cell)
+    except InputError as error:
+        raise Problem(("model",), str(error)) from error
+
+
+def _check_twins(space: Space) -> None:
+    """Two cells are never the same models: their grid point would be trained and shown twice."""
+    known: dict[str, Any] = {}
+    for cell in space.cells:
+        twin = known.setdefault(cell.id, cell)
+        if twin is not cell:
+            axis = next(name for name in IDLE if name in cell.at and cell.at[name] != twin.at[name])
+            raise Problem(
+                ("load" if axis in space.load else "temperature", axis),
+                f"the cells {twin.at} and {cell.at} are the same models: {axis} changes nothing there; "
+                f"leave one out with skip: [{json.dumps(cell.at)}]",
             )
 
 

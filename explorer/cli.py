@@ -297,14 +297,24 @@ def status(
 
 
 @app.command()
-def check(space: SpaceFile, set_: Overrides = None) -> None:
+def check(
+    space: SpaceFile,
+    set_: Overrides = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="machines to estimate for: 8xH100 (a node of eight GPUs), 4x8xA100-80 (four such nodes), "
+            "16xCPU (cores like those here); left out: this machine",
+        ),
+    ] = None,
+) -> None:
     """Say what a space would do: cells, models, pairs, and what they would cost. Starts nothing."""
     from explorer import spacefile
 
     checked = spacefile.read(space, set_)
     from explorer.estimate import describe
 
-    console.print(describe(checked))
+    console.print(describe(checked, cluster))
 
 
 @app.command()

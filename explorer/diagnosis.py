@@ -32,12 +32,12 @@ def diagnose(
         InputError: no such cell; a table without any measure; too few cells for a tree.
     """
     space: dict[str, Any] = run.info.get("space") or {}
-    found = phases.find_cuts(run.grid, cuts or space.get("phases"))
+    found = phases.find_cuts(run.grid, cuts or space.get("phases"), run.task.fitted)
     cells = phases.classify(run.grid, found).reset_index(drop=True)
     lacking = [n for n in NEEDED if n not in cells or not cells[n].notna().any()]
     if len(lacking) == len(NEEDED):
         raise InputError(f"{run.folder} has no {', '.join(NEEDED)}: nothing to diagnose by")
-    tree = grow([_part(one) for one in learn]) if learn else None
+    tree, say = grow([_part(one) for one in learn]) if learn else None, run.task.words.say
     lines = [
         f"Diagnosis of {run.name}: {len(cells)} cells, {len(run.models)} models, {len(run.pairs)} pairs."
     ]
@@ -46,8 +46,7 @@ def diagnose(
     if cell is not None:
         chosen = _row(cells, run, cell)
         lines += ["", *_told(advise_cells(cells, found, run.axes, {chosen})[chosen])]
-        lines += _by_tree(tree, cells[cells["cell_id"].astype(str) == chosen])
-        return lines
+        return [say(line) for line in lines] + _by_tree(tree, cells[cells["cell_id"].astype(str) == chosen])
     lines += [f"Cuts: {', '.join(f'{n} {phases.number(c.value)} ({c.reason})' for n, c in found.items())}."]
     lines += phases.findings(cells, found, run.axes)[:2]
     for advice in advise_phases(cells, found, run.axes):
@@ -60,7 +59,7 @@ def diagnose(
             "The most accurate cell:",
             *_told(advise_cells(cells, found, run.axes, {chosen})[chosen]),
         ]
-    return lines + _by_tree(tree, cells)
+    return [say(line) for line in lines] + _by_tree(tree, cells)
 
 
 def _told(advice: Advice) -> list[str]:

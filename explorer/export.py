@@ -30,7 +30,7 @@ def export(run: Run, out: Path, *, cuts: Mapping[str, float] | None = None) -> l
     if out.suffix not in FORMATS:
         raise InputError(f"--out {out}: it should end in {' or '.join(FORMATS)}")
     space: dict[str, Any] = run.info.get("space") or {}
-    found = phases.find_cuts(run.grid, cuts or space.get("phases"))
+    found = phases.find_cuts(run.grid, cuts or space.get("phases"), run.task.fitted)
     cells = phases.classify(run.grid, found)
     if cells.empty:
         raise InputError(f"{run.folder} has no models and no cells to export")
@@ -65,11 +65,12 @@ def one_table(run: Run, cells: pd.DataFrame) -> pd.DataFrame:
 def summary(run: Run, cells: pd.DataFrame, cuts: Mapping[str, phases.Cut]) -> str:
     """Findings, phases, claims and advice as Markdown."""
     claims = check_claims(cells, cuts, run.axes, models=run.models, pairs=run.pairs, epochs=run.epochs)
+    say = run.task.words.say
     counts = cells["phase"].replace("", "not known").value_counts()
-    lines = [f"# {run.name}", "", *(f"- {_plain(s)}" for s in phases.findings(cells, cuts, run.axes))]
+    lines = [f"# {run.name}", "", *(f"- {_plain(say(s))}" for s in phases.findings(cells, cuts, run.axes))]
     lines += ["", "## Phases", "", "| phase | reading | cells |", "| --- | --- | --- |"]
     lines += [f"| {p} | {phases.READINGS.get(str(p), '')} | {n} |" for p, n in counts.items()]
-    lines += ["", *(f"- Cut {n}: {phases.number(c.value)} ({c.reason})" for n, c in cuts.items())]
+    lines += ["", *(f"- Cut {n}: {phases.number(c.value)} ({say(c.reason)})" for n, c in cuts.items())]
     lines += [
         "",
         "## Claims",
@@ -77,7 +78,7 @@ def summary(run: Run, cells: pd.DataFrame, cuts: Mapping[str, phases.Cut]) -> st
         "| claim | verdict | effect | 95 % interval | p |",
         "| --- | --- | --- | --- | --- |",
     ]
-    lines += [_row(c) for c in claims if c.verdict != UNTESTED]
+    lines += [say(_row(c)) for c in claims if c.verdict != UNTESTED]
     lines += ["", "## Advice", ""]
     lines += [
         f"- {a.where[:1].upper()}{a.where[1:]}: {a.change} ({a.sure})."

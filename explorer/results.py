@@ -13,6 +13,7 @@ from explorer import tables
 from explorer.settings import InputError, plugin, plugins
 from explorer.spacefile import parse
 from explorer.store import Store, locate
+from explorer.tasks import TASKS, Task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,12 +51,19 @@ class Run:
         grid = phases.cells(self.models, self.pairs, self.axes)
         return grid.merge(self.of_cells, on="cell_id", how="left") if len(self.of_cells) else grid
 
+    @property
+    def task(self) -> Task:
+        """What its models learn; classification, where tables from elsewhere do not say."""
+        space = self.info.get("space")
+        named = space.get("task") if isinstance(space, dict) else None
+        return TASKS.get(str(named), TASKS["classification"])
+
     @cached_property
     def cells(self) -> pd.DataFrame:
         """The grid with its phases, by the cuts of the space."""
         from explorer import phases
 
-        cuts = phases.find_cuts(self.grid, self.info.get("space", {}).get("phases"))
+        cuts = phases.find_cuts(self.grid, self.info.get("space", {}).get("phases"), self.task.fitted)
         return phases.classify(self.grid, cuts)
 
     def model(self, model_id: str) -> nn.Module:
@@ -70,7 +78,7 @@ class Run:
 
         row, cell = self._trained(model_id)
         data = self.data(model_id)
-        _, rows = network(cell.model_name, cell.model, data.shape, data.classes)
+        _, rows = network(cell.model_name, cell.model, data.shape, data.classes, task=cell.task)
         weights = Store(self.folder).read_weights(row["stack"], row["weights_sha256"])
         stack = self.models[self.models["stack"] == row["stack"]].sort_values("seed")["model_id"].tolist()
         place = stack.index(model_id)
@@ -81,9 +89,9 @@ class Run:
         import explorer.data
         from explorer.data.base import prepare
 
-        _, cell = self._trained(model_id)
+        row, cell = self._trained(model_id)
         clean = plugin(explorer.data, cell.data_name, "data set").load(cell.data)
-        return prepare(clean, cell.data, cell.data_name)
+        return prepare(clean, cell.data.of_replicate(int(row["seed"])), cell.data_name)
 
     def _trained(self, model_id: str) -> tuple[pd.Series, Cell]:
         found = self.models[self.models["model_id"] == model_id]
@@ -216,10 +224,10 @@ def _with_failures(pairs: pd.DataFrame, failures: pd.DataFrame) -> pd.DataFrame:
 def _pairs_described(
     pairs: pd.DataFrame, models: pd.DataFrame, names: list[str], measured: list[str]
 ) -> pd.DataFrame:
-    columns = [*tables.PAIR_IDS, "cell_id", "dataset", "architecture", *names, *measured]
+    columns = [*tables.PAIR_IDS, "cell_id", "task", "dataset", "architecture", *names, *measured]
     if not len(pairs):
         return _complete(pd.DataFrame(), columns)
-    own = models[["model_id", "cell_id", "dataset", "architecture", "seed", *names]]
+    own = models[["model_id", "cell_id", "task", "dataset", "architecture", "seed", *names]]
     pairs = pairs.merge(
         own.rename(columns={"model_id": "model_a", "seed": "seed_a"}), on="model_a", how="left"
     )

@@ -20,7 +20,7 @@ from pydantic import BeforeValidator, Field, model_validator
 import explorer.data
 import explorer.measures
 import explorer.models
-from explorer.data.base import DataOptions, train_inputs
+from explorer.data.base import SubsetOptions, train_inputs
 from explorer.settings import SCHEMA, InputError, Options, digest, plugin, source_fingerprint, suggest
 
 MAX_MODELS = 1_000_000
@@ -121,9 +121,10 @@ class TrainingOptions(Options):
     optimizer: Literal["sgd", "adamw", "sam"] | Reference = Field(
         "sgd", description="SGD with momentum; AdamW (momentum is its first beta); SAM; or module:function"
     )
-    loss: Literal["cross_entropy"] | Reference = Field(
-        "cross_entropy",
-        description="what is minimised, cross-entropy or module:function; measures take cross-entropy",
+    loss: Reference | None = Field(
+        None,
+        description="what is minimised: the task's own loss if left out, else module:function; "
+        "measures take the task's own",
     )
     learning_rate: float = Field(0.05, gt=0, le=1e6, description="initial learning rate")
     linear_scaling: int | None = Field(
@@ -196,6 +197,11 @@ class ResourceOptions(Options):
         True, description="measure a cell as soon as its models are trained, while others still train"
     )
 
+    @property
+    def gpus(self) -> float:
+        """GPUs of a trial; a whole one where that is still to be measured."""
+        return 1.0 if self.gpus_per_trial == "auto" else self.gpus_per_trial
+
     @model_validator(mode="after")
     def _whole_above_one(self) -> ResourceOptions:
         for name in ("cpus_per_trial", "gpus_per_trial"):
@@ -227,6 +233,9 @@ class Space(Options):
     name: str = Field(pattern=NAME, description="of the run, unless --name says otherwise")
     description: str = Field("", max_length=10_000, description="shown on the report page")
     data: dict[str, Any] = Field(description="name of the data set and its options")
+    task: Literal["classification", "regression", "translation", "language"] | None = Field(
+        None, description="what is learnt; what the data set is made for, if left out"
+    )
     model: dict[str, Any] = Field(description="name of the architecture (or module:function) and its options")
     load: dict[str, Axis] = Field(
         default_factory=dict, description="swept settings that say how much is asked of the model"
@@ -270,11 +279,12 @@ class Cell:
 
     at: dict[str, Any]
     data_name: str
-    data: Any  # DataOptions of the data set
+    data: Any  # SubsetOptions of the data set
     model_name: str
     model: Any  # options of the architecture, or the user's dict
     training: TrainingOptions
     seeds: int
+    task: str = "classification"
 
     @classmethod
     def of(cls, space: Space, at: dict[str, Any]) -> Cell:
@@ -295,12 +305,23 @@ class Cell:
             _section_options("model", model_name, settings["model"]),
             TrainingOptions.model_validate(settings["training"]),
             space.seeds,
+            space.task or tasks_of(plugin(explorer.data, data_name, "data set"))[0],
         )
 
     @cached_property
     def inputs(self) -> int:
         """Training inputs of each model."""
         return train_inputs(self.data, _available(self.data_name, self.data)[0])
+
+    @cached_property
+    def plain_data(self) -> Any:
+        """Settings of the data without those that change nothing."""
+        return self.data.plain(_available(self.data_name, self.data)[0])
+
+    @property
+    def own_data(self) -> bool:
+        """Whether each replicate has data of its own, so that no two of them share a stack."""
+        return self.plain_data.corruption == "own"
 
     @cached_property
     def steps(self) -> int:
@@ -311,19 +332,23 @@ class Cell:
     def settings(self) -> dict[str, Any]:
         """Everything that decides its models but the seed. Values left at their default are left out, so
         that an option added later does not rename the models of today."""
-        data = {"name": self.data_name, **self.data.model_dump(exclude_defaults=True)}
+        data = {"name": self.data_name, **self.plain_data.model_dump(exclude_defaults=True)}
         fingerprint = getattr(plugin(explorer.data, self.data_name, "data set"), "fingerprint", None)
         if fingerprint:
-            data = {k: v for k, v in data.items() if k != "path"} | {"content": fingerprint(self.data)}
+            data = {k: v for k, v in data.items() if not k.endswith("path")} | {
+                "content": fingerprint(self.data)
+            }
         if ":" in self.model_name:
             model = {"name": self.model_name, **self.model, "source": source_fingerprint(self.model_name)}
         else:
             model = {"name": self.model_name, **self.model.model_dump(exclude_defaults=True)}
         training = self.training.model_dump(exclude_defaults=True, exclude={"history_points"})
         for key in ("optimizer", "loss"):
-            if ":" in getattr(self.training, key):
+            if ":" in (getattr(self.training, key) or ""):
                 training[f"{key}_source"] = source_fingerprint(getattr(self.training, key))
-        return {"schema": SCHEMA, "data": data, "model": model, "training": training}
+        usual = tasks_of(plugin(explorer.data, self.data_name, "data set"))[0]
+        task = {"task": self.task} if self.task != usual else {}
+        return {"schema": SCHEMA, "data": data, "model": model, "training": training, **task}
 
     @cached_property
     def id(self) -> str:
@@ -357,10 +382,21 @@ class Cell:
             **training,
         }
         scalars = {k: v for k, v in every.items() if isinstance(v, bool | int | float | str)}
-        return {"dataset": self.data_name, "architecture": self.model_name, **scalars, **self.at}
+        return {
+            "task": self.task,
+            "dataset": self.data_name,
+            "architecture": self.model_name,
+            **scalars,
+            **self.at,
+        }
 
 
-def _available(name: str, options: DataOptions) -> tuple[int, int]:
+def tasks_of(module: Any, default: tuple[str, ...] = ("classification",)) -> tuple[str, ...]:
+    """The tasks that a data set, an architecture or a measure is for; a data set's first is its usual one."""
+    return getattr(module, "TASKS", default)
+
+
+def _available(name: str, options: SubsetOptions) -> tuple[int, int]:
     return plugin(explorer.data, name, "data set").available(options)
 
 
@@ -412,6 +448,6 @@ def trials(cells: list[Cell], replicates: int | Literal["all"]) -> Iterator[tupl
     for together in trainings.values():
         together.sort(key=lambda cell: cell.training.checkpoint)
         count = together[0].seeds
-        size = count if replicates == "all" else replicates
+        size = 1 if together[0].own_data else count if replicates == "all" else replicates
         for start in range(0, count, size):
             yield together, list(range(start, min(start + size, count)))

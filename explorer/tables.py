@@ -25,6 +25,7 @@ IDS: dict[str, Column] = {
 }
 
 SETTINGS: dict[str, Column] = {
+    "task": Column("text", "", "what is learnt"),
     "dataset": Column("text", "", "data set by name"),
     "architecture": Column("text", "", "architecture by name"),
     "seed": Column("integer", "", "replicate within the cell, from 0"),
@@ -38,12 +39,20 @@ MODELS: dict[str, Column] = {
     "steps": Column(
         "integer", "optimiser steps", "steps trained, up to the model's checkpoint or early stop"
     ),
-    "train_loss": Column("number", "nats", "mean cross-entropy on the training set, evaluation mode"),
-    "train_error_percent": Column(
-        "number", "percent", "0/1 error on the training set (with its noisy labels)"
+    "train_loss": Column(
+        "number",
+        "nats",
+        "mean loss on the training set, evaluation mode: cross-entropy (a token), or squared error",
     ),
-    "test_loss": Column("number", "nats", "mean cross-entropy on the test set"),
-    "test_accuracy_percent": Column("number", "percent", "accuracy on the test set (labels always clean)"),
+    "train_error_percent": Column(
+        "number",
+        "percent",
+        "error on the training set (with its noisy labels): 0/1, of tokens, or unexplained variance",
+    ),
+    "test_loss": Column("number", "nats", "mean loss on the test set"),
+    "test_accuracy_percent": Column(
+        "number", "percent", "100 less the error on the test set (labels always clean)"
+    ),
     "parameters": Column("integer", "", "trainable parameters of the model"),
     "wall_s": Column("number", "seconds", "training time of the model's stack divided by its models"),
     "weights_sha256": Column("text", "", "SHA-256 of that file, by which damage is noticed"),
@@ -79,6 +88,11 @@ MODELS: dict[str, Column] = {
     "spectral_alpha_weighted": Column(
         "number", "", "mean over layers of alpha · log₁₀ of the largest eigenvalue"
     ),
+    "bleu": Column("number", "", "BLEU of the test sentences' translations, 0 to 100 (corpus, sacrebleu)"),
+    "bleu_copy": Column("number", "", "the same of the source sentences, copied as their translation"),
+    "train_perplexity": Column("number", "", "exp of the mean loss of a training token"),
+    "test_perplexity": Column("number", "", "exp of the mean loss of a test token"),
+    "bits_per_character": Column("number", "bits", "test loss in bits, where tokens are characters"),
 }
 
 EPOCHS: dict[str, Column] = {
@@ -174,6 +188,11 @@ AVERAGED_MODELS = (
     "noise_scale",
     "spectral_alpha",
     "spectral_alpha_weighted",
+    "bleu",
+    "bleu_copy",
+    "train_perplexity",
+    "test_perplexity",
+    "bits_per_character",
 )
 AVERAGED_PAIRS = (
     "mode_connectivity",

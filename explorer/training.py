@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from explorer.augment import crop_and_flip
-from explorer.models.rows import Rows, cross_entropy
+from explorer.models.rows import Rows
 from explorer.optimisers import Optimiser
 from explorer.settings import user_function
 from explorer.stopping import Stopping, Watch
@@ -20,22 +20,50 @@ from explorer.stopping import Stopping, Watch
 
 @dataclass(frozen=True)
 class Split:
-    """Tensors of a classification data set: inputs (inputs, *shape), labels (inputs,)."""
+    """Tensors of a data set: inputs (inputs, *shape), targets (inputs, …).
+
+    ``classes`` is the size of the model's output, ``vocabulary`` turns token ids into text. Targets are on
+    the device that works on them. Inputs are, too, or in host memory where they do not fit: :meth:`batch`
+    and :class:`~explorer.models.rows.Rows` move the part that is worked on.
+    """
 
     x_train: Tensor
     y_train: Tensor
     x_test: Tensor
     y_test: Tensor
     classes: int
+    vocabulary: str = ""
 
     @classmethod
-    def of(cls, arrays: Any, device: torch.device | str = "cpu") -> Split:
-        """From :class:`explorer.data.base.Arrays`, copied to the device."""
-        x = [
-            torch.tensor(getattr(arrays, name), device=device)
-            for name in ("x_train", "y_train", "x_test", "y_test")
-        ]
-        return cls(*x, classes=arrays.classes)
+    def of(cls, arrays: Any, device: torch.device | str = "cpu", *, limit: float | None = None) -> Split:
+        """From :class:`explorer.data.base.Arrays`, copied to the device.
+
+        Args:
+            limit: bytes of the device that the inputs may take; above it they stay in host memory, pinned
+                where that makes copies faster. No limit if left out.
+        """
+        device = torch.device(device)
+        fits = limit is None or arrays.x_train.nbytes + arrays.x_test.nbytes <= limit
+
+        def inputs(x: Any) -> Tensor:
+            kept = torch.tensor(x, device=device if fits else "cpu")
+            return kept if fits or device.type != "cuda" else kept.pin_memory()
+
+        targets = [torch.tensor(y, device=device) for y in (arrays.y_train, arrays.y_test)]
+        x_train, x_test = inputs(arrays.x_train), inputs(arrays.x_test)
+        return cls(x_train, targets[0], x_test, targets[1], arrays.classes, arrays.vocabulary)
+
+    @property
+    def device(self) -> torch.device:
+        """Where models are trained and measured."""
+        return self.y_train.device
+
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Training inputs and targets at ``index``, which lies where the inputs do; both on the device."""
+        x = self.x_train[index]
+        if x.device != self.device:
+            x = (x.pin_memory() if self.device.type == "cuda" else x).to(self.device, non_blocking=True)
+        return x, self.y_train[index.to(self.device)]
 
 
 @dataclass(frozen=True)
@@ -133,18 +161,20 @@ def batches(
 def evaluate(
     network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor, y: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Mean loss (rows,) and 0/1 error in percent (rows,) over inputs (inputs, *shape), evaluation mode."""
-    rows = theta.shape[0]
+    """Mean loss (rows,) and error in percent (rows,) over inputs (inputs, *shape), evaluation mode."""
+    rows, task, items = theta.shape[0], network.task, 0
     loss = torch.zeros(rows, dtype=torch.float64)
     wrong = torch.zeros(rows, dtype=torch.float64)
     for part in network.chunks(rows, x):
-        logits = network(theta, x[None, part], buffers)
-        labels = y[None, part]
-        loss += cross_entropy(logits, labels).double().cpu() * labels.shape[1]
-        wrong += (logits.argmax(2) != labels).sum(1).cpu()
+        outputs, targets = network(theta, x[None, part], buffers), y[None, part]
+        scored = int(task.scored(targets))
+        loss += task.loss(outputs, targets).double().cpu() * scored
+        wrong += task.wrong(outputs, targets).cpu()
+        items += scored
     # A model that is not finite is wrong everywhere: argmax of NaN would be class 0.
     finite = torch.isfinite(loss)
-    return loss / len(x), torch.where(finite, 100 * wrong / len(x), torch.tensor(100.0, dtype=torch.float64))
+    worst = torch.tensor(task.worst_percent, dtype=torch.float64)
+    return loss / items, torch.where(finite, 100 * wrong / items, worst)
 
 
 def milestones(steps: int, points: int) -> list[int]:
@@ -166,7 +196,7 @@ def train(
     steps: int,
     learning_rate: float,
     optimizer: str = "sgd",
-    loss: str = "cross_entropy",
+    loss: str | None = None,
     momentum: float = 0.9,
     weight_decay: float = 0.0,
     rho: float = 0.05,
@@ -192,9 +222,9 @@ def train(
         optimizer, momentum, weight_decay, rho: see :class:`explorer.optimisers.Optimiser`; or a user's
             ``module:function``, called with ``momentum`` and ``weight_decay``, that returns an object with
             the methods ``start`` and ``step`` of that class.
-        loss: ``cross_entropy``, or a user's ``module:function`` of logits (rows, batch, classes) and labels
-            (rows, batch) that returns the losses (rows,) to be minimised. What is measured, and the rules
-            of ``stopping`` but for the loss they follow, stay with cross-entropy.
+        loss: the task's own if left out, or a user's ``module:function`` of outputs (rows, batch, …) and
+            targets (rows, batch, …) that returns the losses (rows,) to be minimised. What is measured, and
+            the rules of ``stopping`` but for the loss they follow, stay with the task's own.
         schedule, warmup: see :func:`learning_rates`.
         checkpoints: steps at which the models are kept; the end alone, if left out. Training ends at the
             last of them, with the schedule of ``steps``.
@@ -210,7 +240,7 @@ def train(
     training input) is marked so; its neighbours are not touched.
     """
     started = saved = time.perf_counter()
-    device = data.x_train.device
+    device = data.device
     if ":" in optimizer:
         rule = user_function(optimizer)(momentum=momentum, weight_decay=weight_decay)
     else:
@@ -234,7 +264,7 @@ def train(
     per_pass = len(data.x_train) // batch_size
     keep = {*milestones(stops[-1], history_points), *stops}
     loss_gradient = _loss_gradient(network, buffers, loss, precision, compile)
-    order = batches(len(data.x_train), batch_size, seeds, device, skip=first)
+    order = batches(len(data.x_train), batch_size, seeds, data.x_train.device, skip=first)
     all_stopped = False
     for step in range(first, stops[-1] + 1):
         if step in keep or all_stopped:
@@ -251,7 +281,7 @@ def train(
             if step == stops[-1] or lost:
                 break
         index = next(order)
-        x, y = data.x_train[index], data.y_train[index]
+        x, y = data.batch(index)
         if augment:
             x = crop_and_flip(x, seeds, step)
         if channels_last and x.dim() == 5:
@@ -284,18 +314,18 @@ def _state(
 
 
 def _loss_gradient(
-    network: Rows, buffers: Tensor, loss: str, precision: str, compiled: bool
+    network: Rows, buffers: Tensor, loss: str | None, precision: str, compiled: bool
 ) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Losses (rows,) of a batch in training mode and their gradients (rows, parameters)."""
-    if loss == "cross_entropy" and precision == "float32" and not compiled:
+    if loss is None and precision == "float32" and not compiled:
         return lambda theta, x, y: network.loss_gradient(theta, x, y, buffers)
 
-    measured = cross_entropy if loss == "cross_entropy" else user_function(loss)
+    measured = network.task.loss if loss is None else user_function(loss)
 
     def loss_of(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
         with torch.autocast(theta.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            logits = network(theta, x, buffers, training=True)
-        return measured(logits.float() if precision == "bf16" else logits, y)
+            outputs = network(theta, x, buffers, training=True)
+        return measured(outputs.float() if precision == "bf16" else outputs, y)
 
     run = torch.compile(loss_of) if compiled else loss_of
 
@@ -316,8 +346,7 @@ def _judged(
     lengths: list[int],
 ) -> list[dict[str, Any]]:
     """The measures of each replicate, with its status."""
-    answers = network.logits(theta, data.x_train, buffers).argmax(2)
-    dead = (answers == answers[:, :1]).all(1).tolist()
+    dead = network.task.dead(network.answers(theta, data.x_train, buffers)).tolist()
     final = []
     for row, measured in enumerate(measures):
         status, error = "ok", ""

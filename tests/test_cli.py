@@ -22,16 +22,68 @@ def test_help_names_every_command() -> None:
         assert re.search(rf"\b{command}\b", done.stdout)
 
 
-def test_help_imports_nothing_heavy() -> None:
-    code = (
-        "import sys; sys.argv = ['explorer', '--help']\n"
-        "from explorer.cli import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "print(sorted(m for m in ('torch', 'ray', 'pandas', 'altair', 'numpy', 'yaml') if m in sys.modules))"
+HEAVY = (
+    "torch",
+    "ray",
+    "pandas",
+    "altair",
+    "sklearn",
+    "scipy",
+    "sympy",
+    "jinja2",
+    "pyarrow",
+    "numpy",
+    "yaml",
+)
+
+
+def imported(code: str) -> set[str]:
+    """The heavy packages that a process has imported in the end."""
+    said = f"\nimport sys; print('imported', *(m for m in {HEAVY} if m in sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code + said], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip().endswith("[]")
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "allowed"),
+    [
+        (["--help"], set()),
+        (["run", "--help"], set()),
+        (["spaces"], {"yaml", "numpy"}),
+        (["run", "spaces/digits.yaml", "--set", "seeds=0"], {"yaml", "numpy"}),
+        (["check", "spaces/digits.yaml"], {"yaml", "numpy", "pyarrow", "torch"}),
+        (["status", "tiny", "--storage", "FINISHED"], {"yaml", "numpy", "pyarrow"}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_quick_commands_import_nothing_heavy(arguments: list[str], allowed: set[str], finished: Path) -> None:
+    words = ["explorer", *(str(finished) if a == "FINISHED" else a for a in arguments)]
+    code = f"""
+import sys; sys.argv = {words!r}
+from explorer.cli import main
+try: main()
+except SystemExit: pass"""
+    assert imported(code) <= allowed
+
+
+def test_digits_and_the_usual_measures_import_neither_scipy_nor_sympy() -> None:
+    """Each takes some tenths of a second of every worker, which has digits from the driver."""
+    code = """
+import torch
+from explorer.data import digits
+from explorer.data.base import prepare
+from explorer.engine import worker
+from explorer.landscape import connectivity, hessian, rows_of, similarity
+from explorer.training import Split
+data = Split.of(prepare(digits.load(digits.Options()), digits.Options(train_size=50), "digits"))
+layers = [torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)) for _ in range(2)]
+network, theta, buffers = rows_of(*layers)
+hessian.hessian(network, theta, data.x_train, data.y_train, buffers=buffers, seeds=[0, 1])
+connectivity.fit_curves(network, theta[:1], theta[1:], buffers[:1], data.x_train, data.y_train, seeds=[0], steps=2)
+similarity.linear_cka(network.outputs(theta, data.x_test, buffers))"""
+    assert imported(code) <= {"torch", "numpy", "yaml", "pyarrow"}
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,17 @@ def test_tables_page_is_the_printed_one() -> None:
     )
 
 
+def test_pages_of_benchmarks_are_the_printed_ones() -> None:
+    program = [sys.executable, str(ROOT / "benchmarks/print_readme.py")]
+    page, table = (
+        subprocess.run([*program, *more], capture_output=True, text=True, check=True).stdout
+        for more in ([], ["--table"])
+    )
+    again = "print it again: python benchmarks/print_readme.py --write"
+    assert (ROOT / "benchmarks/README.md").read_text() == page, again
+    assert f"<!-- benchmarks -->\n{table}<!-- /benchmarks -->" in (ROOT / "README.md").read_text(), again
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_every_column_that_a_run_writes_is_documented(finished: Path, name: str) -> None:
     page = (ROOT / "docs/tables.md").read_text()

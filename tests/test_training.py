@@ -14,15 +14,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from explorer.augment import crop_and_flip
+from explorer.data.base import Arrays
+from explorer.landscape.operator import HessianOperator
 from explorer.models import cnn, mlp
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
 from explorer.stopping import Stopping
+from explorer.tasks.classification import cross_entropy
 from explorer.training import (
     Split,
     State,
     batches,
-    cross_entropy,
     evaluate,
     learning_rates,
     milestones,
@@ -50,6 +52,38 @@ TORCH: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=0.01),
     "adamw": lambda p: torch.optim.AdamW(p, lr=0.05, betas=(0.9, 0.999), weight_decay=0.01),
 }
+
+
+def split_of_images(device: str = "cpu", limit: float | None = None) -> Split:
+    """40 training and 20 test images of numbers, on a device or beside it."""
+    numbers = np.random.default_rng(0).standard_normal((60, 1, 8, 8)).astype(np.float32)
+    labels = np.arange(60) % 3
+    return Split.of(Arrays(numbers[:40], labels[:40], numbers[40:], labels[40:], 3), device, limit=limit)
+
+
+def test_inputs_stay_in_host_memory_where_they_do_not_fit() -> None:
+    # The meta device has shapes and no numbers: what forgets to move its inputs there fails.
+    size, index = 60 * 64 * 4, torch.tensor([[0, 7, 3], [5, 1, 2]])
+    here = split_of_images()
+    assert torch.equal(here.batch(index)[0], here.x_train[index])
+    assert torch.equal(here.batch(index)[1], here.y_train[index])
+    assert split_of_images("meta", limit=size).x_train.is_meta
+    data = split_of_images("meta", limit=size - 1)
+    assert (data.device.type, data.x_train.device.type, data.x_test.device.type) == ("meta", "cpu", "cpu")
+    x, y = data.batch(index)
+    assert x.is_meta
+    assert y.is_meta
+    assert (x.shape, y.shape) == ((2, 3, 1, 8, 8), (2, 3))
+    for name, options in (("mlp", mlp.Options(width=4)), ("cnn", cnn.Options(width=2))):
+        build, rows = network(name, options, (1, 8, 8), 3)
+        theta, buffers = (t.to("meta") for t in initial_rows(build, rows, [0, 1]))
+        rows.to("meta")
+        assert rows.outputs(theta, data.x_test, buffers).is_meta
+        losses, gradient = rows.loss_gradient(theta, data.x_train[None, :5], data.y_train[None, :5], buffers)
+        assert losses.is_meta
+        assert gradient.is_meta
+        operator = HessianOperator(rows, theta, data.x_train, data.y_train, buffers)
+        assert operator(torch.ones_like(theta)).is_meta
 
 
 @pytest.mark.parametrize("name", TORCH)

@@ -15,6 +15,8 @@ from pydantic import Field
 from explorer.data.base import KEYS, Arrays, DataOptions, checked_arrays, counts
 from explorer.settings import InputError
 
+TASKS = ("classification", "regression")
+
 
 class Options(DataOptions):
     """A ``.npz`` file with x_train (inputs, …), y_train (inputs,), x_test and y_test."""
@@ -57,6 +59,8 @@ def available(options: Options) -> tuple[int, int]:
 
 def load(options: Options) -> Arrays:
     """The arrays as they are, inputs as float32; classes are numbered from 0 to the largest label.
+
+    Labels that are floats are targets of a regression: (inputs,) or (inputs, numbers).
 
     Raises:
         InputError: shapes do not fit, a label is no class number, or an input is not finite.

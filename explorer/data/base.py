@@ -10,13 +10,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BeforeValidator, Field, field_validator
 
 from explorer.data import corruption
 from explorer.settings import InputError, Options, stream
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 def _not_one(value: Any) -> Any:
@@ -34,10 +37,12 @@ KEYS = ("x_train", "y_train", "x_test", "y_test")  # of the arrays that a user b
 
 @dataclass(frozen=True)
 class Arrays:
-    """A classification data set in memory.
+    """A data set in memory.
 
     ``x_train`` and ``x_test`` are float32 of (inputs, *shape), ``y_train`` and ``y_test`` int64 of
-    (inputs,), from 0 to ``classes`` - 1.
+    (inputs,), from 0 to ``classes`` - 1; for regression float32 of (inputs, classes), NaN where nothing
+    is asked; for sequences all are token ids (see :mod:`explorer.tasks`), below ``classes``, and
+    ``vocabulary`` says which text they stand for.
     """
 
     x_train: np.ndarray
@@ -45,6 +50,7 @@ class Arrays:
     x_test: np.ndarray
     y_test: np.ndarray
     classes: int
+    vocabulary: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -53,40 +59,66 @@ class Arrays:
 
 
 def checked_arrays(where: str, content: dict[str, np.ndarray]) -> Arrays:
-    """A user's own arrays, by the names in ``KEYS``, inputs as float32 and labels as class numbers.
+    """A user's own arrays, by the names in ``KEYS``: inputs as float32, labels as class numbers.
+
+    Labels that are floats are the targets of a regression, (inputs,) or (inputs, numbers), as float32.
 
     Raises:
-        InputError: shapes do not fit, a label is no class number, or an input is not finite; the message
+        InputError: shapes do not fit, a label is no class number, or a number is not finite; the message
             begins with ``where`` they come from.
     """
     x, y = {}, {}
     for part in ("train", "test"):
         x[part], y[part] = content[f"x_{part}"], content[f"y_{part}"]
-        if y[part].ndim != 1 or x[part].ndim < 2 or len(x[part]) != len(y[part]) or not len(x[part]):
+        numbers = y[part].dtype.kind == "f"
+        if (
+            y[part].ndim not in ((1, 2) if numbers else (1,))
+            or x[part].ndim < 2
+            or len(x[part]) != len(y[part])
+            or not x[part].size
+        ):
             raise InputError(
                 f"{where}: x_{part} {x[part].shape} and y_{part} {y[part].shape} "
                 f"should be (inputs, …) and (inputs,)"
             )
-        if not np.issubdtype(y[part].dtype, np.integer) or y[part].min() < 0:
-            raise InputError(f"{where}: y_{part} should hold class numbers from 0, whole and not negative")
         if x[part].dtype.kind not in "buif":
             raise InputError(f"{where}: x_{part} holds {x[part].dtype}; numbers are needed")
         with np.errstate(over="ignore"):  # becomes infinite, which the next line reports
             x[part] = x[part].astype(np.float32)
         if not np.isfinite(x[part]).all():
             raise InputError(f"{where}: x_{part} holds values that are not finite")
+        y[part] = _targets(where, part, y[part]) if numbers else _labels(where, part, y[part])
     if x["train"].shape[1:] != x["test"].shape[1:]:
         raise InputError(f"{where}: training and test inputs have different shapes")
-    classes = int(max(y["train"].max(), y["test"].max())) + 1
-    if classes < 2:
+    if y["train"].dtype != y["test"].dtype or y["train"].shape[1:] != y["test"].shape[1:]:
+        raise InputError(
+            f"{where}: y_train should hold class numbers, and y_test too; or both floats, of as many numbers"
+        )
+    classes = y["train"].shape[1] if y["train"].ndim == 2 else int(max(y["train"].max(), y["test"].max())) + 1
+    if classes < 2 and y["train"].ndim == 1:
         raise InputError(f"{where}: there is only one class")
-    return Arrays(
-        x["train"], y["train"].astype(np.int64), x["test"], y["test"].astype(np.int64), classes=classes
-    )
+    return Arrays(x["train"], y["train"], x["test"], y["test"], classes=classes)
 
 
-class DataOptions(Options):
-    """Settings of any data set."""
+def _labels(where: str, part: str, y: np.ndarray) -> np.ndarray:
+    if not np.issubdtype(y.dtype, np.integer) or y.min() < 0:
+        raise InputError(
+            f"{where}: y_{part} should hold class numbers from 0, whole and not negative "
+            f"(or floats, for task: regression)"
+        )
+    return y.astype(np.int64)
+
+
+def _targets(where: str, part: str, y: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        y = y.astype(np.float32).reshape(len(y), -1)  # (inputs, numbers)
+    if np.isinf(y).any() or np.isnan(y).all(0).any():
+        raise InputError(f"{where}: y_{part} holds infinite values, or a number that is NaN for every input")
+    return y
+
+
+class SubsetOptions(Options):
+    """Settings of any data set: how much of it is trained on."""
 
     train_size: Size | None = Field(
         default=None, description="inputs trained on (2000), or a share of them (0.5); all if left out"
@@ -95,6 +127,51 @@ class DataOptions(Options):
         default="sample",
         description="inputs that train_size takes: a seeded sample, or the first in the data set's own order",
     )
+    corruption_seed: int = Field(
+        default=0, ge=0, description="another number draws another sample and other noise"
+    )
+    corruption: Literal["shared", "own"] = Field(
+        default="shared",
+        description="own: each replicate has its own sample and noise; shared: all replicates have the same",
+    )
+
+    def source(self) -> dict[str, Any]:
+        """The settings that decide the clean arrays; the rest is done by :func:`prepare`."""
+        return self.model_dump(exclude=set(SubsetOptions.model_fields))
+
+    def plain(self, available: int) -> Self:
+        """The same data, of ``available`` training inputs in all, without the settings that change nothing.
+
+        A size that takes all inputs is left out; so is the kind of a noise that there is none of, and what
+        a corruption depends on where nothing is drawn. Settings that say the same are equal then.
+        """
+        changed = self._idle()
+        if self.train_size is not None and train_inputs(self, available) == available:
+            changed["train_size"] = None
+        whole = self.train_size is None or "train_size" in changed
+        if not self._noisy() and (whole or self.subset == "first"):
+            changed |= {"corruption_seed": 0, "corruption": "shared"}
+        return self.model_copy(update=changed)
+
+    def of_replicate(self, seed: int) -> Self:
+        """The data of one replicate: these, or with a draw of its own where ``corruption`` asks for it."""
+        if self.corruption == "shared":
+            return self
+        own = stream("replicate", self.corruption_seed, seed)
+        return self.model_copy(update={"corruption": "shared", "corruption_seed": own})
+
+    def _idle(self) -> dict[str, Any]:
+        """Defaults of the settings that have no effect beside the others."""
+        return {}
+
+    def _noisy(self) -> bool:
+        """Whether inputs or labels are drawn anew."""
+        return False
+
+
+class DataOptions(SubsetOptions):
+    """Settings of any data set for classification."""
+
     balanced: bool = Field(
         default=False, description="take the same number of training inputs of each class (one more of some)"
     )
@@ -117,9 +194,6 @@ class DataOptions(Options):
         le=1,
         description="share of the pixels of each training input replaced by those of other training inputs",
     )
-    corruption_seed: int = Field(
-        default=0, ge=0, description="another number draws another sample and other noise"
-    )
     standardise: bool = Field(
         default=True, description="shift and scale each channel to mean 0 and standard deviation 1"
     )
@@ -132,11 +206,16 @@ class DataOptions(Options):
         return value
 
     def source(self) -> dict[str, Any]:
-        """The settings that decide the clean arrays; the rest is done by :func:`prepare`."""
         return self.model_dump(exclude=set(DataOptions.model_fields))
 
+    def _idle(self) -> dict[str, Any]:
+        return {} if self.label_noise else {"noise_kind": "other"}
 
-def train_inputs(options: DataOptions, available: int) -> int:
+    def _noisy(self) -> bool:
+        return bool(self.label_noise or self.pixel_noise)
+
+
+def train_inputs(options: SubsetOptions, available: int) -> int:
     """Number of inputs trained on.
 
     Raises:
@@ -171,8 +250,10 @@ def _counted(load: Callable[[Any], Arrays], options: DataOptions, total: tuple[i
     return len(kept.y_train), len(kept.y_test)
 
 
-def prepare(clean: Arrays, options: DataOptions, name: str) -> Arrays:
+def prepare(clean: Arrays, options: SubsetOptions, name: str) -> Arrays:
     """Classes, subset, label noise, pixel noise and standardisation of a data set, in this order.
+
+    Of data that are not for classification, the subset is taken and nothing else is done.
 
     Label noise replaces exactly ``round(label_noise * n)`` labels. The scale is that of the training
     inputs kept, before pixel noise, so that the test inputs are the same at each noise level: one mean
@@ -182,8 +263,11 @@ def prepare(clean: Arrays, options: DataOptions, name: str) -> Arrays:
     Raises:
         InputError: the classes or the training-set size asked for are not there.
     """
-    if options.classes is not None:
+    if isinstance(options, DataOptions) and options.classes is not None:
         clean = corruption.of_classes(clean, options.classes)
+    options = options.plain(len(clean.y_train))
+    if options.corruption == "own":
+        raise ValueError("each replicate has its own data: prepare those of options.of_replicate(seed)")
 
     def seed(what: str) -> int:
         return stream(what, name, *([options.corruption_seed] if options.corruption_seed else []))
@@ -194,14 +278,24 @@ def prepare(clean: Arrays, options: DataOptions, name: str) -> Arrays:
         if options.subset == "sample"
         else np.arange(total)
     )
+    if not isinstance(options, DataOptions):
+        order = order[:count]
+        return replace(clean, x_train=clean.x_train[order], y_train=clean.y_train[order])
     if options.balanced:
         order = order[corruption.balanced(clean.y_train[order], count, clean.classes)]
     order = order[:count]
     x_train = clean.x_train[order]
-    y_train = corruption.noisy_labels(
-        clean.y_train[order], options.label_noise, clean.classes,
-        kind=options.noise_kind, seed=seed("label noise"), available=total,
-    )  # fmt: skip
+    if clean.y_train.dtype.kind == "f":
+        y_train = corruption.noisy_targets(
+            clean.y_train[order], options.label_noise, seed=seed("label noise"), available=total
+        )
+        if options.standardise:
+            clean, y_train = _standard_targets(clean, y_train)
+    else:
+        y_train = corruption.noisy_labels(
+            clean.y_train[order], options.label_noise, clean.classes,
+            kind=options.noise_kind, seed=seed("label noise"), available=total,
+        )  # fmt: skip
     x_test = clean.x_test
     if options.standardise:
         mean, scale = _moments(x_train)
@@ -211,6 +305,12 @@ def prepare(clean: Arrays, options: DataOptions, name: str) -> Arrays:
     if options.pixel_noise:
         x_train = corruption.noisy_pixels(x_train, options.pixel_noise, seed=seed("pixel noise"))
     return replace(clean, x_train=x_train, y_train=y_train, x_test=x_test)
+
+
+def _standard_targets(clean: Arrays, y_train: np.ndarray) -> tuple[Arrays, np.ndarray]:
+    """Each number with mean 0 and standard deviation 1 over the training targets kept, corrupted or not."""
+    mean, scale = np.nanmean(y_train, 0), np.maximum(np.nanstd(y_train, 0), 1e-8)
+    return replace(clean, y_test=(clean.y_test - mean) / scale), (y_train - mean) / scale
 
 
 def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,29 +10,7 @@ import numpy as np
 from explorer.settings import InputError
 
 PIXELS = 3 * 32 * 32
-
-
-def read_members(archive: Path, names: Sequence[str]) -> list[bytes]:
-    """The members of a tar archive whose last path component is one of ``names``, in their order.
-
-    Nothing is written to disk.
-
-    Raises:
-        InputError: the archive is damaged or lacks a member.
-    """
-    content: dict[str, bytes] = {}
-    try:
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                name = member.name.rsplit("/", 1)[-1]
-                if name in names and (file := tar.extractfile(member)):
-                    content[name] = file.read()
-    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
-        raise InputError(f"{archive} cannot be read as a tar archive: {error}") from error
-    missing = [name for name in names if name not in content]
-    if missing:
-        raise InputError(f"{archive} lacks {', '.join(missing)}; is it the binary version?")
-    return [content[name] for name in names]
+HINT = "; is it the binary version?"
 
 
 def read_records(parts: Sequence[bytes], *, label_bytes: int, archive: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from explorer.data.archives import read_members
 from explorer.data.base import Arrays
-from explorer.data.cifar import read_members, read_records
+from explorer.data.cifar import HINT, read_records
 from explorer.data.files import Source, locate
 from explorer.data.images import ImageOptions, available_images, image_arrays
 
@@ -17,6 +18,7 @@ SOURCE = Source(
 )
 MEMBERS = ["train.bin", "test.bin"]
 INPUTS = (50_000, 10_000)
+SHAPE, CLASSES = (3, 32, 32), 100  # of the images as they come
 
 
 class Options(ImageOptions):
@@ -31,12 +33,12 @@ def available(options: Options) -> tuple[int, int]:
 def load(options: Options) -> Arrays:
     """The images scaled to 0 … 1, pooled on request."""
     archive = locate(SOURCE)[ARCHIVE]
-    *train, test = read_members(archive, MEMBERS)
+    *train, test = read_members(archive, MEMBERS, HINT)
     return image_arrays(
         read_records(train, label_bytes=2, archive=archive),
         read_records([test], label_bytes=2, archive=archive),
         options,
-        classes=100,
+        classes=CLASSES,
         expected=INPUTS,
         title=SOURCE.title,
     )

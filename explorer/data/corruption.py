@@ -20,6 +20,8 @@ def of_classes(clean: Arrays, classes: Sequence[int]) -> Arrays:
     Raises:
         InputError: there is no such class.
     """
+    if clean.y_train.dtype.kind == "f":
+        raise InputError("classes: this data set has numbers as targets, not classes")
     unknown = [c for c in classes if c >= clean.classes]
     if unknown:
         raise InputError(f"classes {unknown} do not exist; the data set has classes 0 to {clean.classes - 1}")
@@ -40,6 +42,8 @@ def balanced(y: np.ndarray, count: int, classes: int) -> np.ndarray:
     Raises:
         InputError: a class has too few inputs for that.
     """
+    if y.dtype.kind == "f":
+        raise InputError("balanced: this data set has numbers as targets, not classes")
     rank = np.empty(len(y), int)  # of an input within its class
     for c in range(classes):
         members = np.flatnonzero(y == c)
@@ -76,6 +80,17 @@ def noisy_labels(
     y = y.copy()
     y[wrong] = (y[wrong] + shifts[wrong]) % classes
     return y
+
+
+def noisy_targets(y: np.ndarray, share: float, *, seed: int, available: int) -> np.ndarray:
+    """Targets (inputs, numbers), ``round(share * inputs)`` of them those of other inputs; levels nest."""
+    generator = np.random.default_rng(seed)
+    ranks, shifts = generator.random(available), generator.integers(1, 2**31, available)
+    wrong = np.argsort(ranks[: len(y)], kind="stable")[: round(share * len(y))]
+    noisy = y.copy()
+    if len(y) > 1:
+        noisy[wrong] = y[(wrong + 1 + shifts[wrong] % (len(y) - 1)) % len(y)]
+    return noisy
 
 
 def noisy_pixels(x: np.ndarray, share: float, *, seed: int) -> np.ndarray:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import importlib.util
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 from explorer.data.base import Arrays, DataOptions, counts
@@ -21,10 +26,24 @@ def available(options: Options) -> tuple[int, int]:
 
 def load(options: Options) -> Arrays:
     """The images scaled to 0 … 1. scikit-learn's order goes by writer, so the split is a fixed shuffle."""
-    from sklearn.datasets import load_digits
-
-    images, labels = load_digits(return_X_y=True)
+    images, labels = _images()
     order = np.random.default_rng(stream("digits", "split")).permutation(len(images))
     x = (images[order] / 16).astype(np.float32).reshape(-1, 1, 8, 8)
     y = labels[order].astype(np.int64)
     return Arrays(x[:TRAIN], y[:TRAIN], x[TRAIN:], y[TRAIN:], classes=10)
+
+
+def _images() -> tuple[np.ndarray, np.ndarray]:
+    """Images (1797, 64) of whole numbers from 0 to 16, and labels (1797,)."""
+    # The file is read from the package's folder: importing scikit-learn takes a second, reading a hundredth.
+    package = importlib.util.find_spec("sklearn")
+    for folder in (package and package.submodule_search_locations) or ():
+        file = Path(folder) / "datasets/data/digits.csv.gz"
+        if file.exists():
+            with gzip.open(file, "rt", encoding="ascii") as text:
+                table = np.loadtxt(text, delimiter=",")
+            return table[:, :-1], table[:, -1]
+    from sklearn.datasets import load_digits
+
+    found: Any = load_digits()
+    return found.data, found.target

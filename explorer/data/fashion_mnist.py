@@ -23,6 +23,7 @@ SOURCE = Source(
     page="https://github.com/zalandoresearch/fashion-mnist (on Debian: apt install dataset-fashion-mnist)",
 )
 INPUTS = (60_000, 10_000)
+SHAPE, CLASSES = (1, 28, 28), 10  # of the images as they come
 
 
 class Options(ImageOptions):
@@ -40,5 +41,5 @@ def load(options: Options) -> Arrays:
     x_train, y_train, x_test, y_test = (read_idx(files[name]) for name in SOURCE.checksums)
     return image_arrays(
         (x_train[:, None], y_train), (x_test[:, None], y_test), options,
-        classes=10, expected=INPUTS, title=SOURCE.title,
+        classes=CLASSES, expected=INPUTS, title=SOURCE.title,
     )  # fmt: skip

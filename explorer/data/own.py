@@ -22,11 +22,12 @@ class OwnOptions(DataOptions):
 class OwnDataSet:
     """``function(**options)`` returns a dict of x_train (inputs, …), y_train (inputs,), x_test and y_test.
 
-    Labels are class numbers from 0. The source file and the options are its identity: what else the
-    function reads (files, the network) must not change.
+    Labels are class numbers from 0, or floats for ``task: regression``. The source file and the options
+    are its identity: what else the function reads (files, the network) must not change.
     """
 
     Options = OwnOptions
+    TASKS = ("classification", "regression")
 
     def __init__(self, name: str):
         self.name = name

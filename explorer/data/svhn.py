@@ -22,6 +22,7 @@ SOURCE = Source(
     page="http://ufldl.stanford.edu/housenumbers/",
 )
 INPUTS = (73_257, 26_032)
+SHAPE, CLASSES = (3, 32, 32), 10  # of the images as they come
 
 
 class Options(ImageOptions):
@@ -61,4 +62,4 @@ def load(options: Options) -> Arrays:
     """The images scaled to 0 … 1, pooled on request."""
     files = locate(SOURCE)
     train, test = (read_mat(files[name]) for name in SOURCE.checksums)
-    return image_arrays(train, test, options, classes=10, expected=INPUTS, title=SOURCE.title)
+    return image_arrays(train, test, options, classes=CLASSES, expected=INPUTS, title=SOURCE.title)

@@ -24,9 +24,8 @@ def fastest(worker: Worker, cells: dict[str, Cell], replicates: int) -> dict[str
         data = worker.split(cell)
         times = {}
         for execution in ("loop", "vmap"):
-            build, rows = network(
-                cell.model_name, cell.model, tuple(data.x_train.shape[1:]), data.classes, execution
-            )
+            shape = tuple(data.x_train.shape[1:])
+            build, rows = network(cell.model_name, cell.model, shape, data.classes, execution, cell.task)
             theta, buffers = initial_rows(build, rows, range(replicates))
             try:
                 times[execution] = step_time(
@@ -42,9 +41,9 @@ def fastest(worker: Worker, cells: dict[str, Cell], replicates: int) -> dict[str
 
 def step_time(rows: Rows, theta: torch.Tensor, buffers: torch.Tensor, data: Split, batch_size: int) -> float:
     """Seconds of a training step (gradient only) of all rows."""
-    device = data.x_train.device
+    device = data.device
     theta, buffers = theta.to(device), buffers.to(device)
-    x = data.x_train[None, :batch_size].expand(len(theta), *[-1] * data.x_train.dim()).contiguous()
+    x = data.x_train[None, :batch_size].to(device).expand(len(theta), *[-1] * data.x_train.dim()).contiguous()
     y = data.y_train[None, :batch_size]
 
     def step() -> None:

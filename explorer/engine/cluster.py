@@ -98,17 +98,35 @@ def connect(where: Where, resources: ResourceOptions) -> Iterator[Cluster]:
                 ) from error
         else:
             cpus = where.workers * resources.cpus_per_trial if where.workers else None
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                num_gpus=where.gpus,
-                num_cpus=max(1, math.ceil(cpus)) if cpus else None,
-                **common,
-            )
+            with _loopback():
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    num_gpus=where.gpus,
+                    num_cpus=max(1, math.ceil(cpus)) if cpus else None,
+                    **common,
+                )
         yield Cluster(dict(ray.cluster_resources()), scratch)
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _loopback() -> Iterator[None]:
+    """A Ray that is started here listens on the loopback address only, in all of its processes.
+
+    On Linux its servers, which let whoever reaches them run code, would listen on every interface. This is
+    what makes them keep to themselves on macOS; the address is handed on to all processes of the node.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _answers(address: str) -> None:

@@ -8,7 +8,6 @@ which spreads it over the workers that have nothing left to train.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -32,7 +31,7 @@ class Overlap(FIFOScheduler):
     def __init__(self, together: list[list[int]], workers: int, leave: Leave):
         super().__init__()
         self.together, self.workers, self.leave = together, workers, leave
-        self._queue: deque[Trial] = deque()
+        self._waiting: list[Trial] = []
         self._started: set[int] = set()
         self._trained: set[int] = set()
         self._measuring: dict[int, float] = {}  # seconds so far
@@ -42,13 +41,22 @@ class Overlap(FIFOScheduler):
         return {}  # Tune pickles it for a restore that is never used; a display cannot be pickled
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        self._queue.append(trial)
+        self._waiting.append(trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """The first that waits. Ray's own looks through all trials that ever were, at every event."""
-        while self._queue and self._queue[0].status != Trial.PENDING:
-            self._queue.popleft()
-        return self._queue[0] if self._queue else None
+        """The first that waits; but a worker that is being started keeps its trial.
+
+        Tune's own choice gives a worker that has become free to the first trial that waits, even if another
+        is being started for it, and ends that one. Where trials are shorter than a start, a second worker, a
+        replaced one or one on a node that joins would be started over and over, and never work.
+        """
+        controller = tune_controller._tune_controller  # its wrapper does not tell what is being started
+        self._waiting = [trial for trial in self._waiting if trial.status == Trial.PENDING]
+        for trial in self._waiting:
+            actor = controller._trial_to_actor.get(trial)
+            if actor is None or not controller._actor_manager.is_actor_started(actor):
+                return trial
+        return None
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         place = trial.config["stack"]

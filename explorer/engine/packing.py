@@ -11,7 +11,7 @@ from typing import Any
 from explorer.engine.cluster import Cluster
 from explorer.engine.work import MakeWorker, data_source
 from explorer.settings import InputError, digest
-from explorer.space import Cell, Space
+from explorer.space import Cell, Space, trials
 
 MOST = 16  # trials on one card: more only wait for each other's kernels
 HEADROOM = 1.15  # fragments of the allocator, and kernels that choose another workspace
@@ -57,8 +57,7 @@ def memory_key(cell: Cell) -> str:
 
 def fixed(space: Space) -> Packing:
     """What the space says; a whole card each where it leaves that to a measurement."""
-    gpus = space.resources.gpus_per_trial
-    return Packing(space.resources.cpus_per_trial, 1.0 if gpus == "auto" else gpus)
+    return Packing(space.resources.cpus_per_trial, space.resources.gpus)
 
 
 def largest(space: Space) -> dict[str, Cell]:
@@ -167,6 +166,5 @@ def _too_large(cell: Cell, needed: str, card: int) -> InputError:
 
 
 def stack_size(space: Space) -> int:
-    """Models that are trained in one stack."""
-    replicates = space.resources.replicates_per_trial
-    return space.seeds if replicates == "all" else min(replicates, space.seeds)
+    """Models that are trained in one stack, at most."""
+    return max(len(seeds) for _, seeds in trials(space.cells, space.resources.replicates_per_trial))

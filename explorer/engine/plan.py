@@ -122,7 +122,8 @@ def _measures(measures: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _task(name: str, options: Any, group: Group, subjects: list[Any]) -> Task:
-    return Task(name, options, group.cell, group.trained.members, group.trained.model_ids, subjects)
+    where = group.trained
+    return Task(name, options, group.cell, where.members, where.model_ids, subjects, group.seed)
 
 
 def _width(cell: Cell) -> int:

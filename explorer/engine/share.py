@@ -45,6 +45,15 @@ class Loading:
             if self._error is not None:
                 raise self._error
             for source, cell in self._sources.items():
+                numbers = self._arrays[source].y_train.dtype.kind == "f"
+                if numbers != (cell.task == "regression"):
+                    kind, fits = ("numbers", "regression") if numbers else ("class numbers", "classification")
+                    raise InputError(
+                        f"{cell.data_name} has {kind} as targets, which is task: {fits}; "
+                        f"the space is learnt as {cell.task}"
+                    )
+                if numbers and getattr(cell.data, "balanced", False):
+                    raise InputError(f"balanced: {cell.data_name} has numbers as targets, not classes")
                 if cell.training.augment and len(self._arrays[source].shape) != 3:
                     raise InputError(
                         f"training.augment shifts and mirrors images (channels, height, width); inputs of "

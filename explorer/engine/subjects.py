@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from explorer.engine.work import Member, architecture_key
@@ -26,11 +26,16 @@ class Trained:
 
 @dataclass(frozen=True)
 class Group:
-    """What is measured side by side. It follows from the space alone, not from what is still missing."""
+    """What is measured side by side. It follows from the space alone, not from what is still missing.
+
+    Where each replicate has its own data, ``seed`` is the one on whose data all of ``subjects`` are measured:
+    a model on its own, a pair on those of its first model, a cell on those of its first replicate.
+    """
 
     cell: Cell
     trained: Trained
     subjects: list[Any]
+    seed: int = 0
 
 
 def trained_cells(space: Space, store: Store) -> dict[str, Trained]:
@@ -67,17 +72,30 @@ def groups(kind: Kind, space: Space, cells: dict[str, Trained], options: Any) ->
             yield from cell_groups(kind, cell, cells[cell.id], options)
 
 
+def _parts(cell: Cell, trained: Trained, subjects: list[Any]) -> Iterator[Group]:
+    """The subjects, whose first models are of this cell, apart by the data they are measured on."""
+    by_seed: dict[int, list[Any]] = {0: subjects}
+    if cell.own_data:
+        seeds, by_seed = {cell.model_id(seed): seed for seed in range(cell.seeds)}, {}
+        for subject in subjects:
+            first = subject if isinstance(subject, str) else subject[0]
+            by_seed.setdefault(seeds[first], []).append(subject)
+    for seed, some in by_seed.items():
+        for start in range(0, len(some), AT_ONCE):
+            yield Group(cell, trained, some[start : start + AT_ONCE], seed)
+
+
 def cell_groups(kind: Kind, cell: Cell, trained: Trained, options: Any) -> Iterator[Group]:
     """The subjects that a measure has within one cell, in stacks."""
     if kind == "cell":
-        yield Group(cell, trained, [(cell.id, digest(trained.model_ids))])
+        first = next(seed for seed in range(cell.seeds) if cell.model_id(seed) == trained.model_ids[0])
+        yield Group(cell, trained, [(cell.id, digest(trained.model_ids))], first)
         return
     if kind == "model":
         subjects: list[Any] = list(trained.model_ids)
     else:
         subjects = pairs_of(trained.model_ids, getattr(options, "pairs", "all"))
-    for start in range(0, len(subjects), AT_ONCE):
-        yield Group(cell, trained, subjects[start : start + AT_ONCE])
+    yield from _parts(cell, trained, subjects)
 
 
 def within_cell(kind: Kind, options: Any) -> bool:
@@ -115,14 +133,13 @@ def _beyond(space: Space, cells: dict[str, Trained], wanted: Any) -> Iterator[Gr
     for a, b in pairs:
         found.setdefault(home[a], []).append((a, b))
     for cell_id, subjects in found.items():
-        for start in range(0, len(subjects), AT_ONCE):
-            part = subjects[start : start + AT_ONCE]
-            homes = dict.fromkeys([cell_id, *(home[b] for _, b in part)])
+        for part in _parts(by_id[cell_id], cells[cell_id], subjects):
+            homes = dict.fromkeys([cell_id, *(home[b] for _, b in part.subjects)])
             trained = Trained(
                 [model for place in homes for model in cells[place].model_ids],
                 [member for place in homes for member in cells[place].members],
             )
-            yield Group(by_id[cell_id], trained, part)
+            yield replace(part, trained=trained)
 
 
 def _neighbours(space: Space, cells: dict[str, Trained], axis: str) -> Iterator[Pair]:

@@ -23,6 +23,7 @@ from explorer.engine.work import Done, MakeWorker, Span, Stack, Task, span_of
 from explorer.space import Space
 from explorer.store import Store
 
+WAITING = 4  # trials that ask for a place beyond the workers there are: for nodes that join
 STEP_S = 1.0  # a trial that measures tells of it about so often
 
 
@@ -108,7 +109,9 @@ class _Told(tune.Callback):
         return {}  # Tune pickles it for a restore that is never used; a display cannot be pickled
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.overlap.started(trial.config["stack"])
+        place = trial.config["stack"]
+        self.overlap.started(place)
+        trial.custom_trial_name = _name(place, self.job.stacks[place])  # for those who come after this one
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -164,26 +167,21 @@ def sweep(
         pool.add(plan.tasks_of([stacks[place] for place in places], space.measures, store))
 
     sizes = [packing.gpus_of(stack.cell) for stack in stacks]
-    overlap = Overlap(together, cluster.workers(packing.cpus, min(sizes)), leave)
+    workers = cluster.workers(packing.cpus, min(sizes))
+    overlap = Overlap(together, workers, leave)
     told = _Told(job, overlap, leave, pool, tell)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
     os.environ["RAY_TUNE_DISABLE_PROGRESS"] = "1"
-    trainable = tune.with_resources(
-        tune.with_parameters(Trial, make_worker=make_worker, job=job),
-        lambda config: tune.PlacementGroupFactory([{"CPU": packing.cpus, "GPU": sizes[config["stack"]]}]),
-    )
-    places = [stack.cell.at for stack in stacks]
+    plainly = not callbacks and len(set(sizes)) == 1
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers + WAITING)  # each asks the cluster for a place
     finished = tune.Tuner(
-        trainable,
-        param_space={
-            "stack": tune.grid_search(list(range(len(stacks)))),
-            **(_described(places) if callbacks else {}),
-        },
+        tune.with_resources(
+            tune.with_parameters(Trial, make_worker=make_worker, job=job), _request(packing.cpus, sizes)
+        ),
+        param_space=_plain(stacks) if plainly else _described(stacks),
         tune_config=tune.TuneConfig(
-            reuse_actors=True,
-            scheduler=overlap,
-            trial_name_creator=lambda trial: _name(trial.config["stack"], places),
+            num_samples=len(stacks) if plainly else 1, reuse_actors=True, scheduler=overlap
         ),
         run_config=tune.RunConfig(
             name="sweep",
@@ -204,15 +202,34 @@ def sweep(
             )
 
 
-def _described(places: list[dict[str, Any]]) -> dict[str, Any]:
-    """The place of each trial in the grid, as entries of its configuration."""
+def _request(cpus: float, gpus: list[float]) -> Any:
+    """What each trial asks for, by its place; a fixed request where all ask for the same."""
+    if len(set(gpus)) == 1:
+        return {"cpu": cpus, "gpu": gpus[0]}
+    return lambda config: tune.PlacementGroupFactory([{"CPU": cpus, "GPU": gpus[config["stack"]]}])
+
+
+def _plain(stacks: list[Stack]) -> dict[str, Any]:
+    """Places of the trials, in their order, known when a trial starts.
+
+    A grid search copies its whole list of values for each trial before the first starts: 20,000 trials
+    would wait for minutes.
+    """
+    places = deque(range(len(stacks)))
+    return {"stack": tune.sample_from(lambda _: places.popleft())}
+
+
+def _described(stacks: list[Stack]) -> dict[str, Any]:
+    """Places of the trials, known from the beginning, and the settings on the axes."""
+    where = [stack.cell.at for stack in stacks]
 
     def at(axis: str) -> Any:
-        return tune.sample_from(lambda config: places[config["stack"]][axis])
+        return tune.sample_from(lambda config: where[config["stack"]][axis])
 
-    return {axis: at(axis) for axis in places[0]}
+    grid = {"stack": tune.grid_search(list(range(len(stacks))))}
+    return {**grid, **{axis: at(axis) for axis in where[0]}}
 
 
-def _name(stack: int, places: list[dict[str, Any]]) -> str:
-    at = "-".join(f"{axis}={value}" for axis, value in places[stack].items())
-    return re.sub(r"[^A-Za-z0-9=._-]", "_", f"{stack}-{at}")[:100]
+def _name(place: int, stack: Stack) -> str:
+    at = "-".join(f"{axis}={value}" for axis, value in stack.cell.at.items())
+    return re.sub(r"[^A-Za-z0-9=._-]", "_", f"{place}-{at}")[:100]

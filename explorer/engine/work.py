@@ -76,7 +76,8 @@ class Member:
 class Task:
     """One measure of one cell: the models or pairs that are still to be measured.
 
-    ``members`` say where the cell's models are, in the order of ``model_ids``.
+    ``members`` say where the cell's models are, in the order of ``model_ids``. ``seed`` is the replicate on
+    whose data it is taken, where each has its own.
     """
 
     measure: str
@@ -85,6 +86,7 @@ class Task:
     members: list[Member]
     model_ids: list[str]
     subjects: list[Any] = field(hash=False)
+    seed: int = 0
 
     @functools.cached_property
     def id(self) -> str:

@@ -59,14 +59,21 @@ class Worker:
             torch.cuda.set_per_process_memory_fraction(gpus)  # Ray's fractions do not limit memory
         self._held: tuple[str, Split | None] = ("", None)
 
-    def split(self, cell: Cell) -> Split:
-        """The prepared data of a cell, on the device. The last one is kept."""
-        key = digest([cell.data_name, cell.data.model_dump()])
+    def split(self, cell: Cell, seed: int = 0) -> Split:
+        """The prepared data of a cell's replicate ``seed``, on the device. The last one is kept."""
+        options = cell.data.of_replicate(seed)
+        key = digest([cell.data_name, options.model_dump()])
         if self._held[0] != key:
-            arrays = prepare(self.clean(data_source(cell)), cell.data, cell.data_name)
-            self._held = (key, Split.of(arrays, self.device))
+            arrays = prepare(self.clean(data_source(cell)), options, cell.data_name)
+            self._held = (key, Split.of(arrays, self.device, limit=self._room()))
         assert self._held[1] is not None
         return self._held[1]
+
+    def _room(self) -> float | None:
+        """Bytes of the GPU's share that data may take: half. The other is for weights and activations."""
+        if self.device.type != "cuda":
+            return None
+        return min(1.0, self.gpus) * torch.cuda.get_device_properties(0).total_memory / 2
 
     def train(self, stack: Stack, save_every_s: float = 300.0) -> list[dict[str, Any]]:
         """Train a stack and write its record, unless the record is there (a retry after a late fault).
@@ -77,7 +84,7 @@ class Worker:
         if self.store.has_record("models", stack.id):
             self.store.drop_record("failures", stack.id)
             return []
-        cell, data = stack.cell, self.split(stack.cell)
+        cell, data = stack.cell, self.split(stack.cell, stack.seeds[0])
         build, rows = network_of(cell, data, self.execution)
         theta, buffers = initial_rows(build, rows, [stream("init", name) for name in stack.streams])
         rows.to(self.device)
@@ -149,7 +156,7 @@ class Worker:
 
     def measure(self, task: Task) -> None:
         """Measure a cell and write the record."""
-        cell, data = task.cell, self.split(task.cell)
+        cell, data = task.cell, self.split(task.cell, task.seed)
         build, rows = network_of(cell, data, self.execution)
         rows.to(self.device)
         weights = [(self.store.read_weights(m.stack, m.sha256), m.rows) for m in task.members]
@@ -186,4 +193,5 @@ class Worker:
 def network_of(cell: Cell, data: Split, execution: dict[str, str]) -> Any:
     """Builder and rows of a cell's architecture."""
     chosen = execution.get(architecture_key(cell))
-    return network(cell.model_name, cell.model, tuple(data.x_train.shape[1:]), data.classes, chosen)  # pyright: ignore[reportArgumentType]
+    shape = tuple(data.x_train.shape[1:])
+    return network(cell.model_name, cell.model, shape, data.classes, chosen, cell.task)  # pyright: ignore[reportArgumentType]

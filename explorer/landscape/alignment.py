@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, fx
 
 from explorer.landscape.permutations import Axis, Spec, permutation_spec
@@ -214,4 +213,6 @@ def _units(values: Tensor, site: tuple[str, int, int], size: int) -> Tensor:
 
 def _assign(likeness: Tensor) -> Tensor:
     """The unit of b for each unit of a (units,): the largest sum of ``likeness`` (units of a, of b)."""
+    from scipy.optimize import linear_sum_assignment  # here: half of what importing the landscape would take
+
     return torch.as_tensor(linear_sum_assignment(likeness.numpy(), maximize=True)[1])

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from explorer.landscape.similarity import disagreement
+from explorer.models.rows import Rows
+from explorer.tasks import TASKS, Task
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,40 @@ def ensemble(logits: Tensor, y: Tensor) -> Ensemble:
 
     A tied vote goes to the tied class of highest mean probability.
     """
-    rows = len(logits)
-    answers = logits.argmax(2)  # (rows, inputs)
-    average = logits.double().softmax(2).mean(0)  # (inputs, classes), below 1 or equal
-    votes = functional.one_hot(answers, logits.shape[2]).sum(0)
-    # Probabilities decide between whole numbers of votes only.
-    vote = (votes + average / 2).argmax(1)
-    error = (answers != y).double().mean().item()
-    vote_error = (vote != y).double().mean().item()
-    apart = disagreement(logits).sum().item() / (rows * (rows - 1)) if rows > 1 else torch.nan
+    return _measured(_sums(TASKS["classification"], logits, y), len(logits))
+
+
+@torch.no_grad()
+def ensemble_of(network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor, y: Tensor) -> Ensemble:
+    """The same for any task, chunk by chunk: models (rows, parameters), inputs (inputs, *shape) and targets.
+
+    An error is the task's; with numbers for answers, vote and average are both the mean answer, and D is
+    the mean squared difference, so that E − V = D · (rows − 1) / (2 · rows) (Krogh & Vedelsby, 1994).
+    """
+    rows = len(theta)
+    chunks = network.chunks(rows, x)
+    sums = [_sums(network.task, network(theta, x[None, part], buffers), y[part]) for part in chunks]
+    return _measured(torch.stack(sums).sum(0), rows)
+
+
+def _sums(task: Task, outputs: Tensor, y: Tensor) -> Tensor:
+    """Summed errors of members, vote and average, summed differences of pairs, and the number of items."""
+    kept, targets = task.kept(outputs, y), task.kept(y[None], y)
+    items = task.scored(targets)
+    apart = task.apart(task.answers(kept)).sum() * items if len(outputs) > 1 else torch.nan
+    errors = [task.wrong(kept, targets).sum(), task.wrong(task.vote(kept), targets)]
+    values = [*errors, task.wrong(task.average(kept), targets), apart, items]
+    return torch.tensor([float(value) for value in values], dtype=torch.float64)
+
+
+def _measured(sums: Tensor, rows: int) -> Ensemble:
+    members, vote, average, apart, items = sums.tolist()
+    error, vote_error = members / (rows * items), vote / items
+    apart = apart / (rows * (rows - 1) * items) if rows > 1 else torch.nan
     return Ensemble(
         member_accuracy_percent=100 * (1 - error),
         vote_accuracy_percent=100 * (1 - vote_error),
-        average_accuracy_percent=100 * (average.argmax(1) == y).double().mean().item(),
+        average_accuracy_percent=100 * (1 - average / items),
         disagreement_percent=100 * apart,
         improvement_rate=(error - vote_error) / error if error else torch.nan,
         disagreement_error_ratio=apart / error if error else torch.nan,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from explorer.landscape.lanczos import REAL
-from explorer.models.rows import Rows, cross_entropy
+from explorer.models.rows import Rows
 from explorer.training import batches
 
 
@@ -39,14 +39,14 @@ def noise_scale(
     batch_size: int = 16,
     batch_count: int = 64,
 ) -> NoiseScale:
-    """B_simple = tr Σ / |G|² (McCandlish et al., 2018) of the mean cross-entropy, evaluation mode.
+    """B_simple = tr Σ / |G|² (McCandlish et al., 2018) of the mean loss, evaluation mode.
 
     From the gradients g_i of ``batch_count`` batches of ``batch_size`` inputs, drawn without replacement
     within a pass: tr Σ = batch_size·Σ|g_i − ḡ|²/(k − 1), |G|² = |ḡ|² − tr Σ/(k·batch_size). Cost: k
     gradients of a batch, all of which are held.
 
     Args:
-        theta: (rows, parameters); ``x``: inputs (inputs, *shape); ``y``: labels (inputs,).
+        theta: (rows, parameters); ``x``: inputs (inputs, *shape); ``y``: targets (inputs, …).
         seeds: of the batches, one a row.
 
     Raises:
@@ -62,7 +62,7 @@ def noise_scale(
     gradients = []
     for _ in range(batch_count):
         index = next(order)
-        loss = cross_entropy(network(theta, x[index], buffers), y[index]).sum()
+        loss = network.task.loss(network(theta, x[index], buffers), y[index]).sum()
         gradients.append(torch.autograd.grad(loss, theta)[0])
     stack = torch.stack(gradients, 1)  # (rows, batches, parameters)
     pieces = [piece.to(REAL) for piece in stack.split(2**18, 2)]

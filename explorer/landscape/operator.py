@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from explorer.models.rows import Rows, cross_entropy
+from explorer.models.rows import Rows
 
 GRAPH = 2**26  # numbers that the graph of a gradient may hold (256 MB of float32)
 # A graph of a gradient holds, of every layer's output: the output, what its derivative needs, and both
@@ -24,7 +24,7 @@ class HessianOperator:
 
     Args:
         theta: (rows, parameters); ``buffers`` (rows, numbers).
-        x: inputs (inputs, *shape); ``y``: labels (inputs,).
+        x: inputs (inputs, *shape); ``y``: targets (inputs, …).
     """
 
     def __init__(self, network: Rows, theta: Tensor, x: Tensor, y: Tensor, buffers: Tensor | None = None):
@@ -32,20 +32,26 @@ class HessianOperator:
         self.theta = theta.detach().requires_grad_()
         size = max(1, GRAPH // (COPIES * theta.shape[0] * outputs_per_input(network, x)))
         self.parts = [slice(start, start + size) for start in range(0, len(x), size)]
-        self._kept = self._gradient(self.parts[0]) if len(self.parts) == 1 else None
+        # A chunk's share of all that is scored; as tensors, so that nothing waits for the device.
+        scored = torch.stack([network.task.scored(y[None, part])[0] for part in self.parts]).double()
+        self.weights = (scored / scored.sum().clamp_min(1)).to(theta)
+        self._kept = self._gradient(0) if len(self.parts) == 1 else None
 
-    def _gradient(self, part: slice) -> Tensor:
-        logits = self.network(self.theta, self.x[None, part], self.buffers)
-        loss = cross_entropy(logits, self.y[None, part]).sum() * (logits.shape[1] / len(self.x))
+    def _gradient(self, place: int) -> Tensor:
+        part = self.parts[place]
+        outputs = self.network(self.theta, self.x[None, part], self.buffers)
+        loss = self.network.task.loss(outputs, self.y[None, part]).sum() * self.weights[place]
         return torch.autograd.grad(loss, self.theta, create_graph=True)[0]
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """Products (rows, parameters)."""
+        # The derivative of gradient · vector. The vectors as ``grad_outputs`` give the same bits, but make
+        # torch import its symbolic shapes first, a third of a second in every worker.
         if self._kept is not None:
-            return torch.autograd.grad(self._kept, self.theta, vectors, retain_graph=True)[0]
+            return torch.autograd.grad((self._kept * vectors).sum(), self.theta, retain_graph=True)[0]
         total = torch.zeros_like(vectors)
-        for part in self.parts:
-            total += torch.autograd.grad(self._gradient(part), self.theta, vectors)[0]
+        for place in range(len(self.parts)):
+            total += torch.autograd.grad((self._gradient(place) * vectors).sum(), self.theta)[0]
         return total
 
 
@@ -61,7 +67,9 @@ def outputs_per_input(network: Rows, x: Tensor) -> int:
     mode = network.module.training
     try:
         with torch.no_grad():
-            network.module.eval()(x[:1])
+            weight = next(network.module.parameters())
+            dtype = weight.dtype if x.is_floating_point() else x.dtype  # token ids stay whole
+            network.module.eval()(x[:1].to(weight.device, dtype))
     finally:
         network.module.train(mode)
         for hook in hooks:

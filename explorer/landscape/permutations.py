@@ -113,6 +113,12 @@ def permutation_spec(module: nn.Module, x: Tensor) -> Spec:
         ValueError: the network cannot be traced, or does something with its channels that is not known
             here; the message names it.
     """
+    for name, layer in module.named_modules():
+        if "attention" in type(layer).__name__.lower():
+            raise ValueError(
+                f"nothing is known of how attention ({name!r}, {type(layer).__name__}) may be permuted; "
+                "give a Spec of your own"
+            )
     module = module.eval()
     try:
         trace = fx.symbolic_trace(module)

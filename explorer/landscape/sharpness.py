@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from explorer.models.rows import Rows, cross_entropy
+from explorer.models.rows import Rows
 from explorer.training import evaluate
 
 
@@ -39,7 +39,7 @@ def sharpness(
     row whose gradient is 0 has the rise 0.
 
     Args:
-        theta: (rows, parameters); ``x``: inputs (inputs, *shape); ``y``: labels (inputs,).
+        theta: (rows, parameters); ``x``: inputs (inputs, *shape); ``y``: targets (inputs, …).
 
     Cost: a gradient and an evaluation a step.
 
@@ -72,6 +72,7 @@ def _gradient(network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor, y
     theta = theta.requires_grad_()
     total = torch.zeros_like(theta)
     for part in network.chunks(len(theta), x):
-        loss = cross_entropy(network(theta, x[None, part], buffers), y[None, part]).sum()
-        total += torch.autograd.grad(loss, theta)[0] * (len(x[part]) / len(x))
+        loss = network.task.loss(network(theta, x[None, part], buffers), y[None, part]).sum()
+        share = network.task.scored(y[None, part]).double() / network.task.scored(y[None]).clamp_min(1)
+        total += torch.autograd.grad(loss, theta)[0] * share.to(theta)
     return total.detach()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from explorer.models.rows import Rows
+from explorer.tasks import TASKS, Task
 
 Estimator = Literal["biased", "debiased"]
 
@@ -26,6 +27,19 @@ def mixup(x: Tensor, *, inputs: int, seed: int, alpha: float = 16.0, batch_size:
     share = torch.as_tensor(weights, dtype=x.dtype, device=x.device).view(-1, *[1] * (x.dim() - 1))
     i, j = (torch.as_tensor(order, device=x.device) for order in (first, second))
     return share * x[i] + (1 - share) * x[j]
+
+
+def probes(task: Task, x: Tensor, y: Tensor, *, inputs: int, seed: int) -> tuple[Tensor, Tensor | None]:
+    """Inputs whose outputs CKA compares: mixed up, or where they are tokens as they are, with their targets.
+
+    Tokens cannot be mixed up: whole sequences are drawn until they have ``inputs`` scored tokens.
+    """
+    if x.is_floating_point():
+        return mixup(x, inputs=inputs, seed=seed), None
+    order = torch.as_tensor(np.random.default_rng(seed).permutation(len(x)), device=x.device)
+    tokens = task.scored(y[order][:, None]).cumsum(0)
+    order = order[: int((tokens < inputs).sum()) + 1]
+    return x[order], y[order]
 
 
 def linear_cka(outputs: Tensor, *, estimator: Estimator = "biased") -> Tensor:
@@ -118,5 +132,4 @@ def _keep(pieces: list[Tensor]) -> Callable[[nn.Module, object, Tensor], None]:
 
 def disagreement(logits: Tensor) -> Tensor:
     """Share (rows, rows) of inputs on which two models answer differently; logits (rows, inputs, classes)."""
-    answers = logits.argmax(2)
-    return torch.stack([(answers != own).double().mean(1) for own in answers])
+    return TASKS["classification"].apart(logits.argmax(2))

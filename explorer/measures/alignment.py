@@ -11,6 +11,7 @@ from explorer.measures.points import point_rows
 from explorer.settings import Options as Settings
 from explorer.tables import PAIRS
 
+TASKS = ("classification", "regression")  # not for attention, whose permutations are not known
 KIND: Kind = "pair"
 EXTRA: tuple[str, ...] = ("curves_aligned",)
 COLUMNS = {
@@ -46,7 +47,7 @@ def measure(cell: Cell, subjects: list[Pair], options: Options) -> Measured:
         cell.theta[second],
         buffers,
         cell.buffers[second],
-        cell.data.x_train[: options.inputs],
+        cell.data.x_train[: options.inputs].to(cell.theta.device),
         seeds=cell.seeds("alignment", [pair_name(pair) for pair in subjects]),
         method=options.method,
     )

@@ -66,12 +66,33 @@ class Cell:
         return [place[a] for a, _ in pairs], [place[b] for _, b in pairs]
 
 
+NUMBERS = 2**30  # that what is measured side by side may hold beside activations (4 GiB of float32)
+
+
+def at_once(numbers: int) -> int:
+    """How many subjects that hold so many numbers each are measured side by side; one at least."""
+    return max(1, NUMBERS // max(1, numbers))
+
+
+def in_parts(subjects: list[Any], numbers: int) -> list[list[Any]]:
+    """The subjects, as many in a part as are measured side by side."""
+    size = at_once(numbers)
+    return [subjects[start : start + size] for start in range(0, len(subjects), size)]
+
+
 @dataclass
 class Measured:
     """Rows a measure leaves: one a subject (model, pair, cell), and more tables where it has them."""
 
     rows: list[dict[str, Any]]
     extra: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    @classmethod
+    def joined(cls, parts: list[Measured]) -> Measured:
+        """Those of several parts as one."""
+        kinds = dict.fromkeys(kind for part in parts for kind in part.extra)
+        extra = {kind: [row for part in parts for row in part.extra.get(kind, [])] for kind in kinds}
+        return cls([row for part in parts for row in part.rows], extra)
 
 
 def pair_name(pair: Pair) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from explorer.measures.base import Cell, Kind, Measured, Pair, pair_name
+from explorer.measures.base import Cell, Kind, Measured, Pair, in_parts, pair_name
 from explorer.measures.points import point_rows
 from explorer.settings import Options as Settings
 from explorer.tables import PAIRS
@@ -71,7 +71,17 @@ class Options(Settings):
 
 
 def measure(cell: Cell, subjects: list[Pair], options: Options) -> Measured:
-    """Fit and evaluate the paths of the pairs in ``subjects``, side by side."""
+    """Fit and evaluate the paths of the pairs in ``subjects``, as many at once as memory holds."""
+    held = numbers(options, cell.network.parameters)
+    return Measured.joined([_side_by_side(cell, part, options) for part in in_parts(subjects, held)])
+
+
+def numbers(options: Options, parameters: int) -> int:
+    """That a pair's path takes while it is fitted: ends, a point, its gradient and step; and three a bend."""
+    return (7 + 3 * options.bends) * parameters
+
+
+def _side_by_side(cell: Cell, subjects: list[Pair], options: Options) -> Measured:
     from explorer.landscape import connectivity
     from explorer.landscape.paths import straight
 

@@ -25,10 +25,9 @@ class Options(Settings):
 
 def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:
     """The vote of all models of the cell; ``subjects`` names this one set of models."""
-    from explorer.landscape.ensemble import ensemble
+    from explorer.landscape.ensemble import ensemble_of
 
-    logits = cell.network.logits(cell.theta, cell.data.x_test, cell.buffers)
-    result = ensemble(logits, cell.data.y_test)
+    result = ensemble_of(cell.network, cell.theta, cell.buffers, cell.data.x_test, cell.data.y_test)
     values = (
         result.vote_accuracy_percent,
         result.improvement_rate,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from explorer.measures.base import Cell, Kind, Measured
+from explorer.measures.base import Cell, Kind, Measured, in_parts
 from explorer.settings import Options as Settings
 from explorer.tables import MODELS
 
@@ -42,7 +42,17 @@ class Options(Settings):
 
 
 def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:
-    """Ends of the spectrum and trace of the models named in ``subjects``, side by side."""
+    """Ends of the spectrum and trace of the models named in ``subjects``, as many at once as memory holds."""
+    held = numbers(options, cell.network.parameters)
+    return Measured.joined([_side_by_side(cell, part, options) for part in in_parts(subjects, held)])
+
+
+def numbers(options: Options, parameters: int) -> int:
+    """That a model's Krylov space takes."""
+    return min(options.lanczos_steps, parameters) * parameters
+
+
+def _side_by_side(cell: Cell, subjects: list[str], options: Options) -> Measured:
     from explorer.landscape.hessian import hessian
 
     rows, _ = cell.ends([(name, name) for name in subjects])

@@ -19,7 +19,12 @@ COLUMNS = {
 class Options(Settings):
     """Budget of the similarity."""
 
-    inputs: int = Field(1000, ge=4, description="mixed-up training inputs, the same for all models of a cell")
+    inputs: int = Field(
+        1000,
+        ge=4,
+        description="mixed-up training inputs (or target tokens of whole sentences), "
+        "the same for all models of a cell",
+    )
     layers: list[str] = Field(
         default_factory=list,
         description="layers, by their module's name, whose CKA is taken too: cka_at_<layer>",
@@ -29,17 +34,23 @@ class Options(Settings):
 def measure(cell: Cell, subjects: list[Pair], options: Options) -> Measured:
     """CKA on mixed-up inputs, disagreement on the test inputs and distance of the pairs in ``subjects``."""
     from explorer.landscape.parameters import l2_distance
-    from explorer.landscape.similarity import disagreement, layer_outputs, linear_cka, mixup
+    from explorer.landscape.similarity import layer_outputs, linear_cka, probes
 
-    inputs = mixup(cell.data.x_train, inputs=options.inputs, seed=stream("mixup", cell.id))
-    logits = cell.network.logits(cell.theta, inputs, cell.buffers)
-    answers = cell.network.logits(cell.theta, cell.data.x_test, cell.buffers)
+    task, data = cell.network.task, cell.data
+    inputs, targets = probes(
+        task, data.x_train, data.y_train, inputs=options.inputs, seed=stream("mixup", cell.id)
+    )
+    inputs = inputs.to(cell.theta.device)  # small; the data set itself may be in host memory
+    outputs = cell.network.outputs(cell.theta, inputs, cell.buffers)
+    if targets is not None:
+        outputs = task.kept(outputs, targets)[:, : options.inputs]
+    answers = task.kept(cell.network.answers(cell.theta, data.x_test, cell.buffers), data.y_test)
     first, second = cell.ends(subjects)
     matrices = {
-        "cka": linear_cka(logits.softmax(2)),
-        "cka_logits": linear_cka(logits),
-        "cka_debiased": linear_cka(logits.softmax(2), estimator="debiased"),
-        "disagreement_percent": 100 * disagreement(answers),
+        "cka": linear_cka(task.compared(outputs)),
+        "cka_logits": linear_cka(outputs),
+        "cka_debiased": linear_cka(task.compared(outputs), estimator="debiased"),
+        "disagreement_percent": 100 * task.apart(answers),
     }
     for layer in options.layers:
         outputs = layer_outputs(cell.network, cell.theta, cell.buffers, inputs, [layer])[layer]

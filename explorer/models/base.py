@@ -9,6 +9,7 @@ from pydantic import Field
 
 import explorer.models
 from explorer.settings import InputError, Options, plugin, user_function
+from explorer.tasks import TASKS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,18 +60,30 @@ def own(name: str, options: Any, what: str) -> Any:
     return make(options) if make else None
 
 
+def first_task(name: str) -> str:
+    """The task that an architecture is for before others: the loss of its own gradient."""
+    module = None if ":" in name else plugin(explorer.models, name, "architecture")
+    return getattr(module, "TASKS", ("classification",))[0]
+
+
 def has_choice(name: str) -> bool:
     """Whether the architecture has no stacked forward, so that its rows go by vmap or one by one."""
     return ":" in name or not hasattr(plugin(explorer.models, name, "architecture"), "stacked_forward")
 
 
 def network(
-    name: str, options: Any, shape: tuple[int, ...], classes: int, execution: Execution | None = None
+    name: str,
+    options: Any,
+    shape: tuple[int, ...],
+    classes: int,
+    execution: Execution | None = None,
+    task: str = "classification",
 ) -> tuple[Callable[[], nn.Module], Rows]:
     """The builder of an architecture and its function of rows."""
     from explorer.models.rows import Rows, seeded
 
     build = builder(name, options, shape, classes)
     with seeded(0):
-        forward, gradient = own(name, options, "stacked_forward"), own(name, options, "stacked_gradient")
-        return build, Rows(build(), forward, execution, gradient)
+        forward = own(name, options, "stacked_forward")
+        gradient = own(name, options, "stacked_gradient") if task == first_task(name) else None
+        return build, Rows(build(), forward, execution, gradient, TASKS[task])

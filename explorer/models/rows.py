@@ -1,8 +1,9 @@
 """A model is a row: networks as functions of a matrix of parameters.
 
 The numerical core sees no modules, only ``theta`` of (rows, parameters), ``buffers`` of (rows, numbers)
-and a function that maps both and an input to logits of (rows, batch, classes). So training, curves,
-Lanczos and Hutchinson run for many models at once, and a single model is a matrix of one row.
+and a function that maps both and an input to outputs: logits of (rows, batch, classes), for example. So
+training, curves, Lanczos and Hutchinson run for many models at once, and a single model is a matrix of
+one row.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
-from torch.nn import functional
+
+from explorer.tasks import TASKS, Task
 
 Execution = Literal["stacked", "vmap", "loop"]
 Forward = Callable[[Sequence[Tensor], Tensor], Tensor]
@@ -23,22 +25,16 @@ LossGradient = Callable[[Sequence[Tensor], Tensor, Tensor], tuple[Tensor, list[T
 MEMORY = 2**23  # numbers that one evaluation may hold in a layer's activations at once (32 MB of float32)
 
 
-def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """Mean cross-entropy (rows,) of logits (rows, batch, classes) and labels (rows or 1, batch)."""
-    # Classes before the batch: the softmax then runs along the batch in long vectors (3 to 8 times faster).
-    labels = y.expand(logits.shape[:2])
-    return functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none").mean(1)
-
-
 class Rows:
     """An ``nn.Module`` as a function of rows.
 
     Args:
-        module: any module that maps (batch, *shape) to (batch, classes). It is copied, never changed.
+        module: any module that maps (batch, *shape) to outputs (batch, …). It is copied, never changed.
         forward: the architecture's own stacked forward, if it has one: maps its parameters, each of
             (rows, *its shape) in the module's order, and inputs of (rows, batch, *shape) to logits.
         gradient: its own loss and gradient, if it has that too: maps parameters, inputs and labels
             (rows or 1, batch) to mean losses (rows,) and the gradient of each parameter.
+        task: what the outputs are and which loss they have.
         execution: ``stacked`` uses ``forward``; ``vmap`` and ``loop`` suit every module. All give the
             same up to rounding; which is fastest depends on the architecture and the device.
 
@@ -52,9 +48,10 @@ class Rows:
         forward: Forward | None = None,
         execution: Execution | None = None,
         gradient: LossGradient | None = None,
+        task: Task = TASKS["classification"],
     ):
         self.module = copy.deepcopy(module).eval()
-        self.forward, self.gradient = forward, gradient
+        self.forward, self.gradient, self.task = forward, gradient, task
         self.execution: Execution = execution or ("stacked" if forward else "loop")
         if self.execution == "stacked" and forward is None:
             raise ValueError("execution 'stacked' needs the architecture's own forward; use 'vmap' or 'loop'")
@@ -117,13 +114,15 @@ class Rows:
     def __call__(
         self, theta: Tensor, x: Tensor, buffers: Tensor | None = None, *, training: bool = False
     ) -> Tensor:
-        """Logits (rows, batch, classes) of ``theta`` (rows, parameters).
+        """Outputs (rows, batch, …) of ``theta`` (rows, parameters).
 
         Args:
-            x: inputs (rows, batch, *shape), or (1, batch, *shape) when all rows see the same.
+            x: inputs (rows, batch, *shape), or (1, batch, *shape) when all rows see the same; moved to the
+                device of ``theta`` from elsewhere.
             buffers: (rows, numbers); may be left out when the architecture has none.
             training: training mode: BatchNorm uses the batch and updates ``buffers`` in place.
         """
+        x = x.to(theta.device, non_blocking=True)
         if self.execution == "stacked":
             assert self.forward is not None
             return self.forward(self._split(theta), x)
@@ -141,11 +140,11 @@ class Rows:
             # vmap's BatchNorm flattens the statistics of all rows, which copies what is not contiguous:
             # the update would be lost in the copy.
             own = [b.clone(memory_format=torch.contiguous_format) for b in stats] if training else stats
-            logits = call(pieces, own, x[0] if shared else x)
+            outputs = call(pieces, own, x[0] if shared else x)
             for kept, updated in zip(stats, own, strict=True):
                 if training:
                     kept.copy_(updated)
-            return logits
+            return outputs
         by_row = zip(theta.unbind(0), buffers.unbind(0), x.expand(rows, *x.shape[1:]).unbind(0), strict=True)
         return torch.stack(
             [self._one(self._split(t), self._split_buffers(b), x_row) for t, b, x_row in by_row]
@@ -168,19 +167,36 @@ class Rows:
     def loss_gradient(
         self, theta: Tensor, x: Tensor, y: Tensor, buffers: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy (rows,) of a batch in training mode, and its gradient (rows, parameters).
+        """Mean loss (rows,) of a batch in training mode, and its gradient (rows, parameters).
 
         Args:
-            x: inputs (rows or 1, batch, *shape); ``y``: labels (rows or 1, batch).
+            x: inputs (rows or 1, batch, *shape); ``y``: targets (rows or 1, batch, …).
             buffers: (rows, numbers), updated in place.
         """
         if self.execution == "stacked" and self.gradient is not None:
             with torch.inference_mode():  # no version counters either: a fifth of such a step
-                losses, pieces = self.gradient(self._split(theta), x, y)
+                losses, pieces = self.gradient(self._split(theta), x.to(theta.device), y)
                 return losses, torch.cat([piece.flatten(1) for piece in pieces], 1)
+        if self.execution == "loop" and len(theta) > 1:
+            return self._one_by_one(theta, x, y, buffers)
         leaf = theta.detach().requires_grad_()
-        losses = cross_entropy(self(leaf, x, buffers, training=True), y)
+        losses = self.task.loss(self(leaf, x, buffers, training=True), y)
         return losses.detach(), torch.autograd.grad(losses.sum(), leaf)[0]
+
+    def _one_by_one(
+        self, theta: Tensor, x: Tensor, y: Tensor, buffers: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        # A row's graph is gone before the next one's is made: memory does not grow with the rows.
+        losses, gradient = theta.new_empty(len(theta)), torch.empty_like(theta)
+        for row in range(len(theta)):
+            own = slice(row, row + 1)
+            losses[own], gradient[own] = self.loss_gradient(
+                theta[own],
+                x[own] if len(x) > 1 else x,
+                y[own] if len(y) > 1 else y,
+                None if buffers is None else buffers[own],
+            )
+        return losses, gradient
 
     def activations(self, x: Tensor) -> int:
         """Numbers in the largest layer's output for one input, measured once on ``x`` (1 or more, *shape)."""
@@ -194,7 +210,9 @@ class Rows:
             ]
             self.module.eval()
             with torch.no_grad():
-                self.module(x[:1].to(next(self.module.parameters()).dtype))
+                weight = next(self.module.parameters())
+                dtype = weight.dtype if x.is_floating_point() else x.dtype  # token ids stay whole
+                self.module(x[:1].to(weight.device, dtype))
             for hook in hooks:
                 hook.remove()
             self._activations = max(sizes)
@@ -209,11 +227,17 @@ class Rows:
             yield slice(len(x) * part // count, len(x) * (part + 1) // count)
 
     @torch.no_grad()
-    def logits(self, theta: Tensor, x: Tensor, buffers: Tensor | None = None) -> Tensor:
-        """Logits (rows, inputs, classes) in evaluation mode of inputs (inputs, *shape), in chunks."""
+    def outputs(self, theta: Tensor, x: Tensor, buffers: Tensor | None = None) -> Tensor:
+        """Outputs (rows, inputs, …) in evaluation mode of inputs (inputs, *shape), in chunks."""
         return torch.cat(
             [self(theta, x[None, part], buffers) for part in self.chunks(theta.shape[0], x)], dim=1
         )
+
+    @torch.no_grad()
+    def answers(self, theta: Tensor, x: Tensor, buffers: Tensor | None = None) -> Tensor:
+        """The task's answers (rows, inputs, …) to inputs (inputs, *shape), in chunks."""
+        parts = self.chunks(theta.shape[0], x)
+        return torch.cat([self.task.answers(self(theta, x[None, part], buffers)) for part in parts], dim=1)
 
     @torch.no_grad()
     def estimate_buffers(self, theta: Tensor, buffers: Tensor, x: Tensor) -> Tensor:

@@ -45,6 +45,11 @@ def attention_heads(options: Options) -> int:
     return options.heads
 
 
+def check(options: Options) -> None:
+    """Raises InputError where the settings do not go together."""
+    attention_heads(options)
+
+
 def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
     """A freshly initialised module that maps (batch, *shape) to (batch, classes).
 

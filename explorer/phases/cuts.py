@@ -21,8 +21,9 @@ READINGS = {
     "IV-B": "connected and alike",
 }
 # A mean loss of .01 nats is fitted by anyone's standard (probability .99 for every label), one of .1 is
-# not (a wrong answer among twenty weighs as much): a loss cut found from data stays between the two.
-SURELY_LOW, SURELY_HIGH = 0.01, 0.1
+# not (a wrong answer among twenty weighs as much): a loss cut found from data stays between the two. Other
+# tasks have their own.
+FITTED = (0.01, 0.1)
 CONNECTED = 2.0  # percentage points; at 1, hot but converged small networks count as under-trained
 AUTHORS_CKA = 0.65
 LEAST_CKA_RANGE = 0.05
@@ -38,9 +39,14 @@ class Cut:
     given: bool = False
 
 
-def find_cuts(cells: pd.DataFrame, overrides: Mapping[str, Any] | None = None) -> dict[str, Cut]:
+def find_cuts(
+    cells: pd.DataFrame,
+    overrides: Mapping[str, Any] | None = None,
+    fitted: tuple[float, float] = FITTED,
+) -> dict[str, Cut]:
     """The three cuts ``train_loss`` (nats), ``connected`` (percentage points of mc) and ``cka``.
 
+    ``fitted`` are the losses between which the task lets a loss cut fall.
     ``overrides`` fixes any of them by name; None and ``auto`` stand for "find it". Raises ValueError for a
     name that is not one of the three and for a value that is not a positive number.
     """
@@ -54,7 +60,7 @@ def find_cuts(cells: pd.DataFrame, overrides: Mapping[str, Any] | None = None) -
             raise ValueError(f"cut {name!r} is {value!r}: it must be a positive number")
         given[name] = float(value)
     cuts = {n: Cut(n, v, "given by the user", given=True) for n, v in given.items()}
-    cuts.setdefault("train_loss", _loss_cut(column(cells, "train_loss")))
+    cuts.setdefault("train_loss", _loss_cut(column(cells, "train_loss"), fitted))
     cuts.setdefault(
         "connected",
         Cut(
@@ -70,26 +76,27 @@ def find_cuts(cells: pd.DataFrame, overrides: Mapping[str, Any] | None = None) -
     return {n: cuts[n] for n in ("train_loss", "connected", "cka")}
 
 
-def _loss_cut(loss: pd.Series) -> Cut:
-    """In the widest gap of log loss that reaches into [SURELY_LOW, SURELY_HIGH]; no split outside it."""
+def _loss_cut(loss: pd.Series, fitted: tuple[float, float]) -> Cut:
+    """In the widest gap of log loss that reaches into ``fitted``; no split outside it."""
+    surely_low, surely_high = fitted
     values = np.sort(loss.dropna().clip(lower=1e-12).to_numpy())
     if len(values) == 0:
-        return Cut("train_loss", SURELY_LOW, "no training loss at hand: the authors' value")
-    if values[-1] <= SURELY_LOW:
-        return Cut("train_loss", SURELY_LOW, f"every cell is below {SURELY_LOW} nats: all fit their data")
-    if values[0] >= SURELY_HIGH:
-        return Cut("train_loss", SURELY_HIGH, f"every cell is above {SURELY_HIGH} nats: none fits its data")
+        return Cut("train_loss", surely_low, "no training loss at hand: the authors' value")
+    if values[-1] <= surely_low:
+        return Cut("train_loss", surely_low, f"every cell is below {surely_low} nats: all fit their data")
+    if values[0] >= surely_high:
+        return Cut("train_loss", surely_high, f"every cell is above {surely_high} nats: none fits its data")
     if len(values) == 1:
         return Cut(
-            "train_loss", SURELY_HIGH, "a single cell shows no gap: the upper end of what counts as fitted"
+            "train_loss", surely_high, "a single cell shows no gap: the upper end of what counts as fitted"
         )
     low, high = values[:-1], values[1:]
-    widths = np.where((low < SURELY_HIGH) & (high > SURELY_LOW), np.log(high / low), -1.0)
+    widths = np.where((low < surely_high) & (high > surely_low), np.log(high / low), -1.0)
     if widths.max() < 0:
-        return Cut("train_loss", SURELY_HIGH, f"no cell lies above {SURELY_HIGH} nats")
+        return Cut("train_loss", surely_high, f"no cell lies above {surely_high} nats")
     widest = int(np.argmax(widths))
     a, b = float(low[widest]), float(high[widest])
-    floor, ceiling = max(a, SURELY_LOW), min(b, SURELY_HIGH)
+    floor, ceiling = max(a, surely_low), min(b, surely_high)
     value = float(np.clip(np.sqrt(a * b), floor, ceiling))
     return Cut("train_loss", value, f"in the widest gap between cells, from {number(a)} to {number(b)} nats")
 

@@ -15,7 +15,7 @@ from altair.utils.schemapi import debug_mode
 from explorer import phases
 from explorer.report import charts, facts, figures, site, theme, vega
 from explorer.report.files import write
-from explorer.report.labels import axis, measure, measure_title
+from explorer.report.labels import axis, in_words, measure, measure_title
 from explorer.report.payload import columns, script_json
 from explorer.report.rows import completed, exponent, measures, plane, prepared, values
 from explorer.results import Run
@@ -34,6 +34,11 @@ SPREADS = 2.0  # standard errors beyond which a cell counts as different
 
 def write_comparison(runs: Sequence[Run], out: Path, *, cuts: dict[str, Any] | None) -> Path:
     """See ``explorer.report.compare``."""
+    with in_words(runs[0].task.words):
+        return _write_comparison(runs, out, cuts)
+
+
+def _write_comparison(runs: Sequence[Run], out: Path, cuts: dict[str, Any] | None) -> Path:
     tables = [_classified(run, cuts) for run in runs]
     axes, tables = _shared(runs, tables)
     names = phases.axis_names(axes)
@@ -82,7 +87,8 @@ def write_comparison(runs: Sequence[Run], out: Path, *, cuts: dict[str, Any] | N
 
 def _classified(run: Run, cuts: dict[str, Any] | None) -> pd.DataFrame:
     space = facts.mapping(run.info.get("space"))
-    found = phases.find_cuts(run.grid, facts.mapping(space.get("phases")) if cuts is None else cuts)
+    given = facts.mapping(space.get("phases")) if cuts is None else cuts
+    found = phases.find_cuts(run.grid, given, run.task.fitted)
     return phases.classify(run.grid, found)
 
 

@@ -6,9 +6,13 @@ name would not do.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 from explorer.phases import spoken
+from explorer.tasks import Words
 
 
 class Measure(NamedTuple):
@@ -171,9 +175,28 @@ AXES: dict[str, Axis] = {
 }
 
 
+_words: ContextVar[Words] = ContextVar("words", default=Words())  # noqa: B039 (frozen)
+
+
+@contextmanager
+def in_words(words: Words) -> Iterator[None]:
+    """Inside, labels and :func:`said` speak of a task in its own words."""
+    before = _words.set(words)
+    try:
+        yield
+    finally:
+        _words.reset(before)
+
+
+def said(text: str) -> str:
+    """A sentence written for classification, in the words of the task that is drawn."""
+    return _words.get().say(text)
+
+
 def measure(name: str) -> Measure:
     """The label of a measure; one made from its column name where none is written down."""
-    return MEASURES.get(name, Measure(_sentence(name), "", ""))
+    label = MEASURES.get(name, Measure(_sentence(name), "", ""))
+    return label._replace(title=said(label.title), unit=said(label.unit), see=said(label.see))
 
 
 def axis(name: str) -> Axis:

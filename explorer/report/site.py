@@ -21,12 +21,18 @@ from explorer.phases.claims import UNTESTED, check_claims
 from explorer.report import facts, figures, pictures, theme, vega, verdicts
 from explorer.report.encodings import vertical_order
 from explorer.report.files import write, write_details, write_models, write_tables
-from explorer.report.labels import axis, axis_title, measure, measure_title
+from explorer.report.labels import axis, axis_title, in_words, measure, measure_title, said
 from explorer.report.payload import columns, details, script_json
 from explorer.report.rows import completed, measures, plane, prepared, values
 from explorer.results import Run
 
 ADVISED_CELLS = 500  # of more, only whole phases are advised on the page
+HEADS = (
+    "test_accuracy_percent",
+    "train_loss",
+    "train_error_percent",
+    "test_loss",
+)  # of the page's own tables
 DETAIL_BYTES = 3_000_000  # beyond this a cell's details lie beside the page and are read on a click
 
 
@@ -34,8 +40,16 @@ def write_site(
     run: Run, out: Path, *, cuts: dict[str, Any] | None, images: bool, refresh_s: int | None = None
 ) -> Path:
     """See ``explorer.report.write``."""
+    with in_words(run.task.words):
+        return _write_site(run, out, cuts, images, refresh_s)
+
+
+def _write_site(
+    run: Run, out: Path, cuts: dict[str, Any] | None, images: bool, refresh_s: int | None
+) -> Path:
     space = facts.mapping(run.info.get("space"))
-    found = phases.find_cuts(run.grid, facts.mapping(space.get("phases")) if cuts is None else cuts)
+    given = facts.mapping(space.get("phases")) if cuts is None else cuts
+    found = phases.find_cuts(run.grid, given, run.task.fitted)
     workshop = vega.Workshop(theme.INK)
     try:
         cells = phases.classify(run.grid, found)
@@ -53,7 +67,7 @@ def write_site(
             data = _data(run, rows, {**groups, "claims": list(shown.values())})
             if len(cells) <= ADVISED_CELLS:
                 each = advise_cells(cells, found, run.axes)
-                data["advice"] = {cell: [a.cause, a.change, a.sure] for cell, a in each.items()}
+                data["advice"] = {cell: [said(a.cause), a.change, a.sure] for cell, a in each.items()}
             data["any"] = figures.of_any(rows)
         tables = write_tables(run, cells, out / "tables")
         detail = details(run, rows)
@@ -121,6 +135,7 @@ def _data(run: Run, rows: pd.DataFrame, groups: Mapping[str, list[dict[str, Any]
         "cells": columns(rows, 5),
         "figures": [{"id": f["id"], "spec": f["spec"]} for group in groups.values() for f in group],
         "detailFigures": figures.of_one_cell(run),
+        "heads": {n: measure_title(n) for n in HEADS} if run.task.name != "classification" else {},
         "config": theme.config("currentColor"),
         "files": None,
         "modelsFile": None,
@@ -140,8 +155,8 @@ def _context(
         "info": run.info,
         "space": space,
         "now": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
-        "findings": phases.findings(cells, cuts, run.axes),
-        "hessian": phases.hessian_contrast(cells, cuts),
+        "findings": [said(s) for s in phases.findings(cells, cuts, run.axes)],
+        "hessian": said(phases.hessian_contrast(cells, cuts)),
         "missing": facts.missing(run, cells),
         "phases": [
             {
@@ -185,13 +200,15 @@ def _context(
 @cache
 def environment() -> jinja2.Environment:
     """The templates of pages."""
-    return jinja2.Environment(
+    found = jinja2.Environment(
         loader=jinja2.PackageLoader("explorer.report"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.ChainableUndefined,  # every key of run.info may be missing
     )
+    found.filters["said"] = said
+    return found
 
 
 def asset(name: str) -> str:

@@ -178,6 +178,19 @@ def test_another_corruption_seed_is_another_draw_and_the_same_seed_the_same(sett
     assert not all(map(np.array_equal, drawn(0), drawn(1)))
 
 
+def test_each_replicate_can_have_a_corruption_of_its_own() -> None:
+    options = DataOptions(label_noise=0.3, train_size=20, standardise=False, corruption="own")
+    drawn = [prepare(numbered(), options.of_replicate(seed), "a") for seed in (0, 1, 0)]
+    assert np.array_equal(drawn[0].x_train, drawn[2].x_train)
+    assert not np.array_equal(drawn[0].x_train, drawn[1].x_train)
+    other = options.model_copy(update={"corruption_seed": 1}).of_replicate(0)
+    assert not np.array_equal(prepare(numbered(), other, "a").x_train, drawn[0].x_train)
+    with pytest.raises(ValueError, match="of_replicate"):
+        prepare(numbered(), options, "a")
+    shared = DataOptions(label_noise=0.3)
+    assert shared.of_replicate(4) is shared
+
+
 def test_all_of_a_class_is_order_preserving() -> None:
     kept = corruption.of_classes(numbered(), (3, 4)).x_train[:, 0]
     assert np.array_equal(kept, np.sort(kept))

@@ -4,64 +4,24 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
+from serving import Server, serving
 from small_sets import SETS, TEST, TRAIN, made_cifar10, made_idx, made_svhn
 
 from explorer.data import cifar10, files, mnist, svhn
 from explorer.settings import InputError
 
 
-class Server:
-    """Serves ``content`` by name; what is in ``cut`` breaks off half way, so many times."""
-
-    def __init__(self) -> None:
-        self.content: dict[str, bytes] = {}
-        self.cut: dict[str, int] = {}
-        self.asked: list[str] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                name = self.path.lstrip("/")
-                outer.asked.append(name)
-                if name not in outer.content:
-                    self.send_error(404)
-                    return
-                body = outer.content[name]
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                if outer.cut.get(name, 0) > 0:
-                    outer.cut[name] -= 1
-                    body = body[: len(body) // 2]
-                    self.close_connection = True
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/"
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
-    one = Server()
-    thread = threading.Thread(target=one.http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield one
-    one.http.shutdown()
-    thread.join()
-    one.http.server_close()
+    with serving() as one:
+        yield one
 
 
 def serve(
@@ -94,7 +54,8 @@ def test_each_set_is_downloaded_once_and_read_exactly(
     assert np.array_equal(read.y_train, y_train)
     assert np.array_equal(read.y_test, y_test)
     assert (read.x_train.dtype, read.y_train.dtype) == (np.float32, np.int64)
-    assert read.classes == (100 if name == "cifar100" else 10)
+    assert read.classes == module.CLASSES == (100 if name == "cifar100" else 10)
+    assert read.shape == module.SHAPE
     assert module.available(options) == (TRAIN, TEST)
     assert sorted(server.asked) == sorted(content)
     module.load(options)

@@ -123,7 +123,9 @@ def test_every_permutation_of_the_spec_leaves_the_function_unchanged(name: str) 
     spec = permutation_spec(module, x)
     moved, stats = permute(network, spec, shuffled(spec.groups), theta[0], buffers[0])
     assert not torch.equal(moved, theta[0])
-    torch.testing.assert_close(network.logits(moved[None], x, stats[None]), network.logits(theta, x, buffers))
+    torch.testing.assert_close(
+        network.outputs(moved[None], x, stats[None]), network.outputs(theta, x, buffers)
+    )
 
 
 def test_permuting_one_group_only_where_it_is_used_changes_the_function() -> None:
@@ -134,7 +136,9 @@ def test_permuting_one_group_only_where_it_is_used_changes_the_function() -> Non
     axis = spec.axes.pop("3.weight")
     assert axis[1] == spec.axes["1.weight"][0]
     moved, stats = permute(network, spec, shuffled(spec.groups), theta[0], buffers[0])
-    assert not torch.allclose(network.logits(moved[None], x, stats[None]), network.logits(theta, x, buffers))
+    assert not torch.allclose(
+        network.outputs(moved[None], x, stats[None]), network.outputs(theta, x, buffers)
+    )
 
 
 def test_groups_are_those_of_the_architecture() -> None:
@@ -186,7 +190,7 @@ def test_alignment_never_moves_the_models_apart_and_keeps_the_function() -> None
     x = inputs_of("residual")
     moved, stats = align(network, theta[:2], theta[2:], buffers[:2], buffers[2:], x, seeds=[0, 1])
     assert ((moved - theta[:2]).norm(dim=1) < (theta[2:] - theta[:2]).norm(dim=1)).all()
-    torch.testing.assert_close(network.logits(moved, x, stats), network.logits(theta[2:], x, buffers[2:]))
+    torch.testing.assert_close(network.outputs(moved, x, stats), network.outputs(theta[2:], x, buffers[2:]))
     alone, _ = align(network, theta[1:2], theta[3:], buffers[1:2], buffers[3:], x, seeds=[1])
     assert torch.equal(alone, moved[1:])
 
@@ -244,7 +248,7 @@ def test_a_spec_of_ones_own_needs_no_tracing_for_weights() -> None:
 
 
 def test_attention_is_refused_and_not_permuted_wrongly() -> None:
-    with pytest.raises(ValueError, match=r"cannot be traced.*give a Spec of your own"):
+    with pytest.raises(ValueError, match=r"how attention .*may be permuted; give a Spec of your own"):
         permutation_spec(of_this_package("vit", width=4, patch=3), torch.zeros(2, 1, 6, 6))
 
 

@@ -23,7 +23,8 @@ from explorer.landscape.connectivity import (
 )
 from explorer.landscape.paths import Kind, Path, straight
 from explorer.models.rows import Rows
-from explorer.training import Split, cross_entropy, evaluate
+from explorer.tasks.classification import cross_entropy
+from explorer.training import Split, evaluate
 
 
 class Ring(nn.Module):

@@ -24,7 +24,7 @@ def test_rows_of_keeps_the_function_of_each_module() -> None:
     x = normal(7, 1, 6, 6, seed=0)
     for row in range(2):
         expected = network.to_module(theta[row], buffers[row])(x)
-        torch.testing.assert_close(network.logits(theta, x, buffers)[row], expected)
+        torch.testing.assert_close(network.outputs(theta, x, buffers)[row], expected)
 
 
 def test_rows_of_names_the_parameters_in_which_modules_differ() -> None:

@@ -7,7 +7,8 @@ import torch
 
 from explorer.models import mlp
 from explorer.models.base import network
-from explorer.models.rows import Rows, cross_entropy, initial_rows
+from explorer.models.rows import Rows, initial_rows
+from explorer.tasks.classification import cross_entropy
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])

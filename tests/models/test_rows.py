@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from explorer.estimate import counting
+from explorer.estimate.counting import on_meta
 from explorer.models import cnn, mlp, rows
 from explorer.models.rows import Rows, initial_rows, seeded
 
@@ -179,9 +181,9 @@ def test_chunks_cover_every_input_once_within_the_budget(
 @pytest.mark.parametrize("name", BUILDERS)
 def test_logits_in_chunks_are_the_logits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     network, theta, buffers, x, _ = made(name, "loop")
-    whole = network.logits(theta, x[0], buffers)
+    whole = network.outputs(theta, x[0], buffers)
     monkeypatch.setattr(rows, "MEMORY", 2 * len(theta) * network.activations(x[0]))
-    torch.testing.assert_close(network.logits(theta, x[0], buffers), whole)
+    torch.testing.assert_close(network.outputs(theta, x[0], buffers), whole)
     torch.testing.assert_close(whole, network(theta, x[:1], buffers))
 
 
@@ -229,6 +231,18 @@ def test_initial_rows_follow_the_seeds_and_leave_the_global_generator_alone() ->
     assert torch.equal(theta, again.flip(0))
     assert not torch.equal(theta[0], theta[1])
     assert buffers.shape == (2, 2 * (3 + 6 + 12))
+
+
+def test_rows_one_after_the_other_hold_one_graph_at_a_time() -> None:
+    network = Rows(cnn_module(), execution="loop")
+    network.to("meta")
+
+    def peak(count: int) -> float:
+        theta, buffers = on_meta(count, network.parameters), on_meta(count, network.row()[1].numel())
+        x, y = on_meta(1, 500, *SHAPE), on_meta(1, 500, dtype=torch.long)
+        return counting.count(lambda: network.loss_gradient(theta, x, y, buffers), theta, buffers, x).peak
+
+    assert peak(1) < peak(5) < 1.1 * peak(1), "four more models, and no more activations"
 
 
 def test_what_cannot_be_evaluated_is_refused() -> None:

@@ -129,7 +129,7 @@
       return row;
     }));
     for (const a of [...data.axes].reverse()) models.sort((x, y) => (x[a.name] > y[a.name]) - (x[a.name] < y[a.name]));
-    heads = [...data.axes.map(a => [a.name, a.short]), ...Object.entries(HEADS).filter(([n]) => models.some(m => m[n] !== null && m[n] !== undefined && m[n] !== ""))];
+    heads = [...data.axes.map(a => [a.name, a.short]), ...Object.entries({ ...HEADS, ...data.heads }).filter(([n]) => models.some(m => m[n] !== null && m[n] !== undefined && m[n] !== ""))];
     list();
   };
   const list = () => {

@@ -216,7 +216,7 @@
     tables.replaceChildren();
     const list = (title, source, heads) => {
       if (!source) return;
-      const lines = expand(source), kept = Object.entries(heads).filter(([n]) => n in source && (n !== "error" || lines.some(l => l.error)));
+      const lines = expand(source), kept = Object.entries({ ...heads, ...Object.fromEntries(Object.entries(data.heads).filter(([n]) => n in heads)) }).filter(([n]) => n in source && (n !== "error" || lines.some(l => l.error)));
       tables.append(element("h3", title), table(kept.map(([, h]) => h), lines.map(l => kept.map(([n]) => l[n]))));
     };
     list("Replicates", content.models, {

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import explorer.data
-from explorer.console import duration, size
 from explorer.data.base import Arrays, prepare
 from explorer.engine import plan
 from explorer.engine.calibrate import best_time, step_time
@@ -20,7 +19,7 @@ from explorer.engine.work import architecture_key
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
 from explorer.settings import plugin
-from explorer.space import Cell, Space
+from explorer.space import Cell, Space, trials
 from explorer.training import Split
 
 MAX_ARCHITECTURES = 8  # measured; the rest are interpolated by their number of parameters
@@ -127,11 +126,15 @@ def _measured(space: Space, cells: list[Cell]) -> Callable[[Cell], tuple[float, 
     sizes = sorted({cell.training.batch_size for cell in cells})
     cell = cells[0]
     data = _data(cell)
-    build, rows = network(cell.model_name, cell.model, tuple(data.x_train.shape[1:]), data.classes)
+    build, rows = network(
+        cell.model_name, cell.model, tuple(data.x_train.shape[1:]), data.classes, task=cell.task
+    )
     theta, buffers = initial_rows(build, rows, range(space.seeds))
     ends = (sizes[0], sizes[-1])
-    low, high = (step_time(rows, theta, buffers, data, b) for b in ends)
-    overhead = 1.15  # the optimiser's update, the batch's indices, the history
+    together = max(len(seeds) for _, seeds in trials(cells, space.resources.replicates_per_trial))
+    low, high = (step_time(rows, theta[:together], buffers[:together], data, b) for b in ends)
+    # The optimiser's update, the batch's indices, the history; and the stacks of a cell.
+    overhead = 1.15 * math.ceil(space.seeds / together)
     measuring = _measuring(space, rows, theta, buffers, data)
 
     def cost(cell: Cell) -> tuple[float, float]:
@@ -174,7 +177,7 @@ def _measuring(space: Space, rows: Rows, theta: Any, buffers: Any, data: Split) 
         )
         total += once * 2 * curve["points"]
     if "similarity" in space.measures:
-        total += best_time(lambda: rows.logits(theta, data.x_train[:1000], buffers)) * 2
+        total += best_time(lambda: rows.outputs(theta, data.x_train[:1000], buffers)) * 2
     return total
 
 
@@ -184,39 +187,14 @@ def _clean(name: str, options: Any) -> Arrays:
 
 
 def _data(cell: Cell) -> Split:
-    return Split.of(prepare(_clean(cell.data_name, cell.data), cell.data, cell.data_name))
+    return Split.of(prepare(_clean(cell.data_name, cell.data), cell.data.of_replicate(0), cell.data_name))
 
 
 def _parameters(cell: Cell) -> int:
     clean = _clean(cell.data_name, cell.data)
-    return network(cell.model_name, cell.model, clean.shape, clean.classes)[1].parameters
+    return network(cell.model_name, cell.model, clean.shape, clean.classes, task=cell.task)[1].parameters
 
 
 def _data_bytes(cell: Cell) -> int:
     clean = _clean(cell.data_name, cell.data)
     return clean.x_train.nbytes + clean.x_test.nbytes
-
-
-def describe(space: Space) -> Any:
-    """A table for the terminal."""
-    from rich.table import Table
-
-    started = time.perf_counter()
-    counts, cost = plan.count(space), estimate(space)
-    table = Table(
-        box=None, show_header=False, title=f"Space {space.name}", title_justify="left", title_style="bold"
-    )
-    grid = " × ".join(f"{axis} {len(values)}" for axis, values in space.axes.items())
-    table.add_row("grid", f"{grid} = {counts['cells']:,} cells" + (" after skip" if space.skip else ""))
-    table.add_row("models", f"{counts['models']:,} ({space.seeds} seeds a cell)")
-    table.add_row("pairs", f"{counts['pairs']:,}, {counts['curves']:,} of them with a curve")
-    table.add_row("time", f"about {duration(cost.wall_s)} on {cost.workers} workers of this machine")
-    table.add_row(
-        "",
-        f"(start-up {duration(START_S)}, training {duration(cost.training_s)}, "
-        f"measuring {duration(cost.measuring_s)})",
-    )
-    table.add_row("memory", f"about {size(cost.memory_bytes)}")
-    table.add_row("disk", f"about {size(cost.disk_bytes)}")
-    table.add_row("", f"Calibrated in {time.perf_counter() - started:.1f} s. Nothing was started.")
-    return table

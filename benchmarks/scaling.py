@@ -1,0 +1,176 @@
+"""How much faster are two workers than one, and how much of the time does Ray take?
+
+Command:  python benchmarks/scaling.py          (about 25 minutes on two idle cores; --repeats 1 for a look)
+Claim:    two workers do at least 1.8 times the work of one in the same time, in training and in measuring;
+          Ray takes at most 25 % of the wall time of the digits run, start-up included, and at most 5 % where a
+          trial takes 10 s.
+Method:   the digits space, with three times its steps for the first claim, with one worker and with two in turns,
+          each run in a process of its own; stages do not overlap. Throughput: a stage's models or
+          measurements over its seconds in the session record, the start of the workers included; beside it the same
+          from the first that was done to the last. Ray's share: wall seconds of the run less the work itself,
+          over the wall seconds. The work itself: the same stacks and tasks done by the same functions one
+          after the other in one process without Ray, divided by the number of workers.
+Hardware, versions, n and all times: benchmarks/results/scaling.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from engine_common import ROOT, Clock, write
+
+from explorer.space import ResourceOptions
+from explorer.spacefile import read
+
+DIGITS = ROOT / "spaces/digits.yaml"
+APART = ["resources.overlap=false"] if "overlap" in ResourceOptions.model_fields else []
+LONG = ["training.steps=7500", "measures.connectivity.steps=3000", *APART]
+TRIAL_S, TRIALS, SAMPLED = 10.0, 40, 4  # trials of ten seconds; so many of them are timed without Ray
+
+
+def run(overrides: list[str], workers: int) -> dict[str, Any]:
+    """One run with so many workers, in a process of its own: seconds of the whole, and of each stage."""
+    with tempfile.TemporaryDirectory(prefix="scaling-") as storage:
+        command = [sys.executable, __file__, "--child", storage, str(workers), *overrides]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def child(storage: str, workers: int, overrides: list[str]) -> None:
+    import explorer
+
+    clock, began = Clock(), time.perf_counter()
+    done = explorer.run(DIGITS, set=overrides, storage=storage, workers=workers, observer=clock)
+    wall_s = time.perf_counter() - began
+    stages = done.info["sessions"][-1]["stages"]
+    each = {stage: clock.seconds_each(stage) for stage in clock.times}
+    print(json.dumps({"wall_s": wall_s, "stages": stages, "seconds_each": each}))
+
+
+def work(overrides: list[str], stacks_at_most: int | None = None) -> dict[str, float]:
+    """Seconds of the work itself: stacks and tasks, one after the other in this process, without Ray."""
+    import explorer.data
+    from explorer.engine import plan
+    from explorer.engine.work import data_source
+    from explorer.engine.worker import Worker
+    from explorer.settings import plugin
+    from explorer.store import Store
+
+    space = read(DIGITS, overrides)
+    sources = {data_source(cell): cell for cell in space.cells}
+    clean = {s: plugin(explorer.data, c.data_name, "data set").load(c.data) for s, c in sources.items()}
+    with tempfile.TemporaryDirectory(prefix="scaling-") as folder:
+        worker = Worker(folder, clean.__getitem__, {}, 1, 0)
+        stacks = plan.stacks(space)[:stacks_at_most]
+        began = time.perf_counter()
+        for stack in stacks:
+            worker.train(stack)
+        trained = time.perf_counter()
+        tasks = plan.missing_tasks(space, Store(folder)) if stacks_at_most is None else []
+        planned = time.perf_counter()
+        for task in tasks:
+            worker.measure(task)
+        return {
+            "stacks": len(stacks),
+            "training_s": trained - began,
+            "measuring_s": time.perf_counter() - planned,
+        }
+
+
+def scaling(repeats: int, overrides: list[str]) -> dict[str, Any]:
+    """Two workers against one, in turns."""
+    runs: dict[int, list[dict[str, Any]]] = {1: [], 2: []}
+    for _ in range(repeats):
+        for workers in (1, 2):
+            runs[workers].append(run(overrides, workers))
+    result: dict[str, Any] = {"n": repeats, "one": runs[1], "two": runs[2]}
+    for stage in ("training", "measuring"):
+        one, two = ([r["stages"][f"{stage}_s"] for r in runs[w]] for w in (1, 2))
+        first_one, first_two = ([r["seconds_each"][stage] for r in runs[w]] for w in (1, 2))
+        result[f"{stage}_times"] = statistics.median(one) / statistics.median(two)
+        result[f"{stage}_times_after_the_first"] = statistics.median(first_one) / statistics.median(first_two)
+    return result
+
+
+def share(repeats: int, overrides: list[str], workers: int) -> dict[str, Any]:
+    """Ray's share of the wall time of whole runs."""
+    pure, walls = [], []
+    for _ in range(repeats):
+        walls.append(run(overrides, workers)["wall_s"])
+        own = work(overrides)
+        pure.append(own["training_s"] + own["measuring_s"])
+    wall, own_s = statistics.median(walls), statistics.median(pure) / workers
+    return {"n": repeats, "workers": workers, "wall_s": walls, "work_s": pure, "share": 1 - own_s / wall}
+
+
+def long_trials(seconds: float, trials: int, sampled: int, workers: int) -> dict[str, Any]:
+    """Ray's share where every trial takes so many seconds: one width, as many learning rates as trials."""
+    rates = json.dumps([round(0.01 + 0.0005 * i, 6) for i in range(trials)])
+    base = [
+        "load={width: [16]}",
+        f"temperature={{learning_rate: {rates}}}",
+        "training.batch_size=32",
+        "measures={}",
+    ]
+    one = work([*base, "training.steps=2000"], 1)["training_s"]
+    overrides = [*base, f"training.steps={round(2000 * seconds / one)}"]
+    own = work(overrides, sampled)
+    work_s = own["training_s"] / own["stacks"] * trials
+    wall_s = run(overrides, workers)["wall_s"]
+    return {
+        "trials": trials,
+        "seconds_a_trial": own["training_s"] / own["stacks"],
+        "workers": workers,
+        "wall_s": wall_s,
+        "work_s": work_s,
+        "share": 1 - work_s / workers / wall_s,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="a few short trials, to see that it works")
+    parser.add_argument(
+        "--out", type=Path, help="where the result goes; left out: benchmarks/results/scaling.json"
+    )
+    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        storage, workers, *overrides = arguments.child
+        child(storage, int(workers), overrides)
+        return
+    small = (
+        ["load.width=[4, 8]", "training.steps=300", "measures.connectivity.steps=50"]
+        if arguments.quick
+        else []
+    )
+    result = {
+        "question": "two workers against one, and Ray's share of the time",
+        "scaling": scaling(arguments.repeats, [*LONG, *small]),
+        "share_of_digits": [share(arguments.repeats, small, workers) for workers in (1, 2)],
+        "share_of_long_trials": long_trials(
+            *((1.0, 4, 1) if arguments.quick else (TRIAL_S, TRIALS, SAMPLED)), 2
+        ),
+    }
+    write("scaling", result, arguments.out)
+    times = result["scaling"]
+    shares = ", ".join(
+        f"{100 * s['share']:.0f} % with {s['workers']} workers" for s in result["share_of_digits"]
+    )
+    print(f"two workers against one: training {times['training_times']:.2f}×, measuring "
+          f"{times['measuring_times']:.2f}×; Ray's share of the digits run {shares}, with trials of "
+          f"{result['share_of_long_trials']['seconds_a_trial']:.0f} s "
+          f"{100 * result['share_of_long_trials']['share']:.1f} %")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Files inside a tar archive, read without writing anything to disk."""
+
+from __future__ import annotations
+
+import tarfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from explorer.settings import InputError
+
+
+def read_members(archive: Path, names: Sequence[str], hint: str = "") -> list[bytes]:
+    """The members of a tar archive whose last path component is one of ``names``, in their order.
+
+    Raises:
+        InputError: the archive is damaged or lacks a member; ``hint`` is added to the latter's message.
+    """
+    content: dict[str, bytes] = {}
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                name = member.name.rsplit("/", 1)[-1]
+                if name in names and (file := tar.extractfile(member)):
+                    content[name] = file.read()
+    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
+        raise InputError(f"{archive} cannot be read as a tar archive: {error}") from error
+    missing = [name for name in names if name not in content]
+    if missing:
+        raise InputError(f"{archive} lacks {', '.join(missing)}{hint}")
+    return [content[name] for name in names]

@@ -1,0 +1,99 @@
+"""Files of parallel text: two text files, a table (TSV or Parquet), or a translation memory (TMX)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from explorer.data.sequences import lines, read_bytes
+from explorer.data.tmx import read_tmx
+from explorer.data.translation import Pair
+from explorer.settings import InputError
+
+Columns = tuple[str | int, str | int]
+
+
+def read_bitext(path: str | tuple[str, str], columns: Columns | None) -> list[Pair]:
+    """Pairs (source, target) in the order of the files, as they are.
+
+    Raises:
+        InputError: a file is missing, damaged or not UTF-8, the two files do not have the same number of
+            lines, or a column is missing.
+    """
+    if isinstance(path, tuple):
+        if columns is not None:
+            raise InputError("columns are of a .tsv, .parquet or .tmx file; two text files have none")
+        return _two_files(*path)
+    kind = Path(path).suffix.casefold()
+    if kind == ".tsv":
+        return _table(path, columns or (1, 2))
+    if kind == ".parquet":
+        return _parquet(path, columns)
+    if kind == ".tmx":
+        if columns is None or not all(isinstance(column, str) for column in columns):
+            raise InputError(f"{path}: columns should name the two languages, source first, such as [de, en]")
+        return read_tmx(Path(path), str(columns[0]), str(columns[1]))
+    raise InputError(
+        f"{path}: parallel text is two text files, [source, target], or a .tsv, .parquet or .tmx"
+    )
+
+
+def _two_files(source: str, target: str) -> list[Pair]:
+    both = [lines(read_bytes(path), path) for path in (source, target)]
+    if len(both[0]) != len(both[1]):
+        raise InputError(
+            f"{source} has {len(both[0])} lines, {target} has {len(both[1])}; line by line they should be "
+            f"translations"
+        )
+    return list(zip(*both, strict=True))
+
+
+def _table(path: str, columns: Columns) -> list[Pair]:
+    """Columns by number from 1, or by the names in the first line."""
+    rows = [line.split("\t") for line in lines(read_bytes(path), path)]
+    places, first = [], 0
+    for column in columns:
+        if isinstance(column, str):
+            first = 1
+            if not rows or column not in rows[0]:
+                has = ", ".join(rows[0]) if rows else "nothing"
+                raise InputError(f"{path} has no column {column!r} in its first line; it has {has}")
+            places.append(rows[0].index(column))
+        elif column < 1:
+            raise InputError(f"{path}: columns are numbered from 1; there is no column {column}")
+        else:
+            places.append(column - 1)
+    for number, row in enumerate(rows[first:], first + 1):
+        if len(row) <= max(places):
+            raise InputError(f"{path}, line {number}: {len(row)} columns; column {max(places) + 1} is needed")
+    return [(row[places[0]], row[places[1]]) for row in rows[first:]]
+
+
+def _parquet(path: str, columns: Columns | None) -> list[Pair]:
+    """Two columns of text, or two fields of a column ``translation``, as data hubs have it."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise InputError(f"{path} cannot be read as Parquet: {error}") from error
+    if "translation" in table.column_names and pyarrow.types.is_struct(
+        table.schema.field("translation").type
+    ):
+        table = (
+            table.select(["translation"])
+            .flatten()
+            .rename_columns([field.name for field in table.schema.field("translation").type])
+        )
+    texts = [
+        field.name
+        for field in table.schema
+        if pyarrow.types.is_string(field.type) or pyarrow.types.is_large_string(field.type)
+    ]
+    wanted = [str(column) for column in columns] if columns else texts[:2]
+    if len(wanted) < 2 or not set(wanted) <= set(texts):
+        raise InputError(
+            f"{path} lacks columns of text {', '.join(wanted)}; set columns to two of: {', '.join(texts)}"
+        )
+    source, target = (table.column(name).to_pylist() for name in wanted)
+    return [(a or "", b or "") for a, b in zip(source, target, strict=True)]  # a null is empty

@@ -1,0 +1,110 @@
+"""One-dimensional convection, u_t + β u_x = 0 on a circle, learned from values or from the equation.
+
+With u(x, 0) = sin x and period 2π in x, the solution is u(x, t) = sin(x − β t), for t from 0 to 1: the higher
+β, the more is asked. At β = 30 networks that are trained on the equation fail (Krishnapriyan et al.,
+2021, "Characterizing possible failure modes in physics-informed neural networks").
+
+The targets are √2 u, whose variance over the test grid is 1, so that an error in percent is the share of the
+variance that is not explained. The equation is linear, so √2 u solves it as well.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from explorer.data.base import Arrays, SubsetOptions
+from explorer.settings import stream
+
+TASKS = ("regression",)
+GRID = (64, 33)  # test points along x and t
+PERIOD = 2 * math.pi
+SCALE = math.sqrt(2)  # 1 over the standard deviation of a sine
+
+
+class Options(SubsetOptions):
+    """Points (x, t) with the values there; or, with ``physics``, points that ask for start and equation.
+
+    ``physics: true`` is for the network ``pinn``. Its inputs are (x, t, β) and its outputs (u, u_t + β u_x).
+    Points at t = 0 ask for the first output, points drawn inside for the second one to be 0. No points stand
+    for the period: the network takes x as (cos x, sin x), and so cannot be but periodic.
+    """
+
+    beta: float = Field(default=1.0, ge=0, le=1000, description="speed β of the convection")
+    points: int = Field(
+        default=1000,
+        ge=2,
+        le=10**6,
+        description="training points with a value of u: anywhere, or at t = 0 with physics",
+    )
+    noise: float = Field(
+        default=0.0,
+        ge=0,
+        le=1000,
+        description="standard deviation of the noise on these values, in those of u; one draw for all models",
+    )
+    physics: bool = Field(default=False, description="learn from the start and the equation")
+    collocation: int = Field(
+        default=1000, ge=1, le=10**6, description="training points that ask for the equation, with physics"
+    )
+
+    @model_validator(mode="after")
+    def _used(self) -> Options:
+        if not self.physics and self.collocation != Options.model_fields["collocation"].default:
+            raise ValueError("collocation is the number of points of physics: true; physics is false")
+        return self
+
+
+def available(options: Options) -> tuple[int, int]:
+    """Numbers of training and test points."""
+    return options.points + (options.collocation if options.physics else 0), math.prod(GRID)
+
+
+def _drawn(what: str, count: int) -> np.ndarray:
+    """Points (count, 2), uniform in x and t; the same for each β, and the fewer are among the more."""
+    points = np.random.default_rng(stream("convection", what)).random((count, 2))
+    return points * [PERIOD, 1]
+
+
+def _solution(points: np.ndarray, beta: float) -> np.ndarray:
+    return SCALE * np.sin(points[:, 0] - beta * points[:, 1])
+
+
+def _scaled(points: np.ndarray) -> np.ndarray:
+    ranges = np.array([PERIOD, 1])
+    return (points / ranges - 0.5) * math.sqrt(12)  # a uniform variable's variance is 1/12
+
+
+def load(options: Options) -> Arrays:
+    """x (points, 2) of (x, t) and y (points, 1); or with ``physics`` (points, 3) and (points, 2).
+
+    Without physics x and t are shifted and scaled to mean 0 and standard deviation 1 over their ranges; with
+    it they are as they are, for the network differentiates by them. NaN stands where an output is not asked
+    for. The test points are a grid that asks for u alone.
+    """
+    points = _drawn("points", options.points)
+    if options.physics:
+        points[:, 1] = 0
+    noise = np.random.default_rng(stream("convection", "noise")).standard_normal(options.points)
+    values = _solution(points, options.beta) + options.noise * noise
+    x, t = np.arange(GRID[0]) * PERIOD / GRID[0], np.linspace(0, 1, GRID[1])
+    grid = np.stack(np.meshgrid(x, t, indexing="ij"), axis=-1).reshape(-1, 2)
+    tested = _solution(grid, options.beta)
+    if not options.physics:
+        return _arrays(_scaled(points), values[:, None], _scaled(grid), tested[:, None])
+    inside = _drawn("collocation", options.collocation)
+    asked = np.full((len(points) + len(inside), 2), np.nan)
+    asked[: len(points), 0] = values
+    asked[len(points) :, 1] = 0
+    speed = [[options.beta]]
+    return _arrays(
+        np.hstack([np.vstack([points, inside]), np.repeat(speed, len(asked), 0)]), asked,
+        np.hstack([grid, np.repeat(speed, len(grid), 0)]), np.stack([tested, np.full(len(grid), np.nan)], 1),
+    )  # fmt: skip
+
+
+def _arrays(*arrays: np.ndarray) -> Arrays:
+    x_train, y_train, x_test, y_test = (array.astype(np.float32) for array in arrays)
+    return Arrays(x_train, y_train, x_test, y_test, classes=y_train.shape[1])

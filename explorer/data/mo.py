@@ -1,0 +1,126 @@
+"""Message catalogues as parallel text: what programs say, and its translation (``.mo`` files, GNU gettext).
+
+Real translations that any Debian machine can have without a data hub. The pairs depend on the packages
+that are installed, and so on their versions; the files' content is part of a model's identity.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from explorer.data.base import Arrays
+from explorer.data.catalogue import read_catalogue, sentence_pair
+from explorer.data.sequences import hash_content
+from explorer.data.translation import (
+    Corpus,
+    Encoded,
+    Pair,
+    SplitOptions,
+    clean_pairs,
+    encode_corpus,
+    sentence_key,
+    split_pairs,
+)
+from explorer.settings import InputError, suggest
+
+TASKS = ("translation",)
+PACKAGE = "libreoffice-l10n-de"  # an example with many pairs in a small file
+
+
+class Options(SplitOptions):
+    """Catalogues ``<language>/LC_MESSAGES/*.mo`` anywhere below a folder."""
+
+    path: str = Field(default="/usr/share/locale", description="folder that holds the catalogues")
+    language: str = Field(
+        default="de", pattern=r"^[A-Za-z][\w@.-]*$", description="language of the translations (de, pt_BR)"
+    )
+    domains: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="catalogues that are read, by name; all if left out"
+    )
+    into: Literal["english", "language"] = Field(
+        default="english", description="what is translated into: English, or language"
+    )
+    min_words: int = Field(default=2, ge=1, le=100, description="fewest words of the English text")
+
+
+def _files(options: Options) -> list[Path]:
+    """The catalogues that are read, by name."""
+    root = Path(options.path)
+    found = sorted(
+        root.rglob(f"{options.language}/LC_MESSAGES/*.mo"), key=lambda file: (file.stem, str(file))
+    )
+    if not found:
+        raise InputError(
+            f"{options.path} holds no message catalogues {options.language}/LC_MESSAGES/*.mo. On Debian they "
+            f"come with packages, but images for containers leave them out; in a folder of your own: "
+            f"apt-get download {PACKAGE} && dpkg-deb -x {PACKAGE}_*.deb catalogues, then set path: catalogues"
+        )
+    names = {file.stem for file in found}
+    for domain in options.domains or ():
+        if domain not in names:
+            raise InputError(
+                f"{options.path} has no catalogue {domain}.mo of language {options.language}; "
+                f"known: {suggest(domain, sorted(names))}"
+            )
+    return [file for file in found if options.domains is None or file.stem in options.domains]
+
+
+def fingerprint(options: Options) -> str:
+    """Hash of the catalogues' contents."""
+    return hash_content(_files(options))
+
+
+def available(options: Options) -> tuple[int, int]:
+    """Numbers of training and test pairs."""
+    arrays = load(options)
+    return len(arrays.x_train), len(arrays.x_test)
+
+
+def describe(options: Options) -> str:
+    """Numbers of pairs and of units, and what was left out."""
+    return _encoded(json.dumps(options.source()), fingerprint(options)).describe()
+
+
+def load(options: Options) -> Arrays:
+    """The pairs as arrays of tokens (see :func:`explorer.data.translation.encode_corpus`).
+
+    Raises:
+        InputError: there are no catalogues, one is damaged, or too few pairs are left.
+    """
+    return _encoded(json.dumps(options.source()), fingerprint(options)).arrays
+
+
+def sentences(options: Options) -> tuple[list[Pair], Counter[str]]:
+    """Clean pairs (source, target); of those with the same English sentence, the first."""
+    found, left_out = [], Counter[str]()
+    for file in _files(options):
+        for message, translation in read_catalogue(file):
+            pair = sentence_pair(message, translation)
+            if pair is None:
+                left_out["with markup, placeholders or code"] += 1
+            elif len(pair[0].split()) < options.min_words:
+                left_out["too short"] += 1
+            else:
+                found.append(pair)
+    clean, more = clean_pairs(found)
+    first: dict[str, Pair] = {}
+    for pair in clean:
+        first.setdefault(sentence_key(pair[0]), pair)
+    left_out += more
+    left_out["there already"] += len(clean) - len(first)
+    pairs = list(first.values())
+    return (pairs if options.into == "language" else [(b, a) for a, b in pairs]), left_out
+
+
+@functools.lru_cache(maxsize=2)
+def _encoded(source: str, content: str) -> Encoded:
+    options = Options.model_validate(json.loads(source))
+    pairs, left_out = sentences(options)
+    corpus = Corpus(*split_pairs(pairs, options), left_out)
+    return encode_corpus(corpus, options, f"catalogues in {options.path}")

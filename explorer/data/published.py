@@ -1,0 +1,65 @@
+"""Published parallel text with a test set of its own: German and English."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from pydantic import Field
+
+from explorer.data.translation import (
+    Corpus,
+    Encoded,
+    Pair,
+    TranslationOptions,
+    clean_pairs,
+    encode_corpus,
+    without,
+)
+from explorer.settings import InputError
+
+
+class PublishedOptions(TranslationOptions):
+    """Settings of published parallel text.
+
+    How many pairs are left after cleaning is known only once the files are here. It is a setting, so that a
+    space can be checked before that.
+    """
+
+    pairs: int = Field(ge=2, description="training pairs: the first so many that are left after cleaning")
+    test_pairs: int = Field(ge=1, description="test pairs: the first so many that are left after cleaning")
+    into: Literal["english", "german"] = Field(default="english", description="what is translated into")
+
+
+def encode_published(
+    train: Sequence[Pair], test: Sequence[Pair], options: PublishedOptions, title: str
+) -> Encoded:
+    """The arrays of pairs (German, English), turned round and cut as the options say.
+
+    Raises:
+        InputError: fewer pairs are left than the options ask for.
+    """
+    parts: list[list[Pair]] = []
+    left_out: Counter[str] = Counter()
+    for part in (train, test):
+        turned = part if options.into == "english" else [(english, german) for german, english in part]
+        clean, more = clean_pairs(turned)
+        parts.append(clean)
+        left_out += more
+    train, test = parts
+    encoded = encode_corpus(Corpus(without(train, test, left_out), test, left_out), options, title)
+    arrays, asked = encoded.arrays, (options.pairs, options.test_pairs)
+    for name, x, count in zip(("pairs", "test_pairs"), (arrays.x_train, arrays.x_test), asked, strict=True):
+        if len(x) < count:
+            raise InputError(f"{title}: {name} asks for {count:,}; there are {encoded.describe()}")
+    train_end, test_end = asked
+    cut = replace(
+        arrays,
+        x_train=arrays.x_train[:train_end],
+        y_train=arrays.y_train[:train_end],
+        x_test=arrays.x_test[:test_end],
+        y_test=arrays.y_test[:test_end],
+    )
+    return Encoded(cut, encoded.left_out)

@@ -1,0 +1,105 @@
+"""A text, cut into windows of characters: each character is to be predicted from those before it."""
+
+from __future__ import annotations
+
+import functools
+import json
+
+import numpy as np
+from pydantic import Field
+
+from explorer.data.base import Arrays
+from explorer.data.sequences import SequenceOptions, as_text, read_bytes
+from explorer.data.subwords import MISSING
+from explorer.settings import InputError, digest
+
+TASKS = ("language",)
+
+
+class Options(SequenceOptions):
+    """A text file; where none is given, the reference of the Python language that Python has with it."""
+
+    path: str | None = Field(
+        default=None,
+        description="text file in UTF-8, relative to the current folder; Python's reference if left out",
+    )
+    length: int = Field(default=64, ge=2, le=4096, description="characters of a window")
+    test_share: float = Field(
+        default=0.1, gt=0, lt=1, description="share of the text that is for testing: its end"
+    )
+
+
+def _python_reference() -> str:
+    """What Python's ``help()`` shows of the language, all topics by name: about half a million characters."""
+    try:
+        from pydoc_data.topics import topics
+    except ImportError as error:
+        raise InputError(
+            f"this Python has no reference with it ({error}); set path to a text file"
+        ) from error
+    return "\n\n".join(topics[name] for name in sorted(topics))
+
+
+def _read(options: Options) -> str:
+    if options.path is None:
+        return _python_reference()
+    return as_text(read_bytes(options.path), options.path).replace("\r\n", "\n")
+
+
+def fingerprint(options: Options) -> str:
+    """Hash of the text: other text is another data set, whatever its name."""
+    return digest(_read(options))
+
+
+def _windows(characters: int, length: int) -> int:
+    """Windows that do not overlap; each needs one character more, the last to be predicted."""
+    return max(0, characters - 1) // length
+
+
+def _cut(text: str, options: Options) -> int:
+    """Where the test part begins.
+
+    Raises:
+        InputError: a part has too few windows.
+    """
+    cut = round(len(text) * (1 - options.test_share))
+    counts = _windows(cut, options.length), _windows(len(text) - cut, options.length)
+    if counts[0] < 2 or counts[1] < 1:
+        raise InputError(
+            f"{options.path or 'the text'}: {len(text)} characters give {counts[0]} training and {counts[1]} "
+            f"test windows of length {options.length}; at least 2 and 1 are needed"
+        )
+    return cut
+
+
+def available(options: Options) -> tuple[int, int]:
+    """Numbers of training and test windows."""
+    text = _read(options)
+    cut = _cut(text, options)
+    return _windows(cut, options.length), _windows(len(text) - cut, options.length)
+
+
+def load(options: Options) -> Arrays:
+    """Windows x and the characters that follow, y, both (windows, length).
+
+    The vocabulary is the characters of the training part in the order of their code points, after one that
+    stands for all others (id 0).
+
+    Raises:
+        InputError: the file cannot be read, is not UTF-8, or is too short.
+    """
+    text = _read(options)
+    return _loaded(text, _cut(text, options), options.length)
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(text: str, cut: int, length: int) -> Arrays:
+    train, test = text[:cut], text[cut:]
+    characters = [MISSING, *sorted(set(train) - {MISSING})]
+    number = {character: place for place, character in enumerate(characters)}
+    arrays = []
+    for part in (train, test):
+        ids = np.array([number.get(character, 0) for character in part], np.int64)
+        windows = _windows(len(part), length)
+        arrays += [ids[start : start + windows * length].reshape(windows, length) for start in (0, 1)]
+    return Arrays(*arrays, classes=len(characters), vocabulary=json.dumps(characters, ensure_ascii=False))

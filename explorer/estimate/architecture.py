@@ -1,0 +1,164 @@
+"""What an architecture's training steps, evaluations and Hessian products take, counted without data."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from explorer.estimate.counting import Ops, count, on_meta
+from explorer.estimate.inputs import Inputs
+from explorer.landscape.operator import COPIES, GRAPH, HessianOperator, outputs_per_input
+from explorer.models.base import network
+from explorer.models.rows import MEMORY
+from explorer.optimisers import Optimiser
+from explorer.settings import InputError
+from explorer.space import Cell, TrainingOptions
+
+# Batch sizes at which networks without a stacked forward are counted. All others follow, since each operation
+# grows linearly with the batch.
+LOW, HIGH = 64, 1024
+
+
+class Architecture:
+    """One architecture of rows on the meta device.
+
+    Rows without a stacked forward are taken to run one after the other. A run tries whether ``vmap`` is
+    faster and then takes less.
+
+    Args:
+        cell: any cell that has it.
+        inputs: what it is given.
+
+    Raises:
+        InputError: its shapes depend on numbers, so that it cannot be counted.
+    """
+
+    def __init__(self, cell: Cell, inputs: Inputs):
+        self.inputs, self.name = inputs, cell.model_name
+        self.real = lambda: network(
+            cell.model_name, cell.model, inputs.shape, inputs.classes, task=cell.task
+        )[1]  # with numbers
+        self.rows = self.real().to("meta")
+        if inputs.tokens:
+            # A sequence model's own gradient leaves padding out, which needs numbers: all places are counted.
+            self.rows.gradient = None
+        self.stacked = self.rows.execution == "stacked"
+        self.parameters = self.rows.parameters
+        self.buffers = self.rows.row()[1].numel()
+        with self._explained():
+            self.activations = self.rows.activations(self._x(1))
+            self.outputs = outputs_per_input(self.rows, self._x(1))
+        self.step = functools.cache(self._step)
+        self.evaluation = functools.cache(self._evaluation)
+        self.products = functools.cache(self._products)
+        self._counted_step = functools.cache(self._count_step)
+        self._counted_forward = functools.cache(self._count_forward)
+        self._row_growth = functools.cache(self._growth_of_a_row)
+        self._graph_and_product = functools.cache(self._count_product)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (RuntimeError, NotImplementedError) as error:
+            raise InputError(
+                f"{self.name!r} cannot be counted: its shapes depend on numbers ({error})"
+            ) from error
+
+    def _x(self, *batch: int, device: str = "meta") -> torch.Tensor:
+        """Inputs (*batch, *shape)."""
+        dtype = torch.long if self.inputs.tokens else torch.float32
+        return torch.zeros(*batch, *self.inputs.shape, dtype=dtype, device=device)
+
+    def _y(self, *batch: int, device: str = "meta") -> torch.Tensor:
+        """What is learnt for them (*batch, *target)."""
+        dtype = torch.float32 if self.inputs.numeric else torch.long
+        return torch.zeros(*batch, *self.inputs.target, dtype=dtype, device=device)
+
+    def example(self, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and labels with numbers."""
+        return self._x(batch, device="cpu"), self._y(batch, device="cpu")
+
+    def _state(self, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return on_meta(rows, self.parameters), on_meta(rows, self.buffers)
+
+    def _step(self, rows: int, batch: int, optimizer: str = "sgd") -> Ops:
+        """An optimiser step of so many rows: batch by index, gradient, update."""
+        if self.stacked:
+            return self._counted_step(rows, batch, optimizer)
+        one = self._affine(lambda size: self._counted_step(1, size, optimizer), batch)
+        # Of the memory, some is there once and some for each row.
+        growth = self._row_growth(optimizer) if rows > 1 else 0.0
+        return one.times(rows, one.peak * (1 + (rows - 1) * growth))
+
+    def _growth_of_a_row(self, optimizer: str) -> float:
+        """Memory of a second row as a share of the first one's."""
+        one, two = (self._counted_step(rows, HIGH, optimizer).peak for rows in (1, 2))
+        return two / one - 1
+
+    def _count_step(self, rows: int, batch: int, optimizer: str) -> Ops:
+        theta, buffers = self._state(rows)
+        rule = Optimiser(optimizer, weight_decay=1e-4)
+        memory = rule.start(theta)
+        inputs, labels = self._x(2), self._y(2)
+        index = on_meta(rows, batch, dtype=torch.long)
+
+        def step() -> None:
+            x, y = inputs[index], labels[index]
+            rule.step(theta, lambda at: self.rows.loss_gradient(at, x, y, buffers)[1], memory, 0.1, 0)
+
+        with self._explained():
+            return count(step, theta, buffers, *memory.values())
+
+    def _affine(self, make: Callable[[int], Ops], batch: int) -> Ops:
+        low, high = make(LOW), make(HIGH)
+        if len(low.kind) != len(high.kind):  # a network that does other things with other batches
+            return make(batch)
+        return low.between(high, (batch - LOW) / (HIGH - LOW))
+
+    def _evaluation(self, rows: int, inputs: int) -> Ops:
+        """Logits of so many rows for so many inputs, in chunks as :meth:`Rows.logits` takes them."""
+        size = max(1, MEMORY // (rows * self.activations))
+        chunks = -(-inputs // min(size, inputs))
+        at_once = -(-inputs // chunks)
+        if self.stacked:
+            return self._counted_forward(rows, at_once).times(chunks)
+        one = self._affine(lambda batch: self._counted_forward(1, batch), at_once)
+        return one.times(rows * chunks, one.peak + 4 * rows * self.parameters)
+
+    def _count_forward(self, rows: int, batch: int) -> Ops:
+        theta, buffers = self._state(rows)
+        x = self._x(1, batch)
+        with torch.no_grad(), self._explained():
+            return count(lambda: self.rows(theta, x, buffers), theta, buffers, x)
+
+    def _products(self, rows: int, inputs: int, number: int) -> list[Ops]:
+        """``number`` Hessian-vector products of so many rows, as :class:`HessianOperator` does them."""
+        size = max(1, GRAPH // (COPIES * rows * self.outputs))
+        chunks = -(-inputs // min(size, inputs))
+        some = rows if self.stacked else 1
+        graph, product = self._graph_and_product(some, -(-inputs // chunks))
+        each = rows / some
+        if chunks == 1:
+            return [graph.times(each, each * graph.peak), product.times(each * number, each * product.peak)]
+        return [ops.times(each * number * chunks, each * ops.peak) for ops in (graph, product)]
+
+    def _count_product(self, rows: int, inputs: int) -> tuple[Ops, Ops]:
+        theta, buffers = self._state(rows)
+        x, y = self._x(inputs), self._y(inputs)
+        made: list[HessianOperator] = []
+        with self._explained():
+            graph = count(
+                lambda: made.append(HessianOperator(self.rows, theta, x, y, buffers)), theta, buffers
+            )
+            product = count(lambda: made[0](on_meta(rows, self.parameters)), theta)
+        held = graph.peak  # the graph is kept while products are taken
+        return graph, product.times(1, held + product.peak)
+
+
+def optimizer_of(training: TrainingOptions) -> str:
+    """The optimiser that is counted: a user's own is taken for SGD."""
+    return "sgd" if ":" in training.optimizer else training.optimizer

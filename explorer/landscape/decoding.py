@@ -1,0 +1,207 @@
+"""Translations by greedy decoding and beam search, for many models and sentences at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from explorer.models.rows import MEMORY, Rows
+from explorer.models.seq2seq import Seq2Seq
+from explorer.models.stacking import holding
+
+PAD, BOS, EOS = 0, 1, 2
+
+
+@torch.no_grad()
+def translate(
+    network: Rows,
+    theta: Tensor,
+    source: Tensor,
+    buffers: Tensor | None = None,
+    *,
+    length: int | None = None,
+    beam: int = 1,
+    length_penalty: float = 1.0,
+) -> Tensor:
+    """Translations (rows, sentences, length) of source tokens (sentences, source length).
+
+    Each is a sequence of tokens with EOS at its end and PAD after. Beam search keeps the ``beam`` most
+    probable beginnings at each place; the answer is the one with the highest
+    log-probability / tokens^``length_penalty`` (EOS counts as a token) of the first ``beam`` that end, or
+    fewer where no other can be better any more. ``beam`` = 1 is greedy decoding. PAD and BOS are never
+    given out; at the last place only EOS is.
+
+    The Transformer of this package remembers the places before; any other network is asked for the whole
+    target again for each token. Sentences go through in chunks, those of similar length together.
+
+    Args:
+        theta: (rows, parameters); ``buffers`` (rows, numbers).
+        length: the most tokens of a translation, EOS among them; that of the source if left out.
+
+    Raises:
+        ValueError: ``beam`` or ``length`` is below 1, or ``length_penalty`` below 0.
+    """
+    length = source.shape[1] if length is None else length
+    if beam < 1 or length < 1 or length_penalty < 0:
+        raise ValueError(
+            f"beam is {beam}, length {length} and length_penalty {length_penalty}; "
+            "beam and length must be at least 1, length_penalty at least 0"
+        )
+    rows = theta.shape[0]
+    kind = _Remembering if isinstance(network.module, Seq2Seq) else _Whole
+    size = max(1, MEMORY // (rows * beam * kind.numbers(network, source, length)))
+    used = (source != PAD).sum(1).clamp_min(1)
+    found = source.new_zeros(rows, len(source), length)
+    for part in used.argsort(stable=True).split(size):
+        sentences = source[part, : int(used[part].max())]
+        with kind.begin(network, theta, buffers, sentences, beam, length) as state:
+            found[:, part] = _search(
+                state,
+                rows,
+                len(part),
+                length=length,
+                beam=beam,
+                length_penalty=length_penalty,
+                device=source.device,
+            )
+    return found
+
+
+class _State(Protocol):
+    """Sentences under way, ``beam`` hypotheses of each side by side in the batch."""
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Scores (rows, batch, vocabulary) of what follows ``tokens`` (rows or 1, batch)."""
+        ...
+
+    def pick(self, index: Tensor) -> None:
+        """Go on from the entries ``index`` (rows, batch) of the batch."""
+        ...
+
+
+class _Whole:
+    """Any network: the whole target again for each token."""
+
+    def __init__(self, network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor):
+        self.network, self.theta, self.buffers, self.x, self.seen = network, theta, buffers, x, 0
+
+    @staticmethod
+    def numbers(network: Rows, source: Tensor, length: int) -> int:
+        x = source.new_zeros(1, 2, max(length, source.shape[1]))
+        return network.activations(x)
+
+    @classmethod
+    @contextmanager
+    def begin(
+        cls, network: Rows, theta: Tensor, buffers: Tensor | None, source: Tensor, beam: int, length: int
+    ) -> Iterator[_State]:
+        x = source.new_full((theta.shape[0], beam * len(source), 2, max(length, source.shape[1])), PAD)
+        x[:, :, 0, : source.shape[1]] = source.repeat_interleave(beam, 0)
+        yield cls(network, theta, buffers, x)
+
+    def step(self, tokens: Tensor) -> Tensor:
+        self.x[:, :, 1, self.seen] = tokens
+        self.seen += 1
+        return self.network(self.theta, self.x, self.buffers)[:, :, self.seen - 1]
+
+    def pick(self, index: Tensor) -> None:
+        self.x = torch.take_along_dim(self.x, index[:, :, None, None], 1)
+
+
+class _Remembering:
+    """The Transformer of this package: one place of the target for each token."""
+
+    def __init__(self, module: Seq2Seq, source: Tensor, beam: int):
+        self.module, self.state = module, module.start(source[None], beam)
+
+    @staticmethod
+    def numbers(network: Rows, source: Tensor, length: int) -> int:
+        module = network.module
+        assert isinstance(module, Seq2Seq)
+        vocabulary, width = module.output.weight.shape
+        return 3 * vocabulary + 2 * (length + source.shape[1]) * width * len(module.decoder)
+
+    @classmethod
+    @contextmanager
+    def begin(
+        cls, network: Rows, theta: Tensor, buffers: Tensor | None, source: Tensor, beam: int, length: int
+    ) -> Iterator[_State]:
+        module = network.module
+        assert isinstance(module, Seq2Seq)
+        with holding(network._places, network._split(theta)):
+            yield cls(module, source, beam)
+
+    def step(self, tokens: Tensor) -> Tensor:
+        return self.module.step(tokens, self.state)
+
+    def pick(self, index: Tensor) -> None:
+        self.state.pick(index)
+
+
+def _search(
+    state: _State,
+    rows: int,
+    sentences: int,
+    *,
+    length: int,
+    beam: int,
+    length_penalty: float,
+    device: torch.device,
+) -> Tensor:
+    """Translations (rows, sentences, length) of the sentences that ``state`` is at the beginning of."""
+    scores = state.step(torch.full((1, sentences * beam), BOS, device=device))
+    alive = scores.new_full((rows, sentences, beam), -torch.inf)  # log-probability of each hypothesis
+    alive[:, :, 0] = 0  # they are all the same at first
+    tokens = torch.full((rows, sentences, beam, length), PAD, device=scores.device)
+    answer, best = tokens[:, :, 0].clone(), scores.new_full((rows, sentences), -torch.inf)
+    ended, going_on = torch.zeros_like(best), torch.ones_like(best, dtype=torch.bool)
+    first = beam * torch.arange(sentences, device=scores.device).unsqueeze(1)
+    for place in range(length):
+        log_p, word, origin = _candidates(alive, scores, last=place == length - 1)
+        ends = (word == EOS) & log_p.isfinite()
+        # Those that end compete with the answer so far; only the first ``beam`` candidates may.
+        value = (log_p / (place + 1) ** length_penalty).masked_fill(~ends, -torch.inf)[:, :, :beam]
+        top, which = value.max(2)
+        better = going_on & (top > best)
+        ending = _pick(tokens, _pick(origin, which.unsqueeze(2))).squeeze(2)
+        ending[:, :, place] = EOS
+        answer = torch.where(better.unsqueeze(2), ending, answer)
+        best = torch.where(better, top, best)
+        ended += ends[:, :, :beam].sum(2)
+        alive, which = log_p.masked_fill(word == EOS, -torch.inf).topk(beam)
+        origin, word = _pick(origin, which), _pick(word, which)
+        # The best a hypothesis can become: no further loss, and the longest length to divide it by.
+        going_on &= (ended < beam) & (alive[:, :, 0] / length**length_penalty > best)
+        if not going_on.any():
+            break
+        tokens = _pick(tokens, origin)
+        tokens[:, :, :, place] = word
+        state.pick((first + origin).flatten(1))
+        scores = state.step(word.flatten(1))
+    return answer
+
+
+def _candidates(alive: Tensor, scores: Tensor, *, last: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """The best 2·beam ways to go on from hypotheses of log-probability ``alive`` (rows, sentences, beam).
+
+    Log-probability, word and hypothesis of each, falling. Twice the beam, because each hypothesis can end
+    in one way: so there are enough that do not. ``scores``: (rows, sentences · beam, vocabulary).
+    """
+    beam, vocabulary = alive.shape[2], scores.shape[2]
+    log_p = scores.log_softmax(2).unflatten(1, alive.shape[1:])
+    allowed = torch.ones(vocabulary, dtype=torch.bool, device=scores.device)
+    allowed[[PAD, BOS]] = False
+    if last:
+        allowed &= torch.arange(vocabulary, device=scores.device) == EOS
+    total = (alive.unsqueeze(3) + log_p).masked_fill(~allowed, -torch.inf)
+    best, index = total.flatten(2).topk(2 * beam)
+    return best, index % vocabulary, index // vocabulary
+
+
+def _pick(of: Tensor, index: Tensor) -> Tensor:
+    """Entries ``index`` (rows, sentences, kept) of the third dimension."""
+    return torch.take_along_dim(of, index.view(*index.shape, *[1] * (of.dim() - 3)), 2)

@@ -1,0 +1,78 @@
+"""BLEU of each model's translations of the test sentences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from explorer.measures.base import Cell, Kind, Measured
+from explorer.settings import InputError
+from explorer.settings import Options as Settings
+from explorer.tables import MODELS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TASKS = ("translation",)
+NEEDS = ("sacrebleu",)
+KIND: Kind = "model"
+EXTRA: tuple[str, ...] = ()
+COLUMNS = {name: MODELS[name] for name in ("bleu", "bleu_copy")}
+
+
+class Options(Settings):
+    """How the test sentences are translated."""
+
+    inputs: int = Field(1000, ge=1, description="test sentences that are translated: the first so many")
+    beam: int = Field(1, ge=1, le=100, description="hypotheses kept at a time; 1 is greedy decoding")
+    length_penalty: float = Field(
+        1.0, ge=0, description="power of the length that log-probabilities of a beam are divided by"
+    )
+
+
+def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:
+    """BLEU of the models named in ``subjects``, decoded side by side, and of copying the source.
+
+    Corpus BLEU of four-grams by ``sacrebleu`` with its defaults (Papineni et al., 2002; Post, 2018) of the
+    words that the tokens stand for. The references have been through the vocabulary as well.
+
+    Raises:
+        InputError: the package is not installed.
+    """
+    from explorer.landscape.decoding import translate
+
+    rows, _ = cell.ends([(name, name) for name in subjects])
+    source, targets = cell.data.x_test[: options.inputs, 0], cell.data.y_test[: options.inputs]
+    found = translate(
+        cell.network,
+        cell.theta[rows],
+        source,
+        cell.buffers[rows],
+        length=targets.shape[1],
+        beam=options.beam,
+        length_penalty=options.length_penalty,
+    )
+    references = texts(cell.data.vocabulary, targets)
+    scores = [corpus_bleu(texts(cell.data.vocabulary, own), references) for own in found]
+    copied = corpus_bleu(texts(cell.data.vocabulary, source), references)
+    return cell.by_model(subjects, list(COLUMNS), [scores, [copied] * len(subjects)])
+
+
+def texts(vocabulary: str, tokens: Tensor) -> list[str]:
+    """Sentences of tokens (sentences, length)."""
+    from explorer.data.subwords import decode
+
+    return [decode(vocabulary, ids) for ids in tokens.tolist()]
+
+
+def corpus_bleu(translations: list[str], references: list[str]) -> float:
+    """BLEU from 0 to 100 of a corpus with one reference for each sentence."""
+    try:
+        from sacrebleu.metrics.bleu import BLEU
+    except ImportError as error:
+        raise InputError(
+            f"bleu is counted by the package sacrebleu: pip install 'explorer-landscapes[text]' ({error})"
+        ) from error
+    # force: no warning that references look as if they were split into words already.
+    return BLEU(force=True).corpus_score(translations, [references]).score

@@ -1,0 +1,164 @@
+"""Pieces of transformers, for one model and for a stack of models alike.
+
+The parameters of a piece are its own, or have rows in front, (rows, *shape), with inputs of
+(rows or 1, batch, tokens, …): every product is then one batched product of all rows. Attention is
+written out: PyTorch's fused attention has no second derivative on CPU, which a Hessian needs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from explorer.models.stacking import LayerNorm, Linear
+
+Order = Literal["pre", "post"]
+
+
+@dataclass
+class Keys:
+    """Keys and values (…, batch, heads, tokens, width / heads) that queries look at.
+
+    ``hidden`` is true where a query must not look; it broadcasts to (…, batch, heads, queries, tokens).
+    """
+
+    keys: Tensor
+    values: Tensor
+    hidden: Tensor | None = None
+
+    def extend(self, keys: Tensor, values: Tensor) -> None:
+        """Take more tokens in."""
+        self.keys = torch.cat([self.keys, keys], -2)
+        self.values = torch.cat([self.values, values], -2)
+
+    def pick(self, index: Tensor) -> None:
+        """Keep of each row the entries ``index`` (rows, kept) of the batch."""
+        index = index[:, :, None, None, None]
+        self.keys, self.values = (torch.take_along_dim(t, index, 1) for t in (self.keys, self.values))
+
+
+class Heads(nn.Module):
+    """What the two kinds of attention share: heads, their softmax and the last map."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.softmax = nn.Softmax(-1)
+        self.project = Linear(width, width)
+
+    def split(self, x: Tensor, parts: int) -> list[Tensor]:
+        """(…, tokens, parts · width) as parts of (…, heads, tokens, width / heads) each."""
+        return [p.unflatten(-1, (self.heads, -1)).transpose(-2, -3) for p in x.chunk(parts, -1)]
+
+    def attend(self, queries: Tensor, to: Keys) -> Tensor:
+        """(…, tokens, width) of queries (…, heads, tokens, width / heads)."""
+        scores = (queries / math.sqrt(queries.shape[-1])) @ to.keys.mT  # (…, heads, queries, tokens)
+        if to.hidden is not None:
+            # Not −∞: where everything is hidden, the softmax is then uniform instead of NaN.
+            scores = scores.masked_fill(to.hidden, torch.finfo(scores.dtype).min)
+        mixed = self.softmax(scores).to(to.values.dtype) @ to.values
+        return self.project(mixed.transpose(-2, -3).flatten(-2))
+
+
+class SelfAttention(Heads):
+    """Multi-head attention within a sequence (Vaswani et al., 2017)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__(width, heads)
+        self.queries_keys_values = Linear(width, 3 * width)
+
+    def forward(self, x: Tensor, hidden: Tensor | None = None, past: Keys | None = None) -> Tensor:
+        """Of (…, batch, tokens, width); ``past`` holds earlier tokens, and takes these in."""
+        queries, keys, values = self.split(self.queries_keys_values(x), 3)
+        if past is None:
+            return self.attend(queries, Keys(keys, values, hidden))
+        past.extend(keys, values)
+        return self.attend(queries, past)
+
+
+class CrossAttention(Heads):
+    """Multi-head attention from one sequence to another."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__(width, heads)
+        self.queries = Linear(width, width)
+        self.keys_values = Linear(width, 2 * width)
+
+    def keys_of(self, other: Tensor, hidden: Tensor | None) -> Keys:
+        """What it looks at in the other sequence (…, batch, tokens, width)."""
+        keys, values = self.split(self.keys_values(other), 2)
+        return Keys(keys, values, hidden)
+
+    def forward(self, x: Tensor, other: Keys) -> Tensor:
+        """Of (…, batch, tokens, width)."""
+        return self.attend(self.split(self.queries(x), 1)[0], other)
+
+
+class Block(nn.Module):
+    """Attention within, attention across (if asked for) and a perceptron, each added to its input.
+
+    ``order``: the LayerNorm is taken of the input of each (``pre``) or of the sum (``post``).
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        hidden: int,
+        activation: nn.Module,
+        order: Order,
+        *,
+        across: bool = False,
+    ) -> None:
+        super().__init__()
+        self.order = order
+        self.attention, self.norm = SelfAttention(width, heads), LayerNorm(width)
+        if across:
+            self.across, self.across_norm = CrossAttention(width, heads), LayerNorm(width)
+        self.perceptron = nn.Sequential(Linear(width, hidden), activation, Linear(hidden, width))
+        self.perceptron_norm = LayerNorm(width)
+
+    def forward(
+        self, x: Tensor, hidden: Tensor | None = None, other: Keys | None = None, past: Keys | None = None
+    ) -> Tensor:
+        """(…, batch, tokens, width); ``hidden`` is the mask of the attention within."""
+        pre = self.order == "pre"
+        y = self.attention(self.norm(x) if pre else x, hidden, past)
+        x = x + y if pre else self.norm(x + y)
+        if other is not None:
+            y = self.across(self.across_norm(x) if pre else x, other)
+            x = x + y if pre else self.across_norm(x + y)
+        y = self.perceptron(self.perceptron_norm(x) if pre else x)
+        return x + y if pre else self.perceptron_norm(x + y)
+
+
+def later(tokens: int, device: torch.device) -> Tensor:
+    """The causal mask (tokens, tokens): true where the key comes after the query."""
+    return torch.ones(tokens, tokens, dtype=torch.bool, device=device).triu(1)
+
+
+def sinusoids(tokens: int, width: int, like: Tensor, *, first: int = 0) -> Tensor:
+    """Positions (tokens, width) of Vaswani et al. (2017), from place ``first`` on.
+
+    sin(t / 10000^(2i / width)) and the cosine of the same, in turn.
+    """
+    rates = 1e-4 ** (torch.arange(0, width, 2, dtype=like.dtype, device=like.device) / width)
+    places = torch.arange(first, first + tokens, dtype=like.dtype, device=like.device)
+    angles = places[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(-2)[:, :width]
+
+
+def glorot(module: nn.Module) -> None:
+    """Uniform weights of variance 2 / (inputs + outputs) (Glorot & Bengio, 2010), biases 0.
+
+    Queries, keys and values are maps of their own, though one matrix holds them.
+    """
+    for layer in module.modules():
+        if isinstance(layer, Linear) and layer.bias is not None:
+            for part in layer.weight.detach().split(min(layer.weight.shape[0], layer.weight.shape[1])):
+                nn.init.xavier_uniform_(part)
+            nn.init.zeros_(layer.bias)

@@ -1,0 +1,47 @@
+"""A solution of the convection equation as a network, for one model and for a stack alike."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from explorer.models.stacking import Linear
+
+if TYPE_CHECKING:
+    from explorer.models.pinn import Options
+
+
+class Convection(nn.Module):
+    """u(x, t) and its derivative along (β, 1) in the plane (x, t), which is u_t + β·u_x.
+
+    The derivative goes through the layers beside the value (forward mode): one tangent, whatever the
+    number of parameters, and an ordinary graph that can be differentiated as often as needed.
+    """
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        self.periodic = options.periodic
+        sizes = [3 if options.periodic else 2, *[options.width] * options.depth]
+        layers = [Linear(a, b) for a, b in itertools.pairwise(sizes)]
+        self.hidden = nn.ModuleList(layers)
+        self.last = Linear(options.width, 1)
+        for layer in (*layers, self.last):
+            nn.init.xavier_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, batch, 2) of (x, t, β) of (…, batch, 3)."""
+        place, time, speed = x.unbind(-1)
+        if self.periodic:
+            sine, cosine = place.sin(), place.cos()
+            value = torch.stack([sine, cosine, time], -1)
+            tangent = torch.stack([speed * cosine, -speed * sine, torch.ones_like(time)], -1)
+        else:
+            value, tangent = x[..., :2], torch.stack([speed, torch.ones_like(time)], -1)
+        for layer in cast("list[Linear]", self.hidden):
+            value = torch.tanh(layer(value))
+            tangent = layer.map(tangent, None) * (1 - value * value)
+        return torch.cat([self.last(value), self.last.map(tangent, None)], -1)

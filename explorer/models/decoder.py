@@ -1,0 +1,55 @@
+"""The decoder-only network, for one model and for a stack alike."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from explorer.models.attention import Block, later
+from explorer.models.heads import attention_heads
+from explorer.models.stacking import Embedding, LayerNorm, Linear
+
+if TYPE_CHECKING:
+    from explorer.models.gpt import Options
+
+SPREAD = 0.02  # standard deviation of the initial weights (Radford et al., 2019)
+
+
+class Decoder(nn.Module):
+    """Tokens are whole numbers below ``vocabulary``; each is hidden from those before it."""
+
+    def __init__(self, options: Options, vocabulary: int, length: int) -> None:
+        super().__init__()
+        width, heads = options.width, attention_heads("gpt", options.width, options.heads)
+        self.embedding = Embedding(vocabulary, width, spread=SPREAD)
+        self.position = Embedding(length, width, spread=SPREAD)
+        hidden = options.feed_forward * width
+        blocks = [Block(width, heads, hidden, nn.GELU(), "pre") for _ in range(options.layers)]
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = LayerNorm(width)
+        self.output = Linear(width, vocabulary, bias=False)
+        ends = [end for b in blocks for end in (b.attention.project, b.perceptron[-1])]
+        for layer in self.modules():
+            if isinstance(layer, Linear):
+                last = any(layer is end for end in ends)
+                nn.init.normal_(layer.weight, std=SPREAD / math.sqrt(len(ends)) if last else SPREAD)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+        if options.tied:
+            self.output.weight = self.embedding.weight
+
+    def features(self, x: Tensor) -> Tensor:
+        """Last hidden layer (…, batch, length, width) of tokens (…, batch, length)."""
+        places = torch.arange(x.shape[-1], device=x.device).view(*[1] * (x.dim() - 1), -1)
+        h = self.embedding(x) + self.position(places)
+        hidden = later(x.shape[-1], x.device)
+        for block in self.blocks:
+            h = block(h, hidden)
+        return self.norm(h)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores (…, batch, length, vocabulary) of the token after each of (…, batch, length)."""
+        return self.output(self.features(x))

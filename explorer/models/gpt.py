@@ -1,0 +1,82 @@
+"""Decoder-only Transformer for language modelling (Radford et al., 2019); the embedding is the width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from explorer.models.base import ModelOptions
+from explorer.models.heads import attention_heads
+from explorer.settings import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from explorer.models.rows import Forward, LossGradient
+    from explorer.models.stacking import Make
+    from explorer.space import Cell
+
+TASKS = ("language",)
+
+
+class Options(ModelOptions):
+    """``layers`` blocks, LayerNorm before each branch, GELU perceptrons, learnt positions, no dropout.
+
+    Weights start as GPT-2's: normal with standard deviation 0.02, less by √(2 · layers) where a branch
+    ends; biases 0. The scores of the next token have no bias.
+    """
+
+    width: int = Field(default=64, ge=2, le=65_536, description="embedding dimension")
+    layers: int = Field(default=4, ge=1, le=64, description="blocks")
+    heads: int | None = Field(
+        default=None,
+        ge=1,
+        description="attention heads, a divisor of the width; one for each 16 of it, 8 at most, if left out",
+    )
+    feed_forward: int = Field(default=4, ge=1, le=64, description="hidden units of a perceptron, in widths")
+    tied: bool = Field(default=True, description="embeddings and scores share one matrix")
+
+
+def check(cell: Cell) -> None:
+    """Raises InputError where the settings do not go together."""
+    attention_heads("gpt", cell.model.width, cell.model.heads)
+
+
+def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
+    """A freshly initialised module that maps tokens (batch, length) to scores (batch, length, classes).
+
+    Raises:
+        InputError: the inputs are no sequences, or heads does not divide the width.
+    """
+    from explorer.models.decoder import Decoder
+
+    if len(shape) != 1:
+        raise InputError(f"gpt needs tokens (length,), as the task language has; the inputs are {shape}")
+    return Decoder(options, classes, shape[0])
+
+
+def stacked_forward(options: Options) -> Forward:
+    """All rows in one batched product a layer."""
+    from explorer.models.stacking import stacked
+
+    return stacked(_make(options))
+
+
+def stacked_gradient(options: Options) -> LossGradient:
+    """Loss and gradient of all rows, the scores' part written out by hand."""
+    from explorer.models.stacking import scored_gradient
+
+    return scored_gradient(_make(options))
+
+
+def _make(options: Options) -> Make:
+    """The network that parameters with rows in front belong to."""
+    from explorer.models.decoder import Decoder
+
+    def make(parameters: Sequence[Tensor]) -> nn.Module:
+        embedding, position = parameters[:2]
+        return Decoder(options, embedding.shape[1], position.shape[1])
+
+    return make

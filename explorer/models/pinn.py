@@ -1,0 +1,64 @@
+"""Physics-informed network for 1-D convection, u_t + β·u_x = 0 (Raissi et al., 2019)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from explorer.models.base import ModelOptions
+from explorer.settings import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from explorer.models.rows import Forward
+    from explorer.space import Cell
+
+TASKS = ("regression",)
+
+
+class Options(ModelOptions):
+    """A perceptron u(x, t) of ``depth`` hidden layers of ``width`` tanh units, and its derivative.
+
+    Inputs are (x, t, β), outputs (u, u_t + β·u_x), of the same u: β is the equation's, not the network's.
+    Parameters: (i + 1)·width + (depth - 1)·(width + 1)·width + width + 1, where i is 3, or 2 if not
+    ``periodic``.
+    """
+
+    width: int = Field(50, ge=1, le=65_536, description="units of a hidden layer")
+    depth: int = Field(default=4, ge=1, le=64, description="hidden layers")
+    periodic: bool = Field(
+        default=True,
+        description="x enters as sin x and cos x, so that u has the period 2π exactly; else as it is",
+    )
+
+
+def check(cell: Cell) -> None:
+    """Raises InputError where the data ask for no derivative."""
+    if getattr(cell.data, "physics", True) is False:
+        raise InputError("pinn learns from the equation: data.physics is false; give it as true, or take mlp")
+
+
+def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
+    """A freshly initialised module that maps (batch, 3) to (batch, 2).
+
+    Raises:
+        InputError: the inputs are not (x, t, β), or the outputs not (u, residual).
+    """
+    from explorer.models.convection import Convection
+
+    if shape != (3,) or classes != 2:
+        raise InputError(
+            f"pinn needs inputs (x, t, beta) and targets (u, residual), as the data set convection has with "
+            f"physics: true; the inputs are {shape} and the targets {classes}"
+        )
+    return Convection(options)
+
+
+def stacked_forward(options: Options) -> Forward:
+    """All rows in one batched product a layer."""
+    from explorer.models.convection import Convection
+    from explorer.models.stacking import stacked
+
+    return stacked(lambda _: Convection(options))

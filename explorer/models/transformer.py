@@ -1,0 +1,84 @@
+"""Encoder-decoder Transformer for translation (Vaswani et al., 2017); the embedding is the width."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from explorer.models.base import ModelOptions
+from explorer.models.heads import attention_heads
+from explorer.settings import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from explorer.models.rows import Forward, LossGradient
+    from explorer.models.stacking import Make
+    from explorer.space import Cell
+
+TASKS = ("translation",)
+
+
+class Options(ModelOptions):
+    """Encoder and decoder of ``layers`` blocks each, ReLU perceptrons, sinusoidal positions, no dropout.
+
+    Embeddings start normal with variance 1 / width and enter times √width; other weights uniform
+    (Glorot). The scores of the next token have no bias.
+    """
+
+    width: int = Field(default=64, ge=2, le=65_536, description="embedding dimension")
+    layers: int = Field(default=6, ge=1, le=64, description="blocks of the encoder, and of the decoder")
+    heads: int | None = Field(
+        default=None,
+        ge=1,
+        description="attention heads, a divisor of the width; one for each 16 of it, 8 at most, if left out",
+    )
+    feed_forward: int = Field(default=4, ge=1, le=64, description="hidden units of a perceptron, in widths")
+    norm: Literal["pre", "post"] = Field(
+        default="pre",
+        description="LayerNorm before each branch, or after its sum as in the paper, which needs warm-up",
+    )
+    tied: bool = Field(default=True, description="source, target and scores share one matrix of embeddings")
+
+
+def check(cell: Cell) -> None:
+    """Raises InputError where the settings do not go together."""
+    attention_heads("transformer", cell.model.width, cell.model.heads)
+
+
+def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
+    """A freshly initialised module that maps tokens (batch, 2, length) to scores (batch, length, classes).
+
+    Raises:
+        InputError: the inputs are no pairs of sequences, or heads does not divide the width.
+    """
+    from explorer.models.seq2seq import Seq2Seq
+
+    if len(shape) != 2 or shape[0] != 2:
+        raise InputError(
+            f"transformer needs source and target tokens (2, length), as the task translation has; "
+            f"the inputs are {shape}"
+        )
+    return Seq2Seq(options, classes)
+
+
+def stacked_forward(options: Options) -> Forward:
+    """All rows in one batched product a layer."""
+    from explorer.models.stacking import stacked
+
+    return stacked(_make(options))
+
+
+def stacked_gradient(options: Options) -> LossGradient:
+    """Loss and gradient of all rows, the scores' part written out by hand."""
+    from explorer.models.stacking import scored_gradient
+
+    return scored_gradient(_make(options))
+
+
+def _make(options: Options) -> Make:
+    """The network that parameters with rows in front belong to."""
+    from explorer.models.seq2seq import Seq2Seq
+
+    return lambda parameters: Seq2Seq(options, parameters[0].shape[1])

@@ -1,0 +1,60 @@
+"""Regression: an input has one or more numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from explorer.tasks.base import Task, Words
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Regression(Task):
+    """Mean squared error. Outputs (rows, inputs, numbers), targets (rows or 1, inputs, numbers).
+
+    Where a target is NaN nothing is asked. The error in percent is 100 times the mean squared error: of
+    targets scaled to variance 1, the share of their variance that is not explained (100 · (1 − R²)).
+    """
+
+    name = "regression"
+    worst_percent = float("inf")
+    words = Words(
+        error="unexplained variance",
+        accuracy="explained variance",
+        loss_unit="",
+    )
+
+    def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        return self.wrong(outputs, y) / self.scored(y).clamp_min(1)
+
+    def scored(self, y: Tensor) -> Tensor:
+        return (~y.isnan()).flatten(1).sum(1)
+
+    def wrong(self, outputs: Tensor, y: Tensor) -> Tensor:
+        import torch
+
+        # Not NaN times 0: its gradient would be NaN.
+        apart = outputs - torch.where(y.isnan(), outputs.detach(), y)
+        return apart.square().flatten(1).sum(1)
+
+    def kept(self, values: Tensor, y: Tensor) -> Tensor:
+        asked = (~y.isnan()).flatten(0, -2).any(0)  # numbers that are asked of some input
+        return values[..., asked]
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        return outputs
+
+    def apart(self, answers: Tensor) -> Tensor:
+        import torch
+
+        return torch.stack([(answers - own).double().square().flatten(1).mean(1) for own in answers])
+
+    def compared(self, outputs: Tensor) -> Tensor:
+        return outputs
+
+    def average(self, outputs: Tensor) -> Tensor:
+        return outputs.double().mean(0, keepdim=True)
+
+    def vote(self, outputs: Tensor) -> Tensor:
+        return self.average(outputs)

@@ -1,0 +1,30 @@
+"""The benchmark of random kills, in its short form: what it claims holds for a tiny space too."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+
+
+@pytest.mark.slow
+def test_random_kills_change_nothing(tiny: dict[str, Any], tmp_path: Path) -> None:
+    tiny["load"]["width"] = [2, 4, 8, 16]
+    tiny["training"]["steps"] = 1000
+    (tmp_path / "space.yaml").write_text(str(tiny))
+    command = [
+        *(sys.executable, str(ROOT / "benchmarks/chaos.py"), "--space", str(tmp_path / "space.yaml")),
+        *("--kills", "4", "--seed", "1", "--out", str(tmp_path / "chaos.json")),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads((tmp_path / "chaos.json").read_text())
+    assert result["kills"] == 4
+    assert result["tables_that_differ"] == result["models_trained_again"] == []
+    assert result["victims"]["driver"] == 2
+    assert result["starts"] == 3
