@@ -9,9 +9,8 @@ Method:   the engine as it is, through explorer.run with two workers: MLPs of wi
           are many trials (4,000 at the end), and 11 a cell (55 pairs), so that there are many pairs (100,000).
           Each size is a run in a process of its own. Time a model or pair: from the first that is done to
           the last, so that the start of Ray and of the workers, which does not grow, is left out; the median of
-          three runs up to 1,100 models. Memory: the
-          kernel's peak of the driver's and of each worker's process, read every quarter of a second.
-          Training and measuring are not overlapped, so that each has a time of its own.
+          three runs up to 1,100 models. Memory: the kernel's peak of the driver's and of each worker's process,
+          read every quarter of a second. Training and measuring are not overlapped, so that each has a time of its own.
 Hardware, versions and all sizes: benchmarks/results/growth.json.
 """
 
