@@ -166,6 +166,10 @@ QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "sequence_step": ("Transformers, GPTs and PINNs in a stack: faster than one after the other?", sequences),
     "start_up": ("How long until a command answers?", start_up),
     "many_models": ("10,000 finished models: how long until it is clear what is missing?", many),
+    "overlap": (
+        "Does measuring beside training shorten a run?",
+        lambda d: [f"digits on two workers: {d['with_s']:.1f} s, and {d['without_s']:.1f} s without"],
+    ),
     "growth": ("Do time, memory and disk stay flat up to 20,000 models and 100,000 pairs?", growth),
     "scaling": ("How much faster are two workers than one, and how much of the time does Ray take?", scaling),
     "chaos": ("20 random kills in one run: is anything lost, or done twice?", chaos),

@@ -157,10 +157,10 @@ def _complete(
                         clean = Loading(space)
                         cluster = stack.enter_context(connect(where, space.resources))
                         refs = prepared(store, space, name, clean, cluster, session)
-                    limit.begin()
-                    packing, make_worker = chosen(store, space, refs, cluster, session)
-                    followers = callbacks.made(where.callbacks, store, name) if train else []
-                    _work(store, space, cluster, packing, make_worker, session, train, followers)
+                    with limit.holds():
+                        packing, make_worker = chosen(store, space, refs, cluster, session)
+                        followers = callbacks.made(where.callbacks, store, name) if train else []
+                        _work(store, space, cluster, packing, make_worker, session, train, followers)
             else:
                 session.say("Everything is done already; nothing was started.")
     except OutOfTime:

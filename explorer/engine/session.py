@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 import explorer.measures
@@ -36,6 +36,7 @@ class Silent:
 
 
 LOG_EVERY_S = 20.0
+INSIST_S = 5.0  # between interruptions of work that goes on after its time
 Tell = Callable[[Done], None]
 
 
@@ -141,51 +142,70 @@ def _add(seconds_of: dict[str, float], name: str, seconds: float) -> None:
 
 
 class Deadline:
-    """The hours that the user gave. Nothing is interrupted before :meth:`begin`: an exception in the
-    middle of an import would leave its lock held, and the program would hang."""
+    """The hours that the user gave. Only what is done while it :meth:`holds` is interrupted: an exception
+    in the middle of an import would leave its lock held, and the program would hang."""
 
-    def __init__(self) -> None:
-        self.over = threading.Event()
-        self._begun, self._lock = False, threading.Lock()
+    def __init__(self, hours: float):
+        self.over = False
+        self._holds, self._lock = False, threading.Lock()
+        self._timer = threading.Timer(hours * 3600, self._end)
+        self._timer.daemon = True
+        self._timer.start()
 
-    def begin(self) -> None:
-        """From here on the block may be interrupted.
+    @contextmanager
+    def holds(self) -> Iterator[None]:
+        """What is done here ends with a KeyboardInterrupt, as with Ctrl-C, when the time is over.
 
         Raises:
-            OutOfTime: the time is over already.
+            OutOfTime: it is over already.
         """
         with self._lock:
-            if self.over.is_set():
+            if self.over:
                 raise OutOfTime
-            self._begun = True
+            self._holds = True
+        try:
+            yield
+        finally:
+            self.cancel()
 
-    def end(self) -> None:
-        """The time is over: interrupt the main thread in the way Ctrl-C does."""
+    def cancel(self) -> None:
+        """Interrupt nothing any more."""
+        self._timer.cancel()
+        self._holds = False
+
+    def _end(self) -> None:
         with self._lock:
-            self.over.set()
-            if self._begun:
-                os.kill(os.getpid(), signal.SIGINT)
+            self.over = True
+        # Again and again: an exception that comes up in a destructor is swallowed.
+        while self._holds:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(INSIST_S)
+
+
+class Endless:
+    """No limit."""
+
+    over = False
+
+    def holds(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def cancel(self) -> None: ...
 
 
 @contextmanager
-def deadline(hours: float | None) -> Iterator[Deadline]:
-    """End the block after so many hours, once it has begun.
+def deadline(hours: float | None) -> Iterator[Deadline | Endless]:
+    """A block that ends after so many hours, as far as it lets the deadline hold.
 
     Raises:
         OutOfTime: the time was over before the block was.
     """
-    limit = Deadline()
-    if hours is None:
-        yield limit
-        return
-    timer = threading.Timer(hours * 3600, limit.end)
-    timer.daemon = True
-    timer.start()
+    limit = Endless() if hours is None else Deadline(hours)
     try:
         yield limit
     except KeyboardInterrupt:
-        if limit.over.is_set():
+        if limit.over:
             raise OutOfTime from None
         raise
     finally:
-        timer.cancel()
+        limit.cancel()

@@ -22,11 +22,12 @@ class Sequences(Task):
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         from torch.nn import functional
 
-        tokens = y.expand(outputs.shape[:3]).flatten(1)  # (rows, inputs · length)
+        # As they lie in memory: the scores of a token are many, unlike the classes of a classification.
+        tokens = y.expand(outputs.shape[:3])
         losses = functional.cross_entropy(
-            outputs.flatten(1, 2).transpose(1, 2), tokens, ignore_index=-100, reduction="none"
+            outputs.flatten(0, 2), tokens.flatten(), ignore_index=-100, reduction="none"
         )
-        return losses.sum(1) / self.scored(tokens).clamp_min(1)
+        return losses.view(len(outputs), -1).sum(1) / self.scored(tokens).clamp_min(1)
 
     def scored(self, y: Tensor) -> Tensor:
         return (y >= 0).flatten(1).sum(1)
