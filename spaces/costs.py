@@ -16,7 +16,7 @@ from explorer.estimate.machines import Machines
 
 FOLDER = Path(__file__).parent
 CLUSTER = "8xH100"
-FULL_SIZE = sorted(file for file in FOLDER.glob("*.yaml") if re.match(r"cifar|svhn", file.name))
+FULL_SIZE = sorted(file for file in FOLDER.glob("*.yaml") if re.match(r"cifar|svhn|iwslt", file.name))
 HEAD = re.compile(
     r"^(# Expected cost: )(.+?)( on one node of eight H100 \(`check` with `--cluster 8xH100`\)\.)$", re.M
 )

@@ -354,7 +354,7 @@ def test_spaces_tell_the_cost_that_check_tells(monkeypatch: pytest.MonkeyPatch, 
     spec.loader.exec_module(costs)
     nets, readme = Nets(), (ROOT / "spaces/README.md").read_text()
     counted = ("cifar10-resnet18-label-noise", "cifar10-resnet18-data-batch")  # one network: a few seconds
-    assert len(costs.FULL_SIZE) == 10
+    assert len(costs.FULL_SIZE) == 11
     for file in costs.FULL_SIZE:
         (row,), (head,) = costs.row_of(file.stem).findall(readme), costs.HEAD.findall(file.read_text())
         assert row[1] == head[1]

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import explorer.data
+from explorer.data.published import PublishedOptions
 from explorer.settings import plugin
 from explorer.space import Cell
 
@@ -28,6 +29,9 @@ class Inputs:
         """Those of a cell. Nothing is downloaded: the public data sets say their shape themselves."""
         module = plugin(explorer.data, cell.data_name, "data set")
         available, test = module.available(cell.data)
+        if isinstance(cell.data, PublishedOptions):
+            length, units = cell.data.length, cell.data.vocabulary
+            return cls((2, length), units, cell.inputs, test, available, target=(length,), tokens=True)
         if hasattr(module, "SHAPE"):
             channels, height, width = module.SHAPE
             shape, classes = (channels, height // cell.data.pool, width // cell.data.pool), module.CLASSES

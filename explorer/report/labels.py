@@ -159,6 +159,20 @@ MEASURES: dict[str, Measure] = {
     "aligned_l2_distance": Measure(
         "Aligned parameter distance", "", "How far apart replicates are once their hidden units are matched."
     ),
+    "bleu": Measure(
+        "BLEU",
+        "",
+        "Of the test sentences' translations, from 0 to 100; `bleu_copy` is that of the source.",
+        digits=1,
+    ),
+    "bleu_copy": Measure(
+        "BLEU of copying", "", "Of the source taken as its translation: what is worth nothing."
+    ),
+    "test_perplexity": Measure(
+        "Test perplexity", "", "Tokens among which a model hesitates, as it were.", log=True
+    ),
+    "train_perplexity": Measure("Training perplexity", "", "The same of the training set.", log=True),
+    "bits_per_character": Measure("Bits per character", "", "Of the test text; 8 is a plain file."),
     "cka_logits": Measure(
         "CKA of the logits", "", "As CKA, but before the softmax, which hides all but the top answer."
     ),
