@@ -45,6 +45,12 @@ class Cluster:
             for n in _nodes()
         )
 
+    def nodes_lost(self) -> int:
+        """How many nodes have died since the cluster was started."""
+        import ray
+
+        return sum(not node["Alive"] for node in ray.nodes())
+
     def workers(self, cpus: float, gpus: float) -> int:
         """How many workers of this size fit.
 

@@ -25,7 +25,7 @@ from explorer.space import Space
 from explorer.spacefile import parse, set_value
 from explorer.store import Store, locate
 
-ROUNDS = 3  # of training and measuring: a second one is needed when weights turn out to be damaged
+ROUNDS = 3  # of training and measuring: see _once_more
 
 
 @dataclass(frozen=True)
@@ -193,6 +193,7 @@ def _work(
     from explorer.engine.pool import Pool
     from explorer.engine.sweep import sweep
 
+    lost = cluster.nodes_lost()
     for _ in range(ROUNDS):
         pool = Pool(cluster, make_worker, packing, store, session.tell)
         stacks = plan.missing_stacks(space, store) if train else []
@@ -207,11 +208,18 @@ def _work(
             with session.stage("measuring", left):
                 pool.add(tasks)
                 pool.finish()
-        if not train or not _damage(store):
+        lost, before = cluster.nodes_lost(), lost
+        if not train or not _once_more(store, lost > before):
             return
 
 
-def _damage(store: Store) -> bool:
-    """Whether a worker found damaged weights, so that there is something to train again."""
+def _once_more(store: Store, node_lost: bool) -> bool:
+    """Whether what failed deserves another round.
+
+    So it does if a worker found damaged weights, which are trained again, or if a node was lost: all attempts
+    at a trial can fall into the moment before the cluster has noticed that.
+    """
+    from explorer.engine.failures import DIED
+
     failures = store.read_records("failures", ["error"]).to_pydict().get("error", [])
-    return any(error and "damaged" in error for error in failures)
+    return any(error and ("damaged" in error or (node_lost and DIED in error)) for error in failures)

@@ -23,8 +23,8 @@ class Options(Settings):
     """There is nothing to set."""
 
 
-def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:
-    """The vote of all models of the cell; ``subjects`` names this one set of models."""
+def measure(cell: Cell, subjects: list[tuple[str, str]], options: Options) -> Measured:
+    """The vote of all models of the cell; ``subjects`` names the cell and this one set of models."""
     from explorer.landscape.ensemble import ensemble_of
 
     result = ensemble_of(cell.network, cell.theta, cell.buffers, cell.data.x_test, cell.data.y_test)
@@ -34,4 +34,5 @@ def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:
         result.disagreement_error_ratio,
         len(cell.model_ids),
     )
-    return Measured([{"cell_id": cell.id, "members": subjects[0], **dict(zip(COLUMNS, values, strict=True))}])
+    ((cell_id, members),) = subjects
+    return Measured([{"cell_id": cell_id, "members": members, **dict(zip(COLUMNS, values, strict=True))}])
