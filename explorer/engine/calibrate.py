@@ -14,13 +14,13 @@ from explorer.space import Cell
 from explorer.training import Split
 
 
-def fastest(worker: Worker, cells: dict[str, Cell], replicates: int) -> dict[str, str]:
-    """``vmap`` or ``loop`` for each architecture: the one with the shorter training step.
+def fastest(worker: Worker, steps: dict[str, tuple[Cell, int]], replicates: int) -> dict[str, str]:
+    """``vmap`` or ``loop`` for each cell and batch size: the one with the shorter training step.
 
     ``loop`` where vmap does not know an operation of the architecture.
     """
     chosen = {}
-    for key, cell in cells.items():
+    for key, (cell, batch_size) in steps.items():
         data = worker.split(cell)
         times = {}
         for execution in ("loop", "vmap"):
@@ -28,9 +28,7 @@ def fastest(worker: Worker, cells: dict[str, Cell], replicates: int) -> dict[str
             build, rows = network(cell.model_name, cell.model, shape, data.classes, execution, cell.task)
             theta, buffers = initial_rows(build, rows, range(replicates))
             try:
-                times[execution] = step_time(
-                    rows.to(worker.device), theta, buffers, data, cell.training.batch_size
-                )
+                times[execution] = step_time(rows.to(worker.device), theta, buffers, data, batch_size)
             except RuntimeError:
                 if execution == "loop":
                     raise

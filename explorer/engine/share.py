@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import explorer.data
 from explorer.data.base import Arrays
 from explorer.engine.packing import Packing
-from explorer.engine.work import MakeWorker, architecture_key, data_source
+from explorer.engine.work import MakeWorker, data_source, step_key
 from explorer.settings import InputError, plugin
 from explorer.space import Cell, Space
 from explorer.store import Store
@@ -79,33 +79,32 @@ def worker_maker(
     return make_worker
 
 
-def with_choice(space: Space, known: dict[str, str]) -> dict[str, Cell]:
-    """A cell of the largest batch of each architecture whose rows can be run in several ways.
+def with_choice(space: Space, known: dict[str, str]) -> dict[str, tuple[Cell, int]]:
+    """A cell and a batch size for each kind of step, training's and curves', that can be run in several ways.
 
-    Left out: those whose way is ``known``. By :func:`explorer.engine.work.architecture_key`.
+    Left out: those whose way is ``known``. By :func:`explorer.engine.work.step_key`.
     """
     from explorer.models.base import has_choice
 
-    cells: dict[str, Cell] = {}
+    curve = space.measures.get("connectivity", {}).get("batch_size")
+    steps: dict[str, tuple[Cell, int]] = {}
     for cell in space.cells:
-        key = architecture_key(cell)
-        if not has_choice(cell.model_name) or key in known:
-            continue
-        if key not in cells or cell.training.batch_size > cells[key].training.batch_size:
-            cells[key] = cell
-    return cells
+        if has_choice(cell.model_name):
+            for batch_size in {cell.training.batch_size, curve or cell.training.batch_size}:
+                steps.setdefault(step_key(cell, batch_size), (cell, batch_size))
+    return {key: step for key, step in steps.items() if key not in known}
 
 
 def calibrated(
-    cells: dict[str, Cell], replicates: int, packing: Packing, make_worker: MakeWorker
+    steps: dict[str, tuple[Cell, int]], replicates: int, packing: Packing, make_worker: MakeWorker
 ) -> dict[str, str]:
-    """How rows are run best, for each of these architectures; measured on a worker."""
+    """How rows are run best, for each of these steps; measured on a worker."""
     import ray
 
     @ray.remote(num_cpus=packing.cpus, num_gpus=packing.gpus)
-    def calibrate(cells: dict[str, Cell]) -> dict[str, str]:
+    def calibrate(steps: dict[str, tuple[Cell, int]]) -> dict[str, str]:
         from explorer.engine.calibrate import fastest
 
-        return fastest(make_worker(packing.gpus), cells, replicates)
+        return fastest(make_worker(packing.gpus), steps, replicates)
 
-    return ray.get(calibrate.remote(cells))
+    return ray.get(calibrate.remote(steps))

@@ -141,5 +141,10 @@ def data_source(cell: Cell) -> str:
 
 
 def architecture_key(cell: Cell) -> str:
-    """What decides how rows are run best: the architecture with its options."""
+    """The architecture with its options."""
     return digest([cell.model_name, cell.settings["model"]], 8)
+
+
+def step_key(cell: Cell, batch_size: int) -> str:
+    """What decides how the rows of a step are run best: the architecture, and the size of the batch."""
+    return f"{architecture_key(cell)} {batch_size}"

@@ -17,7 +17,7 @@ import torch
 import explorer.measures
 from explorer.data.base import Arrays, prepare
 from explorer.engine.packing import too_much
-from explorer.engine.work import Stack, Task, architecture_key, data_source
+from explorer.engine.work import Stack, Task, data_source, step_key
 from explorer.measures.base import Cell as MeasuredCell
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
@@ -39,7 +39,7 @@ class Worker:
 
     Args:
         clean: gives the clean arrays of a data source (:func:`data_source`), from the object store.
-        execution: how rows of an architecture are run, by :func:`architecture_key`.
+        execution: how rows of an architecture are run, by :func:`step_key`.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Worker:
             self.store.drop_record("failures", stack.id)
             return []
         cell, data = stack.cell, self.split(stack.cell, stack.seeds[0])
-        build, rows = network_of(cell, data, self.execution)
+        build, rows = network_of(cell, data, self.execution, cell.training.batch_size)
         theta, buffers = initial_rows(build, rows, [stream("init", name) for name in stack.streams])
         rows.to(self.device)
         kept = self.store.read_state(stack.id)
@@ -157,7 +157,8 @@ class Worker:
     def measure(self, task: Task) -> None:
         """Measure a cell and write the record."""
         cell, data = task.cell, self.split(task.cell, task.seed)
-        build, rows = network_of(cell, data, self.execution)
+        batch_size = getattr(task.options, "batch_size", cell.training.batch_size)
+        build, rows = network_of(cell, data, self.execution, batch_size)
         rows.to(self.device)
         weights = [(self.store.read_weights(m.stack, m.sha256), m.rows) for m in task.members]
         theta, buffers = (
@@ -190,8 +191,8 @@ class Worker:
         return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def network_of(cell: Cell, data: Split, execution: dict[str, str]) -> Any:
-    """Builder and rows of a cell's architecture."""
-    chosen = execution.get(architecture_key(cell))
+def network_of(cell: Cell, data: Split, execution: dict[str, str], batch_size: int) -> Any:
+    """Builder and rows of a cell's architecture, for steps of this batch size."""
+    chosen = execution.get(step_key(cell, batch_size))
     shape = tuple(data.x_train.shape[1:])
     return network(cell.model_name, cell.model, shape, data.classes, chosen, cell.task)  # pyright: ignore[reportArgumentType]
