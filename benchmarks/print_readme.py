@@ -184,8 +184,12 @@ COMMANDS = {
 }
 
 
+def _times(ratio: float) -> str:
+    return f"{ratio:.0f}×" if ratio >= 10 else f"{ratio:.1f}×"
+
+
 def job(d: dict[str, Any]) -> str:
-    return f"{d['times_faster']:.0f}× ({_seconds(d)})"
+    return f"{_times(d['times_faster'])} ({_seconds(d)})"
 
 
 def at_batch(replicates: int) -> Callable[[dict[str, Any]], str]:
