@@ -181,9 +181,7 @@ def processor() -> str:
 def main() -> None:
     """Measure, print a table, write the raw results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "--only", nargs="+", metavar="ARCHITECTURE", help="these only; nothing is written then"
-    )
+    parser.add_argument("--only", nargs="+", metavar="ARCHITECTURE", help="these only; the others are kept")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -195,18 +193,18 @@ def main() -> None:
         times = ", ".join(f"{name} {value:.3f}" for name, value in result["ms_per_model_and_step"].items())
         ratio = result["explorer_over_plain"]
         print(f"{case.name} {case.options}: {ratio:.2f} of the plain loop (ms: {times})", flush=True)
-    if not arguments.only:
-        machine = {
-            "processor": processor(),
-            "cores": os.cpu_count(),
-            "threads_used": 1,
-            "load": os.getloadavg(),
-        }
-        versions = {"python": platform.python_version(), "torch": torch.__version__}
-        content = {"machine": machine, "versions": versions, "repeats": arguments.repeats, "cases": results}
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        print(f"written to {RESULTS}")
+    machine = {"processor": processor(), "cores": os.cpu_count(), "threads_used": 1, "load": os.getloadavg()}
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
+    content = {"machine": machine, "versions": versions, "repeats": arguments.repeats}
+    if arguments.only:  # the others stay as they were measured, each with its own machine
+        before = json.loads(RESULTS.read_text(encoding="utf-8"))
+        results = [{**r, **content} for r in results]
+        named = {(r["name"], str(r["options"])): r for r in results}
+        results = [named.get((r["name"], str(r["options"])), r) for r in before.pop("cases")]
+        content = before
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps({**content, "cases": results}, indent=1) + "\n", encoding="utf-8")
+    print(f"written to {RESULTS}")
 
 
 if __name__ == "__main__":
