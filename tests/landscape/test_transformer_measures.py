@@ -250,7 +250,7 @@ def test_ensemble_votes_on_each_token() -> None:
         votes = torch.bincount(outputs.argmax(1), minlength=WORDS).double()
         vote = (votes + outputs.softmax(1).mean(0) / 2).argmax()
         right += int(vote == TEST_Y[i, j])
-    row = ensemble.measure(measured, ["c"], ensemble.Options()).rows[0]
+    row = ensemble.measure(measured, [("c", "all")], ensemble.Options()).rows[0]
     assert row["ensemble_accuracy_percent"] == pytest.approx(100 * right / len(places))
 
 
@@ -282,9 +282,11 @@ def test_every_measure_for_translation_takes_a_transformer() -> None:
             continue
         if name in elsewhere:
             continue
-        subjects: list[Any] = {"model": ["m0", "m2"], "pair": [("m0", "m1"), ("m1", "m2")], "cell": ["c"]}[
-            module.KIND
-        ]
+        subjects: list[Any] = {
+            "model": ["m0", "m2"],
+            "pair": [("m0", "m1"), ("m1", "m2")],
+            "cell": [("c", "all")],
+        }[module.KIND]
         found = module.measure(measured, subjects, module.Options(**budgets.pop(name))).rows
         assert len(found) == len(subjects)
         for row in found:
