@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import explore
+from conftest import ROOT, explore
 from test_engine import assert_equal_runs, longer, model_files, started, wait_for_records
 
 import explorer
@@ -120,8 +122,19 @@ def test_a_long_training_goes_on_where_it_was(tiny: dict[str, Any], tmp_path: Pa
 def test_max_hours_stops_cleanly(tiny: dict[str, Any], tmp_path: Path) -> None:
     tiny["training"]["steps"] = 2_000_000
     (tmp_path / "space.yaml").write_text(str(tiny))
-    for hours in ("0.00005", "0.008"):  # the first is over while Ray starts
-        done = explore("run", "space.yaml", "--max-hours", hours, cwd=tmp_path)
+    command = f"trap '' INT; exec {sys.executable} {ROOT}/run_explore.py run space.yaml --max-hours"
+    for hours in (
+        "0.00005",
+        "0.008",
+    ):  # the first is over while Ray starts; SIGINT is ignored, as after `… &`
+        done = subprocess.run(
+            ["bash", "-c", f"{command} {hours}"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         assert f"Stopped after {float(hours):g} hours" in done.stdout
         assert "resume tiny" in done.stdout

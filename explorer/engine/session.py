@@ -163,10 +163,15 @@ class Deadline:
             if self.over:
                 raise OutOfTime
             self._holds = True
+        before = signal.getsignal(signal.SIGINT)
+        if before == signal.SIG_IGN:  # so a shell starts what a script puts into the background
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             yield
         finally:
             self.cancel()
+            if before == signal.SIG_IGN:
+                signal.signal(signal.SIGINT, before)
 
     def cancel(self) -> None:
         """Interrupt nothing any more."""
