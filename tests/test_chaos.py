@@ -15,7 +15,7 @@ from conftest import ROOT
 @pytest.mark.slow
 def test_random_kills_change_nothing(tiny: dict[str, Any], tmp_path: Path) -> None:
     tiny["load"]["width"] = [2, 4, 8, 16]
-    tiny["training"]["steps"] = 1000
+    tiny["training"]["steps"] = 8000
     (tmp_path / "space.yaml").write_text(str(tiny))
     command = [
         *(sys.executable, str(ROOT / "benchmarks/chaos.py"), "--space", str(tmp_path / "space.yaml")),
