@@ -27,4 +27,4 @@ def test_random_kills_change_nothing(tiny: dict[str, Any], tmp_path: Path) -> No
     assert result["kills"] == 4
     assert result["tables_that_differ"] == result["models_trained_again"] == []
     assert result["victims"]["driver"] == 2
-    assert result["starts"] == 3
+    assert result["starts"] >= 3
