@@ -26,7 +26,7 @@ class Words:
             (r"\bAccuracy", self.accuracy[:1].upper() + self.accuracy[1:]),
             (r"\b([Tt]raining|[Tt]est) error\b", rf"\1 {self.error}"),
             (r"\btest inputs\b", f"test {self.items}"),
-            (r"(?<=\d) nats\b| \(nats\)|\bnats\b", "" if not self.loss_unit else None),
+            (r" \(nats\)|\s*\bnats\b", "" if not self.loss_unit else None),
         ):
             text = text if words is None else re.sub(pattern, words, text)
         return text
