@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,18 @@ TINY: dict[str, Any] = {
 
 
 OPTIONAL = ("mnist1d", "axe-core", "mlflow", "wandb")  # extras that the test command does not install
+
+
+@pytest.fixture
+def importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Writes a module, by name and content, that this process and the workers it starts can import."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+
+    def write(name: str, content: str) -> None:
+        (tmp_path / f"{name}.py").write_text(content)
+
+    return write
 
 
 @pytest.hookimpl(wrapper=True)

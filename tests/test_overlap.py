@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -133,11 +133,9 @@ def net(shape, classes, width=4):
 
 @pytest.mark.slow
 def test_what_fails_to_be_measured_is_tried_again_by_the_pool(
-    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: dict[str, Any], tmp_path: Path, importable: Callable[[str, str], None]
 ) -> None:
-    (tmp_path / "pickynets.py").write_text(BROKEN.format(width=4))
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    importable("pickynets", BROKEN.format(width=4))
     tiny["model"] = {"name": "pickynets:net", "width": 4}
     tiny["load"] = {"width": [8, 6, 4, 3]}
     tiny["temperature"] = {"batch_size": [50]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +66,12 @@ def net(shape, classes, width=4):
 
 @pytest.mark.slow
 def test_small_models_share_a_card_and_a_large_one_has_it_alone(
-    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    importable: Callable[[str, str], None],
 ) -> None:
-    (tmp_path / "sleepynets.py").write_text(SLEEPY)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    importable("sleepynets", SLEEPY)
     monkeypatch.setattr(packing, "_peaks", substitute({2: 1, 8: 6}))
     tiny["model"] = {"name": "sleepynets:net", "width": 4}
     tiny["temperature"]["batch_size"] = [8, 10, 20, 25, 40, 50]

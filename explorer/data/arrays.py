@@ -53,8 +53,7 @@ def fingerprint(options: Options) -> str:
 
 def available(options: Options) -> tuple[int, int]:
     """Numbers of training and test inputs."""
-    arrays = load(options)
-    return counts(options, len(arrays.x_train), len(arrays.x_test), load)
+    return counts(options, *load(options).sizes, load)
 
 
 def load(options: Options) -> Arrays:

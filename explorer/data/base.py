@@ -57,6 +57,11 @@ class Arrays:
         """Shape of one input."""
         return self.x_train.shape[1:]
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Numbers of training and test inputs."""
+        return len(self.x_train), len(self.x_test)
+
 
 def checked_arrays(where: str, content: dict[str, np.ndarray]) -> Arrays:
     """A user's own arrays, by the names in ``KEYS``: inputs as float32, labels as class numbers.
@@ -170,7 +175,7 @@ class SubsetOptions(Options):
 
 
 class DataOptions(SubsetOptions):
-    """Settings of any data set for classification."""
+    """Settings of any data set of inputs that are no text."""
 
     balanced: bool = Field(
         default=False, description="take the same number of training inputs of each class (one more of some)"

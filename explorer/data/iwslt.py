@@ -12,14 +12,12 @@ import json
 import re
 from pathlib import Path
 
-from pydantic import Field
-
 from explorer.data.archives import read_members
 from explorer.data.base import Arrays
 from explorer.data.files import Source, locate
-from explorer.data.published import PublishedOptions, encode_published
+from explorer.data.published import Pairs, PublishedOptions, TestPairs, encode_published
 from explorer.data.sequences import lines
-from explorer.data.translation import Encoded, Pair
+from explorer.data.translation import Encoded, Length, Pair, Vocabulary
 from explorer.settings import InputError
 
 TASKS = ("translation",)
@@ -38,21 +36,10 @@ SEGMENT = re.compile(r"<seg id=[^>]*>(.*?)</seg>")
 class Options(PublishedOptions):
     """Up to about 160,000 training pairs, and 6,750 test pairs before long ones are left out."""
 
-    length: int = Field(
-        default=64,
-        ge=4,
-        le=1024,
-        description="most tokens of a sentence with its end; longer are left out",
-    )
-    vocabulary: int = Field(
-        default=10_000, ge=64, le=100_000, description="subword units of both languages together"
-    )
-    pairs: int = Field(
-        default=150_000, ge=2, description="training pairs: the first so many that are left after cleaning"
-    )
-    test_pairs: int = Field(
-        default=6_000, ge=1, description="test pairs: the first so many that are left after cleaning"
-    )
+    length: Length = 64
+    vocabulary: Vocabulary = 10_000
+    pairs: Pairs = 150_000
+    test_pairs: TestPairs = 6_000
 
 
 def available(options: Options) -> tuple[int, int]:

@@ -78,8 +78,7 @@ def fingerprint(options: Options) -> str:
 
 def available(options: Options) -> tuple[int, int]:
     """Numbers of training and test pairs."""
-    arrays = load(options)
-    return len(arrays.x_train), len(arrays.x_test)
+    return load(options).sizes
 
 
 def describe(options: Options) -> str:

@@ -8,14 +8,12 @@ from __future__ import annotations
 import functools
 import json
 
-from pydantic import Field
-
 from explorer.data.archives import read_members
 from explorer.data.base import Arrays
 from explorer.data.files import Source, locate
-from explorer.data.published import PublishedOptions, encode_published
+from explorer.data.published import Pairs, PublishedOptions, TestPairs, encode_published
 from explorer.data.sequences import lines
-from explorer.data.translation import Encoded, Pair
+from explorer.data.translation import Encoded, Length, Pair, Vocabulary
 from explorer.settings import InputError
 
 TASKS = ("translation",)
@@ -35,21 +33,10 @@ SOURCE = Source(
 class Options(PublishedOptions):
     """29,000 training and 1,000 test pairs before double and long ones are left out."""
 
-    length: int = Field(
-        default=48,
-        ge=4,
-        le=1024,
-        description="most tokens of a sentence with its end; longer are left out",
-    )
-    vocabulary: int = Field(
-        default=8_000, ge=64, le=100_000, description="subword units of both languages together"
-    )
-    pairs: int = Field(
-        default=28_000, ge=2, description="training pairs: the first so many that are left after cleaning"
-    )
-    test_pairs: int = Field(
-        default=950, ge=1, description="test pairs: the first so many that are left after cleaning"
-    )
+    length: Length = 48
+    vocabulary: Vocabulary = 8_000
+    pairs: Pairs = 28_000
+    test_pairs: TestPairs = 950
 
 
 def available(options: Options) -> tuple[int, int]:

@@ -38,8 +38,7 @@ class OwnDataSet:
 
     def available(self, options: OwnOptions) -> tuple[int, int]:
         """Numbers of training and test inputs."""
-        arrays = self.load(options)
-        return counts(options, len(arrays.x_train), len(arrays.x_test), self.load)
+        return counts(options, *self.load(options).sizes, self.load)
 
     def load(self, options: OwnOptions) -> Arrays:
         """The arrays, inputs as float32.

@@ -58,8 +58,7 @@ def fingerprint(options: Options) -> str:
 
 def available(options: Options) -> tuple[int, int]:
     """Numbers of training and test pairs that are left after cleaning."""
-    arrays = load(options)
-    return len(arrays.x_train), len(arrays.x_test)
+    return load(options).sizes
 
 
 def describe(options: Options) -> str:

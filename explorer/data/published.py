@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,13 @@ from explorer.data.translation import (
 )
 from explorer.settings import InputError
 
+Pairs = Annotated[
+    int, Field(ge=2, description="training pairs: the first so many that are left after cleaning")
+]
+TestPairs = Annotated[
+    int, Field(ge=1, description="test pairs: the first so many that are left after cleaning")
+]
+
 
 class PublishedOptions(TranslationOptions):
     """Settings of published parallel text.
@@ -28,8 +35,8 @@ class PublishedOptions(TranslationOptions):
     space can be checked before that.
     """
 
-    pairs: int = Field(ge=2, description="training pairs: the first so many that are left after cleaning")
-    test_pairs: int = Field(ge=1, description="test pairs: the first so many that are left after cleaning")
+    pairs: Pairs
+    test_pairs: TestPairs
     into: Literal["english", "german"] = Field(default="english", description="what is translated into")
 
 

@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -20,21 +21,29 @@ Pair = tuple[str, str]  # source, target
 IGNORED = -100  # target of a place that is not scored
 
 
-class TranslationOptions(SequenceOptions):
-    """Settings of any data set of parallel text."""
-
-    length: int = Field(
-        default=32,
+Length = Annotated[
+    int,
+    Field(
         ge=4,
         le=1024,
         description="most tokens of a sentence with its end; a pair with a longer one is left out",
-    )
-    vocabulary: int = Field(
-        default=2000,
+    ),
+]
+Vocabulary = Annotated[
+    int,
+    Field(
         ge=64,
         le=100_000,
         description="subword units of both languages together, learned from all training pairs",
-    )
+    ),
+]
+
+
+class TranslationOptions(SequenceOptions):
+    """Settings of any data set of parallel text."""
+
+    length: Length = 32
+    vocabulary: Vocabulary = 2000
 
 
 class SplitOptions(TranslationOptions):

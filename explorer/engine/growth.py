@@ -45,11 +45,9 @@ def same_sources(info: dict[str, Any], space: Space, store: Store) -> None:
 
 def _differences(old: Space, new: Space) -> list[str]:
     before, after = old.frozen(), new.frozen()
+    # Where it runs, and in what order, does not matter; which models share a stack does.
     stacks = {"replicates_per_trial": after["resources"]["replicates_per_trial"]}
-    after["resources"] = {
-        **before["resources"],
-        **stacks,
-    }  # where it runs, and in what order, does not matter
+    after["resources"] = {**before["resources"], **stacks}
     for name in new.axes:  # the axis decides, not the value it replaces
         for section in ("data", "model", "training"):
             for frozen in (before, after):

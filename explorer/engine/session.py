@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import explorer.measures
@@ -142,15 +142,19 @@ def _add(seconds_of: dict[str, float], name: str, seconds: float) -> None:
 
 
 class Deadline:
-    """The hours that the user gave. Only what is done while it :meth:`holds` is interrupted: an exception
-    in the middle of an import would leave its lock held, and the program would hang."""
+    """The hours that the user gave, if any.
 
-    def __init__(self, hours: float):
+    Only what is done while it :meth:`holds` is interrupted: an exception in the middle of an import would
+    leave its lock held, and the program would hang.
+    """
+
+    def __init__(self, hours: float | None):
         self.over = False
-        self._holds, self._lock = False, threading.Lock()
-        self._timer = threading.Timer(hours * 3600, self._end)
+        self._limited, self._holds, self._lock = hours is not None, False, threading.Lock()
+        self._timer = threading.Timer((hours or 0) * 3600, self._end)
         self._timer.daemon = True
-        self._timer.start()
+        if self._limited:
+            self._timer.start()
 
     @contextmanager
     def holds(self) -> Iterator[None]:
@@ -163,15 +167,16 @@ class Deadline:
             if self.over:
                 raise OutOfTime
             self._holds = True
-        before = signal.getsignal(signal.SIGINT)
-        if before == signal.SIG_IGN:  # so a shell starts what a script puts into the background
+        # A shell makes what a script puts into the background ignore the signal.
+        ignored = self._limited and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        if ignored:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             yield
         finally:
             self.cancel()
-            if before == signal.SIG_IGN:
-                signal.signal(signal.SIGINT, before)
+            if ignored:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def cancel(self) -> None:
         """Interrupt nothing any more."""
@@ -187,25 +192,14 @@ class Deadline:
             time.sleep(INSIST_S)
 
 
-class Endless:
-    """No limit."""
-
-    over = False
-
-    def holds(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def cancel(self) -> None: ...
-
-
 @contextmanager
-def deadline(hours: float | None) -> Iterator[Deadline | Endless]:
+def deadline(hours: float | None) -> Iterator[Deadline]:
     """A block that ends after so many hours, as far as it lets the deadline hold.
 
     Raises:
         OutOfTime: the time was over before the block was.
     """
-    limit = Endless() if hours is None else Deadline(hours)
+    limit = Deadline(hours)
     try:
         yield limit
     except KeyboardInterrupt:

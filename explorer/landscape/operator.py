@@ -57,24 +57,7 @@ class HessianOperator:
 
 def outputs_per_input(network: Rows, x: Tensor) -> int:
     """Numbers in the outputs of all layers together for one input of ``x`` (1 or more, *shape)."""
-    sizes = [x[0].numel()]
-
-    def add(_module: torch.nn.Module, _inputs: object, output: object) -> None:
-        if isinstance(output, Tensor):
-            sizes.append(output.numel())
-
-    hooks = [m.register_forward_hook(add) for m in network.module.modules() if not list(m.children())]
-    mode = network.module.training
-    try:
-        with torch.no_grad():
-            weight = next(network.module.parameters())
-            dtype = weight.dtype if x.is_floating_point() else x.dtype  # token ids stay whole
-            network.module.eval()(x[:1].to(weight.device, dtype))
-    finally:
-        network.module.train(mode)
-        for hook in hooks:
-            hook.remove()
-    return sum(sizes)
+    return sum(network.output_sizes(x, leaves=True))
 
 
 class Vectors:

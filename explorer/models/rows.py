@@ -198,24 +198,33 @@ class Rows:
             )
         return losses, gradient
 
-    def activations(self, x: Tensor) -> int:
-        """Numbers in the largest layer's output for one input, measured once on ``x`` (1 or more, *shape)."""
-        if not self._activations:
-            sizes = [x[0].numel()]
-            hooks = [
-                m.register_forward_hook(
-                    lambda _m, _i, out: sizes.append(out.numel()) if isinstance(out, Tensor) else None
-                )
-                for m in self.module.modules()
-            ]
-            self.module.eval()
+    def output_sizes(self, x: Tensor, *, leaves: bool = False) -> list[int]:
+        """Numbers in the input and in each layer's output, for one input of ``x`` (1 or more, *shape).
+
+        ``leaves`` leaves out layers that are made of others.
+        """
+        sizes = [x[0].numel()]
+
+        def add(_module: nn.Module, _inputs: object, output: object) -> None:
+            if isinstance(output, Tensor):
+                sizes.append(output.numel())
+
+        layers = [m for m in self.module.modules() if not leaves or not list(m.children())]
+        hooks = [layer.register_forward_hook(add) for layer in layers]
+        mode, weight = self.module.training, next(self.module.parameters())
+        try:
             with torch.no_grad():
-                weight = next(self.module.parameters())
                 dtype = weight.dtype if x.is_floating_point() else x.dtype  # token ids stay whole
-                self.module(x[:1].to(weight.device, dtype))
+                self.module.eval()(x[:1].to(weight.device, dtype))
+        finally:
+            self.module.train(mode)
             for hook in hooks:
                 hook.remove()
-            self._activations = max(sizes)
+        return sizes
+
+    def activations(self, x: Tensor) -> int:
+        """Numbers in the largest layer's output for one input, measured once on ``x`` (1 or more, *shape)."""
+        self._activations = self._activations or max(self.output_sizes(x))
         return self._activations
 
     def chunks(self, rows: int, x: Tensor) -> Iterator[slice]:

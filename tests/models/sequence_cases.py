@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -57,12 +58,12 @@ def loss(logits: Tensor, y: Tensor) -> Tensor:
     )
 
 
-def check_second_derivative(rows: Rows, theta: Tensor, x: Tensor, y: Tensor, loss: Any) -> None:
-    """The Hessian times a vector is the difference of two gradients."""
+def check_second_derivative(loss: Callable[[Tensor], Tensor], theta: Tensor) -> None:
+    """The Hessian of a loss of ``theta``, times a vector, is the difference of two gradients."""
 
     def gradient(at: Tensor, *, graph: bool = False) -> tuple[Tensor, Tensor]:
         leaf = at.detach().requires_grad_()
-        return leaf, torch.autograd.grad(loss(rows(leaf, x), y).sum(), leaf, create_graph=graph)[0]
+        return leaf, torch.autograd.grad(loss(leaf), leaf, create_graph=graph)[0]
 
     vector = torch.randn(theta.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     leaf, first = gradient(theta, graph=True)
