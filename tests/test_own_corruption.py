@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from in_process import table, work
 
 from explorer import results
 from explorer.data import digits
@@ -21,24 +21,10 @@ from explorer.landscape.paths import straight
 from explorer.measures import base
 from explorer.models.base import network
 from explorer.settings import stream
-from explorer.space import Cell, Space
+from explorer.space import Cell
 from explorer.spacefile import parse
 from explorer.store import Store
 from explorer.training import Split, evaluate
-
-
-def work(space: Space, clean: Arrays, folder: Path) -> Store:
-    """Train and measure what is missing, in this process."""
-    worker = Worker(str(folder), lambda _: clean, {}, threads=1, gpus=0)
-    for stack in plan.missing_stacks(space, worker.store):
-        worker.train(stack)
-    for task in plan.missing_tasks(space, worker.store):
-        worker.measure(task)
-    return worker.store
-
-
-def table(store: Store, kind: str) -> pd.DataFrame:
-    return store.read_records(kind).to_pandas()
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT, explore
+from in_process import table, work
 
 import explorer
 from explorer import spacefile
@@ -20,9 +20,6 @@ from explorer.data import digits, fashion_mnist
 from explorer.data.base import Arrays
 from explorer.data.fashion_mnist import SYSTEM as IMAGES
 from explorer.engine import plan
-from explorer.engine.worker import Worker
-from explorer.space import Space
-from explorer.store import Store
 
 SPACES = sorted((ROOT / "spaces").glob("*.yaml"))
 PAPER = [file.stem for file in SPACES if re.match(r"cifar|svhn", file.stem)]
@@ -74,20 +71,6 @@ def needs_catalogues() -> None:
         if os.environ.get("EXPLORER_TEST_ALL"):
             pytest.fail(reason)
         pytest.skip(reason)
-
-
-def work(space: Space, clean: Arrays, folder: Path) -> Store:
-    """Train and measure a whole space in this process."""
-    worker = Worker(str(folder), lambda _: clean, {}, threads=1, gpus=0)
-    for stack in plan.stacks(space):
-        worker.train(stack)
-    for task in plan.missing_tasks(space, worker.store):
-        worker.measure(task)
-    return worker.store
-
-
-def table(store: Store, kind: str) -> pd.DataFrame:
-    return store.read_records(kind).to_pandas()
 
 
 @pytest.mark.parametrize("file", SPACES, ids=lambda file: file.stem)
