@@ -63,7 +63,7 @@ def begun(space: dict[str, Any], folder: Path, *options: str) -> subprocess.Pope
 
 def raylet_of(pid: int) -> int:
     """The raylet that a process has started."""
-    listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-wweo", "pid=,args="], capture_output=True, text=True, check=True).stdout
     titles = dict(line.strip().split(" ", 1) for line in listed.splitlines())
     (found,) = [p for p in descendants(pid) if "/raylet/raylet " in titles.get(str(p), "")]
     return found

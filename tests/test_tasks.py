@@ -20,6 +20,8 @@ from explorer.landscape.noise import noise_scale
 from explorer.landscape.sharpness import sharpness
 from explorer.landscape.similarity import probes
 from explorer.models.rows import Rows, initial_rows
+from explorer.report.labels import in_words
+from explorer.report.site import environment
 from explorer.settings import InputError
 from explorer.tasks import TASKS
 from explorer.training import Split, evaluate, train
@@ -263,6 +265,14 @@ def test_what_does_not_go_together_is_told(space, tmp_path, before, after, messa
     with pytest.raises(InputError, match=message):
         explorer.run(str(space), storage=str(tmp_path / "runs"))
     assert not (tmp_path / "runs" / "line" / "run.yaml").exists()
+
+
+def test_a_template_is_said_anew_in_the_words_of_each_page():
+    template = environment().from_string('{{ "test accuracy" | said }}')
+    assert template.render() == "test accuracy"
+    with in_words(TASKS["translation"].words):
+        assert template.render() == "test token accuracy"
+    assert template.render() == "test accuracy"
 
 
 def test_sentences_are_said_in_the_words_of_the_task():

@@ -207,8 +207,13 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.ChainableUndefined,  # every key of run.info may be missing
     )
-    found.filters["said"] = said
+    found.filters["said"] = _said
     return found
+
+
+@jinja2.pass_context  # otherwise what is constant in a template is said once, in the words of the first page
+def _said(_context: jinja2.runtime.Context, text: str) -> str:
+    return said(text)
 
 
 def asset(name: str) -> str:
