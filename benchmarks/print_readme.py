@@ -118,6 +118,19 @@ def stacked(d: dict[str, Any]) -> list[str]:
     ]
 
 
+def side_by_side(d: dict[str, Any]) -> list[str]:
+    (rows,) = d["rows"]
+    lines = [
+        f"{r['space']} at width {r['width']}: {r['times_faster']:.1f}× ({r['least']:.1f} to {r['greatest']:.1f}, n = {r['n']}), "
+        f"in {r['stacks']} stacks for {r['stacks_apart']}"
+        for r in rows["spaces"]
+    ]
+    for r in rows["sizes"]:
+        by_models = ", ".join(f"{models}: {us:.0f}" for models, us in r["us"].items())
+        lines.append(f"{r['parameters']:,} parameters, µs of a step and model by the models side by side: {by_models}")
+    return lines
+
+
 def start_up(d: dict[str, Any]) -> list[str]:
     return [
         f"{r['what']}: {r['median_s']:.2f} s ({r['least_s']:.2f} to {r['greatest_s']:.2f}, n = {r['n']}; processor {r['cpu_s']:.2f} s); "
@@ -164,6 +177,7 @@ QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "step_time": ("Does a training step cost more than in the plainest loop?", steps),
     "mlp_step": ("The MLP's hand-written gradient: faster than automatic differentiation?", mlp),
     "sequence_step": ("Transformers, GPTs and PINNs in a stack: faster than one after the other?", sequences),
+    "side_by_side": ("Cells side by side, large models one by one: faster than a stack a cell?", side_by_side),
     "start_up": ("How long until a command answers?", start_up),
     "many_models": ("10,000 finished models: how long until it is clear what is missing?", many),
     "overlap": (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,8 +37,15 @@ class Optimiser:
         """Change ``theta`` and ``state`` in place; ``step`` counts from 0."""
         g = gradient(theta)
         if self.name == "sam":
-            norm = g.norm(dim=1, keepdim=True).clamp_min(1e-12)
-            g = gradient(theta + self.rho * g / norm)
+            g = gradient(self.ascended(theta, g))
+        self.update(theta, g, state, rate, step)
+
+    def ascended(self, theta: Tensor, g: Tensor) -> Tensor:
+        """Where SAM takes its gradient: at distance ``rho`` along the gradient ``g``."""
+        return theta + self.rho * g / g.norm(dim=1, keepdim=True).clamp_min(1e-12)
+
+    def update(self, theta: Tensor, g: Tensor, state: dict[str, Tensor], rate: float, step: int) -> None:
+        """The step with a gradient ``g`` that is known."""
         if self.name == "adamw":
             first, second, beta = state["first"], state["second"], 0.999
             first.lerp_(g, 1 - self.momentum)
@@ -53,3 +60,31 @@ class Optimiser:
         velocity = state["velocity"]
         velocity.mul_(self.momentum).add_(g)
         theta.add_(velocity, alpha=-rate)
+
+
+class Several:
+    """Optimisers of one name with settings of their own, each for some of the rows.
+
+    Row by row the same arithmetic, and the same bits, as each of them alone on its rows.
+
+    Args:
+        parts: consecutive rows, all together, and their optimiser.
+    """
+
+    def __init__(self, parts: Sequence[tuple[slice, Optimiser]]):
+        self.parts = parts
+
+    def start(self, theta: Tensor) -> dict[str, Tensor]:
+        """Their state before the first step."""
+        return self.parts[0][1].start(theta)
+
+    def step(
+        self, theta: Tensor, gradient: Gradient, state: dict[str, Tensor], rates: Sequence[float], step: int
+    ) -> None:
+        """Change ``theta`` and ``state`` in place, with a rate for each part; ``step`` counts from 0."""
+        g = gradient(theta)
+        if self.parts[0][1].name == "sam":
+            g = gradient(torch.cat([rule.ascended(theta[rows], g[rows]) for rows, rule in self.parts]))
+        for (rows, rule), rate in zip(self.parts, rates, strict=True):
+            own = {name: tensor[rows] for name, tensor in state.items()}
+            rule.update(theta[rows], g[rows], own, rate, step)

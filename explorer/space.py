@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import ModuleType
@@ -190,8 +189,15 @@ class ResourceOptions(Options):
     save_every_minutes: float = Field(
         5, gt=0, le=1e5, description="a training that takes longer keeps its state so often"
     )
-    replicates_per_trial: int | Literal["all"] = Field(
-        "all", description="models trained in one stack; all seeds of a cell by default"
+    replicates_per_trial: int | Literal["all", "auto"] = Field(
+        "auto",
+        description="seeds of a cell that are trained side by side; auto: all, unless they are so large that "
+        "they slow each other down",
+    )
+    cells_per_trial: int | Literal["auto"] = Field(
+        "auto",
+        description="cells that are trained side by side, where their models have the same shape and as many "
+        "steps (other rates, decays, label noise); auto: as many as run fastest",
     )
     overlap: bool = Field(
         True, description="measure a cell as soon as its models are trained, while others still train"
@@ -203,8 +209,10 @@ class ResourceOptions(Options):
             value = getattr(self, name)
             if value != "auto" and value > 1 and value != int(value):
                 raise ValueError(f"{name} {value} is above 1 and must be whole then")
-        if self.replicates_per_trial != "all" and self.replicates_per_trial < 1:
-            raise ValueError("replicates_per_trial is a number from 1, or all")
+        for name, words in (("replicates_per_trial", "all, or auto"), ("cells_per_trial", "or auto")):
+            value = getattr(self, name)
+            if isinstance(value, int) and value < 1:
+                raise ValueError(f"{name} is a number from 1, {words}")
         return self
 
 
@@ -315,7 +323,7 @@ class Cell:
 
     @property
     def own_data(self) -> bool:
-        """Whether each replicate has data of its own, so that no two of them share a stack."""
+        """Whether each replicate has data of its own, so that no two models share a stack."""
         return self.plain_data.corruption == "own"
 
     @cached_property
@@ -430,19 +438,3 @@ def resolve(axis: str, space: Space) -> tuple[str, str]:
     own = [name for name in (space.data["name"], space.model["name"]) if ":" in name]
     hint = f" (an option of {' or '.join(own)} is known once the space gives it a value)" if own else ""
     raise InputError(f"there is no setting {axis!r} to sweep; known: {suggest(axis, everything)}{hint}")
-
-
-def trials(cells: list[Cell], replicates: int | Literal["all"]) -> Iterator[tuple[list[Cell], list[int]]]:
-    """The stacks in which models are trained: cells (checkpoints of one training) and seeds.
-
-    They follow from the space alone.
-    """
-    trainings: dict[str, list[Cell]] = {}
-    for cell in cells:
-        trainings.setdefault(cell.whole.id, []).append(cell)
-    for together in trainings.values():
-        together.sort(key=lambda cell: cell.training.checkpoint)
-        count = together[0].seeds
-        size = 1 if together[0].own_data else count if replicates == "all" else replicates
-        for start in range(0, count, size):
-            yield together, list(range(start, min(start + size, count)))

@@ -1,7 +1,8 @@
-"""Trains the replicates of one cell as the rows of one matrix. Pure torch: no Ray, no files."""
+"""Trains models of one shape as the rows of one matrix. Pure torch: no Ray, no files."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,9 +14,11 @@ from torch import Tensor
 
 from explorer.augment import crop_and_flip
 from explorer.models.rows import Rows
-from explorer.optimisers import Optimiser
+from explorer.optimisers import Optimiser, Several
 from explorer.settings import user_function
 from explorer.stopping import Stopping, Watch
+
+Each = float | Sequence[float]  # the same for all rows, or one a row
 
 
 @dataclass(frozen=True)
@@ -162,15 +165,22 @@ def evaluate(
     network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor, y: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Mean loss (rows,) and error in percent (rows,) over inputs (inputs, *shape), evaluation mode."""
-    rows, task, items = theta.shape[0], network.task, 0
+    return _evaluate(network, theta, buffers, x, y[None])
+
+
+def _evaluate(
+    network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor, y: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same for targets (rows or 1, inputs, …)."""
+    rows, task, items = theta.shape[0], network.task, torch.zeros(1, dtype=torch.float64)
     loss = torch.zeros(rows, dtype=torch.float64)
     wrong = torch.zeros(rows, dtype=torch.float64)
     for part in network.chunks(rows, x):
-        outputs, targets = network(theta, x[None, part], buffers), y[None, part]
-        scored = int(task.scored(targets))
+        outputs, targets = network(theta, x[None, part], buffers), y[:, part]
+        scored = task.scored(targets).double().cpu()
         loss += task.loss(outputs, targets).double().cpu() * scored
         wrong += task.wrong(outputs, targets).cpu()
-        items += scored
+        items = items + scored
     # A model that is not finite is wrong everywhere: argmax of NaN would be class 0.
     finite = torch.isfinite(loss)
     worst = torch.tensor(task.worst_percent, dtype=torch.float64)
@@ -194,12 +204,12 @@ def train(
     seeds: Sequence[int],
     batch_size: int,
     steps: int,
-    learning_rate: float,
+    learning_rate: Each,
     optimizer: str = "sgd",
     loss: str | None = None,
-    momentum: float = 0.9,
-    weight_decay: float = 0.0,
-    rho: float = 0.05,
+    momentum: Each = 0.9,
+    weight_decay: Each = 0.0,
+    rho: Each = 0.05,
     schedule: str = "cosine",
     warmup: float = 0.0,
     history_points: int = 20,
@@ -209,11 +219,15 @@ def train(
     precision: str = "float32",
     channels_last: bool = False,
     compile: bool = False,
+    targets: Tensor | None = None,
     state: State | None = None,
     save: Callable[[State], None] | None = None,
     save_every_s: float = 300.0,
 ) -> Trained:
     """Train the rows side by side, each on its own order of the data.
+
+    Each row is trained to the same bits as without its neighbours, as far as the architecture's arithmetic
+    does not depend on their number.
 
     Args:
         theta, buffers: the initial models (replicates, parameters) and (replicates, numbers); not changed.
@@ -221,7 +235,7 @@ def train(
         batch_size: at most the number of training inputs.
         optimizer, momentum, weight_decay, rho: see :class:`explorer.optimisers.Optimiser`; or a user's
             ``module:function``, called with ``momentum`` and ``weight_decay``, that returns an object with
-            the methods ``start`` and ``step`` of that class.
+            the methods ``start`` and ``step`` of that class. Its settings are the same for all rows.
         loss: the task's own if left out, or a user's ``module:function`` of outputs (rows, batch, …) and
             targets (rows, batch, …) that returns the losses (rows,) to be minimised. What is measured, and
             the rules of ``stopping`` but for the loss they follow, stay with the task's own.
@@ -233,6 +247,8 @@ def train(
         precision: ``float32``, or ``bf16`` for mixed precision of the gradient.
         channels_last: keep images in that memory format, which suits convolutions on many devices.
         compile: compile the loss with ``torch.compile``.
+        targets: training targets (replicates, inputs, …) of each replicate, where they differ; those of
+            ``data`` if left out.
         state: goes on from here instead of from the start; to the same bits as without the break.
         save: is given the state now and then, at most every ``save_every_s`` seconds.
 
@@ -241,10 +257,19 @@ def train(
     """
     started = saved = time.perf_counter()
     device = data.device
+    parts = _parts(len(theta), learning_rate, momentum, weight_decay, rho)
+    rates = [learning_rates(schedule, rate, steps, warmup) for _, (rate, *_) in parts]
+    single = len(parts) == 1
+    rule: Any  # a user's may be anything
     if ":" in optimizer:
+        if not single:
+            raise ValueError("the settings of a user's optimiser are the same for all rows")
         rule = user_function(optimizer)(momentum=momentum, weight_decay=weight_decay)
     else:
-        rule = Optimiser(optimizer, momentum, weight_decay, rho)
+        rules = [(rows, Optimiser(optimizer, *own)) for rows, (_, *own) in parts]
+        rule = rules[0][1] if single else Several(rules)
+    y_train = data.y_train[None] if targets is None else targets.to(device)
+    every_row = torch.arange(len(theta), device=device)[:, None]
     stops = sorted(set(checkpoints)) or [steps]
     if state is None:
         theta, buffers = theta.clone().to(device), buffers.clone().to(device)
@@ -260,7 +285,6 @@ def train(
             result.models[step] = Models(
                 memory.pop(f"theta_at_{step}"), memory.pop(f"buffers_at_{step}"), final
             )
-    rates = learning_rates(schedule, learning_rate, steps, warmup)
     per_pass = len(data.x_train) // batch_size
     keep = {*milestones(stops[-1], history_points), *stops}
     loss_gradient = _loss_gradient(network, buffers, loss, precision, compile)
@@ -269,9 +293,12 @@ def train(
     for step in range(first, stops[-1] + 1):
         if step in keep or all_stopped:
             shown = watch.kept(theta, buffers) if watch else (theta, buffers)
-            measures = _measure(network, *shown, data)
-            at = {"step": step, "epoch": step / per_pass, "learning_rate": rates[min(step, steps - 1)]}
-            result.history += [{"row": row, **at, **m} for row, m in enumerate(measures)]
+            measures = _measure(network, *shown, data, y_train)
+            at = {"step": step, "epoch": step / per_pass}
+            for (rows, _), scheduled in zip(parts, rates, strict=True):
+                at["learning_rate"] = scheduled[min(step, steps - 1)]
+                places = range(len(theta))[rows]
+                result.history += [{"row": row, **at, **measures[row]} for row in places]
             lost = all_stopped or not any(math.isfinite(m["train_loss"]) for m in measures)
             if step in stops or lost:
                 lengths = watch.steps(step) if watch else [step] * len(measures)
@@ -282,6 +309,8 @@ def train(
                 break
         index = next(order)
         x, y = data.batch(index)
+        if targets is not None:
+            y = y_train[every_row, index.to(device)]
         if augment:
             x = crop_and_flip(x, seeds, step)
         if channels_last and x.dim() == 5:
@@ -293,7 +322,8 @@ def train(
                 watch.seen(losses)
             return found
 
-        rule.step(theta, gradient, memory, rates[step], step)
+        rate = rates[0][step] if single else [scheduled[step] for scheduled in rates]
+        rule.step(theta, gradient, memory, rate, step)
         if watch and (step + 1) % per_pass == 0:
             all_stopped = watch.passed((step + 1) // per_pass, per_pass, step + 1, theta, buffers)
         if save is not None and time.perf_counter() - saved > save_every_s:
@@ -301,6 +331,17 @@ def train(
             saved = time.perf_counter()
     result.wall_s = time.perf_counter() - started
     return result
+
+
+def _parts(rows: int, *settings: Each) -> list[tuple[slice, tuple[float, ...]]]:
+    """Consecutive rows that have all of these settings in common, and the settings."""
+    columns = [[s] * rows if isinstance(s, float | int) else s for s in settings]
+    found, first = [], 0
+    for values, same in itertools.groupby(zip(*columns, strict=True)):
+        last = first + len(list(same))
+        found.append((slice(first, last), values))
+        first = last
+    return found
 
 
 def _state(
@@ -358,8 +399,10 @@ def _judged(
     return final
 
 
-def _measure(network: Rows, theta: Tensor, buffers: Tensor, data: Split) -> list[dict[str, float]]:
-    train_loss, train_error = evaluate(network, theta, buffers, data.x_train, data.y_train)
+def _measure(
+    network: Rows, theta: Tensor, buffers: Tensor, data: Split, y_train: Tensor
+) -> list[dict[str, float]]:
+    train_loss, train_error = _evaluate(network, theta, buffers, data.x_train, y_train)
     test_loss, test_error = evaluate(network, theta, buffers, data.x_test, data.y_test)
     columns = {
         "train_loss": train_loss,

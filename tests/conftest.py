@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # as workers have it
 
 TINY: dict[str, Any] = {
     "name": "tiny",

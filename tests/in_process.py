@@ -8,15 +8,16 @@ import pandas as pd
 
 from explorer.data.base import Arrays
 from explorer.engine import plan
+from explorer.engine.stacks import NONE, Sizes
 from explorer.engine.worker import Worker
 from explorer.space import Space
 from explorer.store import Store
 
 
-def work(space: Space, clean: Arrays, folder: Path) -> Store:
+def work(space: Space, clean: Arrays, folder: Path, sizes: Sizes = NONE) -> Store:
     """Train and measure what is missing, in this process."""
     worker = Worker(str(folder), lambda _: clean, {}, threads=1, gpus=0)
-    for stack in plan.missing_stacks(space, worker.store):
+    for stack in plan.missing_stacks(space, worker.store, sizes):
         worker.train(stack)
     for task in plan.missing_tasks(space, worker.store):
         worker.measure(task)

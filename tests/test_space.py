@@ -17,7 +17,7 @@ from explorer.data import digits
 from explorer.data.base import prepare
 from explorer.schema import json_schema
 from explorer.settings import InputError
-from explorer.space import resolve, trials
+from explorer.space import resolve
 from explorer.spacefile import parse
 
 ROOT = Path(__file__).parent.parent
@@ -149,12 +149,6 @@ def test_two_cells_of_the_same_models_are_refused_with_what_to_skip(
         parse(tiny)
     tiny["skip"] = json.loads(str(raised.value).rpartition("skip: ")[2])
     assert len({cell.id for cell in parse(tiny).cells}) == len(parse(tiny).cells)
-
-
-def test_stacks_follow_from_the_space(tiny: dict[str, Any]) -> None:
-    space = parse({**tiny, "seeds": 5})
-    assert [seeds for _, seeds in trials(space.cells[:1], "all")] == [[0, 1, 2, 3, 4]]
-    assert [seeds for _, seeds in trials(space.cells[:1], 2)] == [[0, 1], [2, 3], [4]]
 
 
 def test_frozen_space_is_the_space_again(tiny: dict[str, Any]) -> None:

@@ -12,6 +12,8 @@ from explorer.store import Store
 
 FREE = ("name", "description", "phases", "skip", "load", "temperature", "seeds")  # these may change, or grow
 
+CHOSEN = {"replicates_per_trial": "all", "cells_per_trial": 1}  # what ``auto`` gives the same numbers as
+
 
 def grown(info: dict[str, Any], space: Space, store: Store) -> bool:
     """Whether the space has grown since ``run.yaml`` was written: more values, seeds or measures.
@@ -45,9 +47,11 @@ def same_sources(info: dict[str, Any], space: Space, store: Store) -> None:
 
 def _differences(old: Space, new: Space) -> list[str]:
     before, after = old.frozen(), new.frozen()
-    # Where it runs, and in what order, does not matter; which models share a stack does.
-    stacks = {"replicates_per_trial": after["resources"]["replicates_per_trial"]}
-    after["resources"] = {**before["resources"], **stacks}
+    # Where it runs, and in what order, does not matter; which models share a stack does, unless Explorer
+    # chose so because it makes no difference.
+    for frozen in (before, after):
+        chosen = {name: frozen["resources"][name] for name in CHOSEN}
+        frozen["resources"] = {name: CHOSEN[name] if v == "auto" else v for name, v in chosen.items()}
     for name in new.axes:  # the axis decides, not the value it replaces
         for section in ("data", "model", "training"):
             for frozen in (before, after):

@@ -11,7 +11,7 @@ from typing import Any
 from explorer.engine.cluster import Cluster
 from explorer.engine.work import MakeWorker, data_source
 from explorer.settings import InputError, digest
-from explorer.space import Cell, Space, trials
+from explorer.space import Cell, Space
 
 MOST = 16  # trials on one card: more only wait for each other's kernels
 HEADROOM = 1.15  # fragments of the allocator, and kernels that choose another workspace
@@ -93,7 +93,10 @@ def packed(
             "resources.gpus_per_trial: auto: there is no GPU to measure the memory of a model on. "
             "Leave it out, or say --gpus N for logical ones."
         )
-    budget = digest([space.measures, space.seeds, space.resources.replicates_per_trial], 8)
+    resources = space.resources
+    budget = digest(
+        [space.measures, space.seeds, resources.replicates_per_trial, resources.cells_per_trial], 8
+    )
     cells = largest(space)
     unknown = {
         key: cell for key, cell in cells.items() if known.get(key, {}).get("of") != _described(cell, budget)
@@ -154,7 +157,7 @@ def too_much(cell: Cell, used: int, said: str, whole: int, gpus: float) -> str:
         f"more GPU memory than its share: width {cell.columns.get('width')} at batch size "
         f"{cell.training.batch_size} needs at least {needed / 2**30:.2f} GiB, and has {has / 2**30:.2f} GiB. "
         f"Raise resources.gpus_per_trial to {math.ceil(100 * needed / whole) / 100:g} or more, or say auto, "
-        "or lower resources.replicates_per_trial."
+        "or lower resources.replicates_per_trial or resources.cells_per_trial."
     )
 
 
@@ -164,8 +167,3 @@ def _too_large(cell: Cell, needed: str, card: int) -> InputError:
         f"size {cell.training.batch_size} needs {needed}; a card has {card / 2**30:.2f} GiB. Lower "
         "resources.replicates_per_trial, seeds, the batch size, or the inputs of the measures."
     )
-
-
-def stack_size(space: Space) -> int:
-    """Models that are trained in one stack, at most."""
-    return max(len(seeds) for _, seeds in trials(space.cells, space.resources.replicates_per_trial))

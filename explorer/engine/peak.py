@@ -14,9 +14,10 @@ import torch
 
 from explorer.engine import plan
 from explorer.engine.packing import Peaks
-from explorer.engine.work import MakeWorker, Stack
+from explorer.engine.stacks import parts
+from explorer.engine.work import MakeWorker, Part, Stack
 from explorer.engine.worker import Worker
-from explorer.space import Cell, Space, trials
+from explorer.space import Cell, Space
 from explorer.store import Store
 
 STEPS = 3  # of the training and of each path: later ones need no more memory
@@ -34,20 +35,22 @@ def peaks(make_worker: MakeWorker, cells: list[Cell], space: Space, gpus: int) -
 
 def _peak(worker: Worker, cell: Cell, space: Space) -> int | None:
     """Bytes, or None where the card was not enough."""
-    training = cell.training.model_copy(
-        update={"steps": STEPS, "epochs": None, "checkpoint": 1.0, "early_stop": None, "history_points": 2}
-    )
-    short = replace(cell, training=training)
+    # Beside the neighbours that it is trained with, all as short.
+    stacks = [
+        Stack([Part([_brief(part.cells[-1])], part.seeds) for part in stack])
+        for stack in parts(space)
+        if any(cell.whole.id == part.cells[-1].whole.id for part in stack)
+    ]
     store = worker.store
     with tempfile.TemporaryDirectory(prefix="explorer-peak-") as folder:
         worker.store = Store(folder)
         _reset(worker.device)
         try:
-            stacks = [Stack(c, seeds) for c, seeds in trials([short], space.resources.replicates_per_trial)]
             for stack in stacks:
                 worker.train(stack)
             for task in plan.tasks_of(stacks, _short(space.measures), worker.store):
-                worker.measure(task)
+                if task.cell.id == _brief(cell).id:
+                    worker.measure(task)
             return _used(worker.device)
         except (MemoryError, torch.cuda.OutOfMemoryError):
             return None
@@ -55,6 +58,14 @@ def _peak(worker: Worker, cell: Cell, space: Space) -> int | None:
             return _used(worker.device)  # the trial fails in the same way, and leaves a row with the error
         finally:
             worker.store = store
+
+
+def _brief(cell: Cell) -> Cell:
+    """The cell with a training of a few steps, and all else as it is."""
+    training = cell.training.model_copy(
+        update={"steps": STEPS, "epochs": None, "checkpoint": 1.0, "early_stop": None, "history_points": 2}
+    )
+    return replace(cell, training=training)
 
 
 def _short(measures: dict[str, Any]) -> dict[str, Any]:

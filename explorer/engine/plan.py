@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import explorer.measures
+from explorer.engine.stacks import NONE, Sizes, parts
 from explorer.engine.subjects import (
     Group,
     Trained,
@@ -16,35 +17,48 @@ from explorer.engine.subjects import (
     trained_of,
     within_cell,
 )
-from explorer.engine.work import Stack, Task
+from explorer.engine.work import Part, Stack, Task
 from explorer.settings import plugin
-from explorer.space import Cell, Space, trials
+from explorer.space import Cell, Space
 from explorer.store import Store
 
 IDS = {"model": ["model_id"], "pair": ["model_a", "model_b"], "cell": ["cell_id", "members"]}
 
 
-def stacks(space: Space, done: frozenset[str] = frozenset()) -> list[Stack]:
+def stacks(
+    space: Space,
+    done: frozenset[str] = frozenset(),
+    sizes: Sizes = NONE,
+) -> list[Stack]:
     """The stacks of the space less the models that are ``done``, the longest first.
 
-    So no worker is left with a long one at the end. Stacks follow from the space alone, since a stack is
-    recorded whole; only in a space that has grown by some seeds are old and new models apart.
+    So no worker is left with a long one at the end. Stacks follow from the space and the sizes alone, since
+    a stack is recorded whole; only in a space that has grown are old and new models apart.
     """
     found = []
-    for cells, seeds in trials(space.cells, space.resources.replicates_per_trial):
-        left = {seed: {c.model_id(seed) for c in cells} - done for seed in seeds} if done else None
-        if left is None:
-            found.append(Stack(cells, seeds))
-        elif any(left.values()):
-            wanted = frozenset().union(*left.values())
-            found.append(Stack(cells, [seed for seed in seeds if left[seed]], wanted))
-    return sorted(found, key=lambda s: -s.cell.steps * s.cell.training.batch_size * _width(s.cell))
+    for whole in parts(space, sizes):
+        if not done:
+            found.append(Stack(whole))
+        elif left := [part for part in (_left(part, done) for part in whole) if part.seeds]:
+            ids = (cell.model_id(seed) for part in left for cell in part.cells for seed in part.seeds)
+            found.append(Stack(left, frozenset(ids) - done))
+    return sorted(found, key=_work, reverse=True)
 
 
-def missing_stacks(space: Space, store: Store) -> list[Stack]:
+def _left(part: Part, done: frozenset[str]) -> Part:
+    """The seeds of which a model is missing."""
+    return Part(part.cells, [s for s in part.seeds if not done.issuperset(c.model_id(s) for c in part.cells)])
+
+
+def _work(stack: Stack) -> int:
+    cell = stack.cell
+    return len(stack.rows) * cell.steps * cell.training.batch_size * _width(cell)
+
+
+def missing_stacks(space: Space, store: Store, sizes: Sizes = NONE) -> list[Stack]:
     """The stacks of models that have no record."""
     known = store.read_records("models", ["model_id"]).to_pydict().get("model_id", [])
-    return stacks(space, frozenset(known))
+    return stacks(space, frozenset(known), sizes)
 
 
 def missing_tasks(space: Space, store: Store) -> list[Task]:
@@ -68,11 +82,10 @@ def together(stacks: list[Stack]) -> list[list[int]]:
     found: dict[str, list[int]] = {}
     for place, stack in enumerate(stacks):
         found.setdefault(stack.cell.id, []).append(place)
-    whole = {
-        cell_id: sum(len(stacks[p].models) for p in places)
-        == len(stacks[places[0]].cells) * stacks[places[0]].cell.seeds
-        for cell_id, places in found.items()
-    }
+    whole = {}
+    for cell_id, places in found.items():
+        cells = {cell.id: cell for place in places for cell in stacks[place].cells}.values()
+        whole[cell_id] = sum(len(stacks[p].models) for p in places) == sum(cell.seeds for cell in cells)
     return [found[stack.cell.id] if whole[stack.cell.id] else [] for stack in stacks]
 
 
@@ -88,12 +101,13 @@ def tasks_of(stacks: list[Stack], measures: dict[str, Any], store: Store) -> lis
         if not record:
             return []
         rows += record
-    trained = trained_of(stacks[0].cells, rows)
+    cells = list({cell.id: cell for stack in stacks for cell in stack.cells}.values())
+    trained = trained_of(cells, rows)
     tasks = [
         _task(name, options, group, group.subjects)
         for name, module, options in _measures(measures)
         if within_cell(module.KIND, options)
-        for cell in stacks[0].cells
+        for cell in cells
         if cell.id in trained
         for group in cell_groups(module.KIND, cell, trained[cell.id], options)
     ]

@@ -12,11 +12,9 @@ from explorer import results
 from explorer.engine import callbacks, plan, provenance
 from explorer.engine.cluster import Cluster, connect
 from explorer.engine.growth import grown, same_sources
-from explorer.engine.packing import Packing
-from explorer.engine.prepare import chosen, prepared
+from explorer.engine.prepare import Chosen, chosen, prepared
 from explorer.engine.session import Observer, OutOfTime, Session, Silent, deadline
 from explorer.engine.share import Loading
-from explorer.engine.work import MakeWorker
 from explorer.files import join
 from explorer.hold import Hold
 from explorer.results import Run
@@ -158,9 +156,9 @@ def _complete(
                         cluster = stack.enter_context(connect(where, space.resources))
                         refs = prepared(store, space, name, clean, cluster, session)
                     with limit.holds():
-                        packing, make_worker = chosen(store, space, refs, cluster, session)
+                        how = chosen(store, space, refs, clean, cluster, session)
                         followers = callbacks.made(where.callbacks, store, name) if train else []
-                        _work(store, space, cluster, packing, make_worker, session, train, followers)
+                        _work(store, space, cluster, how, session, train, followers)
             else:
                 session.say("Everything is done already; nothing was started.")
     except OutOfTime:
@@ -184,8 +182,7 @@ def _work(
     store: Store,
     space: Space,
     cluster: Cluster,
-    packing: Packing,
-    make_worker: MakeWorker,
+    how: Chosen,
     session: Session,
     train: bool,
     followers: Sequence[Any],
@@ -195,13 +192,13 @@ def _work(
 
     lost = cluster.nodes_lost()
     for _ in range(ROUNDS):
-        pool = Pool(cluster, make_worker, packing, store, session.tell)
-        stacks = plan.missing_stacks(space, store) if train else []
+        pool = Pool(cluster, how.make_worker, how.packing, store, session.tell)
+        stacks = plan.missing_stacks(space, store, how.sizes) if train else []
         if stacks:
             with session.stage("training", sum(len(s.models) for s in stacks)):
                 if space.resources.overlap and space.measures:
                     session.observer.stage("measuring", plan.expected(stacks, space.measures))
-                sweep(cluster, stacks, make_worker, packing, space, store, pool, session.tell, followers)
+                sweep(cluster, stacks, how, space, store, pool, session.tell, followers)
         tasks = [task for task in plan.missing_tasks(space, store) if task.id not in pool.given]
         left = pool.left + sum(len(task.subjects) for task in tasks)
         if left:

@@ -62,6 +62,11 @@ class Loading:
             self._refs = {source: ray.put(arrays) for source, arrays in self._arrays.items()}
         return self._refs
 
+    def shape(self, cell: Cell) -> tuple[tuple[int, ...], int]:
+        """Shape of an input, and the number of classes, of data that :meth:`shared` has."""
+        arrays = self._arrays[data_source(cell)]
+        return arrays.shape, len(getattr(cell.data, "classes", None) or range(arrays.classes))
+
 
 def worker_maker(
     store: Store, refs: dict[str, Any], execution: dict[str, str], packing: Packing

@@ -19,6 +19,7 @@ from explorer.engine.failures import ATTEMPTS, failure
 from explorer.engine.overlap import Leave, Overlap
 from explorer.engine.packing import Packing
 from explorer.engine.pool import Pool
+from explorer.engine.prepare import Chosen
 from explorer.engine.session import Tell
 from explorer.engine.work import Done, MakeWorker, Span, Stack, Task, span_of
 from explorer.space import Space
@@ -68,7 +69,7 @@ class Trial(tune.Trainable):
         rows: list[dict[str, Any]] = []
         span = span_of(lambda: rows.extend(self.worker.train(self.stack, self.job.save_every_s)))
         self.trained = True
-        work = (("training", len(self.stack.models), -1, *span),)
+        work = (("training", len(self.stack.models), None, *span),)
         return {"first": True, "fresh": bool(rows), "work": work, **means(rows)}
 
     def _measure(self) -> dict[str, Any]:
@@ -142,7 +143,8 @@ class _Told(tune.Callback):
                 if place in self.trained:  # tried again, after it was killed while it measured
                     continue
                 self.trained.add(place)
-            self.tell(Done(kind, number, stack.cells[cell].at, Span(*span)))
+            at = stack.at if cell is None else stack.cells[cell].at
+            self.tell(Done(kind, number, at, Span(*span)))
         if not first:
             seconds = sum(Span(*span).seconds for _, _, _, *span in work)
             self.overlap.measured(place, seconds, result["done"])
@@ -153,7 +155,7 @@ class _Told(tune.Callback):
         place = trial.config["stack"]
         if place not in self.trained:
             stack = self.job.stacks[place]
-            self.tell(Done("training", len(stack.models), stack.cell.at, None, "it failed to train"))
+            self.tell(Done("training", len(stack.models), stack.at, None, "it failed to train"))
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self.pool.poll()
@@ -162,8 +164,7 @@ class _Told(tune.Callback):
 def sweep(
     cluster: Cluster,
     stacks: list[Stack],
-    make_worker: MakeWorker,
-    packing: Packing,
+    how: Chosen,
     space: Space,
     store: Store,
     pool: Pool,
@@ -175,7 +176,7 @@ def sweep(
     ``tell`` hears of all that has ended. A trial that fails is tried again; one that fails for good
     leaves a record of kind ``failures``. The pool may still be at work afterwards.
     """
-    resources = space.resources
+    resources, packing = space.resources, how.packing
     stacks = sorted(stacks, key=lambda stack: -packing.gpus_of(stack.cell))  # actors fit the next trial, too
     together = plan.together(stacks) if resources.overlap and space.measures else [[] for _ in stacks]
     job = Job(stacks, together, space.measures, 60 * resources.save_every_minutes, packing)
@@ -191,12 +192,12 @@ def sweep(
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
     os.environ["RAY_TUNE_DISABLE_PROGRESS"] = "1"
     trainable = tune.with_resources(
-        tune.with_parameters(Trial, make_worker=make_worker, job=job),
+        tune.with_parameters(Trial, make_worker=how.make_worker, job=job),
         lambda config: tune.PlacementGroupFactory([{"CPU": packing.cpus, "GPU": sizes[config["stack"]]}]),
     )
     # Every pending trial costs the cluster a placement group at each event; 200 is Tune's default.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers + WAITING)
-    at = [stack.cell.at for stack in stacks]
+    at = [stack.at for stack in stacks]
     configs = ({"stack": place, **(at[place] if callbacks else {})} for place in range(len(stacks)))
     finished = tune.Tuner(
         trainable,
@@ -222,7 +223,7 @@ def sweep(
                 continue
             stack, what = stacks[place], failure(result.error)
             store.write_record(
-                "failures", stack.id, [{"kind": "models", **row, **what} for row in stack.rows()]
+                "failures", stack.id, [{"kind": "models", **row, **what} for row in stack.records()]
             )
 
 

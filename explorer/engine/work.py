@@ -22,44 +22,86 @@ MakeWorker = Callable[[float], "Worker"]  # from the number of GPUs that it has
 
 
 @dataclass(frozen=True)
-class Stack:
-    """Replicates that are trained together, taken at one or more checkpoints (a cell each).
-
-    ``wanted`` are the models that have no record yet, in the order of cells, then seeds.
-    """
+class Part:
+    """Replicates of one training, taken at one or more checkpoints (a cell each)."""
 
     cells: list[Cell]
     seeds: list[int]
+
+
+class Model(NamedTuple):
+    """A model of a stack, and its row there."""
+
+    id: str
+    cell: Cell
+    seed: int
+    row: int
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Models of one shape that are trained side by side, each part with its own settings.
+
+    ``wanted`` are the models that have no record yet.
+    """
+
+    parts: list[Part]
     wanted: frozenset[str] | None = None
 
     @property
     def cell(self) -> Cell:
-        return self.cells[-1]
+        """One of its cells: all have the shapes, the steps and the inputs in common."""
+        return self.parts[0].cells[-1]
+
+    @property
+    def cells(self) -> list[Cell]:
+        return [cell for part in self.parts for cell in part.cells]
 
     @functools.cached_property
-    def models(self) -> list[tuple[str, Cell, int]]:
-        """Id, cell and seed of each of its models."""
-        every = [(cell.model_id(seed), cell, seed) for cell in self.cells for seed in self.seeds]
-        return [m for m in every if self.wanted is None or m[0] in self.wanted]
+    def rows(self) -> list[tuple[Part, int]]:
+        """Training and seed of each row."""
+        return [(part, seed) for part in self.parts for seed in part.seeds]
+
+    @functools.cached_property
+    def models(self) -> list[Model]:
+        """Its models, in the order of parts, checkpoints, seeds."""
+        every, first = [], 0
+        for part in self.parts:
+            every += [
+                Model(cell.model_id(seed), cell, seed, first + row)
+                for cell in part.cells
+                for row, seed in enumerate(part.seeds)
+            ]
+            first += len(part.seeds)
+        return [m for m in every if self.wanted is None or m.id in self.wanted]
 
     @functools.cached_property
     def model_ids(self) -> list[str]:
-        return [model_id for model_id, _, _ in self.models]
+        return [model.id for model in self.models]
 
     @functools.cached_property
     def streams(self) -> list[str]:
-        """What seeds the random streams of each replicate: the model at the end of its training."""
-        return [self.cell.whole.model_id(seed) for seed in self.seeds]
+        """What seeds the random streams of each row: the model at the end of its training."""
+        return [part.cells[-1].whole.model_id(seed) for part, seed in self.rows]
 
     @functools.cached_property
     def id(self) -> str:
         return digest(self.model_ids)
 
-    def rows(self) -> list[dict[str, Any]]:
+    @functools.cached_property
+    def at(self) -> dict[str, Any]:
+        """Where it is in the grid: the value of each axis, or its first and last."""
+        cells = self.cells
+        found = {}
+        for axis in cells[0].at:
+            values = list(dict.fromkeys(cell.at[axis] for cell in cells))
+            found[axis] = values[0] if len(values) == 1 else f"{values[0]}…{values[-1]}"
+        return found
+
+    def records(self) -> list[dict[str, Any]]:
         """Ids and settings of its models, as the first columns of the ``models`` table."""
         return [
-            {"model_id": name, "cell_id": cell.id, **cell.columns, "seed": seed}
-            for name, cell, seed in self.models
+            {"model_id": m.id, "cell_id": m.cell.id, **m.cell.columns, "seed": m.seed} for m in self.models
         ]
 
 

@@ -6,6 +6,7 @@ hear of it. Nothing here imports Ray.
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from collections.abc import Callable, Iterator
@@ -27,9 +28,13 @@ from explorer.stopping import Stopping
 from explorer.store import Store
 from explorer.training import Split, State, Trained, train
 
+# MKL's matrix products otherwise depend, in their last bits, on where in memory a model's row begins, and so
+# on the models beside it. Read at the first product; costs nothing.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+
 # Settings of the training that go to train() as they are.
 TRAINING = {
-    *("batch_size", "optimizer", "loss", "momentum", "weight_decay", "rho", "schedule", "warmup"),
+    *("batch_size", "optimizer", "loss", "schedule", "warmup"),
     *("history_points", "augment", "precision", "channels_last", "compile"),
 }
 
@@ -84,7 +89,8 @@ class Worker:
         if self.store.has_record("models", stack.id):
             self.store.drop_record("failures", stack.id)
             return []
-        cell, data = stack.cell, self.split(stack.cell, stack.seeds[0])
+        cell, targets = stack.cell, self._targets(stack)
+        data = self.split(cell, stack.rows[0][1])
         build, rows = network_of(cell, data, self.execution, cell.training.batch_size)
         theta, buffers = initial_rows(build, rows, [stream("init", name) for name in stack.streams])
         rows.to(self.device)
@@ -95,7 +101,7 @@ class Worker:
             arrays = {name: tensor.cpu().numpy() for name, tensor in state.tensors.items()}
             self.store.write_state(stack.id, arrays, state.meta)
 
-        t = cell.training
+        t, each = cell.training, [part.cells[-1].training for part, _ in stack.rows]
         stop = t.early_stop
         with self._explained("training", cell):
             trained = train(
@@ -105,8 +111,12 @@ class Worker:
                 data,
                 seeds=[stream("order", name) for name in stack.streams],
                 steps=cell.steps,
-                learning_rate=t.rate,
-                checkpoints=[c.checkpoint_step for c in stack.cells],
+                learning_rate=[own.rate for own in each],
+                momentum=[own.momentum for own in each],
+                weight_decay=[own.weight_decay for own in each],
+                rho=[own.rho for own in each],
+                targets=targets,
+                checkpoints=[c.checkpoint_step for c in stack.parts[0].cells],
                 stopping=Stopping(
                     change=stop.change if stop else None,
                     passes=stop.epochs if stop else 0,
@@ -124,10 +134,19 @@ class Worker:
         self.store.drop_record("failures", stack.id)
         return records
 
+    def _targets(self, stack: Stack) -> torch.Tensor | None:
+        """Training targets of each row (rows, inputs, …), where its cells differ in their label noise."""
+        options = {digest(part.cells[-1].plain_data.model_dump()): part.cells[-1] for part in stack.parts}
+        if len(options) == 1:
+            return None
+        targets = {key: self.split(cell).y_train for key, cell in options.items()}
+        return torch.stack(
+            [targets[digest(part.cells[-1].plain_data.model_dump())] for part, _ in stack.rows]
+        )
+
     def _record(self, stack: Stack, rows: Rows, trained: Trained) -> list[dict[str, Any]]:
         """Weights, histories and rows of a stack; the rows last: they say that it is complete."""
-        place = {seed: row for row, seed in enumerate(stack.seeds)}
-        at = [(trained.models[cell.checkpoint_step], place[seed]) for _, cell, seed in stack.models]
+        at = [(trained.models[model.cell.checkpoint_step], model.row) for model in stack.models]
         checksum = self.store.write_weights(
             stack.id,
             {
@@ -136,11 +155,15 @@ class Worker:
             },
             {"model_ids": stack.model_ids, "layers": [[name, list(shape)] for name, shape in rows.layers]},
         )
-        history = []
-        for model_id, cell, seed in stack.models:
-            for point in trained.history:
-                if point["row"] == place[seed] and point["step"] <= cell.checkpoint_step:
-                    history.append({"model_id": model_id, **{k: v for k, v in point.items() if k != "row"}})
+        points: dict[int, list[dict[str, Any]]] = {}
+        for point in trained.history:
+            points.setdefault(point["row"], []).append(point)
+        history = [
+            {"model_id": model.id, **{k: v for k, v in point.items() if k != "row"}}
+            for model in stack.models
+            for point in points[model.row]
+            if point["step"] <= model.cell.checkpoint_step
+        ]
         self.store.write_record("epochs", stack.id, history)
         cost = {
             "parameters": rows.parameters,
@@ -150,7 +173,7 @@ class Worker:
             "weights_sha256": checksum,
         }
         final = [models.final[row] for models, row in at]
-        records = [{**settings, **f, **cost} for settings, f in zip(stack.rows(), final, strict=True)]
+        records = [{**settings, **f, **cost} for settings, f in zip(stack.records(), final, strict=True)]
         self.store.write_record("models", stack.id, records)
         return records
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from explorer.engine import plan
+from explorer.engine.stacks import NONE, Sizes, sizes
 from explorer.engine.subjects import Trained, groups
 from explorer.engine.work import architecture_key, data_source
 from explorer.estimate.architecture import Architecture
@@ -88,6 +89,13 @@ def makespan(seconds: Iterable[float], slots: int) -> float:
     return max(ends)
 
 
+def _sizes(space: Space, machines: Machines, nets: Nets) -> Sizes:
+    """Sizes of stacks, as a run chooses them: by arithmetic on cores, by the space alone on GPUs."""
+    if machines.device is not None:
+        return NONE
+    return sizes(space, lambda cell: (nets.inputs(cell).shape, nets.inputs(cell).classes))
+
+
 def plan_for(space: Space, machines: Machines, nets: Nets | None = None) -> Plan:
     """Count every architecture of the space and lay its work out on the machines.
 
@@ -99,7 +107,7 @@ def plan_for(space: Space, machines: Machines, nets: Nets | None = None) -> Plan
     """
     slots, sharing = machines.slots(space)
     nets = nets or Nets()
-    stacks = plan.stacks(space)
+    stacks = plan.stacks(space, sizes=_sizes(space, machines, nets))
     sharing = min(sharing, -(-len(stacks) // (machines.nodes * machines.devices)))
     gpus = space.resources.gpus_per_trial
     share = machines.device.memory * min(1.0, gpus) if machines.device and gpus != "auto" else None
@@ -115,7 +123,7 @@ def plan_for(space: Space, machines: Machines, nets: Nets | None = None) -> Plan
     trials = []
     for stack in stacks:
         net, inputs = nets.net(stack.cell), nets.inputs(stack.cell)
-        work = training_of(net, stack.cells, inputs, rows=len(stack.seeds))
+        work = training_of(net, stack.parts[0].cells, inputs, rows=len(stack.rows))
         trials.append(piece("training", stack.cell, work))
     tasks, read, unknown, points = [], 0.0, [], 0
     for name, options, cell, subjects, models in _groups(space):

@@ -14,12 +14,13 @@ import explorer.data
 from explorer.data.base import Arrays, prepare
 from explorer.engine import plan
 from explorer.engine.calibrate import best_time, step_time
+from explorer.engine.stacks import sizes
 from explorer.engine.subjects import pairs_of
-from explorer.engine.work import architecture_key
+from explorer.engine.work import Stack, architecture_key
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
 from explorer.settings import plugin
-from explorer.space import Cell, Space, trials
+from explorer.space import Cell, Space
 from explorer.training import Split
 
 MAX_ARCHITECTURES = 8  # measured; the rest are interpolated by their number of parameters
@@ -59,16 +60,16 @@ def estimate(space: Space) -> Estimate:
     """Measure a few steps of the smallest and the largest batch of up to eight architectures, and add up."""
     import torch
 
+    workers = max(1, int((os.cpu_count() or 1) / space.resources.cpus_per_trial))
+    stacks = plan.stacks(space, sizes=sizes(space, _shape))
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(space.resources.cpus_per_trial)))
     try:
-        costs = _costs(space)
+        costs = _costs(space, stacks)
     finally:
         torch.set_num_threads(threads)
-    workers = max(1, int((os.cpu_count() or 1) / space.resources.cpus_per_trial))
     cells, counts = space.cells, plan.count(space)
-    workers = min(workers, len(cells))
-    trials = len(plan.stacks(space))
+    workers, trials = min(workers, len(cells)), len(stacks)
     per_cell = [costs[cell.id] for cell in cells]
     replicates = space.seeds
     training = max(sum(c.training_s for c in per_cell) / workers, max(c.training_s for c in per_cell))
@@ -95,8 +96,12 @@ def estimate(space: Space) -> Estimate:
     )
 
 
-def _costs(space: Space) -> dict[str, Cost]:
+def _costs(space: Space, stacks: list[Stack]) -> dict[str, Cost]:
     """Cost of each cell, by cell id."""
+    together: dict[str, int] = {}  # models of a stack, at most
+    for stack in stacks:
+        key = architecture_key(stack.cell)
+        together[key] = max(together.get(key, 0), len(stack.rows))
     groups: dict[str, list[Cell]] = defaultdict(list)
     for cell in space.cells:
         groups[architecture_key(cell)].append(cell)
@@ -107,7 +112,7 @@ def _costs(space: Space) -> dict[str, Cost]:
         {round(i * last / max(1, MAX_ARCHITECTURES - 1)) for i in range(MAX_ARCHITECTURES)}
         & set(range(last + 1))
     )
-    measured = {place: _measured(space, groups[by_size[place]]) for place in chosen}
+    measured = {place: _measured(space, groups[by_size[place]], together[by_size[place]]) for place in chosen}
     costs = {}
     for place, key in enumerate(by_size):
         below = max(p for p in chosen if p <= place)
@@ -121,25 +126,29 @@ def _costs(space: Space) -> dict[str, Cost]:
     return costs
 
 
-def _measured(space: Space, cells: list[Cell]) -> Callable[[Cell], tuple[float, float]]:
-    """Training and measuring seconds of any cell of one architecture, from steps at two batch sizes."""
-    sizes = sorted({cell.training.batch_size for cell in cells})
+def _measured(space: Space, cells: list[Cell], together: int) -> Callable[[Cell], tuple[float, float]]:
+    """Training and measuring seconds of any cell of one architecture, from steps at two batch sizes.
+
+    Args:
+        together: models that are trained side by side.
+    """
+    batch_sizes = sorted({cell.training.batch_size for cell in cells})
     cell = cells[0]
     data = _data(cell)
     build, rows = network(
         cell.model_name, cell.model, tuple(data.x_train.shape[1:]), data.classes, task=cell.task
     )
-    theta, buffers = initial_rows(build, rows, range(space.seeds))
-    ends = (sizes[0], sizes[-1])
-    together = max(len(seeds) for _, seeds in trials(cells, space.resources.replicates_per_trial))
+    theta, buffers = initial_rows(build, rows, range(max(together, space.seeds)))
+    ends = (batch_sizes[0], batch_sizes[-1])
     low, high = (step_time(rows, theta[:together], buffers[:together], data, b) for b in ends)
-    # The optimiser's update, the batch's indices, the history; and the stacks of a cell.
-    overhead = 1.15 * math.ceil(space.seeds / together)
-    measuring = _measuring(space, rows, theta, buffers, data)
+    # The optimiser's update, the batch's indices, the history; and a cell's share of its stacks.
+    share = space.seeds / together
+    overhead = 1.15 * (share if share < 1 else math.ceil(share))
+    measuring = _measuring(space, rows, theta[: space.seeds], buffers[: space.seeds], data)
 
     def cost(cell: Cell) -> tuple[float, float]:
-        share = (cell.training.batch_size - ends[0]) / (ends[1] - ends[0]) if ends[1] > ends[0] else 0.0
-        return overhead * cell.steps * (low + share * (high - low)), measuring
+        weight = (cell.training.batch_size - ends[0]) / (ends[1] - ends[0]) if ends[1] > ends[0] else 0.0
+        return overhead * cell.steps * (low + weight * (high - low)), measuring
 
     return cost
 
@@ -188,6 +197,11 @@ def _clean(name: str, options: Any) -> Arrays:
 
 def _data(cell: Cell) -> Split:
     return Split.of(prepare(_clean(cell.data_name, cell.data), cell.data.of_replicate(0), cell.data_name))
+
+
+def _shape(cell: Cell) -> tuple[tuple[int, ...], int]:
+    clean = _clean(cell.data_name, cell.data)
+    return clean.shape, clean.classes
 
 
 def _parameters(cell: Cell) -> int:

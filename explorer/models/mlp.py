@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
@@ -61,6 +62,12 @@ def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
     module = nn.Sequential(*layers, nn.Linear(size, classes))
     he_initialise(module)
     return module
+
+
+def parameters(options: Options, shape: tuple[int, ...], classes: int) -> int:
+    """Number of parameters, by arithmetic."""
+    sizes = [math.prod(shape), *[options.width] * options.depth, classes]
+    return sum((inputs + 1) * units for inputs, units in itertools.pairwise(sizes))
 
 
 def stacked_forward(options: Options) -> Forward:
