@@ -48,8 +48,7 @@ def _write_site(
     run: Run, out: Path, cuts: dict[str, Any] | None, images: bool, refresh_s: int | None
 ) -> Path:
     space = facts.mapping(run.info.get("space"))
-    given = facts.mapping(space.get("phases")) if cuts is None else cuts
-    found = phases.find_cuts(run.grid, given, run.task.fitted)
+    found = run.cuts(cuts)
     workshop = vega.Workshop(theme.INK)
     try:
         cells = phases.classify(run.grid, found)
