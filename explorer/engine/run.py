@@ -194,7 +194,9 @@ def _work(
     from explorer.engine.sweep import sweep
 
     lost = cluster.nodes_lost()
-    for _ in range(ROUNDS):
+    for round_ in range(ROUNDS):
+        if round_:
+            session.again()
         pool = Pool(cluster, make_worker, packing, store, session.tell)
         stacks = plan.missing_stacks(space, store) if train else []
         if stacks:

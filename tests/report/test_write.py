@@ -94,7 +94,6 @@ def test_the_page_states_findings_budget_failures_and_how_it_came_to_be(page: Pa
         "loss is not finite",
         "Linux, 2 CPUs, 8 GB memory",
         "ray 2.60.0",
-        "run_explore.py run spaces/digits.yaml",
         "connectivity:",
         "Spearman over cells",
     ):
@@ -107,7 +106,12 @@ def test_text_of_others_is_escaped_everywhere(tmp_path: Path):
     )
     run.models["cell_id"] = run.models["cell_id"] + NASTY
     run.info["space"]["data"]["name"] = NASTY
-    run.info["sessions"][0]["command"] = NASTY
+    run.info["sessions"][0] |= {
+        "started": NASTY,
+        "trained": NASTY,
+        "stages": {NASTY: 1},
+        "workers": {NASTY: 1},
+    }
     html = write(run, tmp_path, images=False).read_text(encoding="utf-8")
     assert NASTY not in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
