@@ -34,7 +34,7 @@ def stages(run: Run) -> dict[str, Any]:
             "started": str(session.get("started") or "").replace("T", " ")[:16],
             "seconds": [_told(one.get(name)) for name in names],
             "all": _told(_number(session.get("wall_s"))),
-            "counts": [session.get(name, "–") for name in COUNTS],
+            "counts": [_count(session.get(name, "–")) for name in COUNTS],
         }
         for session, one in zip(found, spent, strict=True)
     ]
@@ -67,6 +67,10 @@ def _seconds(value: Any) -> dict[str, float]:
 def _number(value: Any) -> float | None:
     known = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if known else None
+
+
+def _count(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _told(seconds: float | None) -> str:

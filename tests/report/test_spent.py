@@ -22,7 +22,7 @@ def test_a_session_is_a_row_with_its_stages_in_their_order(run: Run) -> None:
         "started": "2026-11-24T06:00:00.123+00:00",
         "stages": {"pages_s": 2.25, "training_s": 1234.56, "start_up_s": 4.06},
         "wall_s": 1240.9,
-        "trained": 12,
+        "trained": 1200,
         "measured": 3,
         "failed": 0,
     }
@@ -35,7 +35,7 @@ def test_a_session_is_a_row_with_its_stages_in_their_order(run: Run) -> None:
     ]
     assert [row["started"] for row in found["rows"]] == ["2026-11-24 06:00", ""]
     assert [row["all"] for row in found["rows"]] == ["1,241", "–"]
-    assert [row["counts"] for row in found["rows"]] == [[12, 3, 0], ["–"] * 3]
+    assert [row["counts"] for row in found["rows"]] == [["1,200", "3", "0"], ["–"] * 3]
 
 
 def test_workers_seconds_are_added_up_over_sessions_and_shared_out(run: Run) -> None:
