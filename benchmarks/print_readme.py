@@ -47,6 +47,14 @@ def memory(d: dict[str, Any]) -> list[str]:
     return [f"{r['inputs']:,} inputs: peak {r['rise_mb']:.0f} MB above the start" for r in d["rows"]]
 
 
+def card(d: dict[str, Any]) -> list[str]:
+    return [
+        f"{r['what']} on {r['share_gb']:.0f} GiB of one {r['card']}: {r['times_faster']:.1f}×, peak {r['peak_of_share']:.0%} "
+        f"of the share, results within {r['largest_relative_difference']:.0e}"
+        for r in d["rows"]
+    ]
+
+
 def steps(d: dict[str, Any]) -> list[str]:
     lines = []
     for case in d["cases"]:
@@ -174,6 +182,7 @@ QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "landscape_curves": ("Ten curves in one stack: faster than ten plain fits of the same steps?", curves),
     "landscape_cka": ("CKA of all pairs of five models: faster than pair by pair with Gram matrices?", cka),
     "landscape_memory": ("Does a Hessian's memory grow with the training set?", memory),
+    "card_memory": ("Chunks sized by the share of a GPU: faster than those of a processor, within it?", card),
     "step_time": ("Does a training step cost more than in the plainest loop?", steps),
     "mlp_step": ("The MLP's hand-written gradient: faster than automatic differentiation?", mlp),
     "sequence_step": ("Transformers, GPTs and PINNs in a stack: faster than one after the other?", sequences),

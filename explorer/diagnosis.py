@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,8 +30,7 @@ def diagnose(
     Raises:
         InputError: no such cell; a table without any measure; too few cells for a tree.
     """
-    space: dict[str, Any] = run.info.get("space") or {}
-    found = phases.find_cuts(run.grid, cuts or space.get("phases"), run.task.fitted)
+    found = run.cuts(cuts)
     cells = phases.classify(run.grid, found).reset_index(drop=True)
     lacking = [n for n in NEEDED if n not in cells or not cells[n].notna().any()]
     if len(lacking) == len(NEEDED):

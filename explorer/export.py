@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -29,8 +28,7 @@ def export(run: Run, out: Path, *, cuts: Mapping[str, float] | None = None) -> l
     """
     if out.suffix not in FORMATS:
         raise InputError(f"--out {out}: it should end in {' or '.join(FORMATS)}")
-    space: dict[str, Any] = run.info.get("space") or {}
-    found = phases.find_cuts(run.grid, cuts or space.get("phases"), run.task.fitted)
+    found = run.cuts(cuts)
     cells = phases.classify(run.grid, found)
     if cells.empty:
         raise InputError(f"{run.folder} has no models and no cells to export")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from explorer.data.base import Arrays
+    from explorer.phases import Cut
     from explorer.space import Cell
 
 TABLES = ("models", "epochs", "pairs", "curves", "cells")
@@ -54,17 +56,31 @@ class Run:
     @property
     def task(self) -> Task:
         """What its models learn; classification, where tables from elsewhere do not say."""
+        return TASKS.get(str(self._space("task")), TASKS["classification"])
+
+    def _space(self, key: str) -> Any:
+        """What its space says of ``key``; None where there is no space, or it does not say."""
         space = self.info.get("space")
-        named = space.get("task") if isinstance(space, dict) else None
-        return TASKS.get(str(named), TASKS["classification"])
+        return space.get(key) if isinstance(space, dict) else None
 
     @cached_property
     def cells(self) -> pd.DataFrame:
         """The grid with its phases, by the cuts of the space."""
         from explorer import phases
 
-        cuts = phases.find_cuts(self.grid, self.info.get("space", {}).get("phases"), self.task.fitted)
-        return phases.classify(self.grid, cuts)
+        return phases.classify(self.grid, self.cuts())
+
+    def cuts(self, given: Mapping[str, Any] | None = None) -> dict[str, Cut]:
+        """The borders between its phases, each as ``given`` by name, else as its space says, else found.
+
+        Raises:
+            ValueError: a cut of another name, or one that is neither a positive number nor ``auto``.
+        """
+        from explorer import phases
+
+        own = self._space("phases")
+        both = {**(own if isinstance(own, dict) else {}), **(given or {})}
+        return phases.find_cuts(self.grid, both, self.task.fitted)
 
     def model(self, model_id: str) -> nn.Module:
         """A trained model as a module, in evaluation mode; inputs as :meth:`data` has them.

@@ -10,9 +10,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import typer
 from conftest import ROOT, explore
+from typer.testing import CliRunner
 
 import explorer
+from explorer.cli.options import RunName, Where, works
 
 
 def test_help_names_every_command() -> None:
@@ -20,6 +23,34 @@ def test_help_names_every_command() -> None:
     assert done.returncode == 0
     for command in ("run", "resume", "measure", "report", "status", "check", "spaces"):
         assert re.search(rf"\b{command}\b", done.stdout)
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_where_to_work_is_told_in_one_piece(trains: bool) -> None:
+    app, told = typer.Typer(), []
+
+    @app.command()
+    @works(trains=trains)
+    def command(run: RunName, *, where: Where) -> None:
+        told.append((run, where))
+
+    words = ["tiny", "--storage", "s3://b", "--workers", "2", "--max-hours", "1.5", "--profile"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    (run, where), *_ = told
+    assert (run, where.storage, where.reports) == ("tiny", "s3://b", Path("reports"))
+    assert where.engine == {
+        "storage": "s3://b",
+        "address": None,
+        "workers": 2,
+        "gpus": None,
+        "max_hours": 1.5,
+        "profile": True,
+        "callbacks": [],
+    }
+    followed = CliRunner().invoke(app, ["tiny", "--callback", "mlflow", "--callback", "wandb"])
+    assert followed.exit_code == (0 if trains else 2)
+    if trains:
+        assert told[1][1].engine["callbacks"] == ["mlflow", "wandb"]
 
 
 HEAVY = (

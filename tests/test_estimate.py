@@ -26,6 +26,7 @@ from explorer.estimate.machines import Machines
 from explorer.estimate.processor import cores
 from explorer.estimate.work import MEASURES
 from explorer.landscape.operator import HessianOperator
+from explorer.models import memory
 from explorer.models.base import network
 from explorer.models.rows import initial_rows
 from explorer.settings import InputError, plugin, plugins
@@ -129,6 +130,25 @@ def test_a_hessian_product_costs_about_two_gradients_and_its_chunks_are_counted(
     x, y = on_meta(20_000, 3, 32, 32), on_meta(20_000, dtype=torch.long)
     parts = len(HessianOperator(rows, theta, x, y, buffers).parts)
     assert [ops.repeats for ops in chunked] == [7 * parts] * 2
+
+
+@pytest.mark.parametrize("gib", [4, 20])
+def test_what_is_counted_for_a_card_has_the_chunks_that_its_share_gives(gib: int) -> None:
+    inputs, options = Inputs((3, 32, 32), 10, 20_000, 100, 20_000), cell("resnet18", width=8)
+    net = Architecture(options, inputs, gib * 2**30)
+    build, rows = network("resnet18", options.model, (3, 32, 32), 10)
+    theta, buffers = (t.to("meta") for t in initial_rows(build, rows.to("meta"), [0]))
+    x, y = on_meta(20_000, 3, 32, 32), on_meta(20_000, dtype=torch.long)
+    with memory.used(gib * 2**30):
+        parts = len(HessianOperator(rows, theta, x, y, buffers).parts)
+        evaluations = len(list(rows.chunks(1, x)))
+    assert parts > 1, "or nothing is shown"
+    graph, product = net.products(1, 20_000, 7)
+    assert graph.repeats == product.repeats == 7 * parts
+    assert net.evaluation(1, 20_000).repeats == evaluations
+    assert net.statistics(1, 20_000).repeats == len(list(rows.chunks(1, x))), "as on a processor"
+    assert max(graph.peak, product.peak) < gib * 2**30 / 4, "an eighth, and what is made of it"
+    assert parts < Architecture(options, inputs).products(1, 20_000, 1)[0].repeats
 
 
 def test_a_transformer_is_counted_with_all_its_places() -> None:

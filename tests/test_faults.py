@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -84,6 +85,9 @@ def test_damaged_files_are_made_again(own_copy: Path, finished: Path) -> None:
     assert any("records/models" in s and "damaged" in s for s in said)
     assert_equal_runs(run, explorer.load("tiny", str(finished)))
     assert list((folder / "damaged").iterdir())
+    (log, *_) = sorted((folder / "sessions").glob("*.log"), reverse=True)
+    assert re.search(r" failed: .*damaged", log.read_text()), "or there was one round only"
+    assert run.info["sessions"][-1]["failed"] == 0, "what failed was made again in the next round"
 
 
 def test_a_held_run_is_refused(tiny: dict[str, Any], tmp_path: Path) -> None:

@@ -37,6 +37,14 @@ def test_one_cell_of_each_architecture_is_measured_at_its_largest(tiny: dict[str
     assert len(packing.largest(parse(tiny))) == 2 * 2
 
 
+@pytest.mark.parametrize(("gpus", "room"), [(0, 0), (0.25, 0.25), (2, 1), ("auto", 1 / packing.MOST)])
+def test_chunks_are_sized_by_the_share_and_by_the_smallest_where_it_is_not_known_yet(
+    tiny: dict[str, Any], gpus: Any, room: float
+) -> None:
+    tiny["resources"] = {"gpus_per_trial": gpus}
+    assert packing.fixed(parse(tiny)).room == room
+
+
 def substitute(needs: dict[int, int | None]) -> packing.Measure:
     """What a card of 8 GiB would say: needs in GiB by width."""
 

@@ -6,16 +6,14 @@ that are installed, and so on their versions; the files' content is part of a mo
 
 from __future__ import annotations
 
-import functools
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from explorer.data.base import Arrays
 from explorer.data.catalogue import read_catalogue, sentence_pair
+from explorer.data.own_text import OwnText
 from explorer.data.sequences import hash_content
 from explorer.data.translation import (
     Corpus,
@@ -76,25 +74,6 @@ def fingerprint(options: Options) -> str:
     return hash_content(_files(options))
 
 
-def available(options: Options) -> tuple[int, int]:
-    """Numbers of training and test pairs."""
-    return load(options).sizes
-
-
-def describe(options: Options) -> str:
-    """Numbers of pairs and of units, and what was left out."""
-    return _encoded(json.dumps(options.source()), fingerprint(options)).describe()
-
-
-def load(options: Options) -> Arrays:
-    """The pairs as arrays of tokens (see :func:`explorer.data.translation.encode_corpus`).
-
-    Raises:
-        InputError: there are no catalogues, one is damaged, or too few pairs are left.
-    """
-    return _encoded(json.dumps(options.source()), fingerprint(options)).arrays
-
-
 def sentences(options: Options) -> tuple[list[Pair], Counter[str]]:
     """Clean pairs (source, target); of those with the same English sentence, the first."""
     found, left_out = [], Counter[str]()
@@ -117,9 +96,11 @@ def sentences(options: Options) -> tuple[list[Pair], Counter[str]]:
     return (pairs if options.into == "language" else [(b, a) for a, b in pairs]), left_out
 
 
-@functools.lru_cache(maxsize=2)
-def _encoded(source: str, content: str) -> Encoded:
-    options = Options.model_validate(json.loads(source))
+def _encode(options: Options) -> Encoded:
     pairs, left_out = sentences(options)
     corpus = Corpus(*split_pairs(pairs, options), left_out)
     return encode_corpus(corpus, options, f"catalogues in {options.path}")
+
+
+_own = OwnText(Options, fingerprint, _encode)
+available, describe, load = _own.available, _own.describe, _own.load

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import json
-
 from pydantic import Field
 
-from explorer.data.base import Arrays
 from explorer.data.bitext import read_bitext
+from explorer.data.own_text import OwnText
 from explorer.data.sequences import hash_content
 from explorer.data.translation import (
     Corpus,
@@ -56,29 +53,7 @@ def fingerprint(options: Options) -> str:
     return hash_content(_files(options))
 
 
-def available(options: Options) -> tuple[int, int]:
-    """Numbers of training and test pairs that are left after cleaning."""
-    return load(options).sizes
-
-
-def describe(options: Options) -> str:
-    """Numbers of pairs and of units, and what was left out."""
-    return _encoded(json.dumps(options.source()), fingerprint(options)).describe()
-
-
-def load(options: Options) -> Arrays:
-    """The pairs as arrays of tokens (see :func:`explorer.data.translation.encode_corpus`).
-
-    Raises:
-        InputError: a file cannot be read as what its name says, or too few pairs are left.
-    """
-    return _encoded(json.dumps(options.source()), fingerprint(options)).arrays
-
-
-@functools.lru_cache(maxsize=2)
-def _encoded(source: str, content: str) -> Encoded:
-    # ``content`` is there to notice that the files have changed.
-    options = Options.model_validate(json.loads(source))
+def _encode(options: Options) -> Encoded:
     title = " and ".join(_files(options))
     found = read_bitext(options.path, options.columns)
     if not found:
@@ -91,3 +66,7 @@ def _encoded(source: str, content: str) -> Encoded:
         left_out += more
         train = without(pairs, test, left_out)
     return encode_corpus(Corpus(train, test, left_out), options, title)
+
+
+_own = OwnText(Options, fingerprint, _encode)
+available, describe, load = _own.available, _own.describe, _own.load

@@ -24,11 +24,17 @@ NUMBERS = {
 
 @dataclass(frozen=True)
 class Packing:
-    """CPUs of a worker, and its GPUs: the same for all, or by :func:`memory_key`."""
+    """CPUs of a worker, and its GPUs: the same for all, or by :func:`memory_key`.
+
+    ``room`` is the share of a card by whose memory a worker sizes its chunks (``explorer.models.memory``).
+    Where shares are found by measuring it is the smallest there can be: what is measured then holds,
+    whichever share comes of it.
+    """
 
     cpus: float
     gpus: float
     shares: dict[str, float] = field(default_factory=dict)
+    room: float = 1.0
 
     def gpus_of(self, cell: Cell) -> float:
         """GPUs, mostly a share of one, that the models of a cell are trained and measured on."""
@@ -58,7 +64,9 @@ def memory_key(cell: Cell) -> str:
 def fixed(space: Space) -> Packing:
     """What the space says; a whole card each where it leaves that to a measurement."""
     gpus = space.resources.gpus_per_trial
-    return Packing(space.resources.cpus_per_trial, 1.0 if gpus == "auto" else gpus)
+    if gpus == "auto":
+        return Packing(space.resources.cpus_per_trial, 1.0, room=1 / MOST)
+    return Packing(space.resources.cpus_per_trial, gpus, room=min(1.0, gpus))
 
 
 def largest(space: Space) -> dict[str, Cell]:
@@ -118,7 +126,7 @@ def packed(
         if needed * HEADROOM > peaks.card:
             raise _too_large(cell, f"{needed / 2**30:.2f} GiB and {HEADROOM - 1:.0%} to spare", peaks.card)
         shares[key] = share(needed, peaks.card)
-    return Packing(cpus, 1.0, shares), found
+    return Packing(cpus, 1.0, shares, room=1 / MOST), found
 
 
 def share(needed: float, card: float) -> float:

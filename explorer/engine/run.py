@@ -191,7 +191,9 @@ def _work(
     from explorer.engine.sweep import sweep
 
     lost = cluster.nodes_lost()
-    for _ in range(ROUNDS):
+    for round_ in range(ROUNDS):
+        if round_:
+            session.again()
         pool = Pool(cluster, how.make_worker, how.packing, store, session.tell)
         stacks = plan.missing_stacks(space, store, how.sizes) if train else []
         if stacks:

@@ -120,6 +120,10 @@ class Session:
             for kind in ("models" if training else done.kind, *extra):
                 self.store.fold(kind)
 
+    def again(self) -> None:
+        """Another round begins: what failed is tried again, and has failed only if it does so there too."""
+        self.record["failed"] = 0
+
     def write(self) -> None:
         """Keep it in the run folder, if there is one by now."""
         self.record["wall_s"] = round(time.perf_counter() - self.started, 3)

@@ -79,7 +79,7 @@ def worker_maker(
 
         from explorer.engine.worker import Worker  # on the worker: the driver needs no torch
 
-        return Worker(location, lambda source: ray.get(refs[source]), execution, threads, gpus)
+        return Worker(location, lambda source: ray.get(refs[source]), execution, threads, gpus, packing.room)
 
     return make_worker
 

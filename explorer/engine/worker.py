@@ -20,6 +20,7 @@ from explorer.data.base import Arrays, prepare
 from explorer.engine.packing import too_much
 from explorer.engine.work import Stack, Task, data_source, step_key
 from explorer.measures.base import Cell as MeasuredCell
+from explorer.models import memory
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
 from explorer.settings import digest, plugin, stream
@@ -45,6 +46,7 @@ class Worker:
     Args:
         clean: gives the clean arrays of a data source (:func:`data_source`), from the object store.
         execution: how rows of an architecture are run, by :func:`step_key`.
+        room: share of a card by whose memory chunks are sized (:attr:`Packing.room`).
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Worker:
         execution: dict[str, str],
         threads: int,
         gpus: float,
+        room: float = 1.0,
     ):
         torch.set_num_threads(threads)
         self.store = Store(location)
@@ -62,6 +65,8 @@ class Worker:
         self.device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
         if self.device.type == "cuda" and gpus < 1:
             torch.cuda.set_per_process_memory_fraction(gpus)  # Ray's fractions do not limit memory
+        card = self._card()
+        memory.use(None if card is None else room * card)
         self._held: tuple[str, Split | None] = ("", None)
 
     def split(self, cell: Cell, seed: int = 0) -> Split:
@@ -76,9 +81,13 @@ class Worker:
 
     def _room(self) -> float | None:
         """Bytes of the GPU's share that data may take: half. The other is for weights and activations."""
-        if self.device.type != "cuda":
-            return None
-        return min(1.0, self.gpus) * torch.cuda.get_device_properties(0).total_memory / 2
+        card = self._card()
+        return None if card is None else min(1.0, self.gpus) * card / 2
+
+    def _card(self) -> int | None:
+        """Bytes of the GPU, if there is one."""
+        cuda = self.device.type == "cuda"
+        return torch.cuda.get_device_properties(0).total_memory if cuda else None
 
     def train(self, stack: Stack, save_every_s: float = 300.0) -> list[dict[str, Any]]:
         """Train a stack and write its record, unless the record is there (a retry after a late fault).

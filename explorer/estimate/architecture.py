@@ -10,7 +10,8 @@ import torch
 
 from explorer.estimate.counting import Ops, count, on_meta
 from explorer.estimate.inputs import Inputs
-from explorer.landscape.operator import COPIES, GRAPH, HessianOperator, outputs_per_input
+from explorer.landscape.operator import HessianOperator, graph_inputs, outputs_per_input
+from explorer.models import memory
 from explorer.models.base import network
 from explorer.models.rows import MEMORY
 from explorer.optimisers import Optimiser
@@ -31,13 +32,14 @@ class Architecture:
     Args:
         cell: any cell that has it.
         inputs: what it is given.
+        room: bytes of a card that a process may use, by which it sizes chunks; None on a processor.
 
     Raises:
         InputError: its shapes depend on numbers, so that it cannot be counted.
     """
 
-    def __init__(self, cell: Cell, inputs: Inputs):
-        self.inputs, self.name = inputs, cell.model_name
+    def __init__(self, cell: Cell, inputs: Inputs, room: float | None = None):
+        self.inputs, self.name, self.room = inputs, cell.model_name, room
         self.real = lambda: network(
             cell.model_name, cell.model, inputs.shape, inputs.classes, task=cell.task
         )[1]  # with numbers
@@ -48,7 +50,7 @@ class Architecture:
         self.stacked = self.rows.execution == "stacked"
         self.parameters = self.rows.parameters
         self.buffers = self.rows.row()[1].numel()
-        with self._explained():
+        with self._counting():
             self.activations = self.rows.activations(self._x(1))
             self.outputs = outputs_per_input(self.rows, self._x(1))
         self.step = functools.cache(self._step)
@@ -60,9 +62,10 @@ class Architecture:
         self._graph_and_product = functools.cache(self._count_product)
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _counting(self) -> Iterator[None]:
         try:
-            yield
+            with memory.used(self.room):
+                yield
         except (RuntimeError, NotImplementedError) as error:
             raise InputError(
                 f"{self.name!r} cannot be counted: its shapes depend on numbers ({error})"
@@ -110,7 +113,7 @@ class Architecture:
             x, y = inputs[index], labels[index]
             rule.step(theta, lambda at: self.rows.loss_gradient(at, x, y, buffers)[1], memory, 0.1, 0)
 
-        with self._explained():
+        with self._counting():
             return count(step, theta, buffers, *memory.values())
 
     def _affine(self, make: Callable[[int], Ops], batch: int) -> Ops:
@@ -121,8 +124,16 @@ class Architecture:
 
     def _evaluation(self, rows: int, inputs: int) -> Ops:
         """Logits of so many rows for so many inputs, in chunks as :meth:`Rows.logits` takes them."""
-        size = max(1, MEMORY // (rows * self.activations))
-        chunks = -(-inputs // min(size, inputs))
+        budget = memory.numbers(self.room, MEMORY, memory.EVALUATION)
+        return self._forward(rows, inputs, budget // (rows * self.activations))
+
+    def statistics(self, rows: int, inputs: int) -> Ops:
+        """BatchNorm's statistics of so many rows anew, as :meth:`Rows.estimate_buffers` takes them."""
+        return self._forward(rows, inputs, MEMORY // self.activations)
+
+    def _forward(self, rows: int, inputs: int, size: int) -> Ops:
+        """Logits in chunks of about ``size`` inputs."""
+        chunks = -(-inputs // min(max(1, size), inputs))
         at_once = -(-inputs // chunks)
         if self.stacked:
             return self._counted_forward(rows, at_once).times(chunks)
@@ -132,13 +143,12 @@ class Architecture:
     def _count_forward(self, rows: int, batch: int) -> Ops:
         theta, buffers = self._state(rows)
         x = self._x(1, batch)
-        with torch.no_grad(), self._explained():
+        with torch.no_grad(), self._counting():
             return count(lambda: self.rows(theta, x, buffers), theta, buffers, x)
 
     def _products(self, rows: int, inputs: int, number: int) -> list[Ops]:
         """``number`` Hessian-vector products of so many rows, as :class:`HessianOperator` does them."""
-        size = max(1, GRAPH // (COPIES * rows * self.outputs))
-        chunks = -(-inputs // min(size, inputs))
+        chunks = self.graph_chunks(rows, inputs)
         some = rows if self.stacked else 1
         graph, product = self._graph_and_product(some, -(-inputs // chunks))
         each = rows / some
@@ -146,11 +156,15 @@ class Architecture:
             return [graph.times(each, each * graph.peak), product.times(each * number, each * product.peak)]
         return [ops.times(each * number * chunks, each * ops.peak) for ops in (graph, product)]
 
+    def graph_chunks(self, rows: int, inputs: int) -> int:
+        """How many chunks of about equal size gradients of so many inputs are taken in."""
+        return -(-inputs // min(inputs, graph_inputs(self.room, rows, self.outputs)))
+
     def _count_product(self, rows: int, inputs: int) -> tuple[Ops, Ops]:
         theta, buffers = self._state(rows)
         x, y = self._x(inputs), self._y(inputs)
         made: list[HessianOperator] = []
-        with self._explained():
+        with self._counting():
             graph = count(
                 lambda: made.append(HessianOperator(self.rows, theta, x, y, buffers)), theta, buffers
             )

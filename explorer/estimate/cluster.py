@@ -106,11 +106,11 @@ def plan_for(space: Space, machines: Machines, nets: Nets | None = None) -> Plan
         InputError: a trial fits on no node, or an architecture cannot be counted.
     """
     slots, sharing = machines.slots(space)
-    nets = nets or Nets()
-    stacks = plan.stacks(space, sizes=_sizes(space, machines, nets))
-    sharing = min(sharing, -(-len(stacks) // (machines.nodes * machines.devices)))
     gpus = space.resources.gpus_per_trial
     share = machines.device.memory * min(1.0, gpus) if machines.device and gpus != "auto" else None
+    nets = (nets or Nets()).on(share)
+    stacks = plan.stacks(space, sizes=_sizes(space, machines, nets))
+    sharing = min(sharing, -(-len(stacks) // (machines.nodes * machines.devices)))
     device_of = _devices(space, machines, nets)
 
     def piece(what: str, cell: Cell, work: Work) -> Piece:
@@ -164,11 +164,21 @@ def _resident(data: int, share: float | None) -> float:
 
 
 class Nets:
-    """Architectures, each counted once, and what is known of data; also for several spaces."""
+    """Architectures, each counted once, and what is known of data; also for several spaces.
+
+    ``room``: bytes of a card that a trial may use, by which a run sizes its chunks; None on a processor.
+    """
 
     def __init__(self) -> None:
+        self.room: float | None = None
         self._inputs: dict[str, Inputs] = {}
         self._nets: dict[tuple[Any, ...], Architecture] = {}
+
+    def on(self, room: float | None) -> Nets:
+        """The same for another share of a card; what is counted is kept in common."""
+        other = Nets()
+        other.room, other._inputs, other._nets = room, self._inputs, self._nets
+        return other
 
     def all(self, space: Space) -> list[Architecture]:
         """The different architectures of a space."""
@@ -182,9 +192,9 @@ class Nets:
 
     def net(self, cell: Cell) -> Architecture:
         inputs = self.inputs(cell)
-        key = (architecture_key(cell), cell.task, inputs.shape, inputs.classes, inputs.target)
+        key = (architecture_key(cell), cell.task, inputs.shape, inputs.classes, inputs.target, self.room)
         if key not in self._nets:
-            self._nets[key] = Architecture(cell, inputs)
+            self._nets[key] = Architecture(cell, inputs, self.room)
         return self._nets[key]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from explorer.estimate.architecture import Architecture, optimizer_of
 from explorer.estimate.counting import Ops
 from explorer.estimate.inputs import Inputs
-from explorer.measures import connectivity, hessian
+from explorer.measures import connectivity, density, hessian, noise
 from explorer.measures.base import at_once
 from explorer.space import Cell
 from explorer.training import milestones
@@ -60,21 +60,23 @@ Make = Callable[[Architecture, Inputs, Any, int, int], Work]
 
 def _hessian(net: Architecture, inputs: Inputs, options: Any, rows: int, models: int) -> Work:
     held = hessian.numbers(options, net.parameters)
-    some = min(rows, at_once(held))
+    some = min(rows, at_once(held, net.room))
     n = inputs.train if options.inputs == "all" else min(options.inputs, inputs.train)
     products = min(options.lanczos_steps, net.parameters) + options.probes
     return Work([ops.times(rows / some) for ops in net.products(some, n, products)], 4.0 * some * held)
 
 
 def _density(net: Architecture, inputs: Inputs, options: Any, rows: int, models: int) -> Work:
-    steps = min(options.steps, net.parameters)
-    pieces = net.products(rows, min(options.inputs, inputs.train), steps * options.probes)
-    return Work(pieces, 4.0 * rows * steps * net.parameters)
+    held = density.numbers(options, net.parameters)
+    some = min(rows, at_once(held, net.room))
+    products = min(options.steps, net.parameters) * options.probes
+    pieces = net.products(some, min(options.inputs, inputs.train), products)
+    return Work([ops.times(rows / some) for ops in pieces], 4.0 * some * held)
 
 
 def _connectivity(net: Architecture, inputs: Inputs, options: Any, pairs: int, models: int) -> Work:
     held = connectivity.numbers(options, net.parameters)
-    some = min(pairs, at_once(held))
+    some = min(pairs, at_once(held, net.room))
     step = net.step(some, min(options.batch_size, inputs.train)).times(options.steps)
     pieces = [step, *_profile(net, inputs, 2 * options.points, some)]
     return Work([ops.times(pairs / some) for ops in pieces], 4.0 * some * held)
@@ -82,9 +84,10 @@ def _connectivity(net: Architecture, inputs: Inputs, options: Any, pairs: int, m
 
 def _profile(net: Architecture, inputs: Inputs, points: int, pairs: int) -> list[Ops]:
     """BatchNorm's statistics anew, then loss and error on all inputs, at so many points."""
-    passes = 2 if net.rows.norms else 1
-    train, test = net.evaluation(pairs, inputs.train), net.evaluation(pairs, inputs.test)
-    return [train.times(points * passes), test.times(points)]
+    pieces = [net.evaluation(pairs, inputs.train), net.evaluation(pairs, inputs.test)]
+    if net.rows.norms:
+        pieces.append(net.statistics(pairs, inputs.train))
+    return [ops.times(points) for ops in pieces]
 
 
 def _similarity(net: Architecture, inputs: Inputs, options: Any, pairs: int, models: int) -> Work:
@@ -99,12 +102,16 @@ def _alignment(net: Architecture, inputs: Inputs, options: Any, pairs: int, mode
 def _sharpness(net: Architecture, inputs: Inputs, options: Any, rows: int, models: int) -> Work:
     n = min(options.inputs, inputs.train)
     times = 2 * options.steps  # plain and adaptive
-    return Work([net.step(rows, n).times(times), net.evaluation(rows, n).times(times + 2)])
+    chunks = net.graph_chunks(rows, n)
+    gradient = net.step(rows, -(-n // chunks)).times(times * chunks)
+    return Work([gradient, net.evaluation(rows, n).times(times + 2)])
 
 
 def _noise(net: Architecture, inputs: Inputs, options: Any, rows: int, models: int) -> Work:
-    step = net.step(rows, min(options.batch_size, inputs.train // 2))
-    return Work([step.times(options.batches)], extra=4.0 * 2 * rows * options.batches * net.parameters)
+    held = noise.numbers(options, net.parameters)
+    some = min(rows, at_once(held, net.room))
+    step = net.step(some, min(options.batch_size, inputs.train // 2))
+    return Work([step.times(options.batches * rows / some)], 4.0 * some * held)
 
 
 def _bleu(net: Architecture, inputs: Inputs, options: Any, rows: int, models: int) -> Work:

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from explorer.models import memory
 from explorer.models.rows import MEMORY, Rows
 from explorer.models.seq2seq import Seq2Seq
 from explorer.models.stacking import holding
@@ -53,7 +54,8 @@ def translate(
         )
     rows = theta.shape[0]
     kind = _Remembering if isinstance(network.module, Seq2Seq) else _Whole
-    size = max(1, MEMORY // (rows * beam * kind.numbers(network, source, length)))
+    budget = memory.numbers(memory.room(theta.device), MEMORY, memory.EVALUATION)
+    size = max(1, budget // (rows * beam * kind.numbers(network, source, length)))
     used = (source != PAD).sum(1).clamp_min(1)
     found = source.new_zeros(rows, len(source), length)
     for part in used.argsort(stable=True).split(size):

@@ -65,8 +65,11 @@ def noise_scale(
         loss = network.task.loss(network(theta, x[index], buffers), y[index]).sum()
         gradients.append(torch.autograd.grad(loss, theta)[0])
     stack = torch.stack(gradients, 1)  # (rows, batches, parameters)
-    pieces = [piece.to(REAL) for piece in stack.split(2**18, 2)]
-    products = torch.stack([torch.bmm(piece, piece.transpose(1, 2)) for piece in pieces]).sum(0).cpu()
+    products = torch.zeros(len(theta), batch_count, batch_count, dtype=REAL, device=theta.device)
+    for piece in stack.split(2**18, 2):  # in double precision, piece by piece
+        own = piece.to(REAL)
+        products.baddbmm_(own, own.transpose(1, 2))
+    products = products.cpu()
     keep = torch.ones(batch_count, dtype=REAL)
     variance, squared = _moments(products, keep, batch_size)
     scale = _ratio(variance, squared)

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from explorer.models import memory
 from explorer.models.rows import Rows
 
-GRAPH = 2**26  # numbers that the graph of a gradient may hold (256 MB of float32)
+# Numbers that the graph of a gradient may hold on a processor (256 MB of float32); on a card it is a part of
+# what the process may use.
+GRAPH = 2**26
 # A graph of a gradient holds, of every layer's output: the output, what its derivative needs, and both
 # again for the derivative of the gradient (measured on the networks of this package: 4 to 6 times).
 COPIES = 6
@@ -20,7 +23,8 @@ class HessianOperator:
 
     Double backward. Where all inputs fit into the memory budget, the graph of the gradient is kept and
     a product costs about two gradients; otherwise it is built again, chunk by chunk, in every product,
-    which costs about four and needs memory that does not grow with the number of inputs.
+    which costs about four and needs memory that does not grow with the number of inputs. Either way the
+    products are the same up to rounding.
 
     Args:
         theta: (rows, parameters); ``buffers`` (rows, numbers).
@@ -30,8 +34,7 @@ class HessianOperator:
     def __init__(self, network: Rows, theta: Tensor, x: Tensor, y: Tensor, buffers: Tensor | None = None):
         self.network, self.x, self.y, self.buffers = network, x, y, buffers
         self.theta = theta.detach().requires_grad_()
-        size = max(1, GRAPH // (COPIES * theta.shape[0] * outputs_per_input(network, x)))
-        self.parts = [slice(start, start + size) for start in range(0, len(x), size)]
+        self.parts = graph_parts(network, theta, x)
         # A chunk's share of all that is scored; as tensors, so that nothing waits for the device.
         scored = torch.stack([network.task.scored(y[None, part])[0] for part in self.parts]).double()
         self.weights = (scored / scored.sum().clamp_min(1)).to(theta)
@@ -53,6 +56,20 @@ class HessianOperator:
         for place in range(len(self.parts)):
             total += torch.autograd.grad((self._gradient(place) * vectors).sum(), self.theta)[0]
         return total
+
+
+def graph_parts(network: Rows, theta: Tensor, x: Tensor) -> list[slice]:
+    """Slices of the inputs ``x`` (inputs, *shape) whose graph of a gradient fits into the memory budget."""
+    size = graph_inputs(memory.room(theta.device), len(theta), outputs_per_input(network, x))
+    return [slice(start, start + size) for start in range(0, len(x), size)]
+
+
+def graph_inputs(room: float | None, rows: int, outputs: int) -> int:
+    """Inputs whose graph is held at once, of ``rows`` models with so many ``outputs`` an input.
+
+    ``room``: bytes of a card that the process may use, None on a processor.
+    """
+    return max(1, memory.numbers(room, GRAPH, memory.GRAPH) // (COPIES * rows * outputs))
 
 
 def outputs_per_input(network: Rows, x: Tensor) -> int:

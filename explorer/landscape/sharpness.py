@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from explorer.landscape.operator import graph_parts
 from explorer.models.rows import Rows
 from explorer.training import evaluate
 
@@ -71,7 +72,7 @@ def _gradient(network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor, y
     """Gradients (rows, parameters) of the mean losses, evaluation mode, in chunks."""
     theta = theta.requires_grad_()
     total = torch.zeros_like(theta)
-    for part in network.chunks(len(theta), x):
+    for part in graph_parts(network, theta, x):
         loss = network.task.loss(network(theta, x[None, part], buffers), y[None, part]).sum()
         share = network.task.scored(y[None, part]).double() / network.task.scored(y[None]).clamp_min(1)
         total += torch.autograd.grad(loss, theta)[0] * share.to(theta)

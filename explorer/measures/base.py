@@ -66,17 +66,29 @@ class Cell:
         return [place[a] for a, _ in pairs], [place[b] for _, b in pairs]
 
 
-NUMBERS = 2**30  # that what is measured side by side may hold beside activations (4 GiB of float32)
+# Numbers that what is measured side by side on a processor may hold beside activations (4 GiB of float32); on
+# a card it is a part of what the process may use.
+NUMBERS = 2**30
 
 
-def at_once(numbers: int) -> int:
-    """How many subjects that hold so many numbers each are measured side by side; one at least."""
-    return max(1, NUMBERS // max(1, numbers))
+def at_once(numbers: int, room: float | None) -> int:
+    """How many subjects that hold so many numbers each are measured side by side; one at least.
+
+    ``room``: bytes of a card that the process may use, None on a processor.
+    """
+    from explorer.models import memory
+
+    return max(1, memory.numbers(room, NUMBERS, memory.SIDE_BY_SIDE) // max(1, numbers))
 
 
-def in_parts(subjects: list[Any], numbers: int) -> list[list[Any]]:
-    """The subjects, as many in a part as are measured side by side."""
-    size = at_once(numbers)
+def in_parts(subjects: list[Any], numbers: int, theta: Tensor) -> list[list[Any]]:
+    """The subjects, as many in a part as are measured side by side where ``theta`` is.
+
+    What is measured of one does not depend on the others, so not on the parts either, beyond rounding.
+    """
+    from explorer.models import memory
+
+    size = at_once(numbers, memory.room(theta.device))
     return [subjects[start : start + size] for start in range(0, len(subjects), size)]
 
 

@@ -72,8 +72,8 @@ class Options(Settings):
 
 def measure(cell: Cell, subjects: list[Pair], options: Options) -> Measured:
     """Fit and evaluate the paths of the pairs in ``subjects``, as many at once as memory holds."""
-    held = numbers(options, cell.network.parameters)
-    return Measured.joined([_side_by_side(cell, part, options) for part in in_parts(subjects, held)])
+    parts = in_parts(subjects, numbers(options, cell.network.parameters), cell.theta)
+    return Measured.joined([_side_by_side(cell, part, options) for part in parts])
 
 
 def numbers(options: Options, parameters: int) -> int:

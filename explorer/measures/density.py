@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from explorer.measures.base import Cell, Kind, Measured
+from explorer.measures.base import Cell, Kind, Measured, in_parts
 from explorer.settings import Options as Settings
 from explorer.tables import MODELS
 
@@ -28,7 +28,17 @@ class Options(Settings):
 
 
 def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:
-    """Spectral density of the models named in ``subjects``, side by side."""
+    """Spectral density of the models named in ``subjects``, as many at once as memory holds."""
+    parts = in_parts(subjects, numbers(options, cell.network.parameters), cell.theta)
+    return Measured.joined([_side_by_side(cell, part, options) for part in parts])
+
+
+def numbers(options: Options, parameters: int) -> int:
+    """That a model's Krylov space takes."""
+    return min(options.steps, parameters) * parameters
+
+
+def _side_by_side(cell: Cell, subjects: list[str], options: Options) -> Measured:
     from explorer.landscape.density import spectral_density
 
     rows, _ = cell.ends([(name, name) for name in subjects])

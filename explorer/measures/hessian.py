@@ -43,8 +43,8 @@ class Options(Settings):
 
 def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:
     """Ends of the spectrum and trace of the models named in ``subjects``, as many at once as memory holds."""
-    held = numbers(options, cell.network.parameters)
-    return Measured.joined([_side_by_side(cell, part, options) for part in in_parts(subjects, held)])
+    parts = in_parts(subjects, numbers(options, cell.network.parameters), cell.theta)
+    return Measured.joined([_side_by_side(cell, part, options) for part in parts])
 
 
 def numbers(options: Options, parameters: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from explorer.measures.base import Cell, Kind, Measured
+from explorer.measures.base import Cell, Kind, Measured, in_parts
 from explorer.settings import Options as Settings
 from explorer.tables import MODELS
 
@@ -27,7 +27,17 @@ class Options(Settings):
 
 
 def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:
-    """Noise scale of the models named in ``subjects``, side by side."""
+    """Noise scale of the models named in ``subjects``, as many at once as memory holds."""
+    parts = in_parts(subjects, numbers(options, cell.network.parameters), cell.theta)
+    return Measured.joined([_side_by_side(cell, part, options) for part in parts])
+
+
+def numbers(options: Options, parameters: int) -> int:
+    """That a model's gradients take, one by one and stacked."""
+    return 2 * options.batches * parameters
+
+
+def _side_by_side(cell: Cell, subjects: list[str], options: Options) -> Measured:
     from explorer.landscape.noise import noise_scale
 
     rows, _ = cell.ends([(name, name) for name in subjects])

@@ -17,12 +17,15 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
+from explorer.models import memory
 from explorer.tasks import TASKS, Task
 
 Execution = Literal["stacked", "vmap", "loop"]
 Forward = Callable[[Sequence[Tensor], Tensor], Tensor]
 LossGradient = Callable[[Sequence[Tensor], Tensor, Tensor], tuple[Tensor, list[Tensor]]]
-MEMORY = 2**23  # numbers that one evaluation may hold in a layer's activations at once (32 MB of float32)
+# Numbers that one evaluation on a processor may hold in a layer's activations at once (32 MB of float32); on
+# a card it is a part of what the process may use.
+MEMORY = 2**23
 
 
 class Rows:
@@ -229,11 +232,19 @@ class Rows:
 
     def chunks(self, rows: int, x: Tensor) -> Iterator[slice]:
         """Slices of the inputs (inputs, *shape) for which ``rows`` models fit into the memory budget."""
-        size = max(1, MEMORY // (rows * self.activations(x)))
+        return self._slices(len(x), self.budget() // (rows * self.activations(x)))
+
+    def budget(self) -> int:
+        """Numbers that a layer's activations may take at once where the constants are."""
+        device = next(self.module.parameters()).device
+        return memory.numbers(memory.room(device), MEMORY, memory.EVALUATION)
+
+    @staticmethod
+    def _slices(inputs: int, size: int) -> Iterator[slice]:
         # Of about equal size, and of 2 inputs at least: BatchNorm cannot take the variance of one.
-        count = min(-(-len(x) // size), max(1, len(x) // 2))
+        count = min(-(-inputs // max(1, size)), max(1, inputs // 2))
         for part in range(count):
-            yield slice(len(x) * part // count, len(x) * (part + 1) // count)
+            yield slice(inputs * part // count, inputs * (part + 1) // count)
 
     @torch.no_grad()
     def outputs(self, theta: Tensor, x: Tensor, buffers: Tensor | None = None) -> Tensor:
@@ -252,16 +263,26 @@ class Rows:
     def estimate_buffers(self, theta: Tensor, buffers: Tensor, x: Tensor) -> Tensor:
         """BatchNorm statistics (rows, numbers) of ``theta`` re-estimated on inputs (inputs, *shape).
 
-        A cumulative average over chunks, weighted by their size, as in stochastic weight averaging
+        A cumulative average over batches, weighted by their size, as in stochastic weight averaging
         (Izmailov et al., 2018). Without BatchNorm the buffers are returned as they are.
+
+        Normalisation uses a batch's own statistics, so the estimate depends on the batches. They are as
+        large as ``MEMORY`` lets them be for one model: they hang on the architecture alone, neither on the
+        other rows nor on the device.
         """
         if not self.norms:
             return buffers
-        buffers = buffers.clone()
+        batches = list(self._slices(len(x), MEMORY // self.activations(x)))
+        longest = max(part.stop - part.start for part in batches)
+        some = max(1, self.budget() // (longest * self.activations(x)))  # rows at once
+        pieces = zip(theta.split(some), buffers.split(some), strict=True)
+        return torch.cat([self._estimated(t, b.clone(), x, batches) for t, b in pieces])
+
+    def _estimated(self, theta: Tensor, buffers: Tensor, x: Tensor, batches: Sequence[slice]) -> Tensor:
         before = [norm.momentum for norm in self.norms]
         seen = 0
         try:
-            for part in self.chunks(theta.shape[0], x):
+            for part in batches:
                 piece = x[None, part]
                 seen += piece.shape[1]
                 for norm in self.norms:

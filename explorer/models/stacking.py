@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from explorer.models import memory
 from explorer.models.rows import MEMORY, Forward, LossGradient, _places
 
 Make = Callable[[Sequence[Tensor]], nn.Module]  # from parameters with rows in front
@@ -159,7 +160,8 @@ def _of_scores(
     """
     losses = features.new_zeros(len(features))
     of_features, of_weight = torch.empty_like(features), torch.zeros_like(weight)
-    size = max(1, MEMORY // (weight.shape[0] * weight.shape[1]))
+    budget = memory.numbers(memory.room(weight.device), MEMORY, memory.EVALUATION)
+    size = max(1, budget // (weight.shape[0] * weight.shape[1]))
     for start in range(0, features.shape[1], size):
         part = slice(start, start + size)
         own, label, weigh = features[:, part], labels[:, part], share[:, part]

@@ -23,8 +23,8 @@ def write(
 
     ``out/index.html`` needs no network and no neighbour; beside it lie ``charts/`` (SVG and PNG, unless
     ``images`` is false) and ``tables/`` (cells, models, pairs as Parquet, the small ones also as CSV).
-    ``cuts`` fixes borders between phases by name (``explorer.phases.find_cuts``); without it those of the
-    run's own space are used. With ``refresh_s`` the page loads itself again every so many seconds. Tables
+    ``cuts`` fixes borders between phases by name (``explorer.phases.find_cuts``); the others are those of
+    the run's own space. With ``refresh_s`` the page loads itself again every so many seconds. Tables
     and columns that the run lacks are named on the page. Every file is written whole, by rename. Raises
     ValueError for a wrong cut, before anything is written.
     """
@@ -37,7 +37,7 @@ def compare(runs: Sequence[Run], out: Path | str, *, cuts: dict[str, Any] | None
     """Write a page that puts runs side by side, and return the path of its ``index.html``.
 
     Cells are matched by the settings of the axes that all runs share; maps share their scales, and beside
-    them stands the difference from the first run. ``cuts`` hold for all; without them each run has its own.
+    them stands the difference from the first run. ``cuts`` hold for all; the others are each run's own.
     Raises InputError where the runs share no axis or no cell.
     """
     from explorer.report.comparison import write_comparison

@@ -39,7 +39,7 @@ def write_comparison(runs: Sequence[Run], out: Path, *, cuts: dict[str, Any] | N
 
 
 def _write_comparison(runs: Sequence[Run], out: Path, cuts: dict[str, Any] | None) -> Path:
-    tables = [_classified(run, cuts) for run in runs]
+    tables = [phases.classify(run.grid, run.cuts(cuts)) for run in runs]
     axes, tables = _shared(runs, tables)
     names = phases.axis_names(axes)
     right, up, _ = plane(axes)
@@ -83,13 +83,6 @@ def _write_comparison(runs: Sequence[Run], out: Path, cuts: dict[str, Any] | Non
     index = out / "index.html"
     write(index, content.encode())
     return index
-
-
-def _classified(run: Run, cuts: dict[str, Any] | None) -> pd.DataFrame:
-    space = facts.mapping(run.info.get("space"))
-    given = facts.mapping(space.get("phases")) if cuts is None else cuts
-    found = phases.find_cuts(run.grid, given, run.task.fitted)
-    return phases.classify(run.grid, found)
 
 
 def _shared(

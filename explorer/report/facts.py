@@ -151,12 +151,6 @@ def axis_ranks(cells: pd.DataFrame, names: list[str]) -> dict[str, Any]:
     return {"ys": ys, "rows": rows}
 
 
-def sessions(run: Run) -> list[dict[str, Any]]:
-    """The sessions of a run, ``stages`` always a dictionary."""
-    listed = [dict(s) for s in run.info.get("sessions") or [] if isinstance(s, Mapping)]
-    return [{**s, "stages": mapping(s.get("stages"))} for s in listed]
-
-
 def mapping(value: Any) -> dict[str, Any]:
     """The value as a dictionary, empty where it is none: any part of ``run.info`` may be missing."""
     return dict(value) if isinstance(value, Mapping) else {}

@@ -18,7 +18,7 @@ from altair.utils.schemapi import debug_mode
 from explorer import phases
 from explorer.phases.advice import advise_cells, advise_phases
 from explorer.phases.claims import UNTESTED, check_claims
-from explorer.report import facts, figures, pictures, theme, vega, verdicts
+from explorer.report import facts, figures, pictures, spent, theme, vega, verdicts
 from explorer.report.encodings import vertical_order
 from explorer.report.files import write, write_details, write_models, write_tables
 from explorer.report.labels import axis, axis_title, in_words, measure, measure_title, said
@@ -48,8 +48,7 @@ def _write_site(
     run: Run, out: Path, cuts: dict[str, Any] | None, images: bool, refresh_s: int | None
 ) -> Path:
     space = facts.mapping(run.info.get("space"))
-    given = facts.mapping(space.get("phases")) if cuts is None else cuts
-    found = phases.find_cuts(run.grid, given, run.task.fitted)
+    found = run.cuts(cuts)
     workshop = vega.Workshop(theme.INK)
     try:
         cells = phases.classify(run.grid, found)
@@ -188,7 +187,8 @@ def _context(
         "machine": facts.machine(run),
         "versions": facts.mapping(run.info.get("versions")),
         "space_yaml": yaml.safe_dump(space, sort_keys=False, allow_unicode=True) if space else "",
-        "sessions": facts.sessions(run),
+        "spent": spent.stages(run),
+        "worked": spent.workers(run),
         "failures": facts.failures(run),
         "number": phases.number,
         "signed": phases.signed,

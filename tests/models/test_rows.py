@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from explorer.estimate import counting
 from explorer.estimate.counting import on_meta
-from explorer.models import cnn, mlp, rows
+from explorer.models import cnn, memory, mlp, rows
 from explorer.models.rows import Rows, initial_rows, seeded
 
 SHAPE, CLASSES, BATCH = (2, 4, 4), 3, 6
@@ -118,14 +118,15 @@ def test_batch_norm_statistics_move_as_in_the_plain_module(way: str, count: int)
 
 
 @pytest.mark.parametrize("way", ["vmap", "loop"])
-@pytest.mark.parametrize("per_chunk", [100, 7])
+@pytest.mark.parametrize(("per_batch", "room"), [(100, None), (5, None), (5, 1e3), (5, 1e9)])
 def test_estimated_statistics_are_those_of_a_literal_pass(
-    way: str, per_chunk: int, monkeypatch: pytest.MonkeyPatch
+    way: str, per_batch: int, room: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network, theta, buffers, _, modules = made("cnn", way)
     x = torch.randn(20, *SHAPE, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    monkeypatch.setattr(rows, "MEMORY", per_chunk * len(modules) * network.activations(x))
-    estimated = network.estimate_buffers(theta, buffers, x)
+    monkeypatch.setattr(rows, "MEMORY", per_batch * network.activations(x))
+    with memory.used(room):  # of a card: as much as it has, the batches are the same
+        estimated = network.estimate_buffers(theta, buffers, x)
     for i, module in enumerate(modules):
         norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
         sums = [torch.zeros(2, norm.num_features, dtype=torch.float64) for norm in norms]
@@ -136,8 +137,8 @@ def test_estimated_statistics_are_those_of_a_literal_pass(
 
         for place, norm in enumerate(norms):
             norm.register_forward_pre_hook(lambda norm, inputs, place=place: note(norm, inputs, place))
-        for part in network.chunks(len(modules), x):
-            module.train()(x[part])
+        for part in x.split(20 if per_batch > 20 else 5):
+            module.train()(part)
         torch.testing.assert_close(estimated[i], torch.cat([(s / len(x)).flatten() for s in sums]))
     assert [norm.momentum for norm in network.norms] == [0.1] * 3
 

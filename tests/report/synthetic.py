@@ -153,8 +153,14 @@ def synthetic_run(
         "sessions": [
             {
                 "started": "2026-11-24T06:00:00+00:00",
-                "command": "run_explore.py run spaces/digits.yaml",
                 "stages": {"start_up_s": 4.1, "training_s": 21.0, "measuring_s": 18.2},
+                "workers": {
+                    "training_s": 40.0,
+                    "hessian_s": 6.0,
+                    "connectivity_s": 30.0,
+                    "similarity_s": 4.0,
+                },
+                "wall_s": 44.0,
                 "trained": len(models),
                 "measured": len(pairs),
                 "failed": 1,

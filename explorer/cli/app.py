@@ -1,0 +1,47 @@
+"""The program itself, and what it prints with."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from explorer.settings import InputError
+
+app = typer.Typer(
+    name="explorer",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Explorer maps how networks learn: train a grid, measure its loss landscapes, read its phases.",
+    epilog="Exit codes: 0 all well, 2 wrong input, 3 finished with failures, 130 stopped with Ctrl-C.",
+)
+console = Console()
+errors = Console(stderr=True)
+# For text of users, and for lines to copy.
+PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
+
+
+def checked_name(name: str) -> str:
+    from explorer.space import NAME
+
+    if not re.match(NAME, name):
+        raise InputError(
+            f"--name {name!r}: letters, digits, '.', '_' and '-' only, at most 100, "
+            "the first a letter or digit"
+        )
+    return name
+
+
+def program() -> str:
+    """How this program was called, for a command to copy."""
+    program = Path(sys.argv[0])
+    return f"python {program}" if program.suffix == ".py" else program.name
+
+
+def say(text: str) -> None:
+    console.print(text, **PLAIN)

@@ -1,0 +1,92 @@
+"""Commands that look and start nothing: ``status``, ``check``, ``spaces``."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from explorer.cli.app import console
+from explorer.cli.options import Overrides, RunName, SpaceFile, Storage
+from explorer.settings import InputError
+
+
+def status(
+    run: RunName,
+    storage: Storage = "runs",
+    watch: Annotated[
+        bool, typer.Option("--watch", help="show it anew every 2 seconds until it is complete")
+    ] = False,
+) -> None:
+    """Say how far a run is."""
+    from explorer.status import describe
+    from explorer.store import locate
+
+    table, complete = describe(locate(run, storage))
+    if not watch or complete:
+        console.print(table)
+        return
+    from rich.live import Live
+
+    with Live(table, console=console) as live:
+        while not complete:
+            time.sleep(2)
+            table, complete = describe(locate(run, storage))
+            live.update(table)
+
+
+def check(
+    space: SpaceFile,
+    set_: Overrides = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="machines to estimate for: 8xH100 (a node of eight GPUs), 4x8xA100-80 (four such nodes), "
+            "16xCPU (cores like those here); left out: this machine",
+        ),
+    ] = None,
+) -> None:
+    """Say what a space would do: cells, models, pairs, and what they would cost. Starts nothing."""
+    from explorer import spacefile
+
+    checked = spacefile.read(space, set_)
+    from explorer.estimate import describe
+
+    console.print(describe(checked, cluster))
+
+
+def spaces(
+    folder: Annotated[Path, typer.Argument(help="a folder of space files")] = Path("spaces"),
+    schema: Annotated[
+        bool, typer.Option("--schema", help="print the JSON Schema of a space file, for editors")
+    ] = False,
+) -> None:
+    """List the space files there are."""
+    from explorer import spacefile
+    from explorer.schema import json_schema
+
+    if schema:
+        typer.echo(json.dumps(json_schema(), indent=1))
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    table.add_column("file", no_wrap=True)  # to be copied
+    for title in ("grid", "seeds", "what it shows"):
+        table.add_column(title)
+    files = sorted(folder.glob("*.yaml"))
+    if not files:
+        raise InputError(f"there is no space file (*.yaml) in {folder}/")
+    for file in files:
+        try:
+            one = spacefile.read(file)
+        except InputError as error:
+            table.add_row(str(file), "", "", escape(f"wrong: {error}"))
+            continue
+        grid = " × ".join(f"{axis} {len(values)}" for axis, values in one.axes.items())
+        table.add_row(str(file), grid, str(one.seeds), escape(one.description))
+    console.print(table)

@@ -1,0 +1,153 @@
+"""Commands that show what a run has found: ``report``, ``diagnose``, ``export``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from explorer.cli.app import PLAIN, checked_name, errors, say
+from explorer.cli.options import Cut, Reports, Storage
+from explorer.settings import InputError
+
+if TYPE_CHECKING:
+    from explorer.results import Run
+
+WATCH_S = 10  # seconds between two looks
+
+
+def report(
+    runs: Annotated[
+        list[str],
+        typer.Argument(help="a run, or a folder of tables; two or more are compared", show_default=False),
+    ],
+    cut: Cut = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="draw again as work is finished, until all is, or Ctrl-C")
+    ] = False,
+    storage: Storage = "runs",
+    reports: Reports = Path("reports"),
+) -> None:
+    """Draw the report pages of a run, finished or not, or of a folder of tables, or compare runs."""
+    cuts = _cuts(cut or [])
+    from explorer.results import load
+
+    if len(runs) > 1:
+        if watch:
+            raise InputError("--watch follows one run, not a comparison")
+        from explorer import report as pages
+
+        loaded = [load(one, storage) for one in runs]
+        name = checked_name("-vs-".join(run.name for run in loaded))
+        say(f"Report: {pages.compare(loaded, reports / name, cuts=cuts)}")
+        return
+    if watch:
+        _watch(runs[0], storage, reports, cuts)
+    draw(load(runs[0], storage), reports, cuts)
+
+
+def diagnose(
+    run: Annotated[
+        str, typer.Argument(help="a run, or a folder of tables (Parquet or CSV)", show_default=False)
+    ],
+    cell: Annotated[
+        str | None, typer.Option(help="one cell: its id, or settings such as width=8,batch_size=16")
+    ] = None,
+    learn: Annotated[
+        list[str] | None,
+        typer.Option(help="a run or folder of tables to fit a decision tree on; may be repeated"),
+    ] = None,
+    cut: Cut = None,
+    storage: Storage = "runs",
+) -> None:
+    """Say what holds models back and what to change next, how sure that is and from what evidence."""
+    cuts = _cuts(cut or [])
+    from explorer.diagnosis import diagnose as told
+    from explorer.results import load
+
+    teachers = [load(one, storage) for one in learn or []]
+    for line in told(load(run, storage), cell=cell, cuts=cuts, learn=teachers):
+        say(line)
+
+
+def export(
+    run: Annotated[
+        str, typer.Argument(help="a run, or a folder of tables (Parquet or CSV)", show_default=False)
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="table to write, .csv or .parquet; left out: <run>.csv")
+    ] = None,
+    cut: Cut = None,
+    storage: Storage = "runs",
+) -> None:
+    """Write a run as one table, a row a model, and its summary as Markdown beside it."""
+    cuts = _cuts(cut or [])
+    from explorer.export import export as write
+    from explorer.results import load
+
+    loaded = load(run, storage)
+    for file in write(loaded, out or Path(f"{checked_name(loaded.name)}.csv"), cuts=cuts):
+        say(f"Wrote {file}")
+
+
+def draw(run: Run, reports: Path, cuts: dict[str, float]) -> None:
+    """Write the report, say where things are, list what failed."""
+    from explorer import report as pages
+    from explorer.status import failures
+
+    index = pages.write(run, reports / checked_name(run.name), cuts=cuts)
+    if run.info:
+        say(f"Tables: {run.folder}/tables")
+    say(f"Report: {index}")
+    failed = failures(run)
+    if failed:
+        shown = [
+            *failed[:20],
+            *([f"… and {len(failed) - 20} more, in the report and the tables"] if failed[20:] else []),
+        ]
+        errors.print(f"Finished with {len(failed)} failures:", *shown, sep="\n  ", **PLAIN)
+        raise typer.Exit(3)
+
+
+def _watch(run: str, storage: str, reports: Path, cuts: dict[str, float]) -> None:
+    """Draw the page of a run under way again whenever records were added, until none is missing."""
+    from explorer import report as pages
+    from explorer.results import load
+    from explorer.status import describe
+    from explorer.store import locate
+
+    store, seen = locate(run, storage), None
+    say("Watching; Ctrl-C ends it.")
+    try:
+        while not describe(store)[1]:
+            loaded = load(run, storage)
+            state = tuple(len(t) for t in (loaded.models, loaded.pairs, loaded.curves))
+            if state != seen:
+                index = pages.write(
+                    loaded, reports / checked_name(loaded.name), cuts=cuts, images=False, refresh_s=WATCH_S
+                )
+                say(f"{time.strftime('%H:%M:%S')}  {state[0]} models, {state[1]} pairs: {index}")
+                seen = state
+            time.sleep(WATCH_S)
+    except KeyboardInterrupt:
+        say("")
+
+
+def _cuts(given: list[str]) -> dict[str, float]:
+    from explorer.space import PhaseOptions
+
+    cuts = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        try:
+            if name not in PhaseOptions.model_fields:
+                raise ValueError
+            cuts[name] = getattr(PhaseOptions.model_validate({name: float(value)}), name)
+        except ValueError:
+            raise InputError(
+                f"--cut {text}: it should be train_loss, connected or cka with a positive number, "
+                "such as connected=1"
+            ) from None
+    return cuts

@@ -1,0 +1,120 @@
+"""Commands that train and measure: ``run``, ``resume``, ``measure``."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from explorer.cli.app import PLAIN, checked_name, console, errors, program, say
+from explorer.cli.options import Overrides, RunName, SpaceFile, Where, works
+from explorer.cli.pages import draw
+
+if TYPE_CHECKING:
+    from explorer.console import Display
+    from explorer.results import Run
+
+
+@works()
+def run(
+    space: SpaceFile,
+    name: Annotated[str | None, typer.Option(help="of the run; left out: the space's own")] = None,
+    set_: Overrides = None,
+    *,
+    where: Where,
+) -> None:
+    """Train and measure the grid of a space file and write its report. Goes on with a run that exists."""
+    from explorer import spacefile
+
+    checked = spacefile.read(space, set_)
+    run_name = checked_name(name or checked.name)
+
+    def start(display: Display) -> Run:
+        from explorer.engine.run import run
+
+        return run(checked, name=run_name, observer=display, **where.engine)
+
+    _work(start, run_name, where)
+
+
+@works()
+def resume(run: RunName, *, where: Where) -> None:
+    """Go on with a run that was interrupted: what is finished is kept, the rest is done."""
+
+    def start(display: Display) -> Run:
+        from explorer.engine.run import resume
+
+        return resume(run, observer=display, **where.engine)
+
+    _work(start, run, where)
+
+
+@works(trains=False)
+def measure(
+    run: RunName,
+    add: Annotated[
+        list[str] | None, typer.Option(help="a measure that the run does not have yet; may be repeated")
+    ] = None,
+    again: Annotated[list[str] | None, typer.Option(help="a measure to take again; may be repeated")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="another budget, such as measures.connectivity.steps=3000; measures again"
+        ),
+    ] = None,
+    *,
+    where: Where,
+) -> None:
+    """Measure again, or more, without training."""
+
+    def start(display: Display) -> Run:
+        from explorer.engine.run import measure
+
+        more = {"add": add or [], "again": again or [], "overrides": set_ or []}
+        return measure(run, observer=display, **more, **where.engine)
+
+    _work(start, run, where)
+
+
+def _work(start: Callable[[Display], Run], run: str, where: Where) -> None:
+    """Do it under a display, then write the report. Ctrl-C and SIGTERM end it with what to do next."""
+    from explorer.console import Display
+
+    storage = "" if where.storage == "runs" else f" --storage {where.storage}"
+    go_on = f"Go on with:\n  {program()} resume {run}{storage}"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with Display(console) as display:
+            done = start(display)
+            stopped = done.info["sessions"][-1].get("stopped")
+            display.stage("drawing", 0)
+            with _drawn(done):
+                draw(done, where.reports, {})
+        if stopped:
+            say(f"Stopped {stopped}. What is finished is kept. {go_on}")
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the goodbye short
+        say(f"\nStopped. What is finished is kept. {go_on}")
+        raise typer.Exit(130) from None
+    except OSError as error:  # a full disk, a folder that became read-only
+        errors.print(
+            f"Error: {error}\nWhat is finished is kept. When this is mended, go on. {go_on}", **PLAIN
+        )
+        raise typer.Exit(3) from None
+
+
+@contextmanager
+def _drawn(run: Run) -> Iterator[None]:
+    """Adds the seconds of drawing to the record of the run's last session."""
+    from explorer.engine.session import add_stage
+    from explorer.store import Store
+
+    mark = time.perf_counter()
+    try:
+        yield
+    finally:
+        add_stage(Store(run.folder), run.info["sessions"][-1], "pages", time.perf_counter() - mark)
