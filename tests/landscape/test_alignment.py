@@ -243,13 +243,8 @@ def test_a_spec_of_ones_own_needs_no_tracing_for_weights() -> None:
     found, _ = align(network, theta[:1], theta[1:], empty, empty, x, seeds=[0], spec=own)
     derived, _ = align(network, theta[:1], theta[1:], empty, empty, x, seeds=[0])
     assert torch.equal(found, derived)
-    with pytest.raises(ValueError, match="needs a traced network"):
+    with pytest.raises(ValueError, match="where those of group 1 are read"):
         align(network, theta[:1], theta[1:], empty, empty, x, seeds=[0], spec=own, method="activations")
-
-
-def test_attention_is_refused_and_not_permuted_wrongly() -> None:
-    with pytest.raises(ValueError, match=r"how attention .*may be permuted; give a Spec of your own"):
-        permutation_spec(of_this_package("vit", width=4, patch=3), torch.zeros(2, 1, 6, 6))
 
 
 def test_alignment_leaves_the_network_as_it_is() -> None:

@@ -18,7 +18,6 @@ from explorer.landscape.hessian import hessian
 from explorer.landscape.noise import noise_scale
 from explorer.landscape.operator import HessianOperator
 from explorer.landscape.paths import straight
-from explorer.landscape.permutations import permutation_spec
 from explorer.landscape.sharpness import sharpness
 from explorer.landscape.similarity import probes
 from explorer.landscape.spectra import fit_power_law, weight_spectra
@@ -254,12 +253,6 @@ def test_ensemble_votes_on_each_token() -> None:
     assert row["ensemble_accuracy_percent"] == pytest.approx(100 * right / len(places))
 
 
-def test_alignment_says_that_it_does_not_know_attention() -> None:
-    rows, theta = models(1)
-    with pytest.raises(ValueError, match=r"how attention .*SelfAttention\) may be permuted"):
-        permutation_spec(module_of(rows, theta[0]), X)
-
-
 def test_every_measure_for_translation_takes_a_transformer() -> None:
     """Its own function, with little to do: finite numbers for each column."""
     measured = cell()
@@ -270,16 +263,15 @@ def test_every_measure_for_translation_takes_a_transformer() -> None:
         "noise": {"batches": 12, "batch_size": 1},
         "spectra": {},
         "connectivity": {"steps": 40, "batch_size": 4, "points": 5},
-        "similarity": {"inputs": 20},
+        "similarity": {"inputs": 20, "layers": ["encoder_norm"]},
+        "alignment": {"method": "activations", "points": 3},
         "ensemble": {},
         "perplexity": {},
     }
     elsewhere = {"bleu"}  # needs words: tests/test_translation_measures.py
     for name in plugins(explorer.measures):
         module = plugin(explorer.measures, name, "measure")
-        if "translation" not in getattr(module, "TASKS", ["translation"]):
-            assert name == "alignment"
-            continue
+        assert "translation" in getattr(module, "TASKS", TASKS)
         if name in elsewhere:
             continue
         subjects: list[Any] = {
