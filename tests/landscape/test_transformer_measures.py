@@ -19,7 +19,7 @@ from explorer.landscape.noise import noise_scale
 from explorer.landscape.operator import HessianOperator
 from explorer.landscape.paths import straight
 from explorer.landscape.sharpness import sharpness
-from explorer.landscape.similarity import probes
+from explorer.landscape.similarity import layer_outputs, probes
 from explorer.landscape.spectra import fit_power_law, weight_spectra
 from explorer.measures import ensemble, similarity
 from explorer.measures.base import Cell
@@ -237,6 +237,71 @@ def test_cka_and_disagreement_are_of_scored_tokens() -> None:
     assert row["disagreement_percent"] == pytest.approx(100 * sum(apart) / len(apart))
     assert 0 < sum(apart) < len(apart)
     assert row["l2_distance"] == pytest.approx((measured.theta[0] - measured.theta[2]).norm().item())
+
+
+def test_cka_at_a_layer_is_of_the_tokens_that_it_sees() -> None:
+    """Source tokens in the encoder, target tokens in the decoder, the first 20 of each."""
+    measured = cell()
+    layers = {
+        "encoder.0": 0,
+        "encoder.0.perceptron.1": 0,
+        "decoder.0.across.keys_values": 0,
+        "decoder.0.across": 1,
+        "decoder_norm": 1,
+    }
+    options = similarity.Options(inputs=20, layers=list(layers))
+    row = similarity.measure(measured, [("m0", "m2")], options).rows[0]
+    x, _ = probes(TASKS["translation"], X, Y, inputs=20, seed=stream("mixup", "c"))
+    for layer, side in layers.items():
+        values = []
+        for place in (0, 2):
+            module, seen = module_of(measured.network, measured.theta[place]), []
+            module.get_submodule(layer).register_forward_hook(lambda *a, seen=seen: seen.append(a[2]))
+            module(x)
+            values.append(seen[0].detach())
+        tokens = (x[:, side] != 0).nonzero()[:20].T
+        assert row[f"cka_at_{layer}"] == pytest.approx(
+            literal_cka(*(v[tokens[0], tokens[1]] for v in values))
+        ), layer
+        everywhere = literal_cka(*(v.flatten(0, 1)[:20] for v in values))
+        assert row[f"cka_at_{layer}"] != pytest.approx(everywhere, rel=1e-3), layer
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("source", "'source' is used 2 times for an input"),
+        ("encoder", "'encoder' is used 0 times for an input"),
+        ("decoder.0.attention.softmax", r"not one vector for each of \(\d+, 5\) tokens"),
+    ],
+)
+def test_cka_at_a_layer_without_a_value_for_each_token_is_refused(layer: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        similarity.measure(cell(), [("m0", "m2")], similarity.Options(inputs=20, layers=[layer]))
+
+
+def test_a_network_of_ones_own_must_say_which_sequence_a_layer_sees() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.output = nn.Embedding(WORDS, 4), nn.Linear(4, WORDS)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.output(self.embedding(x[:, 1]))
+
+    class Said(Own):
+        def positions(self, layer: str, x: Tensor) -> Tensor:
+            return x[:, 1] != 0
+
+    theta = Rows(Own()).row()[0][None]
+    for module, told in ((Own(), False), (Said(), True)):
+        rows = Rows(module, task=TASKS["translation"])
+        if told:
+            found = layer_outputs(rows, theta, theta.new_zeros(1, 0), X, ["embedding"])["embedding"]
+            assert found.shape == (1, int((X[:, 1] != 0).sum()), 4)
+        else:
+            with pytest.raises(ValueError, match=r"a method positions\(layer, x\)"):
+                layer_outputs(rows, theta, theta.new_zeros(1, 0), X, ["embedding"])
 
 
 def test_ensemble_votes_on_each_token() -> None:
