@@ -1,4 +1,4 @@
-"""Permutations of Transformers: heads, their channels, hidden units and the residual stream."""
+"""Matching Transformers by weights and by activations; heads as a whole, padding left out."""
 
 from __future__ import annotations
 
@@ -8,154 +8,21 @@ from typing import Any
 import pytest
 import torch
 from landscape_cases import normal
+from symmetric_cases import LENGTH, NETWORKS, WORDS, inputs_of, made, moved, shuffled
 from torch import Tensor, nn
 
 import explorer.models
 from explorer.landscape.activations import correlations
-from explorer.landscape.alignment import (
-    Permutations,
-    _assign,
-    align,
-    match_activations,
-    match_weights,
-    permute,
-)
+from explorer.landscape.alignment import Permutations, _assign, align, match_weights
 from explorer.landscape.connectivity import barrier, profile_path
 from explorer.landscape.paths import straight
 from explorer.landscape.permutations import permutation_spec
 from explorer.landscape.positions import positions
 from explorer.models.base import network
-from explorer.models.rows import Rows, initial_rows, seeded
-from explorer.models.symmetries import Heads, Spec, Symmetries
+from explorer.models.rows import initial_rows
+from explorer.models.symmetries import Heads, Spec
 from explorer.settings import plugin
 from explorer.training import Split, train
-
-WORDS, LENGTH = 11, 6
-SIZES: dict[str, Any] = {"width": 8, "layers": 2, "heads": 4, "feed_forward": 1}
-NETWORKS: dict[str, dict[str, Any]] = {
-    "transformer": SIZES,
-    "transformer untied": {**SIZES, "tied": False},
-    "transformer post": {**SIZES, "norm": "post"},
-    "gpt": SIZES,
-    "gpt untied": {**SIZES, "tied": False},
-    "vit": {"width": 8, "depth": 2, "heads": 2, "patch": 3},
-}
-SHAPES = {"transformer": (2, LENGTH), "gpt": (LENGTH,), "vit": (1, 6, 6)}
-TASKS = {"transformer": "translation", "gpt": "language", "vit": "classification"}
-
-
-def made(case: str, count: int = 2, **sizes: Any) -> tuple[Rows, Tensor]:
-    """Random models (count, parameters) in float64, off the zeros and ones that hide mistakes."""
-    name = case.split()[0]
-    options = plugin(explorer.models, name, "architecture").Options(**NETWORKS[case] | sizes)
-    build, rows = network(name, options, SHAPES[name], WORDS, task=TASKS[name])
-    rows.module.double()
-    theta = initial_rows(build, rows, range(count))[0].double()
-    with seeded(2):  # no unit is dead
-        return rows, theta + 0.3 * torch.randn_like(theta)
-
-
-def inputs_of(case: str, count: int = 12) -> Tensor:
-    name = case.split()[0]
-    if name == "vit":
-        return normal(count, *SHAPES[name], seed=9)
-    generator = torch.Generator().manual_seed(9)
-    x = torch.randint(1, WORDS, (count, *SHAPES[name]), generator=generator)
-    if name == "transformer":
-        ends = torch.randint(1, LENGTH + 1, (count, 2, 1), generator=generator)
-        x = x.masked_fill(torch.arange(LENGTH) >= ends, 0)
-    return x
-
-
-def shuffled(spec: Spec, seed: int = 0) -> Permutations:
-    """A random element of the symmetries: heads alike in their groups, channels within their head."""
-    generator = torch.Generator().manual_seed(seed)
-    found: Permutations = {}
-    for turn in spec.turns():
-        heads = torch.randperm(turn.count, generator=generator)
-        for group in turn.groups:
-            size = spec.groups[group] // turn.count
-            within = [torch.randperm(size, generator=generator) for _ in heads]
-            found[group] = torch.cat([h * size + w for h, w in zip(heads, within, strict=True)])
-    return found
-
-
-def moved(rows: Rows, spec: Spec, found: Permutations, theta: Tensor) -> Tensor:
-    return permute(rows, spec, found, theta, theta.new_zeros(0))[0]
-
-
-@pytest.mark.parametrize("case", NETWORKS)
-def test_every_permutation_of_the_spec_leaves_the_function_unchanged(case: str) -> None:
-    rows, theta = made(case)
-    x = inputs_of(case)
-    spec = permutation_spec(rows.module, x)
-    for seed in range(3):
-        other = moved(rows, spec, shuffled(spec, seed), theta[0])
-        assert (other != theta[0]).double().mean() > 0.5
-        torch.testing.assert_close(rows.outputs(other[None], x), rows.outputs(theta[:1], x))
-
-
-@pytest.mark.parametrize("case", NETWORKS)
-def test_each_group_is_moved_alone_and_heads_together(case: str) -> None:
-    """No group leans on another: only heads of queries and of values must come in one order."""
-    rows, theta = made(case)
-    x = inputs_of(case)
-    spec = permutation_spec(rows.module, x)
-    whole, same = shuffled(spec), {g: torch.arange(size) for g, size in spec.groups.items()}
-    for turn in spec.turns():
-        own = same | {group: whole[group] for group in turn.groups}
-        other = moved(rows, spec, own, theta[0])
-        assert not torch.equal(other, theta[0])
-        torch.testing.assert_close(rows.outputs(other[None], x), rows.outputs(theta[:1], x))
-
-
-def changed(rows: Rows, spec: Spec, found: Permutations, theta: Tensor, x: Tensor) -> bool:
-    other = moved(rows, spec, found, theta[0])
-    return not torch.allclose(rows.outputs(other[None], x), rows.outputs(theta[:1], x), atol=1e-6)
-
-
-def test_what_is_no_symmetry_changes_the_function() -> None:
-    """The negative controls: heads of the values alone, channels across heads, the stream's sinusoids."""
-    rows, theta = made("transformer")
-    x = inputs_of("transformer")
-    spec = permutation_spec(rows.module, x)
-    same = {g: torch.arange(size) for g, size in spec.groups.items()}
-    look, carry = spec.heads[0].groups
-    two_heads = torch.arange(8).roll(2)
-    assert not changed(rows, spec, same | {look: two_heads, carry: two_heads}, theta, x)
-    assert changed(rows, spec, same | {carry: two_heads}, theta, x)
-    assert changed(rows, spec, same | {look: two_heads}, theta, x)
-    across_heads = torch.arange(8).roll(1)
-    assert changed(rows, spec, same | {look: across_heads, carry: across_heads}, theta, x)
-
-
-def test_positions_that_stay_pin_the_stream() -> None:
-    """Why that of `transformer` is left as it is: its sinusoids are no parameters."""
-    rows, theta = made("gpt")
-    x = inputs_of("gpt")
-    spec = permutation_spec(rows.module, x)
-    same = {g: torch.arange(size) for g, size in spec.groups.items()}
-    (stream,) = spec.axes["position.weight"][1] or ()
-    order = same | {stream.group or 0: torch.arange(8).roll(1)}
-    assert not changed(rows, spec, order, theta, x)
-    del spec.axes["position.weight"]
-    assert changed(rows, spec, order, theta, x)
-
-
-def test_groups_are_those_of_the_architecture() -> None:
-    specs = {case: permutation_spec(made(case, 1)[0].module, inputs_of(case)) for case in NETWORKS}
-    assert len(specs["transformer"].heads) == 2 + 2 + 2  # within encoder and decoder, and across
-    assert len(specs["transformer"].groups) == 2 * 6 + 4  # no stream: its positions are sinusoids
-    assert len(specs["gpt"].groups) == 1 + 2 * 2 + 2
-    assert len(specs["vit"].groups) == 1 + 2 * 2 + 2
-    for case, spec in specs.items():
-        module = made(case, 1)[0].module
-        names = {name for name, _ in module.named_parameters()}
-        left = names - set(spec.axes)
-        if "transformer" in case:
-            assert all("output" in n or "source" in n or "target" in n or "coder_norm" in n for n in left)
-        else:
-            assert not left
 
 
 @pytest.mark.parametrize("method", ["weights", "activations"])
@@ -326,63 +193,3 @@ def test_trained_models_are_nearer_once_aligned(method: Any) -> None:
     )
     if method == "activations":  # weights that are near need no line that is low
         assert 0 < better < 0.8 * plain
-
-
-class Declared(nn.Module):
-    """A user's attention, whose symmetries the module says itself."""
-
-    def __init__(self, said: Spec | None = None) -> None:
-        super().__init__()
-        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
-        self.output = nn.Linear(8, 3)
-        if said is not None:
-            self.symmetries = lambda: said
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.output(self.attention(x, x, x, need_weights=False)[0]).mean(1)
-
-
-def said(**sizes: int) -> Spec:
-    """Of `Declared`: PyTorch's attention holds queries, keys and values as this package's does."""
-    found = Symmetries()
-    look, carry = found.heads(sizes.get("width", 8), sizes.get("heads", 2))
-    inner = found.group(8)
-    found.axes |= {
-        "attention.in_proj_weight": (look + look + carry, None),
-        "attention.in_proj_bias": (look + look + carry,),
-        "attention.out_proj.weight": (inner, carry),
-        "attention.out_proj.bias": (inner,),
-    }
-    found.linear("output", inner, None)
-    return found.spec()
-
-
-def test_attention_of_others_is_refused_unless_the_network_says_its_symmetries() -> None:
-    x = normal(6, 5, 8, seed=0)
-    with pytest.raises(ValueError, match=r"how attention .*MultiheadAttention.*a method symmetries\(\)"):
-        permutation_spec(Declared(), x)
-    with seeded(0):
-        rows = Rows(Declared(said()).double())
-    nn.init.normal_(rows.module.attention.in_proj_bias)  # pyright: ignore
-    theta, spec = rows.row()[0], permutation_spec(rows.module, x)
-    other = moved(rows, spec, shuffled(spec), theta)
-    assert not torch.equal(other, theta)
-    torch.testing.assert_close(rows.outputs(other[None], x), rows.outputs(theta[None], x))
-    found = match_weights(rows, spec, theta, other, seed=0)
-    assert torch.equal(moved(rows, spec, found, other), theta)
-    with pytest.raises(ValueError, match="where those of group 1 are read"):
-        match_activations(rows, spec, theta, other, theta[:0], theta[:0], x)
-
-
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        (said(width=6), r"'attention.in_proj_weight' has axes of \[18, None\]; its shape is \(24, 8\)"),
-        (said(heads=3), r"3 heads in groups of \[8, 8\] channels"),
-        (Spec({}, {1: 4}, {}, (Heads(2, (1, 2)),)), r"2 heads in groups of \[4, 0\] channels"),
-        (Spec(said().axes, {1: 8, 2: 8}), "has 8 channels of group 3 on an axis; the group has None"),
-    ],
-)
-def test_symmetries_that_do_not_fit_are_refused(spec: Spec, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        permutation_spec(Declared(spec), normal(6, 5, 8, seed=0))
