@@ -160,7 +160,9 @@ class _Follower(fx.Interpreter):
             for block in self._final(self.channels[node] or ()):
                 length = block.size * block.repeat
                 if block.group is not None:
-                    sites[block.group].append(Site(layer, start, length))
+                    site = Site(layer, start, length)
+                    if site not in sites[block.group]:  # a layer that is used twice is read each time
+                        sites[block.group].append(site)
                 start += length
         return Spec(axes, groups, sites)
 
