@@ -1,4 +1,4 @@
-"""Claim: aligned, Transformers of other seeds lie nearer to each other, and mostly with a lower barrier between.
+"""Claim: aligned, Transformers of other seeds lie nearer to each other, with a lower barrier between them.
 
 Three models each of a GPT on the text that comes with Python and of a vision Transformer on digits, of two widths;
 all three pairs. Asked: the barrier of the training loss on the straight line and the distance, as the models are

@@ -128,17 +128,19 @@ def match_weights(
         ]
         for group in spec.groups
     }
+
+    def likeness_of(group: int) -> Tensor:
+        total = torch.zeros(spec.groups[group], spec.groups[group], dtype=torch.float64)
+        for name, place in uses[group]:
+            total += _likeness(pieces_a[name], pieces_b[name], spec.axes[name], found, place, group)
+        return total
+
     turns = spec.turns()
     for _ in range(sweeps):
         gained = False
         for turn in generator.permutation(len(turns)).tolist():
             groups = turns[turn].groups
-            likenesses = []
-            for group in groups:
-                likenesses.append(torch.zeros(spec.groups[group], spec.groups[group], dtype=torch.float64))
-                for name, place in uses[group]:
-                    pair = pieces_a[name], pieces_b[name]
-                    likenesses[-1] += _likeness(*pair, spec.axes[name], found, place, group)
+            likenesses = [likeness_of(group) for group in groups]
             orders = _assign(likenesses, turns[turn])
             gain = sum(
                 _total(own, order) - _total(own, found[group])
