@@ -82,7 +82,7 @@ def aligned(d: dict[str, Any]) -> list[str]:
     return [
         f"{r['network']} of width {r['width']}, {r['pairs']} pairs: "
         + "; ".join(
-            f"{way} loss barrier {mean['loss_barrier']:.2f}, distance {mean['distance']:.1f}"
+            f"{way}: loss barrier {mean['loss_barrier']:.2f}, distance {mean['distance']:.1f}"
             for way, mean in r["means"].items()
         )
         for r in d["rows"]
