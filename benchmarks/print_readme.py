@@ -86,6 +86,17 @@ def sequences(d: dict[str, Any]) -> list[str]:
     ]
 
 
+def aligned(d: dict[str, Any]) -> list[str]:
+    return [
+        f"{r['network']} of width {r['width']}, {r['pairs']} pairs: "
+        + "; ".join(
+            f"{way}: loss barrier {mean['loss_barrier']:.2f}, distance {mean['distance']:.1f}"
+            for way, mean in r["means"].items()
+        )
+        for r in d["rows"]
+    ]
+
+
 def many(d: dict[str, Any]) -> list[str]:
     resume = statistics.median(r["wall_s"] for r in d["resume"])
     status = statistics.median(r["wall_s"] for r in d["status"])
@@ -181,6 +192,10 @@ QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "landscape_hessian": ("Hessian: faster than power iteration and Hutchinson?", hessian),
     "landscape_curves": ("Ten curves in one stack: faster than ten plain fits of the same steps?", curves),
     "landscape_cka": ("CKA of all pairs of five models: faster than pair by pair with Gram matrices?", cka),
+    "alignment_transformers": (
+        "Does alignment bring Transformers of other seeds nearer, and lower the line between?",
+        aligned,
+    ),
     "landscape_memory": ("Does a Hessian's memory grow with the training set?", memory),
     "card_memory": ("Chunks sized by the share of a GPU: faster than those of a processor, within it?", card),
     "step_time": ("Does a training step cost more than in the plainest loop?", steps),
@@ -272,10 +287,6 @@ def markdown() -> str:
             continue
         command = COMMANDS.get(name, f"python benchmarks/{name}.py")
         parts.append(f"## {question}\n\n`OMP_NUM_THREADS=1 {command}`")
-        if not (RESULTS / f"{name}.json").exists():
-            continue  # not measured yet
-        data = json.loads((RESULTS / f"{name}.json").read_text())
-        parts.append(f"## {question}\n\n`OMP_NUM_THREADS=1 python benchmarks/{name}.py`")
         parts.append("\n".join(f"- {line}" for line in lines(data)))
     return "\n\n".join(parts) + "\n"
 

@@ -96,7 +96,10 @@ def _similarity(net: Architecture, inputs: Inputs, options: Any, pairs: int, mod
 
 def _alignment(net: Architecture, inputs: Inputs, options: Any, pairs: int, models: int) -> Work:
     held = 4.0 * (models + 4 * pairs) * net.parameters
-    return Work(_profile(net, inputs, options.points, pairs), held)
+    pieces = _profile(net, inputs, options.points, pairs)
+    if options.method == "activations":  # both models of a pair, one after the other
+        pieces.append(net.evaluation(1, min(options.inputs, inputs.train)).times(2 * pairs))
+    return Work(pieces, held)
 
 
 def _sharpness(net: Architecture, inputs: Inputs, options: Any, rows: int, models: int) -> Work:

@@ -2,19 +2,21 @@
 
 Two trained networks may be far apart only because their hidden units come in another order (Entezari et
 al., 2022). Aligned, the straight line between them often has a much lower barrier (Ainsworth et al.,
-2023, "Git Re-Basin").
+2023, "Git Re-Basin"). In attention whole heads come in another order, and channels within each head
+(Verma & Elbayad, 2024, "Merging Text Transformer Models from Different Initializations").
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
-from explorer.landscape.permutations import Axis, Spec, permutation_spec
+from explorer.landscape.activations import correlations
+from explorer.landscape.permutations import Axis, Heads, Spec, permutation_spec
 from explorer.models.rows import Rows
 
 Permutations = dict[int, Tensor]
@@ -106,8 +108,9 @@ def match_weights(
     """Permutations of ``b`` (parameters,) that bring its weights near to those of ``a``.
 
     Coordinate descent on ‖a − π(b)‖: the groups take turns in random order, each solved exactly as an
-    assignment problem with the others held, until no group gains (Ainsworth et al., 2023, algorithm 1). A
-    local optimum; ``sweeps`` bounds the turns of all groups.
+    assignment problem with the others held, until no group gains (Ainsworth et al., 2023, algorithm 1); the
+    groups of an attention's heads take their turn together. A local optimum; ``sweeps`` bounds the turns of
+    all groups.
     """
     pieces_a, pieces_b = (
         {n: p[0].double().cpu() for n, p in zip(network._names, network._split(t[None]), strict=True)}
@@ -125,20 +128,34 @@ def match_weights(
         ]
         for group in spec.groups
     }
+
+    def likeness_of(group: int) -> Tensor:
+        total = torch.zeros(spec.groups[group], spec.groups[group], dtype=torch.float64)
+        for name, place in uses[group]:
+            total += _likeness(pieces_a[name], pieces_b[name], spec.axes[name], found, place, group)
+        return total
+
+    turns = spec.turns()
     for _ in range(sweeps):
         gained = False
-        for group in generator.permutation(list(spec.groups)).tolist():
-            likeness = torch.zeros(spec.groups[group], spec.groups[group], dtype=torch.float64)
-            for name, place in uses[group]:
-                likeness += _likeness(pieces_a[name], pieces_b[name], spec.axes[name], found, place, group)
-            order = _assign(likeness)
-            rows = torch.arange(len(order))
-            gain = likeness[rows, order].sum() - likeness[rows, found[group]].sum()
-            if gain > 1e-12 * likeness.abs().sum():
-                found[group], gained = order, True
+        for turn in generator.permutation(len(turns)).tolist():
+            groups = turns[turn].groups
+            likenesses = [likeness_of(group) for group in groups]
+            orders = _assign(likenesses, turns[turn])
+            gain = sum(
+                _total(own, order) - _total(own, found[group])
+                for own, order, group in zip(likenesses, orders, groups, strict=True)
+            )
+            if gain > 1e-12 * sum(own.abs().sum().item() for own in likenesses):
+                found.update(zip(groups, orders, strict=True))
+                gained = True
         if not gained:
             break
     return found
+
+
+def _total(likeness: Tensor, order: Tensor) -> float:
+    return likeness[torch.arange(len(order)), order].sum().item()
 
 
 def _likeness(
@@ -164,55 +181,38 @@ def match_activations(
     """Permutations of ``b`` whose units correlate most with those of ``a`` on inputs ``x`` (inputs, *shape).
 
     For each group, the sum of the correlations over inputs and positions of matched units is largest, at
-    all inputs of layers that carry the group (Li et al., 2016; Ainsworth et al., 2023). Dead units count 0.
+    all inputs of layers that carry the group (Li et al., 2016; Ainsworth et al., 2023), of an attention's
+    queries and keys at their outputs. Dead units count 0; of sequences, padding does not count.
     """
-    if spec.trace is None:
-        raise ValueError(
-            "matching activations needs a traced network; match weights, or use permutation_spec"
-        )
-    graph, wanted = spec.trace.graph, {name for sites in spec.sites.values() for name, _, _ in sites}
-    units_a, units_b = (
-        _activations(
-            fx.GraphModule(network.to_module(theta, buffers), graph), wanted, x, network.chunks(1, x)
-        )
-        for theta, buffers in ((a, buffers_a), (b, buffers_b))
-    )
-    found = {}
-    for group, sites in spec.sites.items():
-        likeness = torch.zeros(spec.groups[group], spec.groups[group], dtype=torch.float64)
-        for site in sites:
-            left, right = (_units(units[site[0]], site, spec.groups[group]) for units in (units_a, units_b))
-            likeness += left @ right.T
-        found[group] = _assign(likeness)
+    found: Permutations = {}
+    alike = correlations(network, spec, (a, b), (buffers_a, buffers_b), x)
+    for turn in spec.turns():
+        found.update(zip(turn.groups, _assign([alike[group] for group in turn.groups], turn), strict=True))
     return found
 
 
-@torch.no_grad()
-def _activations(
-    trace: fx.GraphModule, wanted: set[str], x: Tensor, parts: Iterable[slice]
-) -> dict[str, Tensor]:
-    """Activations (inputs, channels, *positions) of the nodes ``wanted``."""
-    interpreter = fx.Interpreter(trace, garbage_collect_values=False)
-    found: dict[str, list[Tensor]] = {name: [] for name in wanted}
-    for part in parts:
-        interpreter.run(x[part])
-        for node, value in interpreter.env.items():
-            if node.name in wanted:
-                found[node.name].append(value.double().cpu())
-    return {name: torch.cat(pieces) for name, pieces in found.items()}
+def _assign(likenesses: Sequence[Tensor], heads: Heads) -> list[Tensor]:
+    """The unit of b for each unit of a (units,), in each group: the largest sum of ``likenesses``.
+
+    Each likeness is (units of a, units of b). Exact: channels are matched within each pair of heads, then
+    the heads by the sums that this gives.
+    """
+    count = heads.count
+    inner = []  # for each group the best order (heads of a, heads of b, channels) within each pair of heads
+    likeness_of_heads = torch.zeros(count, count, dtype=torch.float64)
+    for likeness in likenesses:
+        size = len(likeness) // count
+        pairs = likeness.view(count, size, count, size).transpose(1, 2)
+        orders = torch.stack([torch.stack([_best(pair) for pair in row]) for row in pairs])
+        likeness_of_heads += pairs.gather(3, orders[..., None]).sum((2, 3))
+        inner.append(orders)
+    order = _best(likeness_of_heads)
+    rows = torch.arange(count)
+    return [(order[:, None] * own.shape[2] + own[rows, order]).flatten() for own in inner]
 
 
-def _units(values: Tensor, site: tuple[str, int, int], size: int) -> Tensor:
-    """A site's units (size, samples), each of mean 0 and length 1; a constant unit becomes 0."""
-    _, start, length = site
-    units = values.narrow(1, start, length).unflatten(1, (size, -1)).transpose(0, 1).flatten(1)
-    units = units - units.mean(1, keepdim=True)
-    length = units.norm(dim=1, keepdim=True)
-    return torch.where(length > 1e-9 * length.max(), units / length, 0.0)
-
-
-def _assign(likeness: Tensor) -> Tensor:
-    """The unit of b for each unit of a (units,): the largest sum of ``likeness`` (units of a, of b)."""
+def _best(likeness: Tensor) -> Tensor:
+    """The column of each row, all different, with the largest sum."""
     from scipy.optimize import linear_sum_assignment  # here: half of what importing the landscape would take
 
     return torch.as_tensor(linear_sum_assignment(likeness.numpy(), maximize=True)[1])

@@ -3,48 +3,21 @@
 Hidden units and channels have no order: a permutation of a layer's outputs is undone by the same
 permutation of the next layer's inputs. A residual sum ties the channels of its terms together; a
 concatenation sets permutations side by side. :func:`permutation_spec` finds all of this by following
-the channels through a network once.
+the channels through a network once. Transformers say theirs themselves.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
+from explorer.models.symmetries import Axis, Block, Heads, Site, Spec
 
-@dataclass(frozen=True)
-class Block:
-    """A stretch of an axis: ``size`` channels of one ``group``, each ``repeat`` numbers long once flattened.
-
-    ``group`` None is a stretch that stays as it is: inputs of the network, and classes.
-    """
-
-    group: int | None
-    size: int
-    repeat: int = 1
-
-
-Axis = tuple[Block, ...]
-
-
-@dataclass(frozen=True)
-class Spec:
-    """Axes of each parameter and buffer by name, and the number of channels of each group.
-
-    A name that is not in ``axes`` is never permuted. ``sites`` gives for each group where its activations
-    enter a layer: node of the traced network (``trace``), first channel and number of channels. Only the
-    matching of activations needs them.
-    """
-
-    axes: dict[str, tuple[Axis | None, ...]]
-    groups: dict[int, int]
-    sites: dict[int, list[tuple[str, int, int]]] = field(default_factory=dict)
-    trace: fx.GraphModule | None = None
+__all__ = ["Axis", "Block", "Heads", "Site", "Spec", "permutation_spec"]
 
 
 # What keeps channels apart and treats all alike, whatever it does to a channel.
@@ -103,21 +76,25 @@ ADDING = (operator.add, operator.iadd, torch.add)
 def permutation_spec(module: nn.Module, x: Tensor) -> Spec:
     """The permutations that leave the function of ``module`` unchanged.
 
-    Covers linear layers, convolutions (plain and depthwise), BatchNorm, pooling, activations, flattening,
-    residual sums and concatenations: multi-layer perceptrons, VGG, ResNet, DenseNet and the like.
+    A module with a method ``symmetries()`` says them itself, as the Transformers of this package do. Of
+    others, covers linear layers, convolutions (plain and depthwise), BatchNorm, pooling, activations,
+    flattening, residual sums and concatenations: multi-layer perceptrons, VGG, ResNet, DenseNet and the like.
 
     Args:
         x: a few inputs (batch, *shape), to follow shapes with.
 
     Raises:
         ValueError: the network cannot be traced, or does something with its channels that is not known
-            here; the message names it.
+            here; the message names it. Or what it says of itself does not fit its parameters.
     """
+    if hasattr(module, "symmetries"):
+        own: Any = module
+        return _fitting(own.symmetries(), module)
     for name, layer in module.named_modules():
         if "attention" in type(layer).__name__.lower():
             raise ValueError(
                 f"nothing is known of how attention ({name!r}, {type(layer).__name__}) may be permuted; "
-                "give a Spec of your own"
+                "give a Spec of your own, or the network a method symmetries() that returns it"
             )
     module = module.eval()
     try:
@@ -127,6 +104,32 @@ def permutation_spec(module: nn.Module, x: Tensor) -> Spec:
             f"the network's forward cannot be traced ({error}); give a Spec of your own"
         ) from error
     return _Follower(trace).follow(x[:2])
+
+
+def _fitting(spec: Spec, module: nn.Module) -> Spec:
+    """The spec, if it fits the module's parameters and itself."""
+    for name, value in [*module.named_parameters(), *module.named_buffers()]:
+        axes = spec.axes.get(name)
+        if axes is None:
+            continue
+        lengths = [None if axis is None else sum(b.size * b.repeat for b in axis) for axis in axes]
+        if [n if own is None else own for own, n in zip(lengths, value.shape, strict=False)] != [
+            *value.shape
+        ]:
+            raise ValueError(
+                f"symmetries() says that {name!r} has axes of {lengths}; its shape is {tuple(value.shape)}"
+            )
+    for block in (b for axes in spec.axes.values() for axis in axes for b in axis or ()):
+        if block.group is not None and spec.groups.get(block.group) != block.size:
+            raise ValueError(
+                f"symmetries() has {block.size} channels of group {block.group} on an axis; "
+                f"the group has {spec.groups.get(block.group)}"
+            )
+    for heads in spec.heads:
+        sizes = [spec.groups.get(group, 0) for group in heads.groups]
+        if heads.count < 1 or any(size < 1 or size % heads.count for size in sizes):
+            raise ValueError(f"symmetries() has {heads.count} heads in groups of {sizes} channels")
+    return spec
 
 
 class _Follower(fx.Interpreter):
@@ -142,7 +145,7 @@ class _Follower(fx.Interpreter):
         self.channels: dict[fx.Node, Axis | None] = {}
         self.axes: dict[str, list[Axis | None]] = {}
         self.parent, self.size = [0], [0]
-        self.inputs: list[fx.Node] = []
+        self.inputs: dict[fx.Node, str] = {}  # what enters layers that mix, and the first such layer
 
     @torch.no_grad()
     def follow(self, x: Tensor) -> Spec:
@@ -151,15 +154,17 @@ class _Follower(fx.Interpreter):
         axes = {
             name: tuple(None if a is None else self._final(a) for a in own) for name, own in self.axes.items()
         }
-        sites: dict[int, list[tuple[str, int, int]]] = {g: [] for g in groups}
-        for node in dict.fromkeys(self.inputs):
+        sites: dict[int, list[Site]] = {g: [] for g in groups}
+        for node, layer in self.inputs.items():
             start = 0
             for block in self._final(self.channels[node] or ()):
                 length = block.size * block.repeat
                 if block.group is not None:
-                    sites[block.group].append((node.name, start, length))
+                    site = Site(layer, start, length)
+                    if site not in sites[block.group]:  # a layer that is used twice is read each time
+                        sites[block.group].append(site)
                 start += length
-        return Spec(axes, groups, sites, self.trace)
+        return Spec(axes, groups, sites)
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
@@ -218,7 +223,8 @@ class _Follower(fx.Interpreter):
 
     def _new(self, node: fx.Node, name: str, layer: Any, before: Axis | None, size: int, kernel: int) -> Axis:
         """A layer that mixes its inputs: its outputs are a new group."""
-        self.inputs += node.all_input_nodes
+        for entering in node.all_input_nodes:
+            self.inputs.setdefault(entering, name)
         self.parent.append(len(self.parent))
         self.size.append(size)
         axis = (Block(len(self.parent) - 1, size),)

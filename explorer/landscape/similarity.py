@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from explorer.landscape.positions import tokens_of
 from explorer.models.rows import Rows
 from explorer.tasks import TASKS, Task
 
@@ -100,12 +101,15 @@ def layer_outputs(
 ) -> dict[str, Tensor]:
     """Outputs (rows, inputs, features) of chosen layers in evaluation mode, flattened but for the inputs.
 
+    For tasks on sequences (rows, tokens, features), in the order of inputs and places; padding is left out.
+
     Args:
         theta: (rows, parameters); ``buffers`` (rows, numbers); ``x`` (inputs, *shape).
         layers: names of submodules, as in ``named_modules()``.
 
     Raises:
-        ValueError: there is no such layer; the message lists those there are.
+        ValueError: there is no such layer; the message lists those there are. Or a layer is used never or
+            several times, or has no value for each input or token.
     """
     known = [name for name, _ in network.module.named_modules() if name]
     missing = [name for name in layers if name not in known]
@@ -113,19 +117,35 @@ def layer_outputs(
         raise ValueError(f"there is no layer {missing[0]!r}; there are {', '.join(known)}")
     found: dict[str, list[Tensor]] = {name: [] for name in layers}
     for row in range(len(theta)):
-        module, pieces = network.to_module(theta[row], buffers[row]), {name: [] for name in layers}
+        module, seen = network.to_module(theta[row], buffers[row]), {name: [] for name in layers}
+        pieces = {name: [] for name in layers}
         for name in layers:
-            module.get_submodule(name).register_forward_hook(_keep(pieces[name]))
+            module.get_submodule(name).register_forward_hook(_keep(seen[name]))
         for part in network.chunks(1, x):
             module(x[part])
+            for name in layers:
+                pieces[name].append(_only(seen[name], name, network, x[part]))
+                seen[name].clear()
         for name in layers:
             found[name].append(torch.cat(pieces[name]))
     return {name: torch.stack(outputs) for name, outputs in found.items()}
 
 
-def _keep(pieces: list[Tensor]) -> Callable[[nn.Module, object, Tensor], None]:
-    def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-        pieces.append(output.flatten(1).clone())
+def _only(outputs: list[object], layer: str, network: Rows, x: Tensor) -> Tensor:
+    """The output (items, features) of a layer that is used once."""
+    if len(outputs) != 1:
+        raise ValueError(
+            f"layer {layer!r} is used {len(outputs)} times for an input; CKA needs one that is used once"
+        )
+    (output,) = outputs
+    if not isinstance(output, Tensor):
+        raise ValueError(f"layer {layer!r} returns {type(output).__name__}; CKA needs a tensor")
+    return tokens_of(output, network, layer, x).flatten(1)
+
+
+def _keep(outputs: list[object]) -> Callable[[nn.Module, object, object], None]:
+    def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+        outputs.append(output.clone() if isinstance(output, Tensor) else output)
 
     return hook
 

@@ -11,7 +11,6 @@ from explorer.measures.points import point_rows
 from explorer.settings import Options as Settings
 from explorer.tables import PAIRS
 
-TASKS = ("classification", "regression")  # not for attention, whose permutations are not known
 KIND: Kind = "pair"
 EXTRA: tuple[str, ...] = ("curves_aligned",)
 COLUMNS = {
@@ -26,7 +25,9 @@ class Options(Settings):
     method: Literal["weights", "activations"] = Field(
         "weights", description="what is compared (Ainsworth et al., 2023)"
     )
-    inputs: int = Field(1000, ge=2, description="training inputs whose activations are compared")
+    inputs: int = Field(
+        1000, ge=2, description="training inputs (whole sentences) whose activations are compared"
+    )
     points: int = Field(
         11, ge=3, le=1001, description="points of t at which the line is evaluated, ends included"
     )

@@ -54,7 +54,7 @@ def measure(cell: Cell, subjects: list[Pair], options: Options) -> Measured:
     }
     for layer in options.layers:
         outputs = layer_outputs(cell.network, cell.theta, cell.buffers, inputs, [layer])[layer]
-        matrices[f"cka_at_{layer}"] = linear_cka(outputs)
+        matrices[f"cka_at_{layer}"] = linear_cka(outputs[:, : options.inputs])
     columns = {name: matrix[first, second].tolist() for name, matrix in matrices.items()}
     columns["l2_distance"] = l2_distance(cell.theta[first], cell.theta[second]).tolist()
     return cell.by_pair(subjects, list(columns), list(columns.values()))

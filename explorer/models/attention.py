@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from explorer.models.stacking import LayerNorm, Linear
+from explorer.models.symmetries import Axis, Symmetries
 
 Order = Literal["pre", "post"]
 
@@ -134,6 +135,19 @@ class Block(nn.Module):
             x = x + y if pre else self.across_norm(x + y)
         y = self.perceptron(self.perceptron_norm(x) if pre else x)
         return x + y if pre else self.perceptron_norm(x + y)
+
+    def symmetries(self, found: Symmetries, name: str, stream: Axis | None) -> None:
+        """Note what may be permuted in this block ``name``, whose inputs and outputs are ``stream``."""
+        first: Linear = self.perceptron[0]  # pyright: ignore[reportAssignmentType]
+        shape = {"width": first.in_features, "heads": self.attention.heads}
+        found.norm(f"{name}.norm", stream)
+        found.self_attention(f"{name}.attention", stream, **shape)
+        if hasattr(self, "across"):
+            found.norm(f"{name}.across_norm", stream)
+            found.cross_attention(f"{name}.across", stream, **shape)
+        found.norm(f"{name}.perceptron_norm", stream)
+        ends = (f"{name}.perceptron.0", f"{name}.perceptron.2")
+        found.perceptron(*ends, stream, hidden=first.out_features)
 
 
 def later(tokens: int, device: torch.device) -> Tensor:

@@ -55,51 +55,6 @@ class Dense(nn.Module):
         return torch.cat([x, self.body(x)], dim=1)
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention over tokens (batch, tokens, width) (Vaswani et al., 2017).
-
-    Written out: PyTorch's fused attention has no second derivative on CPU, which a Hessian needs.
-    """
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.queries_keys_values = nn.Linear(width, 3 * width)
-        self.project = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, tokens, width = x.shape
-        split = self.queries_keys_values(x).view(batch, tokens, 3, self.heads, width // self.heads)
-        q, k, v = split.permute(2, 0, 3, 1, 4).unbind(0)  # each (batch, heads, tokens, width / heads)
-        weights = (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(-1)
-        return self.project((weights @ v).transpose(1, 2).reshape(batch, tokens, width))
-
-
-class Tokens(nn.Module):
-    """Images as tokens (batch, 1 + patches, width): a class token, then a linear map of each patch.
-
-    To each its learnt position is added (Dosovitskiy et al., 2021).
-    """
-
-    def __init__(self, shape: tuple[int, ...], patch: int, width: int) -> None:
-        super().__init__()
-        channels, height, breadth = shape
-        self.embed = nn.Conv2d(channels, width, patch, stride=patch)
-        self.first = nn.Parameter(torch.zeros(1, 1, width))
-        self.position = nn.Parameter(0.02 * torch.randn(1, 1 + (height // patch) * (breadth // patch), width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        patches = self.embed(x).flatten(2).transpose(1, 2)  # (batch, patches, width)
-        return torch.cat([self.first.expand(len(x), -1, -1), patches], dim=1) + self.position
-
-
-class First(nn.Module):
-    """The first token (batch, width) of tokens (batch, tokens, width)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x[:, 0]
-
-
 def head(channels: int, classes: int) -> list[nn.Module]:
     """The mean over an image, and a linear map to classes."""
     return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)]

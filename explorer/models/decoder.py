@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from explorer.models.attention import Block, later
 from explorer.models.heads import attention_heads
 from explorer.models.stacking import Embedding, LayerNorm, Linear
+from explorer.models.symmetries import Spec, Symmetries
 
 if TYPE_CHECKING:
     from explorer.models.gpt import Options
@@ -53,3 +54,14 @@ class Decoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Scores (…, batch, length, vocabulary) of the token after each of (…, batch, length)."""
         return self.output(self.features(x))
+
+    def symmetries(self) -> Spec:
+        """Channels of the residual stream, heads and their channels, hidden units."""
+        found = Symmetries()
+        stream = found.group(self.norm.normalized_shape[0])
+        found.axes |= {f"{name}.weight": (None, stream) for name in ("embedding", "position")}
+        for place, block in enumerate(cast("list[Block]", self.blocks)):
+            block.symmetries(found, f"blocks.{place}", stream)
+        found.norm("norm", stream)
+        found.linear("output", stream, None)
+        return found.spec()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from explorer.models.attention import Block, Keys, glorot, later, sinusoids
 from explorer.models.heads import attention_heads
 from explorer.models.stacking import Embedding, LayerNorm, Linear
+from explorer.models.symmetries import Spec, Symmetries
 
 if TYPE_CHECKING:
     from explorer.models.transformer import Options
@@ -92,6 +93,19 @@ class Seq2Seq(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Scores (…, batch, length, vocabulary) of tokens (…, batch, 2, length)."""
         return self.output(self.features(x))
+
+    def symmetries(self) -> Spec:
+        """Heads and their channels, hidden units. The residual stream has an order: that of the sinusoids."""
+        found = Symmetries()
+        for name in ("encoder", "decoder"):
+            for place, block in enumerate(cast("list[Block]", getattr(self, name))):
+                block.symmetries(found, f"{name}.{place}", None)
+        return found.spec()
+
+    def positions(self, layer: str, x: Tensor) -> Tensor:
+        """Where (batch, length) a layer, by its name, sees a token and no padding; x (batch, 2, length)."""
+        of_source = layer.startswith(("source", "encoder")) or layer.endswith(".keys_values")
+        return x[:, 0 if of_source else 1] != PAD
 
     def start(self, source: Tensor, copies: int) -> Translating:
         """Begin to translate source tokens (…, batch, length), each ``copies`` times side by side."""

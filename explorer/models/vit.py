@@ -57,24 +57,12 @@ def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
     Raises:
         InputError: the inputs are no images, or heads or patch do not divide what they should.
     """
-    from torch import nn
+    from explorer.models.blocks import image_shape
+    from explorer.models.vision import VisionTransformer
 
-    from explorer.models.blocks import Attention, First, Residual, Tokens, image_shape
-
-    width, heads = options.width, attention_heads(options)
-    image = image_shape(shape, "vit", options.patch)
+    heads, image = attention_heads(options), image_shape(shape, "vit", options.patch)
     if image[1] % options.patch or image[2] % options.patch:
         raise InputError(f"vit: patch {options.patch} does not divide images of {image[1]}×{image[2]}")
-    layers: list[nn.Module] = [Tokens(image, options.patch, width)]
-    for _ in range(options.depth):
-        attention = nn.Sequential(nn.LayerNorm(width), Attention(width, heads))
-        perceptron = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
-        )
-        layers += [Residual(branch, nn.Identity(), activate=False) for branch in (attention, perceptron)]
-    module = nn.Sequential(*layers, First(), nn.LayerNorm(width), nn.Linear(width, classes))
-    for layer in module.modules():
-        if isinstance(layer, nn.Linear):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
-    return module
+    return VisionTransformer(
+        image, classes, patch=options.patch, width=options.width, depth=options.depth, heads=heads
+    )

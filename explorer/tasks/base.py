@@ -42,6 +42,7 @@ class Task:
     name: str
     words = Words()
     worst_percent = 100.0  # error of a model that is not finite
+    by_token = False  # whether inputs are sequences, so that a layer has a value for each token
     fitted = (0.01, 0.1)  # loss: fitted by anyone's standard below the first, by nobody's above the second
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ class Sequences(Task):
     (padding) are not scored: means are over all other tokens of a batch, so a long sentence counts more.
     """
 
+    by_token = True
     fitted = (0.1, 1.0)  # perplexity 1.1 and 2.7: a text is never as sure as a label
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:

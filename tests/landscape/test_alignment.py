@@ -71,6 +71,13 @@ def convolutional() -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(6, 3))
 
 
+def shared() -> nn.Module:
+    """A layer that is used twice, so that its inputs and outputs are permuted alike."""
+    twice = nn.Linear(6, 6)
+    layers = [nn.Linear(4, 6), nn.LeakyReLU(), twice, nn.LeakyReLU(), twice, nn.LeakyReLU()]
+    return nn.Sequential(*layers, nn.Linear(6, 3))
+
+
 def of_this_package(name: str, **options: object) -> nn.Module:
     module = importlib.import_module(f"explorer.models.{name}")
     return module.build(module.Options(**options), (1, 6, 6), 3)
@@ -83,13 +90,14 @@ NETWORKS = {
     "residual": residual,
     "dense": dense,
     "convolutional": convolutional,
+    "shared": shared,
     "resnet18": lambda: of_this_package("resnet18", width=2),
     "resnet50": lambda: of_this_package("resnet50", width=1),
     "densenet40": lambda: of_this_package("densenet40", width=2),
 }
 
 
-SMALL = ["mlp", "cnn", "signal", "residual", "dense", "convolutional"]  # the others have dead units
+SMALL = ["mlp", "cnn", "signal", "residual", "dense", "convolutional", "shared"]  # the others have dead units
 
 
 def made(name: str, seed: int) -> nn.Module:
@@ -104,7 +112,7 @@ def made(name: str, seed: int) -> nn.Module:
 
 
 def inputs_of(name: str, count: int = 8) -> Tensor:
-    shape = {"mlp": (4,), "signal": (12,)}.get(name, (1, 6, 6))
+    shape = {"mlp": (4,), "shared": (4,), "signal": (12,)}.get(name, (1, 6, 6))
     return normal(count, *shape, seed=9)
 
 
@@ -151,6 +159,7 @@ def test_groups_are_those_of_the_architecture() -> None:
     assert sizes["residual"] == [3, 3, 5, 5, 5]
     assert sizes["dense"] == [2, 2, 3]
     assert sizes["convolutional"] == [4, 6]
+    assert sizes["shared"] == [6]
 
 
 @pytest.mark.parametrize("method", ["weights", "activations"])
@@ -243,13 +252,8 @@ def test_a_spec_of_ones_own_needs_no_tracing_for_weights() -> None:
     found, _ = align(network, theta[:1], theta[1:], empty, empty, x, seeds=[0], spec=own)
     derived, _ = align(network, theta[:1], theta[1:], empty, empty, x, seeds=[0])
     assert torch.equal(found, derived)
-    with pytest.raises(ValueError, match="needs a traced network"):
+    with pytest.raises(ValueError, match="where those of group 1 are read"):
         align(network, theta[:1], theta[1:], empty, empty, x, seeds=[0], spec=own, method="activations")
-
-
-def test_attention_is_refused_and_not_permuted_wrongly() -> None:
-    with pytest.raises(ValueError, match=r"how attention .*may be permuted; give a Spec of your own"):
-        permutation_spec(of_this_package("vit", width=4, patch=3), torch.zeros(2, 1, 6, 6))
 
 
 def test_alignment_leaves_the_network_as_it_is() -> None:

@@ -7,83 +7,38 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn.functional import cross_entropy
+from torch import Tensor
+from transformer_cases import (
+    LENGTH,
+    TEST_X,
+    TEST_Y,
+    WORDS,
+    X,
+    Y,
+    cell,
+    dense_hessian,
+    gradient_of,
+    literal_loss,
+    models,
+    module_of,
+)
 
 import explorer.measures
+import explorer.models
 from explorer.landscape import connectivity, operator
 from explorer.landscape.density import spectral_density
 from explorer.landscape.hessian import hessian
 from explorer.landscape.noise import noise_scale
 from explorer.landscape.operator import HessianOperator
 from explorer.landscape.paths import straight
-from explorer.landscape.permutations import permutation_spec
 from explorer.landscape.sharpness import sharpness
-from explorer.landscape.similarity import probes
 from explorer.landscape.spectra import fit_power_law, weight_spectra
-from explorer.measures import ensemble, similarity
-from explorer.measures.base import Cell
 from explorer.models import transformer
 from explorer.models.base import network
-from explorer.models.rows import Rows, initial_rows, seeded
-from explorer.settings import plugin, plugins, stream
+from explorer.models.rows import initial_rows
+from explorer.settings import plugin, plugins
 from explorer.tasks import TASKS
 from explorer.training import Split, evaluate
-
-WORDS, LENGTH = 7, 5
-
-
-def data(sentences: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Source and shifted target (sentences, 2, length), targets (sentences, length), of random lengths."""
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.randint(3, WORDS, (sentences, 2, LENGTH), generator=generator)
-    ends = torch.randint(1, LENGTH + 1, (sentences, 2, 1), generator=generator)
-    after = torch.arange(LENGTH) >= ends
-    y = torch.where(torch.arange(LENGTH) == ends[:, 1] - 1, 2, x[:, 1]).masked_fill(after[:, 1], -100)
-    x[:, 1] = x[:, 1].roll(1, 1)
-    x[:, 1, 0] = 1
-    return x.masked_fill(after, 0), y
-
-
-X, Y = data(12, 0)
-TEST_X, TEST_Y = data(9, 1)
-
-
-def models(count: int = 2) -> tuple[Rows, Tensor]:
-    options = transformer.Options(width=4, layers=1, heads=2, feed_forward=1)
-    build, rows = network("transformer", options, (2, LENGTH), WORDS, task="translation")
-    rows.module.double()
-    theta = initial_rows(build, rows, range(count))[0].double()
-    with seeded(1):
-        return rows, theta + 0.3 * torch.randn_like(theta)
-
-
-def literal_loss(logits: Tensor, y: Tensor) -> Tensor:
-    """Mean cross-entropy over the tokens that are scored."""
-    return cross_entropy(logits[y >= 0], y[y >= 0])
-
-
-def gradient_of(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    pieces = torch.autograd.grad(literal_loss(module(x), y), list(module.parameters()))
-    return torch.cat([g.flatten() for g in pieces])
-
-
-def module_of(rows: Rows, theta: Tensor) -> nn.Module:
-    return rows.to_module(theta, theta.new_zeros(0))
-
-
-def dense_hessian(rows: Rows, theta: Tensor) -> Tensor:
-    """By automatic differentiation of the plain module; torch.func's is wrong for LayerNorm (PyTorch 2.13)."""
-    module = module_of(rows, theta)
-    names = [name for name, _ in module.named_parameters()]
-    shapes = [p.shape for p in module.parameters()]
-
-    def loss(vector: Tensor) -> Tensor:
-        pieces = [p.view(s) for p, s in zip(vector.split([s.numel() for s in shapes]), shapes, strict=True)]
-        return literal_loss(functional_call(module, dict(zip(names, pieces, strict=True)), (X,)), Y)
-
-    return torch.autograd.functional.hessian(loss, theta.detach())  # pyright: ignore[reportReturnType]
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +109,16 @@ def test_sharpness_is_sams_ascent() -> None:
     torch.testing.assert_close(found.rise[0], (literal_loss(moved(X), Y) - before).detach())
 
 
+def test_adaptive_sharpness_scales_the_ascent_by_each_parameter() -> None:
+    rows, theta = models()
+    scaled = theta[0].abs() * gradient_of(module_of(rows, theta[0]), X, Y)
+    moved = theta[0] + 0.1 * theta[0].abs() * scaled / scaled.norm()
+    losses = [literal_loss(module_of(rows, t)(X), Y) for t in (moved, theta[0])]
+    found = sharpness(rows, theta, X, Y, radius=0.1, adaptive=True)
+    torch.testing.assert_close(found.rise[0], (losses[0] - losses[1]).detach())
+    assert found.rise[0] > 0
+
+
 def test_noise_scale_is_that_of_the_sentences_gradients() -> None:
     rows, theta = models()
     module = module_of(rows, theta[0])
@@ -203,63 +168,6 @@ def test_points_of_a_curve_are_losses_and_token_errors_there(monkeypatch: pytest
     assert found.train_loss[0, 1] < line.train_loss[0, 1]  # the fit found a lower way
 
 
-def cell(count: int = 3) -> Cell:
-    rows, theta = models(count)
-    theta = theta[:1] + 0.3 * (theta - theta[:1])  # not so far apart that they agree on nothing
-    split = Split(X, Y, TEST_X, TEST_Y, classes=WORDS)
-    names = [f"m{i}" for i in range(count)]
-    return Cell("c", rows, theta, theta.new_zeros(count, 0), names, split, lambda: rows.module)
-
-
-def literal_cka(one: Tensor, other: Tensor) -> float:
-    """tr(KHLH) / √(tr(KHKH)·tr(LHLH)) with H = 1 − 11ᵀ/n (Kornblith et al., 2019)."""
-    n = len(one)
-    centre = torch.eye(n, dtype=torch.float64) - 1 / n
-    k, other = (centre @ (m @ m.T) @ centre for m in (one, other))
-    return ((k * other).sum() / ((k * k).sum() * (other * other).sum()).sqrt()).item()
-
-
-def test_cka_and_disagreement_are_of_scored_tokens() -> None:
-    measured = cell()
-    options = similarity.Options(inputs=20)
-    row = similarity.measure(measured, [("m0", "m2")], options).rows[0]
-    x, y = probes(TASKS["translation"], X, Y, inputs=20, seed=stream("mixup", "c"))
-    assert y is not None
-    a, b = (module_of(measured.network, measured.theta[i]) for i in (0, 2))
-    places = (y >= 0).nonzero()[:20]
-    one, other = (torch.stack([m(x)[i, j] for i, j in places]) for m in (a, b))
-    assert row["cka"] == pytest.approx(literal_cka(one.softmax(1), other.softmax(1)))
-    assert row["cka_logits"] == pytest.approx(literal_cka(one, other))
-    everywhere = [m(x).flatten(0, 1) for m in (a, b)]
-    assert row["cka_logits"] != pytest.approx(literal_cka(*everywhere), rel=1e-3)
-    apart = [
-        (a(TEST_X)[i, j].argmax() != b(TEST_X)[i, j].argmax()).item() for i, j in (TEST_Y >= 0).nonzero()
-    ]
-    assert row["disagreement_percent"] == pytest.approx(100 * sum(apart) / len(apart))
-    assert 0 < sum(apart) < len(apart)
-    assert row["l2_distance"] == pytest.approx((measured.theta[0] - measured.theta[2]).norm().item())
-
-
-def test_ensemble_votes_on_each_token() -> None:
-    measured = cell()
-    modules = [module_of(measured.network, t) for t in measured.theta]
-    right = 0
-    places = (TEST_Y >= 0).nonzero().tolist()
-    for i, j in places:
-        outputs = torch.stack([m(TEST_X)[i, j] for m in modules])
-        votes = torch.bincount(outputs.argmax(1), minlength=WORDS).double()
-        vote = (votes + outputs.softmax(1).mean(0) / 2).argmax()
-        right += int(vote == TEST_Y[i, j])
-    row = ensemble.measure(measured, [("c", "all")], ensemble.Options()).rows[0]
-    assert row["ensemble_accuracy_percent"] == pytest.approx(100 * right / len(places))
-
-
-def test_alignment_says_that_it_does_not_know_attention() -> None:
-    rows, theta = models(1)
-    with pytest.raises(ValueError, match=r"how attention .*SelfAttention\) may be permuted"):
-        permutation_spec(module_of(rows, theta[0]), X)
-
-
 def test_every_measure_for_translation_takes_a_transformer() -> None:
     """Its own function, with little to do: finite numbers for each column."""
     measured = cell()
@@ -270,16 +178,15 @@ def test_every_measure_for_translation_takes_a_transformer() -> None:
         "noise": {"batches": 12, "batch_size": 1},
         "spectra": {},
         "connectivity": {"steps": 40, "batch_size": 4, "points": 5},
-        "similarity": {"inputs": 20},
+        "similarity": {"inputs": 20, "layers": ["encoder_norm"]},
+        "alignment": {"method": "activations", "points": 3},
         "ensemble": {},
         "perplexity": {},
     }
     elsewhere = {"bleu"}  # needs words: tests/test_translation_measures.py
     for name in plugins(explorer.measures):
         module = plugin(explorer.measures, name, "measure")
-        if "translation" not in getattr(module, "TASKS", ["translation"]):
-            assert name == "alignment"
-            continue
+        assert "translation" in getattr(module, "TASKS", TASKS)
         if name in elsewhere:
             continue
         subjects: list[Any] = {
@@ -307,3 +214,32 @@ def test_evaluation_is_the_literal_mean() -> None:
     wrong = ((module(X).argmax(2) != Y) & (Y >= 0)).sum().item()
     assert error[1].item() == pytest.approx(100 * wrong / (Y >= 0).sum().item())
     assert not math.isclose(error[1].item(), 100 * wrong / Y.numel())
+
+
+@pytest.mark.parametrize("name", ["gpt", "vit"])
+def test_hessian_of_the_other_transformers(name: str) -> None:
+    """Learnt positions and GELU; a class token. Against the dense Hessian."""
+    options = {
+        "gpt": {"layers": 1, "heads": 2, "feed_forward": 1},
+        "vit": {"depth": 1, "heads": 2, "patch": 3},
+    }
+    shape, task = {"gpt": ((LENGTH,), "language"), "vit": ((1, 6, 6), "classification")}[name]
+    architecture = plugin(explorer.models, name, "architecture")
+    build, rows = network(name, architecture.Options(width=4, **options[name]), shape, WORDS, task=task)
+    rows.module.double()
+    theta = initial_rows(build, rows, [0])[0].double()
+    generator = torch.Generator().manual_seed(0)
+    theta = theta + 0.3 * torch.randn(theta.shape, generator=generator, dtype=torch.float64)
+    if name == "gpt":
+        x, y = (torch.randint(WORDS, (10, LENGTH), generator=generator) for _ in range(2))
+    else:
+        x = torch.randn(10, *shape, generator=generator, dtype=torch.float64)
+        y = torch.randint(WORDS, (10,), generator=generator)
+    full = dense_hessian(rows, theta[0], x, y)
+    values = torch.linalg.eigvalsh(full)
+    vector = torch.randn(theta.shape, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(HessianOperator(rows, theta, x, y)(vector)[0], full @ vector[0])
+    found = hessian(rows, theta, x, y, seeds=[0], lanczos_steps=60, probes_max=400, smallest=True)
+    assert found.top_eigenvalue.item() == pytest.approx(values[-1].item(), rel=1e-4)
+    assert found.bottom_eigenvalue.item() == pytest.approx(values[0].item(), rel=1e-2)
+    assert abs(found.trace[0] - values.sum()) < 3 * found.trace_stderr[0]

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from explorer.models import densenet40, resnet18, resnet50, vgg11, vit
-from explorer.models.blocks import Attention, normalisation
+from explorer.models.blocks import normalisation
 from explorer.models.rows import seeded
+from explorer.models.vision import Attention
 from explorer.settings import InputError
 
 WIDTHS = [1, 2, 6, 11, 64]
