@@ -11,7 +11,7 @@ import torch
 from explorer.estimate.counting import Ops, count, on_meta
 from explorer.estimate.inputs import Inputs
 from explorer.landscape.operator import COPIES, GRAPH, HessianOperator, outputs_per_input
-from explorer.models.base import network
+from explorer.models.base import has_choice, network
 from explorer.models.rows import MEMORY
 from explorer.optimisers import Optimiser
 from explorer.settings import InputError
@@ -25,8 +25,8 @@ LOW, HIGH = 64, 1024
 class Architecture:
     """One architecture of rows on the meta device.
 
-    Rows without a stacked forward are taken to run one after the other. A run tries whether ``vmap`` is
-    faster and then takes less.
+    Rows are taken to run one after the other where a run tries whether ``vmap`` is faster, and then takes
+    less.
 
     Args:
         cell: any cell that has it.
@@ -38,8 +38,9 @@ class Architecture:
 
     def __init__(self, cell: Cell, inputs: Inputs):
         self.inputs, self.name = inputs, cell.model_name
+        execution = "loop" if has_choice(cell.model_name, cell.model, gpus=True) else None
         self.real = lambda: network(
-            cell.model_name, cell.model, inputs.shape, inputs.classes, task=cell.task
+            cell.model_name, cell.model, inputs.shape, inputs.classes, execution, cell.task
         )[1]  # with numbers
         self.rows = self.real().to("meta")
         if inputs.tokens:

@@ -22,6 +22,7 @@ from explorer.tasks import TASKS, Task
 Execution = Literal["stacked", "vmap", "loop"]
 Forward = Callable[[Sequence[Tensor], Tensor], Tensor]
 LossGradient = Callable[[Sequence[Tensor], Tensor, Tensor], tuple[Tensor, list[Tensor]]]
+Derived = Callable[[int], Execution]  # of the batch size
 MEMORY = 2**23  # numbers that one evaluation may hold in a layer's activations at once (32 MB of float32)
 
 
@@ -34,6 +35,8 @@ class Rows:
             (rows, *its shape) in the module's order, and inputs of (rows, batch, *shape) to logits.
         gradient: its own loss and gradient, if it has that too: maps parameters, inputs and labels
             (rows or 1, batch) to mean losses (rows,) and the gradient of each parameter.
+        derived: how rows run, by batch size, where ``forward`` cannot be differentiated and a derivative is
+            asked for: a Hessian's, or that of another loss.
         task: what the outputs are and which loss they have.
         execution: ``stacked`` uses ``forward``; ``vmap`` and ``loop`` suit every module. All give the
             same up to rounding; which is fastest depends on the architecture and the device.
@@ -49,9 +52,10 @@ class Rows:
         execution: Execution | None = None,
         gradient: LossGradient | None = None,
         task: Task = TASKS["classification"],
+        derived: Derived | None = None,
     ):
         self.module = copy.deepcopy(module).eval()
-        self.forward, self.gradient, self.task = forward, gradient, task
+        self.forward, self.gradient, self.task, self.derived = forward, gradient, task, derived
         self.execution: Execution = execution or ("stacked" if forward else "loop")
         if self.execution == "stacked" and forward is None:
             raise ValueError("execution 'stacked' needs the architecture's own forward; use 'vmap' or 'loop'")
@@ -123,7 +127,10 @@ class Rows:
             training: training mode: BatchNorm uses the batch and updates ``buffers`` in place.
         """
         x = x.to(theta.device, non_blocking=True)
-        if self.execution == "stacked":
+        execution = self.execution
+        if execution == "stacked" and self.derived is not None and torch.is_grad_enabled():
+            execution = self.derived(x.shape[1]) if theta.requires_grad or x.requires_grad else execution
+        if execution == "stacked":
             assert self.forward is not None
             return self.forward(self._split(theta), x)
         if self.module.training != training:
@@ -133,7 +140,7 @@ class Rows:
             if self._buffer_sizes:
                 raise ValueError("this architecture has buffers (BatchNorm statistics); pass them")
             buffers = theta.new_zeros(rows, 0)
-        if self.execution == "vmap" and rows > 1:
+        if execution == "vmap" and rows > 1:
             pieces, stats = self._split(theta), self._split_buffers(buffers)
             shared = x.shape[0] == 1
             call = vmap(self._one, in_dims=(0, 0, None if shared else 0), randomness="different")
