@@ -69,6 +69,15 @@ def mlp(d: dict[str, Any]) -> list[str]:
     ]
 
 
+def cnn(d: dict[str, Any]) -> list[str]:
+    return [
+        f"{r['inputs']}, width {r['width']}, {r['what']} of {r['models']} models, batch {r['batch_size']}: "
+        f"{r['times_faster']:.1f}× ({r['us']['stacked']:,.0f} µs; vmap {r['us']['vmap']:,.0f}, "
+        f"one by one {r['us']['loop']:,.0f})"
+        for r in d["rows"]
+    ]
+
+
 def sequences(d: dict[str, Any]) -> list[str]:
     return [
         f"{r['network']} of width {r['options']['width']}, batch {r['batch_size']}, {r['replicates']} replicates: "
@@ -163,6 +172,7 @@ QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "landscape_memory": ("Does a Hessian's memory grow with the training set?", memory),
     "step_time": ("Does a training step cost more than in the plainest loop?", steps),
     "mlp_step": ("The MLP's hand-written gradient: faster than automatic differentiation?", mlp),
+    "cnn_step": ("Stacks of small convolutional networks: faster than vmap and than one by one?", cnn),
     "sequence_step": ("Transformers, GPTs and PINNs in a stack: faster than one after the other?", sequences),
     "start_up": ("How long until a command answers?", start_up),
     "many_models": ("10,000 finished models: how long until it is clear what is missing?", many),
@@ -249,10 +259,6 @@ def markdown() -> str:
             continue
         command = COMMANDS.get(name, f"python benchmarks/{name}.py")
         parts.append(f"## {question}\n\n`OMP_NUM_THREADS=1 {command}`")
-        if not (RESULTS / f"{name}.json").exists():
-            continue  # not measured yet
-        data = json.loads((RESULTS / f"{name}.json").read_text())
-        parts.append(f"## {question}\n\n`OMP_NUM_THREADS=1 python benchmarks/{name}.py`")
         parts.append("\n".join(f"- {line}" for line in lines(data)))
     return "\n\n".join(parts) + "\n"
 

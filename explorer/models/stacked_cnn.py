@@ -16,6 +16,7 @@ from explorer.models.mlp import SLOPE, cross_entropy_error
 
 # Numbers of a layer's patches that an evaluation works on at once: they stay in a core's cache.
 CACHE = 2**19
+HELD = 2**21  # such numbers that a gradient holds at once: a larger batch is worked on in parts
 KEPT = 8  # sizes of input for which arrays are kept: the steps', those of evaluations, and their last parts
 DENSE = 16  # inputs from which on laying out a dense map costs less than it saves
 
@@ -55,6 +56,22 @@ class Stacked:
 
     def gradient(self, parameters: Parameters, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Mean losses (rows,) for labels (rows or 1, batch), and the gradient of each parameter."""
+        size = max(1, HELD // (len(parameters[0]) * _patch_numbers(parameters, _sides(x))))
+        if x.shape[1] <= size:
+            return self._gradient(parameters, x, y)
+        losses, total = (
+            parameters[-1].new_zeros(len(parameters[0])),
+            [torch.zeros_like(p) for p in parameters],
+        )
+        for inputs, labels in zip(x.split(size, 1), y.split(size, 1), strict=True):
+            share = inputs.shape[1] / x.shape[1]
+            of_part, pieces = self._gradient(parameters, inputs, labels)
+            losses.add_(of_part, alpha=share)
+            for piece, whole in zip(pieces, total, strict=True):
+                whole.add_(piece, alpha=share)
+        return losses, total
+
+    def _gradient(self, parameters: Parameters, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
         layers, scores, last, features = self._outputs(parameters, x, gradient=True)
         losses, error = cross_entropy_error(scores, y)
         gradients = [error.sum(2), torch.bmm(error, features.mT)]

@@ -46,6 +46,16 @@ def test_gradient(activation: str, shape: tuple[int, ...]) -> None:
         torch.testing.assert_close(own.loss_gradient(theta, x, y), plain.loss_gradient(theta, x, y))
 
 
+@pytest.mark.parametrize("rows", [1, ROWS])
+def test_gradient_of_a_batch_in_parts(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, plain, theta = both("leaky_relu", (1, 8, 8))
+    monkeypatch.setattr(
+        stacked_cnn, "HELD", 4 * ROWS * 27 * 16
+    )  # the patches of 4 inputs in the second layer
+    x, y = batch((1, 8, 8), 11, rows)
+    torch.testing.assert_close(own.loss_gradient(theta, x, y), plain.loss_gradient(theta, x, y))
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_outputs(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     own, plain, theta = both("leaky_relu", shape)
