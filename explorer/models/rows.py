@@ -127,9 +127,8 @@ class Rows:
             training: training mode: BatchNorm uses the batch and updates ``buffers`` in place.
         """
         x = x.to(theta.device, non_blocking=True)
-        execution = self.execution
-        if execution == "stacked" and self.derived is not None and torch.is_grad_enabled():
-            execution = self.derived(x.shape[1]) if theta.requires_grad or x.requires_grad else execution
+        wanted = torch.is_grad_enabled() and (theta.requires_grad or x.requires_grad)
+        execution = self._differentiated(x) if wanted else self.execution
         if execution == "stacked":
             assert self.forward is not None
             return self.forward(self._split(theta), x)
@@ -156,6 +155,11 @@ class Rows:
         return torch.stack(
             [self._one(self._split(t), self._split_buffers(b), x_row) for t, b, x_row in by_row]
         )
+
+    def _differentiated(self, x: Tensor) -> Execution:
+        """How rows run where a derivative is asked for."""
+        stacked = self.execution == "stacked"
+        return self.derived(x.shape[1]) if stacked and self.derived is not None else self.execution
 
     def _one(self, pieces: list[Tensor], stats: list[Tensor], x: Tensor) -> Tensor:
         # What torch.func.functional_call does, without looking the places up by name each time: that alone
@@ -184,7 +188,7 @@ class Rows:
             with torch.inference_mode():  # no version counters either: a fifth of such a step
                 losses, pieces = self.gradient(self._split(theta), x.to(theta.device), y)
                 return losses, torch.cat([piece.flatten(1) for piece in pieces], 1)
-        if self.execution == "loop" and len(theta) > 1:
+        if self._differentiated(x) == "loop" and len(theta) > 1:
             return self._one_by_one(theta, x, y, buffers)
         leaf = theta.detach().requires_grad_()
         losses = self.task.loss(self(leaf, x, buffers, training=True), y)

@@ -56,6 +56,19 @@ def test_gradient_of_a_batch_in_parts(rows: int, monkeypatch: pytest.MonkeyPatch
     torch.testing.assert_close(own.loss_gradient(theta, x, y), plain.loss_gradient(theta, x, y))
 
 
+@pytest.mark.parametrize("size", [6, 1500])
+def test_other_losses_are_differentiated_automatically(size: int) -> None:
+    options = cnn.Options(width=3, norm="none")
+    build, own = network("cnn", options, (12,), 2, task="regression")
+    plain = network("cnn", options, (12,), 2, "loop", "regression")[1]
+    assert own.gradient is None
+    assert own.execution == "stacked"
+    theta = initial_rows(build, own, range(ROWS))[0].double()
+    x = batch((12,), size)[0]
+    y = x[..., :2].sin()
+    torch.testing.assert_close(own.loss_gradient(theta, x, y), plain.loss_gradient(theta, x, y))
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_outputs(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     own, plain, theta = both("leaky_relu", shape)
