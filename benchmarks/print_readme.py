@@ -77,6 +77,15 @@ def mlp(d: dict[str, Any]) -> list[str]:
     ]
 
 
+def cnn(d: dict[str, Any]) -> list[str]:
+    return [
+        f"{r['inputs']}, width {r['width']}, {r['what']} of {r['models']} models, batch {r['batch_size']}: "
+        f"{r['times_faster']:.1f}× ({r['us']['stacked']:,.0f} µs; vmap {r['us']['vmap']:,.0f}, "
+        f"one by one {r['us']['loop']:,.0f})"
+        for r in d["rows"]
+    ]
+
+
 def sequences(d: dict[str, Any]) -> list[str]:
     return [
         f"{r['network']} of width {r['options']['width']}, batch {r['batch_size']}, {r['replicates']} replicates: "
@@ -200,6 +209,7 @@ QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "card_memory": ("Chunks sized by the share of a GPU: faster than those of a processor, within it?", card),
     "step_time": ("Does a training step cost more than in the plainest loop?", steps),
     "mlp_step": ("The MLP's hand-written gradient: faster than automatic differentiation?", mlp),
+    "cnn_step": ("Stacks of small convolutional networks: faster than vmap and than one by one?", cnn),
     "sequence_step": ("Transformers, GPTs and PINNs in a stack: faster than one after the other?", sequences),
     "side_by_side": ("Cells side by side, large models one by one: faster than a stack a cell?", side_by_side),
     "start_up": ("How long until a command answers?", start_up),

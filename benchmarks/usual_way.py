@@ -117,7 +117,7 @@ def training_commands(cell: Cell, data: str, out: str) -> list[list[str]]:
     return [[*script, "--seed", str(seed)] for seed in range(cell.seeds)]
 
 
-def measuring_command(cell: Cell, options: dict[str, Any], data: str, out: str) -> list[str]:
+def measuring_command(cell: Cell, options: dict[str, Any], data: str, out: str, seed: int) -> list[str]:
     """The command that measures a cell."""
     curve, inputs = options["connectivity"], options["hessian"].inputs
     settings = {
@@ -125,6 +125,7 @@ def measuring_command(cell: Cell, options: dict[str, Any], data: str, out: str) 
         "hessian_inputs": cell.inputs if inputs == "all" else inputs, "cka_inputs": options["similarity"].inputs,
         "curve_steps": curve.steps, "curve_batch_size": min(curve.batch_size, cell.inputs),
         "curve_learning_rate": curve.learning_rate, "curve_momentum": curve.momentum,
+        "seed": seed,
     }  # fmt: skip
     models = [f"{out}_seed{seed}.safetensors" for seed in range(cell.seeds)]
     return [sys.executable, str(ROOT / "benchmarks/usual_measure.py"), *flags(settings), "--models", *models]
@@ -151,7 +152,7 @@ def usual(
     for number in numbers:
         cell, out = space.cells[number], str(folder / f"cell{number}")
         train += training_commands(cell, data, out)
-        measure.append(measuring_command(cell, options, data, out))
+        measure.append(measuring_command(cell, options, data, out, seed=number))
     training, measuring = side_by_side(train, processes), side_by_side(measure, processes)
     whole = (training + measuring) * len(space.cells) / len(numbers)
     return {"training_s": training, "measuring_s": measuring, "whole_job_s": whole}

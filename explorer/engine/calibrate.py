@@ -8,22 +8,26 @@ from collections.abc import Callable
 import torch
 
 from explorer.engine.worker import Worker
-from explorer.models.base import network
-from explorer.models.rows import Rows, initial_rows
+from explorer.models.base import network, own
+from explorer.models.rows import Execution, Rows, initial_rows
 from explorer.space import Cell
 from explorer.training import Split
 
 
 def fastest(worker: Worker, steps: dict[str, tuple[Cell, int]], replicates: int) -> dict[str, str]:
-    """``vmap`` or ``loop`` for each cell and batch size: the one with the shorter training step.
+    """How rows run for each cell and batch size: ``vmap``, ``loop`` or ``stacked``, by the training step.
 
-    ``loop`` where vmap does not know an operation of the architecture.
+    ``loop`` where vmap does not know an operation of the architecture. ``stacked`` is tried where the
+    architecture has it, but not on a GPU, whose library knows large convolutions better.
     """
     chosen = {}
     for key, (cell, batch_size) in steps.items():
         data = worker.split(cell)
-        times = {}
-        for execution in ("loop", "vmap"):
+        times: dict[Execution, float] = {}
+        tried: list[Execution] = ["loop", "vmap"]
+        if worker.device.type == "cpu" and own(cell.model_name, cell.model, "stacked_forward"):
+            tried.append("stacked")
+        for execution in tried:
             shape = tuple(data.x_train.shape[1:])
             build, rows = network(cell.model_name, cell.model, shape, data.classes, execution, cell.task)
             theta, buffers = initial_rows(build, rows, range(replicates))
@@ -32,8 +36,9 @@ def fastest(worker: Worker, steps: dict[str, tuple[Cell, int]], replicates: int)
             except RuntimeError:
                 if execution == "loop":
                     raise
-        # vmap has to win clearly: a draw should not hang on the noise of a short measurement.
-        chosen[key] = "vmap" if times.get("vmap", float("inf")) < 0.8 * times["loop"] else "loop"
+        # Others have to win clearly: a draw should not hang on the noise of a short measurement.
+        best = min(times, key=lambda way: times[way])
+        chosen[key] = best if times[best] < 0.8 * times["loop"] else "loop"
     return chosen
 
 

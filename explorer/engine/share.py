@@ -91,10 +91,11 @@ def with_choice(space: Space, known: dict[str, str]) -> dict[str, tuple[Cell, in
     """
     from explorer.models.base import has_choice
 
+    gpus = space.resources.gpus_per_trial != 0
     curve = space.measures.get("connectivity", {}).get("batch_size")
     steps: dict[str, tuple[Cell, int]] = {}
     for cell in space.cells:
-        if has_choice(cell.model_name):
+        if has_choice(cell.model_name, cell.model, gpus=gpus):
             for batch_size in {cell.training.batch_size, curve or cell.training.batch_size}:
                 steps.setdefault(step_key(cell, batch_size), (cell, batch_size))
     return {key: step for key, step in steps.items() if key not in known}

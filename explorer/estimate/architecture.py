@@ -12,7 +12,7 @@ from explorer.estimate.counting import Ops, count, on_meta
 from explorer.estimate.inputs import Inputs
 from explorer.landscape.operator import HessianOperator, graph_inputs, outputs_per_input
 from explorer.models import memory
-from explorer.models.base import network
+from explorer.models.base import has_choice, network
 from explorer.models.rows import MEMORY
 from explorer.optimisers import Optimiser
 from explorer.settings import InputError
@@ -26,8 +26,8 @@ LOW, HIGH = 64, 1024
 class Architecture:
     """One architecture of rows on the meta device.
 
-    Rows without a stacked forward are taken to run one after the other. A run tries whether ``vmap`` is
-    faster and then takes less.
+    Rows are taken to run one after the other where a run tries whether ``vmap`` is faster, and then takes
+    less.
 
     Args:
         cell: any cell that has it.
@@ -40,8 +40,9 @@ class Architecture:
 
     def __init__(self, cell: Cell, inputs: Inputs, room: float | None = None):
         self.inputs, self.name, self.room = inputs, cell.model_name, room
+        execution = "loop" if has_choice(cell.model_name, cell.model, gpus=True) else None
         self.real = lambda: network(
-            cell.model_name, cell.model, inputs.shape, inputs.classes, task=cell.task
+            cell.model_name, cell.model, inputs.shape, inputs.classes, execution, cell.task
         )[1]  # with numbers
         self.rows = self.real().to("meta")
         if inputs.tokens:

@@ -53,7 +53,7 @@ def builder(name: str, options: Any, shape: tuple[int, ...], classes: int) -> Ca
 
 
 def own(name: str, options: Any, what: str) -> Any:
-    """The architecture's own ``stacked_forward`` or ``stacked_gradient``, or None."""
+    """The architecture's own ``stacked_forward``, ``stacked_gradient`` or ``derived_execution``, or None."""
     if ":" in name:
         return None
     make = getattr(plugin(explorer.models, name, "architecture"), what, None)
@@ -66,9 +66,14 @@ def first_task(name: str) -> str:
     return getattr(module, "TASKS", ("classification",))[0]
 
 
-def has_choice(name: str) -> bool:
-    """Whether the architecture has no stacked forward, so that its rows go by vmap or one by one."""
-    return ":" in name or not hasattr(plugin(explorer.models, name, "architecture"), "stacked_forward")
+def has_choice(name: str, options: Any, *, gpus: bool) -> bool:
+    """Whether rows of the architecture could go by vmap or one by one, and which is faster is not known."""
+    if ":" in name:
+        return True
+    module = plugin(explorer.models, name, "architecture")
+    if hasattr(module, "settled"):
+        return not module.settled(options, gpus=gpus)
+    return not hasattr(module, "stacked_forward")
 
 
 def network(
@@ -86,4 +91,5 @@ def network(
     with seeded(0):
         forward = own(name, options, "stacked_forward")
         gradient = own(name, options, "stacked_gradient") if task == first_task(name) else None
-        return build, Rows(build(), forward, execution, gradient, TASKS[task])
+        derived = own(name, options, "derived_execution") if forward else None
+        return build, Rows(build(), forward, execution, gradient, TASKS[task], derived)

@@ -13,6 +13,9 @@ from explorer.settings import InputError
 if TYPE_CHECKING:
     from torch import nn
 
+    from explorer.models.rows import Derived, Forward, LossGradient
+    from explorer.models.stacked_cnn import Stacked
+
 
 class Options(ModelOptions):
     """Works on images (channels, height, width) of at least 4×4, signals (channels, length) and (length,)."""
@@ -51,3 +54,34 @@ def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
     module = nn.Sequential(*layers, mean(1), nn.Flatten(), nn.Linear(channels, classes))
     he_initialise(module)
     return module
+
+
+def stacks(options: Options) -> bool:
+    """Whether there is a stacked forward and gradient for these options."""
+    return options.norm == "none" and options.activation != "gelu"
+
+
+def settled(options: Options, *, gpus: bool) -> bool:
+    """Whether it is known that those are fastest: on a processor, for narrow networks."""
+    return stacks(options) and options.width <= 16 and not gpus
+
+
+def stacked_forward(options: Options) -> Forward | None:
+    """All rows in products of matrices, without derivatives; where :func:`stacks`."""
+    return _stacked(options).forward if stacks(options) else None
+
+
+def stacked_gradient(options: Options) -> LossGradient | None:
+    """Loss and gradient of all rows by hand (``benchmarks/cnn_step.py``); where :func:`stacks`."""
+    return _stacked(options).gradient if stacks(options) else None
+
+
+def derived_execution(options: Options) -> Derived:
+    """For Hessians: PyTorch's own convolutions, many rows at once where there is little to do."""
+    return lambda batch: "vmap" if batch * options.width <= 4096 else "loop"
+
+
+def _stacked(options: Options) -> Stacked:
+    from explorer.models.stacked_cnn import Stacked
+
+    return Stacked(options.activation)

@@ -113,18 +113,14 @@ def stacked_gradient(options: Options) -> LossGradient:
     }[options.activation]
 
     def gradient(parameters: Sequence[Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
-        rows, batch, last = parameters[0].shape[0], x.shape[1], len(parameters) - 2
+        rows, last = parameters[0].shape[0], len(parameters) - 2
         inputs, sums = [x.flatten(2).expand(rows, -1, -1).transpose(1, 2)], []  # each (rows, units, batch)
         for layer in range(0, last + 1, 2):
             z = torch.baddbmm(parameters[layer + 1].unsqueeze(2), parameters[layer], inputs[-1])
             if layer < last:
                 sums.append(z)
                 inputs.append(act(z))
-        log_p = torch.log_softmax(z, 1)  # (rows, classes, batch)
-        labels = y.expand(rows, batch).unsqueeze(1)
-        losses = log_p.gather(1, labels).mean((1, 2)).neg()
-        minus_one = log_p.new_full((1,), -1.0).expand(rows, 1, batch)
-        d = log_p.exp_().scatter_add_(1, labels, minus_one).mul_(1 / batch)  # softmax - label, of the mean
+        losses, d = cross_entropy_error(z, y)
         gradients: list[Tensor] = []
         for layer in range(last, -1, -2):
             gradients += [d.sum(2), torch.bmm(d, inputs[layer // 2].transpose(1, 2))]
@@ -133,3 +129,20 @@ def stacked_gradient(options: Options) -> LossGradient:
         return losses, gradients[::-1]
 
     return gradient
+
+
+def cross_entropy_error(scores: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy (rows,) of ``scores`` (rows, classes, batch), and its gradient by them.
+
+    ``y``: labels (rows or 1, batch).
+    """
+    import torch
+
+    rows, _, batch = scores.shape
+    log_p = torch.log_softmax(scores, 1)
+    labels = y.expand(rows, batch).unsqueeze(1)
+    losses = log_p.gather(1, labels).mean((1, 2)).neg()
+    minus_one = log_p.new_full((1,), -1.0).expand(rows, 1, batch)
+    return losses, log_p.exp_().scatter_add_(1, labels, minus_one).mul_(
+        1 / batch
+    )  # (softmax - label) / batch

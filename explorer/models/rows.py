@@ -23,6 +23,7 @@ from explorer.tasks import TASKS, Task
 Execution = Literal["stacked", "vmap", "loop"]
 Forward = Callable[[Sequence[Tensor], Tensor], Tensor]
 LossGradient = Callable[[Sequence[Tensor], Tensor, Tensor], tuple[Tensor, list[Tensor]]]
+Derived = Callable[[int], Execution]  # of the batch size
 # Numbers that one evaluation on a processor may hold in a layer's activations at once (32 MB of float32); on
 # a card it is a part of what the process may use.
 MEMORY = 2**23
@@ -37,6 +38,8 @@ class Rows:
             (rows, *its shape) in the module's order, and inputs of (rows, batch, *shape) to logits.
         gradient: its own loss and gradient, if it has that too: maps parameters, inputs and labels
             (rows or 1, batch) to mean losses (rows,) and the gradient of each parameter.
+        derived: how rows run, by batch size, where ``forward`` cannot be differentiated and a derivative is
+            asked for: a Hessian's, or that of another loss.
         task: what the outputs are and which loss they have.
         execution: ``stacked`` uses ``forward``; ``vmap`` and ``loop`` suit every module. All give the
             same up to rounding; which is fastest depends on the architecture and the device.
@@ -52,9 +55,10 @@ class Rows:
         execution: Execution | None = None,
         gradient: LossGradient | None = None,
         task: Task = TASKS["classification"],
+        derived: Derived | None = None,
     ):
         self.module = copy.deepcopy(module).eval()
-        self.forward, self.gradient, self.task = forward, gradient, task
+        self.forward, self.gradient, self.task, self.derived = forward, gradient, task, derived
         self.execution: Execution = execution or ("stacked" if forward else "loop")
         if self.execution == "stacked" and forward is None:
             raise ValueError("execution 'stacked' needs the architecture's own forward; use 'vmap' or 'loop'")
@@ -126,7 +130,9 @@ class Rows:
             training: training mode: BatchNorm uses the batch and updates ``buffers`` in place.
         """
         x = x.to(theta.device, non_blocking=True)
-        if self.execution == "stacked":
+        wanted = torch.is_grad_enabled() and (theta.requires_grad or x.requires_grad)
+        execution = self._differentiated(x) if wanted else self.execution
+        if execution == "stacked":
             assert self.forward is not None
             return self.forward(self._split(theta), x)
         if self.module.training != training:
@@ -136,7 +142,7 @@ class Rows:
             if self._buffer_sizes:
                 raise ValueError("this architecture has buffers (BatchNorm statistics); pass them")
             buffers = theta.new_zeros(rows, 0)
-        if self.execution == "vmap" and rows > 1:
+        if execution == "vmap" and rows > 1:
             pieces, stats = self._split(theta), self._split_buffers(buffers)
             shared = x.shape[0] == 1
             call = vmap(self._one, in_dims=(0, 0, None if shared else 0), randomness="different")
@@ -152,6 +158,11 @@ class Rows:
         return torch.stack(
             [self._one(self._split(t), self._split_buffers(b), x_row) for t, b, x_row in by_row]
         )
+
+    def _differentiated(self, x: Tensor) -> Execution:
+        """How rows run where a derivative is asked for."""
+        stacked = self.execution == "stacked"
+        return self.derived(x.shape[1]) if stacked and self.derived is not None else self.execution
 
     def _one(self, pieces: list[Tensor], stats: list[Tensor], x: Tensor) -> Tensor:
         # What torch.func.functional_call does, without looking the places up by name each time: that alone
@@ -180,7 +191,7 @@ class Rows:
             with torch.inference_mode():  # no version counters either: a fifth of such a step
                 losses, pieces = self.gradient(self._split(theta), x.to(theta.device), y)
                 return losses, torch.cat([piece.flatten(1) for piece in pieces], 1)
-        if self.execution == "loop" and len(theta) > 1:
+        if self._differentiated(x) == "loop" and len(theta) > 1:
             return self._one_by_one(theta, x, y, buffers)
         leaf = theta.detach().requires_grad_()
         losses = self.task.loss(self(leaf, x, buffers, training=True), y)

@@ -1,0 +1,203 @@
+"""Convolutions of many models at once as batched products of matrices, with gradients written out by hand.
+
+Activations are (rows, channels, height, width, batch): with the batch last, patches are gathered in long
+runs, and products, maxima and activations need no transposed copies. Signals have height 1. Fresh memory
+would cost as much as the arithmetic, so a layer keeps its arrays from call to call: it serves one size of
+input, one call at a time.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+Sides = tuple[int, int]
+
+
+def kernel_of(weight: Tensor) -> Sides:
+    """Kernel (height, width) of weights (rows, outputs, inputs, …)."""
+    return (1, weight.shape[3]) if weight.dim() == 4 else (weight.shape[3], weight.shape[4])
+
+
+class Padded:
+    """Zeros (rows, channels, height, width, batch), ``inside``, with the border that a kernel needs.
+
+    The views ``lines`` and ``patches`` are of (…, pool, height, width, batch): lines that are pooled together
+    lie apart, so that their maximum is one of long runs. What fills no window of ``pool`` is left out.
+    """
+
+    def __init__(self, like: Tensor, shape: tuple[int, ...], kernel: Sides):
+        rows, channels, height, width, batch = shape
+        self.shape, self.kernel = shape, kernel
+        top, left = kernel[0] // 2, kernel[1] // 2
+        self.array = like.new_zeros(rows, channels, height + 2 * top, width + 2 * left, batch)
+        self.inside = self.array[:, :, top : top + height, left : left + width]
+
+    def lines(self, pool: Sides) -> Tensor:
+        """(rows, channels, pool, height, width, batch)."""
+        (row, channel, *_), (sides, strides) = self.array.stride(), self._apart(pool)
+        return self.inside.as_strided((*self.shape[:2], *sides), (row, channel, *strides))
+
+    def patches(self, pool: Sides = (1, 1)) -> Tensor:
+        """(rows, channels, *kernel, pool, height, width, batch)."""
+        (row, channel, line, place, _), (sides, strides) = self.array.stride(), self._apart(pool)
+        return self.array.as_strided(
+            (*self.shape[:2], *self.kernel, *sides), (row, channel, line, place, *strides)
+        )
+
+    def _apart(self, pool: Sides) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        _, _, height, width, batch = self.shape
+        _, _, line, place, _ = self.array.stride()
+        sides = (pool[0], height // pool[0], width // pool[1] * pool[1], batch)
+        return sides, (line, pool[0] * line, place, 1)
+
+
+class Gathered:
+    """Patches as a matrix (rows, channels × kernel, places × batch)."""
+
+    def __init__(self, patches: Tensor):
+        self.patches, self.copy = patches, patches.new_empty(patches.shape)
+        self.matrix = self.copy.flatten(1, 3).flatten(2)
+
+    def fresh(self) -> Tensor:
+        self.copy.copy_(self.patches)
+        return self.matrix
+
+
+class Convolution:
+    """A convolution that keeps the size; where it is ``pooled``, with the maximum over windows of 2 a side.
+
+    Args:
+        weight: (rows, outputs, inputs, …), for the shapes.
+        sides: of the inputs, which go ``inside``. The attribute is of the outputs.
+        gradient: whether gradients can be asked for.
+        first: no gradient by the inputs.
+    """
+
+    def __init__(
+        self, weight: Tensor, sides: Sides, batch: int, *, pooled: bool, gradient: bool, first: bool
+    ):
+        (rows, outputs, inputs), kernel = weight.shape[:3], kernel_of(weight)
+        self.pool = pool = (min(2, kernel[0]), 2) if pooled else (1, 1)
+        self.sides = high, wide = sides[0] // pool[0], sides[1] // pool[1]
+        padded = Padded(weight, (rows, inputs, *sides, batch), kernel)
+        self.inside, self.patches = padded.inside, Gathered(padded.patches(pool))
+        self.sums = weight.new_empty(rows, outputs, pool[0], high, wide * pool[1], batch)
+        self.lines = weight.new_empty(rows, outputs, high, wide, pool[1], batch)
+        self.largest = weight.new_empty(rows, outputs, high, wide, batch)
+        self.gradient, self.first = gradient, first
+        if gradient:
+            self.error, self.line_error = torch.empty_like(self.sums), torch.empty_like(self.lines)
+            # How much larger the second is of those of which the maximum is taken.
+            self.lower_excess = torch.empty_like(self.sums[:, :, 0])
+            self.right_excess = torch.empty_like(self.largest)
+        if gradient and not first:
+            errors = Padded(weight, (rows, outputs, *sides, batch), kernel)
+            self.error_lines, self.error_patches = errors.lines(pool), Gathered(errors.patches())
+            self.inside_error = weight.new_empty(rows, inputs, *sides, batch)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Outputs (rows, outputs, height, width, batch) of what is ``inside``, without a bias."""
+        torch.bmm(weight.flatten(2), self.patches.fresh(), out=self.sums.flatten(2))
+        lines = self.sums[:, :, 0]
+        if self.pool[0] == 2:
+            upper, lower = self.sums.unbind(2)
+            lines = torch.maximum(upper, lower, out=self.lines.view(upper.shape))
+            if self.gradient:
+                torch.sub(lower, upper, out=self.lower_excess)
+        if self.pool[1] == 1:
+            return lines
+        left, right = lines.view(self.lines.shape).unbind(4)
+        if self.gradient:
+            torch.sub(right, left, out=self.right_excess)
+        return torch.maximum(left, right, out=self.largest)
+
+    def of_weight(self, weight: Tensor, error: Tensor) -> Tensor:
+        """Gradient by the weight, from that by the outputs; after :meth:`forward`."""
+        self.error_of_sums = self._before_pooling(error)  # (rows, outputs, pool, height, width, batch)
+        return torch.bmm(self.error_of_sums.flatten(2), self.patches.matrix.mT).view(weight.shape)
+
+    def of_inputs(self, weight: Tensor) -> Tensor:
+        """Gradient by the inputs; after :meth:`of_weight`."""
+        self.error_lines.copy_(self.error_of_sums)
+        turned = weight.flip(*range(3, weight.dim())).transpose(1, 2).flatten(2)
+        torch.bmm(turned, self.error_patches.fresh(), out=self.inside_error.flatten(2))
+        return self.inside_error
+
+    def _before_pooling(self, error: Tensor) -> Tensor:
+        # Of equal values the first gets the error. Equal sums come of equal patches, such as dark corners:
+        # then it does not matter which.
+        if self.pool[1] == 2:
+            _divided(error, self.right_excess, self.line_error, 4)
+            error = self.line_error.flatten(3, 4)
+        if self.pool[0] == 1:
+            return error.unsqueeze(2)
+        _divided(error, self.lower_excess, self.error, 2)
+        return self.error
+
+
+def _divided(error: Tensor, excess: Tensor, out: Tensor, dim: int) -> None:
+    """The error goes to the second in ``dim`` of ``out`` where that has an excess, to the first elsewhere."""
+    first, second = out.unbind(dim)
+    torch.ops.aten.threshold_backward.grad_input(error, excess, 0, grad_input=second)
+    torch.sub(error, second, out=first)
+
+
+class Dense:
+    """A convolution of images of at most 2 a side, where each output sees every input: one linear map.
+
+    Of so small an image most of a patch is border. The map has 4/9 of the products, and inputs as they
+    are. ``sides`` and arguments as in :class:`Convolution`.
+    """
+
+    def __init__(self, weight: Tensor, sides: Sides, batch: int, *, gradient: bool):
+        (rows, outputs, inputs), kernel = weight.shape[:3], kernel_of(weight)
+        self.sides, places = sides, sides[0] * sides[1]
+        # Which number of the kernel stands between a place of the output and one of the input.
+        table = weight.new_zeros(*sides, *sides, *kernel)
+        for y, x in _places(sides):
+            for v, u in _places(sides):
+                table[y, x, v, u, v - y + kernel[0] // 2, u - x + kernel[1] // 2] = 1
+        self.table = table.view(places * places, -1).expand(rows, -1, -1)
+        values = weight.new_empty(rows, places, inputs, batch)
+        self.inside = values.view(rows, *sides, inputs, batch).permute(0, 3, 1, 2, 4)
+        self.values = values.flatten(1, 2)
+        self.blocks = weight.new_empty(rows, places, places, outputs, inputs)
+        self.map = weight.new_empty(rows, places, outputs, places, inputs)
+        self.matrix = self.map.flatten(1, 2).flatten(2)
+        self.sums = weight.new_empty(rows, places * outputs, batch)
+        if gradient:
+            self.inside_error = torch.empty_like(self.values)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Outputs (rows, outputs, height, width, batch) of what is ``inside``, without a bias."""
+        rows, outputs, inputs = weight.shape[:3]
+        # A product with zeros and ones lays the numbers out faster than an index does.
+        torch.bmm(
+            self.table,
+            weight.reshape(rows, outputs * inputs, -1).mT,
+            out=self.blocks.flatten(1, 2).flatten(2),
+        )
+        self.map.copy_(self.blocks.transpose(2, 3))
+        return self._by_channel(torch.bmm(self.matrix, self.values, out=self.sums), outputs)
+
+    def of_weight(self, weight: Tensor, error: Tensor) -> Tensor:
+        """Gradient by the weight, from that by the outputs; after :meth:`forward`."""
+        rows, outputs, inputs = weight.shape[:3]
+        self.error = error.permute(0, 2, 3, 1, 4).reshape(self.sums.shape)
+        of_map = torch.bmm(self.error, self.values.mT).view(self.map.shape)
+        blocks = of_map.transpose(2, 3).reshape(rows, -1, outputs * inputs)
+        # Few long lines, and then transposed: three times faster than many short ones.
+        return torch.bmm(self.table.mT, blocks).mT.reshape(weight.shape)
+
+    def of_inputs(self, weight: Tensor) -> Tensor:
+        """Gradient by the inputs; after :meth:`of_weight`."""
+        torch.bmm(self.matrix.mT, self.error, out=self.inside_error)
+        return self._by_channel(self.inside_error, weight.shape[2])
+
+    def _by_channel(self, values: Tensor, channels: int) -> Tensor:
+        return values.unflatten(1, (*self.sides, channels)).permute(0, 3, 1, 2, 4)
+
+
+def _places(sides: Sides) -> list[Sides]:
+    return [(y, x) for y in range(sides[0]) for x in range(sides[1])]

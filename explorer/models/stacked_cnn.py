@@ -1,0 +1,147 @@
+"""The small convolutional network for many models at once: outputs, and the gradient written out by hand.
+
+Without a norm, and with an activation that never falls: then the maximum can be taken before bias and
+activation, which leaves them a quarter of the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from explorer.models.convolution import Convolution, Dense, Sides
+from explorer.models.mlp import SLOPE, cross_entropy_error
+
+# Numbers of a layer's patches that an evaluation works on at once: they stay in a core's cache.
+CACHE = 2**19
+HELD = 2**21  # such numbers that a gradient holds at once: a larger batch is worked on in parts
+KEPT = 8  # sizes of input for which arrays are kept: the steps', those of evaluations, and their last parts
+DENSE = 16  # inputs from which on laying out a dense map costs less than it saves
+
+Layer = Convolution | Dense
+Parameters = Sequence[Tensor]
+Activate = Callable[[Tensor, Tensor], Tensor]  # (sums, where the result goes) -> result
+Derive = Callable[[Tensor, Tensor], Tensor]  # (error of results, results) -> error of sums
+
+ACTIVATIONS: dict[str, tuple[Activate, Derive]] = {
+    "relu": (
+        lambda z, out: torch.ops.aten.relu.out(z, out=out),
+        lambda d, h: torch.ops.aten.threshold_backward(d, h, 0),
+    ),
+    "leaky_relu": (
+        lambda z, out: torch.ops.aten.leaky_relu.out(z, SLOPE, out=out),
+        lambda d, h: torch.ops.aten.leaky_relu_backward(d, h, SLOPE, True),
+    ),
+    "tanh": (lambda z, out: torch.tanh(z, out=out), torch.ops.aten.tanh_backward),
+}
+
+
+class Stacked:
+    """The network as a function of all its parameters, each (rows, *shape) in the module's order.
+
+    It keeps arrays for the sizes that it was last called with, and serves one call at a time.
+    """
+
+    def __init__(self, activation: str):
+        self.activate, self.derive = ACTIVATIONS[activation]
+        self.kept: dict[object, list[Layer]] = {}
+
+    def forward(self, parameters: Parameters, x: Tensor) -> Tensor:
+        """Logits (rows, batch, classes) of inputs (rows or 1, batch, *shape), not to be differentiated."""
+        numbers = _patch_numbers(parameters, _sides(x))
+        parts = x.split(max(1, CACHE // (len(parameters[0]) * numbers)), 1)
+        return torch.cat([self._outputs(parameters, part, gradient=False)[1].mT for part in parts], 1)
+
+    def gradient(self, parameters: Parameters, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Mean losses (rows,) for labels (rows or 1, batch), and the gradient of each parameter."""
+        size = max(1, HELD // (len(parameters[0]) * _patch_numbers(parameters, _sides(x))))
+        if x.shape[1] <= size:
+            return self._gradient(parameters, x, y)
+        losses, total = (
+            parameters[-1].new_zeros(len(parameters[0])),
+            [torch.zeros_like(p) for p in parameters],
+        )
+        for inputs, labels in zip(x.split(size, 1), y.split(size, 1), strict=True):
+            share = inputs.shape[1] / x.shape[1]
+            of_part, pieces = self._gradient(parameters, inputs, labels)
+            losses.add_(of_part, alpha=share)
+            for piece, whole in zip(pieces, total, strict=True):
+                whole.add_(piece, alpha=share)
+        return losses, total
+
+    def _gradient(self, parameters: Parameters, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
+        layers, scores, last, features = self._outputs(parameters, x, gradient=True)
+        losses, error = cross_entropy_error(scores, y)
+        gradients = [error.sum(2), torch.bmm(error, features.mT)]
+        places = last.shape[2] * last.shape[3]
+        error = torch.bmm(parameters[-2].mT, error).mul_(1 / places)[:, :, None, None].expand(last.shape)
+        results = [*(layer.inside for layer in layers[1:]), last]
+        for place in range(len(layers) - 1, -1, -1):
+            error = self.derive(error, results[place])
+            gradients.append(error.sum((2, 3, 4)))
+            gradients.append(layers[place].of_weight(parameters[2 * place], error))
+            if place:
+                error = layers[place].of_inputs(parameters[2 * place])
+        return losses, gradients[::-1]
+
+    def _outputs(
+        self, parameters: Parameters, x: Tensor, *, gradient: bool
+    ) -> tuple[list[Layer], Tensor, Tensor, Tensor]:
+        """Layers, logits (rows, classes, batch), the last layer's results, and their means."""
+        layers = self._layers(parameters, x, gradient=gradient)
+        layers[0].inside.copy_(_as_images(x).permute(0, 2, 3, 4, 1))
+        for place, layer in enumerate(layers):
+            sums = layer.forward(parameters[2 * place])
+            sums.add_(parameters[2 * place + 1][:, :, None, None, None])
+            last = place == len(layers) - 1
+            result = self.activate(sums, sums if last else layers[place + 1].inside)
+        features = result.mean((2, 3))
+        return layers, torch.baddbmm(parameters[-1].unsqueeze(2), parameters[-2], features), result, features
+
+    def _layers(self, parameters: Parameters, x: Tensor, *, gradient: bool) -> list[Layer]:
+        weights = parameters[:-2:2]
+        like, batch, sides = weights[0], x.shape[1], _sides(x)
+        key = (like.shape, like.dtype, like.device, batch, sides, gradient)
+        if key not in self.kept:
+            if len(self.kept) == KEPT:
+                self.kept.clear()
+            with torch.inference_mode(False):  # they outlive the mode of this call
+                self.kept[key] = _made(weights, sides, batch, gradient=gradient)
+        return self.kept[key]
+
+
+def _as_images(x: Tensor) -> Tensor:
+    """Images (rows, batch, channels, height, width) of images, signals with channels, or signals."""
+    if x.dim() == 5:
+        return x
+    return x.unsqueeze(3) if x.dim() == 4 else x[:, :, None, None]
+
+
+def _sides(x: Tensor) -> Sides:
+    _, _, _, height, width = _as_images(x).shape
+    return height, width
+
+
+def _made(weights: Sequence[Tensor], sides: Sides, batch: int, *, gradient: bool) -> list[Layer]:
+    layers: list[Layer] = []
+    for place, weight in enumerate(weights):
+        pooled = place < len(weights) - 1
+        if not pooled and max(sides) <= 2 and batch >= DENSE:
+            layers.append(Dense(weight, sides, batch, gradient=gradient))
+        else:
+            layers.append(
+                Convolution(weight, sides, batch, pooled=pooled, gradient=gradient, first=place == 0)
+            )
+        sides = layers[-1].sides
+    return layers
+
+
+def _patch_numbers(parameters: Parameters, sides: Sides) -> int:
+    """Numbers in the patches of one input, in the layer that has most."""
+    (height, width), most = sides, 0
+    for weight in parameters[:-2:2]:
+        most = max(most, weight[0, 0].numel() * height * width)
+        height, width = max(1, height // 2), max(1, width // 2)
+    return most
