@@ -155,7 +155,9 @@ def side_by_side(d: dict[str, Any]) -> list[str]:
     ]
     for r in rows["sizes"]:
         by_models = ", ".join(f"{models}: {us:.0f}" for models, us in r["us"].items())
-        lines.append(f"{r['parameters']:,} parameters, µs of a step and model by the models side by side: {by_models}")
+        lines.append(
+            f"{r['parameters']:,} parameters, µs of a step and model by the models side by side: {by_models}"
+        )
     return lines
 
 
@@ -211,7 +213,10 @@ QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "mlp_step": ("The MLP's hand-written gradient: faster than automatic differentiation?", mlp),
     "cnn_step": ("Stacks of small convolutional networks: faster than vmap and than one by one?", cnn),
     "sequence_step": ("Transformers, GPTs and PINNs in a stack: faster than one after the other?", sequences),
-    "side_by_side": ("Cells side by side, large models one by one: faster than a stack a cell?", side_by_side),
+    "side_by_side": (
+        "Cells side by side, large models one by one: faster than a stack a cell?",
+        side_by_side,
+    ),
     "start_up": ("How long until a command answers?", start_up),
     "many_models": ("10,000 finished models: how long until it is clear what is missing?", many),
     "overlap": (

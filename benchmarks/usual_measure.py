@@ -175,7 +175,9 @@ def main() -> None:
     parser.add_argument("--curve-learning-rate", type=float, default=0.1)
     parser.add_argument("--curve-momentum", type=float, default=0.9)
     parser.add_argument("--points", type=int, default=11, help="of t along a path")
-    parser.add_argument("--seed", type=int, default=0, help="of the mixed-up inputs, among others: one a cell")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the mixed-up inputs, among others: one a cell"
+    )
     parser.add_argument("--out", required=True, help="how the files' names begin")
     given = parser.parse_args()
 
