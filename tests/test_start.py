@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -17,10 +18,11 @@ from explorer.engine import job, plan
 from explorer.engine.job import CHUNK, Hand, Job
 from explorer.engine.lean import instead
 from explorer.engine.packing import Packing
+from explorer.importing import importing
 from explorer.spacefile import parse
 
 CHILD = """
-import os, sys, time
+import gc, os, sys, time
 from pathlib import Path
 import ray
 from explorer.engine.cluster import connect
@@ -30,7 +32,7 @@ from explorer.space import ResourceOptions
 @ray.remote(num_cpus=1, runtime_env={"env_vars": {}})
 class Actor:
     def look(self):
-        return os.getpid(), "explorer.engine.worker" in sys.modules, os.environ["OMP_NUM_THREADS"], sys.modules["explorer"].__file__
+        return os.getpid(), "explorer.engine.worker" in sys.modules, gc.isenabled(), os.environ["OMP_NUM_THREADS"], sys.modules["explorer"].__file__
 
 environment = dict(os.environ)
 with connect(Where(workers=1), ResourceOptions()):
@@ -54,7 +56,7 @@ def test_our_own_ray_is_lean_and_its_workers_have_imported_this_package(tmp_path
     )
     assert done.returncode == 0, done.stderr
     worker, children = done.stdout.splitlines()
-    assert worker.split()[1:] == ["True", "1", explorer.__file__]
+    assert worker.split()[1:] == ["True", "True", "1", explorer.__file__]
     assert children.split() == ["gcs_server", "raylet"]
 
 
@@ -66,6 +68,16 @@ def test_an_attribute_is_another_one_for_a_while_if_it_is_there() -> None:
         raise KeyError
     assert seen == [{"known": 2}]
     assert owner == SimpleNamespace(known=1)
+
+
+def test_the_collector_rests_while_something_is_imported() -> None:
+    assert gc.isenabled()
+    with importing():
+        assert not gc.isenabled()
+        with importing():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
 
 
 def test_a_worker_holds_one_chunk_of_the_stacks(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explorer.engine.lean import lean
+from explorer.importing import importing
 from explorer.settings import InputError
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ def connect(where: Where, resources: ResourceOptions) -> Iterator[Cluster]:
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    import ray
+    with importing():
+        import ray
 
     scratch = _scratch()
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}

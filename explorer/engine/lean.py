@@ -38,7 +38,7 @@ def lean(threads: int) -> Iterator[None]:
     few = functools.partial(parameter.RayParams, **left_out)
     workers = {
         "OMP_NUM_THREADS": str(threads),
-        "RAY_preload_python_modules": "explorer.engine.worker",
+        "RAY_preload_python_modules": "explorer.engine.ahead",
         "RAY_idle_worker_killing_time_threshold_ms": "60000",  # after a second, it would end those that wait
     }
     own = {name: value for name, value in workers.items() if name not in os.environ}
