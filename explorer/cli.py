@@ -114,6 +114,7 @@ def run(
             callbacks=callback or [],
             profile=profile,
             observer=display,
+            meanwhile=_warm,
         )
 
     _work(work, run_name, storage, reports)
@@ -146,6 +147,7 @@ def resume(
             callbacks=callback or [],
             profile=profile,
             observer=display,
+            meanwhile=_warm,
         )
 
     _work(work, run, storage, reports)
@@ -189,6 +191,7 @@ def measure(
             max_hours=max_hours,
             profile=profile,
             observer=display,
+            meanwhile=_warm,
         )
 
     _work(work, run, storage, reports)
@@ -390,6 +393,12 @@ def _drawn(run: Run) -> Iterator[None]:
         yield
     finally:
         add_stage(Store(run.folder), run.info["sessions"][-1], "pages", time.perf_counter() - mark)
+
+
+def _warm() -> None:
+    from explorer import report as pages
+
+    pages.warm()
 
 
 def _report(run: Run, reports: Path, cuts: dict[str, float]) -> None:

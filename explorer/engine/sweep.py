@@ -23,7 +23,7 @@ from explorer.engine.lean import instead
 from explorer.engine.overlap import Leave, Overlap
 from explorer.engine.packing import Packing
 from explorer.engine.pool import Pool
-from explorer.engine.session import Tell
+from explorer.engine.session import Session
 from explorer.engine.work import Done, MakeWorker, Span, Stack, Task, span_of
 from explorer.space import Space
 from explorer.store import Store
@@ -111,9 +111,10 @@ class _Places(Searcher):
 class _Told(tune.Callback):
     """Hands what Tune tells of the trials on, and lets the pool go on meanwhile."""
 
-    def __init__(self, stacks: list[Stack], overlap: Overlap, leave: Leave, pool: Pool, tell: Tell):
+    def __init__(self, stacks: list[Stack], overlap: Overlap, leave: Leave, pool: Pool, session: Session):
         self.stacks, self.overlap, self.leave = stacks, overlap, leave
-        self.pool, self.tell = pool, tell
+        self.pool, self.tell, self.meanwhile = pool, session.tell, session.meanwhile
+        self.left = len(stacks)
         self.trained: set[int] = set()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -141,6 +142,11 @@ class _Told(tune.Callback):
             if failed:
                 self.leave(self.overlap.together[place])
 
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.left -= 1
+        if self.left < self.overlap.workers:
+            self.meanwhile.start()
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         place = trial.config["stack"]
         if place not in self.trained:
@@ -159,12 +165,12 @@ def sweep(
     space: Space,
     store: Store,
     pool: Pool,
-    tell: Tell,
+    session: Session,
     callbacks: Sequence[tune.Callback] = (),
 ) -> None:
     """Train the stacks, and measure what is complete beside it, if the space says so.
 
-    ``tell`` hears of all that has ended. A trial that fails is tried again; one that fails for good
+    ``session`` hears of all that has ended. A trial that fails is tried again; one that fails for good
     leaves a record of kind ``failures``. The pool may still be at work afterwards.
     """
     resources = space.resources
@@ -184,7 +190,7 @@ def sweep(
     sizes = [packing.gpus_of(stack.cell) for stack in stacks]
     workers = cluster.workers(packing.cpus, min(sizes))
     overlap = Overlap(together, workers, leave)
-    told = _Told(stacks, overlap, leave, pool, tell)
+    told = _Told(stacks, overlap, leave, pool, session)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
     os.environ["RAY_TUNE_DISABLE_PROGRESS"] = "1"
