@@ -44,7 +44,7 @@ PANELS = {
 def space(models: int, seeds: int) -> dict[str, Any]:
     """A grid of about so many models, five values of the temperature."""
     cells = max(1, round(models / seeds / 5))
-    resources = {"overlap": False} if "overlap" in ResourceOptions.model_fields else {}
+    plain = {"overlap": False, "cells_per_trial": 1}  # training by itself, and a trial a cell
     return {
         "name": "growth",
         "data": {"name": "digits", "train_size": 50},
@@ -58,7 +58,7 @@ def space(models: int, seeds: int) -> dict[str, Any]:
             "connectivity": {"steps": 1, "points": 3},
             "similarity": {"inputs": 8},
         },
-        "resources": resources,
+        "resources": {name: value for name, value in plain.items() if name in ResourceOptions.model_fields},
     }
 
 

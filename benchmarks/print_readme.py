@@ -169,6 +169,17 @@ def start_up(d: dict[str, Any]) -> list[str]:
     ]
 
 
+def run_start(d: dict[str, Any]) -> list[str]:
+    def line(what: str, r: dict[str, Any]) -> str:
+        parts = ", ".join(f"{kind} {seconds:.1f} s" for kind, seconds in r["by"].items())
+        return (
+            f"{what}: first model after {r['first_model_s']['median']:.1f} s, all after {r['wall_s']['median']:.1f} s "
+            f"(n = {r['n']}); {r['processor_s']['least']:.1f} s of processor time: {parts}"
+        )
+
+    return [line("four cells on two workers", d), *([line("before", d["than"])] if "than" in d else [])]
+
+
 def chaos(d: dict[str, Any]) -> list[str]:
     victims = ", ".join(f"{number} × {title.removeprefix('ray::')}" for title, number in d["victims"].items())
     return [
@@ -218,6 +229,7 @@ QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
         side_by_side,
     ),
     "start_up": ("How long until a command answers?", start_up),
+    "run_start": ("What does a run cost beside its work?", run_start),
     "many_models": ("10,000 finished models: how long until it is clear what is missing?", many),
     "overlap": (
         "Does measuring beside training shorten a run?",

@@ -23,6 +23,7 @@ TITLES = {
     "calibration": "Calibrating",
     "training": "Training",
     "measuring": "Measuring",
+    "shut_down": "Ending Ray",
     "tables": "Writing tables",
     "drawing": "Drawing pages",
 }

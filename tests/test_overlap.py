@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -97,9 +98,18 @@ def test_measuring_begins_while_others_train_and_changes_nothing(
     tiny: dict[str, Any], tmp_path: Path, finished: Path
 ) -> None:
     tiny["resources"] = {"replicates_per_trial": 1}
-    beside = explorer.run(tiny, storage=str(tmp_path / "beside"), workers=1, profile=True)
+    threads: list[str] = []
+    beside = explorer.run(
+        tiny,
+        storage=str(tmp_path / "beside"),
+        workers=1,
+        profile=True,
+        meanwhile=lambda: threads.append(threading.current_thread().name),
+    )
+    assert len(threads) == 1
+    assert threads != ["MainThread"]
     done = events(tmp_path / "beside/tiny")
-    work = [e for e in done if e["name"] not in ("start_up", "training", "measuring", "tables")]
+    work = [e for e in done if e["name"] in tiny["measures"]]
     trained = [e for e in done if e["name"] == "training" and e["args"]]
     assert len(trained) == 12
     assert len(work) == 3 * 4

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from explorer.engine.lean import lean
+from explorer.importing import importing
 from explorer.settings import InputError
 
 if TYPE_CHECKING:
@@ -89,7 +91,8 @@ def connect(where: Where, resources: ResourceOptions) -> Iterator[Cluster]:
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    import ray
+    with importing():
+        import ray
 
     scratch = _scratch()
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
@@ -104,7 +107,7 @@ def connect(where: Where, resources: ResourceOptions) -> Iterator[Cluster]:
                 ) from error
         else:
             cpus = where.workers * resources.cpus_per_trial if where.workers else None
-            with _loopback():
+            with lean(max(1, int(resources.cpus_per_trial))):
                 ray.init(
                     address="local",
                     include_dashboard=False,
@@ -116,23 +119,6 @@ def connect(where: Where, resources: ResourceOptions) -> Iterator[Cluster]:
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-@contextmanager
-def _loopback() -> Iterator[None]:
-    """A Ray that is started here listens on the loopback address only, in all of its processes.
-
-    On Linux its servers, which let whoever reaches them run code, would listen on every interface. This is
-    what makes them keep to themselves on macOS; the address is handed on to all processes of the node.
-    """
-    from ray._private import ray_constants
-
-    before = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _answers(address: str) -> None:

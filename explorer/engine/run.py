@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +13,11 @@ from explorer.engine import callbacks, plan, provenance
 from explorer.engine.cluster import Cluster, connect
 from explorer.engine.growth import grown, same_sources
 from explorer.engine.prepare import Chosen, chosen, prepared
-from explorer.engine.session import Observer, OutOfTime, Session, Silent, deadline
+from explorer.engine.session import Meanwhile, Observer, OutOfTime, Session, Silent, deadline
 from explorer.engine.share import Loading
 from explorer.files import join
 from explorer.hold import Hold
+from explorer.importing import importing
 from explorer.results import Run
 from explorer.settings import InputError, plugin
 from explorer.space import Space
@@ -37,6 +38,8 @@ class Where:
         max_hours: stops cleanly after so many hours.
         profile: keep a trace of what each worker did when, in the run folder (``profile/trace.json``).
         callbacks: tools that follow the trials: ``tensorboard``, ``mlflow``, ``wandb`` or ``module:Class``.
+        meanwhile: called once, in a thread, when the last trials are under way and a processor has become
+            free: for what comes after the run, as far as no result decides it.
     """
 
     address: str | None = None
@@ -45,6 +48,7 @@ class Where:
     max_hours: float | None = None
     profile: bool = False
     callbacks: Sequence[str] = ()
+    meanwhile: Callable[[], None] | None = None
 
 
 def run(
@@ -146,7 +150,7 @@ def _complete(
 ) -> Run:
     """Do what has no record. Leaves a session, even when it is interrupted."""
     callbacks.check(where.callbacks)
-    session = Session(store, observer, where.profile)
+    session = Session(store, observer, where.profile, Meanwhile(where.meanwhile))
     try:
         with deadline(where.max_hours) as limit:
             if _left(store, space, train):
@@ -154,11 +158,15 @@ def _complete(
                     with session.stage("start_up"):
                         clean = Loading(space)
                         cluster = stack.enter_context(connect(where, space.resources))
+                        # Ray must not be ended while another thread may free objects of it.
+                        stack.callback(session.meanwhile.join)
                         refs = prepared(store, space, name, clean, cluster, session)
                     with limit.holds():
                         how = chosen(store, space, refs, clean, cluster, session)
                         followers = callbacks.made(where.callbacks, store, name) if train else []
                         _work(store, space, cluster, how, session, train, followers)
+                    with session.stage("shut_down"):
+                        stack.close()
             else:
                 session.say("Everything is done already; nothing was started.")
     except OutOfTime:
@@ -187,8 +195,9 @@ def _work(
     train: bool,
     followers: Sequence[Any],
 ) -> None:
-    from explorer.engine.pool import Pool
-    from explorer.engine.sweep import sweep
+    with importing():
+        from explorer.engine.pool import Pool
+        from explorer.engine.sweep import sweep
 
     lost = cluster.nodes_lost()
     for round_ in range(ROUNDS):
@@ -200,7 +209,7 @@ def _work(
             with session.stage("training", sum(len(s.models) for s in stacks)):
                 if space.resources.overlap and space.measures:
                     session.observer.stage("measuring", plan.expected(stacks, space.measures))
-                sweep(cluster, stacks, how, space, store, pool, session.tell, followers)
+                sweep(cluster, stacks, how, space, store, pool, session, followers)
         tasks = [task for task in plan.missing_tasks(space, store) if task.id not in pool.given]
         left = pool.left + sum(len(task.subjects) for task in tasks)
         if left:

@@ -44,6 +44,22 @@ class OutOfTime(Exception):
     """The hours that the user gave are over."""
 
 
+class Meanwhile:
+    """Something that is done once, in a thread, if there is a moment for it."""
+
+    def __init__(self, work: Callable[[], None] | None = None):
+        self._work, self._thread = work, None
+
+    def start(self) -> None:
+        if self._work and not self._thread:
+            self._thread = threading.Thread(target=self._work)
+            self._thread.start()
+
+    def join(self) -> None:
+        if self._thread:
+            self._thread.join()
+
+
 class Session:
     """One start of the program: its stages with their seconds, and what came of it.
 
@@ -51,8 +67,15 @@ class Session:
     together, split into training and each measure. With ``profile`` a trace of them is kept as well.
     """
 
-    def __init__(self, store: Store, observer: Observer, profile: bool = False):
+    def __init__(
+        self,
+        store: Store,
+        observer: Observer,
+        profile: bool = False,
+        meanwhile: Meanwhile | None = None,
+    ):
         self.store, self.observer = store, observer
+        self.meanwhile = meanwhile or Meanwhile()
         self.started = self._logged = time.perf_counter()
         self._lines: list[str] = []
         self._unfolded: Counter[str] = Counter()

@@ -7,20 +7,23 @@ import os
 import re
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
 from typing import Any
 
 from ray import tune
+from ray.tune.execution import class_cache
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.search import Searcher
 
 from explorer.engine import plan
 from explorer.engine.cluster import Cluster
 from explorer.engine.failures import ATTEMPTS, failure
+from explorer.engine.job import Hand, Job
+from explorer.engine.lean import instead
 from explorer.engine.overlap import Leave, Overlap
-from explorer.engine.packing import Packing
 from explorer.engine.pool import Pool
 from explorer.engine.prepare import Chosen
-from explorer.engine.session import Tell
+from explorer.engine.session import Session
 from explorer.engine.work import Done, MakeWorker, Span, Stack, Task, span_of
 from explorer.space import Space
 from explorer.store import Store
@@ -28,17 +31,6 @@ from explorer.store import Store
 STEP_S = 1.0  # a trial that measures tells of it about so often
 
 WAITING = 4  # trials that ask for a place beyond the workers there are: for nodes that join
-
-
-@dataclass(frozen=True)
-class Job:
-    """What the trials share. ``together``: see :func:`explorer.engine.plan.together`."""
-
-    stacks: list[Stack]
-    together: list[list[int]]
-    measures: dict[str, Any]
-    save_every_s: float
-    packing: Packing
 
 
 class Trial(tune.Trainable):
@@ -52,13 +44,13 @@ class Trial(tune.Trainable):
     ) -> None:  # type: ignore[override]
         if make_worker is None or job is None:
             raise ValueError("Trial is started by sweep()")
-        self.job = job
+        self.job, self.hand = job, Hand(job)
         self.reset_config(config)
         self.worker = make_worker(job.packing.gpus_of(self.stack.cell))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.place, self.trained = new_config["stack"], False
-        self.stack = self.job.stacks[self.place]
+        self.stack, self.mates = self.hand.turn(new_config["stack"])
+        self.trained = False
         self.tasks: deque[Task] | None = None
         return True
 
@@ -75,8 +67,7 @@ class Trial(tune.Trainable):
     def _measure(self) -> dict[str, Any]:
         """Measure for about a second. What fails is left to the pool, which knows how to try again."""
         if self.tasks is None:
-            stacks = [self.job.stacks[place] for place in self.job.together[self.place]]
-            self.tasks = deque(plan.tasks_of(stacks, self.job.measures, self.worker.store))
+            self.tasks = deque(plan.tasks_of(self.mates, self.job.measures, self.worker.store))
         cells = [cell.id for cell in self.stack.cells]
         work, spent, failed = [], 0.0, False
         while self.tasks and not failed and spent < STEP_S:
@@ -120,9 +111,10 @@ class _Places(Searcher):
 class _Told(tune.Callback):
     """Hands what Tune tells of the trials on, and lets the pool go on meanwhile."""
 
-    def __init__(self, job: Job, overlap: Overlap, leave: Leave, pool: Pool, tell: Tell):
-        self.job, self.overlap, self.leave = job, overlap, leave
-        self.pool, self.tell = pool, tell
+    def __init__(self, stacks: list[Stack], overlap: Overlap, leave: Leave, pool: Pool, session: Session):
+        self.stacks, self.overlap, self.leave = stacks, overlap, leave
+        self.pool, self.tell, self.meanwhile = pool, session.tell, session.meanwhile
+        self.left = len(stacks)
         self.trained: set[int] = set()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -135,7 +127,7 @@ class _Told(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         place = trial.config["stack"]
-        stack = self.job.stacks[place]
+        stack = self.stacks[place]
         work, first, failed = (result.pop(name, None) for name in ("work", "first", "failed"))
         result.pop("fresh", None)  # what is left is for those who follow the trials
         for kind, number, cell, *span in work:
@@ -149,12 +141,17 @@ class _Told(tune.Callback):
             seconds = sum(Span(*span).seconds for _, _, _, *span in work)
             self.overlap.measured(place, seconds, result["done"])
             if failed:
-                self.leave(self.job.together[place])
+                self.leave(self.overlap.together[place])
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.left -= 1
+        if self.left < self.overlap.workers:
+            self.meanwhile.start()
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         place = trial.config["stack"]
         if place not in self.trained:
-            stack = self.job.stacks[place]
+            stack = self.stacks[place]
             self.tell(Done("training", len(stack.models), stack.at, None, "it failed to train"))
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -168,18 +165,24 @@ def sweep(
     space: Space,
     store: Store,
     pool: Pool,
-    tell: Tell,
+    session: Session,
     callbacks: Sequence[tune.Callback] = (),
 ) -> None:
     """Train the stacks, and measure what is complete beside it, if the space says so.
 
-    ``tell`` hears of all that has ended. A trial that fails is tried again; one that fails for good
+    ``session`` hears of all that has ended. A trial that fails is tried again; one that fails for good
     leaves a record of kind ``failures``. The pool may still be at work afterwards.
     """
     resources, packing = space.resources, how.packing
     stacks = sorted(stacks, key=lambda stack: -packing.gpus_of(stack.cell))  # actors fit the next trial, too
     together = plan.together(stacks) if resources.overlap and space.measures else [[] for _ in stacks]
-    job = Job(stacks, together, space.measures, 60 * resources.save_every_minutes, packing)
+    job = Job.of(
+        stacks,
+        together,
+        measures=space.measures,
+        save_every_s=60 * resources.save_every_minutes,
+        packing=packing,
+    )
 
     def leave(places: list[int]) -> None:
         pool.add(plan.tasks_of([stacks[place] for place in places], space.measures, store))
@@ -187,7 +190,7 @@ def sweep(
     sizes = [packing.gpus_of(stack.cell) for stack in stacks]
     workers = cluster.workers(packing.cpus, min(sizes))
     overlap = Overlap(together, workers, leave)
-    told = _Told(job, overlap, leave, pool, tell)
+    told = _Told(stacks, overlap, leave, pool, session)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
     os.environ["RAY_TUNE_DISABLE_PROGRESS"] = "1"
@@ -199,7 +202,7 @@ def sweep(
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers + WAITING)
     at = [stack.at for stack in stacks]
     configs = ({"stack": place, **(at[place] if callbacks else {})} for place in range(len(stacks)))
-    finished = tune.Tuner(
+    tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=_Places(configs),
@@ -216,7 +219,13 @@ def sweep(
             failure_config=tune.FailureConfig(max_failures=ATTEMPTS - 1),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
-    ).fit()
+    )
+    with ExitStack() as lighter:
+        # A variable for PyTorch Lightning, which none of the processes that wait for work has.
+        lighter.enter_context(instead(class_cache, "DEFAULT_ENV_VARS", {}))
+        # What every trial was, in the end: for a restore that is never used.
+        lighter.enter_context(instead(TuneController, "_get_trial_checkpoints", lambda _: {}))
+        finished = tuner.fit()
     for result in finished:
         if result.error is not None and result.config is not None:
             if (place := result.config["stack"]) in told.trained:

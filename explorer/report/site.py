@@ -44,12 +44,21 @@ def write_site(
         return _write_site(run, out, cuts, images, refresh_s)
 
 
+def ahead() -> None:
+    """Start what draws the pictures of the next page: the page's script is what it makes first."""
+    if not _ahead:
+        _ahead.append(vega.Workshop(theme.INK))
+
+
+_ahead: list[vega.Workshop] = []
+
+
 def _write_site(
     run: Run, out: Path, cuts: dict[str, Any] | None, images: bool, refresh_s: int | None
 ) -> Path:
     space = facts.mapping(run.info.get("space"))
     found = run.cuts(cuts)
-    workshop = vega.Workshop(theme.INK)
+    workshop = _ahead.pop() if _ahead else vega.Workshop(theme.INK)
     try:
         cells = phases.classify(run.grid, found)
         cells = cells.reset_index(drop=True)

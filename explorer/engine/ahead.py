@@ -1,0 +1,6 @@
+"""What a worker imports while it waits for work."""
+
+from explorer.importing import importing
+
+with importing():
+    import explorer.engine.worker  # noqa: F401

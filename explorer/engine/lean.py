@@ -1,0 +1,106 @@
+"""Starts a Ray of our own with no more than a run needs, which listens on this machine only.
+
+Ray has settings for all of this, but :func:`ray.init` hands none of them on; so they are set where Ray reads
+them, and put back. What another version of Ray does not have is left as it is.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import site
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+KNOWN_S = 30.0  # by then a node that starts is known to its cluster; Ray itself says so otherwise
+LOOK_S = 0.02
+
+
+@contextmanager
+def lean(threads: int) -> Iterator[None]:
+    """A Ray that is started here is lean, in all of its processes.
+
+    On Linux its servers, which let whoever reaches them run code, would listen on every interface. It would
+    start a monitor of its logs, one for nodes in a cloud, and a server for usage statistics: a third of the
+    processor time of a start. And it would look for its own node a second after it looked too early. Workers
+    that wait for work import meanwhile what they will need.
+
+    Args:
+        threads: of a worker, where the user has not set ``OMP_NUM_THREADS``. Ray sets it when a worker gets
+            its work, which is too late for what has been imported by then.
+    """
+    from ray._private import node, parameter, ray_constants, services
+
+    left_out: dict[str, Any] = {"no_monitor": True, "include_log_monitor": False}
+    few = functools.partial(parameter.RayParams, **left_out)
+    workers = {
+        "OMP_NUM_THREADS": str(threads),
+        "RAY_preload_python_modules": "explorer.engine.ahead",
+        "RAY_idle_worker_killing_time_threshold_ms": "60000",  # after a second, it would end those that wait
+    }
+    own = {name: value for name, value in workers.items() if name not in os.environ}
+    with ExitStack() as stack:
+        stack.enter_context(_environment(own | _same_sources()))
+        stack.enter_context(instead(ray_constants, "ENABLE_RAY_CLUSTER", False))  # loopback, as on macOS
+        stack.enter_context(instead(parameter, "RayParams", few))
+        stack.enter_context(instead(node.Node, "start_api_server", _no_server))
+        find = getattr(services, "get_node", None)
+        stack.enter_context(instead(services, "get_node", functools.partial(_patient, find)))
+        yield
+
+
+def _no_server(node: Any, **_: Any) -> None:
+    node._webui_url = ""
+
+
+def _patient(find: Any, address: str, node_id: str) -> Any:
+    """Ray's own search for a node, once there is one: it waits for a second where it finds none."""
+    from ray._raylet import GcsClient  # pyright: ignore[reportAttributeAccessIssue]
+
+    client, until = GcsClient(address=address), time.monotonic() + KNOWN_S
+    while not client.get_all_node_info(timeout=KNOWN_S) and time.monotonic() < until:
+        time.sleep(LOOK_S)
+    return find(address, node_id)
+
+
+@contextmanager
+def instead(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """An attribute is another one meanwhile, if there is one of that name."""
+    before = getattr(owner, name, None)
+    if before is None:
+        yield
+        return
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Variables that the processes started meanwhile inherit."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _same_sources() -> dict[str, str]:
+    """What makes a worker that imports ahead find this package, not another one that is installed.
+
+    Ray tells workers of the driver's path only with their work.
+    """
+    root = str(Path(__file__).parents[2])
+    if root in {*site.getsitepackages(), site.getusersitepackages()}:
+        return {}  # as every interpreter finds it; in front, it would hide modules of Python's own
+    return {"PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}

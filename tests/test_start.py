@@ -1,0 +1,101 @@
+"""The start of a Ray of our own: no more processes than needed, and workers that are ready."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import explorer
+from explorer.engine import job, plan
+from explorer.engine.job import CHUNK, Hand, Job
+from explorer.engine.lean import instead
+from explorer.engine.packing import Packing
+from explorer.importing import importing
+from explorer.spacefile import parse
+
+CHILD = """
+import gc, os, sys, time
+from pathlib import Path
+import ray
+from explorer.engine.cluster import connect
+from explorer.engine.run import Where
+from explorer.space import ResourceOptions
+
+@ray.remote(num_cpus=1, runtime_env={"env_vars": {}})
+class Actor:
+    def look(self):
+        return os.getpid(), "explorer.engine.worker" in sys.modules, gc.isenabled(), os.environ["OMP_NUM_THREADS"], sys.modules["explorer"].__file__
+
+environment = dict(os.environ)
+with connect(Where(workers=1), ResourceOptions()):
+    assert dict(os.environ).items() >= environment.items() and "RAY_preload_python_modules" not in os.environ
+    actor = Actor.remote()
+    print(*ray.get(actor.look.remote()))
+    mine = [p for p in Path("/proc").glob("[0-9]*") if p.stat().st_uid == os.getuid()]
+    def parent(p): return int((p / "stat").read_text().rpartition(")")[2].split()[1])
+    children = [p for p in mine if p.exists() and parent(p) == os.getpid()]
+    print(*sorted(Path((p / "cmdline").read_text().split("\\0")[0]).name for p in children))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs the /proc of Linux")
+def test_our_own_ray_is_lean_and_its_workers_have_imported_this_package(tmp_path: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "PYTHONPATH")}
+    root = Path(explorer.__file__).parent.parent
+    code = f"import sys; sys.path.insert(0, {str(root)!r})\n{CHILD}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    worker, children = done.stdout.splitlines()
+    assert worker.split()[1:] == ["True", "True", "1", explorer.__file__]
+    assert children.split() == ["gcs_server", "raylet"]
+
+
+def test_an_attribute_is_another_one_for_a_while_if_it_is_there() -> None:
+    owner = SimpleNamespace(known=1)
+    seen = []
+    with suppress(KeyError), instead(owner, "known", 2), instead(owner, "unknown", 3):
+        seen.append(vars(owner).copy())
+        raise KeyError
+    assert seen == [{"known": 2}]
+    assert owner == SimpleNamespace(known=1)
+
+
+def test_the_collector_rests_while_something_is_imported() -> None:
+    assert gc.isenabled()
+    with importing():
+        assert not gc.isenabled()
+        with importing():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_a_worker_holds_one_chunk_of_the_stacks(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[bytes] = []
+    monkeypatch.setattr(job.ray, "put", lambda value: value)
+    monkeypatch.setattr(job.ray, "get", lambda value: read.append(value) or value)
+    many = {"load": {"width": list(range(1, 1 + CHUNK))}, "resources": {"replicates_per_trial": 1}}
+    stacks = plan.stacks(parse(tiny | many))
+    together = plan.together(stacks)
+    shared: Any = {"measures": {}, "save_every_s": 1.0, "packing": Packing(1, 0)}
+    whole = Job.of(stacks, together, **shared)
+    assert len(stacks) == 6 * CHUNK
+    assert len(whole.chunks) == 6
+    hand = Hand(whole)
+    for place in (0, 1, CHUNK - 1, CHUNK, len(stacks) - 1, 2):
+        turn = hand.turn(place)
+        assert turn.stack.id == stacks[place].id
+        assert [mate.id for mate in turn.mates] == [stacks[p].id for p in together[place]]
+    assert read == [whole.chunks[number] for number in (0, 1, 5, 0)]
