@@ -12,6 +12,7 @@ import torch
 from in_process import table, work
 
 import explorer
+import explorer.models
 from explorer.data import digits
 from explorer.data.base import Arrays, prepare
 from explorer.engine import plan
@@ -21,7 +22,7 @@ from explorer.engine.work import Stack, architecture_key
 from explorer.engine.worker import Worker
 from explorer.models.base import network
 from explorer.optimisers import Optimiser, Several
-from explorer.settings import InputError
+from explorer.settings import InputError, plugin
 from explorer.space import Cell, Space
 from explorer.spacefile import parse
 from explorer.store import Store
@@ -159,12 +160,21 @@ def test_a_number_that_is_none_is_refused(tiny: dict[str, Any], resources: dict[
         parse(tiny | {"resources": resources})
 
 
-def test_parameters_by_arithmetic_are_those_of_the_network(tiny: dict[str, Any]) -> None:
-    tiny["model"], tiny["load"] = {"name": "mlp"}, {"width": [1, 7], "depth": [1, 3]}
-    for cell in parse(tiny).cells:
-        found = sizes(parse(tiny), lambda cell: ((3, 5, 5), 4))[architecture_key(cell)]
-        counted = network("mlp", cell.model, (3, 5, 5), 4)[1].parameters
-        assert found == min(ROWS, NUMBERS // counted)
+@pytest.mark.parametrize(
+    ("name", "shape", "classes", "options"),
+    [
+        ("mlp", (3, 5, 5), 4, {"width": 1, "depth": 1}),
+        ("mlp", (64,), 10, {"width": 7, "depth": 3}),
+        ("pinn", (3,), 2, {"width": 5, "depth": 1}),
+        ("pinn", (3,), 2, {"width": 6, "depth": 3, "periodic": False}),
+    ],
+)
+def test_parameters_by_arithmetic_are_those_of_the_network(
+    name: str, shape: tuple[int, ...], classes: int, options: dict[str, Any]
+) -> None:
+    module = plugin(explorer.models, name, "architecture")
+    checked = module.Options.model_validate(options)
+    assert module.parameters(checked, shape, classes) == network(name, checked, shape, classes)[1].parameters
 
 
 @pytest.mark.parametrize(

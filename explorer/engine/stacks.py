@@ -22,8 +22,6 @@ OWN = {"learning_rate", "linear_scaling", "momentum", "weight_decay", "rho"}  # 
 OWN_DATA = {"label_noise", "noise_kind"}  # they change the targets only
 
 Shape = Callable[[Cell], tuple[tuple[int, ...], int]]  # of an input, and the number of classes
-
-
 Sizes = Mapping[str, int]  # models that run fastest side by side, by architecture
 NONE: Sizes = {}  # nothing is known: all replicates of a cell side by side, and no two cells
 

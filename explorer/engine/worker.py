@@ -145,13 +145,12 @@ class Worker:
 
     def _targets(self, stack: Stack) -> torch.Tensor | None:
         """Training targets of each row (rows, inputs, …), where its cells differ in their label noise."""
-        options = {digest(part.cells[-1].plain_data.model_dump()): part.cells[-1] for part in stack.parts}
-        if len(options) == 1:
+        rows = [(digest(part.cells[-1].plain_data.model_dump()), part.cells[-1]) for part, _ in stack.rows]
+        cells = dict(rows)
+        if len(cells) == 1:
             return None
-        targets = {key: self.split(cell).y_train for key, cell in options.items()}
-        return torch.stack(
-            [targets[digest(part.cells[-1].plain_data.model_dump())] for part, _ in stack.rows]
-        )
+        targets = {key: self.split(cell).y_train for key, cell in cells.items()}
+        return torch.stack([targets[key] for key, _ in rows])
 
     def _record(self, stack: Stack, rows: Rows, trained: Trained) -> list[dict[str, Any]]:
         """Weights, histories and rows of a stack; the rows last: they say that it is complete."""

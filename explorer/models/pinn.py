@@ -55,6 +55,12 @@ def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
     return Convection(options)
 
 
+def parameters(options: Options, shape: tuple[int, ...], classes: int) -> int:
+    """Number of parameters, by arithmetic."""
+    inputs, width = 3 if options.periodic else 2, options.width
+    return (inputs + 1) * width + (options.depth - 1) * (width + 1) * width + width + 1
+
+
 def stacked_forward(options: Options) -> Forward:
     """All rows in one batched product a layer."""
     from explorer.models.convection import Convection
