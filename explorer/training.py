@@ -264,7 +264,8 @@ def train(
     if ":" in optimizer:
         if not single:
             raise ValueError("the settings of a user's optimiser are the same for all rows")
-        rule = user_function(optimizer)(momentum=momentum, weight_decay=weight_decay)
+        _, (_, own_momentum, decay, _) = parts[0]
+        rule = user_function(optimizer)(momentum=own_momentum, weight_decay=decay)
     else:
         rules = [(rows, Optimiser(optimizer, *own)) for rows, (_, *own) in parts]
         rule = rules[0][1] if single else Several(rules)

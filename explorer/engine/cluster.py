@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from explorer.engine.lean import lean
+from explorer.engine.lean import ended, lean, processes_of_our_own
 from explorer.importing import importing
 from explorer.settings import InputError
 
@@ -117,7 +117,9 @@ def connect(where: Where, resources: ResourceOptions) -> Iterator[Cluster]:
                 )
         yield Cluster(dict(ray.cluster_resources()), scratch)
     finally:
+        own = processes_of_our_own() if not where.address else []
         ray.shutdown()
+        ended(own)
         shutil.rmtree(scratch, ignore_errors=True)
 
 

@@ -11,12 +11,15 @@ import os
 import site
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 KNOWN_S = 30.0  # by then a node that starts is known to its cluster; Ray itself says so otherwise
 LOOK_S = 0.02
+GONE_S = 5.0  # by then a killed process is gone
 
 
 @contextmanager
@@ -50,6 +53,31 @@ def lean(threads: int) -> Iterator[None]:
         find = getattr(services, "get_node", None)
         stack.enter_context(instead(services, "get_node", functools.partial(_patient, find)))
         yield
+
+
+def processes_of_our_own() -> list[psutil.Process]:
+    """What belongs to a Ray that this process has started: its servers, and all that they have started."""
+    from ray._private import worker
+
+    node: Any = worker._global_node
+    found = []
+    for started in node.all_processes.values() if node else ():
+        for one in started:
+            with suppress(psutil.NoSuchProcess):
+                server = psutil.Process(one.process.pid)
+                found += [server, *server.children(recursive=True)]
+    return found
+
+
+def ended(processes: list[psutil.Process]) -> None:
+    """End what is left of these after Ray has ended: its workers notice that a little later.
+
+    Nothing is lost: what a worker has not written by now, nobody waits for.
+    """
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=GONE_S)
 
 
 def _no_server(node: Any, **_: Any) -> None:

@@ -56,7 +56,8 @@ def test_what_is_made_ahead_changes_no_page(page: Path, run: Run, tmp_path: Path
     files = {p.relative_to(tmp_path): p.read_bytes() for p in write(run, tmp_path).parent.rglob("*.svg")}
     assert len(files) >= 6
     assert all((page.parent / name).read_bytes() == svg for name, svg in files.items())
-    assert (tmp_path / "index.html").read_bytes() == page.read_bytes()
+    drawn = [re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d", "", p.read_text()) for p in (tmp_path / "index.html", page)]
+    assert drawn[0] == drawn[1]
     assert not site._ahead  # it was used
 
 
