@@ -39,6 +39,7 @@ NOT_COMPARED = ["wall_s", "peak_memory_mb"]
 STARTS = 60  # of the program; a run that needs more is one that does not get on
 WAIT_S = 120  # for a process of the planned kind
 POLL_S = 0.02
+LATEST = 0.8  # share of a stage's records: after that, a worker may end before the kill
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def planned(space: Any, kills: int, seed: int) -> list[Kill]:
     totals = {"training": stacks, "measuring": len(space.cells) * len(space.measures)}
     found = []
     for stage, number in (("training", (kills + 1) // 2), ("measuring", kills // 2)):
-        at = np.sort(rng.integers(0, max(1, int(0.95 * totals[stage])), number))
+        at = np.sort(rng.integers(0, max(1, int(LATEST * totals[stage])), number))
         drivers = max(1, round(number / 5))
         victims = rng.permutation(["driver"] * drivers + ["worker"] * (number - drivers))
         waits = rng.uniform(0, 0.5, number)
@@ -113,6 +114,8 @@ class Disturbed:
 
     def _ended(self) -> bool:
         """Whether the run is over; goes on with it when the driver was killed or something had failed."""
+        if self.codes and self.codes[-1] == 0:
+            return True
         code = self.process.poll()
         if code is None:
             return False

@@ -1,6 +1,6 @@
 """Do time, memory and disk stay flat from 100 models to 20,000?
 
-Command:  python benchmarks/growth.py           (about 20 minutes; --models 100 300 --repeats 1 for a look)
+Command:  python benchmarks/growth.py           (about 8 minutes; --models 100 300 --repeats 1 for a look)
           python benchmarks/growth.py --figure  (draws docs/growth.svg from the results again)
 Claim:    time a model and time a pair within 20 % of each other from 200 models and pairs to 20,000 models and
           100,000 pairs; driver memory at most 1.5 GB; a worker's peak memory the same within 10 %.

@@ -194,7 +194,8 @@ def scaling(d: dict[str, Any]) -> list[str]:
     return [
         f"two workers against one: training {two['training_times']:.2f}×, measuring {two['measuring_times']:.2f}×",
         *(f"Ray's share of the digits run, {s['workers']} workers: {100 * s['share']:.0f} %" for s in shares),
-        f"Ray's share with trials of {long['seconds_a_trial']:.0f} s: {100 * long['share']:.1f} %",
+        f"with trials of {long['seconds_a_trial']:.0f} s: {100 * long['share']:.1f} %; workers are idle for "
+        f"{100 * long['share_idle']:.1f} % of the time",
     ]
 
 

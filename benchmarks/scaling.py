@@ -1,6 +1,6 @@
 """How much faster are two workers than one, and how much of the time does Ray take?
 
-Command:  python benchmarks/scaling.py          (about 25 minutes on two idle cores; --repeats 1 for a look)
+Command:  python benchmarks/scaling.py          (about 20 minutes on two idle cores; --repeats 1 for a look)
 Claim:    two workers do at least 1.8 times the work of one in the same time, in training and in measuring;
           Ray takes at most 25 % of the wall time of the digits run, start-up included, and at most 5 % where a
           trial takes 10 s.
@@ -9,7 +9,9 @@ Method:   the digits space, with three times its steps for the first claim, with
           measurements over its seconds in the session record, the start of the workers included; beside it the same
           from the first that was done to the last. Ray's share: wall seconds of the run less the work itself,
           over the wall seconds. The work itself: the same stacks and tasks done by the same functions one
-          after the other in one process without Ray, divided by the number of workers.
+          after the other in one process without Ray, divided by the number of workers: what is missing is Ray,
+          and what the workers slow each other down. ``share_idle`` is the part without the latter: of the wall
+          seconds, those in which a worker did none of the work.
 Hardware, versions, n and all times: benchmarks/results/scaling.json.
 """
 
@@ -50,9 +52,10 @@ def child(storage: str, workers: int, overrides: list[str]) -> None:
     clock, began = Clock(), time.perf_counter()
     done = explorer.run(DIGITS, set=overrides, storage=storage, workers=workers, observer=clock)
     wall_s = time.perf_counter() - began
-    stages = done.info["sessions"][-1]["stages"]
+    session = done.info["sessions"][-1]
+    stages, busy = session["stages"], sum(session["workers"].values())
     each = {stage: clock.seconds_each(stage) for stage in clock.times}
-    print(json.dumps({"wall_s": wall_s, "stages": stages, "seconds_each": each}))
+    print(json.dumps({"wall_s": wall_s, "stages": stages, "seconds_each": each, "workers_s": busy}))
 
 
 def work(overrides: list[str], stacks_at_most: int | None = None) -> dict[str, float]:
@@ -119,19 +122,24 @@ def long_trials(seconds: float, trials: int, sampled: int, workers: int) -> dict
         f"temperature={{learning_rate: {rates}}}",
         "training.batch_size=32",
         "measures={}",
+        "resources.cells_per_trial=1",
     ]
+    work([*base, "training.steps=200"], 1)  # imports
     one = work([*base, "training.steps=2000"], 1)["training_s"]
     overrides = [*base, f"training.steps={round(2000 * seconds / one)}"]
     own = work(overrides, sampled)
     work_s = own["training_s"] / own["stacks"] * trials
-    wall_s = run(overrides, workers)["wall_s"]
+    done = run(overrides, workers)
+    wall_s, workers_s = done["wall_s"], done["workers_s"]
     return {
         "trials": trials,
         "seconds_a_trial": own["training_s"] / own["stacks"],
         "workers": workers,
         "wall_s": wall_s,
         "work_s": work_s,
+        "workers_s": workers_s,
         "share": 1 - work_s / workers / wall_s,
+        "share_idle": 1 - workers_s / workers / wall_s,
     }
 
 
@@ -169,7 +177,8 @@ def main() -> None:
     print(f"two workers against one: training {times['training_times']:.2f}×, measuring "
           f"{times['measuring_times']:.2f}×; Ray's share of the digits run {shares}, with trials of "
           f"{result['share_of_long_trials']['seconds_a_trial']:.0f} s "
-          f"{100 * result['share_of_long_trials']['share']:.1f} %")  # fmt: skip
+          f"{100 * result['share_of_long_trials']['share']:.1f} %, "
+          f"{100 * result['share_of_long_trials']['share_idle']:.1f} % of them idle")  # fmt: skip
 
 
 if __name__ == "__main__":

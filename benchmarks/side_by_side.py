@@ -1,6 +1,6 @@
 """Claim: training is fastest with many small models side by side, and with large ones one after the other.
 
-    OMP_NUM_THREADS=1 python benchmarks/side_by_side.py      # about three minutes
+    OMP_NUM_THREADS=1 python benchmarks/side_by_side.py      # about nine minutes
 
 What ``resources.cells_per_trial`` and ``replicates_per_trial`` choose by themselves (``auto``) against a stack
 for each cell with all of its seeds, through the worker that a trial has, in one process: data, training, history,

@@ -17,7 +17,7 @@ from explorer.space import Cell, Space
 
 # On a CPU, measured with networks of 1,000 to 400,000 parameters (``benchmarks/side_by_side.py``): beyond
 # so many models nothing more is gained, and beyond so many parameters all together it gets slower.
-ROWS, NUMBERS = 40, 2**18
+ROWS, NUMBERS = 40, 2**19
 OWN = {"learning_rate", "linear_scaling", "momentum", "weight_decay", "rho"}  # of each row of a stack
 OWN_DATA = {"label_noise", "noise_kind"}  # they change the targets only
 
