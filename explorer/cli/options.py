@@ -15,6 +15,9 @@ SpaceFile = Annotated[
     Path, typer.Argument(help="a space file, such as spaces/digits.yaml", show_default=False)
 ]
 RunName = Annotated[str, typer.Argument(help="a run: its name, its folder or its URI", show_default=False)]
+RunOrTables = Annotated[
+    str, typer.Argument(help="a run, or a folder of tables (Parquet or CSV)", show_default=False)
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from explorer.cli.app import PLAIN, checked_name, errors, say
-from explorer.cli.options import Cut, Reports, Storage
+from explorer.cli.options import Cut, Reports, RunOrTables, Storage
 from explorer.settings import InputError
 
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ def report(
 
 
 def diagnose(
-    run: Annotated[
-        str, typer.Argument(help="a run, or a folder of tables (Parquet or CSV)", show_default=False)
-    ],
+    run: RunOrTables,
     cell: Annotated[
         str | None, typer.Option(help="one cell: its id, or settings such as width=8,batch_size=16")
     ] = None,
@@ -73,9 +71,7 @@ def diagnose(
 
 
 def export(
-    run: Annotated[
-        str, typer.Argument(help="a run, or a folder of tables (Parquet or CSV)", show_default=False)
-    ],
+    run: RunOrTables,
     out: Annotated[
         Path | None, typer.Option(help="table to write, .csv or .parquet; left out: <run>.csv")
     ] = None,

@@ -37,9 +37,9 @@ def _peak(worker: Worker, cell: Cell, space: Space) -> int | None:
     """Bytes, or None where the card was not enough."""
     # Beside the neighbours that it is trained with, all as short.
     stacks = [
-        Stack([Part([_brief(part.cells[-1])], part.seeds) for part in stack])
+        Stack([Part([_brief(part.cell)], part.seeds) for part in stack])
         for stack in parts(space)
-        if any(cell.whole.id == part.cells[-1].whole.id for part in stack)
+        if any(cell.whole.id == part.cell.whole.id for part in stack)
     ]
     store = worker.store
     with tempfile.TemporaryDirectory(prefix="explorer-peak-") as folder:

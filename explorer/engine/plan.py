@@ -84,8 +84,8 @@ def together(stacks: list[Stack]) -> list[list[int]]:
         found.setdefault(stack.cell.id, []).append(place)
     whole = {}
     for cell_id, places in found.items():
-        cells = {cell.id: cell for place in places for cell in stacks[place].cells}.values()
-        whole[cell_id] = sum(len(stacks[p].models) for p in places) == sum(cell.seeds for cell in cells)
+        some = [stacks[place] for place in places]
+        whole[cell_id] = sum(len(s.models) for s in some) == sum(cell.seeds for cell in _cells(some))
     return [found[stack.cell.id] if whole[stack.cell.id] else [] for stack in stacks]
 
 
@@ -101,7 +101,7 @@ def tasks_of(stacks: list[Stack], measures: dict[str, Any], store: Store) -> lis
         if not record:
             return []
         rows += record
-    cells = list({cell.id: cell for stack in stacks for cell in stack.cells}.values())
+    cells = _cells(stacks)
     trained = trained_of(cells, rows)
     tasks = [
         _task(name, options, group, group.subjects)
@@ -116,7 +116,7 @@ def tasks_of(stacks: list[Stack], measures: dict[str, Any], store: Store) -> lis
 
 def expected(stacks: list[Stack], measures: dict[str, Any]) -> int:
     """Measurements within the cells of these stacks, if every model is trained."""
-    cells = {cell.id: cell for stack in stacks for cell in stack.cells}.values()
+    cells = _cells(stacks)
     return sum(
         len(group.subjects)
         for _, module, options in _measures(measures)
@@ -126,6 +126,11 @@ def expected(stacks: list[Stack], measures: dict[str, Any]) -> int:
             module.KIND, cell, Trained([cell.model_id(seed) for seed in range(cell.seeds)], []), options
         )
     )
+
+
+def _cells(stacks: list[Stack]) -> list[Cell]:
+    """The different cells of these stacks."""
+    return list({cell.id: cell for stack in stacks for cell in stack.cells}.values())
 
 
 def _measures(measures: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import explorer.data
 from explorer.data.base import Arrays
 from explorer.engine.packing import Packing
+from explorer.engine.stacks import shape_of
 from explorer.engine.work import MakeWorker, data_source, step_key
 from explorer.settings import InputError, plugin
 from explorer.space import Cell, Space
@@ -64,8 +65,7 @@ class Loading:
 
     def shape(self, cell: Cell) -> tuple[tuple[int, ...], int]:
         """Shape of an input, and the number of classes, of data that :meth:`shared` has."""
-        arrays = self._arrays[data_source(cell)]
-        return arrays.shape, len(getattr(cell.data, "classes", None) or range(arrays.classes))
+        return shape_of(self._arrays[data_source(cell)], cell)
 
 
 def worker_maker(

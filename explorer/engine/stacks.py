@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 import explorer.models
-from explorer.data.base import DataOptions
+from explorer.data.base import Arrays, DataOptions
 from explorer.engine.work import Part, architecture_key
 from explorer.settings import digest, plugin
 from explorer.space import Cell, Space
@@ -24,6 +24,11 @@ OWN_DATA = {"label_noise", "noise_kind"}  # they change the targets only
 Shape = Callable[[Cell], tuple[tuple[int, ...], int]]  # of an input, and the number of classes
 Sizes = Mapping[str, int]  # models that run fastest side by side, by architecture
 NONE: Sizes = {}  # nothing is known: all replicates of a cell side by side, and no two cells
+
+
+def shape_of(clean: Arrays, cell: Cell) -> tuple[tuple[int, ...], int]:
+    """Shape of an input of a cell, and the number of its classes, of the clean data that it starts from."""
+    return clean.shape, len(getattr(cell.data, "classes", None) or range(clean.classes))
 
 
 def sizes(space: Space, shape: Shape, known: Sizes = NONE) -> dict[str, int]:

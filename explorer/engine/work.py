@@ -28,6 +28,11 @@ class Part:
     cells: list[Cell]
     seeds: list[int]
 
+    @property
+    def cell(self) -> Cell:
+        """The cell at the end of the training."""
+        return self.cells[-1]
+
 
 class Model(NamedTuple):
     """A model of a stack, and its row there."""
@@ -51,7 +56,7 @@ class Stack:
     @property
     def cell(self) -> Cell:
         """One of its cells: all have the shapes, the steps and the inputs in common."""
-        return self.parts[0].cells[-1]
+        return self.parts[0].cell
 
     @property
     def cells(self) -> list[Cell]:
@@ -82,7 +87,7 @@ class Stack:
     @functools.cached_property
     def streams(self) -> list[str]:
         """What seeds the random streams of each row: the model at the end of its training."""
-        return [part.cells[-1].whole.model_id(seed) for part, seed in self.rows]
+        return [part.cell.whole.model_id(seed) for part, seed in self.rows]
 
     @functools.cached_property
     def id(self) -> str:

@@ -110,7 +110,7 @@ class Worker:
             arrays = {name: tensor.cpu().numpy() for name, tensor in state.tensors.items()}
             self.store.write_state(stack.id, arrays, state.meta)
 
-        t, each = cell.training, [part.cells[-1].training for part, _ in stack.rows]
+        t, each = cell.training, [part.cell.training for part, _ in stack.rows]
         stop = t.early_stop
         with self._explained("training", cell):
             trained = train(
@@ -145,7 +145,7 @@ class Worker:
 
     def _targets(self, stack: Stack) -> torch.Tensor | None:
         """Training targets of each row (rows, inputs, …), where its cells differ in their label noise."""
-        rows = [(digest(part.cells[-1].plain_data.model_dump()), part.cells[-1]) for part, _ in stack.rows]
+        rows = [(digest(part.cell.plain_data.model_dump()), part.cell) for part, _ in stack.rows]
         cells = dict(rows)
         if len(cells) == 1:
             return None

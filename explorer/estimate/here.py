@@ -14,7 +14,7 @@ import explorer.data
 from explorer.data.base import Arrays, prepare
 from explorer.engine import plan
 from explorer.engine.calibrate import best_time, step_time
-from explorer.engine.stacks import sizes
+from explorer.engine.stacks import shape_of, sizes
 from explorer.engine.subjects import pairs_of
 from explorer.engine.work import Stack, architecture_key
 from explorer.models.base import network
@@ -61,7 +61,9 @@ def estimate(space: Space) -> Estimate:
     import torch
 
     workers = max(1, int((os.cpu_count() or 1) / space.resources.cpus_per_trial))
-    stacks = plan.stacks(space, sizes=sizes(space, _shape))
+    stacks = plan.stacks(
+        space, sizes=sizes(space, lambda cell: shape_of(_clean(cell.data_name, cell.data), cell))
+    )
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(space.resources.cpus_per_trial)))
     try:
@@ -197,11 +199,6 @@ def _clean(name: str, options: Any) -> Arrays:
 
 def _data(cell: Cell) -> Split:
     return Split.of(prepare(_clean(cell.data_name, cell.data), cell.data.of_replicate(0), cell.data_name))
-
-
-def _shape(cell: Cell) -> tuple[tuple[int, ...], int]:
-    clean = _clean(cell.data_name, cell.data)
-    return clean.shape, clean.classes
 
 
 def _parameters(cell: Cell) -> int:

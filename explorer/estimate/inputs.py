@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import explorer.data
 from explorer.data.published import PublishedOptions
+from explorer.engine.stacks import shape_of
 from explorer.settings import plugin
 from explorer.space import Cell
 
@@ -37,10 +38,9 @@ class Inputs:
             shape, classes = (channels, height // cell.data.pool, width // cell.data.pool), module.CLASSES
             return cls(shape, len(cell.data.classes or range(classes)), cell.inputs, test, available)
         arrays = module.load(cell.data)
-        kept = getattr(cell.data, "classes", None)  # images can be left to some classes, sequences not
         x, y = arrays.x_train, arrays.y_train
         return cls(
-            arrays.shape, len(kept or range(arrays.classes)), cell.inputs, test, available,
+            *shape_of(arrays, cell), cell.inputs, test, available,
             target=y.shape[1:], tokens=x.dtype.kind in "iu", numeric=y.dtype.kind == "f",
         )  # fmt: skip
 
