@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from explorer.engine.lean import ended, lean, processes_of_our_own
+from explorer.engine.forks import ask
+from explorer.engine.forks.server import address, fork_server
+from explorer.engine.lean import below, ended, lean, of_workers, processes_of_our_own
 from explorer.importing import importing
 from explorer.settings import InputError
 
@@ -31,6 +33,7 @@ ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "TUNE_WARN_THRESHOLD_S": "3600",
 }
+COMMON: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
 
 
 @dataclass(frozen=True)
@@ -91,36 +94,59 @@ def connect(where: Where, resources: ResourceOptions) -> Iterator[Cluster]:
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    scratch = _scratch()
+    try:
+        with _joined(where.address) if where.address else _started(where, resources, scratch):
+            import ray
+
+            yield Cluster(dict(ray.cluster_resources()), scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _joined(address: str) -> Iterator[None]:
+    """A cluster that is there."""
+    _answers(address)
     with importing():
         import ray
 
-    scratch = _scratch()
-    common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
     try:
-        if where.address:
-            _answers(where.address)
-            try:
-                ray.init(address=where.address, **common)
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                raise InputError(
-                    f"--address {where.address}: no Ray cluster answers there ({error})"
-                ) from error
-        else:
-            cpus = where.workers * resources.cpus_per_trial if where.workers else None
-            with lean(max(1, int(resources.cpus_per_trial))):
+        ray.init(address=address, **COMMON)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise InputError(f"--address {address}: no Ray cluster answers there ({error})") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _started(where: Where, resources: ResourceOptions, scratch: str) -> Iterator[None]:
+    """A Ray of our own."""
+    environment = of_workers(max(1, int(resources.cpus_per_trial)))
+    with fork_server(scratch, environment) as forks:
+        with importing():
+            import ray
+
+        worker = None
+        if forks:
+            environment[ask.ADDRESS], worker = address(scratch), ask.__file__
+        cpus = where.workers * resources.cpus_per_trial if where.workers else None
+        try:
+            with lean(environment, worker):
                 ray.init(
                     address="local",
                     include_dashboard=False,
                     num_gpus=where.gpus,
                     num_cpus=max(1, math.ceil(cpus)) if cpus else None,
-                    **common,
+                    **COMMON,
                 )
-        yield Cluster(dict(ray.cluster_resources()), scratch)
-    finally:
-        own = processes_of_our_own() if not where.address else []
-        ray.shutdown()
-        ended(own)
-        shutil.rmtree(scratch, ignore_errors=True)
+            yield
+        finally:
+            own = [*processes_of_our_own(), *(below(forks.pid) if forks else [])]
+            ray.shutdown()
+            ended(own)
 
 
 def _answers(address: str) -> None:

@@ -10,7 +10,7 @@ import functools
 import os
 import site
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,31 +22,39 @@ LOOK_S = 0.02
 GONE_S = 5.0  # by then a killed process is gone
 
 
-@contextmanager
-def lean(threads: int) -> Iterator[None]:
-    """A Ray that is started here is lean, in all of its processes.
-
-    On Linux its servers, which let whoever reaches them run code, would listen on every interface. It would
-    start a monitor of its logs, one for nodes in a cloud, and a server for usage statistics: a third of the
-    processor time of a start. And it would look for its own node a second after it looked too early. Workers
-    that wait for work import meanwhile what they will need.
+def of_workers(threads: int) -> dict[str, str]:
+    """Variables of workers that import what they will need before they get their work.
 
     Args:
         threads: of a worker, where the user has not set ``OMP_NUM_THREADS``. Ray sets it when a worker gets
             its work, which is too late for what has been imported by then.
     """
-    from ray._private import node, parameter, ray_constants, services
-
-    left_out: dict[str, Any] = {"no_monitor": True, "include_log_monitor": False}
-    few = functools.partial(parameter.RayParams, **left_out)
-    workers = {
+    values = {
         "OMP_NUM_THREADS": str(threads),
         "RAY_preload_python_modules": "explorer.engine.ahead",
         "RAY_idle_worker_killing_time_threshold_ms": "60000",  # after a second, it would end those that wait
     }
-    own = {name: value for name, value in workers.items() if name not in os.environ}
+    return {name: value for name, value in values.items() if name not in os.environ} | _same_sources()
+
+
+@contextmanager
+def lean(environment: Mapping[str, str], worker: str | None) -> Iterator[None]:
+    """A Ray that is started here is lean, in all of its processes.
+
+    On Linux its servers, which let whoever reaches them run code, would listen on every interface. It would
+    start a monitor of its logs, one for nodes in a cloud, and a server for usage statistics: a third of the
+    processor time of a start. And it would look for its own node a second after it looked too early.
+
+    Args:
+        environment: variables that it and its workers get beside our own.
+        worker: path of the program that it starts as a worker; Ray's own if left out.
+    """
+    from ray._private import node, parameter, ray_constants, services
+
+    other: dict[str, Any] = {"no_monitor": True, "include_log_monitor": False, "worker_path": worker}
+    few = functools.partial(parameter.RayParams, **other)
     with ExitStack() as stack:
-        stack.enter_context(_environment(own | _same_sources()))
+        stack.enter_context(_environment(environment))
         stack.enter_context(instead(ray_constants, "ENABLE_RAY_CLUSTER", False))  # loopback, as on macOS
         stack.enter_context(instead(parameter, "RayParams", few))
         stack.enter_context(instead(node.Node, "start_api_server", _no_server))
@@ -60,13 +68,17 @@ def processes_of_our_own() -> list[psutil.Process]:
     from ray._private import worker
 
     node: Any = worker._global_node
-    found = []
-    for started in node.all_processes.values() if node else ():
-        for one in started:
-            with suppress(psutil.NoSuchProcess):
-                server = psutil.Process(one.process.pid)
-                found += [server, *server.children(recursive=True)]
-    return found
+    started = [one for kind in (node.all_processes.values() if node else ()) for one in kind]
+    return [process for one in started for process in below(one.process.pid)]
+
+
+def below(pid: int) -> list[psutil.Process]:
+    """This process and all that it has started, as far as they live."""
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def ended(processes: list[psutil.Process]) -> None:
@@ -109,7 +121,7 @@ def instead(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
     """Variables that the processes started meanwhile inherit."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)

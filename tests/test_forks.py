@@ -1,0 +1,105 @@
+"""Workers of our own Ray are forked, or start as Ray starts them where there is no server to fork from."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from explorer.engine.forks import ask
+from explorer.engine.forks.server import address, fork_server
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")
+
+RAY = """
+import os, psutil, ray, sys
+from explorer.engine.cluster import connect
+from explorer.engine.run import Where
+from explorer.space import ResourceOptions
+
+@ray.remote(num_cpus=1, max_restarts=0)
+class Actor:
+    def look(self):
+        return os.getpid(), os.getppid(), os.getpgid(0), sorted(os.environ), os.getcwd(), sys.argv[0], sys.path[0]
+    def imported(self):
+        return "explorer.engine.sweep" in sys.modules
+
+def server():
+    return [p for p in psutil.Process().children() if "forks.server" in " ".join(p.cmdline())]
+
+def look():
+    actor = Actor.remote()
+    found = ray.get(actor.look.remote())
+    assert ray.get(actor.imported.remote())
+    ray.kill(actor)
+    return found
+
+with connect(Where(workers=1), ResourceOptions()):
+    (forks,) = server()
+    for _ in range(2):  # the end of one must not end the server
+        pid, parent, group, variables, folder, program, first = look()
+        assert parent == forks.pid and group == pid, (pid, parent, group)
+    forks.kill()
+    forks.wait()
+    pid, parent, group, *rest = look()
+    assert parent != forks.pid and group == pid
+    assert rest == [variables, folder, program, first], (rest, variables, folder, program, first)
+    assert not server()
+assert not psutil.Process().children()
+"""
+
+
+def test_workers_are_forked_and_start_by_themselves_once_the_server_is_gone(tmp_path: Path) -> None:
+    root = str(Path(ask.__file__).parents[3])
+    environment = os.environ | {"PYTHONPATH": root}
+    done = subprocess.run(
+        [sys.executable, "-c", RAY], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_who_asks_in_vain_is_told_so(tmp_path: Path) -> None:
+    assert not ask.forked("", [])
+    assert not ask.forked(address(str(tmp_path)), [])
+
+
+def test_a_folder_whose_path_is_too_long_has_no_server(tmp_path: Path) -> None:
+    deep = tmp_path / ("x" * 120)
+    deep.mkdir()
+    with fork_server(str(deep), {}) as server:
+        assert server is None
+
+
+def test_the_server_ends_with_the_block_and_with_a_driver_that_is_killed(tmp_path: Path) -> None:
+    with fork_server(str(tmp_path), {}) as server:
+        assert server is not None
+        assert server.poll() is None
+    assert server.returncode == -signal.SIGKILL
+
+    (tmp_path / "other").mkdir()
+    code = f"""
+import time
+from explorer.engine.forks.server import fork_server
+with fork_server({str(tmp_path / "other")!r}, {{}}) as server:
+    print(server.pid, flush=True)
+    time.sleep(60)
+"""
+    root = str(Path(ask.__file__).parents[3])
+    driver = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": root}
+    )
+    assert driver.stdout is not None
+    server_pid = int(driver.stdout.readline())
+    assert psutil.pid_exists(server_pid)
+    driver.kill()
+    driver.communicate()
+    until = time.monotonic() + 60  # it looks once it has imported what it imports
+    while psutil.pid_exists(server_pid) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(server_pid)
