@@ -125,8 +125,11 @@ def long_trials(seconds: float, trials: int, sampled: int, workers: int) -> dict
         "resources.cells_per_trial=1",
     ]
     work([*base, "training.steps=200"], 1)  # imports
-    one = work([*base, "training.steps=2000"], 1)["training_s"]
-    overrides = [*base, f"training.steps={round(2000 * seconds / one)}"]
+    few, many = (work([*base, f"training.steps={steps}"], 1)["training_s"] for steps in (2000, 10000))
+    steps = (
+        2000 + (seconds - few) / (many - few) * 8000
+    )  # evaluations take the same however many steps there are
+    overrides = [*base, f"training.steps={round(steps)}"]
     own = work(overrides, sampled)
     work_s = own["training_s"] / own["stacks"] * trials
     done = run(overrides, workers)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import importlib
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 @contextmanager
@@ -20,3 +22,18 @@ def importing() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
+
+
+def import_beside(module: str) -> threading.Thread:
+    """Import it in a thread, while this one waits for something else; who needs it then waits for the rest.
+
+    An error is left to the import that needs it. Returns the thread, which has been started.
+    """
+
+    def work() -> None:
+        with importing(), suppress(Exception):
+            importlib.import_module(module)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from explorer.engine.forks import ask
 from explorer.engine.forks.server import address, fork_server
 from explorer.engine.lean import below, ended, lean, of_workers, processes_of_our_own
-from explorer.importing import importing
+from explorer.importing import import_beside, importing
 from explorer.settings import InputError
 
 if TYPE_CHECKING:
@@ -94,9 +95,9 @@ def connect(where: Where, resources: ResourceOptions) -> Iterator[Cluster]:
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    scratch = _scratch()
+    scratch, tune = _scratch(), import_beside("explorer.engine.sweep")  # Tune takes as long as Ray's start
     try:
-        with _joined(where.address) if where.address else _started(where, resources, scratch):
+        with _joined(where.address, tune) if where.address else _started(where, resources, scratch, tune):
             import ray
 
             yield Cluster(dict(ray.cluster_resources()), scratch)
@@ -105,7 +106,7 @@ def connect(where: Where, resources: ResourceOptions) -> Iterator[Cluster]:
 
 
 @contextmanager
-def _joined(address: str) -> Iterator[None]:
+def _joined(address: str, tune: threading.Thread) -> Iterator[None]:
     """A cluster that is there."""
     _answers(address)
     with importing():
@@ -118,11 +119,14 @@ def _joined(address: str) -> Iterator[None]:
     try:
         yield
     finally:
+        tune.join()  # Ray must not be ended beside another thread
         ray.shutdown()
 
 
 @contextmanager
-def _started(where: Where, resources: ResourceOptions, scratch: str) -> Iterator[None]:
+def _started(
+    where: Where, resources: ResourceOptions, scratch: str, tune: threading.Thread
+) -> Iterator[None]:
     """A Ray of our own."""
     environment = of_workers(max(1, int(resources.cpus_per_trial)))
     with fork_server(scratch, environment) as forks:
@@ -144,6 +148,7 @@ def _started(where: Where, resources: ResourceOptions, scratch: str) -> Iterator
                 )
             yield
         finally:
+            tune.join()
             own = [*processes_of_our_own(), *(below(forks.pid) if forks else [])]
             ray.shutdown()
             ended(own)
