@@ -47,6 +47,7 @@ WHAT = {  # by a part of the command or title
     "dashboard.py": "Ray's monitors",
     "agent": "Ray's agents",
     "Agent": "Ray's agents",
+    "forks": "workers",
     "default_worker": "workers",
     "ray::": "workers",
     "vl_convert": "pictures",
