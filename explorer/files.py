@@ -5,9 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from pyarrow import fs
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 
 class Files:
@@ -61,6 +67,24 @@ class Files:
         except FileExistsError:
             return False
         return True
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """A block that one process at a time is in, of those that share this local folder; a crash leaves it.
+
+        On an object store, and where the system has no such locks, it is a block like any other.
+        """
+        if not self.local or fcntl is None:
+            yield
+            return
+        os.makedirs(self.root, exist_ok=True)
+        folder = os.open(self.root, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):  # some network file systems know no locks
+                fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def read(self, name: str) -> bytes:
         """Raises FileNotFoundError where there is none."""

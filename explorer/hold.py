@@ -16,6 +16,7 @@ from explorer.settings import InputError
 
 NAME = "hold.yaml"
 BEAT_S = 20.0  # a hold is renewed so often
+SETTLE_S = 0.5  # within which drivers that start at the same moment have all written theirs
 STALE_S = 120.0  # a hold of another machine that was not renewed for so long is one that a crash left
 
 
@@ -43,24 +44,33 @@ class Hold:
         return yaml.safe_dump({**self.mine, "renewed": time.time()}, sort_keys=False).encode()
 
     def __enter__(self) -> Hold:
-        for _ in range(3):
-            try:
-                created = self.files.create(NAME, self._content())
-            except OSError as error:
-                raise InputError(f"{self.files.location} cannot be written: {error}") from error
-            if created:
-                break
+        try:
+            with self.files.alone():
+                self._take()
+        except OSError as error:
+            raise InputError(f"{self.files.location} cannot be written: {error}") from error
+        if not self.files.local:  # there nothing is atomic: of those who took it at once, the last one has it
+            time.sleep(SETTLE_S)
             other = self._read()
-            if other is not None and self._alive(other):
-                raise InputError(
-                    f"{self.files.location} is held by process {other.get('pid')} on {other.get('host')}, "
-                    f"which renewed its hold {time.time() - _number(other.get('renewed')):.0f} s ago. "
-                    "Wait for it, or stop it; a hold that a crash leaves does not block."
-                )
-            self.files.delete(NAME)
+            if other is not None and other.get("token") != self.mine["token"]:
+                raise self._refusal(other)
         self._thread = threading.Thread(target=self._renew, daemon=True)
         self._thread.start()
         return self
+
+    def _take(self) -> None:
+        while not self.files.create(NAME, self._content()):
+            other = self._read()
+            if other is not None and self._alive(other):
+                raise self._refusal(other)
+            self.files.delete(NAME)
+
+    def _refusal(self, other: dict[str, Any]) -> InputError:
+        return InputError(
+            f"{self.files.location} is held by process {other.get('pid')} on {other.get('host')}, "
+            f"which renewed its hold {time.time() - _number(other.get('renewed')):.0f} s ago. "
+            "Wait for it, or stop it; a hold that a crash leaves does not block."
+        )
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()

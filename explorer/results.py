@@ -95,10 +95,8 @@ class Run:
         row, cell = self._trained(model_id)
         data = self.data(model_id)
         _, rows = network(cell.model_name, cell.model, data.shape, data.classes, task=cell.task)
-        weights = Store(self.folder).read_weights(row["stack"], row["weights_sha256"])
-        stack = self.models[self.models["stack"] == row["stack"]].sort_values("seed")["model_id"].tolist()
-        place = stack.index(model_id)
-        return rows.to_module(torch.tensor(weights["theta"][place]), torch.tensor(weights["buffers"][place]))
+        weights = Store(self.folder).read_model(row["stack"], model_id, row["weights_sha256"])
+        return rows.to_module(*(torch.tensor(numbers) for numbers in weights))
 
     def data(self, model_id: str) -> Arrays:
         """The arrays a model was trained and tested on: subset, noise and scale as its settings say."""
@@ -163,8 +161,11 @@ def read(store: Store) -> Run:
     pairs = _pairs_described(pairs, models, names, _columns(tables.PAIRS, space))
     points = [store.read_records(kind).to_pandas() for kind in _extra(space, "curves")]
     curves = pd.concat([p for p in points if len(p)] or [pd.DataFrame()], ignore_index=True)
+    # A part of a stack that was lost and made again as another one has left points that are there twice.
     curves = _complete(curves, ["model_a", "model_b", *tables.CURVES])
+    curves = curves.drop_duplicates(["model_a", "model_b", "path", "t"])
     epochs = _complete(store.read_records("epochs").to_pandas(), ["model_id", *tables.EPOCHS])
+    epochs = epochs.drop_duplicates(["model_id", "step"])
     if len(failures):
         unmeasured = failures[failures["kind"] == "measures"]
         subject = [column for column in ("model_id", "cell_id") if column in unmeasured]

@@ -29,24 +29,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
-from explorer import tables
 from explorer.files import Files, join
+from explorer.parquet import of_parquet, table_of, to_parquet
 from explorer.settings import InputError, digest
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-KINDS = {
-    "text": pa.string(),
-    "integer": pa.int64(),
-    "number": pa.float64(),
-    "numbers": pa.list_(pa.float64()),
-    "flag": pa.bool_(),
-}
 META = "explorer"  # the entry of a safetensors header that holds what goes with the arrays, as JSON
 FOLD_AT = 500  # records of a kind that lie in files of their own before they are folded into one
 
@@ -129,6 +121,19 @@ class Store:
             DamagedError: the file is missing, or differs from the ``sha256`` given; the stack's record
                 is then taken back, so that a resumed run trains it again.
         """
+        return self._weights(stack, sha256)[0]
+
+    def read_model(self, stack: str, model_id: str, sha256: str) -> tuple[np.ndarray, np.ndarray]:
+        """Parameters and buffers of one model of a stack, each (numbers,).
+
+        Raises:
+            DamagedError: see :meth:`read_weights`.
+        """
+        arrays, meta = self._weights(stack, sha256)
+        row = meta["model_ids"].index(model_id)
+        return arrays["theta"][row], arrays["buffers"][row]
+
+    def _weights(self, stack: str, sha256: str | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         from safetensors.numpy import load
 
         name = f"weights/{stack}.safetensors"
@@ -136,7 +141,7 @@ class Store:
             content = self.files.read(name)
             if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
                 raise ValueError("its content is not what was written")
-            return load(content)
+            return load(content), _meta(content)
         except Exception as error:
             self.damaged(name, error)
             for kind in ("models", "epochs"):
@@ -166,8 +171,7 @@ class Store:
             if hashlib.sha256(content).digest() != raw[:32]:
                 raise ValueError("its content is not what was written")
             deserialize(content)
-            length = int.from_bytes(content[:8], "little")
-            return load(content), json.loads(json.loads(content[8 : 8 + length])["__metadata__"][META])
+            return load(content), _meta(content)
         except (ValueError, SafetensorError) as error:
             self.damaged(name, error)
             return None
@@ -185,7 +189,7 @@ class Store:
 
     def write_record(self, kind: str, key: str, rows: list[dict[str, Any]]) -> None:
         """One record: rows of one kind, in one file that appears whole."""
-        self.files.write(f"records/{kind}/{key}.parquet", _parquet(table_of(rows)))
+        self.files.write(f"records/{kind}/{key}.parquet", to_parquet(table_of(rows)))
 
     def has_record(self, kind: str, key: str) -> bool:
         """Whether there is a record in a file of its own (folded ones are not looked for)."""
@@ -212,15 +216,28 @@ class Store:
 
     def read_records(self, kind: str, columns: list[str] | None = None) -> pa.Table:
         """All rows of a kind, in the order of the records' keys. A record that is there twice counts once."""
-        parts: dict[str, pa.Table] = {}
-        for name in self._names(kind):
-            for key, part in self._unfold(name).items():
-                parts.setdefault(
-                    key, part.select([c for c in columns if c in part.column_names]) if columns else part
-                )
+        parts = self.by_key(kind, columns)
         if not parts:
             return pa.table({})
         return pa.concat_tables([parts[key] for key in sorted(parts)], promote_options="permissive")
+
+    def by_key(self, kind: str, columns: list[str] | None = None) -> dict[str, pa.Table]:
+        """The sound records of a kind, by key."""
+        parts: dict[str, pa.Table] = {}
+        seen: set[str] = set()
+        again = True
+        while again:
+            names = [name for name in self._names(kind) if name not in seen]
+            seen.update(names)
+            again = False
+            for name in names:
+                found = self._unfold(name)
+                again |= not found  # it may have been folded meanwhile, into a file that was not there yet
+                for key, part in found.items():
+                    parts.setdefault(
+                        key, part.select([c for c in columns if c in part.column_names]) if columns else part
+                    )
+        return parts
 
     def fold(self, kind: str, at: int = FOLD_AT) -> bool:
         """Put the records that lie in files of their own into one, if there are at least ``at``.
@@ -247,17 +264,15 @@ class Store:
         merged = pa.concat_tables([parts[key] for key in keys], promote_options="permissive")
         sizes = json.dumps([[key, parts[key].num_rows] for key in keys])
         merged = merged.replace_schema_metadata({b"records": sizes.encode()})
-        self.files.write(f"records/{kind}/fold-{digest(keys)}.parquet", _parquet(merged))
+        self.files.write(f"records/{kind}/fold-{digest(keys)}.parquet", to_parquet(merged))
 
     def _unfold(self, name: str) -> dict[str, pa.Table]:
         """The records of a file, by key; none when it is damaged or has gone meanwhile (it was folded)."""
         try:
-            # Not pq.read_table: that imports pyarrow.dataset, and with it pandas, in half a second.
-            content = pa.BufferReader(self.files.read(name))
-            table = pq.ParquetFile(content, page_checksum_verification=True).read()
+            table = of_parquet(self.files.read(name))
         except FileNotFoundError:
             return {}
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             self.damaged(name, error)
             return {}
         sizes = (table.schema.metadata or {}).get(b"records")
@@ -275,18 +290,12 @@ class Store:
     def write_table(self, name: str, frame: pd.DataFrame) -> None:
         """A table as Parquet, for pandas, Polars, DuckDB."""
         self.files.write(
-            f"tables/{name}.parquet", _parquet(pa.Table.from_pandas(frame, preserve_index=False))
+            f"tables/{name}.parquet", to_parquet(pa.Table.from_pandas(frame, preserve_index=False))
         )
 
 
 def _plain(started: str) -> str:
     return re.sub(r"[^0-9T]", "", started)
-
-
-def _parquet(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    return sink.getvalue().to_pybytes()
 
 
 def _safetensors(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> bytes:
@@ -296,15 +305,10 @@ def _safetensors(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> bytes:
     return save(arrays, metadata={META: json.dumps(meta)})
 
 
-def table_of(rows: list[dict[str, Any]]) -> pa.Table:
-    """Rows as an Arrow table, every documented column in its documented type."""
-    known = tables.EVERY
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    arrays = {}
-    for name in names:
-        values = [row.get(name) for row in rows]
-        arrays[name] = pa.array(values, KINDS[known[name].kind]) if name in known else pa.array(values)
-    return pa.table(arrays)
+def _meta(content: bytes) -> dict[str, Any]:
+    """What goes with the arrays of a safetensors file."""
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(json.loads(content[8 : 8 + length])["__metadata__"][META])
 
 
 def locate(name_or_folder: str | Path, storage: str = "runs") -> Store:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from explorer.augment import crop_and_flip
+from explorer.models.draws import LossGradient, apart, draws
 from explorer.models.rows import Rows
 from explorer.optimisers import Optimiser, Several
 from explorer.settings import user_function
@@ -227,7 +228,8 @@ def train(
     """Train the rows side by side, each on its own order of the data.
 
     Each row is trained to the same bits as without its neighbours, as far as the architecture's arithmetic
-    does not depend on their number.
+    does not depend on their number. Networks that draw random numbers (dropout) go row by row, each from its
+    own seed; the global random state is not touched.
 
     Args:
         theta, buffers: the initial models (replicates, parameters) and (replicates, numbers); not changed.
@@ -288,7 +290,8 @@ def train(
             )
     per_pass = len(data.x_train) // batch_size
     keep = {*milestones(stops[-1], history_points), *stops}
-    loss_gradient = _loss_gradient(network, buffers, loss, precision, compile)
+    loss_gradient = _loss_gradient(network, loss, precision, compile)
+    random = draws(network, theta, buffers, data.x_train)
     order = batches(len(data.x_train), batch_size, seeds, data.x_train.device, skip=first)
     all_stopped = False
     for step in range(first, stops[-1] + 1):
@@ -317,8 +320,10 @@ def train(
         if channels_last and x.dim() == 5:
             x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, x.shape[:2])
 
-        def gradient(at: Tensor, x: Tensor = x, y: Tensor = y) -> Tensor:
-            losses, found = loss_gradient(at, x, y)
+        here = apart(loss_gradient, seeds, step) if random else loss_gradient
+
+        def gradient(at: Tensor, x: Tensor = x, y: Tensor = y, here: LossGradient = here) -> Tensor:
+            losses, found = here(at, x, y, buffers)
             if watch and at is theta:
                 watch.seen(losses)
             return found
@@ -355,25 +360,23 @@ def _state(
     return State(tensors, {"step": step, "history": done.history, "models": models})
 
 
-def _loss_gradient(
-    network: Rows, buffers: Tensor, loss: str | None, precision: str, compiled: bool
-) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
+def _loss_gradient(network: Rows, loss: str | None, precision: str, compiled: bool) -> LossGradient:
     """Losses (rows,) of a batch in training mode and their gradients (rows, parameters)."""
     if loss is None and precision == "float32" and not compiled:
-        return lambda theta, x, y: network.loss_gradient(theta, x, y, buffers)
+        return network.loss_gradient
 
     measured = network.task.loss if loss is None else user_function(loss)
 
-    def loss_of(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    def loss_of(theta: Tensor, x: Tensor, y: Tensor, buffers: Tensor) -> Tensor:
         with torch.autocast(theta.device.type, torch.bfloat16, enabled=precision == "bf16"):
             outputs = network(theta, x, buffers, training=True)
         return measured(outputs.float() if precision == "bf16" else outputs, y)
 
     run = torch.compile(loss_of) if compiled else loss_of
 
-    def gradient(theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def gradient(theta: Tensor, x: Tensor, y: Tensor, buffers: Tensor) -> tuple[Tensor, Tensor]:
         leaf = theta.detach().requires_grad_()
-        losses = run(leaf, x, y)
+        losses = run(leaf, x, y, buffers)
         return losses.detach(), torch.autograd.grad(losses.sum(), leaf)[0]
 
     return gradient

@@ -64,6 +64,13 @@ def test_memberships_sum_to_one_and_agree_with_the_phase_away_from_cuts():
     assert missing.isna().all(axis=None)
 
 
+def test_a_cell_on_a_cut_belongs_to_the_phase_that_it_is_given():
+    values = itertools.product((0.005, 0.01, 0.5), (-1.5, -1.0, 0.0, 1.0, 1.5), (0.5, 0.6, 0.7))
+    cells = pd.DataFrame(values, columns=["train_loss", "mode_connectivity", "cka"])
+    cells = phases.classify(cells.assign(n_models=5, n_pairs=10), CUTS)
+    assert phases.memberships(cells, CUTS).idxmax(axis=1).tolist() == cells["phase"].tolist()
+
+
 def test_moves_are_the_steps_between_neighbours_in_both_directions():
     steps = moves(grid(), ["width", "batch_size"])
     assert len(steps) == 2 * (4 * 3 + 5 * 2)
@@ -114,6 +121,11 @@ def test_a_tree_learns_the_step_that_helped_and_is_judged_on_lines_it_has_not_se
     assert answers[:3] == ["larger model"] * 3
     with pytest.raises(InputError, match="at least 12 cells"):
         grow([("few", grid().head(6), AXES)])
+
+
+def test_a_tree_holds_out_lines_of_an_axis_that_varies():
+    narrow = grid().assign(batch_size=range(15), width=8)
+    assert grow([("one width", narrow, AXES)]).n_folds == 5
 
 
 @pytest.fixture

@@ -93,33 +93,35 @@ def test_a_partial_correlation_is_that_of_the_residuals():
     assert abs(spearman(x, y)[0] - expected) > 0.2
 
 
-def test_resampled_means_spread_as_the_standard_error_does():
-    models, pairs, axes = world(lambda **_: {}, seeds=6, noise=1.0)
+@pytest.mark.parametrize("seeds", [2, 3, 6])
+def test_resampled_means_spread_as_the_standard_error_does(seeds: int):
+    models, pairs, axes = world(lambda **_: {}, seeds=seeds, noise=1.0)
     cells = phases.cells(models, pairs, axes)
     draws = Draws(cells, models, pairs, ["width", "batch_size"]).of("test_accuracy_percent")
     assert draws.shape == (1 + DRAWS, len(cells))
     np.testing.assert_allclose(draws[0], cells["test_accuracy_percent"])
-    spread = cells["test_accuracy_percent_std"] / np.sqrt(6) * np.sqrt(5 / 6)  # the bootstrap's divides by n
+    spread = cells["test_accuracy_percent_std"] / np.sqrt(seeds)
     np.testing.assert_allclose(draws[1:].std(axis=0), spread, rtol=0.15)
 
 
-def test_pairs_that_share_a_model_move_together():
+@pytest.mark.parametrize("seeds", [3, 4, 6])
+def test_pairs_that_share_a_model_move_together(seeds: int):
     """Spread that comes from models: drawing the pairs one by one would make it half as wide."""
     random = np.random.default_rng(3)
-    effects = random.normal(size=(40, 6))
-    models = [{"model_id": f"{c}-{i}", "width": c, "status": "ok"} for c in range(40) for i in range(6)]
+    effects = random.normal(size=(200, seeds))
+    models = [{"model_id": f"{c}-{i}", "width": c, "status": "ok"} for c in range(200) for i in range(seeds)]
     pairs = [
         {"model_a": f"{c}-{i}", "model_b": f"{c}-{j}", "width": c, "cka": effects[c, i] + effects[c, j]}
-        for c in range(40)
-        for i, j in itertools.combinations(range(6), 2)
+        for c in range(200)
+        for i, j in itertools.combinations(range(seeds), 2)
     ]
     models, pairs = pd.DataFrame(models), pd.DataFrame(pairs)
     axes = {"load": ["width"], "temperature": []}
     cells = phases.cells(models, pairs, axes)
-    spread = Draws(cells, models, pairs, ["width"]).of("cka")[1:].std(axis=0).mean()
-    known = float(np.mean(2 * effects.std(axis=1, ddof=1) / np.sqrt(6)))  # of the mean of e_a + e_b
-    assert spread == pytest.approx(known, rel=0.2)
-    assert spread > 1.4 * float((cells["cka_std"] / np.sqrt(15)).mean())
+    spread = Draws(cells, models, pairs, ["width"]).of("cka")[1:].std(axis=0)
+    assert np.sqrt(np.mean(spread**2)) == pytest.approx(2 / np.sqrt(seeds), rel=0.1)  # of a mean of e_a + e_b
+    each = cells["cka_std"] / np.sqrt(seeds * (seeds - 1) / 2)
+    assert np.sqrt(np.mean(spread**2)) > 1.4 * np.sqrt(np.mean(each**2))
 
 
 def test_without_rows_means_move_by_their_standard_error_or_stay():
@@ -337,6 +339,74 @@ def test_axes_of_data_have_claims_of_their_own():
     found = checked(*world(blurred, load={"pixel_noise": (0.0, 0.1, 0.2, 0.4)}))
     assert found["pixel-noise-lowers-cka"].verdict == HOLDS
     assert "in 100 % of the cells" in found["pixel-noise-lowers-cka"].why
+
+
+def test_pixel_noise_that_parts_models_does_not_do_what_is_claimed():
+    def blurred(pixel_noise, batch_size):
+        return {"cka": 0.9 - pixel_noise, "mode_connectivity": -40 * pixel_noise}
+
+    claim = checked(*world(blurred, load={"pixel_noise": (0.0, 0.1, 0.2, 0.4)}))["pixel-noise-lowers-cka"]
+    assert claim.verdict == FAILS, claim.why
+    assert claim.effect == -1.0
+    assert "in 0 % of the cells" in claim.why
+
+
+@pytest.mark.parametrize(("better", "verdict"), [(0.0, HOLDS), (3.0, FAILS)])
+def test_a_small_decay_with_a_tiny_trace_must_not_be_more_accurate(better: float, verdict: str):
+    def decayed(weight_decay, batch_size):
+        small = weight_decay == 0.0
+        return {"hessian_trace": 1.0 if small else 30.0, "test_accuracy_percent": 90 + better * small}
+
+    claim = checked(*world(decayed, load={"weight_decay": (0.0, 1e-4, 1e-3)}))["small-decay-small-trace"]
+    assert claim.verdict == verdict, claim.why
+
+
+def test_a_dip_in_clean_lines_is_no_double_descent_under_label_noise():
+    def dip(width, label_noise, batch_size):
+        clean = label_noise == 0.0
+        return {"test_accuracy_percent": 85 - 9.0 * (clean and width == 16)}
+
+    load = {"width": WIDTHS, "label_noise": (0.0, 0.2)}
+    assert checked(*world(dip, load=load))["double-descent-in-width"].verdict == FAILS
+    raised = checked(*world(lambda **p: dip(**{**p, "label_noise": 0.2 - p["label_noise"]}), load=load))
+    assert raised["double-descent-in-width"].verdict == HOLDS
+
+
+def test_a_rate_that_a_space_scales_with_the_batch_is_taken_as_it_was():
+    """Accuracy follows the column of the rate alone, which in a scaled space is the rate per input."""
+
+    def same(learning_rate, batch_size):
+        return {"test_accuracy_percent": 90 - 4 * abs(np.log2(learning_rate) + 3)}
+
+    models, pairs, axes = world(same, load={"learning_rate": (0.03125, 0.0625, 0.125, 0.25, 0.5)})
+    plain = checked(models, pairs, axes)["scaled-rate-flattens"]
+    scaled = checked(models.assign(linear_scaling=16), pairs, axes)["scaled-rate-flattens"]
+    assert (plain.verdict, scaled.verdict) == (FAILS, HOLDS)
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        {"train_size": (100, 200, 400)},
+        {"label_noise": (0.0, 0.2, 0.4)},
+        {"learning_rate": (0.1, 0.2, 0.4)},
+        {"weight_decay": (0.0, 1e-4, 1e-3)},
+    ],
+)
+def test_one_replicate_and_a_few_lines_show_nothing(load: dict[str, tuple]):
+    """Nothing but noise, of one model a cell: nothing says how large the noise is, so no claim is decided."""
+    random = np.random.default_rng(5)
+
+    def drawn(**_: Any) -> dict[str, float]:
+        return {
+            "hessian_trace": 10 ** random.uniform(0, 3), "test_accuracy_percent": random.normal(80, 3),
+            "train_loss": 10 ** random.uniform(-4, 0),
+        }  # fmt: skip
+
+    for _ in range(10):
+        models, pairs, axes = world(drawn, load=load, seeds=1)
+        found = checked(models, pairs, {**axes, "load": list(load)})
+        assert {c.verdict for c in found.values()} <= {UNKNOWN, UNTESTED}
 
 
 def test_tables_of_any_kind_get_an_answer_to_every_claim():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from conftest import ROOT, explore
 import explorer.measures
 from explorer import spacefile
 from explorer.engine.calibrate import best_time
-from explorer.estimate import describe
+from explorer.estimate import describe, here
 from explorer.estimate.architecture import Architecture
 from explorer.estimate.cluster import Nets, Plan, makespan, plan_for
 from explorer.estimate.counting import CONVOLUTION, MATRIX, OTHER, Ops, count, on_meta
@@ -407,3 +408,31 @@ def test_published_figures_are_plain() -> None:
         assert device.bandwidth < 1e13
         assert 8e12 <= device.float32 <= (device.tf32 or math.inf)
         assert (device.tf32 or 0) <= (device.bf16 or math.inf)
+
+
+def test_a_training_is_paid_once_whatever_is_taken_on_the_way(tiny: dict[str, Any]) -> None:
+    """With a fixed speed of a step: ten checkpoints take the time of one training, not of ten."""
+    tiny["load"], tiny["model"]["width"], tiny["measures"] = {"label_noise": [0.2]}, 8, {}
+    tiny["temperature"] = {"batch_size": [8]}
+    tiny["training"]["steps"] = 50_000
+    tiny["resources"] = {"cells_per_trial": 1}
+    once = parse(tiny)
+    tiny["temperature"]["checkpoint"] = [0.1 * k for k in range(1, 10)] + [1.0]
+    with pytest.MonkeyPatch.context() as fixed:
+        fixed.setattr(here, "step_time", lambda *_: 1e-4)
+        one, ten = here.estimate(once).training_s, here.estimate(parse(tiny)).training_s
+        assert one == pytest.approx(here.WORKER_S + 1.15 * 5 + here.TRIAL_S, abs=0.1)
+        assert ten == pytest.approx(one, abs=0.1)
+        del tiny["temperature"]["checkpoint"]
+        tiny["load"]["label_noise"] = [0.0, 0.1, 0.2, 0.3]
+        apart = here.estimate(parse(tiny)).training_s
+        tiny["resources"] = {"cells_per_trial": 4}
+        together = here.estimate(parse(tiny)).training_s
+    workers = min(4, os.cpu_count() or 1)
+    assert apart - here.WORKER_S == pytest.approx(1.15 * 5 * 4 / workers, rel=0.1)
+    assert together - here.WORKER_S == pytest.approx(1.15 * 5, rel=0.1), "four cells in one trial: one worker"
+
+
+def test_all_inputs_of_a_hessian_are_estimated_too(tiny: dict[str, Any]) -> None:
+    tiny["measures"] = {"hessian": {"inputs": "all", "lanczos_steps": 2, "probes": 4}}
+    assert here.estimate(parse(tiny)).measuring_s > 0

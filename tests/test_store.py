@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -157,6 +161,28 @@ def test_a_run_is_held_by_one_driver_and_a_crash_does_not_block(tmp_path: Path) 
     finally:
         process.kill()
         process.communicate()
+
+
+def test_of_drivers_that_find_an_old_hold_at_once_one_has_it(tmp_path: Path) -> None:
+    for attempt in range(20):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        old = {"host": socket.gethostname(), "pid": 2**22 + 1, "born": "1", "token": "x", "renewed": 0}
+        (folder / "hold.yaml").write_text(yaml.safe_dump(old))
+        together, done = threading.Barrier(6), threading.Barrier(6)
+
+        def start(folder: Path = folder, together: Any = together, done: Any = done) -> bool:
+            together.wait()
+            try:
+                with Hold(Files(folder)):
+                    done.wait()
+                    return True
+            except InputError:
+                done.wait()
+                return False
+
+        with ThreadPoolExecutor(6) as pool:
+            assert sum(pool.map(lambda _, start=start: start(), range(6))) == 1
 
 
 def test_a_hold_of_another_machine_is_stale_when_it_is_not_renewed(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from explorer.data.base import Arrays, DataOptions, checked_arrays, prepare
 from explorer.landscape.ensemble import ensemble, ensemble_of
 from explorer.landscape.hessian import hessian
 from explorer.landscape.noise import noise_scale
+from explorer.landscape.operator import HessianOperator
 from explorer.landscape.sharpness import sharpness
 from explorer.landscape.similarity import probes
 from explorer.models.rows import Rows, initial_rows
@@ -129,6 +130,18 @@ class TestRegression:
         assert 0 < rise.item() <= 0.01 * exact[-1].item() + 1e-12
         noise = noise_scale(network, theta, x, y, seeds=[0, 1], batch_size=8, batch_count=10)
         assert (noise.variance > 0).all()
+
+    def test_what_is_not_asked_bends_nothing(self):
+        """f(x) = W·x, of which each input asks for one number: a block of the Hessian is 2·XᵀX/n of those."""
+        module = nn.Linear(3, 2, bias=False).double()
+        network = Rows(module, task=self.task)
+        theta, x, y = network.row(module)[0][None], normal(40, 3), normal(40, 2, seed=1)
+        y[:10, 1] = y[10:, 0] = math.nan
+        blocks = [2 * part.T @ part / 40 for part in (x[:10], x[10:])]
+        found = HessianOperator(network, theta, x, y)
+        for place, vector in enumerate(torch.eye(6, dtype=torch.float64)):
+            expected = torch.block_diag(*blocks)[place]
+            torch.testing.assert_close(found(vector[None])[0], expected)
 
     def test_ensemble_obeys_the_ambiguity_decomposition(self):
         network = Rows(nn.Linear(3, 2).double(), task=self.task)

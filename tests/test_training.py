@@ -155,6 +155,35 @@ def test_neighbours_do_not_matter(data: Split) -> None:
     torch.testing.assert_close(all_three.theta[1], alone.theta[0], rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("settings", [{}, {"optimizer": "sam"}, {"precision": "bf16"}])
+@pytest.mark.parametrize("execution", ["loop", "vmap"])
+def test_dropout_follows_the_seed_of_each_row_alone(
+    data: Split, execution: Any, settings: dict[str, Any]
+) -> None:
+    def build() -> nn.Module:
+        return nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3)).double()
+
+    rows = Rows(build(), execution=execution)
+    theta, buffers = initial_rows(build, rows, [0, 1])
+    options = {"batch_size": 10, "steps": 30, "learning_rate": 0.05, **settings}
+    states: list[State] = []
+
+    def save(state: State) -> None:
+        tensors = {name: tensor.clone() for name, tensor in state.tensors.items()}
+        states.append(State(tensors, {**state.meta, "history": list(state.meta["history"])}))
+
+    before = torch.random.get_rng_state()
+    both = train(rows, theta, buffers, data, seeds=[5, 6], save=save, save_every_s=0, **options).theta
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.rand(3)  # another global state
+    assert torch.equal(both[1:], train(rows, theta[1:], buffers[1:], data, seeds=[6], **options).theta)
+    assert torch.equal(
+        both, train(rows, theta, buffers, data, seeds=[5, 6], state=states[9], **options).theta
+    )
+    plain = Rows(nn.Sequential(*[layer for layer in build() if not isinstance(layer, nn.Dropout)]))
+    assert not torch.equal(both, train(plain, theta, buffers, data, seeds=[5, 6], **options).theta)
+
+
 def test_diverged_and_dead_rows_are_marked_and_their_neighbours_go_on(data: Split) -> None:
     rows, theta, buffers = stack(3)
     theta[0] = 1e200

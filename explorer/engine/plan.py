@@ -55,6 +55,44 @@ def _work(stack: Stack) -> int:
     return len(stack.rows) * cell.steps * cell.training.batch_size * _width(cell)
 
 
+def drop_halves(space: Space, store: Store, *, train: bool) -> None:
+    """Take back the records whose other half is lost: stacks without histories, measures without points.
+
+    What belongs to a record is written before it, under the same key; so it is missing only after damage.
+    """
+    wholes = {name: module.EXTRA for name, module, _ in _measures(space.measures)}
+    if train:
+        wholes["models"] = ("epochs",)
+    for kind, others in wholes.items():
+        for other in others:
+            for key in store.by_key(kind).keys() - store.by_key(other).keys():
+                store.drop_record(kind, key)
+
+
+def drop_settled(space: Space, store: Store) -> None:
+    """Take back the failures of what has been done since as a part of other work: the space had grown."""
+    failures = store.by_key("failures")
+    if not failures:
+        return
+    done = {("models", row["model_id"]) for row in store.read_records("models", ["model_id"]).to_pylist()}
+    for name, module, _ in _measures(space.measures):
+        if module.KIND != "cell":  # of a cell's models there may be more now
+            done |= {(name, *row.values()) for row in store.read_records(name, IDS[module.KIND]).to_pylist()}
+    for key, table in failures.items():
+        rows = table.to_pylist()
+        rest = [row for row in rows if _failed(row) not in done]
+        if len(rest) < len(rows):
+            store.drop_record("failures", key)
+        if rest and len(rest) < len(rows):
+            store.write_record("failures", key, rest)
+
+
+def _failed(row: dict[str, Any]) -> tuple[str, ...]:
+    """Of a row of ``failures``: the measure (or ``models``) and what it is of."""
+    ids = [row[name] for name in ("model_a", "model_b", "model_id") if row.get(name)]
+    return ("models" if row["kind"] == "models" else row["error"].partition(":")[0], *ids)
+
+
 def missing_stacks(space: Space, store: Store, sizes: Sizes = NONE) -> list[Stack]:
     """The stacks of models that have no record."""
     known = store.read_records("models", ["model_id"]).to_pydict().get("model_id", [])

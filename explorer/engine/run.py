@@ -153,6 +153,7 @@ def _complete(
     session = Session(store, observer, where.profile, Meanwhile(where.meanwhile))
     try:
         with deadline(where.max_hours) as limit:
+            plan.drop_halves(space, store, train=train)
             if _left(store, space, train):
                 with ExitStack() as stack:
                     with session.stage("start_up"):
@@ -174,6 +175,7 @@ def _complete(
     finally:
         session.write()
     with session.stage("tables"):
+        plan.drop_settled(space, store)
         done = results.read(store)
         for table in results.TABLES:
             store.write_table(table, getattr(done, table))

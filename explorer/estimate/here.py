@@ -17,6 +17,7 @@ from explorer.engine.calibrate import best_time, step_time
 from explorer.engine.stacks import shape_of, sizes
 from explorer.engine.subjects import pairs_of
 from explorer.engine.work import Stack, architecture_key
+from explorer.estimate.cluster import makespan
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
 from explorer.settings import plugin
@@ -74,7 +75,14 @@ def estimate(space: Space) -> Estimate:
     workers, trials = min(workers, len(cells)), len(stacks)
     per_cell = [costs[cell.id] for cell in cells]
     replicates = space.seeds
-    training = max(sum(c.training_s for c in per_cell) / workers, max(c.training_s for c in per_cell))
+    # A training is paid once, by the cell at its end, whatever checkpoints are taken on the way.
+    training = makespan(
+        (
+            sum(costs[part.cell.id].training_s * len(part.seeds) / replicates for part in stack.parts)
+            for stack in stacks
+        ),
+        workers,
+    )
     measuring = max(sum(c.measuring_s for c in per_cell) / workers, max(c.measuring_s for c in per_cell))
     points = space.measures.get("connectivity", {}).get("points", 0)
     disk = (
@@ -150,7 +158,7 @@ def _measured(space: Space, cells: list[Cell], together: int) -> Callable[[Cell]
 
     def cost(cell: Cell) -> tuple[float, float]:
         weight = (cell.training.batch_size - ends[0]) / (ends[1] - ends[0]) if ends[1] > ends[0] else 0.0
-        return overhead * cell.steps * (low + weight * (high - low)), measuring
+        return overhead * cell.checkpoint_step * (low + weight * (high - low)), measuring
 
     return cost
 
@@ -165,7 +173,7 @@ def _measuring(space: Space, rows: Rows, theta: Any, buffers: Any, data: Split) 
     total = 0.0
     hessian = space.measures.get("hessian")
     if hessian:
-        n = hessian["inputs"]
+        n = None if hessian["inputs"] == "all" else hessian["inputs"]
         operator = HessianOperator(rows, theta, data.x_train[:n], data.y_train[:n], buffers)
         total += best_time(lambda: operator(torch.ones_like(theta))) * (
             hessian["lanczos_steps"] + hessian["probes"]

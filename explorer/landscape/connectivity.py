@@ -8,14 +8,14 @@ et al., 2018; Draxler et al., 2018). The usual one is the quadratic Bézier curv
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from explorer.landscape.paths import Kind, Path, path_weights
+from explorer.models.draws import apart, draws
 from explorer.models.rows import Rows
 from explorer.training import Split, batches, evaluate
 
@@ -112,21 +112,22 @@ def fit_paths(
     factors = zip(*(weight.contiguous().unbind(0) for weight in weights.unbind(3)), strict=True)
     losses = torch.empty(steps, pairs, dtype=a.dtype, device=a.device)
     point = torch.empty_like(a)
-    with own_randomness(seeds[0], a.device):
-        for step, weight in enumerate(factors):  # each (pairs, 1)
-            index = next(order)
-            # In place: fresh memory for every product would cost more than the arithmetic.
-            torch.mul(a, weight[0], out=point)
-            for place, factor in zip(points[1:], weight[1:], strict=True):
-                point.addcmul_(place, factor)
-            batch = x.index_select(0, index.flatten()).view(pairs, batch_size, *x.shape[1:])
-            losses[step], gradient = network.loss_gradient(point, batch, y[index], buffers)
-            if weight_decay:
-                gradient = gradient.add(point, alpha=weight_decay)
-            rate = learning_rate * curve_rate(step, steps)
-            for bend, velocity, factor in zip(points[1:-1], velocities, weight[1:-1], strict=True):
-                velocity.mul_(momentum).addcmul_(gradient, factor)
-                bend.add_(velocity, alpha=-rate)
+    random = draws(network, a, buffers, x)
+    for step, weight in enumerate(factors):  # each (pairs, 1)
+        index = next(order)
+        # In place: fresh memory for every product would cost more than the arithmetic.
+        torch.mul(a, weight[0], out=point)
+        for place, factor in zip(points[1:], weight[1:], strict=True):
+            point.addcmul_(place, factor)
+        batch = x.index_select(0, index.flatten()).view(pairs, batch_size, *x.shape[1:])
+        loss_gradient = apart(network.loss_gradient, seeds, step) if random else network.loss_gradient
+        losses[step], gradient = loss_gradient(point, batch, y[index], buffers)
+        if weight_decay:
+            gradient = gradient.add(point, alpha=weight_decay)
+        rate = learning_rate * curve_rate(step, steps)
+        for bend, velocity, factor in zip(points[1:-1], velocities, weight[1:-1], strict=True):
+            velocity.mul_(momentum).addcmul_(gradient, factor)
+            bend.add_(velocity, alpha=-rate)
     return _marked(Path(torch.stack(points, 1), kind), losses.double().cpu(), times.double(), tolerance)
 
 
@@ -148,14 +149,6 @@ def _marked(path: Path, losses: Tensor, times: Tensor, tolerance: float) -> Fit:
     fall, stderr = slopes[:, 0, 0], (variance * inverse[:, 0].square().sum(1)).sqrt()
     limit = tolerance * losses[steps // 3 : steps // 2].mean(0).clamp_min(0.01)
     return Fit(path, loss, fall, stderr, fall + 2 * stderr <= limit)
-
-
-@contextmanager
-def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """For modules that draw from the global generators (dropout): seeded inside, untouched outside."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 def fit_curves(

@@ -275,7 +275,8 @@ class Rows:
         """BatchNorm statistics (rows, numbers) of ``theta`` re-estimated on inputs (inputs, *shape).
 
         A cumulative average over batches, weighted by their size, as in stochastic weight averaging
-        (Izmailov et al., 2018). Without BatchNorm the buffers are returned as they are.
+        (Izmailov et al., 2018). Nothing but BatchNorm is in training mode, so nothing is drawn at random.
+        Without BatchNorm the buffers are returned as they are.
 
         Normalisation uses a batch's own statistics, so the estimate depends on the batches. They are as
         large as ``MEMORY`` lets them be for one model: they hang on the architecture alone, neither on the
@@ -292,6 +293,9 @@ class Rows:
     def _estimated(self, theta: Tensor, buffers: Tensor, x: Tensor, batches: Sequence[slice]) -> Tensor:
         before = [norm.momentum for norm in self.norms]
         seen = 0
+        self.module.train()
+        for part in self.module.modules():  # the rest as it will be evaluated: without dropout
+            part.training = part is self.module or part in self.norms
         try:
             for part in batches:
                 piece = x[None, part]
@@ -302,6 +306,7 @@ class Rows:
         finally:
             for norm, momentum in zip(self.norms, before, strict=True):
                 norm.momentum = momentum
+            self.module.eval()
         return buffers
 
 

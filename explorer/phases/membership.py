@@ -20,7 +20,8 @@ def memberships(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> pd.DataFrame:
     """
     low = _below(cells, "train_loss", cuts["train_loss"].value)
     connected = cuts["connected"].value
-    under, negative, upto = (_below(cells, "mode_connectivity", v) for v in (-connected, 0.0, connected))
+    borders = (-connected, 0.0, np.nextafter(connected, np.inf))  # the last one counts as connected
+    under, negative, upto = (_below(cells, "mode_connectivity", border) for border in borders)
     level = low * (upto - under)
     unlike = _below(cells, "cka", cuts["cka"].value)
     unlike = np.where(np.isnan(unlike) & (level < 1e-9), 0.0, unlike)

@@ -377,3 +377,32 @@ def test_a_module_that_draws_random_numbers_leaves_the_global_state_alone() -> N
     )
     assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.equal(first, second)
+
+
+def test_a_path_through_dropout_does_not_depend_on_its_neighbours() -> None:
+    modules = [
+        nn.Sequential(nn.Flatten(), nn.Linear(4, 6), nn.Dropout(0.5), nn.Linear(6, 3)) for _ in range(3)
+    ]
+    network, theta, buffers = rows_of(*(module.double() for module in modules))
+    data = split()
+
+    def fitted(first: list[int], second: list[int], seeds: list[int]) -> Tensor:
+        ends = theta[first], theta[second], buffers[first]
+        return fit_curves(network, *ends, data.x_train, data.y_train, seeds=seeds, steps=5, batch_size=8)
+
+    assert torch.equal(fitted([0, 0], [1, 2], [5, 6])[1:], fitted([0], [2], [6]))
+    assert not torch.equal(fitted([0], [2], [6]), fitted([0], [2], [7]))
+
+
+def test_statistics_are_estimated_without_dropout() -> None:
+    def module(share: float) -> nn.Module:
+        layers = nn.Flatten(), nn.Linear(4, 6), nn.Dropout(share), nn.BatchNorm1d(6), nn.Linear(6, 3)
+        return nn.Sequential(*layers).double()
+
+    network, theta, buffers = rows_of(module(0.5))
+    plain, _, _ = rows_of(module(0.0))
+    x, before = split().x_train, torch.random.get_rng_state()
+    estimated = network.estimate_buffers(theta, buffers, x)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.testing.assert_close(estimated, plain.estimate_buffers(theta, buffers, x))
+    assert not torch.equal(estimated, buffers)

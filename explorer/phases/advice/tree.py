@@ -104,7 +104,7 @@ def _labelled(name: str, cells: pd.DataFrame, axes: Mapping[str, Sequence[str]])
         .drop_duplicates("cell")
         .set_index("cell")["move"]
     )
-    load = next((n for n in axes.get("load", ()) if n in cells), names[0] if names else None)
+    load = next((n for n in names if cells[n].nunique() > 1), None)  # load before temperature
     table = _features(cells).assign(
         run=name,
         line=cells[load].astype(str) if load else "",

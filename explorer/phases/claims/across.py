@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from explorer.phases.aggregate import column
-from explorer.phases.claims.bench import HOT_IS_SMALL, Bench, CannotTell, NotTestable
+from explorer.phases.claims.bench import FEWEST_MATCHED, HOT_IS_SMALL, Bench, CannotTell, NotTestable
 from explorer.phases.claims.evidence import Chart, Evidence
 from explorer.phases.claims.resampling import cells_again, partial_spearman, ranks, spearman
 from explorer.phases.numbers import number, spoken
@@ -74,10 +74,11 @@ def smoothness_is_not_enough(bench: Bench) -> tuple[Evidence, Chart]:
     partner = ordered[np.where(below < above, after - 1, after)]
     close = np.abs(log[0, partner] - log[0, apart]) <= caliper
     partners, group = np.unique(partner[close], return_inverse=True)
-    if close.sum() < 3 or len(partners) < 3:
+    if len(partners) < FEWEST_MATCHED:
         raise CannotTell(
             f"{int(close.sum())} of {len(apart)} unconnected cells have a connected one that is as smooth, "
-            f"{len(partners)} in all: in this run the Hessian and connectivity move together."
+            f"{len(partners)} in all, of {FEWEST_MATCHED} that are needed: in this run the Hessian and "
+            f"connectivity move together."
         )
     # Cells that share a partner are drawn together: its accuracy is in all their differences.
     apart_sums = np.stack(

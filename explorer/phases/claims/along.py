@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from explorer.phases.aggregate import column
-from explorer.phases.claims.bench import Bench, CannotTell, NotTestable
+from explorer.phases.claims.bench import FEWEST_CELLS, Bench, CannotTell, NotTestable
 from explorer.phases.claims.evidence import Chart, Evidence
 from explorer.phases.claims.resampling import DRAWS, cells_again, lines, spearman
 from explorer.phases.numbers import counted, number, spoken
@@ -20,18 +20,26 @@ TRANSITION = 2.0  # a Hessian that changes less than so many times between neigh
 
 
 def on_lines(
-    bench: Bench, along: str, names: Sequence[str], fewest: int
+    bench: Bench, along: str, names: Sequence[str], fewest: int, *, logs: Sequence[str] = ()
 ) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
     """Whole lines along an axis: axis values, each measure as (1 + draws, lines, values), cells' places.
 
-    Lines that lack a measure somewhere are left out. CannotTell where none is left.
+    Lines that lack a measure somewhere are left out, and those where one of ``logs``, whose logarithm is
+    taken, is not positive. CannotTell where none is left, or where nothing says how much a line would vary:
+    neither replicates nor many lines.
     """
     bench.has(*names)
     grid, steps = lines(bench.cells, along, bench.names)
     known = np.all([column(bench.cells, n).notna() for n in names], axis=0)
+    known &= np.all([column(bench.cells, n) > 0 for n in logs], axis=0)
     whole = grid[((grid >= 0) & known[grid]).all(axis=1)] if len(grid) else grid
     if len(steps) < fewest or not len(whole):
         raise CannotTell(f"No line of at least {fewest} complete cells along {spoken(along)}.")
+    if not bench.replicated(*names) and len(whole) < FEWEST_CELLS:
+        raise CannotTell(
+            f"The spread between replicates is unknown, and {counted(len(whole), 'line')} of cells along "
+            f"{spoken(along)} cannot stand for it; {FEWEST_CELLS} could."
+        )
     return steps, [bench.draws.of(n)[:, whole] for n in names], whole
 
 
@@ -47,7 +55,8 @@ def mean_trend(bench: Bench, along: str, name: str) -> tuple[np.ndarray, str]:
 def loss_falls_at_the_transition(bench: Bench) -> tuple[Evidence, Chart]:
     """Powers of ten of training loss across the Hessian's steepest step along temperature."""
     temperature, local = bench.temperature, bench.curvature
-    _, (curvature, loss), _ = on_lines(bench, temperature, [local, "train_loss"], 3)
+    measures = [local, "train_loss"]
+    _, (curvature, loss), _ = on_lines(bench, temperature, measures, 3, logs=measures)
     log = np.log10(np.maximum(curvature, 1e-300))
     drop, fall = -np.diff(log, axis=2), -np.diff(np.log10(np.maximum(loss, 1e-300)), axis=2)
     steep = np.abs(drop[0]).max(axis=1) >= np.log10(TRANSITION)
@@ -93,6 +102,11 @@ def double_descent(bench: Bench, along: str) -> tuple[Evidence, Chart]:
     if not _noisy(bench):
         raise NotTestable("The claim is about training with label noise, and there is none.")
     steps, (accuracy,), whole = on_lines(bench, along, [ACCURACY], 4)
+    if "label_noise" in bench.names:  # clean lines say nothing of it
+        noisy = (column(bench.cells, "label_noise").to_numpy()[whole] > 0).all(axis=1)
+        if not noisy.any():
+            raise CannotTell(f"No line of at least 4 complete cells along {spoken(along)} has label noise.")
+        accuracy, whole = accuracy[:, noisy], whole[noisy]
     pick, read = _halved(bench, accuracy)
     before = np.maximum.accumulate(pick, axis=2)[..., :-2]
     after = np.maximum.accumulate(pick[..., ::-1], axis=2)[..., ::-1][..., 2:]
@@ -162,8 +176,11 @@ def early_stopping_helps(bench: Bench) -> tuple[Evidence, Chart]:
             others = (table.sum(axis=0) - table) / (len(table) - 1)  # (models, steps)
             stop = others.argmax(axis=1)
             gains.append(table[np.arange(len(table)), stop] - table[:, -1])
-    if len(gains) < 2:
-        raise CannotTell(f"{len(gains)} cells behind a barrier have histories of two or more models.")
+    if len(gains) < 2 or sum(map(len, gains)) < FEWEST_CELLS:
+        raise CannotTell(
+            f"{counted(len(gains), 'cell')} behind a barrier, of {sum(map(len, gains))} models in all, with "
+            f"histories of two or more; 2 cells and {FEWEST_CELLS} models are needed."
+        )
     random, again = np.random.default_rng(stream("stopping")), cells_again(len(gains), "stopping")
     within = np.array([[g.mean(), *random.choice(g, (DRAWS, len(g))).mean(axis=1)] for g in gains]).T
     values = np.take_along_axis(within, again, axis=1).mean(axis=1)

@@ -9,11 +9,12 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from explorer.phases.aggregate import axis_names, column
+from explorer.phases.aggregate import axis_names, column, standard_error
 from explorer.phases.claims.resampling import Draws, cells_again
 from explorer.phases.cuts import Cut
 
 FEWEST_CELLS = 8
+FEWEST_MATCHED = 5  # groups of cells that are compared; chance gives so many one sign 1 time in 16
 HOT_IS_SMALL = frozenset({"batch_size"})
 
 
@@ -79,6 +80,12 @@ class Bench:
 
     def low_loss(self) -> np.ndarray:
         return (column(self.cells, "train_loss") < self.cuts["train_loss"].value).to_numpy()
+
+    def replicated(self, *names: str) -> bool:
+        """Whether most cells tell how much each measure would vary between replicates."""
+        return all(
+            standard_error(self.cells, n)[column(self.cells, n).notna()].notna().mean() >= 0.5 for n in names
+        )
 
     def over_cells(
         self,

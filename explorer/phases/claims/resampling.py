@@ -23,7 +23,9 @@ class Draws:
     """Means of each cell under resampling of its replicates.
 
     Models are drawn with replacement within their cell; a pair counts as often as both its models were
-    drawn together, so that pairs which share a model move together. Where there are no rows of models or
+    drawn together, so that pairs which share a model move together. Drawn from n models, a mean moves too
+    little, by √((n − 1)/n) and that of pairs by √((n − 2)/n): the draws are that much farther from the mean
+    as it was measured. Where there are no rows of models or
     pairs, a mean moves by its standard error (normal); where that is unknown too, it stays.
     """
 
@@ -67,9 +69,10 @@ class Draws:
         if name not in self._models or self._counts is None:
             return None
         places, counts = self._counts
-        return self._means(
-            column(self._models, name).to_numpy(), places, lambda rows, at: counts[rows][:, at]
-        )
+        values = column(self._models, name).to_numpy()
+        drawn = self._means(values, places, lambda rows, at: counts[rows][:, at])
+        known = places[np.isfinite(values) & (places >= 0)]
+        return self._widened(drawn, name, np.bincount(known, minlength=len(self.cells)), 1)
 
     def _from_pairs(self, name: str) -> np.ndarray | None:
         known = {"model_a", "model_b", name} <= set(self._pairs) and "model_id" in self._models
@@ -82,12 +85,15 @@ class Draws:
             self._pairs[end].map(number).fillna(-1).astype(int).to_numpy() for end in ("model_a", "model_b")
         ]
         places = np.where((ends[0] >= 0) & (ends[1] >= 0), places, -1)
-        counts = self._counts[1]
-        return self._means(
-            column(self._pairs, name).to_numpy(),
+        counts, values = self._counts[1], column(self._pairs, name).to_numpy()
+        drawn = self._means(
+            values,
             places,
             lambda rows, at: counts[rows][:, ends[0][at]] * counts[rows][:, ends[1][at]].astype(np.float32),
         )
+        known = np.isfinite(values) & (places >= 0)
+        joined = np.unique(np.stack([np.tile(places[known], 2), np.hstack([e[known] for e in ends])]), axis=1)
+        return self._widened(drawn, name, np.bincount(joined[0], minlength=len(self.cells)), 2)
 
     def _means(self, values: np.ndarray, places: np.ndarray, weigh) -> np.ndarray:
         """Weighted means by cell, (draws, cells); ``weigh(rows, at)`` gives weights (rows, at)."""
@@ -106,6 +112,11 @@ class Draws:
                 sums, total, out=np.full(sums.shape, np.nan), where=total > 0
             )
         return out
+
+    def _widened(self, drawn: np.ndarray, name: str, models: np.ndarray, lost: int) -> np.ndarray:
+        """Draws (draws, cells) with the spread that those of ``models`` (cells,) have, less ``lost``."""
+        measured = column(self.cells, name).to_numpy()
+        return measured + (drawn - measured) * np.sqrt(models / np.maximum(models - lost, 1))
 
     def _normal(self, name: str, measured: np.ndarray) -> np.ndarray:
         spread = standard_error(self.cells, name).fillna(0.0).to_numpy()

@@ -6,11 +6,13 @@ import numpy as np
 
 from explorer.phases.aggregate import column
 from explorer.phases.claims.along import RELEVANT_RHO, mean_trend, on_lines
-from explorer.phases.claims.bench import Bench, CannotTell, NotTestable
+from explorer.phases.claims.bench import FEWEST_MATCHED, Bench, CannotTell, NotTestable
 from explorer.phases.claims.evidence import Chart, Evidence
 from explorer.phases.claims.resampling import cells_again
 from explorer.phases.numbers import number, spoken
 from explorer.phases.words import ACCURACY
+
+BETTER = 0.5  # points of accuracy by which a setting is better than others
 
 
 def more_data(bench: Bench) -> tuple[Evidence, Chart]:
@@ -52,7 +54,7 @@ def label_noise_lowers(bench: Bench) -> tuple[Evidence, Chart]:
 def label_noise_spares_the_hessian(bench: Bench) -> tuple[Evidence, Chart]:
     """How far below twofold the Hessian's change over the whole range of label noise stays."""
     noise, local = bench.axis("label_noise", "the label noise"), bench.curvature
-    _, (curvature,), _ = on_lines(bench, noise, [local], 2)
+    _, (curvature,), _ = on_lines(bench, noise, [local], 2, logs=[local])
     log = np.log2(np.maximum(curvature, 1e-300))
     change = np.abs(log[..., -1] - log[..., 0])
     again = cells_again(change.shape[1], "spared")
@@ -66,18 +68,22 @@ def label_noise_spares_the_hessian(bench: Bench) -> tuple[Evidence, Chart]:
 
 
 def pixel_noise_lowers_cka(bench: Bench) -> tuple[Evidence, Chart]:
-    """Fall of CKA with pixel noise; the note says whether mode connectivity stayed near 0."""
+    """Fall of CKA with pixel noise, or by how much connected cells outnumber others, if that is less."""
     noise = bench.axis("pixel_noise", "the pixel noise")
-    values, basis = mean_trend(bench, noise, "cka")
-    mc = column(bench.cells, "mode_connectivity").abs()
-    kept = float((mc.dropna() <= bench.cuts["connected"].value).mean()) if mc.notna().any() else np.nan
-    note = (
-        ""
-        if np.isnan(kept)
-        else f"Mode connectivity stays near 0 in {kept:.0%} of the cells.".replace("%", " %")
+    bench.has("mode_connectivity")
+    fall, basis = mean_trend(bench, noise, "cka")
+    mc = bench.draws.of("mode_connectivity")
+    noisy = np.flatnonzero(np.isfinite(mc[0]) & (column(bench.cells, noise) > 0).to_numpy())
+    if not len(noisy):
+        raise CannotTell("No cell with pixel noise has a mode connectivity.")
+    kept = (np.abs(mc[:, noisy]) <= bench.cuts["connected"].value).mean(axis=1)
+    values = np.minimum(-fall, 2 * kept - 1)
+    note = f"Mode connectivity stays near 0 in {kept[0]:.0%} of the cells with noise.".replace("%", " %")
+    said = (
+        "The less of two: the fall of CKA with pixel noise, a rank correlation along lines, and the share of "
+        "noisy cells that are connected less that of those that are not"
     )
-    said = "Fall of CKA with pixel noise as a rank correlation along lines"
-    found = Evidence(-values[0], -values[1:], "", said, basis, least=RELEVANT_RHO, note=note)
+    found = Evidence(values[0], values[1:], "", said, basis, least=RELEVANT_RHO, note=note)
     return found, Chart("slices", ("cka", noise))
 
 
@@ -104,9 +110,10 @@ def decay_at_the_boundary(bench: Bench) -> tuple[Evidence, Chart]:
     a, b, mc = a[known], b[known], mc[known]
     cut = bench.cuts["connected"].value
     edge = (np.abs(mc) > cut / 2) & (np.abs(mc) < cut * 2)
-    if min(edge.sum(), (~edge).sum()) < 3:
+    if min(edge.sum(), (~edge).sum()) < FEWEST_MATCHED:
         raise CannotTell(
-            f"{int(edge.sum())} cells lie at the connectivity boundary (within a factor of 2 of the cut)."
+            f"{int(edge.sum())} cells lie at the connectivity boundary (within a factor of 2 of the cut) and "
+            f"{int((~edge).sum())} elsewhere; {FEWEST_MATCHED} of each are needed."
         )
     gain = bench.draws.of(ACCURACY)[:, b] - bench.draws.of(ACCURACY)[:, a]
     means = [
@@ -122,16 +129,26 @@ def decay_at_the_boundary(bench: Bench) -> tuple[Evidence, Chart]:
 
 
 def small_decay_small_trace(bench: Bench) -> tuple[Evidence, Chart]:
-    """How many powers of ten smaller the trace is at the smallest weight decay than at the others."""
+    """How many powers of ten smaller the trace is at the smallest weight decay than at the others.
+
+    None where the smallest decay is more accurate than the others by BETTER points or more.
+    """
     decay = bench.axis("weight_decay", "the weight decay")
-    _, (trace, accuracy), _ = on_lines(bench, decay, ["hessian_trace", ACCURACY], 2)
+    measures = ["hessian_trace", ACCURACY]
+    _, (trace, accuracy), _ = on_lines(bench, decay, measures, 2, logs=measures[:1])
     log = np.log10(np.maximum(trace, 1e-300))
     again = cells_again(log.shape[1], "decay")
-    ratio = log[..., 1:].mean(axis=2) - log[..., 0]
-    gain = float((accuracy[0, :, 0] - accuracy[0, :, 1:].max(axis=1)).mean())
-    values = np.take_along_axis(ratio, again, axis=1).mean(axis=1)
+
+    def over_lines(values: np.ndarray) -> np.ndarray:  # (1 + draws, lines)
+        return np.take_along_axis(values, again, axis=1).mean(axis=1)
+
+    gain = over_lines(accuracy[..., 0] - accuracy[..., 1:].max(axis=2))
+    smaller = over_lines(log[..., 1:].mean(axis=2) - log[..., 0])
+    values = np.where(gain >= BETTER, np.minimum(smaller, 0.0), smaller)
     said = "Hessian trace at the larger weight decays less that at the smallest, in logarithms"
-    note = f"Accuracy at the smallest less the best of the others: {number(gain, 2)} points."
+    note = f"Accuracy at the smallest less the best of the others: {number(float(gain[0]), 2)} points."
+    if gain[0] >= BETTER:
+        note += " So it has a better accuracy, which the claim denies; the trace does not count then."
     found = Evidence(
         values[0], values[1:], "powers of ten", said, f"{log.shape[1]} lines", least=0.3, note=note
     )
@@ -142,12 +159,22 @@ def scaled_rate_flattens(bench: Bench) -> tuple[Evidence, Chart]:
     """Spread of accuracy along batch size at a fixed rate, less that where the rate grows with the batch."""
     batch, rate = bench.axis("batch_size", "the batch size"), bench.axis("learning_rate", "the learning rate")
     bench.has(ACCURACY)
+    if not bench.replicated(ACCURACY):
+        raise CannotTell("The spread between replicates is unknown.")
     accuracy = bench.draws.of(ACCURACY)
     others = [n for n in bench.names if n not in (batch, rate)]
-    ratio = (column(bench.cells, rate) / column(bench.cells, batch)).map(lambda v: float(f"{v:.4g}"))
+    size, fixed = column(bench.cells, batch), column(bench.cells, rate)
+    meant_for = column(bench.models, "linear_scaling").dropna()
+    if len(meant_for):  # the space gives the rate at this batch size
+        fixed = fixed * size / meant_for.iloc[0]
+    fixed, ratio = (v.map(lambda x: float(f"{x:.4g}")) for v in (fixed, fixed / size))
 
     def spread(keys) -> np.ndarray:
-        groups = bench.cells.assign(ratio=ratio).groupby([*keys, *others], dropna=False).indices.values()
+        groups = (
+            bench.cells.assign(ratio=ratio, fixed=fixed)
+            .groupby([*keys, *others], dropna=False)
+            .indices.values()
+        )
         kept = [g[np.isfinite(accuracy[0, g])] for g in groups]
         kept = [g for g in kept if len(g) >= 3]
         if len(kept) < 2:
@@ -156,7 +183,7 @@ def scaled_rate_flattens(bench: Bench) -> tuple[Evidence, Chart]:
             )
         return np.mean([accuracy[:, g].std(axis=1, ddof=1) for g in kept], axis=0)
 
-    values = spread([rate]) - spread(["ratio"])
+    values = spread(["fixed"]) - spread(["ratio"])
     said = (
         "Spread of accuracy over batch sizes at a fixed learning rate, less that at a fixed ratio of the two"
     )
