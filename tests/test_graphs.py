@@ -1,0 +1,202 @@
+"""Steps replayed as graphs, with a recorder that stands in for CUDA's."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from recorded import Recorder
+from torch import Tensor, nn
+
+from explorer import graphs
+from explorer.models import cnn, mlp
+from explorer.models.base import network
+from explorer.models.rows import Rows, initial_rows
+from explorer.stopping import Stopping
+from explorer.training import Split, State, Trained, train
+
+SETTINGS: dict[str, Any] = {
+    "seeds": [1, 2, 3],
+    "batch_size": 7,
+    "steps": 40,
+    "learning_rate": 0.05,
+    "history_points": 6,
+}
+
+
+@pytest.fixture(autouse=True)
+def recorder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(graphs.RECORDERS, "cpu", Recorder)
+
+
+@pytest.fixture
+def data() -> Split:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(60, 5, generator=generator)
+    y = (x[:, 0] > 0).long() + (x[:, 1] > 0).long()
+    return Split(x[:45], y[:45], x[45:], y[45:], classes=3)
+
+
+def stack(execution: Any = None) -> tuple[Rows, Tensor, Tensor]:
+    build, rows = network("mlp", mlp.Options(width=4), (5,), 3, execution)
+    return rows, *initial_rows(build, rows, range(3))
+
+
+def images() -> Split:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(60, 1, 8, 8, generator=generator)
+    y = (x.mean((1, 2, 3)) > 0).long() + (x[:, 0, 0, 0] > 0).long()
+    return Split(x[:45], y[:45], x[45:], y[45:], classes=3)
+
+
+def assert_same(ours: Trained, wanted: Trained) -> None:
+    assert sorted(ours.models) == sorted(wanted.models)
+    for step, models in wanted.models.items():
+        assert torch.equal(ours.models[step].theta, models.theta)
+        assert torch.equal(ours.models[step].buffers, models.buffers)
+        assert ours.models[step].final == models.final
+    assert ours.history == wanted.history
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {}, {"optimizer": "adamw"}, {"optimizer": "sam"}, {"momentum": 0.0}, {"weight_decay": 0.1},
+        {"optimizer": "adamw", "weight_decay": 0.1}, {"schedule": "one_cycle", "warmup": 0.3}, {"schedule": "step"},
+        {"learning_rate": [0.05, 0.05, 0.2], "momentum": [0.9, 0.5, 0.5]},
+        {"optimizer": "adamw", "learning_rate": [0.01, 0.02, 0.03]},
+        {"optimizer": "sam", "rho": [0.01, 0.1, 0.1]},
+        {"checkpoints": [1, 2, 10, 25, 40]}, {"precision": "bf16"},
+        {"stopping": Stopping(at_loss=0.4)}, {"stopping": Stopping(best=True)},
+        {"stopping": Stopping(change=0.05, passes=2, after=1), "optimizer": "sam"},
+        {"targets": torch.arange(135).view(3, 45) % 3},
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("execution", ["stacked", "vmap", "loop"])
+def test_replayed_steps_give_the_same_bits(data: Split, change: dict[str, Any], execution: str) -> None:
+    settings = {**SETTINGS, **change}
+    plain = train(*stack(execution), data, **settings)
+    replayed = train(*stack(execution), data, graph=True, **settings)
+    taken = max(record["step"] for record in plain.history)
+    assert (replayed.hindered, replayed.replayed) == ("", taken - graphs.WARM_UP)
+    assert_same(replayed, plain)
+    assert (plain.replayed, plain.hindered) == (0, "")
+
+
+@pytest.mark.parametrize("execution", ["vmap", "loop"])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_statistics_of_batchnorm_are_replayed_too(execution: Any, channels_last: bool) -> None:
+    settings = {**SETTINGS, "steps": 12, "channels_last": channels_last}
+    found = []
+    for graph in (False, True):
+        build, rows = network("cnn", cnn.Options(width=2, norm="batch"), (1, 8, 8), 3, execution)
+        theta, buffers = initial_rows(build, rows, range(3))
+        found.append(train(rows, theta, buffers, images(), graph=graph, **settings))
+        assert not torch.equal(found[-1].buffers, buffers)
+    assert found[1].replayed == 10
+    assert_same(found[1], found[0])
+
+
+def test_numbers_that_lie_on_the_device_are_those_of_the_host(
+    data: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for change in ({}, {"optimizer": "adamw", "weight_decay": 0.1}, {"learning_rate": [0.1, 0.2, 0.3]}):
+        there = train(*stack(), data, **{**SETTINGS, **change})
+        with monkeypatch.context() as without:
+            without.delitem(graphs.RECORDERS, "cpu")
+            here = train(*stack(), data, **{**SETTINGS, **change})
+        torch.testing.assert_close(there.theta, here.theta, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("break_at", [1, 2, 3, 23])
+def test_a_replayed_training_goes_on_from_a_state(data: Split, optimizer: str, break_at: int) -> None:
+    settings = {**SETTINGS, "optimizer": optimizer, "stopping": Stopping(best=True)}
+    states: list[State] = []
+
+    def save(state: State) -> None:
+        tensors = {name: tensor.clone() for name, tensor in state.tensors.items()}
+        states.append(State(tensors, copy.deepcopy(state.meta)))
+
+    plain = train(*stack(), data, **settings)
+    train(*stack(), data, graph=True, save=save, save_every_s=0, **settings)
+    state = next(s for s in states if s.meta["step"] == break_at)
+    rest = train(*stack(), data, graph=True, state=state, **settings)
+    assert rest.replayed == 40 - break_at - graphs.WARM_UP
+    assert_same(rest, plain)
+
+
+def test_a_stand_in_that_froze_nothing_would_prove_nothing() -> None:
+    """The recorder sees what a graph does not: numbers of Python, and tensors that are replaced."""
+    total, rate = torch.zeros(2), {"now": 1.0}
+    moved = {"sum": torch.zeros(2)}
+
+    def work(x: Tensor) -> None:
+        total.add_(x * 2, alpha=rate["now"])
+        moved["sum"] = moved["sum"] + x
+
+    step = graphs.Replayed(work, torch.device("cpu"))
+    for value in range(5):
+        rate["now"] = float(value)
+        step(torch.full((2,), float(value)))
+    # In steps 0 and 1 as it is; from then on the number of step 2, whose capture computed nothing.
+    assert total.tolist() == [2.0 * (0 + 1 * 1 + 2 * (2 + 3 + 4))] * 2
+    assert step.replayed == 3
+    assert moved["sum"].tolist() == [1.0 + 4.0] * 2
+
+
+class Asking(nn.Module):
+    """Looks at a number on the device, as no graph can."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layer(x)
+        return y if y.sum().item() < 1e9 else -y
+
+
+def test_what_cannot_be_captured_goes_on_as_it_is(data: Split) -> None:
+    torch.manual_seed(0)
+    rows = Rows(Asking(), execution="loop")
+    theta, buffers = (t.expand(3, -1).clone() for t in rows.row())
+    plain = train(rows, theta, buffers, data, **SETTINGS)
+    tried = train(rows, theta, buffers, data, graph=True, **SETTINGS)
+    assert tried.replayed == 0
+    assert tried.hindered == "HostReads: operation not permitted when stream is capturing"
+    assert_same(tried, plain)
+
+
+OWN = """
+import torch
+from explorer.optimisers import Optimiser
+from explorer.tasks.classification import cross_entropy
+def own(momentum, weight_decay):
+    return Optimiser("sgd", momentum, weight_decay)
+def loss(outputs, y):
+    return cross_entropy(outputs, y)
+"""
+
+
+def test_what_is_not_ours_or_draws_on_the_host_is_not_captured(data: Split, importable: Any) -> None:
+    importable("own_steps", OWN)
+    assert "optimiser" in train(*stack(), data, graph=True, **SETTINGS, optimizer="own_steps:own").hindered
+    assert "user's loss" in train(*stack(), data, graph=True, **SETTINGS, loss="own_steps:loss").hindered
+    build, rows = network("cnn", cnn.Options(width=2), (1, 8, 8), 3, "loop")
+    models = (rows, *initial_rows(build, rows, range(3)))
+    found = train(*models, images(), graph=True, **{**SETTINGS, "steps": 4}, augment=True)
+    assert (found.replayed, found.hindered) == (0, "augmentation draws its numbers on the host")
+    build, rows = network("cnn", cnn.Options(width=2, norm="none"), (1, 8, 8), 3, "stacked")
+    models = (rows, *initial_rows(build, rows, range(3)))
+    found = train(*models, images(), graph=True, **{**SETTINGS, "steps": 4})
+    assert (found.replayed, found.hindered) == (0, "the architecture works in arrays of its own")
+
+
+def test_a_processor_has_no_graphs(data: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(graphs.RECORDERS, "cpu")
+    found = train(*stack(), data, graph=True, **SETTINGS)
+    assert (found.replayed, found.hindered) == (0, "there are no graphs on this device")
