@@ -7,14 +7,18 @@ from typing import Any
 
 import pytest
 import torch
-from recorded import Recorder
+from recorded import HostReads, Recorder, tensors
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+import explorer.models
 from explorer import graphs
 from explorer.models import cnn, mlp
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
-from explorer.stopping import Stopping
+from explorer.settings import plugin
+from explorer.steps import Steps, loss_gradient_of, parts, rule_of
+from explorer.stopping import Stopping, Watch
 from explorer.training import Split, State, Trained, train
 
 SETTINGS: dict[str, Any] = {
@@ -200,3 +204,60 @@ def test_a_processor_has_no_graphs(data: Split, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delitem(graphs.RECORDERS, "cpu")
     found = train(*stack(), data, graph=True, **SETTINGS)
     assert (found.replayed, found.hindered) == (0, "there are no graphs on this device")
+
+
+class OnlyTheDevice(TorchDispatchMode):
+    """Refuses what waits for a device or moves to or from it."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            raise HostReads(str(func))
+        out = func(*args, **(kwargs or {}))
+        if any(not t.is_meta for t in tensors(out)):
+            raise HostReads(f"{func} on the host")
+        return out
+
+
+ARCHITECTURES: dict[str, tuple[dict[str, Any], tuple[int, ...], int, str, str]] = {
+    "mlp": ({"width": 4}, (5,), 3, "classification", "stacked"),
+    "cnn": ({"width": 2, "norm": "batch"}, (1, 8, 8), 3, "classification", "vmap"),
+    "resnet18": ({"width": 2}, (3, 8, 8), 3, "classification", "loop"),
+    "vgg11": ({"width": 2}, (3, 32, 32), 3, "classification", "loop"),
+    "densenet40": ({"width": 2}, (3, 8, 8), 3, "classification", "loop"),
+    "vit": ({"width": 8}, (3, 16, 16), 3, "classification", "vmap"),
+    "pinn": ({"width": 4}, (3,), 2, "regression", "stacked"),
+    "gpt": ({"width": 8}, (6,), 11, "language", "stacked"),
+    "transformer": ({"width": 8}, (2, 6), 11, "translation", "stacked"),
+}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "sam"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_step_never_waits_for_the_device(
+    name: str, optimizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the device of shapes without numbers, which stands for a card."""
+    monkeypatch.setitem(graphs.RECORDERS, "meta", Recorder)
+    options, shape, classes, task, execution = ARCHITECTURES[name]
+    module = plugin(explorer.models, name, "architecture")
+    build, rows = network(name, module.Options(**options), shape, classes, execution, task)  # type: ignore[arg-type]
+    theta, buffers = (t.to("meta") for t in initial_rows(build, rows.to("meta"), range(3)))
+    with torch.device("meta"):
+        tokens, sequences = task in ("language", "translation"), (20, shape[-1])
+        x = torch.zeros(20, *shape, dtype=torch.long if tokens else torch.float32)
+        y = torch.zeros(sequences if tokens else (20, 2) if task == "regression" else (20,))
+        y = y if task == "regression" else y.long()
+        data = Split(x, y, x, y, classes)
+        rule = rule_of(optimizer, parts(3, [0.1, 0.1, 0.2], 0.9, 0.1, 0.05))
+        watch = Watch(Stopping(best=True), theta, buffers)
+        gradient = loss_gradient_of(rows, buffers, None, "float32", False)
+        take = Steps(
+            theta, rule.start(theta), rule, lambda index, _: data.batch(index), gradient,
+            [[0.1] * 2, [0.2] * 2], watch, last=2, replay=False,
+        )  # fmt: skip
+        index = torch.zeros(3, 4, dtype=torch.long)
+    with OnlyTheDevice():
+        take(index, 0)
+        for waits in (lambda: theta.sum().item(), lambda: theta.cpu(), lambda: torch.zeros(1).to(theta)):
+            with pytest.raises((HostReads, NotImplementedError)):
+                waits()
