@@ -21,6 +21,8 @@ Rule = Optimiser | Several | Theirs
 Batch = Callable[[Tensor, int], tuple[Tensor, Tensor]]  # of indices and step: inputs and targets of all rows
 LossGradient = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
+NO_GRAPHS = "there are no graphs on this device"
+
 
 def parts(rows: int, *settings: Each) -> list[Part]:
     """Consecutive rows that have all of these settings in common, and the settings."""
@@ -84,10 +86,11 @@ def hindrance(
 ) -> str:
     """Why steps on a device, with batches taken from ``x``, cannot be replayed as a graph; "" if they can."""
     hindrances = {
-        "there are no graphs on this device": not graphs.known(device),
+        NO_GRAPHS: not graphs.known(device),
         "the inputs are in host memory": x.device != device,
         "augmentation draws its numbers on the host": augment,
         "torch.compile launches kernels in its own way": compile,
+        "a user's network may do what a graph cannot": not _ours(network),
         "a user's loss may do what a graph cannot": loss is not None,
         "a user's optimiser may do what a graph cannot": isinstance(rule, Theirs),
         # Those that cannot be differentiated: a graph would write to arrays that may be gone by then.
@@ -95,6 +98,11 @@ def hindrance(
         and network.derived is not None,
     }
     return next((why for why, holds in hindrances.items() if holds), "")
+
+
+def _ours(network: Rows) -> bool:
+    kinds = {type(part).__module__ for part in network.module.modules()}
+    return all(kind.startswith(("torch.nn.", "explorer.models.")) for kind in kinds)
 
 
 class Steps:

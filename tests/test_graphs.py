@@ -19,6 +19,7 @@ from explorer.models.rows import Rows, initial_rows
 from explorer.settings import plugin
 from explorer.steps import Steps, loss_gradient_of, parts, rule_of
 from explorer.stopping import Stopping, Watch
+from explorer.tasks.classification import Classification
 from explorer.training import Split, State, Trained, train
 
 SETTINGS: dict[str, Any] = {
@@ -152,22 +153,17 @@ def test_a_stand_in_that_froze_nothing_would_prove_nothing() -> None:
     assert moved["sum"].tolist() == [1.0 + 4.0] * 2
 
 
-class Asking(nn.Module):
+class Asking(Classification):
     """Looks at a number on the device, as no graph can."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(5, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.layer(x)
-        return y if y.sum().item() < 1e9 else -y
+    def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        losses = super().loss(outputs, y)
+        return losses if losses.sum().item() < 1e9 else 2 * losses
 
 
 def test_what_cannot_be_captured_goes_on_as_it_is(data: Split) -> None:
-    torch.manual_seed(0)
-    rows = Rows(Asking(), execution="loop")
-    theta, buffers = (t.expand(3, -1).clone() for t in rows.row())
+    rows, theta, buffers = stack("loop")
+    rows.task = Asking()
     plain = train(rows, theta, buffers, data, **SETTINGS)
     tried = train(rows, theta, buffers, data, graph=True, **SETTINGS)
     assert tried.replayed == 0
@@ -189,6 +185,10 @@ def loss(outputs, y):
 def test_what_is_not_ours_or_draws_on_the_host_is_not_captured(data: Split, importable: Any) -> None:
     importable("own_steps", OWN)
     assert "optimiser" in train(*stack(), data, graph=True, **SETTINGS, optimizer="own_steps:own").hindered
+    module = nn.Sequential(nn.Linear(5, 3), type("Theirs", (nn.Identity,), {"__module__": "nets"})())
+    rows = Rows(module, execution="loop")
+    theta, buffers = (t.expand(3, -1) for t in rows.row())
+    assert "user's network" in train(rows, theta, buffers, data, graph=True, **SETTINGS).hindered
     assert "user's loss" in train(*stack(), data, graph=True, **SETTINGS, loss="own_steps:loss").hindered
     build, rows = network("cnn", cnn.Options(width=2), (1, 8, 8), 3, "loop")
     models = (rows, *initial_rows(build, rows, range(3)))

@@ -102,9 +102,8 @@ def packed(
             "Leave it out, or say --gpus N for logical ones."
         )
     resources = space.resources
-    budget = digest(
-        [space.measures, space.seeds, resources.replicates_per_trial, resources.cells_per_trial], 8
-    )
+    stacks = (resources.replicates_per_trial, resources.cells_per_trial, resources.graphs)
+    budget = digest([space.measures, space.seeds, *stacks], 8)
     cells = largest(space)
     unknown = {
         key: cell for key, cell in cells.items() if known.get(key, {}).get("of") != _described(cell, budget)

@@ -1,4 +1,7 @@
-"""What is settled before the work begins, and kept in ``run.yaml``: stacks, execution, shares of a GPU."""
+"""What is settled before the work begins, and kept in ``run.yaml``.
+
+Stacks, execution, graphs, shares of a GPU.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,15 @@ from explorer.engine import provenance
 from explorer.engine.cluster import Cluster
 from explorer.engine.packing import Packing, fixed, packed
 from explorer.engine.session import Session
-from explorer.engine.share import Loading, calibrated, with_choice, worker_maker
+from explorer.engine.share import (
+    Loading,
+    calibrated,
+    from_step,
+    graphs_tried,
+    with_choice,
+    with_graphs,
+    worker_maker,
+)
 from explorer.engine.stacks import Sizes, parts, sizes
 from explorer.engine.work import MakeWorker
 from explorer.space import Space
@@ -55,6 +66,12 @@ def chosen(
         execution = {**execution, **found}
     info |= {"stacks": dict(stacks), "execution": execution}
     make_worker = worker_maker(store, refs, execution, packing)
+    untried = with_graphs(space, stacks, info.get("graphs", {}))
+    if untried:
+        with session.stage("calibration"):
+            tried = graphs_tried(untried, packing, make_worker)
+        info["graphs"] = {**info.get("graphs", {}), **tried}
+    make_worker = worker_maker(store, refs, execution, packing, from_step(space, info.get("graphs", {})))
     if space.resources.gpus_per_trial == "auto":
         with session.stage("calibration"):
             packing, info["memory"] = packed(space, info.get("memory", {}), cluster, make_worker)
