@@ -8,6 +8,7 @@ it changes.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Protocol
 
@@ -32,23 +33,30 @@ class Recorder(Protocol):
 class Cuda:
     """All that is asked of ``torch.cuda`` here."""
 
-    def __init__(self) -> None:
-        self.stream = torch.cuda.Stream()
+    def __init__(self, device: torch.device):
+        self.device, self.stream = device, _stream(device)
 
     def beside(self, work: Callable[[], None]) -> None:
-        self.stream.wait_stream(torch.cuda.current_stream())
+        self.stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(self.stream):
             work()
-        torch.cuda.current_stream().wait_stream(self.stream)
+        torch.cuda.current_stream(self.device).wait_stream(self.stream)
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self.stream):
+        # The outer one comes back to the stream before even where the end of a capture fails.
+        with torch.cuda.stream(self.stream), torch.cuda.graph(graph, stream=self.stream):
             work()
         return graph.replay
 
 
-RECORDERS: dict[str, Callable[[], Recorder]] = {"cuda": Cuda}  # by kind of device
+@functools.cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    # One for all: libraries keep memory for each stream that they have worked on.
+    return torch.cuda.Stream(device)
+
+
+RECORDERS: dict[str, Callable[[torch.device], Recorder]] = {"cuda": Cuda}  # by kind of device
 
 
 def known(device: torch.device) -> bool:
@@ -67,7 +75,7 @@ class Replayed:
     """
 
     def __init__(self, work: Callable[..., None], device: torch.device):
-        self.work, self.recorder = work, RECORDERS[device.type]()
+        self.work, self.recorder = work, RECORDERS[device.type](device)
         self.calls = self.replayed = 0
         self.failed = ""
         self._inputs: list[Tensor] = []

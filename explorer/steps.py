@@ -20,6 +20,7 @@ Part = tuple[slice, tuple[float, ...]]
 Rule = Optimiser | Several | Theirs
 Batch = Callable[[Tensor, int], tuple[Tensor, Tensor]]  # of indices and step: inputs and targets of all rows
 LossGradient = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+Advance = Callable[..., None]  # of indices (rows, batch), the optimiser's numbers, and the step
 
 NO_GRAPHS = "there are no graphs on this device"
 
@@ -85,6 +86,7 @@ def hindrance(
     compile: bool,
 ) -> str:
     """Why steps on a device, with batches taken from ``x``, cannot be replayed as a graph; "" if they can."""
+    by_hand = network.execution == "stacked" and network.gradient is not None
     hindrances = {
         NO_GRAPHS: not graphs.known(device),
         "the inputs are in host memory": x.device != device,
@@ -94,8 +96,8 @@ def hindrance(
         "a user's loss may do what a graph cannot": loss is not None,
         "a user's optimiser may do what a graph cannot": isinstance(rule, Theirs),
         # Those that cannot be differentiated: a graph would write to arrays that may be gone by then.
-        "the architecture works in arrays of its own": network.execution == "stacked"
-        and network.derived is not None,
+        "the architecture works in arrays of its own": by_hand and network.derived is not None,
+        "the gradient counts the tokens of a batch on the host": by_hand and network.task.by_token,
     }
     return next((why for why, holds in hindrances.items() if holds), "")
 
@@ -105,34 +107,57 @@ def _ours(network: Rows) -> bool:
     return all(kind.startswith(("torch.nn.", "explorer.models.")) for kind in kinds)
 
 
+def advancing(
+    theta: Tensor,
+    memory: dict[str, Tensor],
+    rule: Rule,
+    batch: Batch,
+    loss_gradient: LossGradient,
+    watch: Watch | None,
+) -> Advance:
+    """A step that changes ``theta``, ``memory``, buffers and what ``watch`` has summed up, all in place."""
+
+    def advance(index: Tensor, numbers: Any, step: int = 0) -> None:
+        x, y = batch(index, step)
+
+        def gradient(at: Tensor) -> Tensor:
+            losses, found = loss_gradient(at, x, y)
+            if watch and at is theta:
+                watch.seen(losses)
+            return found
+
+        rule.advance(theta, gradient, memory, numbers)
+
+    return advance
+
+
 class Steps:
-    """The steps of a training, which change ``theta``, ``memory``, buffers and ``watch`` in place.
+    """The steps of a training.
 
     On a device with graphs, what changes from step to step is laid there at the start: steps are then the
     same operations on the same tensors, whether they are replayed or not, and give the same bits.
 
     Args:
+        advance: a step (:func:`advancing`).
         rates: learning rates of each part, one a step.
+        theta: what is trained.
         last: the step to end at.
         replay: replay them as a graph.
     """
 
     def __init__(
         self,
-        theta: Tensor,
-        memory: dict[str, Tensor],
+        advance: Advance,
         rule: Rule,
-        batch: Batch,
-        loss_gradient: LossGradient,
         rates: Sequence[Sequence[float]],
-        watch: Watch | None,
+        theta: Tensor,
         *,
         last: int,
         replay: bool,
     ):
-        self.theta, self.memory, self.rule, self.watch = theta, memory, rule, watch
-        self.batch, self.loss_gradient, self.rates = batch, loss_gradient, rates
-        self.graph = graphs.Replayed(self._advance, theta.device) if replay else None
+        self.advance, self.rule, self.rates = advance, rule, rates
+        # No method of this object: a graph has memory of the card, which a cycle of references would keep.
+        self.graph = graphs.Replayed(advance, theta.device) if replay else None
         self.table: Tensor | None = None  # (steps, numbers) or (steps, parts, numbers)
         if graphs.known(theta.device) and not isinstance(rule, Theirs):
             numbers = [self._numbers(step) for step in range(last)]
@@ -144,20 +169,9 @@ class Steps:
         if self.graph is not None:
             self.graph(index, numbers)
         else:
-            self._advance(index, numbers, step)
+            self.advance(index, numbers, step)
 
     def _numbers(self, step: int) -> Any:
         if isinstance(self.rule, Several):
             return self.rule.numbers([of_part[step] for of_part in self.rates], step)
         return self.rule.numbers(self.rates[0][step], step)
-
-    def _advance(self, index: Tensor, numbers: Any, step: int = 0) -> None:
-        x, y = self.batch(index, step)
-
-        def gradient(at: Tensor) -> Tensor:
-            losses, found = self.loss_gradient(at, x, y)
-            if self.watch and at is self.theta:
-                self.watch.seen(losses)
-            return found
-
-        self.rule.advance(self.theta, gradient, self.memory, numbers)

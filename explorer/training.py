@@ -13,7 +13,7 @@ from torch import Tensor
 
 from explorer.augment import crop_and_flip
 from explorer.models.rows import Rows
-from explorer.steps import Each, Steps, hindrance, loss_gradient_of, parts, rule_of
+from explorer.steps import Each, Steps, advancing, hindrance, loss_gradient_of, parts, rule_of
 from explorer.stopping import Stopping, Watch
 
 
@@ -296,8 +296,9 @@ def train(
         result.hindered = hindrance(
             network, rule, data.x_train, device, loss=loss, augment=augment, compile=compile
         )
+    advance = advancing(theta, memory, rule, batch, loss_gradient, watch)
     replay = graph and not result.hindered
-    take = Steps(theta, memory, rule, batch, loss_gradient, rates, watch, last=stops[-1], replay=replay)
+    take = Steps(advance, rule, rates, theta, last=stops[-1], replay=replay)
     order = batches(len(data.x_train), batch_size, seeds, data.x_train.device, skip=first)
     all_stopped = False
     for step in range(first, stops[-1] + 1):

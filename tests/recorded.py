@@ -63,6 +63,9 @@ class Tape(TorchDispatchMode):
 class Recorder:
     """Stands in for :class:`explorer.graphs.Cuda`."""
 
+    def __init__(self, device: torch.device):
+        self.device = device
+
     def beside(self, work: Callable[[], None]) -> None:
         work()
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
-from recorded import HostReads, Recorder, tensors
+from recorded import HostReads, Recorder, Tape, tensors
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import explorer.models
 from explorer import graphs
-from explorer.models import cnn, mlp
+from explorer.models import cnn, gpt, mlp
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
 from explorer.settings import plugin
-from explorer.steps import Steps, loss_gradient_of, parts, rule_of
+from explorer.steps import Steps, advancing, loss_gradient_of, parts, rule_of
 from explorer.stopping import Stopping, Watch
 from explorer.tasks.classification import Classification
 from explorer.training import Split, State, Trained, train
@@ -200,6 +204,28 @@ def test_what_is_not_ours_or_draws_on_the_host_is_not_captured(data: Split, impo
     assert (found.replayed, found.hindered) == (0, "the architecture works in arrays of its own")
 
 
+def test_a_gradient_that_asks_how_many_tokens_there_are_is_not_captured() -> None:
+    build, rows = network("gpt", gpt.Options(width=8), (6,), 11, "stacked", "language")
+    theta, buffers = initial_rows(build, rows, range(3))
+    x = torch.arange(120).view(20, 6) % 11
+    found = train(rows, theta, buffers, Split(x, x, x, x, 11), graph=True, **{**SETTINGS, "steps": 4})
+    assert (found.replayed, "on the host" in found.hindered) == (0, True)
+
+
+def test_a_graph_is_gone_after_its_training(data: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[Tape]] = []
+    monkeypatch.setattr(
+        Tape, "undo", lambda self, undo=Tape.undo: (made.append(weakref.ref(self)), undo(self))
+    )
+    gc.collect()
+    gc.disable()
+    try:
+        train(*stack(), data, graph=True, **SETTINGS)
+    finally:
+        gc.enable()
+    assert [tape() for tape in made] == [None]
+
+
 def test_a_processor_has_no_graphs(data: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(graphs.RECORDERS, "cpu")
     found = train(*stack(), data, graph=True, **SETTINGS)
@@ -226,8 +252,8 @@ ARCHITECTURES: dict[str, tuple[dict[str, Any], tuple[int, ...], int, str, str]] 
     "densenet40": ({"width": 2}, (3, 8, 8), 3, "classification", "loop"),
     "vit": ({"width": 8}, (3, 16, 16), 3, "classification", "vmap"),
     "pinn": ({"width": 4}, (3,), 2, "regression", "stacked"),
-    "gpt": ({"width": 8}, (6,), 11, "language", "stacked"),
-    "transformer": ({"width": 8}, (2, 6), 11, "translation", "stacked"),
+    "gpt": ({"width": 8}, (6,), 11, "language", "vmap"),
+    "transformer": ({"width": 8}, (2, 6), 11, "translation", "loop"),
 }
 
 
@@ -251,13 +277,62 @@ def test_a_step_never_waits_for_the_device(
         rule = rule_of(optimizer, parts(3, [0.1, 0.1, 0.2], 0.9, 0.1, 0.05))
         watch = Watch(Stopping(best=True), theta, buffers)
         gradient = loss_gradient_of(rows, buffers, None, "float32", False)
-        take = Steps(
-            theta, rule.start(theta), rule, lambda index, _: data.batch(index), gradient,
-            [[0.1] * 2, [0.2] * 2], watch, last=2, replay=False,
-        )  # fmt: skip
+        memory = rule.start(theta)
+        advance = advancing(theta, memory, rule, lambda index, _: data.batch(index), gradient, watch)
+        take = Steps(advance, rule, [[0.1] * 2, [0.2] * 2], theta, last=2, replay=False)
         index = torch.zeros(3, 4, dtype=torch.long)
     with OnlyTheDevice():
         take(index, 0)
         for waits in (lambda: theta.sum().item(), lambda: theta.cpu(), lambda: torch.zeros(1).to(theta)):
             with pytest.raises((HostReads, NotImplementedError)):
                 waits()
+
+
+def test_cuda_is_asked_in_this_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a card: that a stream is left again, even where a capture cannot be ended."""
+    said: list[str] = []
+
+    class Stream:
+        def __init__(self, device: Any = None, name: str = "beside"):
+            self.name = name
+
+        def wait_stream(self, other: Stream) -> None:
+            said.append(f"{self.name} waits for {other.name}")
+
+    class Graph:
+        def replay(self) -> None:
+            said.append("replay")
+
+    @contextmanager
+    def on(stream: Stream) -> Iterator[None]:
+        said.append(f"on {stream.name}")
+        try:
+            yield
+        finally:
+            said.append(f"off {stream.name}")
+
+    @contextmanager
+    def captures(graph: Graph, stream: Stream) -> Iterator[None]:
+        said.append(f"captures on {stream.name}")
+        yield
+        if failing:
+            raise RuntimeError("capture was invalidated")
+
+    failing = False
+    for name, stand_in in {"Stream": Stream, "CUDAGraph": Graph, "stream": on, "graph": captures}.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: Stream(name="usual"))
+    graphs._stream.cache_clear()
+    cuda = graphs.Cuda(torch.device("cuda", 0))
+    assert graphs.Cuda(torch.device("cuda", 0)).stream is cuda.stream
+    cuda.beside(lambda: said.append("works"))
+    assert said == ["beside waits for usual", "on beside", "works", "off beside", "usual waits for beside"]
+    said.clear()
+    cuda.capture(lambda: said.append("works"))()
+    assert said == ["on beside", "captures on beside", "works", "off beside", "replay"]
+    said.clear()
+    failing = True
+    with pytest.raises(RuntimeError, match="invalidated"):
+        cuda.capture(lambda: said.append("works"))
+    assert said[-1] == "off beside"
+    graphs._stream.cache_clear()
