@@ -10,7 +10,7 @@ from typing import Any
 
 from explorer.engine import provenance
 from explorer.engine.cluster import Cluster
-from explorer.engine.packing import Packing, fixed, packed
+from explorer.engine.packing import Packing, fixed, packed, require_card
 from explorer.engine.session import Session
 from explorer.engine.share import (
     Loading,
@@ -33,6 +33,8 @@ def prepared(
     """References to the clean data. Writes ``run.yaml``, once it is clear that the cluster can do it."""
     gpus = space.resources.gpus_per_trial
     cluster.workers(space.resources.cpus_per_trial, 0 if gpus == "auto" else gpus)
+    if gpus == "auto":
+        require_card(cluster)
     session.record["resources"] = {k: v for k, v in cluster.resources.items() if k in ("CPU", "GPU")}
     refs = clean.shared()
     if not store.exists():
