@@ -12,8 +12,7 @@ from recorded import Recorder, Tape
 import explorer
 from explorer import graphs
 from explorer.data import digits
-from explorer.engine import calibrate, peak, plan
-from explorer.engine.share import from_step, with_graphs
+from explorer.engine import calibrate, peak, plan, prepare, share
 from explorer.engine.stacks import NONE
 from explorer.engine.work import Stack, graph_key
 from explorer.engine.worker import Worker
@@ -35,15 +34,13 @@ def worker(folder: Path, replayed: dict[str, int] | None = None) -> Worker:
 
 
 def kinds(raw: dict[str, Any], known: Any = ()) -> dict[str, tuple[Stack, int]]:
-    return with_graphs(
-        parse({**raw, "resources": {"gpus_per_trial": 1, **raw.get("resources", {})}}), NONE, known
-    )
+    return share.kinds(plan.stacks(parse(raw)), known)
 
 
 def test_kinds_of_training_are_tried_once_each(tiny: dict[str, Any]) -> None:
     found = kinds(tiny)
     assert [(s.cell.at["width"], s.cell.at["batch_size"], n) for s, n in found.values()] == [
-        (2, 8, 1), (2, 50, 1), (8, 8, 1), (8, 50, 1),
+        (8, 50, 1), (2, 50, 1), (8, 8, 1), (2, 8, 1),
     ]  # fmt: skip
     first = next(iter(found))
     assert list(kinds(tiny, [first])) == list(found)[1:]
@@ -55,8 +52,6 @@ def test_kinds_of_training_are_tried_once_each(tiny: dict[str, Any]) -> None:
     }
     tiny["resources"] = {"replicates_per_trial": 2}
     assert [(len(s.rows), n) for s, n in kinds(tiny).values()] == [(2, 8)] * 4
-    assert kinds({**tiny, "resources": {"graphs": "never"}}) == {}
-    assert kinds({**tiny, "resources": {"gpus_per_trial": 0}}) == {}
 
 
 @pytest.mark.usefixtures("recorder")
@@ -164,20 +159,32 @@ def test_the_memory_of_a_graph_is_measured(
         assert (len(captures), one.graphs) == (wanted, replayed)
 
 
-def test_a_run_writes_down_what_was_found(tiny: dict[str, Any], tmp_path: Path) -> None:
+def test_a_run_writes_down_what_was_found_and_keeps_to_it(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tiny["load"], tiny["temperature"] = {"width": [2]}, {"batch_size": [50]}
     tiny["measures"] = {"hessian": tiny["measures"]["hessian"]}
     tiny["resources"] = {"gpus_per_trial": 1}
-    run = explorer.run(tiny, storage=str(tmp_path / "runs"), gpus=1)
-    assert set(run.info["graphs"]) == set(kinds(tiny))
+    told, tried = [], []
+    make, attempt = prepare.worker_maker, prepare.graphs_tried
+    monkeypatch.setattr(prepare, "worker_maker", lambda *args: (told.append(args[4:]), make(*args))[1])
+    monkeypatch.setattr(prepare, "graphs_tried", lambda *args: (tried.append(args), attempt(*args))[1])
+    storage = str(tmp_path / "runs")
+    run = explorer.run(tiny, storage=storage, gpus=1)
     # Logical GPUs have no graphs.
-    assert {found["why"] for found in run.info["graphs"].values()} == {"there are no graphs on this device"}
-
-
-def test_a_run_keeps_to_what_was_found(tiny: dict[str, Any]) -> None:
-    found = {"a": {"from_step": 5}, "b": {"why": "it is not clearly faster"}}
-    for switch, wanted in (("auto", {"a": 5}), ("never", {})):
-        assert from_step(parse({**tiny, "resources": {"graphs": switch}}), found) == wanted
+    (key,) = kinds(tiny)
+    assert run.info["graphs"][key]["why"] == "there are no graphs on this device"
+    assert told == [(), ({},)]
+    # As if there were: another seed goes on with what is known, and is not tried again.
+    store, told[:], tried[:] = Store(f"{storage}/tiny"), [], []
+    store.write_info({**run.info, "graphs": {key: {"from_step": 70}}})
+    again = explorer.run({**tiny, "seeds": 4}, storage=storage, gpus=1)
+    assert (told, tried) == ([(), ({key: 70},)], [])
+    assert again.info["graphs"] == {key: {"from_step": 70}}
+    told.clear()
+    tiny["resources"]["graphs"] = "never"
+    explorer.run({**tiny, "seeds": 5}, storage=storage, gpus=1)
+    assert (told, tried) == ([()], [])
 
 
 def test_the_switch_says_what_it_takes(tiny: dict[str, Any]) -> None:

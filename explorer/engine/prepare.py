@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from explorer.engine import provenance
+from explorer.engine import plan, provenance
 from explorer.engine.cluster import Cluster
 from explorer.engine.packing import Packing, fixed, packed, require_card
 from explorer.engine.session import Session
@@ -17,8 +17,8 @@ from explorer.engine.share import (
     calibrated,
     from_step,
     graphs_tried,
+    kinds,
     with_choice,
-    with_graphs,
     worker_maker,
 )
 from explorer.engine.stacks import Sizes, parts, sizes
@@ -68,12 +68,13 @@ def chosen(
         execution = {**execution, **found}
     info |= {"stacks": dict(stacks), "execution": execution}
     make_worker = worker_maker(store, refs, execution, packing)
-    untried = with_graphs(space, stacks, info.get("graphs", {}))
-    if untried:
-        with session.stage("calibration"):
-            tried = graphs_tried(untried, packing, make_worker)
-        info["graphs"] = {**info.get("graphs", {}), **tried}
-    make_worker = worker_maker(store, refs, execution, packing, from_step(space, info.get("graphs", {})))
+    if packing.gpus and space.resources.graphs == "auto":
+        untried = kinds(plan.missing_stacks(space, store, stacks), info.get("graphs", {}))
+        if untried:
+            with session.stage("calibration"):
+                tried = graphs_tried(untried, packing, make_worker)
+            info["graphs"] = {**info.get("graphs", {}), **tried}
+        make_worker = worker_maker(store, refs, execution, packing, from_step(info.get("graphs", {})))
     if space.resources.gpus_per_trial == "auto":
         with session.stage("calibration"):
             packing, info["memory"] = packed(space, info.get("memory", {}), cluster, make_worker)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import explorer.data
 from explorer.data.base import Arrays
 from explorer.engine.packing import Packing
-from explorer.engine.stacks import Sizes, parts, shape_of
+from explorer.engine.stacks import shape_of
 from explorer.engine.work import MakeWorker, Stack, data_source, graph_key, step_key
 from explorer.settings import InputError, plugin
 from explorer.space import Cell, Space
@@ -123,16 +123,13 @@ def calibrated(
     return ray.get(calibrate.remote(steps))
 
 
-def with_graphs(space: Space, sizes: Sizes, known: Container[str]) -> dict[str, tuple[Stack, int]]:
-    """The largest stack of each kind of training that might be replayed as a graph, and how many there are.
+def kinds(stacks: Iterable[Stack], known: Container[str]) -> dict[str, tuple[Stack, int]]:
+    """The largest stack of each kind of training, and how many there are, by their :func:`graph_key`.
 
-    Left out: kinds that are ``known``. By :func:`explorer.engine.work.graph_key`.
+    Left out: kinds that are ``known``.
     """
     found: dict[str, tuple[Stack, int]] = {}
-    if space.resources.gpus_per_trial == 0 or space.resources.graphs == "never":
-        return found
-    for of_stack in parts(space, sizes):
-        stack = Stack(of_stack)
+    for stack in stacks:
         key = graph_key(stack.cell)
         if key not in known:
             largest, count = found.get(key, (stack, 0))
@@ -156,8 +153,6 @@ def graphs_tried(
     return ray.get(attempt.remote(stacks))
 
 
-def from_step(space: Space, tried: dict[str, dict[str, Any]]) -> dict[str, int]:
+def from_step(tried: dict[str, dict[str, Any]]) -> dict[str, int]:
     """Steps from which on a training is replayed as a graph, by its kind; those that never are have none."""
-    if space.resources.graphs == "never":
-        return {}
     return {key: found["from_step"] for key, found in tried.items() if "from_step" in found}
