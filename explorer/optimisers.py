@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 Gradient = Callable[[Tensor], Tensor]  # theta (rows, parameters) -> gradient of the mean loss, the same shape
+Numbers = Sequence[float] | Sequence[Tensor] | Tensor  # floats, or tensors () where the parameters are
+
+BETA = 0.999  # AdamW's second one
 
 
 @dataclass(frozen=True)
@@ -35,31 +39,49 @@ class Optimiser:
         self, theta: Tensor, gradient: Gradient, state: dict[str, Tensor], rate: float, step: int
     ) -> None:
         """Change ``theta`` and ``state`` in place; ``step`` counts from 0."""
+        self.advance(theta, gradient, state, self.numbers(rate, step))
+
+    def numbers(self, rate: float, step: int) -> tuple[float, ...]:
+        """All that changes from step to step."""
+        if self.name == "adamw":
+            scale = math.sqrt(1 - BETA ** (step + 1))
+            return 1 - rate * self.weight_decay, scale, -rate / (1 - self.momentum ** (step + 1))
+        return (-rate,)
+
+    def advance(self, theta: Tensor, gradient: Gradient, state: dict[str, Tensor], numbers: Numbers) -> None:
+        """The step with its numbers, which may be tensors (): nothing else of it changes between steps."""
         g = gradient(theta)
         if self.name == "sam":
             g = gradient(self.ascended(theta, g))
-        self.update(theta, g, state, rate, step)
+        self.update(theta, g, state, numbers)
 
     def ascended(self, theta: Tensor, g: Tensor) -> Tensor:
         """Where SAM takes its gradient: at distance ``rho`` along the gradient ``g``."""
         return theta + self.rho * g / g.norm(dim=1, keepdim=True).clamp_min(1e-12)
 
-    def update(self, theta: Tensor, g: Tensor, state: dict[str, Tensor], rate: float, step: int) -> None:
+    def update(self, theta: Tensor, g: Tensor, state: dict[str, Tensor], numbers: Numbers) -> None:
         """The step with a gradient ``g`` that is known."""
         if self.name == "adamw":
-            first, second, beta = state["first"], state["second"], 0.999
+            kept, scale, by = numbers
+            first, second = state["first"], state["second"]
             first.lerp_(g, 1 - self.momentum)
-            second.mul_(beta).addcmul_(g, g, value=1 - beta)
-            theta.mul_(1 - rate * self.weight_decay)
-            scale = math.sqrt(1 - beta ** (step + 1))
+            second.mul_(BETA).addcmul_(g, g, value=1 - BETA)
+            theta.mul_(kept)
             denominator = second.sqrt().div_(scale).add_(1e-8)
-            theta.addcdiv_(first, denominator, value=-rate / (1 - self.momentum ** (step + 1)))
+            if isinstance(by, Tensor):
+                theta.addcdiv_(first * by, denominator)
+            else:
+                theta.addcdiv_(first, denominator, value=by)
             return
         if self.weight_decay:
             g = g.add(theta, alpha=self.weight_decay)
         velocity = state["velocity"]
         velocity.mul_(self.momentum).add_(g)
-        theta.add_(velocity, alpha=-rate)
+        (by,) = numbers
+        if isinstance(by, Tensor):
+            theta.addcmul_(velocity, by)
+        else:
+            theta.add_(velocity, alpha=by)
 
 
 class Several:
@@ -78,13 +100,38 @@ class Several:
         """Their state before the first step."""
         return self.parts[0][1].start(theta)
 
-    def step(
-        self, theta: Tensor, gradient: Gradient, state: dict[str, Tensor], rates: Sequence[float], step: int
+    def numbers(self, rates: Sequence[float], step: int) -> list[tuple[float, ...]]:
+        """All that changes from step to step: of each part, with a rate for each."""
+        return [rule.numbers(rate, step) for (_, rule), rate in zip(self.parts, rates, strict=True)]
+
+    def advance(
+        self, theta: Tensor, gradient: Gradient, state: dict[str, Tensor], numbers: Sequence[Numbers]
     ) -> None:
-        """Change ``theta`` and ``state`` in place, with a rate for each part; ``step`` counts from 0."""
+        """Change ``theta`` and ``state`` in place."""
         g = gradient(theta)
         if self.parts[0][1].name == "sam":
             g = gradient(torch.cat([rule.ascended(theta[rows], g[rows]) for rows, rule in self.parts]))
-        for (rows, rule), rate in zip(self.parts, rates, strict=True):
+        for (rows, rule), of_part in zip(self.parts, numbers, strict=True):
             own = {name: tensor[rows] for name, tensor in state.items()}
-            rule.update(theta[rows], g[rows], own, rate, step)
+            rule.update(theta[rows], g[rows], own, of_part)
+
+
+class Theirs:
+    """A user's optimiser, an object with the methods ``start`` and ``step`` of :class:`Optimiser`."""
+
+    def __init__(self, rule: Any):
+        self.rule = rule
+
+    def start(self, theta: Tensor) -> dict[str, Tensor]:
+        """Its state before the first step."""
+        return self.rule.start(theta)
+
+    def numbers(self, rate: float, step: int) -> tuple[float, int]:
+        """All that changes from step to step."""
+        return rate, step
+
+    def advance(
+        self, theta: Tensor, gradient: Gradient, state: dict[str, Tensor], numbers: tuple[float, int]
+    ) -> None:
+        """Change ``theta`` and ``state`` in place."""
+        self.rule.step(theta, gradient, state, *numbers)

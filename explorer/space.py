@@ -199,6 +199,11 @@ class ResourceOptions(Options):
         description="cells that are trained side by side, where their models have the same shape and as many "
         "steps (other rates, decays, label noise); auto: as many as run fastest",
     )
+    graphs: Literal["auto", "never"] = Field(
+        "auto",
+        description="auto: training steps are replayed as CUDA graphs where that gives the same bits and is "
+        "clearly faster, as a trial before training shows",
+    )
     overlap: bool = Field(
         True, description="measure a cell as soon as its models are trained, while others still train"
     )

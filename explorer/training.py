@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,13 +12,10 @@ import torch
 from torch import Tensor
 
 from explorer.augment import crop_and_flip
-from explorer.models.draws import LossGradient, apart, draws
+from explorer.models.draws import draws
 from explorer.models.rows import Rows
-from explorer.optimisers import Optimiser, Several
-from explorer.settings import user_function
+from explorer.steps import Each, Steps, advancing, hindrance, loss_gradient_of, parts, rule_of
 from explorer.stopping import Stopping, Watch
-
-Each = float | Sequence[float]  # the same for all rows, or one a row
 
 
 @dataclass(frozen=True)
@@ -92,6 +88,8 @@ class Trained:
 
     models: dict[int, Models] = field(default_factory=dict)  # by step
     history: list[dict[str, Any]] = field(default_factory=list)
+    replayed: int = 0  # steps, as a graph
+    hindered: str = ""  # why not, if they were to be
     wall_s: float = 0.0
 
     @property
@@ -220,6 +218,7 @@ def train(
     precision: str = "float32",
     channels_last: bool = False,
     compile: bool = False,
+    graph: bool = False,
     targets: Tensor | None = None,
     state: State | None = None,
     save: Callable[[State], None] | None = None,
@@ -249,6 +248,8 @@ def train(
         precision: ``float32``, or ``bf16`` for mixed precision of the gradient.
         channels_last: keep images in that memory format, which suits convolutions on many devices.
         compile: compile the loss with ``torch.compile``.
+        graph: replay the steps as a CUDA graph, to the same bits, where :func:`explorer.steps.hindrance`
+            finds nothing against it.
         targets: training targets (replicates, inputs, …) of each replicate, where they differ; those of
             ``data`` if left out.
         state: goes on from here instead of from the start; to the same bits as without the break.
@@ -259,18 +260,9 @@ def train(
     """
     started = saved = time.perf_counter()
     device = data.device
-    parts = _parts(len(theta), learning_rate, momentum, weight_decay, rho)
-    rates = [learning_rates(schedule, rate, steps, warmup) for _, (rate, *_) in parts]
-    single = len(parts) == 1
-    rule: Any  # a user's may be anything
-    if ":" in optimizer:
-        if not single:
-            raise ValueError("the settings of a user's optimiser are the same for all rows")
-        _, (_, own_momentum, decay, _) = parts[0]
-        rule = user_function(optimizer)(momentum=own_momentum, weight_decay=decay)
-    else:
-        rules = [(rows, Optimiser(optimizer, *own)) for rows, (_, *own) in parts]
-        rule = rules[0][1] if single else Several(rules)
+    of_parts = parts(len(theta), learning_rate, momentum, weight_decay, rho)
+    rates = [learning_rates(schedule, rate, steps, warmup) for _, (rate, *_) in of_parts]
+    rule = rule_of(optimizer, of_parts)
     y_train = data.y_train[None] if targets is None else targets.to(device)
     every_row = torch.arange(len(theta), device=device)[:, None]
     stops = sorted(set(checkpoints)) or [steps]
@@ -290,8 +282,27 @@ def train(
             )
     per_pass = len(data.x_train) // batch_size
     keep = {*milestones(stops[-1], history_points), *stops}
-    loss_gradient = _loss_gradient(network, loss, precision, compile)
+    loss_gradient = loss_gradient_of(network, loss, precision, compile)
     random = draws(network, theta, buffers, data.x_train)
+
+    def batch(index: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        x, y = data.batch(index)
+        if targets is not None:
+            y = y_train[every_row, index.to(device)]
+        if augment:
+            x = crop_and_flip(x, seeds, step)
+        if channels_last and x.dim() == 5:
+            x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, x.shape[:2])
+        return x, y
+
+    if graph:
+        result.hindered = hindrance(
+            network, rule, data.x_train, device, loss=loss, augment=augment, compile=compile, random=random
+        )
+    own_seeds = seeds if random else None
+    advance = advancing(theta, buffers, memory, rule, batch, loss_gradient, watch, own_seeds)
+    replay = graph and not result.hindered
+    take = Steps(advance, rule, rates, theta, last=stops[-1], replay=replay)
     order = batches(len(data.x_train), batch_size, seeds, data.x_train.device, skip=first)
     all_stopped = False
     for step in range(first, stops[-1] + 1):
@@ -299,7 +310,7 @@ def train(
             shown = watch.kept(theta, buffers) if watch else (theta, buffers)
             measures = _measure(network, *shown, data, y_train)
             at = {"step": step, "epoch": step / per_pass}
-            for (rows, _), scheduled in zip(parts, rates, strict=True):
+            for (rows, _), scheduled in zip(of_parts, rates, strict=True):
                 at["learning_rate"] = scheduled[min(step, steps - 1)]
                 places = range(len(theta))[rows]
                 result.history += [{"row": row, **at, **measures[row]} for row in places]
@@ -311,43 +322,16 @@ def train(
                     result.models.setdefault(stop, Models(shown[0].clone(), shown[1].clone(), final))
             if step == stops[-1] or lost:
                 break
-        index = next(order)
-        x, y = data.batch(index)
-        if targets is not None:
-            y = y_train[every_row, index.to(device)]
-        if augment:
-            x = crop_and_flip(x, seeds, step)
-        if channels_last and x.dim() == 5:
-            x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, x.shape[:2])
-
-        here = apart(loss_gradient, seeds, step) if random else loss_gradient
-
-        def gradient(at: Tensor, x: Tensor = x, y: Tensor = y, here: LossGradient = here) -> Tensor:
-            losses, found = here(at, x, y, buffers)
-            if watch and at is theta:
-                watch.seen(losses)
-            return found
-
-        rate = rates[0][step] if single else [scheduled[step] for scheduled in rates]
-        rule.step(theta, gradient, memory, rate, step)
+        take(next(order), step)
         if watch and (step + 1) % per_pass == 0:
             all_stopped = watch.passed((step + 1) // per_pass, per_pass, step + 1, theta, buffers)
         if save is not None and time.perf_counter() - saved > save_every_s:
             save(_state(step + 1, theta, buffers, memory, watch, result))
             saved = time.perf_counter()
+    if take.graph is not None:
+        result.hindered, result.replayed = take.graph.failed, take.graph.replayed
     result.wall_s = time.perf_counter() - started
     return result
-
-
-def _parts(rows: int, *settings: Each) -> list[tuple[slice, tuple[float, ...]]]:
-    """Consecutive rows that have all of these settings in common, and the settings."""
-    columns = [[s] * rows if isinstance(s, float | int) else s for s in settings]
-    found, first = [], 0
-    for values, same in itertools.groupby(zip(*columns, strict=True)):
-        last = first + len(list(same))
-        found.append((slice(first, last), values))
-        first = last
-    return found
 
 
 def _state(
@@ -358,28 +342,6 @@ def _state(
         tensors |= {f"theta_at_{at}": models.theta, f"buffers_at_{at}": models.buffers}
     models = [[at, kept.final] for at, kept in done.models.items()]
     return State(tensors, {"step": step, "history": done.history, "models": models})
-
-
-def _loss_gradient(network: Rows, loss: str | None, precision: str, compiled: bool) -> LossGradient:
-    """Losses (rows,) of a batch in training mode and their gradients (rows, parameters)."""
-    if loss is None and precision == "float32" and not compiled:
-        return network.loss_gradient
-
-    measured = network.task.loss if loss is None else user_function(loss)
-
-    def loss_of(theta: Tensor, x: Tensor, y: Tensor, buffers: Tensor) -> Tensor:
-        with torch.autocast(theta.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            outputs = network(theta, x, buffers, training=True)
-        return measured(outputs.float() if precision == "bf16" else outputs, y)
-
-    run = torch.compile(loss_of) if compiled else loss_of
-
-    def gradient(theta: Tensor, x: Tensor, y: Tensor, buffers: Tensor) -> tuple[Tensor, Tensor]:
-        leaf = theta.detach().requires_grad_()
-        losses = run(leaf, x, y, buffers)
-        return losses.detach(), torch.autograd.grad(losses.sum(), leaf)[0]
-
-    return gradient
 
 
 def _judged(

@@ -230,7 +230,7 @@ def test_several_optimisers_are_each_of_them_on_its_rows() -> None:
         several = Several(list(zip(rows, rules, strict=True)))
         memory = several.start(together)
         for step in range(5):
-            several.step(together, gradient, memory, [0.1, 0.02], step)
+            several.advance(together, gradient, memory, several.numbers([0.1, 0.02], step))
         for rule, own, rate in zip(rules, rows, (0.1, 0.02), strict=True):
             alone = start[own].clone()
             memory = rule.start(alone)

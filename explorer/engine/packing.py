@@ -79,6 +79,15 @@ def largest(space: Space) -> dict[str, Cell]:
     return found
 
 
+def require_card(cluster: Cluster) -> None:
+    """Raises InputError where there is no card to measure on: what asks for one would wait for ever."""
+    if not cluster.gpus_of_a_node:
+        raise InputError(
+            "resources.gpus_per_trial: auto: there is no GPU to measure the memory of a model on. "
+            "Leave it out, or say --gpus N for logical ones."
+        )
+
+
 def packed(
     space: Space,
     known: dict[str, Any],
@@ -92,19 +101,13 @@ def packed(
     ``known`` already is not measured again, unless other budgets or numbers of models need other memory.
 
     Raises:
-        InputError: an architecture needs more than one card, or there is no card.
+        InputError: an architecture needs more than one card.
     """
     import ray
 
-    if not cluster.gpus_of_a_node:
-        raise InputError(
-            "resources.gpus_per_trial: auto: there is no GPU to measure the memory of a model on. "
-            "Leave it out, or say --gpus N for logical ones."
-        )
     resources = space.resources
-    budget = digest(
-        [space.measures, space.seeds, resources.replicates_per_trial, resources.cells_per_trial], 8
-    )
+    stacks = (resources.replicates_per_trial, resources.cells_per_trial, resources.graphs)
+    budget = digest([space.measures, space.seeds, *stacks], 8)
     cells = largest(space)
     unknown = {
         key: cell for key, cell in cells.items() if known.get(key, {}).get("of") != _described(cell, budget)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from explorer import graphs
 from explorer.engine import plan
 from explorer.engine.packing import Peaks
 from explorer.engine.stacks import parts
@@ -20,7 +21,8 @@ from explorer.engine.worker import Worker
 from explorer.space import Cell, Space
 from explorer.store import Store
 
-STEPS = 3  # of the training and of each path: later ones need no more memory
+# Of the training and of each path: later ones need no more memory.
+STEPS = graphs.WARM_UP + 1
 
 
 def peaks(make_worker: MakeWorker, cells: list[Cell], space: Space, gpus: int) -> Peaks:
@@ -41,9 +43,10 @@ def _peak(worker: Worker, cell: Cell, space: Space) -> int | None:
         for stack in parts(space)
         if any(cell.whole.id == part.cell.whole.id for part in stack)
     ]
-    store = worker.store
+    store, replayed = worker.store, worker.graphs
     with tempfile.TemporaryDirectory(prefix="explorer-peak-") as folder:
         worker.store = Store(folder)
+        worker.graphs = dict.fromkeys(replayed, 0)  # a graph has memory of its own
         _reset(worker.device)
         try:
             for stack in stacks:
@@ -57,7 +60,7 @@ def _peak(worker: Worker, cell: Cell, space: Space) -> int | None:
         except Exception:
             return _used(worker.device)  # the trial fails in the same way, and leaves a row with the error
         finally:
-            worker.store = store
+            worker.store, worker.graphs = store, replayed
 
 
 def _brief(cell: Cell) -> Cell:

@@ -6,10 +6,11 @@ hear of it. Nothing here imports Ray.
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 import explorer.measures
 from explorer.data.base import Arrays, prepare
 from explorer.engine.packing import too_much
-from explorer.engine.work import Stack, Task, data_source, step_key
+from explorer.engine.work import Stack, Task, data_source, graph_key, step_key
 from explorer.measures.base import Cell as MeasuredCell
 from explorer.models import memory
 from explorer.models.base import network
@@ -47,6 +48,8 @@ class Worker:
         clean: gives the clean arrays of a data source (:func:`data_source`), from the object store.
         execution: how rows of an architecture are run, by :func:`step_key`.
         room: share of a card by whose memory chunks are sized (:attr:`Packing.room`).
+        graphs: steps from which on a training replays them as a graph, by :func:`graph_key`; never, where
+            there is no number.
     """
 
     def __init__(
@@ -57,10 +60,11 @@ class Worker:
         threads: int,
         gpus: float,
         room: float = 1.0,
+        graphs: Mapping[str, int] | None = None,
     ):
         torch.set_num_threads(threads)
         self.store = Store(location)
-        self.clean, self.execution = clean, execution
+        self.clean, self.execution, self.graphs = clean, execution, graphs or {}
         self.gpus = gpus
         self.device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
         if self.device.type == "cuda" and gpus < 1:
@@ -98,11 +102,8 @@ class Worker:
         if self.store.has_record("models", stack.id):
             self.store.drop_record("failures", stack.id)
             return []
-        cell, targets = stack.cell, self._targets(stack)
-        data = self.split(cell, stack.rows[0][1])
-        build, rows = network_of(cell, data, self.execution, cell.training.batch_size)
-        theta, buffers = initial_rows(build, rows, [stream("init", name) for name in stack.streams])
-        rows.to(self.device)
+        recipe = self.recipe(stack)
+        rows, theta, buffers, data = self.start(stack)
         kept = self.store.read_state(stack.id)
         state = State({k: torch.tensor(v) for k, v in kept[0].items()}, kept[1]) if kept else None
 
@@ -110,38 +111,46 @@ class Worker:
             arrays = {name: tensor.cpu().numpy() for name, tensor in state.tensors.items()}
             self.store.write_state(stack.id, arrays, state.meta)
 
-        t, each = cell.training, [part.cell.training for part, _ in stack.rows]
-        stop = t.early_stop
-        with self._explained("training", cell):
+        graph = stack.steps >= self.graphs.get(graph_key(stack.cell), math.inf)
+        with self._explained("training", stack.cell):
             trained = train(
-                rows,
-                theta,
-                buffers,
-                data,
-                seeds=[stream("order", name) for name in stack.streams],
-                steps=cell.steps,
-                learning_rate=[own.rate for own in each],
-                momentum=[own.momentum for own in each],
-                weight_decay=[own.weight_decay for own in each],
-                rho=[own.rho for own in each],
-                targets=targets,
-                checkpoints=[c.checkpoint_step for c in stack.parts[0].cells],
-                stopping=Stopping(
-                    change=stop.change if stop else None,
-                    passes=stop.epochs if stop else 0,
-                    after=stop.after if stop else 0,
-                    at_loss=t.stop_at_loss,
-                    best=t.keep == "best",
-                ),
-                state=state,
-                save=save,
-                save_every_s=save_every_s,
-                **t.model_dump(include=TRAINING),
-            )
+                rows, theta, buffers, data, **recipe, graph=graph,
+                state=state, save=save, save_every_s=save_every_s,
+            )  # fmt: skip
         records = self._record(stack, rows, trained)
         self.store.drop_state(stack.id)
         self.store.drop_record("failures", stack.id)
         return records
+
+    def start(self, stack: Stack) -> tuple[Rows, torch.Tensor, torch.Tensor, Split]:
+        """What a stack starts from: network, models and their buffers, data."""
+        cell, data = stack.cell, self.split(stack.cell, stack.rows[0][1])
+        build, rows = network_of(cell, data, self.execution, cell.training.batch_size)
+        theta, buffers = initial_rows(build, rows, [stream("init", name) for name in stack.streams])
+        return rows.to(self.device), theta, buffers, data
+
+    def recipe(self, stack: Stack) -> dict[str, Any]:
+        """How it is trained: settings of :func:`explorer.training.train`."""
+        t, each = stack.cell.training, [part.cell.training for part, _ in stack.rows]
+        stop = t.early_stop
+        return {
+            "seeds": [stream("order", name) for name in stack.streams],
+            "steps": stack.cell.steps,
+            "learning_rate": [own.rate for own in each],
+            "momentum": [own.momentum for own in each],
+            "weight_decay": [own.weight_decay for own in each],
+            "rho": [own.rho for own in each],
+            "targets": self._targets(stack),
+            "checkpoints": [c.checkpoint_step for c in stack.parts[0].cells],
+            "stopping": Stopping(
+                change=stop.change if stop else None,
+                passes=stop.epochs if stop else 0,
+                after=stop.after if stop else 0,
+                at_loss=t.stop_at_loss,
+                best=t.keep == "best",
+            ),
+            **t.model_dump(include=TRAINING),
+        }
 
     def _targets(self, stack: Stack) -> torch.Tensor | None:
         """Training targets of each row (rows, inputs, …), where its cells differ in their label noise."""
