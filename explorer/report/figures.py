@@ -127,7 +127,7 @@ def of_any(rows: pd.DataFrame) -> dict[str, Any] | None:
 def spec(chart: alt.LayerChart, data: str) -> dict[str, Any]:
     """The chart as Vega-Lite that reads its rows from the dataset ``data``, which is not part of it.
 
-    Without schema and theme. Altair's own way copies every layer four times before it makes a dictionary of it.
+    Without schema and theme. Altair's own way copies every layer several times first.
     """
     rows = alt.NamedData(name=data)
     parts = {part: getattr(chart, part) for part in ("layer", "title", "height", "params")}
