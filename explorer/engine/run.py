@@ -21,7 +21,7 @@ from explorer.importing import importing
 from explorer.results import Run
 from explorer.settings import InputError, plugin
 from explorer.space import Space
-from explorer.spacefile import parse, set_value
+from explorer.spacefile import parse
 from explorer.store import Store, locate
 
 ROUNDS = 3  # of training and measuring: see _once_more
@@ -129,9 +129,7 @@ def measure(
     before = parse(raw)
     same_sources(info, before, store)
     raw["measures"] = {**raw["measures"], **{name: raw["measures"].get(name, {}) for name in add}}
-    for override in overrides:
-        set_value(raw, override)
-    space = parse(raw)
+    space = parse(raw, overrides)
     for name in again:
         if name not in space.measures:
             raise InputError(f"--again {name}: the run does not have it; it has {', '.join(space.measures)}")

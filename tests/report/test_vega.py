@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -27,7 +28,8 @@ def test_the_script_is_made_once_and_kept_for_later_programs(cache: Path) -> Non
     first = vega.Workshop("#000", pictures=False)
     made = first.script()
     first.close()
-    assert "vegaEmbed" in made and "</script" not in made
+    assert "vegaEmbed" in made
+    assert "</script" not in made
     assert [file.read_text() for file in cache.iterdir()] == [made]
     vega._script.clear()  # as in another program
     second = vega.Workshop("#000", pictures=False)
@@ -65,7 +67,5 @@ def test_a_program_that_ends_leaves_no_process_and_no_traceback() -> None:
     code = "import sys; from explorer.report import vega; w = vega.Workshop('#000'); print(w._process.pid)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert ended.stderr == ""  # run() has waited until the painter, too, had closed it
-    try:
-        psutil.Process(int(ended.stdout)).wait(10)  # a zombie counts as ended: nobody may collect it here
-    except psutil.NoSuchProcess:
-        pass
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(int(ended.stdout)).wait(10)  # TimeoutExpired if it goes on
