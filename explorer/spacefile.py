@@ -104,8 +104,11 @@ def _guilty(
 
     def persists(kept: Sequence[str]) -> bool:
         given = copy.deepcopy(raw)
-        for override in kept:
-            set_value(given, override)
+        try:
+            for override in kept:
+                set_value(given, override)
+        except InputError:  # one goes into what another has made
+            return False
         found = _checked(given)
         return isinstance(found, Problem) and (found.path, found.message) == (problem.path, problem.message)
 
