@@ -22,6 +22,10 @@ ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"(?<=<!-- benchmarks -->\n).*?(?=<!-- /benchmarks -->)", flags=re.S)  # of README.md
 
 
+def _counted(n: int, one: str, more: str = "") -> str:
+    return f"{n:,} {one if n == 1 else more or one + 's'}"
+
+
 def hessian(d: dict[str, Any]) -> list[str]:
     return [
         f"{r['network']} of width {r['width']}: at an equal measured error {r['coarse_1_times_faster']:.1f}× for one model, "
@@ -44,7 +48,9 @@ def cka(d: dict[str, Any]) -> list[str]:
 
 
 def memory(d: dict[str, Any]) -> list[str]:
-    return [f"{r['inputs']:,} inputs: peak {r['rise_mb']:.0f} MB above the start" for r in d["rows"]]
+    return [
+        f"{_counted(r['inputs'], 'input')}: peak {r['rise_mb']:.0f} MB above the start" for r in d["rows"]
+    ]
 
 
 def card(d: dict[str, Any]) -> list[str]:
@@ -81,14 +87,14 @@ def steps(d: dict[str, Any]) -> list[str]:
 
 def mlp(d: dict[str, Any]) -> list[str]:
     return [
-        f"width {r['width']}, batch {r['batch_size']}, {r['replicates']} replicates: {r['ratio']:.2f}×"
+        f"width {r['width']}, batch {r['batch_size']}, {_counted(r['replicates'], 'replicate')}: {r['ratio']:.2f}×"
         for r in d["cases"]
     ]
 
 
 def cnn(d: dict[str, Any]) -> list[str]:
     return [
-        f"{r['inputs']}, width {r['width']}, {r['what']} of {r['models']} models, batch {r['batch_size']}: "
+        f"{r['inputs']}, width {r['width']}, {r['what']} of {_counted(r['models'], 'model')}, batch {r['batch_size']}: "
         f"{r['times_faster']:.1f}× ({r['us']['stacked']:,.0f} µs; vmap {r['us']['vmap']:,.0f}, "
         f"one by one {r['us']['loop']:,.0f})"
         for r in d["rows"]
@@ -97,7 +103,7 @@ def cnn(d: dict[str, Any]) -> list[str]:
 
 def sequences(d: dict[str, Any]) -> list[str]:
     return [
-        f"{r['network']} of width {r['options']['width']}, batch {r['batch_size']}, {r['replicates']} replicates: "
+        f"{r['network']} of width {r['options']['width']}, batch {r['batch_size']}, {_counted(r['replicates'], 'replicate')}: "
         f"{r['times_faster']:.1f}× ({r['ms']['own']:.1f} ms a step of all; stacked by autograd "
         f"{r['ms']['stacked']:.1f}, vmap {r['ms']['vmap']:.1f}, one by one {r['ms']['one by one']:.1f})"
         for r in d["rows"]
@@ -106,7 +112,7 @@ def sequences(d: dict[str, Any]) -> list[str]:
 
 def aligned(d: dict[str, Any]) -> list[str]:
     return [
-        f"{r['network']} of width {r['width']}, {r['pairs']} pairs: "
+        f"{r['network']} of width {r['width']}, {_counted(r['pairs'], 'pair')}: "
         + "; ".join(
             f"{way}: loss barrier {mean['loss_barrier']:.2f}, distance {mean['distance']:.1f}"
             for way, mean in r["means"].items()
@@ -123,10 +129,14 @@ def many(d: dict[str, Any]) -> list[str]:
 
 def usual(d: dict[str, Any]) -> list[str]:
     ratios, share = d["ratios"], d["cells_of_the_usual_way"] / d["cells"]
-    scaled = "" if share == 1 else f", scaled up from {d['cells_of_the_usual_way']} of the {d['cells']} cells"
+    scaled = (
+        ""
+        if share == 1
+        else f", scaled up from {d['cells_of_the_usual_way']} of {_counted(d['cells'], 'cell')}"
+    )
     return [
         f"{d['times_faster']:.1f}× ({min(ratios):.1f} to {max(ratios):.1f}, n = {d['n']}): {_seconds(d)}{scaled}; "
-        f"{d['models']} models, {d['pairs']} pairs, {d['processes']} processes at a time",
+        f"{_counted(d['models'], 'model')}, {_counted(d['pairs'], 'pair')}, {_counted(d['processes'], 'process', 'processes')} at a time",
         *(f"{r['quantity']}: {_number(r['usual'])} in the usual way, {_number(r['explorer'])} here; {_apart(r)}"
           for r in d["agreement"]),
     ]  # fmt: skip
@@ -144,12 +154,12 @@ def _number(value: float) -> str:
 def _apart(r: dict[str, Any]) -> str:
     scale, unit = (100, " %") if r["compared_by"] == "log" else (1, "")
     error = f" ± {_number(scale * r['stderr'])}" if r["stderr"] is not None else ""
-    return f"apart by {_number(scale * r['difference'])}{error}{unit} (mean of {r['cells']} cells ± standard error)"
+    return f"apart by {_number(scale * r['difference'])}{error}{unit} (mean of {_counted(r['cells'], 'cell')} ± standard error)"
 
 
 def stacked(d: dict[str, Any]) -> list[str]:
     return [
-        f"batch {r['batch_size']}, {r['replicates']} replicates: {r['times_faster']:.1f}× "
+        f"batch {r['batch_size']}, {_counted(r['replicates'], 'replicate')}: {r['times_faster']:.1f}× "
         f"({r['least']:.1f} to {r['greatest']:.1f}, n = {r['n']})"
         for r in d["rows"]
     ]
@@ -159,7 +169,7 @@ def side_by_side(d: dict[str, Any]) -> list[str]:
     (rows,) = d["rows"]
     lines = [
         f"{r['space']} at width {r['width']}: {r['times_faster']:.1f}× ({r['least']:.1f} to {r['greatest']:.1f}, n = {r['n']}), "
-        f"in {r['stacks']} stacks for {r['stacks_apart']}"
+        f"in {_counted(r['stacks'], 'stack')} instead of {r['stacks_apart']}"
         for r in rows["spaces"]
     ]
     for r in rows["sizes"]:
@@ -192,9 +202,9 @@ def run_start(d: dict[str, Any]) -> list[str]:
 def chaos(d: dict[str, Any]) -> list[str]:
     victims = ", ".join(f"{number} × {title.removeprefix('ray::')}" for title, number in d["victims"].items())
     return [
-        f"{d['kills']} kills ({victims}): {len(d['tables_that_differ'])} tables differ, "
-        f"{len(d['models_trained_again'])} models trained twice, {d['times_as_long']:.2f}× the undisturbed time "
-        f"({d['disturbed_s']:.0f} s against {d['undisturbed_s']:.0f} s, {d['starts']} starts)"
+        f"{_counted(d['kills'], 'kill')} ({victims}): tables that differ: {len(d['tables_that_differ'])}, "
+        f"models trained twice: {len(d['models_trained_again'])}; {d['times_as_long']:.2f}× the undisturbed time "
+        f"({d['disturbed_s']:.0f} s against {d['undisturbed_s']:.0f} s, {_counted(d['starts'], 'start')})"
     ]
 
 
@@ -202,7 +212,10 @@ def scaling(d: dict[str, Any]) -> list[str]:
     two, shares, long = d["scaling"], d["share_of_digits"], d["share_of_long_trials"]
     return [
         f"two workers against one: training {two['training_times']:.2f}×, measuring {two['measuring_times']:.2f}×",
-        *(f"Ray's share of the digits run, {s['workers']} workers: {100 * s['share']:.0f} %" for s in shares),
+        *(
+            f"Ray's share of the digits run, {_counted(s['workers'], 'worker')}: {100 * s['share']:.0f} %"
+            for s in shares
+        ),
         f"with trials of {long['seconds_a_trial']:.0f} s: {100 * long['share']:.1f} %; workers are idle for "
         f"{100 * long['share_idle']:.1f} % of the time",
     ]
@@ -210,7 +223,7 @@ def scaling(d: dict[str, Any]) -> list[str]:
 
 def growth(d: dict[str, Any]) -> list[str]:
     return [
-        f"{r['models']:,} models, {r['pairs']:,} pairs: {r['ms_a_model']:.1f} ms a model, {r['ms_a_pair']:.1f} ms a pair, "
+        f"{_counted(r['models'], 'model')}, {_counted(r['pairs'], 'pair')}: {r['ms_a_model']:.1f} ms a model, {r['ms_a_pair']:.1f} ms a pair, "
         f"peak memory of the driver {r['driver_mb']:.0f} MB, of a worker {r['worker_mb']:.0f} MB, run folder {r['disk_mb']:.0f} MB"
         for r in d["rows"]
     ]

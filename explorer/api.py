@@ -23,7 +23,7 @@ def run(
     """Train and measure the grid of a space file (or of the same as a dict); go on where it was.
 
     Args:
-        set: overrides such as ``"training.steps=500"`` (for a file).
+        set: overrides such as ``"training.steps=500"``.
         name: of the run, a folder below ``storage``; the space's own if left out.
         cluster: ``address`` of a Ray cluster, or ``workers`` and ``gpus`` of this machine
             (see :func:`explorer.engine.run.run`).
@@ -33,5 +33,5 @@ def run(
     """
     from explorer.engine.run import run as start
 
-    checked = parse(space) if isinstance(space, dict) else read(space, list(set))
+    checked = parse(space, set) if isinstance(space, dict) else read(space, set)
     return start(checked, name=name, storage=storage, **cluster)

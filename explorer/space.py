@@ -14,7 +14,7 @@ from functools import cached_property
 from types import ModuleType
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 import explorer.data
 import explorer.measures
@@ -208,17 +208,20 @@ class ResourceOptions(Options):
         True, description="measure a cell as soon as its models are trained, while others still train"
     )
 
-    @model_validator(mode="after")
-    def _whole_above_one(self) -> ResourceOptions:
-        for name in ("cpus_per_trial", "gpus_per_trial"):
-            value = getattr(self, name)
-            if value != "auto" and value > 1 and value != int(value):
-                raise ValueError(f"{name} {value} is above 1 and must be whole then")
-        for name, words in (("replicates_per_trial", "all, or auto"), ("cells_per_trial", "or auto")):
-            value = getattr(self, name)
-            if isinstance(value, int) and value < 1:
-                raise ValueError(f"{name} is a number from 1, {words}")
-        return self
+    @field_validator("cpus_per_trial", "gpus_per_trial")
+    @classmethod
+    def _whole_above_one(cls, value: float | str) -> float | str:
+        if isinstance(value, float) and value > 1 and value != int(value):
+            raise ValueError(f"{value} is above 1 and must be whole then")
+        return value
+
+    @field_validator("replicates_per_trial", "cells_per_trial")
+    @classmethod
+    def _from_one(cls, value: int | str, info: ValidationInfo) -> int | str:
+        if isinstance(value, int) and value < 1:
+            words = "all, or auto" if info.field_name == "replicates_per_trial" else "or auto"
+            raise ValueError(f"{value} is not allowed; it should be a number from 1, {words}")
+        return value
 
 
 class PhaseOptions(Options):

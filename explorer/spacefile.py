@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from explorer.space import Space
 MAX_BYTES = 1_000_000
 
 
-def read(path: str | Path, overrides: list[str] | None = None) -> Space:
+def read(path: str | Path, overrides: Sequence[str] | None = None) -> Space:
     """The space of a file, checked, after overrides such as ``training.steps=500``.
 
     Raises:
@@ -47,32 +49,72 @@ def read(path: str | Path, overrides: list[str] | None = None) -> Space:
         raise InputError(f"{file}: not valid YAML: {error}") from error
     except Problem as problem:
         raise InputError(f"{file}, line {problem.path[0]}: {problem.message}") from None
-    set_paths = []
-    for override in overrides or []:
-        set_paths.append(set_value(raw, override))
     try:
-        return check(raw)
+        return _overridden(raw, overrides or [])
     except Problem as problem:
-        by_override = next(
-            (o for p, o in zip(set_paths, overrides or [], strict=True) if problem.path[: len(p)] == p), None
-        )
-        where = f"--set {by_override}" if by_override else f"{file}, line {_line(node, problem.path)}"
-        raise InputError(f"{where}: {problem.message}") from None
-    except InputError as error:
-        raise InputError(f"{file}: {error}") from error
+        raise InputError(f"{file}, line {_line(node, problem.path)}: {problem.message}") from None
 
 
-def parse(raw: dict[str, Any]) -> Space:
-    """The space of plain data (as in ``run.yaml``, or from Python), checked.
+def parse(raw: dict[str, Any], overrides: Sequence[str] = ()) -> Space:
+    """The space of plain data (as in ``run.yaml``, or from Python), checked, after overrides.
 
     Raises:
         InputError: with the place of what is wrong.
     """
     try:
-        return check(raw)
+        return _overridden(raw, overrides)
     except Problem as problem:
         where = ".".join(str(p) for p in problem.path)
         raise InputError(f"{where}: {problem.message}" if where else problem.message) from None
+
+
+def _overridden(raw: Any, overrides: Sequence[str]) -> Space:
+    """The checked space of plain data, which stay as they are, after overrides.
+
+    Raises:
+        InputError: an override is wrong; named as it was typed.
+        Problem: the data are, without any override.
+    """
+    given = copy.deepcopy(raw)
+    paths = [set_value(given, override) for override in overrides]
+    found = _checked(given)
+    if isinstance(found, Space):
+        return found
+    guilty = _guilty(raw, overrides, paths, found)
+    if not guilty:
+        raise found
+    raise InputError(f"{', '.join(f'--set {override}' for override in guilty)}: {found.message}")
+
+
+def _checked(data: Any) -> Space | Problem:
+    try:
+        return check(data)
+    except Problem as problem:
+        return problem
+    except InputError as error:
+        return Problem((), str(error))
+
+
+def _guilty(
+    raw: Any, overrides: Sequence[str], paths: Sequence[tuple[str, ...]], problem: Problem
+) -> Sequence[str]:
+    """Those without which, one by one, it would not be wrong; else the last that set its place; else all, if
+    it would not be wrong without any.
+    """
+
+    def persists(kept: Sequence[str]) -> bool:
+        given = copy.deepcopy(raw)
+        try:
+            for override in kept:
+                set_value(given, override)
+        except InputError:  # one goes into what another has made
+            return False
+        found = _checked(given)
+        return isinstance(found, Problem) and (found.path, found.message) == (problem.path, problem.message)
+
+    needed = [o for k, o in enumerate(overrides) if not persists([*overrides[:k], *overrides[k + 1 :]])]
+    placed = [o for o, path in zip(overrides, paths, strict=True) if problem.path[: len(path)] == path]
+    return needed or placed[-1:] or ([] if persists([]) else overrides)
 
 
 def _compose(text: str) -> yaml.Node | None:

@@ -194,7 +194,49 @@ def test_wrong_input_is_told_in_one_message(override: str, said: str) -> None:
         spacefile.read(ROOT / "spaces/digits.yaml", [override])
     message = str(error.value)
     assert said in message
-    assert "--set " + override in message or "digits.yaml, line" in message
+    assert message.startswith(f"--set {override}: ")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "blamed"),
+    [
+        (["seeds=3", "resources.cells_per_trial=0"], "--set resources.cells_per_trial=0: "),
+        (
+            ["resources.cells_per_trial=0", "resources.cells_per_trial=-1"],
+            "--set resources.cells_per_trial=-1: ",
+        ),
+        (["training.steps=null", "seeds=3"], "--set training.steps=null: "),
+        (["data.train_size=5", "seeds=3", "load.width=[2]"], "--set data.train_size=5: "),
+        (
+            ["data.train_size=50", "seeds=3", "temperature.batch_size=[60]"],
+            "--set data.train_size=50, --set temperature.batch_size=[60]: ",
+        ),
+        (["data.train_size=5", "data.classes=[0, 1]"], "--set data.train_size=5: "),
+        (["load=null", "seeds=3"], "--set load=null: "),
+        (["load={}", "temperature={}"], "--set load={}, --set temperature={}: "),
+    ],
+)
+def test_what_an_override_made_wrong_names_it_as_it_was_typed(overrides: list[str], blamed: str) -> None:
+    with pytest.raises(InputError) as error:
+        spacefile.read(ROOT / "spaces/digits.yaml", overrides)
+    assert str(error.value).startswith(blamed)
+
+
+def test_what_overrides_made_wrong_together_names_them_all(tiny: dict[str, Any]) -> None:
+    tiny["training"] = {"steps": 10, "optimizer": "sam", "rho": 0.1}
+    spoilt = ["training.optimizer=sgd", "training.learning_rate=0.1"]
+    with pytest.raises(InputError, match=r"^--set training\.optimizer=sgd: "):
+        parse(tiny, spoilt)
+    assert tiny["training"]["optimizer"] == "sam"  # what was given stays as it was
+    parse(tiny, [*spoilt, "training.rho=0.05"])
+
+
+def test_what_is_wrong_in_the_file_names_its_line_whatever_is_overridden(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    text = "name: x\ndata: digits\nmodel: mlp\ntraining: {steps: 5}\nload: {width: [1]}\nresources:\n"
+    file.write_text(f"{text}  overlap: true\n  cells_per_trial: 0\n")
+    with pytest.raises(InputError, match=r"s\.yaml, line 8: resources\.cells_per_trial: 0 is not allowed"):
+        spacefile.read(file, ["seeds=3", "resources.cpus_per_trial=1"])
 
 
 @pytest.mark.parametrize(

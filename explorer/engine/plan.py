@@ -95,8 +95,17 @@ def _failed(row: dict[str, Any]) -> tuple[str, ...]:
 
 def missing_stacks(space: Space, store: Store, sizes: Sizes = NONE) -> list[Stack]:
     """The stacks of models that have no record."""
-    known = store.read_records("models", ["model_id"]).to_pydict().get("model_id", [])
-    return stacks(space, frozenset(known), sizes)
+    return stacks(space, _recorded(store), sizes)
+
+
+def untrained(space: Space, store: Store) -> bool:
+    """Whether a model has no record."""
+    done = _recorded(store)
+    return any(cell.model_id(seed) not in done for cell in space.cells for seed in range(cell.seeds))
+
+
+def _recorded(store: Store) -> frozenset[str]:
+    return frozenset(store.read_records("models", ["model_id"]).to_pydict().get("model_id", []))
 
 
 def missing_tasks(space: Space, store: Store) -> list[Task]:

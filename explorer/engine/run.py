@@ -15,13 +15,14 @@ from explorer.engine.growth import grown, same_sources
 from explorer.engine.prepare import Chosen, chosen, prepared
 from explorer.engine.session import Meanwhile, Observer, OutOfTime, Session, Silent, deadline
 from explorer.engine.share import Loading
+from explorer.engine.work import Task
 from explorer.files import join
 from explorer.hold import Hold
 from explorer.importing import importing
 from explorer.results import Run
 from explorer.settings import InputError, plugin
 from explorer.space import Space
-from explorer.spacefile import parse, set_value
+from explorer.spacefile import parse
 from explorer.store import Store, locate
 
 ROUNDS = 3  # of training and measuring: see _once_more
@@ -129,9 +130,7 @@ def measure(
     before = parse(raw)
     same_sources(info, before, store)
     raw["measures"] = {**raw["measures"], **{name: raw["measures"].get(name, {}) for name in add}}
-    for override in overrides:
-        set_value(raw, override)
-    space = parse(raw)
+    space = parse(raw, overrides)
     for name in again:
         if name not in space.measures:
             raise InputError(f"--again {name}: the run does not have it; it has {', '.join(space.measures)}")
@@ -154,7 +153,8 @@ def _complete(
     try:
         with deadline(where.max_hours) as limit:
             plan.drop_halves(space, store, train=train)
-            if _left(store, space, train):
+            left = _left(store, space, train)
+            if left is None or left:
                 with ExitStack() as stack:
                     with session.stage("start_up"):
                         clean = Loading(space)
@@ -165,7 +165,7 @@ def _complete(
                     with limit.holds():
                         how = chosen(store, space, refs, clean, cluster, session)
                         followers = callbacks.made(where.callbacks, store, name) if train else []
-                        _work(store, space, cluster, how, session, train, followers)
+                        _work(store, space, cluster, how, session, train, left, followers)
                     with session.stage("shut_down"):
                         stack.close()
             else:
@@ -184,8 +184,9 @@ def _complete(
     return done
 
 
-def _left(store: Store, space: Space, train: bool) -> bool:
-    return bool((train and plan.missing_stacks(space, store)) or plan.missing_tasks(space, store))
+def _left(store: Store, space: Space, train: bool) -> list[Task] | None:
+    """What is to be measured; None if models are to be trained before."""
+    return None if train and plan.untrained(space, store) else plan.missing_tasks(space, store)
 
 
 def _work(
@@ -195,8 +196,10 @@ def _work(
     how: Chosen,
     session: Session,
     train: bool,
+    left: list[Task] | None,
     followers: Sequence[Any],
 ) -> None:
+    """Train and measure. ``left``: see :func:`_left`."""
     with importing():
         from explorer.engine.pool import Pool
         from explorer.engine.sweep import sweep
@@ -206,21 +209,23 @@ def _work(
         if round_:
             session.again()
         pool = Pool(cluster, how.make_worker, how.packing, store, session.tell)
-        stacks = plan.missing_stacks(space, store, how.sizes) if train else []
+        stacks = plan.missing_stacks(space, store, how.sizes) if train and left is None else []
         if stacks:
             with session.stage("training", sum(len(s.models) for s in stacks)):
                 if space.resources.overlap and space.measures:
                     session.observer.stage("measuring", plan.expected(stacks, space.measures))
                 sweep(cluster, stacks, how, space, store, pool, session, followers)
-        tasks = [task for task in plan.missing_tasks(space, store) if task.id not in pool.given]
-        left = pool.left + sum(len(task.subjects) for task in tasks)
-        if left:
-            with session.stage("measuring", left):
+        tasks = plan.missing_tasks(space, store) if left is None else left
+        tasks = [task for task in tasks if task.id not in pool.given]
+        waiting = pool.left + sum(len(task.subjects) for task in tasks)
+        if waiting:
+            with session.stage("measuring", waiting):
                 pool.add(tasks)
                 pool.finish()
         lost, before = cluster.nodes_lost(), lost
         if not train or not _once_more(store, lost > before):
             return
+        left = None
 
 
 def _once_more(store: Store, node_lost: bool) -> bool:

@@ -116,6 +116,7 @@ class _Told(tune.Callback):
         self.pool, self.tell, self.meanwhile = pool, session.tell, session.meanwhile
         self.left = len(stacks)
         self.trained: set[int] = set()
+        self.ended: list[Any] = []
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles it for a restore that is never used; a display cannot be pickled
@@ -144,6 +145,7 @@ class _Told(tune.Callback):
                 self.leave(self.overlap.together[place])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.ended.append(trial)
         self.left -= 1
         if self.left < self.overlap.workers:
             self.meanwhile.start()
@@ -156,6 +158,10 @@ class _Told(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self.pool.poll()
+        for trial in self.ended:  # Tune keeps them all, and half of what each takes are means of its results
+            trial.metric_analysis.clear()
+            trial.metric_n_steps.clear()
+        self.ended.clear()
 
 
 def sweep(

@@ -25,12 +25,16 @@ from explorer.space import Cell, Space
 from explorer.training import Split
 
 MAX_ARCHITECTURES = 8  # measured; the rest are interpolated by their number of parameters
-START_S, WORKER_S, TRIAL_S, TASK_S = (
-    7.0,
-    4.0,
-    0.04,
-    0.02,
-)  # Ray, a worker's imports, overhead of a trial and of a task
+# On two cores. From the command to the first model that trains: ``benchmarks/run_start.py``, first_model_s.
+START_S = 3.5
+# From the last measurement to the end: ``stages`` of sessions/*.yaml of the digits run, shut_down + tables +
+# pages.
+END_S = 1.6
+# A worker that is started for measuring alone: START_S less the start of Ray, start_up of the same sessions.
+WORKER_S = 2.5
+# What a trial and a task take beside their work: wall seconds of training and measuring in the same sessions
+# less ``workers`` divided by their number.
+TRIAL_S, TASK_S = 0.04, 0.02
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Estimate:
 
     @property
     def wall_s(self) -> float:
-        return START_S + self.training_s + self.measuring_s
+        return START_S + self.training_s + self.measuring_s + END_S
 
 
 def estimate(space: Space) -> Estimate:
@@ -95,12 +99,12 @@ def estimate(space: Space) -> Estimate:
     memory = workers * (
         350e6 + 2 * data_bytes + 4 * largest * max(replicates * 6, counts["pairs"] // len(cells) * 8)
     )
+    # Trials measure what they complete, but the last ones leave it to workers of the pool.
+    pool_s = 0.0 if space.resources.overlap and trials > 2 * workers else WORKER_S
     return Estimate(
         workers,
-        WORKER_S + training + trials * TRIAL_S / workers,
-        (WORKER_S + measuring + len(cells) * len(space.measures) * TASK_S / workers)
-        if space.measures
-        else 0.0,
+        training + trials * TRIAL_S / workers,
+        (pool_s + measuring + len(cells) * len(space.measures) * TASK_S / workers) if space.measures else 0.0,
         600e6 + memory,
         disk,
     )

@@ -11,7 +11,7 @@ from explorer.console import duration, size
 from explorer.engine import plan
 from explorer.estimate.cluster import Piece, Plan, plan_for
 from explorer.estimate.devices import Device
-from explorer.estimate.here import START_S, estimate
+from explorer.estimate.here import END_S, START_S, estimate
 from explorer.estimate.machines import Machines
 from explorer.settings import plugin
 from explorer.space import Space
@@ -38,7 +38,7 @@ def describe(space: Space, cluster: str | None = None) -> Any:
     )
     grid = " × ".join(f"{axis} {len(values)}" for axis, values in space.axes.items())
     table.add_row("grid", f"{grid} = {counts['cells']:,} cells" + (" after skip" if space.skip else ""))
-    table.add_row("models", f"{counts['models']:,} ({space.seeds} seeds a cell)")
+    table.add_row("models", f"{counts['models']:,} ({_counted(space.seeds, 'seed')} a cell)")
     table.add_row("pairs", f"{counts['pairs']:,}, {counts['curves']:,} of them with a curve")
     if told := getattr(plugin(explorer.data, space.data["name"], "data set"), "describe", None):
         table.add_row("data", told(space.cells[0].data))
@@ -57,10 +57,10 @@ def describe(space: Space, cluster: str | None = None) -> Any:
 def _here(space: Space) -> list[tuple[str, str]]:
     cost = estimate(space)
     return [
-        ("time", f"about {duration(cost.wall_s)} on {cost.workers} workers of this machine"),
+        ("time", f"about {duration(cost.wall_s)} on {_counted(cost.workers, 'worker')} of this machine"),
         (
             "",
-            f"(start-up {duration(START_S)}, training {duration(cost.training_s)}, "
+            f"(start and end {duration(START_S + END_S)}, training {duration(cost.training_s)}, "
             f"measuring {duration(cost.measuring_s)})",
         ),
         ("memory", f"about {size(cost.memory_bytes)}"),
@@ -75,7 +75,7 @@ def _there(found: Plan) -> list[tuple[str, str]]:
         f" in each of {machines.nodes} nodes" if machines.nodes > 1 else ""
     )
     rows = [
-        ("time", f"about {duration(found.wall_s)} on {where}, {found.slots} trials at a time"),
+        ("time", f"about {duration(found.wall_s)} on {where}, {_counted(found.slots, 'trial')} at a time"),
         ("", f"(training {duration(found.training_s)}, measuring {duration(found.measuring_s)})"),
     ]
     if found.share is not None:
@@ -143,3 +143,7 @@ def _assumed(found: Plan, device: Device | None) -> list[tuple[str, str]]:
 
 def _gib(number: float) -> str:
     return f"{number / 2**30:.1f} GiB"
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

@@ -134,19 +134,9 @@ def classify(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> pd.DataFrame:
     is the mean, and how well it is known improves with replicates, which a standard deviation does not.
     """
     out = cells.copy()
-    loss, mc, cka = (column(cells, n) for n in ("train_loss", "mode_connectivity", "cka"))
+    phase, low, high, level = _sorted(cells, cuts)
+    out["phase"] = phase
     loss_cut, connected, cka_cut = (cuts[n].value for n in ("train_loss", "connected", "cka"))
-    known = loss.notna() & mc.notna()
-    low, high = known & (loss < loss_cut), known & (loss >= loss_cut)
-    level = low & (mc.abs() <= connected)
-    rules = {
-        "I": high & (mc < 0),
-        "II": (high & (mc >= 0)) | (low & (mc > connected)),
-        "III": low & (mc < -connected),
-        "IV-A": level & (cka < cka_cut),
-        "IV-B": level & (cka >= cka_cut),
-    }
-    out["phase"] = np.select(list(rules.values()), list(rules), default="")
 
     def near(name: str, border: float) -> pd.Series:
         return (column(cells, name) - border).abs() <= standard_error(cells, name)
@@ -162,11 +152,30 @@ def classify(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> pd.DataFrame:
     return out
 
 
+def _sorted(
+    cells: pd.DataFrame, cuts: Mapping[str, Cut]
+) -> tuple[np.ndarray, pd.Series, pd.Series, pd.Series]:
+    """The phase of each cell; whether its loss is low, is high; whether it is low and connected."""
+    loss, mc, cka = (column(cells, n) for n in ("train_loss", "mode_connectivity", "cka"))
+    loss_cut, connected, cka_cut = (cuts[n].value for n in ("train_loss", "connected", "cka"))
+    known = loss.notna() & mc.notna()
+    low, high = known & (loss < loss_cut), known & (loss >= loss_cut)
+    level = low & (mc.abs() <= connected)
+    rules = {
+        "I": high & (mc < 0),
+        "II": (high & (mc >= 0)) | (low & (mc > connected)),
+        "III": low & (mc < -connected),
+        "IV-A": level & (cka < cka_cut),
+        "IV-B": level & (cka >= cka_cut),
+    }
+    return np.select(list(rules.values()), list(rules), default=""), low, high, level
+
+
 def sensitivity(cells: pd.DataFrame, cuts: Mapping[str, Cut], by: float = 0.1) -> dict[str, int]:
     """How many cells change phase when a cut moves up or down by the share ``by`` (the worse of the two)."""
-    before = classify(cells, cuts)["phase"]
+    before = _sorted(cells, cuts)[0]
     moved: dict[str, int] = {}
     for name, cut in cuts.items():
         shifted = ({**cuts, name: Cut(name, cut.value * f, "")} for f in (1 - by, 1 + by))
-        moved[name] = max(int((classify(cells, c)["phase"] != before).sum()) for c in shifted)
+        moved[name] = max(int((_sorted(cells, c)[0] != before).sum()) for c in shifted)
     return moved

@@ -13,7 +13,7 @@ __all__ = ["compare", "warm", "write"]
 
 
 def warm() -> None:
-    """Get ready what the next page needs and no run decides: imports, its script.
+    """Get ready what the next page needs and no run decides: imports, template, the painter of pictures.
 
     For a moment in which a processor has nothing to do.
     """

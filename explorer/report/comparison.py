@@ -45,7 +45,7 @@ def _write_comparison(runs: Sequence[Run], out: Path, cuts: dict[str, Any] | Non
     right, up, _ = plane(axes)
     if right is None:
         raise InputError("the runs share no axis along which to compare them")
-    workshop = vega.Workshop(theme.INK)
+    workshop = vega.Workshop(theme.INK, pictures=False)
     try:
         every = pd.concat(tables, ignore_index=True)
         shown = [n for n in COMPARED if all(n in measures(t) for t in tables)]
@@ -59,7 +59,6 @@ def _write_comparison(runs: Sequence[Run], out: Path, cuts: dict[str, Any] | Non
             sections = [_phases(runs, rows, right, up, data)]
             for name in shown:
                 sections.append(_measure(runs, rows, every, name, right, up, names, data))
-        workshop.draw({})
         page = site.environment().get_template("compare.html.j2")
         content = page.render(
             title=" and ".join(r.name for r in runs),

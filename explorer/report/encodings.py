@@ -26,9 +26,9 @@ def finished(layers: list[Any], rows: pd.DataFrame, title: str, height: Any = No
 
 def layered(layers: list[Any], rows: pd.DataFrame, title: str, height: Any = None) -> alt.LayerChart:
     """Layers over one table."""
-    return alt.LayerChart(
-        layer=layers, data=rows, title=title, height=alt.Undefined if height is None else height
-    )
+    chart = alt.LayerChart(data=rows, title=title, height=alt.Undefined if height is None else height)
+    chart.layer = layers  # as an argument they would be copied, twice
+    return chart
 
 
 def plane_rows(cells: pd.DataFrame, load: str, temperature: str | None) -> pd.DataFrame:

@@ -125,15 +125,19 @@ def of_any(rows: pd.DataFrame) -> dict[str, Any] | None:
 
 
 def spec(chart: alt.LayerChart, data: str) -> dict[str, Any]:
-    """The chart as Vega-Lite that reads its rows from the dataset ``data``, which is not part of it."""
-    chart = chart.copy(deep=False)
-    chart.data = alt.NamedData(name=data)
-    return chart.to_dict(validate=False)
+    """The chart as Vega-Lite that reads its rows from the dataset ``data``, which is not part of it.
+
+    Without schema and theme. Altair's own way copies every layer several times first.
+    """
+    rows = alt.NamedData(name=data)
+    parts = {part: getattr(chart, part) for part in ("layer", "title", "height", "params")}
+    bare = alt.TopLevelLayerSpec(data=rows, **parts)
+    return bare.to_dict(validate=False, context={"data": rows, "top_level": False})
 
 
 def page_spec(chart: alt.LayerChart, data: str) -> dict[str, Any]:
-    """As ``spec``, as wide as its box, without the title and theme that the page gives."""
-    kept = {k: v for k, v in spec(chart, data).items() if k not in ("title", "config", "$schema")}
+    """As ``spec``, as wide as its box, without the title, which the page gives."""
+    kept = {k: v for k, v in spec(chart, data).items() if k != "title"}
     return {**kept, "width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
 
 

@@ -26,6 +26,7 @@ from explorer.report.payload import columns, details, script_json
 from explorer.report.rows import completed, measures, plane, prepared, values
 from explorer.results import Run
 
+PAGE = "index.html.j2"
 ADVISED_CELLS = 500  # of more, only whole phases are advised on the page
 HEADS = (
     "test_accuracy_percent",
@@ -45,9 +46,10 @@ def write_site(
 
 
 def ahead() -> None:
-    """Start what draws the pictures of the next page: the page's script is what it makes first."""
+    """Start what draws the pictures of the next page, and read its template."""
     if not _ahead:
         _ahead.append(vega.Workshop(theme.INK))
+    environment().get_template(PAGE)
 
 
 _ahead: list[vega.Workshop] = []
@@ -58,7 +60,7 @@ def _write_site(
 ) -> Path:
     space = facts.mapping(run.info.get("space"))
     found = run.cuts(cuts)
-    workshop = _ahead.pop() if _ahead else vega.Workshop(theme.INK)
+    workshop = _ahead.pop() if _ahead else vega.Workshop(theme.INK, pictures=images)
     try:
         cells = phases.classify(run.grid, found)
         cells = cells.reset_index(drop=True)
@@ -67,7 +69,8 @@ def _write_site(
         right, up, _ = plane_of(run, rows)
         with debug_mode(False):  # Altair's schema check takes longer than all else; the tests do it
             groups = figures.of_cells(rows, right, up)
-            workshop.draw(pictures.specs(rows, run.axes, groups) if images else {})
+            if images:
+                workshop.draw(pictures.specs(rows, run.axes, groups))
             claims = check_claims(
                 cells, found, run.axes, models=run.models, pairs=run.pairs, epochs=run.epochs
             )
@@ -96,7 +99,7 @@ def _write_site(
             else [],
         }
         scripts = {"data": script_json(data), "details": inline, "bundle": workshop.script()}
-        page = environment().get_template("index.html.j2")
+        page = environment().get_template(PAGE)
         index = out / "index.html"
         write(
             index,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +41,7 @@ CAUSES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
 }
 SURE = ("fairly sure", "a guess with some support", "a guess")
+Step = Sequence[Any]  # axis, move, gain in points, its standard error
 COUNTS = 0.3  # points of accuracy below which a change is not worth naming
 
 
@@ -59,6 +62,22 @@ class Advice:
         return READINGS.get(self.phase, "phase unknown")
 
 
+@dataclass(frozen=True)
+class Tried:
+    """A move that was made in the run: what ``n`` steps of it gained, in points; how many ``helped``."""
+
+    axis: str
+    move: str
+    gain: float
+    stderr: float
+    n: int
+    helped: int
+
+    @property
+    def surely_helped(self) -> bool:
+        return self.gain > COUNTS and self.gain > 2 * self.stderr  # never where the error is unknown
+
+
 def advise_phases(
     cells: pd.DataFrame, cuts: Mapping[str, Cut], axes: Mapping[str, Sequence[str]]
 ) -> list[Advice]:
@@ -72,7 +91,8 @@ def advise_phases(
         if len(inside):
             share = float(np.nanmean(shares[phase].to_numpy()[inside]))
             where = f"the {counted(len(inside), 'cell')} of phase {phase}"
-            out.append(_advice(where, phase, len(inside), share, steps[steps["cell"].isin(inside)]))
+            made = [step for _, step in _steps(steps[steps["cell"].isin(inside)])]
+            out.append(_advice(where, phase, len(inside), share, _tried(made)))
     return out
 
 
@@ -86,7 +106,9 @@ def advise_cells(
     cells = cells.reset_index(drop=True)
     names = [n for n in axis_names(axes) if n in cells]
     steps, shares = moves(cells, names), memberships(cells, cuts)
-    by_cell = {int(k): part for k, part in steps.groupby("cell")}  # type: ignore[call-overload]
+    by_cell: dict[int, list[Step]] = defaultdict(list)
+    for cell, step in _steps(steps):
+        by_cell[cell].append(step)
     lacks = {n: column(cells, n).isna().to_numpy() for n in ("train_loss", "mode_connectivity", "cka")}
     out: dict[str, Advice] = {}
     for place, row in enumerate(cells.to_dict("records")):
@@ -94,7 +116,7 @@ def advise_cells(
         if among is not None and cell not in among:
             continue
         where = ", ".join(f"{spoken(n)} {setting(row[n])}" for n in names) or "these models"
-        mine = by_cell[place] if place in by_cell else steps.iloc[:0]
+        mine = _tried(by_cell[place])
         if not row["phase"]:
             lacking = ", ".join(spoken(n) for n in lacks if lacks[n][place])
             out[cell] = _measured_only(where, f"cannot be told without {lacking}", mine)
@@ -107,26 +129,22 @@ def advise_cells(
     return out
 
 
-def _advice(where: str, phase: str, n: int, share: float, steps: pd.DataFrame) -> Advice:
+def _advice(where: str, phase: str, n: int, share: float, tried: list[Tried]) -> Advice:
     cause, wanted = CAUSES[phase]
     evidence = [f"Phase {phase} with {share:.0%} by the errors of the means.".replace("%", " %")]
-    tried = _tried(steps)
-    evidence += [_told(t) for t in tried.to_dict("records")][:4]
-    helped = tried[(tried["gain"] > COUNTS) & (tried["gain"] > 2 * tried["stderr"].fillna(np.inf))]
-    suggested = helped[helped["move"].isin(wanted)]
-    if len(suggested):
-        best = suggested.iloc[0]
-        return Advice(where, phase, n, cause, _change(best), SURE[0] if share >= 0.8 else SURE[1], evidence)
-    if len(helped):
-        best = helped.iloc[0]
+    evidence += [_told(t) for t in tried[:4]]
+    helped = [t for t in tried if t.surely_helped]
+    suggested = [t for t in helped if t.move in wanted]
+    if suggested:
+        sure = SURE[0] if share >= 0.8 else SURE[1]
+        return Advice(where, phase, n, cause, _change(suggested[0]), sure, evidence)
+    if helped:
         evidence.append("The taxonomy would not have named this change; the run's own neighbours do.")
-        return Advice(where, phase, n, cause, _change(best), SURE[1], evidence)
-    untried = [m for m in wanted if m not in set(tried["move"])]
+        return Advice(where, phase, n, cause, _change(helped[0]), SURE[1], evidence)
+    untried = [m for m in wanted if m not in {t.move for t in tried}]
     if phase == "IV-B":
         text = f"keep these settings{'; try ' + untried[0] if untried else ''}"
-        return Advice(
-            where, phase, n, cause, text, SURE[0] if len(tried) and share >= 0.8 else SURE[1], evidence
-        )
+        return Advice(where, phase, n, cause, text, SURE[0] if tried and share >= 0.8 else SURE[1], evidence)
     if untried:
         evidence.append(f"{untried[0].capitalize()} was not tried in this run: the taxonomy suggests it.")
         return Advice(where, phase, n, cause, f"try {untried[0]}", SURE[2], evidence)
@@ -134,42 +152,48 @@ def _advice(where: str, phase: str, n: int, share: float, steps: pd.DataFrame) -
     return Advice(where, phase, n, cause, "none on this grid: vary another setting", SURE[1], evidence)
 
 
-def _measured_only(where: str, cause: str, steps: pd.DataFrame) -> Advice:
-    tried = _tried(steps)
-    helped = tried[(tried["gain"] > COUNTS) & (tried["gain"] > 2 * tried["stderr"].fillna(np.inf))]
-    change = _change(helped.iloc[0]) if len(helped) else "measure what is missing first"
-    return Advice(where, "", 1, cause, change, SURE[2], [_told(t) for t in tried.to_dict("records")][:4])
+def _measured_only(where: str, cause: str, tried: list[Tried]) -> Advice:
+    helped = [t for t in tried if t.surely_helped]
+    change = _change(helped[0]) if helped else "measure what is missing first"
+    return Advice(where, "", 1, cause, change, SURE[2], [_told(t) for t in tried[:4]])
 
 
-def _tried(steps: pd.DataFrame) -> pd.DataFrame:
-    """Mean gain of each move over the steps taken, the best first: columns of ``moves``, ``n``, ``helped``.
+def _steps(moved: pd.DataFrame) -> Iterable[tuple[int, Step]]:
+    """Row number of the cell and step, of each row of ``moves``."""
+    columns = (moved[name].tolist() for name in ("cell", "axis", "move", "gain", "stderr"))
+    return ((cell, step) for cell, *step in zip(*columns, strict=True))
+
+
+def _tried(steps: Iterable[Step]) -> list[Tried]:
+    """Mean gain of each move over the steps taken, the best first.
 
     Steps in a line share cells, so a mean over n of them is taken as one over n/2. Where the spread over
     replicates is unknown, that over the steps stands for it.
     """
-    rows = []
-    for (axis, move), some in steps.groupby(["axis", "move"], sort=False):
-        spread = float(np.sqrt(np.mean(some["stderr"] ** 2)))
-        if np.isnan(spread) and len(some) >= 4:
-            spread = float(some["gain"].std())
-        stderr = spread / max(1.0, len(some) / 2) ** 0.5
-        rows.append(
-            (axis, move, float(some["gain"].mean()), stderr, len(some), int((some["gain"] > 0).sum()))
-        )
-    found = pd.DataFrame(rows, columns=["axis", "move", "gain", "stderr", "n", "helped"])
-    return found.sort_values("gain", ascending=False, kind="stable", ignore_index=True)
+    groups: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    for axis, move, gain, stderr in steps:
+        groups[axis, move].append((gain, stderr))
+    found = []
+    for (axis, move), taken in groups.items():
+        gains = np.array([gain for gain, _ in taken])
+        known = np.array([error for _, error in taken if not math.isnan(error)])
+        spread = float(np.sqrt(np.mean(known**2))) if len(known) else math.nan
+        if not len(known) and len(gains) >= 4:
+            spread = float(gains.std(ddof=1))
+        stderr = spread / max(1.0, len(gains) / 2) ** 0.5
+        found.append(Tried(axis, move, float(gains.mean()), stderr, len(gains), int((gains > 0).sum())))
+    return sorted(found, key=lambda tried: -tried.gain)
 
 
-def _change(tried: pd.Series) -> str:
-    up = DIRECTIONS[str(tried["axis"])][0] == tried["move"]
-    return f"{tried['move']}: {'raise' if up else 'lower'} the {spoken(str(tried['axis']))}"
+def _change(tried: Tried) -> str:
+    up = DIRECTIONS[tried.axis][0] == tried.move
+    return f"{tried.move}: {'raise' if up else 'lower'} the {spoken(tried.axis)}"
 
 
-def _told(tried: Mapping[Any, Any]) -> str:
-    gain, stderr, n = float(tried["gain"]), float(tried["stderr"]), int(tried["n"])
-    error = f" ± {number(stderr, 2)}" if np.isfinite(stderr) else ""
-    often = f"; it helped in {tried['helped']} of {n} steps" if n > 1 else ""
+def _told(tried: Tried) -> str:
+    error = f" ± {number(tried.stderr, 2)}" if math.isfinite(tried.stderr) else ""
+    often = f"; it helped in {tried.helped} of {tried.n} steps" if tried.n > 1 else ""
     return (
-        f"One step of {tried['move']} ({spoken(str(tried['axis']))}) changed accuracy by "
-        f"{'+' if gain > 0 else ''}{number(gain, 2)}{error} points{often}."
+        f"One step of {tried.move} ({spoken(tried.axis)}) changed accuracy by "
+        f"{'+' if tried.gain > 0 else ''}{number(tried.gain, 2)}{error} points{often}."
     )

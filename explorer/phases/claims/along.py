@@ -169,9 +169,11 @@ def early_stopping_helps(bench: Bench) -> tuple[Evidence, Chart]:
         raise NotTestable("The models do not say which cell they belong to.")
     known = ok.loc[ok["cell_id"].isin(inside), ["model_id", "cell_id"]]
     history = bench.epochs.merge(known, on="model_id")
+    every = history.pivot_table(index=["cell_id", "model_id"], columns="step", values=ACCURACY)
     gains = []
-    for _, rows in history.groupby("cell_id"):
-        table = rows.pivot_table(index="model_id", columns="step", values=ACCURACY).dropna(axis=1).to_numpy()
+    for places in every.groupby(level="cell_id").indices.values():
+        table = every.to_numpy()[places]
+        table = table[:, ~np.isnan(table).any(axis=0)]  # (models, steps)
         if min(table.shape) >= 2:
             others = (table.sum(axis=0) - table) / (len(table) - 1)  # (models, steps)
             stop = others.argmax(axis=1)
