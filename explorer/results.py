@@ -95,10 +95,8 @@ class Run:
         row, cell = self._trained(model_id)
         data = self.data(model_id)
         _, rows = network(cell.model_name, cell.model, data.shape, data.classes, task=cell.task)
-        weights = Store(self.folder).read_weights(row["stack"], row["weights_sha256"])
-        stack = self.models[self.models["stack"] == row["stack"]].sort_values("seed")["model_id"].tolist()
-        place = stack.index(model_id)
-        return rows.to_module(torch.tensor(weights["theta"][place]), torch.tensor(weights["buffers"][place]))
+        weights = Store(self.folder).read_model(row["stack"], model_id, row["weights_sha256"])
+        return rows.to_module(torch.tensor(weights["theta"]), torch.tensor(weights["buffers"]))
 
     def data(self, model_id: str) -> Arrays:
         """The arrays a model was trained and tested on: subset, noise and scale as its settings say."""

@@ -129,6 +129,19 @@ class Store:
             DamagedError: the file is missing, or differs from the ``sha256`` given; the stack's record
                 is then taken back, so that a resumed run trains it again.
         """
+        return self._weights(stack, sha256)[0]
+
+    def read_model(self, stack: str, model_id: str, sha256: str | None = None) -> dict[str, np.ndarray]:
+        """One model of a stack: ``theta`` (parameters,) and ``buffers`` (numbers,).
+
+        Raises:
+            DamagedError: as :meth:`read_weights`.
+        """
+        arrays, meta = self._weights(stack, sha256)
+        row = meta["model_ids"].index(model_id)
+        return {name: array[row] for name, array in arrays.items()}
+
+    def _weights(self, stack: str, sha256: str | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         from safetensors.numpy import load
 
         name = f"weights/{stack}.safetensors"
@@ -136,7 +149,7 @@ class Store:
             content = self.files.read(name)
             if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
                 raise ValueError("its content is not what was written")
-            return load(content)
+            return load(content), _meta(content)
         except Exception as error:
             self.damaged(name, error)
             for kind in ("models", "epochs"):
@@ -166,8 +179,7 @@ class Store:
             if hashlib.sha256(content).digest() != raw[:32]:
                 raise ValueError("its content is not what was written")
             deserialize(content)
-            length = int.from_bytes(content[:8], "little")
-            return load(content), json.loads(json.loads(content[8 : 8 + length])["__metadata__"][META])
+            return load(content), _meta(content)
         except (ValueError, SafetensorError) as error:
             self.damaged(name, error)
             return None
@@ -294,6 +306,12 @@ def _safetensors(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> bytes:
 
     # One entry only: safetensors writes several in an order of its own, and the checksum would change.
     return save(arrays, metadata={META: json.dumps(meta)})
+
+
+def _meta(content: bytes) -> dict[str, Any]:
+    """What goes with the arrays of a safetensors file."""
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(json.loads(content[8 : 8 + length])["__metadata__"][META])
 
 
 def table_of(rows: list[dict[str, Any]]) -> pa.Table:

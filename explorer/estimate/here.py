@@ -23,6 +23,7 @@ from explorer.settings import plugin
 from explorer.space import Cell, Space
 from explorer.training import Split
 
+COUNTED = ("hessian", "connectivity", "similarity")  # measures whose time is estimated
 MAX_ARCHITECTURES = 8  # measured; the rest are interpolated by their number of parameters
 START_S, WORKER_S, TRIAL_S, TASK_S = (
     7.0,
@@ -156,7 +157,7 @@ def _measured(space: Space, cells: list[Cell], together: int) -> Callable[[Cell]
 
 
 def _measuring(space: Space, rows: Rows, theta: Any, buffers: Any, data: Split) -> float:
-    """Seconds to measure one cell."""
+    """Seconds to take the ``COUNTED`` measures of one cell."""
     import torch
 
     from explorer.landscape.hessian import HessianOperator
@@ -165,7 +166,7 @@ def _measuring(space: Space, rows: Rows, theta: Any, buffers: Any, data: Split) 
     total = 0.0
     hessian = space.measures.get("hessian")
     if hessian:
-        n = hessian["inputs"]
+        n = None if hessian["inputs"] == "all" else hessian["inputs"]
         operator = HessianOperator(rows, theta, data.x_train[:n], data.y_train[:n], buffers)
         total += best_time(lambda: operator(torch.ones_like(theta))) * (
             hessian["lanczos_steps"] + hessian["probes"]

@@ -11,7 +11,7 @@ from explorer.console import duration, size
 from explorer.engine import plan
 from explorer.estimate.cluster import Piece, Plan, plan_for
 from explorer.estimate.devices import Device
-from explorer.estimate.here import START_S, estimate
+from explorer.estimate.here import COUNTED, START_S, estimate
 from explorer.estimate.machines import Machines
 from explorer.settings import plugin
 from explorer.space import Space
@@ -56,6 +56,7 @@ def describe(space: Space, cluster: str | None = None) -> Any:
 
 def _here(space: Space) -> list[tuple[str, str]]:
     cost = estimate(space)
+    others = [name for name in space.measures if name not in COUNTED]
     return [
         ("time", f"about {duration(cost.wall_s)} on {cost.workers} workers of this machine"),
         (
@@ -63,6 +64,7 @@ def _here(space: Space) -> list[tuple[str, str]]:
             f"(start-up {duration(START_S)}, training {duration(cost.training_s)}, "
             f"measuring {duration(cost.measuring_s)})",
         ),
+        *([("", f"not counted: {', '.join(others)}")] if others else []),
         ("memory", f"about {size(cost.memory_bytes)}"),
         ("disk", f"about {size(cost.disk_bytes)}"),
     ]
