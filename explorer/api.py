@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from explorer.results import Run, load
-from explorer.spacefile import parse, read
+from explorer.spacefile import parse, read, set_value
 
 __all__ = ["load", "run"]
 
@@ -23,7 +24,7 @@ def run(
     """Train and measure the grid of a space file (or of the same as a dict); go on where it was.
 
     Args:
-        set: overrides such as ``"training.steps=500"`` (for a file).
+        set: overrides such as ``"training.steps=500"``.
         name: of the run, a folder below ``storage``; the space's own if left out.
         cluster: ``address`` of a Ray cluster, or ``workers`` and ``gpus`` of this machine
             (see :func:`explorer.engine.run.run`).
@@ -33,5 +34,11 @@ def run(
     """
     from explorer.engine.run import run as start
 
-    checked = parse(space) if isinstance(space, dict) else read(space, list(set))
+    if isinstance(space, dict):
+        space = copy.deepcopy(space)
+        for override in set:
+            set_value(space, override)
+        checked = parse(space)
+    else:
+        checked = read(space, list(set))
     return start(checked, name=name, storage=storage, **cluster)

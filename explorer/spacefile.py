@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,12 @@ def read(path: str | Path, overrides: list[str] | None = None) -> Space:
             raise InputError(f"{file} has more than {MAX_BYTES:,} bytes; a space file is short")
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        there = sorted(
-            str(p) for p in (file.parent if file.parent.is_dir() else Path("spaces")).glob("*.yaml")
-        )
+        near = dict.fromkeys([file.parent, Path("spaces")])
+        there = {str(p): p.stem for folder in near if folder.is_dir() for p in folder.glob("*.yaml")}
+        close = difflib.get_close_matches(file.stem, there.values(), n=3, cutoff=0.5)
+        ordered = sorted(there, key=lambda p: ([*close, there[p]].index(there[p]), p))
         raise InputError(
-            f"there is no file {file}; there are: {', '.join(there) or 'no .yaml files near it'}"
+            f"there is no file {file}; there are: {', '.join(ordered) or 'no .yaml files near it'}"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} cannot be read: {error}") from error
@@ -47,14 +49,20 @@ def read(path: str | Path, overrides: list[str] | None = None) -> Space:
         raise InputError(f"{file}: not valid YAML: {error}") from error
     except Problem as problem:
         raise InputError(f"{file}, line {problem.path[0]}: {problem.message}") from None
-    set_paths = []
+    set_paths, own = [], set(raw) if isinstance(raw, dict) else set()
     for override in overrides or []:
         set_paths.append(set_value(raw, override))
     try:
         return check(raw)
     except Problem as problem:
         by_override = next(
-            (o for p, o in zip(set_paths, overrides or [], strict=True) if problem.path[: len(p)] == p), None
+            (
+                override
+                for path, override in zip(set_paths, overrides or [], strict=True)
+                if problem.path[: len(path)] == path
+                or (path[0] not in own and path[: len(problem.path)] == problem.path != ())
+            ),
+            None,
         )
         where = f"--set {by_override}" if by_override else f"{file}, line {_line(node, problem.path)}"
         raise InputError(f"{where}: {problem.message}") from None
@@ -71,8 +79,11 @@ def parse(raw: dict[str, Any]) -> Space:
     try:
         return check(raw)
     except Problem as problem:
-        where = ".".join(str(p) for p in problem.path)
-        raise InputError(f"{where}: {problem.message}" if where else problem.message) from None
+        where, message = ".".join(str(p) for p in problem.path), problem.message
+        field, _, rest = message.partition(": ")
+        if rest and f".{where}".endswith(f".{field}"):  # it names the place already
+            message = rest
+        raise InputError(f"{where}: {message}" if where else message) from None
 
 
 def _compose(text: str) -> yaml.Node | None:

@@ -163,8 +163,8 @@ PAIRS: dict[str, Column] = {
         "number", "percent", "share of test inputs on which the two models answer differently"
     ),
     "l2_distance": Column("number", "", "Euclidean distance of the two parameter vectors"),
-    "status": Column("text", "", "`ok` or `failed`"),
-    "error": Column("text", "", "what went wrong; empty when all is well"),
+    "status": Column("text", "", "`ok`, or `failed` where nothing of the pair could be measured"),
+    "error": Column("text", "", "what went wrong, maybe in one measure only; empty when all is well"),
 }
 
 CURVES: dict[str, Column] = {
