@@ -14,12 +14,19 @@ import explorer.data
 import explorer.measures
 import explorer.models
 from explorer.settings import InputError, plugin, source_fingerprint, suggest
-from explorer.space import MAX_MODELS, Cell, Space, TrainingOptions, resolve, tasks_of
+from explorer.space import MAX_MODELS, NAME, NAME_RULE, Cell, Space, TrainingOptions, resolve, tasks_of
 from explorer.tasks import TASKS
 
 PACKAGES: dict[str, tuple[ModuleType, str]] = {
     "data": (explorer.data, "data set"),
     "model": (explorer.models, "architecture"),
+}
+# What is wrong, where the words of pydantic do not end the sentence "it should be …".
+PHRASES = {
+    "string_pattern_mismatch": "of the form {pattern}",
+    "too_short": "a list of {min_length} value(s) or more",
+    "too_long": "a list of {max_length} values or fewer",
+    "string_too_long": "at most {max_length} characters long",
 }
 # Settings of the data that change nothing in some cells.
 IDLE = ("train_size", "subset", "noise_kind", "corruption", "corruption_seed")
@@ -276,7 +283,11 @@ def _message(error: Any, model: type[BaseModel] | None) -> tuple[tuple[Any, ...]
         )
     if error["type"] == "missing":
         return place[:-1], f"{field} is missing"
-    text = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if error.get("ctx", {}).get("pattern") == NAME:
+        return place, f"{field}: {error['input']!r} is not allowed; it should be {NAME_RULE}"
+    phrase = PHRASES.get(error["type"])
+    text = phrase.format(**error["ctx"]) if phrase else error["msg"]
+    text = text.removeprefix("Value error, ").removeprefix("Input should be ")
     prefix = f"{field}: " if field else ""
     if error["type"] == "value_error":
         return place, f"{prefix}{text}"

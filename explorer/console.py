@@ -42,8 +42,9 @@ class Display:
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(),
-            TextColumn("left"),
+            TextColumn("so far,"),
             TimeRemainingColumn(),
+            TextColumn("left"),
             console=console,
             disable=not self.live,
         )
@@ -56,6 +57,9 @@ class Display:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for bar in self.bars.values():
+            if not bar.total and kind is None:
+                self._close(bar)
         self.progress.stop()
 
     def say(self, message: str) -> None:

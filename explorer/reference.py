@@ -51,7 +51,12 @@ AVERAGED = ", ".join(f"`{name}`" for name in (*AVERAGED_MODELS, *AVERAGED_PAIRS)
 
 NOTES = {
     "models": """Beside these: every setting of the data set, the architecture and the training, under its
-own name (`width`, `batch_size`, …). A measure's columns are there when the space takes it.""",
+own name (`width`, `batch_size`, …). A measure's columns are there when the space takes it.
+
+`explorer.load("<name>").model(model_id)` is the trained module, `.data(model_id)` its data. Without
+Explorer: `theta` in `weights/<stack>.safetensors` has a row a model. The file's metadata, JSON under
+`explorer`, says which (`model_ids`, in the order of the rows) and how a row is cut into parameters
+(`layers`: names and shapes).""",
     "pairs": """Beside these: the axes of the space. A measure's columns are there when the space takes it;
 `cka_at_<layer>` for each of the `layers` of `similarity`.""",
     "cells": f"""Beside these: the axes of the space, and the mean (under its own name) and the standard

@@ -223,6 +223,8 @@ def _of_cells(store: Store, space: dict[str, Any]) -> pd.DataFrame:
 
 
 def _with_failures(pairs: pd.DataFrame, failures: pd.DataFrame) -> pd.DataFrame:
+    """With ``status`` and ``error``. A pair of which something is measured counts, whatever else failed."""
+    something = [column for column in pairs if column not in ("model_a", "model_b")]
     pairs = pairs.assign(status="ok", error="")
     failed = failures[failures["kind"] == "pairs"] if len(failures) else failures
     if not len(failed):
@@ -232,8 +234,9 @@ def _with_failures(pairs: pd.DataFrame, failures: pd.DataFrame) -> pd.DataFrame:
     )
     merged = pairs.merge(failed.rename(columns={"error": "failure"}), on=["model_a", "model_b"], how="outer")
     wrong = merged["failure"].notna()
+    nothing = wrong & merged[something].isna().all(axis=1)
     return merged.assign(
-        status=merged["status"].where(~wrong, "failed"),
+        status=merged["status"].fillna("ok").where(~nothing, "failed"),
         error=merged["error"].where(~wrong, merged["failure"]),
     ).drop(columns="failure")
 

@@ -25,6 +25,7 @@ from explorer.settings import SCHEMA, InputError, Options, digest, plugin, sourc
 MAX_MODELS = 1_000_000
 SECTIONS = ("data", "model", "training")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
+NAME_RULE = "letters, digits, '.', '_' and '-' only, at most 100, the first a letter or digit"
 
 Scalar = bool | int | float | str
 
@@ -420,10 +421,13 @@ def _section_options(section: str, name: str, values: dict[str, Any]) -> Any:
 
 
 def known_settings(space: Space) -> dict[str, list[str]]:
-    """The settings of each section, by name; those of a user's own function are what the space gives it."""
+    """The settings of each section, by name; those of a user's own function are what the space gives it.
+
+    A width, which is the load of most spaces, needs no value to be swept.
+    """
     model_name = space.model["name"]
     if ":" in model_name:
-        model = [k for k in space.model if k != "name"]
+        model = list(dict.fromkeys(["width", *(k for k in space.model if k != "name")]))
     else:
         model = list(plugin(explorer.models, model_name, "architecture").Options.model_fields)
     fields = plugin(explorer.data, space.data["name"], "data set").Options.model_fields

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,12 @@ def read(path: str | Path, overrides: Sequence[str] | None = None) -> Space:
             raise InputError(f"{file} has more than {MAX_BYTES:,} bytes; a space file is short")
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        there = sorted(
-            str(p) for p in (file.parent if file.parent.is_dir() else Path("spaces")).glob("*.yaml")
-        )
+        near = dict.fromkeys([file.parent, Path("spaces")])
+        there = {str(p): p.stem for folder in near if folder.is_dir() for p in folder.glob("*.yaml")}
+        close = difflib.get_close_matches(file.stem, there.values(), n=3, cutoff=0.5)
+        ordered = sorted(there, key=lambda p: ([*close, there[p]].index(there[p]), p))
         raise InputError(
-            f"there is no file {file}; there are: {', '.join(there) or 'no .yaml files near it'}"
+            f"there is no file {file}; there are: {', '.join(ordered) or 'no .yaml files near it'}"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} cannot be read: {error}") from error
@@ -64,8 +66,11 @@ def parse(raw: dict[str, Any], overrides: Sequence[str] = ()) -> Space:
     try:
         return _overridden(raw, overrides)
     except Problem as problem:
-        where = ".".join(str(p) for p in problem.path)
-        raise InputError(f"{where}: {problem.message}" if where else problem.message) from None
+        where, message = ".".join(str(p) for p in problem.path), problem.message
+        field, _, rest = message.partition(": ")
+        if rest and f".{where}".endswith(f".{field}"):  # it names the place already
+            message = rest
+        raise InputError(f"{where}: {message}" if where else message) from None
 
 
 def _overridden(raw: Any, overrides: Sequence[str]) -> Space:

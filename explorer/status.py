@@ -70,19 +70,30 @@ def _worked(sessions: list[dict[str, Any]]) -> str:
     return ", ".join(f"{name} {duration(spent)}" for name, spent in seconds.most_common())
 
 
-def failures(run: Run) -> list[str]:
-    """What failed for good, a line each."""
-    lines = []
+def failures(run: Run) -> tuple[int, list[str]]:
+    """How many models and measurements failed for good, and a line for each thing that went wrong."""
+    lost: list[tuple[str, str]] = []
     names = [name for kind in run.axes.values() for name in kind]
     for what, frame in (("model", run.models), ("pair", run.pairs)):
         if "status" not in frame:
             continue
-        for row in frame[frame["status"] == "failed"].to_dict("records"):
+        wrong = frame["status"] == "failed"
+        if what == "pair" and "error" in frame:  # also of those that are measured in part
+            wrong |= frame["error"].fillna("") != ""
+        for row in frame[wrong].to_dict("records"):
             at = ", ".join(f"{name} {row[name]}" for name in names if name in row)
             seeds = (
                 f"seed {row.get('seed')}"
                 if what == "model"
                 else f"seeds {row.get('seed_a')} and {row.get('seed_b')}"
             )
-            lines.append(f"{what} at {at}, {seeds}: {row.get('error')}")
-    return [*lines, *(f"{f['subject']}: {f['error']}" for f in run.info.get("failed_measures", []))]
+            lost.append((f"{what} at {at}, {seeds}", str(row.get("error"))))
+    lost += [(f["subject"], f["error"]) for f in run.info.get("failed_measures", [])]
+    subjects: dict[str, list[str]] = {}
+    for subject, error in lost:
+        subjects.setdefault(error, []).append(subject)
+    lines = [
+        f"{some[0]}{f' and {len(some) - 1} more' if some[1:] else ''}: {error}"
+        for error, some in subjects.items()
+    ]
+    return len(lost), lines

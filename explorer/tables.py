@@ -55,7 +55,7 @@ MODELS: dict[str, Column] = {
     ),
     "parameters": Column("integer", "", "trainable parameters of the model"),
     "wall_s": Column("number", "seconds", "training time of the model's stack divided by its models"),
-    "weights_sha256": Column("text", "", "SHA-256 of that file, by which damage is noticed"),
+    "weights_sha256": Column("text", "", "SHA-256 of the file of its weights, by which damage is noticed"),
     "stack": Column("text", "", "stack it was trained in; its weights are `weights/<stack>.safetensors`"),
     "peak_memory_mb": Column(
         "number", "megabytes", "peak memory of the worker (of the GPU, where there is one)"
@@ -65,7 +65,9 @@ MODELS: dict[str, Column] = {
     ),
     "hessian_trace": Column("number", "", "trace of that Hessian (Hutchinson estimate)"),
     "hessian_trace_stderr": Column("number", "", "standard error of the trace over probes"),
-    "hessian_bottom_eigenvalue": Column("number", "", "smallest eigenvalue of that Hessian, signed"),
+    "hessian_bottom_eigenvalue": Column(
+        "number", "", "its smallest eigenvalue, signed; only a bound from above without `smallest: true`"
+    ),
     "hessian_eigenvalues": Column(
         "numbers", "", "its largest eigenvalues, falling (as many as `top` asks for)"
     ),
@@ -161,8 +163,8 @@ PAIRS: dict[str, Column] = {
         "number", "percent", "share of test inputs on which the two models answer differently"
     ),
     "l2_distance": Column("number", "", "Euclidean distance of the two parameter vectors"),
-    "status": Column("text", "", "`ok` or `failed`"),
-    "error": Column("text", "", "what went wrong; empty when all is well"),
+    "status": Column("text", "", "`ok`, or `failed` where nothing of the pair could be measured"),
+    "error": Column("text", "", "what went wrong, maybe in one measure only; empty when all is well"),
 }
 
 CURVES: dict[str, Column] = {

@@ -122,6 +122,21 @@ similarity.linear_cka(network.outputs(theta, data.x_test, buffers))"""
     ("arguments", "said"),
     [
         (["run", "spaces/nothing.yaml"], r"no file spaces/nothing.yaml; there are: .*spaces/digits.yaml"),
+        (["run", "digits"], r"no file digits; there are: spaces/digits.yaml"),
+        (
+            ["check", "spaces/digits.yaml", "--set", "optimizer.x=1"],
+            r"--set optimizer.x=1: 'optimizer' is not",
+        ),
+        (
+            ["check", "spaces/digits.yaml", "--set", "load.width=[]"],
+            r"it should be a list of 1 value\(s\) or more",
+        ),
+        (["check", "spaces/digits.yaml", "--set", "name=a/b"], r"it should be letters, digits"),
+        (["report", "x", "--cut", "cka=2"], r"or cka with one between 0 and 1"),
+        (
+            ["check", "spaces/digits.yaml", "--set", "measures.similarity.layers=[nowhere]"],
+            r"measures.similarity.layers: mlp has no layer 'nowhere'; it has 0, 1, 2, 3",
+        ),
         (["run", "spaces/digits.yaml", "--set", "seeds=0"], r"--set seeds=0: seeds: 0 is not allowed"),
         (["run", "spaces/digits.yaml", "--name", "../x"], r"--name '../x': letters"),
         (["run", "spaces/digits.yaml", "--set", "resources.cpus_per_trial=64"], r"a trial asks for 64 CPUs"),

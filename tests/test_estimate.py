@@ -345,6 +345,12 @@ def test_every_measure_is_counted_or_said_to_be_not(tiny: dict[str, Any]) -> Non
     assert sum(t.wall_s for t in longer.tasks) > 20 * sum(t.wall_s for t in short.tasks)
 
 
+def test_this_machine_says_what_it_does_not_count(tiny: dict[str, Any]) -> None:
+    assert "not counted" not in "".join(_cells(describe(parse(tiny))))
+    tiny["measures"] = {"hessian": {"inputs": "all"}, "density": {}, "spectra": {}}
+    assert "not counted: density, spectra" in "".join(_cells(describe(parse(tiny))))
+
+
 def test_cores_of_a_cluster_share_the_work_of_a_space(tiny: dict[str, Any]) -> None:
     found = plan_for(parse(tiny), Machines.parse("2x2xCPU"))
     assert (found.slots, found.share, found.traffic) == (4, None, found.data)

@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from conftest import explore
 
 import explorer
 import explorer.measures
+from explorer.engine.run import measure
 from explorer.landscape import connectivity, ensemble, rows_of, similarity
 from explorer.landscape.paths import straight
 from explorer.settings import InputError, plugin, plugins
 from explorer.spacefile import parse
+from explorer.store import Store
 from explorer.training import Split
 
 LATER = ["sharpness", "noise", "density", "spectra", "ensemble", "alignment"]
@@ -136,13 +137,28 @@ def test_pairs_along_what_is_no_training_axis_are_refused(tiny: dict[str, Any]) 
 
 
 def test_a_measure_that_fails_is_told_and_the_rest_is_kept(own_copy: Path) -> None:
-    done = explore(
-        "measure", "tiny", "--set", "measures.similarity.layers=[nowhere]", "--storage", own_copy,
-        "--reports", own_copy.parent / "reports",
-    )  # fmt: skip
-    assert done.returncode == 3, done.stdout + done.stderr
-    assert "there is no layer 'nowhere'" in done.stderr
+    store = Store(own_copy / "tiny")
+    pairs = explorer.load("tiny", str(own_copy)).pairs[["model_a", "model_b"]].to_dict("records")
+    store.drop_records("similarity")
+    lost = [{"kind": "pairs", **pair, "error": "similarity: no", "traceback": ""} for pair in pairs]
+    store.write_record("failures", "lost", lost)
     run = explorer.load("tiny", str(own_copy))
-    assert run.pairs["mode_connectivity"].notna().all()
-    assert set(run.pairs["status"]) == {"failed"}
-    assert torch.isnan(torch.tensor(run.pairs["cka"].to_numpy(dtype=float))).all()
+    assert set(run.pairs["error"]) == {"similarity: no"}
+    assert run.pairs["cka"].isna().all()
+    assert (run.cells["n_pairs"] == 3).all()
+    assert run.cells["mode_connectivity"].notna().all(), "what is measured counts"
+    shown = explore("report", "tiny", "--storage", own_copy, "--reports", own_copy.parent / "reports")
+    assert shown.returncode == 3, shown.stdout + shown.stderr
+    assert "Finished with 12 failures:" in shown.stderr
+    assert "seeds 0 and 1 and 11 more: similarity: no" in shown.stderr
+    store.drop_records("connectivity")
+    assert set(explorer.load("tiny", str(own_copy)).pairs["status"]) == {"failed"}
+
+
+def test_a_layer_that_is_not_there_costs_nothing(own_copy: Path) -> None:
+    before = explorer.load("tiny", str(own_copy)).pairs["cka"]
+    with pytest.raises(InputError, match="mlp has no layer 'nowhere'; it has 0, 1, 2, 3"):
+        measure("tiny", overrides=["measures.similarity.layers=[nowhere]"], storage=str(own_copy))
+    after = explorer.load("tiny", str(own_copy))
+    assert after.pairs["cka"].equals(before)
+    assert after.info["space"]["measures"]["similarity"]["layers"] == []

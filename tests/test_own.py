@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,7 +79,7 @@ def space(**training: Any) -> dict[str, Any]:
     return {
         "name": "own",
         "data": {"name": "ownthings:data", "inputs": 60, "shift": 0.0, "label_noise": 0.1},
-        "model": {"name": "ownthings:net", "width": 4},
+        "model": {"name": "ownthings:net"},  # a width can be swept without one
         "load": {"width": [3, 5]},
         "temperature": {"shift": [0.0, 1.0]},
         "seeds": 2,
@@ -130,3 +131,12 @@ def test_what_is_wrong_with_them_is_told(mine: Path, change: dict[str, Any], sai
     raw = {**space(), "temperature": {"batch_size": [20]}, **change}
     with pytest.raises(InputError, match=said):
         parse(raw)
+
+
+def test_overrides_count_for_a_space_in_python_too(tiny: dict[str, Any]) -> None:
+    before = copy.deepcopy(tiny)
+    with pytest.raises(InputError, match=r"training\.steps: 0 is not allowed"):
+        explorer.run(tiny, set=["training.steps=0"])
+    with pytest.raises(InputError, match="--set steps: it should be key=value"):
+        explorer.run(tiny, set=["steps"])
+    assert tiny == before

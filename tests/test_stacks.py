@@ -285,6 +285,12 @@ def test_a_run_side_by_side_has_the_tables_of_one_apart(merged: dict[str, Any], 
             for run in (beside, apart)
         )
         pd.testing.assert_frame_equal(one, other, check_exact=True)
+    for model_id, wanted in beside.models.set_index("model_id")["test_accuracy_percent"].items():
+        data = beside.data(str(model_id))
+        with torch.no_grad():
+            here, there = (run.model(str(model_id))(torch.tensor(data.x_test)) for run in (beside, apart))
+        assert torch.equal(here, there)
+        assert 100 * (here.argmax(1).numpy() == data.y_test).mean() == pytest.approx(wanted)
 
 
 def _first(raw: dict[str, Any]) -> Cell:

@@ -27,13 +27,10 @@ PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
 
 
 def checked_name(name: str) -> str:
-    from explorer.space import NAME
+    from explorer.space import NAME, NAME_RULE
 
     if not re.match(NAME, name):
-        raise InputError(
-            f"--name {name!r}: letters, digits, '.', '_' and '-' only, at most 100, "
-            "the first a letter or digit"
-        )
+        raise InputError(f"--name {name!r}: {NAME_RULE}")
     return name
 
 

@@ -72,21 +72,17 @@ def spaces(
         typer.echo(json.dumps(json_schema(), indent=1))
         return
     from rich.markup import escape
-    from rich.table import Table
+    from rich.padding import Padding
 
-    table = Table(box=None, header_style="bold")
-    table.add_column("file", no_wrap=True)  # to be copied
-    for title in ("grid", "seeds", "what it shows"):
-        table.add_column(title)
     files = sorted(folder.glob("*.yaml"))
     if not files:
         raise InputError(f"there is no space file (*.yaml) in {folder}/")
     for file in files:
         try:
             one = spacefile.read(file)
+            grid = " × ".join(f"{axis} {len(values)}" for axis, values in one.axes.items())
+            head, said = f"  {grid}, {one.seeds} seeds", one.description
         except InputError as error:
-            table.add_row(str(file), "", "", escape(f"wrong: {error}"))
-            continue
-        grid = " × ".join(f"{axis} {len(values)}" for axis, values in one.axes.items())
-        table.add_row(str(file), grid, str(one.seeds), escape(one.description))
-    console.print(table)
+            head, said = "", f"cannot be used here: {error}"
+        console.print(f"[bold]{escape(str(file))}[/bold]{head}", highlight=False, soft_wrap=True)
+        console.print(Padding(escape(said), (0, 0, 0, 2), expand=False), highlight=False)

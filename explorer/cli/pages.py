@@ -97,13 +97,11 @@ def draw(run: Run, reports: Path, cuts: dict[str, float]) -> None:
     if run.info:
         say(f"Tables: {run.folder}/tables")
     say(f"Report: {index}")
-    failed = failures(run)
+    failed, lines = failures(run)
     if failed:
-        shown = [
-            *failed[:20],
-            *([f"… and {len(failed) - 20} more, in the report and the tables"] if failed[20:] else []),
-        ]
-        errors.print(f"Finished with {len(failed)} failures:", *shown, sep="\n  ", **PLAIN)
+        more = [f"… and {len(lines) - 20} more, in the report and the tables"] if lines[20:] else []
+        said = "1 failure" if failed == 1 else f"{failed} failures"
+        errors.print(f"Finished with {said}:", *lines[:20], *more, sep="\n  ", **PLAIN)
         raise typer.Exit(3)
 
 
@@ -143,7 +141,7 @@ def _cuts(given: list[str]) -> dict[str, float]:
             cuts[name] = getattr(PhaseOptions.model_validate({name: float(value)}), name)
         except ValueError:
             raise InputError(
-                f"--cut {text}: it should be train_loss, connected or cka with a positive number, "
-                "such as connected=1"
+                f"--cut {text}: it should be train_loss or connected with a number above 0, such as "
+                "connected=1, or cka with one between 0 and 1"
             ) from None
     return cuts

@@ -12,6 +12,7 @@ from explorer import results
 from explorer.engine import callbacks, plan, provenance
 from explorer.engine.cluster import Cluster, connect
 from explorer.engine.growth import grown, same_sources
+from explorer.engine.layers import check_layers
 from explorer.engine.prepare import Chosen, chosen, prepared
 from explorer.engine.session import Meanwhile, Observer, OutOfTime, Session, Silent, deadline
 from explorer.engine.share import Loading
@@ -73,6 +74,7 @@ def run(
             that nothing has.
     """
     observer = observer or Silent()
+    check_layers(space)
     store = Store(join(storage, name or space.name), warn=observer.say)
     with Hold(store.files):
         if store.exists():
@@ -117,7 +119,7 @@ def measure(
         overrides: other budgets, such as ``measures.connectivity.steps=3000``; what changes is taken again.
 
     Raises:
-        InputError: a measure is not known, or something else than a measure is overridden.
+        InputError: a measure or a layer is not known, or something else than a measure is overridden.
     """
     observer = observer or Silent()
     store = locate(name_or_folder, storage)
@@ -134,6 +136,7 @@ def measure(
     for name in again:
         if name not in space.measures:
             raise InputError(f"--again {name}: the run does not have it; it has {', '.join(space.measures)}")
+    check_layers(space)
     changed = {name for name, options in before.measures.items() if space.measures[name] != options}
     with Hold(store.files):
         # The new budget is written first: after a crash in between, what is missing is made with it.

@@ -24,6 +24,7 @@ from explorer.settings import plugin
 from explorer.space import Cell, Space
 from explorer.training import Split
 
+COUNTED = ("hessian", "connectivity", "similarity")  # measures whose time is estimated
 MAX_ARCHITECTURES = 8  # measured; the rest are interpolated by their number of parameters
 # On two cores. From the command to the first model that trains: ``benchmarks/run_start.py``, first_model_s.
 START_S = 3.5
@@ -168,7 +169,7 @@ def _measured(space: Space, cells: list[Cell], together: int) -> Callable[[Cell]
 
 
 def _measuring(space: Space, rows: Rows, theta: Any, buffers: Any, data: Split) -> float:
-    """Seconds to measure one cell."""
+    """Seconds to take the ``COUNTED`` measures of one cell."""
     import torch
 
     from explorer.landscape.hessian import HessianOperator

@@ -9,9 +9,10 @@ from typing import Any
 import explorer.data
 from explorer.console import duration, size
 from explorer.engine import plan
+from explorer.engine.layers import check_layers
 from explorer.estimate.cluster import Piece, Plan, plan_for
 from explorer.estimate.devices import Device
-from explorer.estimate.here import END_S, START_S, estimate
+from explorer.estimate.here import COUNTED, END_S, START_S, estimate
 from explorer.estimate.machines import Machines
 from explorer.settings import plugin
 from explorer.space import Space
@@ -55,7 +56,9 @@ def describe(space: Space, cluster: str | None = None) -> Any:
 
 
 def _here(space: Space) -> list[tuple[str, str]]:
+    check_layers(space)
     cost = estimate(space)
+    others = [name for name in space.measures if name not in COUNTED]
     return [
         ("time", f"about {duration(cost.wall_s)} on {_counted(cost.workers, 'worker')} of this machine"),
         (
@@ -63,6 +66,7 @@ def _here(space: Space) -> list[tuple[str, str]]:
             f"(start and end {duration(START_S + END_S)}, training {duration(cost.training_s)}, "
             f"measuring {duration(cost.measuring_s)})",
         ),
+        *([("", f"not counted: {', '.join(others)}")] if others else []),
         ("memory", f"about {size(cost.memory_bytes)}"),
         ("disk", f"about {size(cost.disk_bytes)}"),
     ]

@@ -35,7 +35,7 @@ class Hessian:
     samples: Tensor  # (rows, probes): of the trace; NaN after the row's last probe
     eigenvalues: Tensor  # (rows, top_k): the largest, falling; NaN where Lanczos ended with fewer
     eigenvalue_residuals: Tensor  # (rows, top_k)
-    bottom_eigenvalue: Tensor  # (rows,): the smallest, signed
+    bottom_eigenvalue: Tensor  # (rows,): the smallest, signed; a bound from above until it has converged
     bottom_residual: Tensor  # (rows,)
     eigenvalues_converged: Tensor  # (rows,): the tolerance was reached within ``lanczos_steps``
     trace_converged: Tensor  # (rows,): the trace's tolerance was reached within ``probes_max``
@@ -64,12 +64,12 @@ def hessian(
         seeds: of the random vectors, one a row. A row's numbers depend on its own seed alone, not on its
             neighbours in the stack.
         lanczos_steps: at most; a row goes on until the estimated errors of the ``top_k`` largest eigenvalues
-            (and of the smallest, where ``smallest``) are at most ``tolerance`` of its largest absolute one,
-            and then as long as a step saves more than a probe of the trace.
+            are at most ``tolerance`` of its largest absolute one (and the smallest has converged, where
+            ``smallest``), and then as long as a step saves more than a probe of the trace.
         probes_max: Hutchinson probes at most; a row stops, after 4 or more, when its standard error is
             at most ``trace_tolerance`` of its trace.
-        smallest: Lanczos goes on until the smallest eigenvalue has converged too. It is reported
-            either way, with its residual.
+        smallest: Lanczos goes on until the smallest eigenvalue has converged, too: its residual is at most
+            100 ``tolerance`` of its own size, which takes some 30 to 60 steps. It is reported either way.
 
     A row whose loss is not finite comes out as NaN.
 

@@ -11,6 +11,11 @@ from torch.nn import functional
 
 REAL = torch.float64  # of everything that is as small as the Krylov space
 
+# The smallest eigenvalue lies near 0, where the spectrum is densest: an error small beside the largest
+# eigenvalue does not even tell its sign. So its residual is held against its own size too, times the
+# tolerance and this: a tenth of it at a tolerance of 0.001, which leaves an error below 1 %.
+NEAR_ZERO = 100
+
 Watch = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
@@ -46,8 +51,9 @@ def lanczos(
     """Krylov spaces grown from ``start`` (rows, parameters), with full reorthogonalisation.
 
     A row stops when the estimated errors (:func:`ritz_errors`) of its ``wanted`` largest Ritz values (and of
-    the smallest, where ``smallest``) are at most ``tolerance`` of its largest absolute Ritz value. A
-    negative ``tolerance`` never stops. A row whose products are not finite has NaN for its numbers.
+    the smallest, where ``smallest``) are at most ``tolerance`` of its largest absolute Ritz value, and the
+    residual of the smallest 100 ``tolerance`` of its own size (or ``tolerance`` / 100 of the largest).
+    A negative ``tolerance`` never stops. A row whose products are not finite has NaN for its numbers.
 
     Args:
         steps: at most. The basis takes ``steps`` vectors of memory a row.
@@ -148,11 +154,14 @@ class _Ends:
         self.steps[active] = step + 1
         errors = ritz_errors(values, residuals)
         worst = errors.flip(1)[:, :found].amax(1)
+        size, near = values.abs().amax(1), torch.ones(len(values), dtype=torch.bool)
         if smallest:
             worst = worst.maximum(errors[:, 0])
+            own = torch.maximum(NEAR_ZERO * values[:, 0].abs(), size / NEAR_ZERO)
+            near = residuals[:, 0] <= tolerance * own
         # A poor start can make the first two values look converged.
         enough = (residuals == 0).all(1) | (step >= 2)
-        done = enough & (found == self.large.shape[1]) & (worst <= tolerance * values.abs().amax(1))
+        done = enough & near & (found == self.large.shape[1]) & (worst <= tolerance * size)
         self.converged[active] = done[active]
         return self.converged
 

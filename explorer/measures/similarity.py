@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from explorer.measures.base import Cell, Kind, Measured, Pair
@@ -25,9 +27,11 @@ class Options(Settings):
         description="mixed-up training inputs (or target tokens of whole sentences), "
         "the same for all models of a cell",
     )
-    layers: list[str] = Field(
-        default_factory=list,
-        description="layers, by their module's name, whose CKA is taken too: cka_at_<layer>",
+    layers: list[Annotated[str, Field(coerce_numbers_to_str=True)]] = (
+        Field(  # Sequential calls its layers 0, 1
+            default_factory=list,
+            description="layers, by their module's name, whose CKA is taken too: cka_at_<layer>",
+        )
     )
 
 

@@ -105,11 +105,9 @@ def _cka_cut(cka: pd.Series) -> Cut:
     """Two-class split (least variance within the classes) of the low-loss, connected cells' CKA."""
     values = np.sort(cka.dropna().to_numpy())
     if len(values) < 4:
-        return Cut(
-            "cka",
-            AUTHORS_CKA,
-            f"{len(values)} connected low-loss cells are too few to split: the authors' value",
-        )
+        few = "cell is" if len(values) == 1 else "cells are"
+        why = f"{len(values)} connected low-loss {few} too few to split: the authors' value"
+        return Cut("cka", AUTHORS_CKA, why)
     if values[-1] - values[0] < LEAST_CKA_RANGE:
         return Cut(
             "cka",

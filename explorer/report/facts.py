@@ -111,7 +111,10 @@ def failures(run: Run) -> dict[str, Any]:
         if "status" not in table:
             continue
         kept = [n for n in phases.axis_names(run.axes) if n in table]
-        for r in table[table["status"] != "ok"].to_dict("records"):
+        wrong = table["status"] != "ok"
+        if "error" in table:  # also pairs that are measured in part
+            wrong |= table["error"].fillna("") != ""
+        for r in table[wrong].to_dict("records"):
             who = (
                 f"seed {r.get('seed', '?')}"
                 if name == "model"

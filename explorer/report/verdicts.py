@@ -16,8 +16,12 @@ WIDTH = 260  # of a strip, in pixels of its own
 
 
 def listed(claims: Sequence[Claim], figures: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """The claims that the run tests, those that hold first."""
-    tested = sorted((c for c in claims if c.verdict != UNTESTED), key=lambda c: ORDER.index(c.verdict))
+    """The claims that the run tests: those that hold first, among equals those with a chart.
+
+    So cards side by side are of about the same height.
+    """
+    tested = [c for c in claims if c.verdict != UNTESTED]
+    tested.sort(key=lambda c: (ORDER.index(c.verdict), c.name not in figures))
     return [
         {"claim": c, "sign": SIGNS[c.verdict], "strip": strip(c), "figure": figures.get(c.name)}
         for c in tested

@@ -20,7 +20,7 @@ from explorer.phases.numbers import counted, number, setting, spoken
 # By phase: what holds generalisation back, and the changes the taxonomy suggests, the first one first.
 CAUSES: dict[str, tuple[str, tuple[str, ...]]] = {
     "I": (
-        "the model is too small for the data: it does not fit them, and barriers part its replicates",
+        "the model is too small for the data: it does not fit them, and error rises between its replicates",
         ("larger model", "longer training", "colder training"),
     ),
     "II": (

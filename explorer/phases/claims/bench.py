@@ -103,7 +103,8 @@ class Bench:
         known = np.all([column(self.cells, n).notna() for n in names], axis=0)
         at = np.flatnonzero(known if among is None else known & among)
         if len(at) < FEWEST_CELLS:
-            raise CannotTell(f"Only {len(at)} {what}; fewer than {FEWEST_CELLS} cannot show it.")
+            few = f"Only {len(at)} {what}" if len(at) != 1 else f"Only 1 {what.replace('cells', 'cell')}"
+            raise CannotTell(f"{few}; fewer than {FEWEST_CELLS} cannot show it.")
         again = cells_again(len(at), *names)
         return statistic(*(np.take_along_axis(self.draws.of(n)[:, at], again, axis=1) for n in names)), len(
             at
