@@ -22,11 +22,8 @@ from explorer.training import Split, Trained, train
 
 CLEARLY = 0.8  # of the time of what is usual: what takes more is not chosen
 SHORT = graphs.WARM_UP + 1  # steps, with the capture of a graph
-BUDGET_S, LEAST, MOST = (
-    0.1,
-    8,
-    200,
-)  # of the steps that are compared: seconds, and how many at least and at most
+BUDGET_S = 0.1  # of the steps that are compared
+LEAST, MOST = 8, 200  # so many of them
 WORTH_S = 5.0  # of all trainings of a kind; to find out takes up to a second
 BATCHES = 8  # inputs that they are taken on: evaluating more would take longer than the steps
 
