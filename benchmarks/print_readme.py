@@ -132,7 +132,7 @@ def usual(d: dict[str, Any]) -> list[str]:
     scaled = (
         ""
         if share == 1
-        else f", scaled up from {d['cells_of_the_usual_way']} of {_counted(d['cells'], 'cell')}"
+        else f", scaled up from {d['cells_of_the_usual_way']} of the {_counted(d['cells'], 'cell')}"
     )
     return [
         f"{d['times_faster']:.1f}× ({min(ratios):.1f} to {max(ratios):.1f}, n = {d['n']}): {_seconds(d)}{scaled}; "

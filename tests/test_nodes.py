@@ -23,9 +23,12 @@ from explorer.results import Run
 
 @pytest.fixture(scope="module")
 def space() -> dict[str, Any]:
-    """Twelve trials of three seconds or more, so that what happens to a node falls into one."""
+    """Twelve trials of some seconds: what happens to a node falls into one, and a node that joins finds some left.
+
+    That a node has left is noticed after about fifteen seconds.
+    """
     space = longer(copy.deepcopy(TINY))
-    space["training"]["steps"] = 45_000
+    space["training"]["steps"] = 65_000
     return space
 
 
@@ -100,6 +103,9 @@ def test_nodes_that_leave_and_join_change_nothing(
     assert process.returncode == 0, output
     run = explorer.load(tmp_path / "runs/tiny")
     assert_equal_runs(run, undisturbed)
+    import shutil
+
+    shutil.copytree(tmp_path / "runs", "/tmp/w/p10/nr-e2ecc44", dirs_exist_ok=True)
     (log,) = (tmp_path / "runs/tiny/sessions").glob("*.log")
     trained = re.findall(r" train\w+ .* process (\d+)$", log.read_text(), flags=re.M)
     assert theirs & set(map(int, trained)), "the node that joined did no work"
