@@ -41,6 +41,8 @@ def look():
     return found
 
 with connect(Where(workers=1), ResourceOptions()):
+    session = ray._private.worker._global_node.get_session_dir_path()
+    assert os.path.isdir(session)
     (forks,) = server()
     for _ in range(2):  # the end of one must not end the server
         pid, parent, group, variables, folder, program, first = look()
@@ -52,6 +54,27 @@ with connect(Where(workers=1), ResourceOptions()):
     assert rest == [variables, folder, program, first], (rest, variables, folder, program, first)
     assert not server()
 assert not psutil.Process().children()
+assert not os.path.exists(session)
+"""
+
+ORPHANS = """
+import os, ray
+from explorer.engine.cluster import connect
+from explorer.engine.run import Where
+from explorer.space import ResourceOptions
+
+@ray.remote(num_cpus=1)
+class Actor:
+    def pid(self):
+        return os.getpid()
+    def work(self):
+        while True:
+            pass
+
+with connect(Where(workers=1), ResourceOptions()):
+    actor = Actor.remote()
+    print(ray.get(actor.pid.remote()), flush=True)
+    ray.get(actor.work.remote())
 """
 
 
@@ -62,6 +85,32 @@ def test_workers_are_forked_and_start_by_themselves_once_the_server_is_gone(tmp_
         [sys.executable, "-c", RAY], capture_output=True, text=True, cwd=tmp_path, env=environment
     )
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_workers_at_work_are_gone_with_a_driver_that_is_killed(tmp_path: Path) -> None:
+    root = str(Path(ask.__file__).parents[3])
+    driver = subprocess.Popen(
+        [sys.executable, "-c", ORPHANS],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": root},
+    )
+    assert driver.stdout is not None
+    worker = psutil.Process(int(driver.stdout.readline()))
+    driver.kill()
+    driver.communicate()
+    until = time.monotonic() + 1  # Ray alone would let it work on for two seconds
+    while _works(worker) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not _works(worker)
+
+
+def _works(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE  # nobody may have looked for its end yet
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_who_asks_in_vain_is_told_so(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from explorer.engine.forks import ask
 from explorer.engine.forks.server import address, fork_server
-from explorer.engine.lean import below, ended, lean, of_workers, processes_of_our_own
+from explorer.engine.lean import below, end, lean, of_workers
 from explorer.importing import import_beside, importing
 from explorer.settings import InputError
 
@@ -137,6 +137,7 @@ def _started(
         if forks:
             environment[ask.ADDRESS], worker = address(scratch), ask.__file__
         cpus = where.workers * resources.cpus_per_trial if where.workers else None
+        keep_logs = True
         try:
             with lean(environment, worker):
                 ray.init(
@@ -147,11 +148,13 @@ def _started(
                     **COMMON,
                 )
             yield
+            keep_logs = False
+        except KeyboardInterrupt:
+            keep_logs = False
+            raise
         finally:
             tune.join()
-            own = [*processes_of_our_own(), *(below(forks.pid) if forks else [])]
-            ray.shutdown()
-            ended(own)
+            end(below(forks.pid) if forks else [], keep_logs=keep_logs)
 
 
 def _answers(address: str) -> None:

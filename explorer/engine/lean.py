@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import site
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -63,13 +64,29 @@ def lean(environment: Mapping[str, str], worker: str | None) -> Iterator[None]:
         yield
 
 
-def processes_of_our_own() -> list[psutil.Process]:
-    """What belongs to a Ray that this process has started: its servers, and all that they have started."""
-    from ray._private import worker
+def end(others: Sequence[psutil.Process], *, keep_logs: bool) -> None:
+    """End a Ray of our own at once, with all that it and ``others`` have started.
 
-    node: Any = worker._global_node
-    started = [one for kind in (node.all_processes.values() if node else ()) for one in kind]
-    return [process for one in started for process in below(one.process.pid)]
+    Ray would give each of its servers a second to end by itself, and its workers notice that a little later.
+    Nothing is lost: what a worker has not written by now, nobody waits for.
+
+    Args:
+        keep_logs: leave its session folder, a megabyte of logs, where it is.
+    """
+    import ray
+    from ray._private import node, worker
+
+    own: Any = worker._global_node
+    started = [one for kind in (own.all_processes.values() if own else ()) for one in kind]
+    processes = [*others, *(process for one in started for process in below(one.process.pid))]
+    with instead(node.Node, "kill_all_processes", lambda *_, **__: None):
+        ray.shutdown()
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=GONE_S)
+    if own and not keep_logs:
+        shutil.rmtree(own.get_session_dir_path(), ignore_errors=True)
 
 
 def below(pid: int) -> list[psutil.Process]:
@@ -79,17 +96,6 @@ def below(pid: int) -> list[psutil.Process]:
         return [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
-
-
-def ended(processes: list[psutil.Process]) -> None:
-    """End what is left of these after Ray has ended: its workers notice that a little later.
-
-    Nothing is lost: what a worker has not written by now, nobody waits for.
-    """
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(processes, timeout=GONE_S)
 
 
 def _no_server(node: Any, **_: Any) -> None:
