@@ -26,7 +26,6 @@ SERVE = (
 LIFE = 0  # the server's standard input, which ends with the driver
 WAITING = 128  # workers that may ask while the server still imports
 PORTION = 2**16  # bytes
-REAP_S = 1.0  # between two looks for workers that have ended
 IMPORTED = (
     "explorer.engine.worker",
     # Of what Ray and Tune import, the large ones. A package that is not there is none that they miss.
@@ -93,17 +92,19 @@ def serve(listening: int) -> None:
             with suppress(ImportError):
                 import_module(name)
     gc.freeze()  # what a worker never changes stays one copy in memory, and out of its collector's way
-    workers: set[int] = set()
+    workers: list[int] = []
+
+    def reap(*_: object) -> None:  # at once: Ray starts no other worker while the remains of one are there
+        workers[:] = [worker for worker in workers if not os.waitpid(worker, os.WNOHANG)[0]]
+
+    signal.signal(signal.SIGCHLD, reap)
     with socket.socket(fileno=listening) as listener:
         while True:
-            ready, _, _ = select.select([listener, LIFE], [], [], REAP_S)
-            workers = {worker for worker in workers if not os.waitpid(worker, os.WNOHANG)[0]}
+            ready, _, _ = select.select([listener, LIFE], [], [])
             if LIFE in ready:
                 for worker in workers:  # they would notice it after a second or two, and work on till then
                     os.kill(worker, signal.SIGKILL)
                 os._exit(0)
-            if not ready:
-                continue
             asked, _ = listener.accept()
             with asked:
                 told, standard, _, _ = socket.recv_fds(asked, PORTION, 3)
@@ -112,7 +113,7 @@ def serve(listening: int) -> None:
                 worker = os.fork()
                 if not worker:
                     break
-                workers.add(worker)
+                workers.append(worker)
                 with suppress(OSError):  # it was killed meanwhile
                     asked.send(b"1")
             for one in standard:
@@ -123,6 +124,7 @@ def serve(listening: int) -> None:
 def _become(standard: list[int], arguments: list[str], folder: str, environment: dict[str, str]) -> NoReturn:
     """Be the worker, as if Ray had started it."""
     os.setpgid(0, 0)  # Ray ends the group of a worker with it
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for place, one in enumerate(standard):
         os.dup2(one, place)
         os.close(one)
