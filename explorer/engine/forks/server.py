@@ -94,7 +94,7 @@ def serve(listening: int) -> None:
     gc.freeze()  # what a worker never changes stays one copy in memory, and out of its collector's way
     workers: list[int] = []
 
-    def reap(*_: object) -> None:  # at once: Ray starts no other worker while the remains of one are there
+    def reap(*_: object) -> None:
         workers[:] = [worker for worker in workers if not os.waitpid(worker, os.WNOHANG)[0]]
 
     signal.signal(signal.SIGCHLD, reap)
@@ -102,6 +102,7 @@ def serve(listening: int) -> None:
         while True:
             ready, _, _ = select.select([listener, LIFE], [], [])
             if LIFE in ready:
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the numbers of all are theirs from here on
                 for worker in workers:  # they would notice it after a second or two, and work on till then
                     os.kill(worker, signal.SIGKILL)
                 os._exit(0)
