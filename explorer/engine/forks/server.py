@@ -102,7 +102,9 @@ def serve(listening: int) -> None:
         while True:
             ready, _, _ = select.select([listener, LIFE], [], [])
             if LIFE in ready:
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the numbers of all are theirs from here on
+                signal.signal(
+                    signal.SIGCHLD, signal.SIG_DFL
+                )  # no reaping: no number becomes another process's
                 for worker in workers:  # they would notice it after a second or two, and work on till then
                     os.kill(worker, signal.SIGKILL)
                 os._exit(0)
