@@ -18,6 +18,9 @@ COLUMNS = {
 }
 
 
+Layer = Annotated[str, Field(coerce_numbers_to_str=True)]  # a Sequential calls its layers 0, 1, …
+
+
 class Options(Settings):
     """Budget of the similarity."""
 
@@ -27,11 +30,9 @@ class Options(Settings):
         description="mixed-up training inputs (or target tokens of whole sentences), "
         "the same for all models of a cell",
     )
-    layers: list[Annotated[str, Field(coerce_numbers_to_str=True)]] = (
-        Field(  # Sequential calls its layers 0, 1
-            default_factory=list,
-            description="layers, by their module's name, whose CKA is taken too: cka_at_<layer>",
-        )
+    layers: list[Layer] = Field(
+        default_factory=list,
+        description="layers, by their module's name, whose CKA is taken too: cka_at_<layer>",
     )
 
 
