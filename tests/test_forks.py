@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux 
 
 RAY = """
 import os, psutil, ray, sys
-from explorer.engine.cluster import connect
+from explorer.engine.cluster import begun, connect
 from explorer.engine.run import Where
 from explorer.space import ResourceOptions
 
@@ -40,17 +40,20 @@ def look():
     ray.kill(actor)
     return found
 
-with connect(Where(workers=1), ResourceOptions()):
+where, resources = Where(workers=1), ResourceOptions()
+with begun(where, resources) as first, connect(where, resources, first):
     session = ray._private.worker._global_node.get_session_dir_path()
     assert os.path.isdir(session)
     (forks,) = server()
-    for _ in range(2):  # the end of one must not end the server
+    for _ in range(3):  # the end of one must not end the server
         pid, parent, group, variables, folder, program, first = look()
-        assert parent == forks.pid and group == pid, (pid, parent, group)
+        assert psutil.Process(parent).ppid() == forks.pid and group == pid, (pid, parent, group)
+    parents = forks.children()
     forks.kill()
     forks.wait()
+    psutil.wait_procs(parents, timeout=5)
     pid, parent, group, *rest = look()
-    assert parent != forks.pid and group == pid
+    assert parent not in [p.pid for p in parents] and group == pid
     assert rest == [variables, folder, program, first], (rest, variables, folder, program, first)
     assert not server()
 assert not psutil.Process().children()
@@ -59,7 +62,7 @@ assert not os.path.exists(session)
 
 ORPHANS = """
 import os, ray
-from explorer.engine.cluster import connect
+from explorer.engine.cluster import begun, connect
 from explorer.engine.run import Where
 from explorer.space import ResourceOptions
 
@@ -71,7 +74,8 @@ class Actor:
         while True:
             pass
 
-with connect(Where(workers=1), ResourceOptions()):
+where, resources = Where(workers=1), ResourceOptions()
+with begun(where, resources) as first, connect(where, resources, first):
     actor = Actor.remote()
     print(ray.get(actor.pid.remote()), flush=True)
     ray.get(actor.work.remote())
@@ -111,6 +115,31 @@ def _works(process: psutil.Process) -> bool:
         return process.status() != psutil.STATUS_ZOMBIE  # nobody may have looked for its end yet
     except psutil.NoSuchProcess:
         return False
+
+
+DRAWS = """
+import os
+from explorer.engine.forks import server
+from ray._raylet import UniqueID
+if {drawn}:
+    imported = server._import
+    server._import = lambda modules: (imported(modules), UniqueID.from_random())
+server._import_ray()
+for _ in range(3):
+    if not os.fork():
+        print(UniqueID.from_random().hex(), flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_forks_draw_other_identifiers_or_there_are_none(drawn: bool) -> None:
+    code = DRAWS.format(drawn=drawn)
+    environment = os.environ | {"PYTHONPATH": str(Path(ask.__file__).parents[3])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == drawn, done.stderr
+    assert len(set(done.stdout.split())) == (0 if drawn else 3)
 
 
 def test_who_asks_in_vain_is_told_so(tmp_path: Path) -> None:

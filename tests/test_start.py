@@ -25,7 +25,7 @@ CHILD = """
 import gc, os, sys, time
 from pathlib import Path
 import ray
-from explorer.engine.cluster import connect
+from explorer.engine.cluster import begun, connect
 from explorer.engine.run import Where
 from explorer.space import ResourceOptions
 
@@ -35,7 +35,8 @@ class Actor:
         return os.getpid(), "explorer.engine.worker" in sys.modules, gc.isenabled(), os.environ["OMP_NUM_THREADS"], sys.modules["explorer"].__file__
 
 environment = dict(os.environ)
-with connect(Where(workers=1), ResourceOptions()):
+where, resources = Where(workers=1), ResourceOptions()
+with begun(where, resources) as first, connect(where, resources, first):
     assert dict(os.environ).items() >= environment.items() and "RAY_preload_python_modules" not in os.environ
     actor = Actor.remote()
     print(*ray.get(actor.look.remote()))

@@ -6,10 +6,11 @@ import math
 import os
 import shutil
 import socket
+import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,23 +87,43 @@ def _nodes() -> list[dict[str, Any]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
+@dataclass(frozen=True)
+class Begun:
+    """What a Ray that is started here needs first: a folder, and the server that its workers are forked from.
+
+    ``environment`` is that of its workers, beside our own. A cluster that is there has no such server.
+    """
+
+    scratch: str
+    environment: dict[str, str]
+    forks: subprocess.Popen[bytes] | None
+
+
 @contextmanager
-def connect(where: Where, resources: ResourceOptions) -> Iterator[Cluster]:
+def begun(where: Where, resources: ResourceOptions) -> Iterator[Begun]:
+    """Begins, beside what the driver does before it can :func:`connect`; ends with the block."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    scratch, environment = _scratch(), of_workers(max(1, int(resources.cpus_per_trial)))
+    try:
+        with nullcontext() if where.address else fork_server(scratch, environment) as forks:
+            yield Begun(scratch, environment, forks)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def connect(where: Where, resources: ResourceOptions, begun: Begun) -> Iterator[Cluster]:
     """Ray, for as long as the block lasts. Our own keeps to localhost, and is gone afterwards.
 
     Raises:
         InputError: no cluster answers at the address.
     """
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    scratch, tune = _scratch(), import_beside("explorer.engine.sweep")  # Tune takes as long as Ray's start
-    try:
-        with _joined(where.address, tune) if where.address else _started(where, resources, scratch, tune):
-            import ray
+    tune = import_beside("explorer.engine.sweep")  # which takes as long as Ray's start
+    with _joined(where.address, tune) if where.address else _started(where, resources, begun, tune):
+        import ray
 
-            yield Cluster(dict(ray.cluster_resources()), scratch)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        yield Cluster(dict(ray.cluster_resources()), begun.scratch)
 
 
 @contextmanager
@@ -125,36 +146,34 @@ def _joined(address: str, tune: threading.Thread) -> Iterator[None]:
 
 @contextmanager
 def _started(
-    where: Where, resources: ResourceOptions, scratch: str, tune: threading.Thread
+    where: Where, resources: ResourceOptions, begun: Begun, tune: threading.Thread
 ) -> Iterator[None]:
     """A Ray of our own."""
-    environment = of_workers(max(1, int(resources.cpus_per_trial)))
-    with fork_server(scratch, environment) as forks:
-        with importing():
-            import ray
+    with importing():
+        import ray
 
-        worker = None
-        if forks:
-            environment[ask.ADDRESS], worker = address(scratch), ask.__file__
-        cpus = where.workers * resources.cpus_per_trial if where.workers else None
-        keep_logs = True
-        try:
-            with lean(environment, worker):
-                ray.init(
-                    address="local",
-                    include_dashboard=False,
-                    num_gpus=where.gpus,
-                    num_cpus=max(1, math.ceil(cpus)) if cpus else None,
-                    **COMMON,
-                )
-            yield
-            keep_logs = False
-        except KeyboardInterrupt:
-            keep_logs = False
-            raise
-        finally:
-            tune.join()
-            end(below(forks.pid) if forks else [], keep_logs=keep_logs)
+    environment, worker = begun.environment, None
+    if begun.forks:
+        environment, worker = {**environment, ask.ADDRESS: address(begun.scratch)}, ask.__file__
+    cpus = where.workers * resources.cpus_per_trial if where.workers else None
+    keep_logs = True
+    try:
+        with lean(environment, worker, tune):
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                num_gpus=where.gpus,
+                num_cpus=max(1, math.ceil(cpus)) if cpus else None,
+                **COMMON,
+            )
+        yield
+        keep_logs = False
+    except KeyboardInterrupt:
+        keep_logs = False
+        raise
+    finally:
+        tune.join()
+        end(below(begun.forks.pid) if begun.forks else [], keep_logs=keep_logs)
 
 
 def _answers(address: str) -> None:

@@ -10,6 +10,8 @@ import functools
 import os
 import shutil
 import site
+import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from explorer.engine import agent
 
 KNOWN_S = 30.0  # by then a node that starts is known to its cluster; Ray itself says so otherwise
 LOOK_S = 0.02
@@ -34,21 +38,28 @@ def of_workers(threads: int) -> dict[str, str]:
         "OMP_NUM_THREADS": str(threads),
         "RAY_preload_python_modules": "explorer.engine.ahead",
         "RAY_idle_worker_killing_time_threshold_ms": "60000",  # after a second, it would end those that wait
+        # Its store is not always there when it first knocks. It would knock again a second later, ten times.
+        "RAY_raylet_client_connect_timeout_milliseconds": "10",
+        "RAY_raylet_client_num_connect_attempts": "1000",
+        "RAY_prestart_worker_first_driver": "0",  # it would wait for ever for one that is killed meanwhile
     }
     return {name: value for name, value in values.items() if name not in os.environ} | _same_sources()
 
 
 @contextmanager
-def lean(environment: Mapping[str, str], worker: str | None) -> Iterator[None]:
+def lean(environment: Mapping[str, str], worker: str | None, beside: threading.Thread) -> Iterator[None]:
     """A Ray that is started here is lean, in all of its processes.
 
     On Linux its servers, which let whoever reaches them run code, would listen on every interface. It would
     start a monitor of its logs, one for nodes in a cloud, and a server for usage statistics: a third of the
-    processor time of a start. And it would look for its own node a second after it looked too early.
+    processor time of a start. It would wait for two agents that nobody asks; :mod:`.agent` stands in for
+    them. And it would look for its own node a second after it looked too early.
 
     Args:
         environment: variables that it and its workers get beside our own.
         worker: path of the program that it starts as a worker; Ray's own if left out.
+        beside: a thread that imports. It ends before Ray connects, which would stop it: Ray holds the
+            interpreter until its first workers are there.
     """
     from ray._private import node, parameter, ray_constants, services
 
@@ -59,8 +70,10 @@ def lean(environment: Mapping[str, str], worker: str | None) -> Iterator[None]:
         stack.enter_context(instead(ray_constants, "ENABLE_RAY_CLUSTER", False))  # loopback, as on macOS
         stack.enter_context(instead(parameter, "RayParams", few))
         stack.enter_context(instead(node.Node, "start_api_server", _no_server))
+        command = "_build_python_executable_command_memory_profileable"
+        stack.enter_context(instead(services, command, _agents_stand_in(getattr(services, command, None))))
         find = getattr(services, "get_node", None)
-        stack.enter_context(instead(services, "get_node", functools.partial(_patient, find)))
+        stack.enter_context(instead(services, "get_node", functools.partial(_patient, find, beside)))
         yield
 
 
@@ -98,12 +111,34 @@ def below(pid: int) -> list[psutil.Process]:
         return []
 
 
+def _agents_stand_in(command: Any) -> Any:
+    """Ray's own search for the command of a Python program of its own, where an agent's is our stand-in's."""
+    from ray import _raylet
+    from ray._private import ray_constants
+
+    names = ("METRICS_AGENT_PORT_NAME", "METRICS_EXPORT_PORT_NAME", "DASHBOARD_AGENT_LISTEN_PORT_NAME")
+    names += ("RUNTIME_ENV_AGENT_PORT_NAME",)
+    if [getattr(_raylet, name, None) for name in names] != [*agent.OF_DASHBOARD, agent.OF_ENVIRONMENTS]:
+        return command  # another Ray waits for other ports
+    agents = {ray_constants.PROCESS_TYPE_DASHBOARD_AGENT, ray_constants.PROCESS_TYPE_RUNTIME_ENV_AGENT}
+
+    def found(component: str, *arguments: Any, **more: Any) -> list[str]:
+        if component in agents:
+            return [sys.executable, "-I", "-S", agent.__file__]
+        return command(component, *arguments, **more)
+
+    return found
+
+
 def _no_server(node: Any, **_: Any) -> None:
     node._webui_url = ""
 
 
-def _patient(find: Any, address: str, node_id: str) -> Any:
-    """Ray's own search for a node, once there is one: it waits for a second where it finds none."""
+def _patient(find: Any, beside: threading.Thread, address: str, node_id: str) -> Any:
+    """Ray's own search for a node, once there is one: it waits for a second where it finds none.
+
+    It is the last that Ray does before it connects.
+    """
     from ray._raylet import GcsClient  # pyright: ignore[reportAttributeAccessIssue]
 
     client, until = GcsClient(address=address), time.monotonic() + KNOWN_S

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import explorer.measures
-from explorer import results
 from explorer.engine import callbacks, plan, provenance
-from explorer.engine.cluster import Cluster, connect
+from explorer.engine.cluster import Cluster, begun, connect
 from explorer.engine.growth import grown, same_sources
 from explorer.engine.layers import check_layers
 from explorer.engine.prepare import Chosen, chosen, prepared
@@ -20,11 +19,13 @@ from explorer.engine.work import Task
 from explorer.files import join
 from explorer.hold import Hold
 from explorer.importing import importing
-from explorer.results import Run
 from explorer.settings import InputError, plugin
 from explorer.space import Space
 from explorer.spacefile import parse
 from explorer.store import Store, locate
+
+if TYPE_CHECKING:
+    from explorer.results import Run
 
 ROUNDS = 3  # of training and measuring: see _once_more
 
@@ -154,14 +155,14 @@ def _complete(
     callbacks.check(where.callbacks)
     session = Session(store, observer, where.profile, Meanwhile(where.meanwhile))
     try:
-        with deadline(where.max_hours) as limit:
+        with deadline(where.max_hours) as limit, begun(where, space.resources) as first:
             plan.drop_halves(space, store, train=train)
             left = _left(store, space, train)
             if left is None or left:
                 with ExitStack() as stack:
                     with session.stage("start_up"):
                         clean = Loading(space)
-                        cluster = stack.enter_context(connect(where, space.resources))
+                        cluster = stack.enter_context(connect(where, space.resources, first))
                         # Ray must not be ended while another thread may free objects of it.
                         stack.callback(session.meanwhile.join)
                         refs = prepared(store, space, name, clean, cluster, session)
@@ -177,6 +178,13 @@ def _complete(
         session.record["stopped"] = f"after {where.max_hours:g} hours, as asked for"
     finally:
         session.write()
+    return _tables(store, space, session)
+
+
+def _tables(store: Store, space: Space, session: Session) -> Run:
+    """Join the records, and write the tables."""
+    from explorer import results  # and pandas, which takes as long as all else that a start imports
+
     with session.stage("tables"):
         plan.drop_settled(space, store)
         done = results.read(store)
