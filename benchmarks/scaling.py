@@ -7,11 +7,12 @@ Claim:    two workers do at least 1.8 times the work of one in the same time, in
 Method:   the digits space, with three times its steps for the first claim, with one worker and with two in turns,
           each run in a process of its own; stages do not overlap. Throughput: a stage's models or
           measurements over its seconds in the session record, the start of the workers included; beside it the same
-          from the first that was done to the last. Ray's share: wall seconds of the run less the work itself,
-          over the wall seconds. The work itself: the same stacks and tasks done by the same functions one
-          after the other in one process without Ray, divided by the number of workers: what is missing is Ray,
-          and what the workers slow each other down. ``share_idle`` is the part without the latter: of the wall
-          seconds, those in which a worker did none of the work.
+          from the first that was done to the last. Ray's share: wall seconds of the run less those of the work
+          itself, over the former. The work itself: the same stacks and tasks done by the same functions, without
+          Ray, in as many plain processes at once as the run has workers, each of which takes the next when it is
+          free; their start is not counted. ``share_of_alone`` is the same with the seconds that one process
+          alone takes over the number of workers: it holds against Ray, too, that two processes on one memory slow
+          each other down. ``share_idle``: of the wall seconds, those in which a worker did none of the work.
 Hardware, versions, n and all times: benchmarks/results/scaling.json.
 """
 
@@ -19,11 +20,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +61,35 @@ def child(storage: str, workers: int, overrides: list[str]) -> None:
     print(json.dumps({"wall_s": wall_s, "stages": stages, "seconds_each": each, "workers_s": busy}))
 
 
-def work(overrides: list[str], stacks_at_most: int | None = None) -> dict[str, float]:
-    """Seconds of the work itself: stacks and tasks, one after the other in this process, without Ray."""
+def work(overrides: list[str], processes: int, stacks_at_most: int | None = None) -> dict[str, float]:
+    """Seconds of the work itself, in so many plain processes at once, without Ray.
+
+    Each takes the next stack when it is free, and once all are trained the next task. Both are counted from when
+    all have imported and loaded what they need to when the last has ended.
+    """
+    spawning = multiprocessing.get_context("spawn")
+    taken = [spawning.Value("i", 0) for _ in range(2)]
+    together, told = spawning.Barrier(processes), spawning.Queue()
+    with tempfile.TemporaryDirectory(prefix="scaling-") as folder:
+        given = (folder, overrides, stacks_at_most, taken, together, told)
+        all_ = [spawning.Process(target=plain, args=given) for _ in range(processes)]
+        for process in all_:
+            process.start()
+        times = [told.get(timeout=3600) for _ in all_]
+        for process in all_:
+            process.join()
+    began, trained, planned, ended = zip(*(t["at"] for t in times), strict=True)
+    return {
+        "stacks": times[0]["stacks"],
+        "training_s": max(trained) - max(began),
+        "measuring_s": max(ended) - max(planned),
+    }
+
+
+def plain(
+    folder: str, overrides: list[str], stacks_at_most: int | None, taken: Any, together: Any, told: Any
+) -> None:
+    """One of the plain processes."""
     import explorer.data
     from explorer.engine import plan
     from explorer.engine.work import data_source
@@ -67,25 +97,32 @@ def work(overrides: list[str], stacks_at_most: int | None = None) -> dict[str, f
     from explorer.settings import plugin
     from explorer.store import Store
 
+    def each(pieces: list[Any], counter: Any) -> Iterator[Any]:
+        while True:
+            with counter.get_lock():
+                place = counter.value
+                counter.value += 1
+            if place >= len(pieces):
+                return
+            yield pieces[place]
+
     space = read(DIGITS, overrides)
     sources = {data_source(cell): cell for cell in space.cells}
     clean = {s: plugin(explorer.data, c.data_name, "data set").load(c.data) for s, c in sources.items()}
-    with tempfile.TemporaryDirectory(prefix="scaling-") as folder:
-        worker = Worker(folder, clean.__getitem__, {}, 1, 0)
-        stacks = plan.stacks(space)[:stacks_at_most]
-        began = time.perf_counter()
-        for stack in stacks:
-            worker.train(stack)
-        trained = time.perf_counter()
-        tasks = plan.missing_tasks(space, Store(folder)) if stacks_at_most is None else []
-        planned = time.perf_counter()
-        for task in tasks:
-            worker.measure(task)
-        return {
-            "stacks": len(stacks),
-            "training_s": trained - began,
-            "measuring_s": time.perf_counter() - planned,
-        }
+    worker, store = Worker(folder, clean.__getitem__, {}, 1, 0), Store(folder)
+    stacks = plan.stacks(space)[:stacks_at_most]
+    together.wait()
+    began = time.perf_counter()
+    for stack in each(stacks, taken[0]):
+        worker.train(stack)
+    trained = time.perf_counter()
+    together.wait()
+    tasks = plan.missing_tasks(space, store) if stacks_at_most is None else []
+    together.wait()
+    planned = time.perf_counter()
+    for task in each(tasks, taken[1]):
+        worker.measure(task)
+    told.put({"stacks": len(stacks), "at": (began, trained, planned, time.perf_counter())})
 
 
 def scaling(repeats: int, overrides: list[str]) -> dict[str, Any]:
@@ -105,13 +142,22 @@ def scaling(repeats: int, overrides: list[str]) -> dict[str, Any]:
 
 def share(repeats: int, overrides: list[str], workers: int) -> dict[str, Any]:
     """Ray's share of the wall time of whole runs."""
-    pure, walls = [], []
+    walls, plain_s, alone_s = [], [], []
     for _ in range(repeats):
         walls.append(run(overrides, workers)["wall_s"])
-        own = work(overrides)
-        pure.append(own["training_s"] + own["measuring_s"])
-    wall, own_s = statistics.median(walls), statistics.median(pure) / workers
-    return {"n": repeats, "workers": workers, "wall_s": walls, "work_s": pure, "share": 1 - own_s / wall}
+        for processes, times in (workers, plain_s), (1, alone_s):
+            own = work(overrides, processes)
+            times.append(own["training_s"] + own["measuring_s"])
+    wall = statistics.median(walls)
+    return {
+        "n": repeats,
+        "workers": workers,
+        "wall_s": walls,
+        "work_s": plain_s,
+        "alone_s": alone_s,
+        "share": 1 - statistics.median(plain_s) / wall,
+        "share_of_alone": 1 - statistics.median(alone_s) / workers / wall,
+    }
 
 
 def long_trials(seconds: float, trials: int, sampled: int, workers: int) -> dict[str, Any]:
@@ -124,24 +170,25 @@ def long_trials(seconds: float, trials: int, sampled: int, workers: int) -> dict
         "measures={}",
         "resources.cells_per_trial=1",
     ]
-    work([*base, "training.steps=200"], 1)  # imports
-    few, many = (work([*base, f"training.steps={steps}"], 1)["training_s"] for steps in (2000, 10000))
-    steps = (
-        2000 + (seconds - few) / (many - few) * 8000
-    )  # evaluations take the same however many steps there are
-    overrides = [*base, f"training.steps={round(steps)}"]
-    own = work(overrides, sampled)
-    work_s = own["training_s"] / own["stacks"] * trials
-    done = run(overrides, workers)
+
+    def seconds_each(steps: int, count: int) -> float:
+        own = work([*base, f"training.steps={steps}"], workers, count)
+        return own["training_s"] / own["stacks"] * workers
+
+    few, many = (seconds_each(steps, workers) for steps in (2000, 10000))
+    # Evaluations take the same however many steps there are.
+    steps = round(2000 + (seconds - few) / (many - few) * 8000)
+    each = seconds_each(steps, sampled)
+    done = run([*base, f"training.steps={steps}"], workers)
     wall_s, workers_s = done["wall_s"], done["workers_s"]
     return {
         "trials": trials,
-        "seconds_a_trial": own["training_s"] / own["stacks"],
+        "seconds_a_trial": each,
         "workers": workers,
         "wall_s": wall_s,
-        "work_s": work_s,
+        "work_s": each * trials / workers,
         "workers_s": workers_s,
-        "share": 1 - work_s / workers / wall_s,
+        "share": 1 - each * trials / workers / wall_s,
         "share_idle": 1 - workers_s / workers / wall_s,
     }
 

@@ -34,7 +34,7 @@ def variable():
     return os.environ.get("ASKED")
 
 where, resources = Where(workers=1), ResourceOptions()
-with begun(where, resources) as first, connect(where, resources, first):
+with begun(None) as first, connect(where, resources, first):
     print(*agents())
     print(ray.get(variable.remote()), ray.get(variable.options(runtime_env={"env_vars": {"ASKED": "7"}}).remote()))
     print(*agents())
@@ -48,7 +48,7 @@ from explorer.engine.run import Where
 from explorer.space import ResourceOptions
 
 where, resources = Where(workers=1), ResourceOptions()
-with begun(where, resources) as first, connect(where, resources, first):
+with begun(None) as first, connect(where, resources, first):
     print("ready", flush=True)
     time.sleep(60)
 """

@@ -12,8 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from explorer.engine.cluster import begun, begun_for
 from explorer.engine.forks import ask
 from explorer.engine.forks.server import address, fork_server
+from explorer.engine.run import Where
+from explorer.space import ResourceOptions
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")
 
@@ -41,7 +44,7 @@ def look():
     return found
 
 where, resources = Where(workers=1), ResourceOptions()
-with begun(where, resources) as first, connect(where, resources, first):
+with begun(None) as first, connect(where, resources, first):
     session = ray._private.worker._global_node.get_session_dir_path()
     assert os.path.isdir(session)
     (forks,) = server()
@@ -75,7 +78,7 @@ class Actor:
             pass
 
 where, resources = Where(workers=1), ResourceOptions()
-with begun(where, resources) as first, connect(where, resources, first):
+with begun(None) as first, connect(where, resources, first):
     actor = Actor.remote()
     print(ray.get(actor.pid.remote()), flush=True)
     ray.get(actor.work.remote())
@@ -145,6 +148,25 @@ def test_forks_draw_other_identifiers_or_there_are_none(drawn: bool) -> None:
 def test_who_asks_in_vain_is_told_so(tmp_path: Path) -> None:
     assert not ask.forked("", [])
     assert not ask.forked(address(str(tmp_path)), [])
+
+
+def test_what_was_begun_is_begun_again_for_workers_of_another_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with begun(None) as first:
+        assert first.forks is not None
+        with begun_for(Where(begun=first), ResourceOptions()) as same:
+            assert same is first
+        with begun_for(Where(begun=first), ResourceOptions(cpus_per_trial=2)) as other:
+            assert other.environment["OMP_NUM_THREADS"] == "2" != first.environment["OMP_NUM_THREADS"]
+            assert other.forks is not None
+            assert other.forks.poll() is None
+            assert first.forks.wait(10) == -signal.SIGKILL
+            assert Path(first.scratch).is_dir()
+            assert Path(other.scratch).is_dir()
+        assert not Path(other.scratch).exists()
+    assert not Path(first.scratch).exists()
+    with begun("auto") as cluster:
+        assert cluster.forks is None
 
 
 def test_a_folder_whose_path_is_too_long_has_no_server(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ class Actor:
 
 environment = dict(os.environ)
 where, resources = Where(workers=1), ResourceOptions()
-with begun(where, resources) as first, connect(where, resources, first):
+with begun(None) as first, connect(where, resources, first):
     assert dict(os.environ).items() >= environment.items() and "RAY_preload_python_modules" not in os.environ
     actor = Actor.remote()
     print(*ray.get(actor.look.remote()))

@@ -105,8 +105,12 @@ def works(*, trains: bool = True) -> Callable[[Callable[..., None]], Callable[..
 
         @functools.wraps(command)
         def called(**given: Any) -> None:
+            from explorer.engine.cluster import begun
+
             where = _where(**{name: given.pop(name) for name in shared})
-            command(**given, where=where)
+            with begun(where.engine["address"]) as first:  # beside the imports, and the check of the input
+                where.engine["begun"] = first
+                command(**given, where=where)
 
         signature = inspect.signature(command, eval_str=True)
         own = {name: p for name, p in signature.parameters.items() if name != "where"}

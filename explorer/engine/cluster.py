@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,15 +35,20 @@ ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "TUNE_WARN_THRESHOLD_S": "3600",
 }
+SCRATCH = "explorer-scratch-"  # then the process and something random
 COMMON: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A running Ray. ``scratch`` is a folder of this machine that goes away with it."""
+    """A running Ray. ``scratch`` is a folder of this machine that goes away with it.
+
+    ``own``: it has been started here, and keeps to this machine.
+    """
 
     resources: dict[str, Any]
     scratch: str
+    own: bool
 
     def fits(self, cpus: float, gpus: float) -> int:
         """How many workers of this size fit."""
@@ -100,16 +105,30 @@ class Begun:
 
 
 @contextmanager
-def begun(where: Where, resources: ResourceOptions) -> Iterator[Begun]:
+def begun(address: str | None, cpus_per_trial: float = 1.0) -> Iterator[Begun]:
     """Begins, beside what the driver does before it can :func:`connect`; ends with the block."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    scratch, environment = _scratch(), of_workers(max(1, int(resources.cpus_per_trial)))
+    scratch, environment = _scratch(), _environment(cpus_per_trial)
     try:
-        with nullcontext() if where.address else fork_server(scratch, environment) as forks:
+        with nullcontext() if address else fork_server(scratch, environment) as forks:
             yield Begun(scratch, environment, forks)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def begun_for(where: Where, resources: ResourceOptions) -> AbstractContextManager[Begun]:
+    """What the caller has begun already, if that is for workers of this size, or begun now."""
+    first = where.begun
+    if first and (where.address or first.environment == _environment(resources.cpus_per_trial)):
+        return nullcontext(first)
+    if first and first.forks:
+        first.forks.kill()
+    return begun(where.address, resources.cpus_per_trial)
+
+
+def _environment(cpus_per_trial: float) -> dict[str, str]:
+    return of_workers(max(1, int(cpus_per_trial)))
 
 
 @contextmanager
@@ -123,7 +142,7 @@ def connect(where: Where, resources: ResourceOptions, begun: Begun) -> Iterator[
     with _joined(where.address, tune) if where.address else _started(where, resources, begun, tune):
         import ray
 
-        yield Cluster(dict(ray.cluster_resources()), begun.scratch)
+        yield Cluster(dict(ray.cluster_resources()), begun.scratch, own=not where.address)
 
 
 @contextmanager
@@ -190,13 +209,11 @@ def _answers(address: str) -> None:
 def _scratch() -> str:
     """A temporary folder of this process; those that killed processes have left are removed."""
     root = Path(tempfile.gettempdir())
-    for old in root.glob("explorer-scratch-*"):
-        pid = old.name.rpartition("-")[2]
+    for old in root.glob(f"{SCRATCH}*"):
+        pid = old.name.removeprefix(SCRATCH).partition("-")[0]
         if pid.isdigit() and not _running(int(pid)):
             shutil.rmtree(old, ignore_errors=True)
-    scratch = root / f"explorer-scratch-{os.getpid()}"
-    scratch.mkdir(mode=0o700, exist_ok=True)
-    return str(scratch)
+    return tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-")
 
 
 def _running(pid: int) -> bool:

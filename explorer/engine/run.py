@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import explorer.measures
 from explorer.engine import callbacks, plan, provenance
-from explorer.engine.cluster import Cluster, begun, connect
+from explorer.engine.cluster import Begun, Cluster, begun_for, connect
 from explorer.engine.growth import grown, same_sources
 from explorer.engine.layers import check_layers
 from explorer.engine.prepare import Chosen, chosen, prepared
@@ -43,6 +43,7 @@ class Where:
         callbacks: tools that follow the trials: ``tensorboard``, ``mlflow``, ``wandb`` or ``module:Class``.
         meanwhile: called once, in a thread, when the last trials are under way and a processor has become
             free: for what comes after the run, as far as no result decides it.
+        begun: what a Ray of our own needs first, if the caller has begun it before his input was checked.
     """
 
     address: str | None = None
@@ -52,6 +53,7 @@ class Where:
     profile: bool = False
     callbacks: Sequence[str] = ()
     meanwhile: Callable[[], None] | None = None
+    begun: Begun | None = None
 
 
 def run(
@@ -155,7 +157,7 @@ def _complete(
     callbacks.check(where.callbacks)
     session = Session(store, observer, where.profile, Meanwhile(where.meanwhile))
     try:
-        with deadline(where.max_hours) as limit, begun(where, space.resources) as first:
+        with deadline(where.max_hours) as limit, begun_for(where, space.resources) as first:
             plan.drop_halves(space, store, train=train)
             left = _left(store, space, train)
             if left is None or left:

@@ -11,7 +11,8 @@ from contextlib import ExitStack
 from typing import Any
 
 from ray import tune
-from ray.tune.execution import class_cache
+from ray.air.execution.resources.fixed import FixedResourceManager
+from ray.tune.execution import class_cache, tune_controller
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.search import Searcher
 
@@ -231,6 +232,11 @@ def sweep(
         lighter.enter_context(instead(class_cache, "DEFAULT_ENV_VARS", {}))
         # What every trial was, in the end: for a restore that is never used.
         lighter.enter_context(instead(TuneController, "_get_trial_checkpoints", lambda _: {}))
+        if cluster.own and not max(sizes):
+            # Ray looks for free places once a second, unless a trial asks for another; this one counts them.
+            lighter.enter_context(
+                instead(tune_controller, "PlacementGroupResourceManager", FixedResourceManager)
+            )
         finished = tuner.fit()
     for result in finished:
         if result.error is not None and result.config is not None:
