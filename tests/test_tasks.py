@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -152,6 +153,21 @@ class TestRegression:
         assert member == pytest.approx(100 * ((network(theta, x[None]) - y) ** 2).mean().item())
         assert member - vote == pytest.approx(result.disagreement_percent * 3 / 8)
         assert vote < member
+
+    def test_ensemble_and_disagreement_are_over_what_is_asked(self):
+        network = Rows(nn.Linear(3, 2).double(), task=self.task)
+        theta, _ = initial_rows(lambda: nn.Linear(3, 2).double(), network, range(4))
+        x, y = normal(50, 3), normal(50, 2, seed=1)
+        y[10:45, 0], y[:20] = math.nan, math.nan
+        network.chunks = lambda rows, x: iter([slice(0, 20), slice(20, 50)])  # pyright: ignore[reportAttributeAccessIssue]
+        outputs, asked = network(theta, x[None]), ~y.isnan()
+        apart = [((outputs[i] - outputs[j])[asked] ** 2).mean().item() for i, j in combinations(range(4), 2)]
+        result = ensemble_of(network, theta, None, x, y)
+        assert result.disagreement_percent == pytest.approx(100 * sum(apart) / 6)
+        gain = result.vote_accuracy_percent - result.member_accuracy_percent
+        assert gain == pytest.approx(result.disagreement_percent * 3 / 8)
+        of_pairs = self.task.apart(self.task.kept(network.answers(theta, x), y))
+        assert of_pairs[0, 1].item() == pytest.approx(apart[0])
 
     def test_training_reaches_the_least_squares_solution(self):
         x = normal(64, 3)

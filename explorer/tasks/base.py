@@ -66,7 +66,10 @@ class Task:
         return (answers == answers[:, :1]).flatten(1).all(1)
 
     def kept(self, values: Tensor, y: Tensor) -> Tensor:
-        """Values (rows, items, …) of what is scored, of values (rows, inputs, …) and targets (inputs, …)."""
+        """Values (rows, items, …) of what is scored, of values (rows, inputs, …) and targets (inputs, …).
+
+        Of a regression, where a number of an input is an item, they are (rows, items).
+        """
         return values
 
     def apart(self, answers: Tensor) -> Tensor:
