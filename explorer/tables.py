@@ -37,7 +37,9 @@ MODELS: dict[str, Column] = {
     ),
     "error": Column("text", "", "what went wrong; empty when all is well"),
     "steps": Column(
-        "integer", "optimiser steps", "steps trained, up to the model's checkpoint or early stop"
+        "integer",
+        "optimiser steps",
+        "steps trained, up to the model's checkpoint or early stop; the axis's value, where it is an axis",
     ),
     "train_loss": Column(
         "number",
