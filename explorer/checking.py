@@ -15,6 +15,7 @@ import explorer.measures
 import explorer.models
 from explorer.settings import InputError, plugin, source_fingerprint, suggest
 from explorer.space import MAX_MODELS, NAME, NAME_RULE, Cell, Space, TrainingOptions, resolve, tasks_of
+from explorer.tables import CELLS, IDS, MODELS, PAIR_IDS, PAIRS, SETTINGS
 from explorer.tasks import TASKS
 
 PACKAGES: dict[str, tuple[ModuleType, str]] = {
@@ -30,6 +31,8 @@ PHRASES = {
 }
 # Settings of the data that change nothing in some cells.
 IDLE = ("train_size", "subset", "noise_kind", "corruption", "corruption_seed")
+# Names that the tables have for something else: an option of a user's function may bear one, an axis may not.
+TAKEN = {**IDS, **SETTINGS, **MODELS, **PAIR_IDS, **PAIRS, **CELLS}
 
 
 class Problem(Exception):
@@ -124,10 +127,22 @@ def _check_axes(space: Space) -> None:
                 section, key = resolve(axis, space)
             except InputError as error:
                 raise Problem((kind, axis), str(error)) from error
+            if section != "training" and key in TAKEN:
+                raise Problem(
+                    (kind, axis),
+                    f"axis {axis!r} has the name of a column of the tables, which would hide it; "
+                    f"call the option of {getattr(space, section)['name']} otherwise",
+                )
             for place, value in enumerate(values):
                 values[place] = _axis_value(space, section, key, value, (kind, axis, place))
             if len(set(values)) < len(values):
                 raise Problem((kind, axis), f"axis {axis!r} has a value twice: {values}")
+            if axis == "train_size" and len({type(value) for value in values}) > 1:
+                raise Problem(
+                    (kind, axis),
+                    f"{values} are numbers of inputs and shares of them, which have no common order; "
+                    "give all as numbers, or all as shares",
+                )
     pairs = space.measures.get("connectivity", {}).get("pairs")
     along = pairs.get("along") if isinstance(pairs, dict) else None
     if along is not None and (along not in space.axes or resolve(along, space)[0] != "training"):
