@@ -198,13 +198,16 @@ AVERAGED_MODELS = (
     "test_perplexity",
     "bits_per_character",
 )
-AVERAGED_PAIRS = (
+OF_CURVES = (  # which some pairs of a cell may be without
     "mode_connectivity",
     "barrier",
     "dip",
     "loss_barrier",
     "linear_barrier",
     "linear_loss_barrier",
+)
+AVERAGED_PAIRS = (
+    *OF_CURVES,
     "cka",
     "cka_logits",
     "disagreement_percent",
@@ -219,6 +222,7 @@ CELLS: dict[str, Column] = {
     "n_models": Column("integer", "", "models that count: status `ok`"),
     "n_diverged": Column("integer", "", "models left out: status `diverged` or `failed`"),
     "n_pairs": Column("integer", "", "pairs that count"),
+    "n_curves": Column("integer", "", "those that have a curve: of so many is the mean mode connectivity"),
     "phase": Column("text", "", "`I`, `II`, `III`, `IV-A`, `IV-B`; empty where a measure is missing"),
     "near_cut": Column("text", "", "cuts that the cell lies so near to that its spread reaches over them"),
     "ensemble_accuracy_percent": Column(

@@ -420,3 +420,22 @@ def test_tables_of_any_kind_get_an_answer_to_every_claim():
 def test_the_same_tables_give_the_same_verdicts():
     tables = world(good_world)
     assert repr(checked(*tables)) == repr(checked(*tables))
+
+
+def test_pairs_of_two_cells_say_nothing_of_either():
+    models, pairs, axes = world(lambda width, batch_size: {"mode_connectivity": float(width)})
+    homes = models.assign(cell_id=[str(at) for at in zip(models["width"], models["batch_size"], strict=True)])
+    home = homes.set_index("model_id")["cell_id"]
+    pairs = pairs.assign(cell_id=pairs["model_a"].map(home), cell_id_b=pairs["model_b"].map(home))
+    across = pairs.iloc[:-6].assign(
+        model_b=pairs["model_b"].iloc[6:].to_numpy(), cell_id_b=pairs["cell_id_b"].iloc[6:].to_numpy(),
+        mode_connectivity=-40.0,
+    )  # fmt: skip
+    both = pd.concat([pairs, across], ignore_index=True)
+    assert checked(homes, both, axes) == checked(homes, pairs, axes)
+
+
+def test_a_run_that_varies_the_schedule_alone_is_checked():
+    models, pairs, _ = world(lambda **at: {}, load={"schedule": ("constant", "cosine")})
+    axes = {"load": [], "temperature": ["schedule"]}
+    assert checked(models, pairs, axes)["decay-helps-at-the-boundary"].verdict == UNKNOWN
