@@ -162,7 +162,10 @@ PAIRS: dict[str, Column] = {
     "cka_logits": Column("number", "", "the same of the logits"),
     "cka_debiased": Column("number", "", "`cka` with the debiased HSIC estimate"),
     "disagreement_percent": Column(
-        "number", "percent", "share of test inputs on which the two models answer differently"
+        "number",
+        "percent",
+        "share of test inputs on which the two models answer differently; of numbers, 100 times the mean "
+        "squared difference",
     ),
     "l2_distance": Column("number", "", "Euclidean distance of the two parameter vectors"),
     "status": Column("text", "", "`ok`, or `failed` where nothing of the pair could be measured"),
@@ -175,7 +178,7 @@ CURVES: dict[str, Column] = {
     "train_loss": MODELS["train_loss"],
     "train_error_percent": MODELS["train_error_percent"],
     "test_loss": MODELS["test_loss"],
-    "test_error_percent": Column("number", "percent", "0/1 error on the test set"),
+    "test_error_percent": Column("number", "percent", "error on the test set, of the same kind"),
 }
 
 # Averaged over the models and the pairs of a cell: the mean keeps the name, `<name>_std` is the spread.
@@ -232,7 +235,9 @@ CELLS: dict[str, Column] = {
         "number", "", "(E − V) / E: E the mean error of a model, V that of the vote"
     ),
     "disagreement_error_ratio": Column(
-        "number", "", "D / E: D the share of inputs on which two models disagree"
+        "number",
+        "",
+        "D / E: D the share of inputs on which two models disagree (of numbers, E and D are squares)",
     ),
     "ensemble_models": Column("integer", "", "models that voted"),
 }

@@ -18,10 +18,12 @@ class Words:
     accuracy: str = "accuracy"
     loss_unit: str = "nats"
     items: str = "inputs"  # what the disagreement is a share of
+    apart: str = ""  # what it is, where it is no share
 
     def say(self, text: str) -> str:
         """A sentence about a classification in the words of this task."""
         for pattern, words in (
+            (r"Share of test inputs that two replicates answer differently", self.apart or None),
             (r"(?<![\w-])accuracy", self.accuracy),
             (r"\bAccuracy", self.accuracy[:1].upper() + self.accuracy[1:]),
             (r"\b([Tt]raining|[Tt]est) error\b", rf"\1 {self.error}"),

@@ -23,6 +23,7 @@ class Regression(Task):
         error="unexplained variance",
         accuracy="explained variance",
         loss_unit="",
+        apart="Mean squared difference of two replicates' answers to test inputs, times 100",
     )
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
