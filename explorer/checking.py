@@ -189,7 +189,13 @@ def _check_cells(space: Space) -> None:
     if not cells:
         raise Problem(("skip",), "every cell of the grid is skipped")
     for cell in cells:
-        _check_model(cell)
+        _check_part(cell, "data", cell.data_name)
+        _check_part(cell, "model", cell.model_name)
+        if cell.task == "regression" and getattr(cell.data, "noise_kind", "other") != "other":
+            raise Problem(
+                ("data", "noise_kind"),
+                "noise_kind is of class labels; label_noise gives a regression the targets of other inputs",
+            )
         try:
             inputs = cell.inputs
         except InputError as error:
@@ -217,16 +223,17 @@ def _needed(measure: str) -> None:
             )
 
 
-def _check_model(cell: Cell) -> None:
-    """That a cell's settings suit its architecture, where that has a function ``check``."""
-    if ":" in cell.model_name:
+def _check_part(cell: Cell, section: str, name: str) -> None:
+    """That a cell's settings suit its data set or architecture, where that has a function ``check``."""
+    if ":" in name:
         return
-    check = getattr(plugin(explorer.models, cell.model_name, "architecture"), "check", None)
+    package, what = PACKAGES[section]
+    check = getattr(plugin(package, name, what), "check", None)
     try:
         if check is not None:
             check(cell)
     except InputError as error:
-        raise Problem(("model",), str(error)) from error
+        raise Problem((section,), str(error)) from error
 
 
 def _check_twins(space: Space) -> None:
