@@ -442,3 +442,16 @@ def test_a_run_that_varies_the_schedule_alone_is_checked():
     models, pairs, _ = world(lambda **at: {}, load={"schedule": ("constant", "cosine")})
     axes = {"load": [], "temperature": ["schedule"]}
     assert checked(models, pairs, axes)["decay-helps-at-the-boundary"].verdict == UNKNOWN
+
+
+def test_short_training_is_not_the_cold_half():
+    def rising(width, batch_size):
+        return {"mode_connectivity": -10.0 + np.log2(width) if batch_size >= 16 else -np.log2(width)}
+
+    models, pairs, _ = world(rising)
+    found = checked(
+        models.rename(columns={"batch_size": "steps"}),
+        pairs.rename(columns={"batch_size": "steps"}),
+        {"load": ["width"], "temperature": ["steps"]},
+    )["width-connects"]
+    assert (found.verdict, "at steps from 16" in found.why) == (HOLDS, True)
