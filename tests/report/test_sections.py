@@ -227,6 +227,20 @@ def test_models_and_pairs_from_elsewhere_without_seeds_or_cells(tmp_path: Path):
     assert all(len(d["c"]) == 3 for d in details.values())
 
 
+def test_cells_from_elsewhere_that_only_a_rare_setting_tells_apart_are_not_averaged(tmp_path: Path):
+    rows = [
+        {"cell_id": f"{width} {rho} {beta}", "width": width, "rho": rho, "beta": beta, "fixed": 1.0,
+         "seed": seed, "score": 0.1 * seed, "test_accuracy_percent": 90 + rho, "eigen": [1.0, 2.0]}
+        for width in (2, 4) for rho in (0.1, 0.5) for beta in (1, 2) for seed in (0, 1)
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_parquet(tmp_path / "models.parquet")
+    run = load(tmp_path)
+    assert run.axes == {"load": ["width", "beta"], "temperature": ["rho"]}
+    assert len(run.cells) == 8
+    pd.DataFrame(rows).drop(columns="cell_id").to_parquet(tmp_path / "models.parquet")
+    assert load(tmp_path).axes == {"load": ["width"], "temperature": []}
+
+
 # ---- while it runs
 
 
