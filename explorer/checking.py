@@ -15,6 +15,7 @@ import explorer.measures
 import explorer.models
 from explorer.settings import InputError, plugin, source_fingerprint, suggest
 from explorer.space import MAX_MODELS, NAME, NAME_RULE, Cell, Space, TrainingOptions, resolve, tasks_of
+from explorer.tables import CELLS, IDS, MODELS, PAIR_IDS, PAIRS, SETTINGS
 from explorer.tasks import TASKS
 
 PACKAGES: dict[str, tuple[ModuleType, str]] = {
@@ -30,6 +31,8 @@ PHRASES = {
 }
 # Settings of the data that change nothing in some cells.
 IDLE = ("train_size", "subset", "noise_kind", "corruption", "corruption_seed")
+# Names that the tables have for something else: an option of a user's function may bear one, an axis may not.
+TAKEN = {**IDS, **SETTINGS, **MODELS, **PAIR_IDS, **PAIRS, **CELLS}
 
 
 class Problem(Exception):
@@ -124,10 +127,22 @@ def _check_axes(space: Space) -> None:
                 section, key = resolve(axis, space)
             except InputError as error:
                 raise Problem((kind, axis), str(error)) from error
+            if section != "training" and key in TAKEN:
+                raise Problem(
+                    (kind, axis),
+                    f"axis {axis!r} has the name of a column of the tables, which would hide it; "
+                    f"call the option of {getattr(space, section)['name']} otherwise",
+                )
             for place, value in enumerate(values):
                 values[place] = _axis_value(space, section, key, value, (kind, axis, place))
             if len(set(values)) < len(values):
                 raise Problem((kind, axis), f"axis {axis!r} has a value twice: {values}")
+            if axis == "train_size" and len({type(value) for value in values}) > 1:
+                raise Problem(
+                    (kind, axis),
+                    f"{values} are numbers of inputs and shares of them, which have no common order; "
+                    "give all as numbers, or all as shares",
+                )
     pairs = space.measures.get("connectivity", {}).get("pairs")
     along = pairs.get("along") if isinstance(pairs, dict) else None
     if along is not None and (along not in space.axes or resolve(along, space)[0] != "training"):
@@ -174,7 +189,13 @@ def _check_cells(space: Space) -> None:
     if not cells:
         raise Problem(("skip",), "every cell of the grid is skipped")
     for cell in cells:
-        _check_model(cell)
+        _check_part(cell, "data", cell.data_name)
+        _check_part(cell, "model", cell.model_name)
+        if cell.task == "regression" and getattr(cell.data, "noise_kind", "other") != "other":
+            raise Problem(
+                ("data", "noise_kind"),
+                "noise_kind is of class labels; label_noise gives a regression the targets of other inputs",
+            )
         try:
             inputs = cell.inputs
         except InputError as error:
@@ -202,16 +223,17 @@ def _needed(measure: str) -> None:
             )
 
 
-def _check_model(cell: Cell) -> None:
-    """That a cell's settings suit its architecture, where that has a function ``check``."""
-    if ":" in cell.model_name:
+def _check_part(cell: Cell, section: str, name: str) -> None:
+    """That a cell's settings suit its data set or architecture, where that has a function ``check``."""
+    if ":" in name:
         return
-    check = getattr(plugin(explorer.models, cell.model_name, "architecture"), "check", None)
+    package, what = PACKAGES[section]
+    check = getattr(plugin(package, name, what), "check", None)
     try:
         if check is not None:
             check(cell)
     except InputError as error:
-        raise Problem(("model",), str(error)) from error
+        raise Problem((section,), str(error)) from error
 
 
 def _check_twins(space: Space) -> None:

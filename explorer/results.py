@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from pandas.api.types import is_hashable
 
 from explorer import tables
 from explorer.settings import InputError, plugin, plugins
+from explorer.space import TrainingOptions
 from explorer.spacefile import parse
 from explorer.store import Store, locate
 from explorer.tasks import TASKS, Task
@@ -305,7 +307,8 @@ TEMPERATURE_NAMES = ("batch_size", "learning_rate", "weight_decay", "momentum", 
 def load_tables(folder: Path) -> Run:
     """Tables that somebody has from elsewhere: Parquet or CSV files named as ours.
 
-    Axes are the known settings that take more than one value.
+    Axes are the known settings that take more than one value, and what else tells cells apart that
+    ``cell_id`` keeps apart: their models would be averaged otherwise.
 
     Raises:
         InputError: the folder has none of the tables, or one cannot be read.
@@ -335,6 +338,8 @@ def load_tables(folder: Path) -> Run:
                 kind: [n for n in names if n in table and table[n].nunique() > 1]
                 for kind, names in (("load", LOAD_NAMES), ("temperature", TEMPERATURE_NAMES))
             }
+            for setting in _apart(table, [*axes["load"], *axes["temperature"]]):
+                axes["temperature" if setting in TrainingOptions.model_fields else "load"].append(setting)
     run = Run(
         name=folder.resolve().name,
         folder=str(folder),
@@ -349,3 +354,29 @@ def load_tables(folder: Path) -> Run:
 
         run.grid = phases.foreign_cells(found["cells"], axes)
     return run
+
+
+def _apart(table: pd.DataFrame, axes: list[str]) -> list[str]:
+    """Further columns, the same within each cell, that tell cells of the same place on the axes apart.
+
+    None where no cell has several rows: a measure would be the same within each, too.
+    """
+    cells = table["cell_id"].nunique() if "cell_id" in table else 0
+    found: list[str] = []
+    if not 0 < cells < len(table):
+        return found
+
+    def distinct(names: list[str]) -> int:
+        return len(table[names].drop_duplicates()) if names else 1
+
+    own = {name for name in tables.EVERY if name != "steps"}  # what the tables know as no setting
+    places = distinct(axes)
+    for name in table.columns.difference([*own, *axes], sort=False):
+        if places >= cells:
+            break
+        if not table[name].map(is_hashable).all() or distinct(["cell_id", name]) > cells:
+            continue
+        apart = distinct([*axes, *found, name])
+        if apart > places:
+            found, places = [*found, name], apart
+    return found

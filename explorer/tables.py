@@ -37,7 +37,9 @@ MODELS: dict[str, Column] = {
     ),
     "error": Column("text", "", "what went wrong; empty when all is well"),
     "steps": Column(
-        "integer", "optimiser steps", "steps trained, up to the model's checkpoint or early stop"
+        "integer",
+        "optimiser steps",
+        "steps trained, up to the model's checkpoint or early stop; the axis's value, where it is an axis",
     ),
     "train_loss": Column(
         "number",
@@ -160,7 +162,10 @@ PAIRS: dict[str, Column] = {
     "cka_logits": Column("number", "", "the same of the logits"),
     "cka_debiased": Column("number", "", "`cka` with the debiased HSIC estimate"),
     "disagreement_percent": Column(
-        "number", "percent", "share of test inputs on which the two models answer differently"
+        "number",
+        "percent",
+        "share of test inputs on which the two models answer differently; of numbers, 100 times the mean "
+        "squared difference",
     ),
     "l2_distance": Column("number", "", "Euclidean distance of the two parameter vectors"),
     "status": Column("text", "", "`ok`, or `failed` where nothing of the pair could be measured"),
@@ -173,7 +178,7 @@ CURVES: dict[str, Column] = {
     "train_loss": MODELS["train_loss"],
     "train_error_percent": MODELS["train_error_percent"],
     "test_loss": MODELS["test_loss"],
-    "test_error_percent": Column("number", "percent", "0/1 error on the test set"),
+    "test_error_percent": Column("number", "percent", "error on the test set, of the same kind"),
 }
 
 # Averaged over the models and the pairs of a cell: the mean keeps the name, `<name>_std` is the spread.
@@ -196,13 +201,16 @@ AVERAGED_MODELS = (
     "test_perplexity",
     "bits_per_character",
 )
-AVERAGED_PAIRS = (
+OF_CURVES = (  # which some pairs of a cell may be without
     "mode_connectivity",
     "barrier",
     "dip",
     "loss_barrier",
     "linear_barrier",
     "linear_loss_barrier",
+)
+AVERAGED_PAIRS = (
+    *OF_CURVES,
     "cka",
     "cka_logits",
     "disagreement_percent",
@@ -217,6 +225,7 @@ CELLS: dict[str, Column] = {
     "n_models": Column("integer", "", "models that count: status `ok`"),
     "n_diverged": Column("integer", "", "models left out: status `diverged` or `failed`"),
     "n_pairs": Column("integer", "", "pairs that count"),
+    "n_curves": Column("integer", "", "those that have a curve: of so many is the mean mode connectivity"),
     "phase": Column("text", "", "`I`, `II`, `III`, `IV-A`, `IV-B`; empty where a measure is missing"),
     "near_cut": Column("text", "", "cuts that the cell lies so near to that its spread reaches over them"),
     "ensemble_accuracy_percent": Column(
@@ -226,7 +235,9 @@ CELLS: dict[str, Column] = {
         "number", "", "(E − V) / E: E the mean error of a model, V that of the vote"
     ),
     "disagreement_error_ratio": Column(
-        "number", "", "D / E: D the share of inputs on which two models disagree"
+        "number",
+        "",
+        "D / E: D the share of inputs on which two models disagree (of numbers, E and D are squares)",
     ),
     "ensemble_models": Column("integer", "", "models that voted"),
 }

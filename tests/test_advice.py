@@ -55,6 +55,14 @@ def test_membership_is_the_share_of_the_normal_on_each_side_of_the_cuts():
     assert shares.to_dict() == pytest.approx({"I": 1 - low, "II": 0.0, "III": 0.0, "IV-A": 0.0, "IV-B": low})
 
 
+@pytest.mark.parametrize("axis", ["epochs", "checkpoint"])
+def test_longer_training_counts_as_tried_however_its_length_is_given(axis):
+    cells = grid().rename(columns={"width": axis})
+    axes = {"load": [axis], "temperature": ["batch_size"]}
+    changes = [advice.change for advice in advise_phases(cells, CUTS, axes) if advice.phase == "I"]
+    assert changes == [f"longer training: raise the {axis}"]
+
+
 def test_memberships_sum_to_one_and_agree_with_the_phase_away_from_cuts():
     cells = grid()
     shares = phases.memberships(cells, CUTS)

@@ -307,9 +307,12 @@ def test_early_stopping_is_judged_by_the_other_replicates(lost: float, verdict: 
         for m in models["model_id"]
         for s, v in ((1, -10.0), (2, 0.0), (3, -lost))
     ]
-    claim = checked(models, pairs, axes, pd.DataFrame(epochs))["early-stopping-helps"]
-    assert claim.verdict == verdict, claim.why
-    assert claim.effect == pytest.approx(lost, abs=0.35)
+    # The end of each, at a step of its own where a rule has stopped it.
+    apart = [{**e, "step": 3 + k % 5} if e["step"] == 3 else e for k, e in enumerate(epochs)]
+    for history in (epochs, apart):
+        claim = checked(models, pairs, axes, pd.DataFrame(history))["early-stopping-helps"]
+        assert claim.verdict == verdict, claim.why
+        assert claim.effect == pytest.approx(lost, abs=0.35)
 
 
 def test_axes_of_data_have_claims_of_their_own():
@@ -420,3 +423,35 @@ def test_tables_of_any_kind_get_an_answer_to_every_claim():
 def test_the_same_tables_give_the_same_verdicts():
     tables = world(good_world)
     assert repr(checked(*tables)) == repr(checked(*tables))
+
+
+def test_pairs_of_two_cells_say_nothing_of_either():
+    models, pairs, axes = world(lambda width, batch_size: {"mode_connectivity": float(width)})
+    homes = models.assign(cell_id=[str(at) for at in zip(models["width"], models["batch_size"], strict=True)])
+    home = homes.set_index("model_id")["cell_id"]
+    pairs = pairs.assign(cell_id=pairs["model_a"].map(home), cell_id_b=pairs["model_b"].map(home))
+    across = pairs.iloc[:-6].assign(
+        model_b=pairs["model_b"].iloc[6:].to_numpy(), cell_id_b=pairs["cell_id_b"].iloc[6:].to_numpy(),
+        mode_connectivity=-40.0,
+    )  # fmt: skip
+    both = pd.concat([pairs, across], ignore_index=True)
+    assert checked(homes, both, axes) == checked(homes, pairs, axes)
+
+
+def test_a_run_that_varies_the_schedule_alone_is_checked():
+    models, pairs, _ = world(lambda **at: {}, load={"schedule": ("constant", "cosine")})
+    axes = {"load": [], "temperature": ["schedule"]}
+    assert checked(models, pairs, axes)["decay-helps-at-the-boundary"].verdict == UNKNOWN
+
+
+def test_short_training_is_not_the_cold_half():
+    def rising(width, batch_size):
+        return {"mode_connectivity": -10.0 + np.log2(width) if batch_size >= 16 else -np.log2(width)}
+
+    models, pairs, _ = world(rising)
+    found = checked(
+        models.rename(columns={"batch_size": "steps"}),
+        pairs.rename(columns={"batch_size": "steps"}),
+        {"load": ["width"], "temperature": ["steps"]},
+    )["width-connects"]
+    assert (found.verdict, "at steps from 16" in found.why) == (HOLDS, True)

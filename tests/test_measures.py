@@ -12,8 +12,10 @@ from conftest import explore
 import explorer
 import explorer.measures
 from explorer.engine.run import measure
+from explorer.engine.subjects import Trained, groups
 from explorer.landscape import connectivity, ensemble, rows_of, similarity
 from explorer.landscape.paths import straight
+from explorer.measures import connectivity as connectivity_measure
 from explorer.settings import InputError, plugin, plugins
 from explorer.spacefile import parse
 from explorer.store import Store
@@ -126,6 +128,17 @@ def test_pairs_beyond_the_cell(own_copy: Path) -> None:
             assert (a["batch_size"].to_numpy() != b["batch_size"].to_numpy()).all()
             assert (measured["cell_id"] != measured["cell_id_b"]).all()
             assert "mode_connectivity" not in run.cells or run.cells["mode_connectivity"].isna().all()
+
+
+def test_neighbours_along_an_axis_are_so_by_size_in_whatever_order_it_was_grown(tiny: dict[str, Any]) -> None:
+    tiny["temperature"]["batch_size"] = [8, 50, 20]
+    tiny["measures"]["connectivity"]["pairs"] = {"along": "batch_size"}
+    space = parse(tiny)
+    cells = {c.id: Trained([c.model_id(seed) for seed in range(3)], []) for c in space.cells}
+    size = {model: c.at["batch_size"] for c in space.cells for model in cells[c.id].model_ids}
+    options = connectivity_measure.Options.model_validate(space.measures["connectivity"])
+    pairs = [pair for group in groups("pair", space, cells, options) for pair in group.subjects]
+    assert {(size[a], size[b]) for a, b in pairs} == {(8, 20), (20, 50)}
 
 
 def test_pairs_along_what_is_no_training_axis_are_refused(tiny: dict[str, Any]) -> None:

@@ -123,6 +123,14 @@ def test_each_of_them_is_used_and_is_part_of_the_identity(mine: Path) -> None:
         ),
         ({"data": {"name": "ownthings:broken"}}, "no such disk"),
         ({"data": {"name": "nowhere:data"}}, "No module named 'nowhere'"),
+        (
+            {"task": "regression", "data": {"name": "ownthings:data", "noise_kind": "uniform"}},
+            "noise_kind is of class labels",
+        ),
+        (
+            {"data": {"name": "ownthings:data", "seed": 1}, "load": {"seed": [1, 2]}},
+            "axis 'seed' has the name",
+        ),
         ({"training": {"steps": 5, "loss": "ownthings:none"}}, "has no function 'none'"),
         ({"training": {"steps": 5, "optimizer": "adam"}}, "not allowed"),
     ],

@@ -182,10 +182,20 @@ def test_the_standard_error_of_pairs_knows_that_they_share_models(chosen):
     used = [places[k] for k in chosen]
     effects = random.normal(size=(4000, 5))
     pairs = np.array([effects[:, i] + effects[:, j] for i, j in used]).T  # (draws, pairs)
-    n = len({model for pair in used for model in pair})
-    cell = {"n_models": n, "n_pairs": len(used), "cka_std": np.sqrt(pairs.var(axis=1, ddof=1).mean())}
-    estimate = phases.standard_error(pd.DataFrame([cell]), "cka").iloc[0]
-    assert estimate == pytest.approx(pairs.mean(axis=1).std(), rel=0.06)
+    spread = np.sqrt(pairs.var(axis=1, ddof=1).mean())
+    cell = {"n_models": 5, "n_pairs": len(used), "cka_std": spread, "barrier_std": spread}
+    few_curves = cell | {"n_pairs": 10, "n_curves": len(used)}
+    for cells, name in ((cell, "cka"), (few_curves, "barrier")):
+        estimate = phases.standard_error(pd.DataFrame([cells]), name).iloc[0]
+        assert estimate == pytest.approx(pairs.mean(axis=1).std(), rel=0.06)
+
+
+def test_curves_are_counted_apart_from_pairs_of_which_something_else_is_known():
+    pairs = pd.DataFrame(
+        {"width": 4, "batch_size": 16, "cka": [0.5] * 3, "mode_connectivity": [-1.0, np.nan, -3.0]}
+    )
+    cells = phases.cells(models(), pairs, AXES)
+    assert cells[["n_pairs", "n_curves"]].to_numpy().tolist() == [[3, 2], [0, 0]]
 
 
 # ---- correlations and words
@@ -252,6 +262,11 @@ def test_the_hessian_is_compared_across_the_loss_cut():
         cells, CUTS
     )
     assert phases.hessian_contrast(grid(), CUTS) == ""
+    saddles = cells.assign(hessian_trace=[-3.0, 40.0, 60.0])  # they lie on both sides, but have no ratio
+    assert phases.hessian_contrast(saddles, CUTS) == ""
+    both = phases.hessian_contrast(saddles.assign(hessian_top_eigenvalue=[8.0, 2.0, 2.0]), CUTS)
+    assert both.startswith("The median Hessian top eigenvalue is 4 times larger")
+    assert "on one side" in phases.hessian_contrast(cells.assign(train_loss=1.0), CUTS)
 
 
 def test_numbers_read_well():

@@ -32,7 +32,7 @@ def test_grid_is_the_product_of_the_axes(tiny: dict[str, Any]) -> None:
 
 
 def test_every_setting_can_be_an_axis(tiny: dict[str, Any]) -> None:
-    tiny["load"] = {"label_noise": [0, 0.2], "train_size": [100, 0.5]}
+    tiny["load"] = {"label_noise": [0, 0.2], "train_size": [0.1, 0.5]}
     tiny["temperature"] = {
         "learning_rate": [0.01, 0.1],
         "momentum": [0.0, 0.9],
@@ -137,7 +137,7 @@ def test_settings_that_change_nothing_do_not_rename_a_model(
 @pytest.mark.parametrize(
     ("load", "axis"),
     [
-        ({"train_size": [200, 1000, 1.0]}, "train_size"),
+        ({"train_size": [0.2, 0.9999, 1.0]}, "train_size"),
         ({"label_noise": [0.1, 0], "noise_kind": ["other", "uniform"]}, "noise_kind"),
     ],
 )
@@ -168,6 +168,7 @@ WRONG = [
     ("load.width={log2: [8, 2]}", "log2 needs two numbers"),
     ("load.width={from: 2}", "an axis is a list"),
     ("load.batch_size=[1]", "is a load axis already"),
+    ("load.train_size=[100, 0.5]", "numbers of inputs and shares of them"),
     ("temperature.batch_size=[4, 2000]", "above the 1000 training inputs"),
     ("data.name=digit", "known: digits, "),
     ("data.label_noise=2", "less than or equal to 1"),

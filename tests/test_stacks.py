@@ -305,3 +305,18 @@ def test_stacks_of_the_space_alone(tiny: dict[str, Any]) -> None:
 
     assert seeds() == seeds(replicates_per_trial="all") == [[0, 1, 2, 3, 4]]
     assert seeds(replicates_per_trial=2) == [[0, 1], [2, 3], [4]]
+
+
+def test_a_cell_of_an_axis_of_steps_keeps_its_place_wherever_its_models_stop(
+    tiny: dict[str, Any], clean: Arrays, tmp_path: Path
+) -> None:
+    tiny |= {"load": {"steps": [100, 400]}, "temperature": {"checkpoint": [0.5, 1.0]}, "measures": {}}
+    tiny["training"] = {"learning_rate": 0.1, "stop_at_loss": 0.2, "batch_size": 10}
+    space = parse(tiny)
+    store = work(space, clean, tmp_path)
+    models, epochs = table(store, "models"), table(store, "epochs")
+    assert (
+        models["steps"] == models["cell_id"].map({cell.id: cell.at["steps"] for cell in space.cells})
+    ).all()
+    trained = models["model_id"].map(epochs.groupby("model_id")["step"].max())
+    assert (trained < models["steps"] * models["checkpoint"]).any()  # some have stopped early

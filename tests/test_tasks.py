@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from explorer.landscape.operator import HessianOperator
 from explorer.landscape.sharpness import sharpness
 from explorer.landscape.similarity import probes
 from explorer.models.rows import Rows, initial_rows
-from explorer.report.labels import in_words
+from explorer.report.labels import MEASURES, in_words
 from explorer.report.site import environment
 from explorer.settings import InputError
 from explorer.tasks import TASKS
@@ -152,6 +153,21 @@ class TestRegression:
         assert member == pytest.approx(100 * ((network(theta, x[None]) - y) ** 2).mean().item())
         assert member - vote == pytest.approx(result.disagreement_percent * 3 / 8)
         assert vote < member
+
+    def test_ensemble_and_disagreement_are_over_what_is_asked(self):
+        network = Rows(nn.Linear(3, 2).double(), task=self.task)
+        theta, _ = initial_rows(lambda: nn.Linear(3, 2).double(), network, range(4))
+        x, y = normal(50, 3), normal(50, 2, seed=1)
+        y[10:45, 0], y[:20] = math.nan, math.nan
+        network.chunks = lambda rows, x: iter([slice(0, 20), slice(20, 50)])  # pyright: ignore[reportAttributeAccessIssue]
+        outputs, asked = network(theta, x[None]), ~y.isnan()
+        apart = [((outputs[i] - outputs[j])[asked] ** 2).mean().item() for i, j in combinations(range(4), 2)]
+        result = ensemble_of(network, theta, None, x, y)
+        assert result.disagreement_percent == pytest.approx(100 * sum(apart) / 6)
+        gain = result.vote_accuracy_percent - result.member_accuracy_percent
+        assert gain == pytest.approx(result.disagreement_percent * 3 / 8)
+        of_pairs = self.task.apart(self.task.kept(network.answers(theta, x), y))
+        assert of_pairs[0, 1].item() == pytest.approx(apart[0])
 
     def test_training_reaches_the_least_squares_solution(self):
         x = normal(64, 3)
@@ -297,5 +313,7 @@ def test_sentences_are_said_in_the_words_of_the_task():
     assert translation.say("by standard error, 2 nats") == "by standard error, 2 nats"
     assert regression.say("Training loss (nats), below 0.1 nats") == "Training loss, below 0.1"
     assert regression.say("Accuracy grows") == "Explained variance grows"
+    assert regression.say(MEASURES["disagreement_percent"].see).startswith("Mean squared difference")
+    assert translation.say(MEASURES["disagreement_percent"].see).startswith("Share of test target tokens")
     text = "The best test accuracy lies where training error, 0.1 nats, is low on test inputs."
     assert TASKS["classification"].words.say(text) == text

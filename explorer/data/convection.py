@@ -11,12 +11,13 @@ variance that is not explained. The equation is linear, so √2 u solves it as w
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from explorer.data.base import Arrays, SubsetOptions
-from explorer.settings import stream
+from explorer.settings import InputError, stream
 
 TASKS = ("regression",)
 GRID = (64, 33)  # test points along x and t
@@ -55,6 +56,18 @@ class Options(SubsetOptions):
         if not self.physics and self.collocation != Options.model_fields["collocation"].default:
             raise ValueError("collocation is the number of points of physics: true; physics is false")
         return self
+
+
+def check(cell: Any) -> None:
+    """Of :class:`explorer.space.Cell`; raises InputError where a network's second output is no derivative.
+
+    A user's own network may well make it one.
+    """
+    if cell.data.physics and cell.model_name != "pinn" and ":" not in cell.model_name:
+        raise InputError(
+            f"physics: true asks for a derivative, which {cell.model_name} does not give; "
+            f"take pinn, or physics: false"
+        )
 
 
 def available(options: Options) -> tuple[int, int]:

@@ -13,13 +13,16 @@ import numpy as np
 from pydantic import Field
 
 from explorer.data.images import ImageOptions
-from explorer.settings import InputError
+from explorer.settings import InputError, stream
 
 
 class EncodedOptions(ImageOptions):
     """Settings of image data sets that are the user's own files."""
 
     path: str = Field(description="the folder, relative to the current folder")
+    test_size: int | None = Field(
+        default=None, ge=1, description="test inputs used: a seeded sample of so many; all if left out"
+    )
     side: int | None = Field(
         default=None,
         ge=1,
@@ -60,6 +63,17 @@ def decode(images: Iterable[tuple[str, bytes]], options: EncodedOptions) -> np.n
     if not decoded:
         raise InputError(f"{options.path} holds no images")
     return np.stack(decoded).transpose(0, 3, 1, 2)
+
+
+def drawn(x: np.ndarray, y: np.ndarray, options: EncodedOptions) -> tuple[np.ndarray, np.ndarray]:
+    """Test images and labels, whose first ``test_size`` are used: in a seeded order where that is given.
+
+    Files come class by class as a rule, so that the first of them would be of the first classes alone.
+    """
+    if options.test_size is None:
+        return x, y
+    order = np.random.default_rng(stream("test images")).permutation(len(y))
+    return x[order], y[order]
 
 
 def hash_files(root: Path, files: Sequence[Path]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from explorer.data.base import Arrays
-from explorer.data.encoded import EncodedOptions, decode, hash_files
+from explorer.data.encoded import EncodedOptions, decode, drawn, hash_files
 from explorer.data.images import available_images, image_arrays
 from explorer.settings import InputError
 
@@ -69,6 +69,6 @@ def load(options: Options) -> Arrays:
         raise InputError(f"{options.path}: training and test images differ in size; set side to resize all")
     y_train, y_test = (np.array([number for _, number in part]) for part in parts)
     return image_arrays(
-        (x_train, y_train), (x_test, y_test), options,
+        (x_train, y_train), drawn(x_test, y_test, options), options,
         classes=len(classes), expected=(len(parts[0]), len(parts[1])), title=options.path,
     )  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from explorer.data.base import Arrays
-from explorer.data.encoded import EncodedOptions, decode, hash_files
+from explorer.data.encoded import EncodedOptions, decode, drawn, hash_files
 from explorer.data.images import available_images, image_arrays
 from explorer.settings import InputError
 
@@ -120,5 +120,10 @@ def load(options: Options) -> Arrays:
     if classes < 2:
         raise InputError(f"{options.path}: there is only one class")
     return image_arrays(
-        train, test, options, classes=classes, expected=(len(train[1]), len(test[1])), title=options.path
+        train,
+        drawn(*test, options),
+        options,
+        classes=classes,
+        expected=(len(train[1]), len(test[1])),
+        title=options.path,
     )

@@ -143,8 +143,13 @@ def _beyond(space: Space, cells: dict[str, Trained], wanted: Any) -> Iterator[Gr
 
 
 def _neighbours(space: Space, cells: dict[str, Trained], axis: str) -> Iterator[Pair]:
-    """Pairs of the same seed at neighbouring values of an axis, all else equal."""
-    order = {value: place for place, value in enumerate(space.axes[axis])}
+    """Pairs of the same seed at neighbouring values of an axis, all else equal.
+
+    Numbers are neighbours by size, whatever their order in the space; others as they are listed.
+    """
+    values = space.axes[axis]
+    numbers = all(isinstance(value, int | float) for value in values)
+    order = {value: place for place, value in enumerate(sorted(values) if numbers else values)}
     lines: dict[str, list[Cell]] = {}
     for cell in space.cells:
         lines.setdefault(digest({k: v for k, v in cell.at.items() if k != axis}), []).append(cell)

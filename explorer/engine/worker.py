@@ -190,7 +190,11 @@ class Worker:
             "weights_sha256": checksum,
         }
         final = [models.final[row] for models, row in at]
-        records = [{**settings, **f, **cost} for settings, f in zip(stack.records(), final, strict=True)]
+        # The axes last: of ``steps``, which may be one, a cell is where its models were to end.
+        records = [
+            {**settings, **f, **cost, **model.cell.at}
+            for model, settings, f in zip(stack.models, stack.records(), final, strict=True)
+        ]
         self.store.write_record("models", stack.id, records)
         return records
 

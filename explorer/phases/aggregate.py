@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from explorer.settings import InputError
-from explorer.tables import AVERAGED_MODELS, AVERAGED_PAIRS
+from explorer.tables import AVERAGED_MODELS, AVERAGED_PAIRS, OF_CURVES
 
 
 def axis_names(axes: Mapping[str, Sequence[str]]) -> list[str]:
@@ -28,9 +28,7 @@ def cells(models: pd.DataFrame, pairs: pd.DataFrame, axes: Mapping[str, Sequence
     if {"model_a"} <= set(pairs) and not set(names) <= set(pairs) and "model_id" in models:
         places = models[["model_id", *names]].rename(columns={"model_id": "model_a"})
         pairs = pairs.drop(columns=[n for n in names if n in pairs]).merge(places, on="model_a", how="left")
-    pairs = _located(pairs, names)
-    if {"cell_id", "cell_id_b"} <= set(pairs):  # pairs of two cells say nothing of either
-        pairs = pairs[pairs["cell_id_b"].isna() | (pairs["cell_id_b"] == pairs["cell_id"])]
+    pairs = within_cells(_located(pairs, names))
     keys = names or ["cell_id"]
 
     ok_models, ok_pairs = _ok(models), _ok(pairs)
@@ -38,15 +36,23 @@ def cells(models: pd.DataFrame, pairs: pd.DataFrame, axes: Mapping[str, Sequence
     table = pd.DataFrame({"n_total": groups.size(), "first_id": groups["cell_id"].first()}).reset_index()
     table = _joined(table, _averages(ok_models, keys, AVERAGED_MODELS, "n_models"), keys)
     table = _joined(table, _averages(ok_pairs, keys, AVERAGED_PAIRS, "n_pairs"), keys)
-    for count in ("n_total", "n_models", "n_pairs"):
+    curves = ok_pairs[column(ok_pairs, "mode_connectivity").notna()]
+    table = _joined(table, _averages(curves, keys, (), "n_curves"), keys)
+    for count in ("n_total", "n_models", "n_pairs", "n_curves"):
         table[count] = table[count].fillna(0).astype(int)
     table["n_diverged"] = (table.pop("n_total") - table["n_models"]).clip(lower=0)
     first = table.pop("first_id")
     if names:
         table.insert(0, "cell_id", first.where(first.notna(), _spelled(table, names)))
-    measures = [c for c in table if c not in {*keys, "cell_id", "n_models", "n_diverged", "n_pairs"}]
-    front = list(dict.fromkeys(["cell_id", *keys, "n_models", "n_diverged", "n_pairs"]))
-    return table[[*front, *measures]]
+    front = list(dict.fromkeys(["cell_id", *keys, "n_models", "n_diverged", "n_pairs", "n_curves"]))
+    return table[[*front, *(c for c in table if c not in front)]]
+
+
+def within_cells(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The pairs whose two models are of one cell: others say nothing of either cell."""
+    if not {"cell_id", "cell_id_b"} <= set(pairs):
+        return pairs
+    return pairs[pairs["cell_id_b"].isna() | (pairs["cell_id_b"] == pairs["cell_id"])]
 
 
 def foreign_cells(table: pd.DataFrame, axes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
@@ -115,14 +121,18 @@ def standard_error(cells: pd.DataFrame, name: str) -> pd.Series:
 
     Pairs share models, so ten pairs of five models are not ten draws. Taken is the worse case, that all
     spread comes from the models: a pair's value is e_a + e_b with variance v of each e. With N pairs of n
-    models, each model in d = 2N/n of them (taken as equal), the mean has variance 4v/n, while the sample
-    variance of the pairs expects 2v (1 - (d - 1)/(N - 1)), for two pairs that share a model covary by v.
+    models, each model in d = 2N/n of them (taken as equal, and as 1 at least), the mean has variance 4v/n,
+    while the sample variance of the pairs expects 2v (1 - (d - 1)/(N - 1)), for two pairs that share a model
+    covary by v.
     """
     spread, models = column(cells, f"{name}_std"), column(cells, "n_models")
     if name not in AVERAGED_PAIRS:
         return spread / np.sqrt(models.where(models > 0, 1))  # not told: as if it were one
-    pairs = column(cells, "n_pairs")
-    models = models.where(models > 0, 2 * pairs)  # without a table of models: as if no two pairs shared one
+    pairs, curves = column(cells, "n_pairs"), column(cells, "n_curves")
+    if name in OF_CURVES:
+        pairs = pairs.where(~(curves > 0), curves)
+    # Few pairs leave models out. Without a table of models: as if no two pairs shared one.
+    models = models.where(models > 0, 2 * pairs).clip(upper=2 * pairs)
     each = 2 * pairs / models
     factor = (2 / models) * (pairs - 1) / (pairs - each).where(pairs > each)
     return spread * np.sqrt(factor)

@@ -144,8 +144,10 @@ def hessian_contrast(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> str:
         )
         if values.notna().sum() < 2:
             continue
-        if low.empty or high.empty or low.median() <= 0 or high.median() <= 0:
-            return f"All cells lie on one side of the loss cut: no comparison of the {spoken(name)}."
+        if low.empty or high.empty:
+            return f"All cells with a {spoken(name)} lie on one side of the loss cut: nothing to compare."
+        if low.median() <= 0 or high.median() <= 0:  # no ratio; a top eigenvalue is seldom so
+            continue
         rho = rank_correlations(cells, [name], ["train_loss"])["rho"].iloc[0]
         ratio = float(high.median() / low.median())
         many = f"{number(ratio)} times larger" if ratio >= 1 else f"{number(1 / ratio)} times smaller"

@@ -11,7 +11,7 @@ import pandas as pd
 from explorer.report import theme
 from explorer.report.labels import axis, axis_title, measure, measure_title
 from explorer.report.rows import prepared, values
-from explorer.tables import AVERAGED_PAIRS
+from explorer.tables import AVERAGED_PAIRS, OF_CURVES
 
 FRAME = "frame"  # a mark of this name lets the pointer through (page.css), else it would flicker under it
 INK = "currentColor"  # in a notebook and in a picture the ink is that of the text around: black
@@ -161,6 +161,8 @@ def escaped(name: str) -> str:
     return name
 
 
-def of_pairs(name: str) -> bool:
-    """Whether a measure is one of pairs, so that its n counts pairs."""
-    return name in AVERAGED_PAIRS
+def counted_in(cells: pd.DataFrame, name: str) -> tuple[str, str]:
+    """The column that counts what a measure is a mean of, and that column's title."""
+    if name in OF_CURVES and "n_curves" in cells:
+        return "n_curves", "n, curves"
+    return ("n_pairs", "n, pairs") if name in AVERAGED_PAIRS else ("n_models", "n, models")

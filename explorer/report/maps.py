@@ -13,10 +13,10 @@ from explorer.report import theme
 from explorer.report.encodings import (
     INK,
     colour_scale,
+    counted_in,
     either,
     finished,
     highlight,
-    of_pairs,
     place,
     place_tips,
     plane_rows,
@@ -111,7 +111,7 @@ def heat_map(
     tips = [
         *place_tips(load, temperature),
         tip(f"{name}_text", measure_title(name)),
-        tip("n_pairs" if of_pairs(name) else "n_models", "n, pairs" if of_pairs(name) else "n, models"),
+        tip(*counted_in(rows, name)),
         tip("phase", "Phase"),
         tip("note", "Note"),
     ]

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from explorer.phases import axis_names
+from explorer.phases import axis_names, spoken
+from explorer.phases.numbers import setting
 from explorer.results import Run
 
 MODEL_COLUMNS = (
@@ -67,6 +68,7 @@ def details(run: Run, cells: pd.DataFrame) -> dict[str, dict[str, Any]]:
         pairs = pairs.merge(
             models[["model_id", "cell_id"]].rename(columns={"model_id": "model_a"}), on="model_a", how="left"
         )
+    pairs = _second_placed(pairs, cells, names)
     out: dict[str, dict[str, Any]] = {}
     for key, table, wanted in (("models", models, MODEL_COLUMNS), ("pairs", pairs, PAIR_COLUMNS)):
         if "cell_id" not in table:
@@ -92,6 +94,19 @@ def _with_cell(table: pd.DataFrame, cells: pd.DataFrame, names: list[str]) -> pd
     return table.drop(columns=[c for c in ("cell_id",) if c in table]).merge(
         cells[["cell_id", *names]], on=names, how="left"
     )
+
+
+def _second_placed(pairs: pd.DataFrame, cells: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """The pairs, whose second seed says where it is if that is another cell: ``0 (batch size 16)``."""
+    if not {"cell_id", "cell_id_b", "seed_b"} <= set(pairs):
+        return pairs
+    at, seeds = cells.set_index("cell_id")[names], pairs["seed_b"].astype(object)
+    known = pairs["cell_id"].isin(at.index) & pairs["cell_id_b"].isin(at.index)
+    for row in pairs.index[known & (pairs["cell_id_b"] != pairs["cell_id"])]:
+        here, there = (at.loc[pairs.at[row, cell]] for cell in ("cell_id", "cell_id_b"))
+        place = ", ".join(f"{spoken(n)} {setting(there[n])}" for n in names if here[n] != there[n])
+        seeds[row] = f"{seeds[row]} ({place})"
+    return pairs.assign(seed_b=seeds)
 
 
 def _curve_lines(curves: pd.DataFrame, pairs: pd.DataFrame) -> list[tuple[str, list[Any]]]:

@@ -69,7 +69,7 @@ def completed(
         for row in full[names].itertuples(index=False)
     ]
     full["cell_id"] = full["cell_id"].where(~unnamed, pd.Series(spelled, index=full.index))
-    for count in ("n_models", "n_diverged", "n_pairs"):
+    for count in (n for n in ("n_models", "n_diverged", "n_pairs", "n_curves") if n in full):
         full[count] = full[count].fillna(0).astype(int)
     for text in ("phase", "near_cut"):
         if text in full:

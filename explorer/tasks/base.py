@@ -18,10 +18,12 @@ class Words:
     accuracy: str = "accuracy"
     loss_unit: str = "nats"
     items: str = "inputs"  # what the disagreement is a share of
+    apart: str = ""  # what it is, where it is no share
 
     def say(self, text: str) -> str:
         """A sentence about a classification in the words of this task."""
         for pattern, words in (
+            (r"Share of test inputs that two replicates answer differently", self.apart or None),
             (r"(?<![\w-])accuracy", self.accuracy),
             (r"\bAccuracy", self.accuracy[:1].upper() + self.accuracy[1:]),
             (r"\b([Tt]raining|[Tt]est) error\b", rf"\1 {self.error}"),
@@ -66,7 +68,10 @@ class Task:
         return (answers == answers[:, :1]).flatten(1).all(1)
 
     def kept(self, values: Tensor, y: Tensor) -> Tensor:
-        """Values (rows, items, …) of what is scored, of values (rows, inputs, …) and targets (inputs, …)."""
+        """Values (rows, items, …) of what is scored, of values (rows, inputs, …) and targets (inputs, …).
+
+        Of a regression, where a number of an input is an item, they are (rows, items).
+        """
         return values
 
     def apart(self, answers: Tensor) -> Tensor:

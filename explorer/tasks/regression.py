@@ -23,6 +23,7 @@ class Regression(Task):
         error="unexplained variance",
         accuracy="explained variance",
         loss_unit="",
+        apart="Mean squared difference of two replicates' answers to test inputs, times 100",
     )
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
@@ -40,8 +41,7 @@ class Regression(Task):
         return apart.square().flatten(1).sum(1)
 
     def kept(self, values: Tensor, y: Tensor) -> Tensor:
-        asked = (~y.isnan()).flatten(0, -2).any(0)  # numbers that are asked of some input
-        return values[..., asked]
+        return values[:, ~y.isnan()]
 
     def answers(self, outputs: Tensor) -> Tensor:
         return outputs
@@ -49,7 +49,8 @@ class Regression(Task):
     def apart(self, answers: Tensor) -> Tensor:
         import torch
 
-        return torch.stack([(answers - own).double().square().flatten(1).mean(1) for own in answers])
+        items = max(1, answers[0].numel())  # a chunk of inputs may be asked for nothing
+        return torch.stack([(answers - own).double().square().flatten(1).sum(1) / items for own in answers])
 
     def compared(self, outputs: Tensor) -> Tensor:
         return outputs

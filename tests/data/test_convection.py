@@ -8,6 +8,8 @@ from pydantic import ValidationError
 
 from explorer.data import convection
 from explorer.data.base import prepare
+from explorer.settings import InputError
+from explorer.spacefile import parse
 
 
 def at(**settings: object) -> convection.Options:
@@ -101,3 +103,13 @@ def test_a_setting_that_would_be_ignored_is_refused() -> None:
         at(collocation=50)
     with pytest.raises(ValidationError):
         at(label_noise=0.1)
+
+
+def test_the_equation_needs_a_network_that_knows_the_derivative() -> None:
+    raw = {
+        "name": "x", "data": {"name": "convection", "physics": True}, "model": "mlp", "load": {"width": [4]},
+        "training": {"steps": 5},
+    }  # fmt: skip
+    with pytest.raises(InputError, match="asks for a derivative, which mlp does not give; take pinn"):
+        parse(raw)
+    assert parse({**raw, "model": "pinn"}).task == "regression"

@@ -143,3 +143,18 @@ def test_without_pillow_the_message_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(InputError, match="pip install pillow"):
         image_folder.load(options)
+
+
+@pytest.mark.parametrize("sets", [folders, tables])
+def test_a_part_of_the_test_images_has_all_classes(
+    sets: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (40, 5, 4, 3), np.uint8)
+    monkeypatch.setitem(globals(), "TEST", images)
+    module = image_folder if sets is folders else image_parquet
+    whole = module.load(sets(tmp_path))
+    some, few = (module.load(sets(tmp_path).model_copy(update={"test_size": n})) for n in (20, 10))
+    assert 5 <= some.y_test.sum() <= 15
+    assert np.array_equal(few.x_test, some.x_test[:10])  # smaller parts are in larger ones
+    label = {image.tobytes(): y for image, y in zip(whole.x_test, whole.y_test, strict=True)}
+    assert [label[image.tobytes()] for image in some.x_test] == some.y_test.tolist()

@@ -18,6 +18,7 @@ from explorer.export import export
 from explorer.phases.claims import HOLDS, Claim
 from explorer.report import charts, compare, figures, verdicts, write
 from explorer.report.labels import measure, measure_title
+from explorer.report.payload import details
 from explorer.report.rows import compact, exponent, prepared, with_spread
 from explorer.results import Run, load
 from explorer.settings import InputError
@@ -226,6 +227,20 @@ def test_models_and_pairs_from_elsewhere_without_seeds_or_cells(tmp_path: Path):
     assert all(len(d["c"]) == 3 for d in details.values())
 
 
+def test_cells_from_elsewhere_that_only_a_rare_setting_tells_apart_are_not_averaged(tmp_path: Path):
+    rows = [
+        {"cell_id": f"{width} {rho} {beta}", "width": width, "rho": rho, "beta": beta, "fixed": 1.0,
+         "seed": seed, "score": 0.1 * seed, "test_accuracy_percent": 90 + rho, "eigen": [1.0, 2.0]}
+        for width in (2, 4) for rho in (0.1, 0.5) for beta in (1, 2) for seed in (0, 1)
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_parquet(tmp_path / "models.parquet")
+    run = load(tmp_path)
+    assert run.axes == {"load": ["width", "beta"], "temperature": ["rho"]}
+    assert len(run.cells) == 8
+    pd.DataFrame(rows).drop(columns="cell_id").to_parquet(tmp_path / "models.parquet")
+    assert load(tmp_path).axes == {"load": ["width"], "temperature": []}
+
+
 # ---- while it runs
 
 
@@ -257,3 +272,13 @@ def test_spectra_of_a_cell_come_with_its_details(tmp_path: Path):
     lines = next(iter(embedded(html, "details").values()))["s"]
     assert lines[0] == [0, [-0.5, 0], [0.1, 0.9]]  # a node without weight is none
     assert charts.spectra(pd.DataFrame({"seed": [0], "eigenvalue": [1.0], "weight": [0.5]})).to_dict()
+
+
+def test_a_pair_of_two_cells_says_where_its_second_model_is():
+    run = synthetic_run(widths=(4, 8), batch_sizes=(8, 16), seeds=3)  # of the first cell one is lost
+    here, there = run.cells["cell_id"][run.cells["width"] == 4]
+    within = run.pairs.assign(cell_id_b=run.pairs["cell_id"])
+    across = within[within["cell_id"] == here].assign(seed_b=0, cell_id_b=there, model_b="other")
+    both = replace(run, pairs=pd.concat([within, across], ignore_index=True))
+    assert details(both, run.cells)[here]["pairs"]["seed_b"] == [2, "0 (batch size 16)"]
+    assert details(run, run.cells) == details(replace(run, pairs=within), run.cells)

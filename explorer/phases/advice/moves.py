@@ -16,16 +16,26 @@ from explorer.phases.words import ACCURACY
 DIRECTIONS: dict[str, tuple[str, str]] = {
     "width": ("larger model", "smaller model"),
     "depth": ("larger model", "smaller model"),
+    "layers": ("larger model", "smaller model"),
+    "feed_forward": ("larger model", "smaller model"),
     "channels": ("larger model", "smaller model"),
     "embedding_width": ("larger model", "smaller model"),
     "model_size": ("larger model", "smaller model"),
     "train_size": ("more data", "less data"),
+    "pairs": ("more data", "less data"),
+    "points": ("more data", "less data"),
+    "collocation": ("more data", "less data"),
+    "signals": ("more data", "less data"),
     "label_noise": ("noisier data", "cleaner data"),
     "pixel_noise": ("noisier data", "cleaner data"),
+    "noise": ("noisier data", "cleaner data"),
     "batch_size": ("colder training", "hotter training"),
     "learning_rate": ("hotter training", "colder training"),
     "weight_decay": ("hotter training", "colder training"),
+    "momentum": ("hotter training", "colder training"),
     "steps": ("longer training", "shorter training"),
+    "epochs": ("longer training", "shorter training"),
+    "checkpoint": ("longer training", "shorter training"),
 }
 COLUMNS = ("cell", "to", "axis", "value", "move", "gain", "stderr")
 

@@ -170,6 +170,7 @@ def early_stopping_helps(bench: Bench) -> tuple[Evidence, Chart]:
     known = ok.loc[ok["cell_id"].isin(inside), ["model_id", "cell_id"]]
     history = bench.epochs.merge(known, on="model_id")
     every = history.pivot_table(index=["cell_id", "model_id"], columns="step", values=ACCURACY)
+    every = every.ffill(axis="columns")  # a model that has ended before the others stays as it is
     gains = []
     for places in every.groupby(level="cell_id").indices.values():
         table = every.to_numpy()[places]

@@ -15,7 +15,8 @@ from explorer.phases.cuts import Cut
 
 FEWEST_CELLS = 8
 FEWEST_MATCHED = 5  # groups of cells that are compared; chance gives so many one sign 1 time in 16
-HOT_IS_SMALL = frozenset({"batch_size"})
+# Where training was short it was stopped while hot: phase II is of both.
+HOT_IS_SMALL = frozenset({"batch_size", "steps", "epochs", "checkpoint"})
 
 
 class NotTestable(Exception):

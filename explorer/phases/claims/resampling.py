@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from explorer.phases.aggregate import column, standard_error
+from explorer.phases.aggregate import column, standard_error, within_cells
 from explorer.settings import stream
 from explorer.tables import AVERAGED_PAIRS
 
@@ -34,7 +34,7 @@ class Draws:
     ) -> None:
         self.cells = cells
         self._names = [n for n in names if n in cells]
-        self._models, self._pairs = _ok(models), _ok(pairs)
+        self._models, self._pairs = _ok(models), _ok(within_cells(pairs))
         self._made: dict[str, np.ndarray] = {}
 
     def of(self, name: str) -> np.ndarray:

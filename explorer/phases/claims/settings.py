@@ -93,13 +93,14 @@ def decay_at_the_boundary(bench: Bench) -> tuple[Evidence, Chart]:
         raise NotTestable("The run does not vary the schedule of the learning rate against a constant one.")
     bench.has(ACCURACY, "mode_connectivity")
     others = [n for n in bench.names if n != "schedule"]
+    how = {"on": others} if others else {"how": "cross"}
     named = bench.cells["schedule"].astype(str)
     place = np.arange(len(bench.cells))
     left, right = (
         bench.cells.assign(place=place)[rows][[*others, "place"]]
         for rows in (named == "constant", named != "constant")
     )
-    both = left.merge(right, on=others, suffixes=("_constant", "_decay"))
+    both = left.merge(right, **how, suffixes=("_constant", "_decay"))
     a, b = both["place_constant"].to_numpy(), both["place_decay"].to_numpy()
     mc = column(bench.cells, "mode_connectivity").to_numpy()[a]
     known = (
