@@ -10,6 +10,7 @@ import explorer.data
 from explorer.console import duration, size
 from explorer.engine import plan
 from explorer.engine.layers import check_layers
+from explorer.engine.suited import check_networks
 from explorer.estimate.cluster import Piece, Plan, plan_for
 from explorer.estimate.devices import Device
 from explorer.estimate.here import COUNTED, END_S, START_S, estimate
@@ -56,6 +57,7 @@ def describe(space: Space, cluster: str | None = None) -> Any:
 
 
 def _here(space: Space) -> list[tuple[str, str]]:
+    check_networks(space)
     check_layers(space)
     cost = estimate(space)
     others = [name for name in space.measures if name not in COUNTED]
