@@ -42,8 +42,13 @@ def plane_rows(cells: pd.DataFrame, load: str, temperature: str | None) -> pd.Da
     return prepared(cells)
 
 
-def place(rows: pd.DataFrame, load: str, temperature: str | None) -> dict[str, Any]:
-    """The ordinal channels ``x`` and, where there is a second axis, ``y`` of a map."""
+def place(
+    rows: pd.DataFrame, load: str, temperature: str | None, *, label_size: float = 11
+) -> dict[str, Any]:
+    """The ordinal channels ``x`` and, where there is a second axis, ``y`` of a map.
+
+    ``label_size`` is that of the values below it, in pixels.
+    """
     across = values(rows, load)
     at: dict[str, Any] = {
         "x": alt.X(
@@ -52,7 +57,7 @@ def place(rows: pd.DataFrame, load: str, temperature: str | None) -> dict[str, A
             sort=across,
             title=axis_title(load),
             scale=alt.Scale(paddingInner=0.04, paddingOuter=0.02),
-            axis=alt.Axis(labelAngle=0),
+            axis=alt.Axis(labelAngle=0, labelFontSize=label_size),
         )
     }
     if temperature:
@@ -122,6 +127,45 @@ def colour_scale(column: pd.Series, name: str) -> alt.Scale:
             type="log", scheme=theme.SEQUENTIAL, domain=[low, high if high > low else low * 10], clamp=True
         )
     return alt.Scale(scheme=theme.SEQUENTIAL, nice=False, zero=False)
+
+
+def coloured(layer: alt.Chart, column: pd.Series, name: str) -> tuple[alt.Chart, str]:
+    """The layer, and the field by which ``colour_scale`` colours it.
+
+    A logarithm has no place for a negative value (an estimated trace near 0 may be one): it takes the colour
+    of the smallest positive one.
+    """
+    scale = colour_scale(column, name).to_dict()
+    if scale.get("type") != "log" or not (column < 0).any():
+        return layer, name
+    return layer.transform_calculate(shade=f"max(datum['{name}'], {scale['domain'][0]})"), "shade"
+
+
+def key(column: pd.Series, name: str, title: str | None, power: int = 0) -> alt.Legend:
+    """The legend of ``colour_scale``: few short numbers, in units of ten to the ``power``."""
+    scale = colour_scale(column, name).to_dict()
+    ticks = _log_ticks(*scale["domain"]) if scale.get("type") == "log" else []
+    return alt.Legend(
+        title=title,
+        gradientLength=140,
+        tickCount=3,
+        values=ticks or alt.Undefined,
+        labelExpr=in_units(power),
+    )
+
+
+def in_units(power: int) -> str:
+    """The Vega expression of a legend's labels: six digits at most, in units of ten to the ``power``."""
+    return f"format(datum.value * 1e{-power}, '~g')"
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Powers of ten between two numbers, at most about four; if fewer than two, 1, 2 and 5 of each."""
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    ticks = [float(f"1e{k}") for k in decades if low <= float(f"1e{k}") <= high]
+    if len(ticks) < 2:
+        return [t for k in decades for m in (1, 2, 5) if low <= (t := float(f"{m}e{k}")) <= high]
+    return ticks[:: -(-len(ticks) // 4)]
 
 
 def highlight(at: dict[str, Any]) -> list[alt.Chart]:

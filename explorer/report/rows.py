@@ -120,10 +120,11 @@ def compact(value: float, label: Measure) -> str:
     if not np.isfinite(value):
         return ""
     size = abs(value)
-    if size >= 1e6:
-        text = f"{value / 1e6:.2g}M"
+    if size >= 9.995e8:
+        text = f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
     elif size >= 1e3:
-        text = f"{value / 1e3:.2g}k" if size < 1e5 else f"{value / 1e3:.0f}k"
+        unit, letter = (1e6, "M") if size >= 9.995e5 else (1e3, "k")
+        text = f"{value / unit:.2g}{letter}" if size < 99.5 * unit else f"{value / unit:.0f}{letter}"
     elif label.digits is not None:
         text = f"{value:.0f}" if label.diverging and size >= 10 else f"{value:.1f}"
     elif size >= 10 or value == 0:

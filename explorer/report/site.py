@@ -179,7 +179,7 @@ def _context(
             }
             for p in phases.PHASES
         ],
-        "unsorted": int((cells["phase"] == "").sum()),
+        "unsorted": int(((rows["phase"] == "") & (rows["note"] == "")).sum()),
         "near": int((cells["near_cut"] != "").sum()),
         "n_cells": len(cells),
         "n_grid": len(rows),
