@@ -41,7 +41,8 @@ def describe(space: Space, cluster: str | None = None) -> Any:
     grid = " × ".join(f"{axis} {len(values)}" for axis, values in space.axes.items())
     table.add_row("grid", f"{grid} = {counts['cells']:,} cells" + (" after skip" if space.skip else ""))
     table.add_row("models", f"{counts['models']:,} ({_counted(space.seeds, 'seed')} a cell)")
-    table.add_row("pairs", f"{counts['pairs']:,}, {counts['curves']:,} of them with a curve")
+    alone = "0: a pair needs two seeds, and a cell without pairs has no phase" if not counts["pairs"] else ""
+    table.add_row("pairs", alone or f"{counts['pairs']:,}, {counts['curves']:,} of them with a curve")
     if told := getattr(plugin(explorer.data, space.data["name"], "data set"), "describe", None):
         table.add_row("data", told(space.cells[0].data))
     if machines is None:

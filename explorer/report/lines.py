@@ -20,6 +20,7 @@ from explorer.report.encodings import (
     key,
     layered,
     measure_axis,
+    of_setting,
     place_tips,
     plane_rows,
     position_scale,
@@ -109,6 +110,7 @@ def slices(
                 symbolType="stroke",
                 symbolStrokeWidth=3,
                 symbolOpacity=1,
+                labelExpr=of_setting(order),
             ),
         )
     else:

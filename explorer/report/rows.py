@@ -77,6 +77,18 @@ def completed(
     return full
 
 
+def rounded(cells: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """The cells with their settings as pages tell them: to six digits, unless two would become the same."""
+    short = {
+        n: cells[n].map(lambda v: float(f"{v:.6g}"))
+        for n in names
+        if n in cells and pd.api.types.is_float_dtype(cells[n])
+    }
+    return cells.assign(
+        **{n: column for n, column in short.items() if column.nunique() == cells[n].nunique()}
+    )
+
+
 def prepared(cells: pd.DataFrame, scale_from: pd.DataFrame | None = None) -> pd.DataFrame:
     """Adds ``note`` (why a cell is empty) and, for each measure, ``<name>_text`` ("93.1 ± 0.4") and the
     shorter ``<name>_label``, in the units of ``exponent`` over ``scale_from`` (``cells`` by default). A table

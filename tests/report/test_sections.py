@@ -62,6 +62,17 @@ def test_a_cell_whose_models_all_diverged_lacks_no_measure(tmp_path: Path):
     assert "lacks a measure" not in said
 
 
+def test_one_seed_is_told_that_pairs_need_two_and_counts_are_grammatical(tmp_path: Path):
+    run = synthetic_run(widths=(2, 8), batch_sizes=(4, 16), seeds=1)
+    run.pairs, run.curves = run.pairs[:0], run.curves[:0]
+    page = write(run, tmp_path, images=False)
+    said = text(page)
+    assert "no cell has a phase; a pair needs two seeds." in said
+    assert "4 cells · 4 models · 0 pairs" in " ".join(said.split())
+    assert re.search(r"Of (1 claim|[02-9]\d* claims) that", said)
+    assert "train another seed: a pair needs two" in page.read_text(encoding="utf-8")
+
+
 # ---- claims and advice on the page
 
 
