@@ -75,7 +75,7 @@ def diverged(run: Run) -> str:
     lost = run.models[run.models["status"] == "diverged"]
     if lost.empty:
         return ""
-    why = lost["error"].value_counts().items() if "error" in lost else ()
+    why = list(lost["error"].value_counts().items()) if "error" in lost else []
     told = f": {', '.join(f'{n} × {error}' for error, n in why)}" if why else ""
     return f"{len(lost)} of {len(run.models)} models diverged and are in no mean{told}."
 
