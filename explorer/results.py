@@ -176,6 +176,7 @@ def read(store: Store) -> Run:
             for row in unmeasured[[*subject, "error"]].itertuples(index=False)
         ]
     order = {model_id: place for place, model_id in enumerate(models["model_id"])}
+    curves = curves[curves["model_a"].isin(order.keys()) & curves["model_b"].isin(order.keys())]
     return Run(
         name=info["name"],
         folder=store.location,
@@ -255,6 +256,8 @@ def _pairs_described(
     )
     other = {"model_id": "model_b", "seed": "seed_b", "cell_id": "cell_id_b"}
     pairs = pairs.merge(own[list(other)].rename(columns=other), on="model_b", how="left")
+    # A model that is lost is trained again, to the same bits; its pairs count again then.
+    pairs = pairs[pairs["cell_id"].notna() & pairs["cell_id_b"].notna()]
     return _sorted(_complete(pairs, columns), [*names, "seed_a", "seed_b"])
 
 
@@ -304,6 +307,16 @@ LOAD_NAMES = (
 TEMPERATURE_NAMES = ("batch_size", "learning_rate", "weight_decay", "momentum", "schedule", "optimizer")
 
 
+def _check_numbers(table: pd.DataFrame, place: Path) -> None:
+    for name in table:
+        known = tables.EVERY.get(str(name).removesuffix("_std"))
+        if known is None or known.kind not in ("integer", "number"):
+            continue
+        words = table[name][table[name].notna() & pd.to_numeric(table[name], errors="coerce").isna()]
+        if len(words):
+            raise InputError(f"{place}: {name} should hold numbers, not {words.iloc[0]!r}")
+
+
 def load_tables(folder: Path) -> Run:
     """Tables that somebody has from elsewhere: Parquet or CSV files named as ours.
 
@@ -311,7 +324,7 @@ def load_tables(folder: Path) -> Run:
     ``cell_id`` keeps apart: their models would be averaged otherwise.
 
     Raises:
-        InputError: the folder has none of the tables, or one cannot be read.
+        InputError: the folder has none of the tables, one cannot be read, or has words where numbers are due.
     """
     found: dict[str, pd.DataFrame] = {}
     for name in TABLES:
@@ -325,6 +338,7 @@ def load_tables(folder: Path) -> Run:
                     found[name] = pd.read_parquet(place) if place.suffix == ".parquet" else pd.read_csv(place)
                 except Exception as error:
                     raise InputError(f"{place} cannot be read as a table: {error}") from error
+                _check_numbers(found[name], place)
     if not found:
         raise InputError(
             f"{folder} is neither a run (no run.yaml) nor a folder of tables "

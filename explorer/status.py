@@ -46,8 +46,6 @@ def describe(store: Store) -> tuple[Table, bool]:
         table.add_row("of the workers", worked)
     table.add_row("size", f"{size(store.files.size_bytes())} in {store.location}")
     complete = trained >= wanted and not missing
-    if not complete:
-        table.add_row("go on with", f"run_explore.py resume {info['name']}")
     return table, complete
 
 
@@ -68,6 +66,18 @@ def _worked(sessions: list[dict[str, Any]]) -> str:
         for name, spent in session.get("workers", {}).items():
             seconds[name.removesuffix("_s")] += spent
     return ", ".join(f"{name} {duration(spent)}" for name, spent in seconds.most_common())
+
+
+def diverged(run: Run) -> str:
+    """How many models are in no mean since they diverged, and why; empty when none did."""
+    if "status" not in run.models:
+        return ""
+    lost = run.models[run.models["status"] == "diverged"]
+    if lost.empty:
+        return ""
+    why = list(lost["error"].value_counts().items()) if "error" in lost else []
+    told = f": {', '.join(f'{n} × {error}' for error, n in why)}" if why else ""
+    return f"{len(lost)} of {len(run.models)} models diverged and are in no mean{told}."
 
 
 def failures(run: Run) -> tuple[int, list[str]]:

@@ -190,7 +190,11 @@ def test_status_of_a_finished_and_of_a_partial_run(own_copy: Path) -> None:
     next((own_copy / "tiny/records/similarity").glob("*.parquet")).unlink()
     done = explore("status", "tiny", "--storage", own_copy)
     assert "9 of 12 models" in done.stdout
-    assert "resume tiny" in done.stdout
+    assert done.stdout.endswith(f"run_explore.py resume tiny --storage {own_copy}\n")
+    moved = own_copy / "other place"
+    (own_copy / "tiny").rename(moved)
+    done = explore("status", moved)
+    assert done.stdout.endswith(f"run_explore.py resume '{moved}'\n"), done.stdout
 
 
 def test_report_of_a_partial_run_and_of_plain_tables(own_copy: Path, tmp_path: Path) -> None:
@@ -208,6 +212,40 @@ def test_report_of_a_partial_run_and_of_plain_tables(own_copy: Path, tmp_path: P
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "out/elsewhere/index.html").exists()
     assert explorer.load(tmp_path / "elsewhere").axes == {"load": ["width"], "temperature": ["batch_size"]}
+
+
+def test_a_report_leaves_out_the_pairs_of_models_that_are_lost(own_copy: Path, tmp_path: Path) -> None:
+    for file in (own_copy / "tiny/records/models").glob("*.parquet"):
+        file.unlink()
+    done = explore("report", own_copy / "tiny", "--reports", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert explorer.load(own_copy / "tiny").pairs.empty
+
+
+def test_models_that_diverged_are_told(own_copy: Path, tmp_path: Path) -> None:
+    run = explorer.load(own_copy / "tiny")
+    run.models.loc[:1, "status"], run.models.loc[:1, "error"] = "diverged", "the loss is not finite"
+    run.models.to_parquet(tmp_path / "models.parquet")
+    done = explore("report", tmp_path, "--reports", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "2 of 12 models diverged and are in no mean: 2 × the loss is not finite." in done.stdout
+
+
+def test_a_place_that_cannot_be_written_to_and_words_for_numbers_are_told(
+    own_copy: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words/cells.csv").write_text("width,train_loss\n2,0.5\n4,small\n")
+    for arguments, said in (
+        (["report", own_copy / "tiny", "--reports", tmp_path / "file"], "Not a directory"),
+        (["export", own_copy / "tiny", "--out", tmp_path / "file/x.csv"], "Not a directory|File exists"),
+        (["report", tmp_path / "words"], "cells.csv: train_loss should hold numbers, not 'small'"),
+    ):
+        done = explore(*arguments)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert re.search(said, done.stderr)
+        assert "Traceback" not in done.stderr
 
 
 def test_python_api_takes_files_and_plain_data(tiny: dict[str, Any], own_copy: Path) -> None:

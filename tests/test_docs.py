@@ -14,6 +14,7 @@ import explorer
 import explorer.measures
 from explorer import reference
 from explorer.cli import app
+from explorer.data import arrays
 from explorer.results import TABLES
 from explorer.settings import plugin, plugins
 
@@ -89,6 +90,15 @@ def test_options_in_the_documents_exist() -> None:
         for line in re.findall(r"^.*run_explore\.py .*$", document.read_text(), flags=re.M):
             for option in re.findall(r"(?<!-)--[a-z-]+", line.split("run_explore.py", 1)[1]):
                 assert option in known | {"--help"}, f"{document.name}: {line}"
+
+
+def test_a_csv_becomes_a_data_set_as_the_page_says(tmp_path: Path) -> None:
+    lines = [f"{k % 7},{label},{k}" for k, label in enumerate(["no", "yes"] * 10)]
+    (tmp_path / "mine.csv").write_text("\n".join(["a,label,b", *lines]))
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/spaces.md").read_text(), flags=re.S)
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    read = arrays.load(arrays.Options(path=str(tmp_path / "mine.npz")))
+    assert (read.x_train.shape, read.x_test.shape, read.classes) == ((16, 2), (4, 2), 2)
 
 
 def test_the_notebook_example_runs() -> None:

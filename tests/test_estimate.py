@@ -345,6 +345,10 @@ def test_every_measure_is_counted_or_said_to_be_not(tiny: dict[str, Any]) -> Non
     assert sum(t.wall_s for t in longer.tasks) > 20 * sum(t.wall_s for t in short.tasks)
 
 
+def test_one_seed_is_told_that_there_are_no_pairs(tiny: dict[str, Any]) -> None:
+    assert "0: a pair needs two seeds" in " ".join(_cells(describe(parse({**tiny, "seeds": 1}), "16xCPU")))
+
+
 def test_this_machine_says_what_it_does_not_count(tiny: dict[str, Any]) -> None:
     assert "not counted" not in "".join(_cells(describe(parse(tiny))))
     tiny["measures"] = {"hessian": {"inputs": "all"}, "density": {}, "spectra": {}}

@@ -12,6 +12,7 @@ import pytest
 from conftest import explore
 
 import explorer
+from explorer.estimate import describe
 from explorer.settings import InputError
 from explorer.spacefile import parse
 
@@ -139,6 +140,73 @@ def test_what_is_wrong_with_them_is_told(mine: Path, change: dict[str, Any], sai
     raw = {**space(), "temperature": {"batch_size": [20]}, **change}
     with pytest.raises(InputError, match=said):
         parse(raw)
+
+
+NETWORKS = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, shape, classes, width=4):
+        super().__init__()
+        self.first, self.last = nn.Linear(shape[0], width), nn.Linear(width, classes)
+
+    def forward(self, x):
+        return self.last(torch.tanh(self.first(x)))
+
+
+class Two(Net):
+    def forward(self, x):
+        return super().forward(x), x
+
+
+class Answers(Net):
+    def forward(self, x):
+        return super().forward(x).argmax(1)
+
+
+class Images(Net):
+    def forward(self, x):
+        return super().forward(x.mean((2, 3)))
+
+
+class More(Net):
+    def __init__(self, shape, classes, width=4):
+        super().__init__(shape, 10, width)
+
+
+class Lazy(Net):
+    def __init__(self, shape, classes, width=4):
+        super().__init__(shape, classes, width)
+        self.first = nn.LazyLinear(width)
+"""
+
+
+@pytest.mark.parametrize(
+    ("net", "said"),
+    [
+        (
+            "Two",
+            r"'nets:Two' with \{'width': 3\} gives tuple for two inputs \(2, 6\); it should give \(2, 2\)",
+        ),
+        ("Answers", r"gives \(2,\) for two inputs"),
+        ("More", r"gives \(2, 10\) for two inputs \(2, 6\); it should give \(2, 2\)"),
+        ("Images", r"fails for two inputs \(2, 6\): IndexError"),
+        ("Lazy", "has a lazy layer"),
+    ],
+)
+def test_a_network_that_does_not_fit_is_told_before_anything_is_started(
+    mine: Path, importable: Any, net: str, said: str
+) -> None:
+    importable("nets", NETWORKS)
+    raw = space() | {"model": {"name": f"nets:{net}"}}
+    with pytest.raises(InputError, match=said):
+        explorer.run(raw, storage=str(mine / "runs"))
+    assert not (mine / "runs").exists()
+    for cluster in (None, "16xCPU"):
+        with pytest.raises(InputError, match=said):
+            describe(parse(raw), cluster)
 
 
 def test_overrides_count_for_a_space_in_python_too(tiny: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from torch.nn import functional
 import explorer
 import explorer.report
 from explorer.data.base import Arrays, DataOptions, checked_arrays, prepare
+from explorer.estimate import describe
 from explorer.landscape.ensemble import ensemble, ensemble_of
 from explorer.landscape.hessian import hessian
 from explorer.landscape.noise import noise_scale
@@ -25,6 +26,7 @@ from explorer.models.rows import Rows, initial_rows
 from explorer.report.labels import MEASURES, in_words
 from explorer.report.site import environment
 from explorer.settings import InputError
+from explorer.spacefile import read
 from explorer.tasks import TASKS
 from explorer.training import Split, evaluate, train
 
@@ -294,6 +296,9 @@ def test_what_does_not_go_together_is_told(space, tmp_path, before, after, messa
     with pytest.raises(InputError, match=message):
         explorer.run(str(space), storage=str(tmp_path / "runs"))
     assert not (tmp_path / "runs" / "line" / "run.yaml").exists()
+    for cluster in (None, "16xCPU"):
+        with pytest.raises(InputError, match=message):
+            describe(read(space), cluster)
 
 
 def test_a_template_is_said_anew_in_the_words_of_each_page():

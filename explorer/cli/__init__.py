@@ -30,6 +30,6 @@ def main() -> None:
         sys.path.insert(0, "")  # module:function of the current folder, as `python run_explore.py` finds it
     try:
         app()
-    except InputError as error:
+    except (InputError, OSError) as error:  # a place that cannot be written to, a disk that is full
         errors.print(f"Error: {error}", style="red", **PLAIN)
         sys.exit(2)

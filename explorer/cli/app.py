@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,12 @@ def checked_name(name: str) -> str:
     return name
 
 
-def program() -> str:
-    """How this program was called, for a command to copy."""
+def to_resume(run: str, storage: str) -> str:
+    """The command that goes on with a run, to copy, as this program was called."""
     program = Path(sys.argv[0])
-    return f"python {program}" if program.suffix == ".py" else program.name
+    called = f"python {shlex.quote(str(program))}" if program.suffix == ".py" else program.name
+    where = "" if storage == "runs" else f" --storage {shlex.quote(storage)}"
+    return f"{called} resume {shlex.quote(run)}{where}"
 
 
 def say(text: str) -> None:

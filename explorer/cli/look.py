@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from explorer.cli.app import console
+from explorer.cli.app import console, say, to_resume
 from explorer.cli.options import Overrides, RunName, SpaceFile, Storage
 from explorer.settings import InputError
 
@@ -28,6 +28,8 @@ def status(
     table, complete = describe(locate(run, storage))
     if not watch or complete:
         console.print(table)
+        if not complete:
+            say(f"Go on with:\n  {to_resume(run, storage)}")
         return
     from rich.live import Live
 

@@ -91,12 +91,14 @@ def export(
 def draw(run: Run, reports: Path, cuts: dict[str, float]) -> None:
     """Write the report, say where things are, list what failed."""
     from explorer import report as pages
-    from explorer.status import failures
+    from explorer.status import diverged, failures
 
     index = pages.write(run, reports / checked_name(run.name), cuts=cuts)
     if run.info:
         say(f"Tables: {run.folder}/tables")
     say(f"Report: {index}")
+    if lost := diverged(run):
+        say(lost)
     failed, lines = failures(run)
     if failed:
         more = [f"… and {len(lines) - 20} more, in the report and the tables"] if lines[20:] else []

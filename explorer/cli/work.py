@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from explorer.cli.app import PLAIN, checked_name, console, errors, program, say
+from explorer.cli.app import PLAIN, checked_name, console, errors, say, to_resume
 from explorer.cli.options import Overrides, RunName, SpaceFile, Where, works
 from explorer.cli.pages import draw
 
@@ -84,8 +84,8 @@ def _work(start: Callable[[Display], Run], run: str, where: Where) -> None:
     """Do it under a display, then write the report. Ctrl-C and SIGTERM end it with what to do next."""
     from explorer.console import Display
 
-    storage = "" if where.storage == "runs" else f" --storage {where.storage}"
-    go_on = f"Go on with:\n  {program()} resume {run}{storage}"
+    command = to_resume(run, where.storage)
+    go_on = f"Go on with:\n  {command}"
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with Display(console) as display:
@@ -102,7 +102,8 @@ def _work(start: Callable[[Display], Run], run: str, where: Where) -> None:
         raise typer.Exit(130) from None
     except OSError as error:  # a full disk, a folder that became read-only
         errors.print(
-            f"Error: {error}\nWhat is finished is kept. When this is mended, go on. {go_on}", **PLAIN
+            f"Error: {error}\nWhat is finished is kept. When this is mended, go on with:\n  {command}",
+            **PLAIN,
         )
         raise typer.Exit(3) from None
 

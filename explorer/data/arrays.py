@@ -28,6 +28,10 @@ class Options(DataOptions):
 def _read(path: str, changed: int) -> tuple[Arrays, str]:
     try:
         raw = Path(path).read_bytes()
+        if not raw.startswith(b"PK"):
+            raise InputError(
+                f"{path} is no .npz file; numpy.savez writes one: docs/spaces.md shows how, from a CSV too"
+            )
         with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
             missing = [key for key in KEYS if key not in archive]
             if missing:

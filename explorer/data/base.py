@@ -99,6 +99,8 @@ def checked_arrays(where: str, content: dict[str, np.ndarray]) -> Arrays:
         raise InputError(
             f"{where}: y_train should hold class numbers, and y_test too; or both floats, of as many numbers"
         )
+    if y["train"].ndim == 1 and (lowest := min(y["train"].min(), y["test"].min())) > 0:
+        raise InputError(f"{where}: the smallest label is {lowest}; classes are numbered from 0")
     classes = y["train"].shape[1] if y["train"].ndim == 2 else int(max(y["train"].max(), y["test"].max())) + 1
     if classes < 2 and y["train"].ndim == 1:
         raise InputError(f"{where}: there is only one class")
@@ -106,7 +108,7 @@ def checked_arrays(where: str, content: dict[str, np.ndarray]) -> Arrays:
 
 
 def _labels(where: str, part: str, y: np.ndarray) -> np.ndarray:
-    if not np.issubdtype(y.dtype, np.integer) or y.min() < 0:
+    if y.dtype.kind not in "bui" or y.min() < 0:
         raise InputError(
             f"{where}: y_{part} should hold class numbers from 0, whole and not negative "
             f"(or floats, for task: regression)"

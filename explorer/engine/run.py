@@ -15,6 +15,7 @@ from explorer.engine.layers import check_layers
 from explorer.engine.prepare import Chosen, chosen, prepared
 from explorer.engine.session import Meanwhile, Observer, OutOfTime, Session, Silent, deadline
 from explorer.engine.share import Loading
+from explorer.engine.suited import check_networks
 from explorer.engine.work import Task
 from explorer.files import join
 from explorer.hold import Hold
@@ -77,6 +78,7 @@ def run(
             that nothing has.
     """
     observer = observer or Silent()
+    check_networks(space)
     check_layers(space)
     store = Store(join(storage, name or space.name), warn=observer.say)
     with Hold(store.files):

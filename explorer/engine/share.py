@@ -11,8 +11,9 @@ import explorer.data
 from explorer.data.base import Arrays
 from explorer.engine.packing import Packing
 from explorer.engine.stacks import shape_of
+from explorer.engine.suited import check_data
 from explorer.engine.work import MakeWorker, Stack, data_source, graph_key, step_key
-from explorer.settings import InputError, plugin
+from explorer.settings import plugin
 from explorer.space import Cell, Space
 from explorer.store import Store
 
@@ -47,20 +48,7 @@ class Loading:
             if self._error is not None:
                 raise self._error
             for source, cell in self._sources.items():
-                numbers = self._arrays[source].y_train.dtype.kind == "f"
-                if numbers != (cell.task == "regression"):
-                    kind, fits = ("numbers", "regression") if numbers else ("class numbers", "classification")
-                    raise InputError(
-                        f"{cell.data_name} has {kind} as targets, which is task: {fits}; "
-                        f"the space is learnt as {cell.task}"
-                    )
-                if numbers and getattr(cell.data, "balanced", False):
-                    raise InputError(f"balanced: {cell.data_name} has numbers as targets, not classes")
-                if cell.training.augment and len(self._arrays[source].shape) != 3:
-                    raise InputError(
-                        f"training.augment shifts and mirrors images (channels, height, width); inputs of "
-                        f"{cell.data_name} have the shape {self._arrays[source].shape}"
-                    )
+                check_data(cell, self._arrays[source])
             self._refs = {source: ray.put(arrays) for source, arrays in self._arrays.items()}
         return self._refs
 

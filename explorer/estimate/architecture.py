@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
+from explorer.engine.suited import check_outputs
 from explorer.estimate.counting import Ops, count, on_meta
 from explorer.estimate.inputs import Inputs
 from explorer.landscape.operator import HessianOperator, graph_inputs, outputs_per_input
@@ -44,6 +45,8 @@ class Architecture:
         self.real = lambda: network(
             cell.model_name, cell.model, inputs.shape, inputs.classes, execution, cell.task
         )[1]  # with numbers
+        if ":" in self.name:
+            check_outputs(self.real(), cell, *self.example(2), inputs.classes)
         self.rows = self.real().to("meta")
         if inputs.tokens:
             # A sequence model's own gradient leaves padding out, which needs numbers: all places are counted.

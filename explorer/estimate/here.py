@@ -16,7 +16,8 @@ from explorer.engine import plan
 from explorer.engine.calibrate import best_time, step_time
 from explorer.engine.stacks import shape_of, sizes
 from explorer.engine.subjects import pairs_of
-from explorer.engine.work import Stack, architecture_key
+from explorer.engine.suited import check_data
+from explorer.engine.work import Stack, architecture_key, data_source
 from explorer.estimate.cluster import makespan
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
@@ -66,6 +67,8 @@ def estimate(space: Space) -> Estimate:
     """Measure a few steps of the smallest and the largest batch of up to eight architectures, and add up."""
     import torch
 
+    for cell in {data_source(cell): cell for cell in space.cells}.values():
+        check_data(cell, _clean(cell.data_name, cell.data))
     workers = max(1, int((os.cpu_count() or 1) / space.resources.cpus_per_trial))
     stacks = plan.stacks(
         space, sizes=sizes(space, lambda cell: shape_of(_clean(cell.data_name, cell.data), cell))

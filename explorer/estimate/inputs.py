@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import explorer.data
 from explorer.data.published import PublishedOptions
 from explorer.engine.stacks import shape_of
+from explorer.engine.suited import check_data
 from explorer.settings import plugin
 from explorer.space import Cell
 
@@ -38,6 +39,7 @@ class Inputs:
             shape, classes = (channels, height // cell.data.pool, width // cell.data.pool), module.CLASSES
             return cls(shape, len(cell.data.classes or range(classes)), cell.inputs, test, available)
         arrays = module.load(cell.data)
+        check_data(cell, arrays)
         x, y = arrays.x_train, arrays.y_train
         return cls(
             *shape_of(arrays, cell), cell.inputs, test, available,

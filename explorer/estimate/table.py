@@ -10,6 +10,7 @@ import explorer.data
 from explorer.console import duration, size
 from explorer.engine import plan
 from explorer.engine.layers import check_layers
+from explorer.engine.suited import check_networks
 from explorer.estimate.cluster import Piece, Plan, plan_for
 from explorer.estimate.devices import Device
 from explorer.estimate.here import COUNTED, END_S, START_S, estimate
@@ -40,7 +41,8 @@ def describe(space: Space, cluster: str | None = None) -> Any:
     grid = " × ".join(f"{axis} {len(values)}" for axis, values in space.axes.items())
     table.add_row("grid", f"{grid} = {counts['cells']:,} cells" + (" after skip" if space.skip else ""))
     table.add_row("models", f"{counts['models']:,} ({_counted(space.seeds, 'seed')} a cell)")
-    table.add_row("pairs", f"{counts['pairs']:,}, {counts['curves']:,} of them with a curve")
+    alone = "0: a pair needs two seeds, and a cell without pairs has no phase" if not counts["pairs"] else ""
+    table.add_row("pairs", alone or f"{counts['pairs']:,}, {counts['curves']:,} of them with a curve")
     if told := getattr(plugin(explorer.data, space.data["name"], "data set"), "describe", None):
         table.add_row("data", told(space.cells[0].data))
     if machines is None:
@@ -56,6 +58,7 @@ def describe(space: Space, cluster: str | None = None) -> Any:
 
 
 def _here(space: Space) -> list[tuple[str, str]]:
+    check_networks(space)
     check_layers(space)
     cost = estimate(space)
     others = [name for name in space.measures if name not in COUNTED]

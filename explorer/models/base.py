@@ -47,6 +47,8 @@ def builder(name: str, options: Any, shape: tuple[int, ...], classes: int) -> Ca
             ) from error
         if not isinstance(module, nn.Module):
             raise InputError(f"{name!r} returned {type(module).__name__}; a torch.nn.Module is needed")
+        if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
+            raise InputError(f"{name!r} has a lazy layer; give it its size, which shape and classes decide")
         return module
 
     return build

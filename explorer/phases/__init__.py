@@ -34,7 +34,7 @@ from explorer.phases.aggregate import (
 )
 from explorer.phases.cuts import PHASES, READINGS, Cut, classify, find_cuts, sensitivity
 from explorer.phases.membership import memberships
-from explorer.phases.numbers import measured, number, signed, spoken, unsigned_zero
+from explorer.phases.numbers import counted, measured, number, signed, spoken, unsigned_zero
 from explorer.phases.words import ACCURACY, GLOBAL, LOCAL, findings, hessian_contrast
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "cells",
     "classify",
     "column",
+    "counted",
     "find_cuts",
     "findings",
     "foreign_cells",

@@ -51,8 +51,8 @@ def measured(row: pd.Series, name: str, digits: int | None = None) -> str:
 
 
 def counted(n: int, noun: str) -> str:
-    """``1 cell``, ``2 cells``."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+    """``1 cell``, ``2 cells``, ``1,000 cells``."""
+    return f"{n} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def setting(value: Any) -> str:

@@ -53,8 +53,10 @@ def _best(cells: pd.DataFrame, names: list[str]) -> str:
     if phase := best.get("phase", ""):
         text += f", in phase {phase} ({READINGS[phase]})"
         text += "; that cell lies near a cut" if best.get("near_cut") else ""
-    if close:
+    if close and spread.any():
         text += f"; {counted(close, 'other cell')} cannot be told from it by standard error"
+    elif close:
+        text += f"; {counted(close, 'other cell')} {'has' if close == 1 else 'have'} the same"
     if 0 < told < 3:
         text += "; with so few models a cell, chance may decide which is best"
     return text + "."
@@ -70,11 +72,12 @@ def _barriers(cells: pd.DataFrame, cuts: Mapping[str, Cut], names: list[str]) ->
         text = f"No barrier: in none of {counted(n, 'cell')} is mode connectivity below −{number(cut)} points"
     else:
         worst = cells.iloc[int(np.nanargmin(mc))]
-        text = (
-            f"Barriers (mode connectivity below −{number(cut)} points) stand in {len(behind)} of "
-            f"{counted(n, 'cell')}{_extent(behind, cells[mc.notna()], names)}; the deepest, "
-            f"{measured(worst, 'mode_connectivity', 1)} points, at {_where(worst, names)}"
-        )
+        deepest = f"{measured(worst, 'mode_connectivity', 1)} points, at {_where(worst, names)}"
+        low, of = f"(mode connectivity below −{number(cut)} points)", counted(n, "cell")
+        text = f"A barrier {low} stands in 1 of {of}: {deepest}"
+        if len(behind) > 1:
+            where = _extent(behind, cells[mc.notna()], names)
+            text = f"Barriers {low} stand in {len(behind)} of {of}{where}; the deepest, {deepest}"
     error, loss = column(cells, "train_error_percent"), column(cells, "loss_barrier")
     trivial = (error < 0.05) & mc.notna()
     if trivial.sum() >= n / 4:
@@ -169,6 +172,9 @@ def _extent(some: pd.DataFrame, every: pd.DataFrame, names: list[str]) -> str:
     for name in names:
         here, all_ = column(some, name).dropna(), column(every, name).dropna()
         if here.empty or (here.min() == all_.min() and here.max() == all_.max()):
+            continue
+        if here.min() == here.max():
+            sides.append(f"{spoken(name)} {setting(here.max())}")
             continue
         if here.max() < all_.max():
             sides.append(f"{spoken(name)} up to {setting(here.max())}")

@@ -17,7 +17,7 @@ from explorer.report import charts, facts, figures, site, theme, vega
 from explorer.report.files import write
 from explorer.report.labels import axis, in_words, measure, measure_title
 from explorer.report.payload import columns, script_json
-from explorer.report.rows import completed, exponent, measures, plane, prepared, values
+from explorer.report.rows import completed, exponent, measures, plane, prepared, rounded, values
 from explorer.results import Run
 from explorer.settings import InputError
 
@@ -49,10 +49,10 @@ def _write_comparison(runs: Sequence[Run], out: Path, cuts: dict[str, Any] | Non
     try:
         every = pd.concat(tables, ignore_index=True)
         shown = [n for n in COMPARED if all(n in measures(t) for t in tables)]
-        rows = [prepared(completed(t, axes, {}), every) for t in tables]
+        rows = [prepared(rounded(completed(t, axes, {}), names), every) for t in tables]
         with debug_mode(False):
             data = {
-                "sets": {f"run{k}": columns(r, 5) for k, r in enumerate(rows)},
+                "sets": {f"run{k}": columns(r, 5, exact=names) for k, r in enumerate(rows)},
                 "figures": [],
                 "config": theme.config("currentColor"),
             }
@@ -200,7 +200,7 @@ def _measure(
             difference=phases.column(rows[k], name) - phases.column(rows[0], name), n_models=1
         )
         chart = charts.difference_map(_plane(prepared(apart), right, up), name, right, up, power=power)
-        data["sets"][f"{name}-gap{k}"] = columns(chart.data, 5)  # pyright: ignore[reportArgumentType]
+        data["sets"][f"{name}-gap{k}"] = columns(chart.data, 5, exact=names)  # pyright: ignore[reportArgumentType]
         title = f"{runs[k].name} less {runs[0].name}"
         made.append(_figure(f"{name}-gap{k}", chart, title, f"{name}-gap{k}", height, data))
     return {"title": measure_title(name, power), "see": measure(name).see, "figures": made}

@@ -42,8 +42,13 @@ def plane_rows(cells: pd.DataFrame, load: str, temperature: str | None) -> pd.Da
     return prepared(cells)
 
 
-def place(rows: pd.DataFrame, load: str, temperature: str | None) -> dict[str, Any]:
-    """The ordinal channels ``x`` and, where there is a second axis, ``y`` of a map."""
+def place(
+    rows: pd.DataFrame, load: str, temperature: str | None, *, label_size: float = 11
+) -> dict[str, Any]:
+    """The ordinal channels ``x`` and, where there is a second axis, ``y`` of a map.
+
+    ``label_size`` is that of the values below it, in pixels.
+    """
     across = values(rows, load)
     at: dict[str, Any] = {
         "x": alt.X(
@@ -52,16 +57,18 @@ def place(rows: pd.DataFrame, load: str, temperature: str | None) -> dict[str, A
             sort=across,
             title=axis_title(load),
             scale=alt.Scale(paddingInner=0.04, paddingOuter=0.02),
-            axis=alt.Axis(labelAngle=0),
+            axis=alt.Axis(labelAngle=0, labelFontSize=label_size, labelExpr=of_setting(across)),
         )
     }
     if temperature:
+        upwards = vertical_order(rows, temperature)
         at["y"] = alt.Y(
             field=escaped(temperature),
             type="ordinal",
-            sort=vertical_order(rows, temperature),
+            sort=upwards,
             title=axis_title(temperature),
             scale=alt.Scale(paddingInner=0.06, paddingOuter=0.03),
+            axis=alt.Axis(labelExpr=of_setting(upwards)),
         )
     return at
 
@@ -82,7 +89,7 @@ def value_axis(rows: pd.DataFrame, name: str) -> alt.X:
         field=escaped(name),
         type="quantitative",
         title=axis_title(name),
-        axis=alt.Axis(values=ticks, format="~g"),
+        axis=alt.Axis(values=ticks, format="~g", labelExpr=of_setting(ticks)),
         scale=alt.Scale(type="log", nice=False, padding=8) if log else alt.Scale(zero=False, padding=8),
     )
 
@@ -91,7 +98,7 @@ def measure_axis(channel: Any, rows: pd.DataFrame, name: str) -> Any:
     """A measure on a position channel (``alt.X`` or ``alt.Y``), log where it asks for that and can be."""
     scale = position_scale(rows, name)
     axis_ = (
-        alt.Axis(values=_powers(rows[name]))
+        alt.Axis(values=_powers(rows[name]), labelExpr=in_units(0))
         if scale.to_dict().get("type") == "log"
         else alt.Axis(tickCount=5)
     )
@@ -99,9 +106,15 @@ def measure_axis(channel: Any, rows: pd.DataFrame, name: str) -> Any:
 
 
 def _powers(column: pd.Series) -> list[float]:
-    """Powers of ten in and around the values, at most about six: a log axis otherwise has a line a digit."""
-    low, high = np.floor(np.log10(column.min())), np.ceil(np.log10(column.max()))
-    return [float(f"1e{int(k)}") for k in np.arange(low, high + 1, max(1, np.ceil((high - low) / 6)))]
+    """Powers of ten in and around the values, at most about six: a log axis otherwise has a line a digit.
+
+    Where fewer than two lie between the values, also 2 and 5 of each.
+    """
+    low, high = int(np.floor(np.log10(column.min()))), int(np.ceil(np.log10(column.max())))
+    powers = [float(f"1e{k}") for k in range(low, high + 1, max(1, -(-(high - low) // 6)))]
+    if sum(column.min() <= power <= column.max() for power in powers) > 1:
+        return powers
+    return [float(f"{m}e{k}") for k in range(low, high + 1) for m in (1, 2, 5)]
 
 
 def position_scale(rows: pd.DataFrame, name: str) -> alt.Scale:
@@ -122,6 +135,58 @@ def colour_scale(column: pd.Series, name: str) -> alt.Scale:
             type="log", scheme=theme.SEQUENTIAL, domain=[low, high if high > low else low * 10], clamp=True
         )
     return alt.Scale(scheme=theme.SEQUENTIAL, nice=False, zero=False)
+
+
+def coloured(layer: alt.Chart, column: pd.Series, name: str) -> tuple[alt.Chart, str]:
+    """The layer, and the field by which ``colour_scale`` colours it.
+
+    A logarithm has no place for a negative value (an estimated trace near 0 may be one): it takes the colour
+    of the smallest positive one.
+    """
+    scale = colour_scale(column, name).to_dict()
+    if scale.get("type") != "log" or not (column < 0).any():
+        return layer, name
+    return layer.transform_calculate(shade=f"max(datum['{name}'], {scale['domain'][0]})"), "shade"
+
+
+def key(column: pd.Series, name: str, title: str | None, power: int = 0) -> alt.Legend:
+    """The legend of ``colour_scale``: few short numbers, in units of ten to the ``power``."""
+    scale = colour_scale(column, name).to_dict()
+    ticks = _log_ticks(*scale["domain"]) if scale.get("type") == "log" else []
+    return alt.Legend(
+        title=title,
+        gradientLength=140,
+        tickCount=3,
+        values=ticks or alt.Undefined,
+        labelExpr=in_units(power),
+    )
+
+
+def in_units(power: int) -> str:
+    """The Vega expression of a legend's labels: three digits, in units of ten to the ``power``."""
+    told = f"datum.value * 1e{-power}"
+    return f"abs({told}) < 1e3 ? format({told}, '.3~g') : format({told}, abs({told}) < 1e9 ? '.3~s' : '.2~g')"
+
+
+def of_setting(steps: list[Any]) -> Any:
+    """The Vega expression of the labels of an axis's values: three digits, or as many as tell them apart.
+
+    Whole numbers and words stay as they are.
+    """
+    broken = [v for v in steps if isinstance(v, float) and v % 1]
+    if not broken:
+        return alt.Undefined
+    digits = next((d for d in range(3, 17) if len({f"{v:.{d}g}" for v in broken}) == len(broken)), 17)
+    return f"isNumber(datum.value) && datum.value % 1 ? format(datum.value, '.{digits}~g') : datum.label"
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Powers of ten between two numbers, four at most; if fewer than two, 1, 2 and 5 of each."""
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    ticks = [float(f"1e{k}") for k in decades if low <= float(f"1e{k}") <= high]
+    if len(ticks) < 2:
+        return [t for k in decades for m in (1, 2, 5) if low <= (t := float(f"{m}e{k}")) <= high]
+    return ticks[:: -(-len(ticks) // 4)]
 
 
 def highlight(at: dict[str, Any]) -> list[alt.Chart]:

@@ -29,12 +29,13 @@ def missing(run: Run, cells: pd.DataFrame) -> list[str]:
     """What the tables at hand cannot show, as sentences."""
     shown = measures(cells)
     means = run.models.empty and run.pairs.empty and bool(shown)
+    alone = "; a pair needs two seeds" if "seed" in run.models and run.models["seed"].nunique() == 1 else ""
     gaps = [
         (means, "Only means of cells: no replicates, and no spread but where a column _std gives it."),
         (run.models.empty and not means, "No models: training, accuracy and Hessian are not shown."),
         (
             run.pairs.empty and not means,
-            "No pairs: mode connectivity, CKA and distances are not shown, and no cell has a phase.",
+            f"No pairs: mode connectivity, CKA and distances are not shown, and no cell has a phase{alone}.",
         ),
         (run.curves.empty, "No curves: the details of a cell show no paths."),
         (run.epochs.empty, "No training histories."),

@@ -14,10 +14,13 @@ from explorer.report.encodings import (
     FRAME,
     INK,
     colour_scale,
+    coloured,
     escaped,
     finished,
+    key,
     layered,
     measure_axis,
+    of_setting,
     place_tips,
     plane_rows,
     position_scale,
@@ -43,6 +46,8 @@ def scatter(
         tip("phase", "Phase"),
     ]
     at = {"x": measure_axis(alt.X, rows, x), "y": measure_axis(alt.Y, rows, y)}
+    known = " && ".join(f"isValid(datum['{n}'])" for n in (x, y))
+    dots = alt.Chart().transform_filter(known)
     if colour == "phase":
         by: Any = alt.Color(
             "phase:N",
@@ -50,18 +55,15 @@ def scatter(
             scale=alt.Scale(domain=list(PHASES), range=[theme.PHASE_COLOURS[p] for p in PHASES]),
         )
     else:
+        dots, field = coloured(dots, rows[colour], colour)
         by = alt.Color(
-            field=colour,
+            field=field,
             type="quantitative",
             scale=colour_scale(rows[colour], colour),
-            legend=alt.Legend(title=measure_title(colour), gradientLength=160, tickCount=4),
+            legend=key(rows[colour], colour, measure_title(colour)),
         )
-    known = " && ".join(f"isValid(datum['{n}'])" for n in (x, y))
-    points = (
-        alt.Chart()
-        .transform_filter(known)
-        .mark_circle(size=70, opacity=1, stroke="#888", strokeWidth=0.6)
-        .encode(**at, color=by, tooltip=tips)
+    points = dots.mark_circle(size=70, opacity=1, stroke="#888", strokeWidth=0.6).encode(
+        **at, color=by, tooltip=tips
     )
     ring = (
         alt.Chart()
@@ -108,6 +110,7 @@ def slices(
                 symbolType="stroke",
                 symbolStrokeWidth=3,
                 symbolOpacity=1,
+                labelExpr=of_setting(order),
             ),
         )
     else:
@@ -192,7 +195,7 @@ def histories(points: pd.DataFrame, name: str = "train_loss") -> alt.LayerChart:
     """A measure over the steps of training, a line a replicate (``step``, ``seed`` and the measure)."""
     scale = alt.Scale(type="log") if measure(name).log else alt.Scale(zero=False)
     at = {
-        "x": alt.X("step:Q", title="Optimiser steps"),
+        "x": alt.X("step:Q", title="Optimiser steps", axis=alt.Axis(tickCount=5)),
         "y": alt.Y(
             field=name,
             type="quantitative",
@@ -202,9 +205,10 @@ def histories(points: pd.DataFrame, name: str = "train_loss") -> alt.LayerChart:
         ),
     }
     tips = [tip("seed", "Seed"), tip("step", "Step"), tip(name, measure_title(name))]
+    shown = f"datum['{name}'] > 0" if measure(name).log else f"isValid(datum['{name}'])"
     line = (
         alt.Chart()
-        .transform_filter(f"isValid(datum['{name}'])")
+        .transform_filter(shown)
         .mark_line(strokeWidth=1.3, opacity=0.75, color=theme.TRAIN)
         .encode(**at, detail="seed:N", tooltip=tips)
     )

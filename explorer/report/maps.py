@@ -13,10 +13,13 @@ from explorer.report import theme
 from explorer.report.encodings import (
     INK,
     colour_scale,
+    coloured,
     counted_in,
     either,
     finished,
     highlight,
+    in_units,
+    key,
     place,
     place_tips,
     plane_rows,
@@ -115,25 +118,23 @@ def heat_map(
         tip("phase", "Phase"),
         tip("note", "Note"),
     ]
-    at = place(rows, load, temperature)
+    at = place(rows, load, temperature, label_size=_label_size(rows[load].nunique()))
     base = alt.Chart().encode(**at, tooltip=tips)
     known = f"isValid(datum['{name}'])"
     spanned = (rows if scale_from is None else scale_from)[name]
     power = exponent(spanned, measure(name))
-    inside: dict[str, Any] = {"labelExpr": f"format(datum.value * 1e{-power}, '~g')"} if power else {}
+    told, field = coloured(base.transform_filter(known), spanned, name)
     colour = alt.Color(
-        field=name,
+        field=field,
         type="quantitative",
         scale=colour_scale(spanned, name),
-        legend=alt.Legend(title=None, gradientLength=140, tickCount=3, **inside),
+        legend=key(spanned, name, None, power),
     )
-    layers: list[Any] = [_ground(base), base.transform_filter(known).mark_rect().encode(color=colour)]
+    layers: list[Any] = [_ground(base), told.mark_rect().encode(color=colour)]
     if rows[load].nunique() < CROWDED:
-        dark = f"luminance(scale('color', datum['{name}'])) < .18"  # there black and white contrast equally
+        dark = f"luminance(scale('color', datum['{field}'])) < .18"  # there black and white contrast equally
         layers.append(
-            base.transform_filter(known)
-            .mark_text(fontSize=_number_size(rows[load].nunique()))
-            .encode(
+            told.mark_text(fontSize=_number_size(rows[load].nunique())).encode(
                 text=alt.Text(field=f"{name}_label", type="nominal"),
                 color=either(dark, "#ffffff", "#111111"),
             )
@@ -147,6 +148,11 @@ def _number_size(columns: int) -> int:
     return 10 if columns <= 8 else 8
 
 
+def _label_size(columns: int) -> int:
+    """Pixels of the values below the columns: three digits must fit into the width of a small map's cell."""
+    return 11 if columns <= 8 else 9
+
+
 def difference_map(
     cells: pd.DataFrame, name: str, load: str, temperature: str | None = None, *, power: int = 0
 ) -> alt.LayerChart:
@@ -155,7 +161,7 @@ def difference_map(
     Its numbers are told in units of ten to the ``power``.
     """
     rows = plane_rows(cells, load, temperature)
-    at = place(rows, load, temperature)
+    at = place(rows, load, temperature, label_size=_label_size(rows[load].nunique()))
     reach = float(rows["difference"].abs().max())
     ends = np.linspace(-reach, reach, len(theme.DIVERGING)) if reach > 0 else [-1.0, 0.0, 1.0]
     text = [compact(v * 10.0**-power, measure(name)) for v in rows["difference"]]
@@ -166,7 +172,7 @@ def difference_map(
         field="difference",
         type="quantitative",
         scale=alt.Scale(domain=list(ends), range=theme.DIVERGING if reach > 0 else theme.DIVERGING[2:5]),
-        legend=alt.Legend(title=None, gradientLength=140, tickCount=3),
+        legend=alt.Legend(title=None, gradientLength=140, tickCount=3, labelExpr=in_units(power)),
     )
     layers: list[Any] = [_ground(base), known.mark_rect().encode(color=colour)]
     if rows[load].nunique() < CROWDED:

@@ -50,9 +50,12 @@ def script_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def columns(table: pd.DataFrame, digits: int = 6) -> dict[str, list[Any]]:
-    """A table as ``{column: values}``, numbers to ``digits`` significant digits, missing ones as None."""
-    return {str(name): _values(table[name], digits) for name in table}
+def columns(table: pd.DataFrame, digits: int = 6, exact: Sequence[str] = ()) -> dict[str, list[Any]]:
+    """A table as ``{column: values}``, missing numbers as None.
+
+    Numbers have ``digits`` significant digits, those of the columns ``exact`` all that they have.
+    """
+    return {str(name): _values(table[name], 17 if name in exact else digits) for name in table}
 
 
 def details(run: Run, cells: pd.DataFrame) -> dict[str, dict[str, Any]]:

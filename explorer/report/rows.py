@@ -77,6 +77,18 @@ def completed(
     return full
 
 
+def rounded(cells: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """The cells with their settings as pages tell them: to six digits, unless two would become the same."""
+    short = {
+        n: cells[n].map(lambda v: float(f"{v:.6g}"))
+        for n in names
+        if n in cells and pd.api.types.is_float_dtype(cells[n])
+    }
+    return cells.assign(
+        **{n: column for n, column in short.items() if column.nunique() == cells[n].nunique()}
+    )
+
+
 def prepared(cells: pd.DataFrame, scale_from: pd.DataFrame | None = None) -> pd.DataFrame:
     """Adds ``note`` (why a cell is empty) and, for each measure, ``<name>_text`` ("93.1 ± 0.4") and the
     shorter ``<name>_label``, in the units of ``exponent`` over ``scale_from`` (``cells`` by default). A table
@@ -120,10 +132,11 @@ def compact(value: float, label: Measure) -> str:
     if not np.isfinite(value):
         return ""
     size = abs(value)
-    if size >= 1e6:
-        text = f"{value / 1e6:.2g}M"
+    if size >= 9.995e8:
+        text = f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
     elif size >= 1e3:
-        text = f"{value / 1e3:.2g}k" if size < 1e5 else f"{value / 1e3:.0f}k"
+        unit, letter = (1e6, "M") if size >= 9.995e5 else (1e3, "k")
+        text = f"{value / unit:.2g}{letter}" if size < 99.5 * unit else f"{value / unit:.0f}{letter}"
     elif label.digits is not None:
         text = f"{value:.0f}" if label.diverging and size >= 10 else f"{value:.1f}"
     elif size >= 10 or value == 0:

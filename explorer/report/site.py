@@ -23,7 +23,7 @@ from explorer.report.encodings import vertical_order
 from explorer.report.files import write, write_details, write_models, write_tables
 from explorer.report.labels import axis, axis_title, in_words, measure, measure_title, said
 from explorer.report.payload import columns, details, script_json
-from explorer.report.rows import completed, measures, plane, prepared, values
+from explorer.report.rows import completed, measures, plane, prepared, rounded, values
 from explorer.results import Run
 
 PAGE = "index.html.j2"
@@ -65,7 +65,8 @@ def _write_site(
         cells = phases.classify(run.grid, found)
         cells = cells.reset_index(drop=True)
         shares = phases.memberships(cells, found)
-        rows = prepared(completed(cells.assign(phase_shares=facts.shares(shares)), run.axes, space))
+        grid = completed(cells.assign(phase_shares=facts.shares(shares)), run.axes, space)
+        rows = prepared(rounded(grid, phases.axis_names(run.axes)))
         right, up, _ = plane_of(run, rows)
         with debug_mode(False):  # Altair's schema check takes longer than all else; the tests do it
             groups = figures.of_cells(rows, right, up)
@@ -81,7 +82,7 @@ def _write_site(
                 data["advice"] = {cell: [said(a.cause), a.change, a.sure] for cell, a in each.items()}
             data["any"] = figures.of_any(rows)
         tables = write_tables(run, cells, out / "tables")
-        detail = details(run, rows)
+        detail = details(run, grid)
         inline = script_json(detail)
         if len(inline) > DETAIL_BYTES:
             data["files"], inline = write_details(detail, out / "details"), "{}"
@@ -143,7 +144,7 @@ def _data(run: Run, rows: pd.DataFrame, groups: Mapping[str, list[dict[str, Any]
         "others": others,
         "best": None if best is None else str(rows["cell_id"].iloc[best]),
         "measures": {n: {"title": measure_title(n), "log": measure(n).log} for n in shown},
-        "cells": columns(rows, 5),
+        "cells": columns(rows, 5, exact=names),
         "figures": [{"id": f["id"], "spec": f["spec"]} for group in groups.values() for f in group],
         "detailFigures": figures.of_one_cell(run),
         "heads": {n: measure_title(n) for n in HEADS} if run.task.name != "classification" else {},
@@ -179,7 +180,7 @@ def _context(
             }
             for p in phases.PHASES
         ],
-        "unsorted": int((cells["phase"] == "").sum()),
+        "unsorted": int(((rows["phase"] == "") & (rows["note"] == "")).sum()),
         "near": int((cells["near_cut"] != "").sum()),
         "n_cells": len(cells),
         "n_grid": len(rows),
@@ -203,6 +204,7 @@ def _context(
         "worked": spent.workers(run),
         "failures": facts.failures(run),
         "number": phases.number,
+        "counted": phases.counted,
         "signed": phases.signed,
         "title_of": lambda n: measure(n).title,
         "axis_title": axis_title,

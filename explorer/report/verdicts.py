@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from explorer.phases import number
+from explorer.phases import counted, number
 from explorer.phases.claims import FAILS, HOLDS, UNKNOWN, UNTESTED, Claim
 
 ORDER = (HOLDS, FAILS, UNKNOWN)
@@ -33,8 +33,8 @@ def score(claims: Sequence[Claim]) -> str:
     n = {v: sum(c.verdict == v for c in claims) for v in (*ORDER, UNTESTED)}
     tested = len(claims) - n[UNTESTED]
     return (
-        f"Of {tested} claims that this run can be asked, {n[HOLDS]} hold, {n[FAILS]} do not, and of "
-        f"{n[UNKNOWN]} it cannot tell."
+        f"Of {counted(tested, 'claim')} that this run can be asked, {n[HOLDS]} hold, {n[FAILS]} do not, "
+        f"and of {n[UNKNOWN]} it cannot tell."
     )
 
 

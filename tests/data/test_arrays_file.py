@@ -42,6 +42,12 @@ def test_the_arrays_are_read_as_they_are(tmp_path: Path) -> None:
     )
 
 
+def test_yes_and_no_are_two_classes(tmp_path: Path) -> None:
+    yes = np.array([True, False, True])
+    read = arrays.load(saved(tmp_path, y_train=np.r_[yes, yes], y_test=yes))
+    assert (read.classes, read.y_test.tolist()) == (2, [1, 0, 1])
+
+
 def test_the_fingerprint_follows_the_content_not_the_name(tmp_path: Path) -> None:
     first = arrays.fingerprint(saved(tmp_path))
     other = arrays.fingerprint(saved(tmp_path, x_test=np.ones((3, 4))))  # same path, seen in one process
@@ -65,6 +71,7 @@ def test_the_fingerprint_follows_the_content_not_the_name(tmp_path: Path) -> Non
         ({"x_test": np.full((3, 4), 1e300)}, "x_test holds values that are not finite"),
         ({"y_train": np.zeros(6, int), "y_test": np.zeros(3, int)}, "only one class"),
         ({"x_train": np.array([None] * 6)}, "plain arrays"),  # would be unpickled
+        ({"y_train": np.array([1, 2, 3] * 2), "y_test": np.array([1, 2, 3])}, "the smallest label is 1"),
     ],
 )
 @pytest.mark.filterwarnings("error")
@@ -74,6 +81,12 @@ def test_a_wrong_content_is_named(tmp_path: Path, changes: dict[str, Any], messa
         arrays.available(options)
     with pytest.raises(InputError, match=message):
         arrays.load(options)
+
+
+def test_a_csv_is_told_what_to_do_with_it(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("1,2,0\n3,4,1\n")
+    with pytest.raises(InputError, match=r"own\.csv is no \.npz file; numpy\.savez writes one"):
+        arrays.load(arrays.Options(path=str(tmp_path / "own.csv")))
 
 
 @pytest.mark.parametrize("kind", ["missing", "text", "cut off", "npy", "damaged"])

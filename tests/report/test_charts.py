@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
+import vl_convert
 
 from explorer import phases
-from explorer.report import charts, theme
+from explorer.report import charts, theme, write
 from explorer.report.labels import AXES, MEASURES, axis_title, measure_title
 from explorer.report.rows import completed, plane, prepared, values
 from explorer.results import Run
@@ -66,6 +69,82 @@ def test_mode_connectivity_diverges_from_zero_and_losses_are_on_a_log_scale(cell
     zero = cells.assign(train_loss=0.0)
     flat = layer_with(charts.heat_map(zero, "train_loss", "width", "batch_size"), "color", "train_loss")
     assert "type" not in flat["encoding"]["color"]["scale"]
+
+
+def test_a_negative_trace_is_drawn_among_others_on_the_log_scale(cells):
+    places = cells.assign(hessian_trace=np.linspace(-0.02, 40, len(cells)))
+    chart = charts.heat_map(places, "hessian_trace", "width", "batch_size")
+    assert layer_with(chart, "color", "shade")["encoding"]["color"]["scale"]["type"] == "log"
+    svg = vl_convert.vegalite_to_svg(chart.to_dict())
+    drawn = prepared(places)["hessian_trace_label"]
+    assert set(drawn) <= set(re.findall(r">([^<>]+)</text>", svg))
+    dots = charts.scatter(places, "cka", "test_accuracy_percent", "hessian_trace")
+    assert layer_with(dots, "color", "shade")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (1.7e-3, 0.77, ["10", "100"]),  # in thousandths
+        (0.12, 6.0, ["0.2", "0.5", "1", "2", "5"]),
+        (0.15, 1.4e26, ["1", "10M", "1e+14", "1e+21"]),
+    ],
+)
+def test_a_legend_has_few_numbers_and_short_ones(cells, low, high, ticks):
+    places = cells.assign(train_loss=np.geomspace(low, high, len(cells)))
+    chart = charts.heat_map(places, "train_loss", "width", "batch_size")
+    svg = vl_convert.vegalite_to_svg(chart.to_dict())
+    legend = svg.split("role-legend")[-1]
+    assert re.findall(r">([^<>]+)</text>", legend)[: len(ticks)] == ticks
+
+
+def test_the_ends_of_a_legend_are_short_too(cells):
+    places = cells.assign(test_accuracy_percent=np.linspace(46.2987, 93.3921, len(cells)))
+    svg = vl_convert.vegalite_to_svg(
+        charts.heat_map(places, "test_accuracy_percent", "width", "batch_size").to_dict()
+    )
+    told = re.findall(r">([^<>]+)</text>", svg.split("role-legend")[-1])[:2]
+    assert max(map(len, told)) <= 4, told
+
+
+def test_a_log_axis_of_a_short_range_has_more_than_one_number(cells):
+    places = cells.assign(hessian_trace=np.geomspace(4.1, 19, len(cells)))
+    chart = charts.scatter(places, "hessian_trace", "mode_connectivity", "phase")
+    svg = vl_convert.vegalite_to_svg(chart.to_dict())
+    assert {"5", "10"} <= set(re.findall(r">([^<>]+)</text>", svg))
+    assert "1" not in re.findall(r">([^<>]+)</text>", svg)
+
+
+def test_settings_of_many_digits_stay_in_order_and_are_told_short(tmp_path):
+    rates = np.geomspace(0.001, 0.3, 6).tolist()
+    run = synthetic_run(widths=(2, 8), batch_sizes=(4,), third={"learning_rate": rates}, seeds=3)
+    html = write(run, tmp_path).read_text(encoding="utf-8")
+    rows = json.loads(re.findall(r'id="data">(.*?)</script>', html)[0])
+    (rate,) = [a for a in rows["axes"] if a["name"] == "learning_rate"]
+    assert sorted(set(rows["cells"]["learning_rate"])) == rate["values"] == [float(f"{r:.6g}") for r in rates]
+    chart = charts.heat_map(
+        pd.DataFrame({"cell_id": list("abcdef"), "learning_rate": rates, "cka": 0.5, "n_models": 3}),
+        "cka",
+        "learning_rate",
+    )
+    told = re.findall(r">([^<>]+)</text>", vl_convert.vegalite_to_svg(chart.to_dict()))
+    places = [told.index(t) for t in ("0.001", "0.00313", "0.00979", "0.0306", "0.0959", "0.3")]
+    assert places == sorted(places)
+    details = json.loads(re.findall(r'id="details">(.*?)</script>', html)[0])
+    assert set(details) == set(rows["cells"]["cell_id"])
+
+
+def test_a_difference_and_its_legend_are_in_the_same_units(cells):
+    rows = cells.assign(difference=np.linspace(-2e-3, 2e-3, len(cells)))
+    chart = charts.difference_map(rows, "train_loss", "width", "batch_size", power=-3)
+    legend = vl_convert.vegalite_to_svg(chart.to_dict()).split("role-legend")[-1]
+    assert re.findall(r">([^<>]+)</text>", legend)[:5] == ["−2", "−1", "0", "1", "2"]
+
+
+def test_a_loss_of_zero_does_not_break_a_history():
+    points = pd.DataFrame({"step": [0, 10, 20], "seed": [0, 0, 0], "train_loss": [2.0, 0.5, 0.0]})
+    (line,) = layers(charts.histories(points))
+    assert line["transform"] == [{"filter": "datum['train_loss'] > 0"}]
 
 
 def test_learning_rates_count_downwards_so_that_hot_is_on_top():

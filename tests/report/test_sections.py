@@ -40,7 +40,9 @@ def test_small_numbers_are_told_in_thousandths_and_never_in_powers():
 
 def test_no_label_overflows_its_square():
     random = np.random.default_rng(0)
-    for power in range(-6, 7):
+    sizes = [compact(v, measure("train_loss")) for v in (999.4e3, 2.5e8, 9.96e8, 1.4e26, -1.4e26)]
+    assert sizes == ["999k", "250M", "996M", "1e26", "−1e26"]
+    for power in range(-6, 12):
         column = pd.Series(random.uniform(1, 9, 30) * 10.0**power)
         scale = 10.0 ** -exponent(column, measure("hessian_trace"))
         assert max(len(compact(v * scale, measure("hessian_trace"))) for v in column) <= 5
@@ -49,6 +51,27 @@ def test_no_label_overflows_its_square():
 def test_a_spread_decides_how_many_decimals_are_told():
     assert with_spread(0.002529, 0.000521, None) == "0.00253 ± 0.00052"
     assert with_spread(12.345, 1.234, None) == "12.3 ± 1.2"
+
+
+def test_a_cell_whose_models_all_diverged_lacks_no_measure(tmp_path: Path):
+    run = synthetic_run(widths=(2, 8), batch_sizes=(4, 16), seeds=3)
+    lost = run.models["cell_id"] == run.models["cell_id"].iloc[0]
+    run.models.loc[lost, "status"] = "diverged"
+    run.pairs = run.pairs[~run.pairs["model_a"].isin(run.models["model_id"][lost])]
+    said = text(write(run, tmp_path, images=False))
+    assert "1 cell has no model left" in said
+    assert "lacks a measure" not in said
+
+
+def test_one_seed_is_told_that_pairs_need_two_and_counts_are_grammatical(tmp_path: Path):
+    run = synthetic_run(widths=(2, 8), batch_sizes=(4, 16), seeds=1)
+    run.pairs, run.curves = run.pairs[:0], run.curves[:0]
+    page = write(run, tmp_path, images=False)
+    said = text(page)
+    assert "no cell has a phase; a pair needs two seeds." in said
+    assert "4 cells · 4 models · 0 pairs" in " ".join(said.split())
+    assert re.search(r"Of (1 claim|[02-9]\d* claims) that", said)
+    assert "train another seed: a pair needs two" in page.read_text(encoding="utf-8")
 
 
 # ---- claims and advice on the page

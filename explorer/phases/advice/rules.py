@@ -119,7 +119,9 @@ def advise_cells(
         mine = _tried(by_cell[place])
         if not row["phase"]:
             lacking = ", ".join(spoken(n) for n in lacks if lacks[n][place])
-            out[cell] = _measured_only(where, f"cannot be told without {lacking}", mine)
+            alone = row.get("n_models") == 1 and lacks["mode_connectivity"][place]
+            missing = "train another seed: a pair needs two" if alone else "measure what is missing first"
+            out[cell] = _measured_only(where, f"cannot be told without {lacking}", missing, mine)
             continue
         advice = _advice(where, row["phase"], 1, float(shares[row["phase"]].iloc[place]), mine)
         if row["near_cut"]:
@@ -152,10 +154,10 @@ def _advice(where: str, phase: str, n: int, share: float, tried: list[Tried]) ->
     return Advice(where, phase, n, cause, "none on this grid: vary another setting", SURE[1], evidence)
 
 
-def _measured_only(where: str, cause: str, tried: list[Tried]) -> Advice:
+def _measured_only(where: str, cause: str, missing: str, tried: list[Tried]) -> Advice:
     helped = [t for t in tried if t.surely_helped]
-    change = _change(helped[0]) if helped else "measure what is missing first"
-    return Advice(where, "", 1, cause, change, SURE[2], [_told(t) for t in tried[:4]])
+    change, sure = (_change(helped[0]), SURE[2]) if helped else (missing, SURE[0])
+    return Advice(where, "", 1, cause, change, sure, [_told(t) for t in tried[:4]])
 
 
 def _steps(moved: pd.DataFrame) -> Iterable[tuple[int, Step]]:

@@ -19,7 +19,7 @@
   };
 
   // ---- parallel coordinates
-  const TOP = 54, TALL = 190, STEP = Math.max(76, Math.min(120, (svg.parentElement.clientWidth - 4) / Math.max(columns.length, 1)));
+  const TOP = 54, TALL = 190, STEP = Math.max(88, Math.min(120, (svg.parentElement.clientWidth - 4) / Math.max(columns.length, 1)));
   for (const c of columns) {
     const values = ran.map(r => r[c.name]).filter(v => typeof v === "number");
     c.low = Math.min(...values); c.high = Math.max(...values);
