@@ -13,6 +13,7 @@ import typer
 from explorer.cli.app import PLAIN, checked_name, console, errors, program, say
 from explorer.cli.options import Overrides, RunName, SpaceFile, Where, works
 from explorer.cli.pages import draw
+from explorer.interrupts import end_once
 
 if TYPE_CHECKING:
     from explorer.console import Display
@@ -86,7 +87,7 @@ def _work(start: Callable[[Display], Run], run: str, where: Where) -> None:
 
     storage = "" if where.storage == "runs" else f" --storage {where.storage}"
     go_on = f"Go on with:\n  {program()} resume {run}{storage}"
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_once()
     try:
         with Display(console) as display:
             done = start(display)

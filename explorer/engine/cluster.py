@@ -18,6 +18,7 @@ from explorer.engine.forks import ask
 from explorer.engine.forks.server import address, fork_server
 from explorer.engine.lean import below, end, lean, of_workers
 from explorer.importing import import_beside, importing
+from explorer.interrupts import held_back
 from explorer.settings import InputError
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ def connect(where: Where, resources: ResourceOptions) -> Iterator[Cluster]:
 
             yield Cluster(dict(ray.cluster_resources()), scratch)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        with held_back():
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextmanager
@@ -139,7 +141,8 @@ def _started(
         cpus = where.workers * resources.cpus_per_trial if where.workers else None
         keep_logs = True
         try:
-            with lean(environment, worker):
+            # An exception in the middle of it would leave processes of which nobody knows.
+            with held_back(), lean(environment, worker):
                 ray.init(
                     address="local",
                     include_dashboard=False,
@@ -153,8 +156,9 @@ def _started(
             keep_logs = False
             raise
         finally:
-            tune.join()
-            end(below(forks.pid) if forks else [], keep_logs=keep_logs)
+            with held_back():
+                tune.join()
+                end(below(forks.pid) if forks else [], keep_logs=keep_logs)
 
 
 def _answers(address: str) -> None:
