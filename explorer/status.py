@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from explorer.store import Store
 
 
-def describe(store: Store) -> tuple[Table, bool]:
+def describe(store: Store, resuming: str = "") -> tuple[Table, bool]:
     """A table for the terminal (trained, measured, failed, time, size), and whether all is done.
+
+    ``resuming`` is the command that goes on with the run; it is shown while something is left to do.
 
     Reads no more of the records than it shows, so that it is quick on runs of many models.
     """
@@ -46,8 +48,8 @@ def describe(store: Store) -> tuple[Table, bool]:
         table.add_row("of the workers", worked)
     table.add_row("size", f"{size(store.files.size_bytes())} in {store.location}")
     complete = trained >= wanted and not missing
-    if not complete:
-        table.add_row("go on with", f"run_explore.py resume {info['name']}")
+    if resuming and not complete:
+        table.add_row("go on with", escape(resuming))
     return table, complete
 
 

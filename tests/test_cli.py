@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from conftest import ROOT, explore
 from typer.testing import CliRunner
 
 import explorer
+from explorer.cli.app import resuming
 from explorer.cli.options import RunName, Where, works
 
 
@@ -189,7 +191,14 @@ def test_status_of_a_finished_and_of_a_partial_run(own_copy: Path) -> None:
     next((own_copy / "tiny/records/similarity").glob("*.parquet")).unlink()
     done = explore("status", "tiny", "--storage", own_copy)
     assert "9 of 12 models" in done.stdout
-    assert "resume tiny" in done.stdout
+    assert "resume tiny --storage" in done.stdout
+
+
+def test_the_command_that_goes_on_can_be_copied_into_a_shell() -> None:
+    uri = "s3://bucket/runs?scheme=http&endpoint_override=localhost:9000"
+    words = shlex.split(resuming("tiny", uri))
+    assert words[-4:] == ["resume", "tiny", "--storage", uri]
+    assert resuming("tiny", "runs").endswith("resume tiny")
 
 
 def test_report_of_a_partial_run_and_of_plain_tables(own_copy: Path, tmp_path: Path) -> None:

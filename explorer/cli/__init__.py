@@ -33,3 +33,6 @@ def main() -> None:
     except InputError as error:
         errors.print(f"Error: {error}", style="red", **PLAIN)
         sys.exit(2)
+    except OSError as error:  # a full disk, a storage out of reach
+        errors.print(f"Error: {error}", style="red", **PLAIN)
+        sys.exit(3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,12 @@ def program() -> str:
     """How this program was called, for a command to copy."""
     program = Path(sys.argv[0])
     return f"python {program}" if program.suffix == ".py" else program.name
+
+
+def resuming(run: str, storage: str) -> str:
+    """The command that goes on with a run, for a shell."""
+    elsewhere = [] if storage == "runs" else ["--storage", storage]
+    return f"{program()} {shlex.join(['resume', run, *elsewhere])}"
 
 
 def say(text: str) -> None:

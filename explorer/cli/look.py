@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from explorer.cli.app import console
+from explorer.cli.app import console, resuming
 from explorer.cli.options import Overrides, RunName, SpaceFile, Storage
 from explorer.settings import InputError
 
@@ -25,7 +25,8 @@ def status(
     from explorer.status import describe
     from explorer.store import locate
 
-    table, complete = describe(locate(run, storage))
+    store, go_on = locate(run, storage), resuming(run, storage)
+    table, complete = describe(store, go_on)
     if not watch or complete:
         console.print(table)
         return
@@ -34,7 +35,7 @@ def status(
     with Live(table, console=console) as live:
         while not complete:
             time.sleep(2)
-            table, complete = describe(locate(run, storage))
+            table, complete = describe(store, go_on)
             live.update(table)
 
 

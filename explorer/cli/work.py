@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from explorer.cli.app import PLAIN, checked_name, console, errors, program, say
+from explorer.cli.app import PLAIN, checked_name, console, errors, resuming, say
 from explorer.cli.options import Overrides, RunName, SpaceFile, Where, works
 from explorer.cli.pages import draw
 from explorer.interrupts import end_once
@@ -85,8 +85,7 @@ def _work(start: Callable[[Display], Run], run: str, where: Where) -> None:
     """Do it under a display, then write the report. Ctrl-C and SIGTERM end it with what to do next."""
     from explorer.console import Display
 
-    storage = "" if where.storage == "runs" else f" --storage {where.storage}"
-    go_on = f"Go on with:\n  {program()} resume {run}{storage}"
+    go_on = f"Go on with:\n  {resuming(run, where.storage)}"
     end_once()
     try:
         with Display(console) as display:
@@ -118,4 +117,6 @@ def _drawn(run: Run) -> Iterator[None]:
     try:
         yield
     finally:
-        add_stage(Store(run.folder), run.info["sessions"][-1], "pages", time.perf_counter() - mark)
+        store = Store(run.folder)
+        store.files.known = True
+        add_stage(store, run.info["sessions"][-1], "pages", time.perf_counter() - mark)
