@@ -55,11 +55,16 @@ def of_parquet(content: bytes) -> pa.Table:
     """The table of a file. One without a checksum, of an earlier version, is taken as it is.
 
     Raises:
-        ValueError, OSError, pa.ArrowException: it is not what was written.
+        ValueError: it is not what was written.
     """
     checked = bytearray(content)
     checksum = _set_checksum(checked, b"0" * 64)
     if checksum and hashlib.sha256(checked).hexdigest().encode() != checksum:
         raise ValueError("its content is not what was written")
-    # Not pq.read_table: that imports pyarrow.dataset, and with it pandas, in half a second.
-    return pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
+    try:
+        # Not pq.read_table: that imports pyarrow.dataset, and with it pandas, in half a second.
+        return pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
+    except MemoryError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(str(error)) from error

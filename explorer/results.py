@@ -74,13 +74,16 @@ class Run:
         """The borders between its phases, each as ``given`` by name, else as its space says, else found.
 
         Raises:
-            ValueError: a cut of another name, or one that is neither a positive number nor ``auto``.
+            InputError: a cut of another name, or one that is neither a positive number nor ``auto``.
         """
         from explorer import phases
 
         own = self._space("phases")
         both = {**(own if isinstance(own, dict) else {}), **(given or {})}
-        return phases.find_cuts(self.grid, both, self.task.fitted)
+        try:
+            return phases.find_cuts(self.grid, both, self.task.fitted)
+        except ValueError as error:
+            raise InputError(f"{self.folder}: {error}") from error
 
     def model(self, model_id: str) -> nn.Module:
         """A trained model as a module, in evaluation mode; inputs as :meth:`data` has them.

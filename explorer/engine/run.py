@@ -153,6 +153,7 @@ def _complete(
     """Do what has no record. Leaves a session, even when it is interrupted."""
     callbacks.check(where.callbacks)
     session = Session(store, observer, where.profile, Meanwhile(where.meanwhile))
+    store.files.drop_unfinished()  # of an earlier start that was killed
     try:
         with deadline(where.max_hours) as limit:
             plan.drop_halves(space, store, train=train)
@@ -173,9 +174,15 @@ def _complete(
                         stack.close()
             else:
                 session.say("Everything is done already; nothing was started.")
+                if not store.exists():  # it was lost
+                    store.write_info(provenance.describe(space, name))
     except OutOfTime:
         session.record["stopped"] = f"after {where.max_hours:g} hours, as asked for"
+    except KeyboardInterrupt:
+        store.files.patience_s = 0.0
+        raise
     finally:
+        store.files.drop_unfinished()  # of workers that were killed while they wrote
         session.write()
     with session.stage("tables"):
         plan.drop_settled(space, store)
