@@ -183,7 +183,7 @@ class Files:
         return aside
 
     def drop_unfinished(self) -> None:
-        """Delete the temporary files of processes that were killed while they wrote, if the folder is local."""
+        """In a local folder, delete what processes that were killed have left half-written."""
         if not self.local:
             return
         for folder, _, names in os.walk(self.root):

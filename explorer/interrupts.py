@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, where an exception at any moment would leave something half-done."""
+"""Ctrl-C, SIGTERM and a closed terminal, where an exception at any moment would leave something half-done."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-STOPS = (signal.SIGINT, signal.SIGTERM)
+STOPS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 GRACE_S = 3.0  # for ending, in which who presses Ctrl-C again is impatient only
 
 
@@ -35,9 +35,10 @@ def held_back() -> Iterator[None]:
 
 
 def end_once() -> None:
-    """From now on, Ctrl-C and SIGTERM raise a KeyboardInterrupt, and not another one while that takes effect.
+    """From now on, each of them raises a KeyboardInterrupt, and not another one while that takes effect.
 
-    A program that a shell has put into the background ignores Ctrl-C, and goes on doing so.
+    What a shell makes the program ignore (Ctrl-C in the background, a closed terminal after ``nohup``) it goes
+    on to ignore.
     """
     last = -GRACE_S
 

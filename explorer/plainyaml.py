@@ -32,7 +32,7 @@ def load(content: bytes) -> Any:
         ValueError: it is not valid YAML of plain data, or has aliases.
     """
     try:
-        return yaml.load(content, Loader=_Loader)  # noqa: S506 (it is a SafeLoader)
+        return yaml.load(content, Loader=_Loader)  # a SafeLoader
     except (yaml.YAMLError, RecursionError) as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         line = f" in line {mark.line + 1}" if mark else ""

@@ -56,9 +56,13 @@ def test_who_presses_twice_does_not_hinder_the_end(handlers: None, monkeypatch: 
         signal.raise_signal(signal.SIGINT)
     signal.raise_signal(signal.SIGINT)
     signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGHUP)  # the terminal is closed
     monkeypatch.setattr(interrupts, "GRACE_S", 0.0)  # it hangs: who presses again means it
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+    interrupts.end_once()
+    signal.raise_signal(signal.SIGHUP)
 
 
 def test_a_stop_while_python_still_imports_is_no_traceback(tmp_path: Path) -> None:
