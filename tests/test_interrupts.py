@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
-from test_engine import descendants, processes
+from test_engine import descendants, longer, processes, started, wait_for_records
 
 from explorer import interrupts
 
@@ -119,3 +119,24 @@ def test_a_stop_while_ray_starts_leaves_nothing(tiny: dict[str, Any], tmp_path: 
     finally:
         process.kill()
         shutil.rmtree(ray)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["gcs_server", "raylet/raylet"])
+def test_a_killed_server_of_ray_ends_the_run_with_what_to_do(
+    tiny: dict[str, Any], tmp_path: Path, server: str
+) -> None:
+    process = started(longer(tiny), tmp_path)
+    wait_for_records(tmp_path, "models", 1)
+    everything = descendants(process.pid)
+    (victim,) = [
+        pid for pid in everything if server in Path(f"/proc/{pid}/cmdline").read_text().split("\0")[0]
+    ]
+    os.kill(victim, signal.SIGKILL)
+    output, _ = process.communicate(timeout=50)  # Ray itself would wait for a minute for its gcs_server
+    assert process.returncode == 3, output
+    assert f"Ray's {server.partition('/')[0]} has ended" in output
+    assert "resume tiny" in output
+    assert "Traceback" not in output
+    assert not everything & set(processes())
+    assert not (tmp_path / "runs/tiny/hold.yaml").exists()

@@ -12,6 +12,7 @@ from explorer import results
 from explorer.engine import callbacks, plan, provenance
 from explorer.engine.cluster import Cluster, connect
 from explorer.engine.growth import grown, same_sources
+from explorer.engine.guard import guarded
 from explorer.engine.layers import check_layers
 from explorer.engine.prepare import Chosen, chosen, prepared
 from explorer.engine.session import Meanwhile, Observer, OutOfTime, Session, Silent, deadline
@@ -166,7 +167,7 @@ def _complete(
                         # Ray must not be ended while another thread may free objects of it.
                         stack.callback(session.meanwhile.join)
                         refs = prepared(store, space, name, clean, cluster, session)
-                    with limit.holds():
+                    with limit.holds(), guarded():
                         how = chosen(store, space, refs, clean, cluster, session)
                         followers = callbacks.made(where.callbacks, store, name) if train else []
                         _work(store, space, cluster, how, session, train, left, followers)
