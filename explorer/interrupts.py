@@ -37,8 +37,8 @@ def held_back() -> Iterator[None]:
 def end_once() -> None:
     """From now on, each of them raises a KeyboardInterrupt, and not another one while that takes effect.
 
-    What a shell makes the program ignore (Ctrl-C in the background, a closed terminal after ``nohup``) it goes
-    on to ignore.
+    What a shell makes the program ignore (Ctrl-C in the background, a closed terminal after ``nohup``) stays
+    ignored.
     """
     last = -GRACE_S
 

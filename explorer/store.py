@@ -229,11 +229,20 @@ class Store:
             self.files.delete(name)
 
     def read_records(self, kind: str, columns: list[str] | None = None) -> pa.Table:
-        """All rows of a kind, in the order of the records' keys. A record that is there twice counts once."""
+        """All rows of a kind, in the order of the records' keys. A record that is there twice counts once.
+
+        Raises:
+            InputError: they are of no one kind, and not all of Explorer's.
+        """
         parts = self.by_key(kind, columns)
         if not parts:
             return pa.table({})
-        return pa.concat_tables([parts[key] for key in sorted(parts)], promote_options="permissive")
+        try:
+            return pa.concat_tables([parts[key] for key in sorted(parts)], promote_options="permissive")
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise InputError(
+                f"{self.location}: the records of {kind} do not fit together: {error}"
+            ) from error
 
     def by_key(self, kind: str, columns: list[str] | None = None) -> dict[str, pa.Table]:
         """The sound records of a kind, by key."""
@@ -284,20 +293,14 @@ class Store:
         """The records of a file, by key; none when it is damaged or has gone meanwhile (it was folded)."""
         try:
             table = of_parquet(self.files.read(name))
+            sizes = (table.schema.metadata or {}).get(b"records")
+            keys = [[_key(name), table.num_rows]] if sizes is None else json.loads(sizes)
+            return _parts(table.replace_schema_metadata(None), keys)
         except FileNotFoundError:
             return {}
         except ValueError as error:
             self.damaged(name, error)
             return {}
-        sizes = (table.schema.metadata or {}).get(b"records")
-        table = table.replace_schema_metadata(None)
-        if sizes is None:
-            return {os.path.basename(name).removesuffix(".parquet"): table}
-        parts, start = {}, 0
-        for key, rows in json.loads(sizes):
-            parts[key] = table.slice(start, rows)
-            start += rows
-        return parts
 
     # Tables ---------------------------------------------------------------------------------------
 
@@ -310,6 +313,23 @@ class Store:
 
 def _to_standard_error(text: str) -> None:
     print(text, file=sys.stderr)
+
+
+def _key(name: str) -> str:
+    """Of the record that has a file of its own."""
+    return os.path.basename(name).removesuffix(".parquet")
+
+
+def _parts(table: pa.Table, keys: Any) -> dict[str, pa.Table]:
+    """A table cut into records. Raises ValueError where these are no keys with numbers of rows."""
+    parts, start = {}, 0
+    try:
+        for key, rows in keys:
+            parts[str(key)] = table.slice(start, rows)
+            start += rows
+    except TypeError as error:
+        raise ValueError(f"its records are not named: {error}") from error
+    return parts
 
 
 def _not_ours(info: Any) -> str:

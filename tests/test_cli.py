@@ -218,6 +218,15 @@ def test_report_of_a_partial_run_and_of_plain_tables(own_copy: Path, tmp_path: P
     assert explorer.load(tmp_path / "elsewhere").axes == {"load": ["width"], "temperature": ["batch_size"]}
 
 
+def test_a_report_leaves_out_the_pairs_of_models_that_are_lost(own_copy: Path, tmp_path: Path) -> None:
+    next((own_copy / "tiny/records/models").glob("*.parquet")).unlink()
+    for command in (["report", "--reports", tmp_path], ["diagnose"], ["export", "--out", tmp_path / "t.csv"]):
+        done = explore(command[0], own_copy / "tiny", *command[1:])
+        assert done.returncode == 0, done.stdout + done.stderr
+    run = explorer.load(own_copy / "tiny")
+    assert (len(run.models), len(run.pairs), len(run.curves), len(run.epochs)) == (9, 9, 90, 45)
+
+
 def test_python_api_takes_files_and_plain_data(tiny: dict[str, Any], own_copy: Path) -> None:
     run = explorer.run(tiny, storage=str(own_copy))  # finished: nothing to do
     assert isinstance(run.cells, pd.DataFrame)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -111,6 +112,32 @@ def test_damaged_records_are_named_and_set_aside(tmp_path: Path, how: str) -> No
     assert "records/models/b.parquet is damaged" in warnings[0]
     assert not file.exists()
     assert len(list((tmp_path / "run/damaged").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pa.table([["m-b"], ["m-b"]], names=["model_id", "model_id"]),
+        pa.table({"model_id": ["m-b"], "train_loss": ["low"]}),
+        pa.table({"model_id": ["m-b"]}).replace_schema_metadata({"records": "[1, 2]"}),
+        pa.table({"model_id": ["m-b"]}).replace_schema_metadata({"records": "{"}),
+    ],
+    ids=["a column twice", "words for a number", "records without keys", "no JSON"],
+)
+def test_parquet_that_is_no_record_is_set_aside(tmp_path: Path, table: pa.Table) -> None:
+    store = Store(tmp_path / "run", warn=lambda _: None)
+    store.write_record("models", "a", [{"model_id": "m-a", "train_loss": 0.5}])
+    pq.write_table(table, tmp_path / "run/records/models/b.parquet")
+    assert store.read_records("models").to_pydict() == {"model_id": ["m-a"], "train_loss": [0.5]}
+    assert len(list((tmp_path / "run/damaged").iterdir())) == 1
+
+
+def test_records_that_do_not_fit_together_are_told(tmp_path: Path) -> None:
+    store = Store(tmp_path / "run")
+    for key, own in (("a", 1.0), ("b", {"x": 1})):
+        store.write_record("models", key, [{"model_id": key, "own": own}])
+    with pytest.raises(InputError, match="records of models do not fit together"):
+        store.read_records("models")
 
 
 @pytest.mark.parametrize("how", DAMAGE)

@@ -8,14 +8,15 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explorer.engine.forks import ask
 from explorer.engine.forks.server import address, fork_server
+from explorer.engine.guard import Guard
 from explorer.engine.lean import below, end, lean, of_workers
 from explorer.importing import import_beside, importing
 from explorer.interrupts import held_back
@@ -38,12 +39,19 @@ ENVIRONMENT = {
 COMMON: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
 
 
+Guarded = Callable[[], AbstractContextManager[None]]
+
+
 @dataclass(frozen=True)
 class Cluster:
-    """A running Ray. ``scratch`` is a folder of this machine that goes away with it."""
+    """A running Ray. ``scratch`` is a folder of this machine that goes away with it.
+
+    What is done while it is ``guarded`` ends with an error when one of its servers does, if it is our own.
+    """
 
     resources: dict[str, Any]
     scratch: str
+    guarded: Guarded = nullcontext
 
     def fits(self, cpus: float, gpus: float) -> int:
         """How many workers of this size fit."""
@@ -98,17 +106,21 @@ def connect(where: Where, resources: ResourceOptions) -> Iterator[Cluster]:
         os.environ.setdefault(name, value)
     scratch, tune = _scratch(), import_beside("explorer.engine.sweep")  # Tune takes as long as Ray's start
     try:
-        with _joined(where.address, tune) if where.address else _started(where, resources, scratch, tune):
+        with (
+            _joined(where.address, tune)
+            if where.address
+            else _started(where, resources, scratch, tune) as guarded
+        ):
             import ray
 
-            yield Cluster(dict(ray.cluster_resources()), scratch)
+            yield Cluster(dict(ray.cluster_resources()), scratch, guarded)
     finally:
         with held_back():
             shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextmanager
-def _joined(address: str, tune: threading.Thread) -> Iterator[None]:
+def _joined(address: str, tune: threading.Thread) -> Iterator[Guarded]:
     """A cluster that is there."""
     _answers(address)
     with importing():
@@ -119,7 +131,7 @@ def _joined(address: str, tune: threading.Thread) -> Iterator[None]:
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InputError(f"--address {address}: no Ray cluster answers there ({error})") from error
     try:
-        yield
+        yield nullcontext
     finally:
         tune.join()  # Ray must not be ended beside another thread
         ray.shutdown()
@@ -128,7 +140,7 @@ def _joined(address: str, tune: threading.Thread) -> Iterator[None]:
 @contextmanager
 def _started(
     where: Where, resources: ResourceOptions, scratch: str, tune: threading.Thread
-) -> Iterator[None]:
+) -> Iterator[Guarded]:
     """A Ray of our own."""
     environment = of_workers(max(1, int(resources.cpus_per_trial)))
     with fork_server(scratch, environment) as forks:
@@ -139,7 +151,7 @@ def _started(
         if forks:
             environment[ask.ADDRESS], worker = address(scratch), ask.__file__
         cpus = where.workers * resources.cpus_per_trial if where.workers else None
-        keep_logs = True
+        keep_logs, guard = True, None
         try:
             # An exception in the middle of it would leave processes of which nobody knows.
             with held_back(), lean(environment, worker):
@@ -150,7 +162,8 @@ def _started(
                     num_cpus=max(1, math.ceil(cpus)) if cpus else None,
                     **COMMON,
                 )
-            yield
+            guard = Guard()
+            yield guard.holds
             keep_logs = False
         except KeyboardInterrupt:
             keep_logs = False
@@ -159,6 +172,8 @@ def _started(
             with held_back():
                 tune.join()
                 end(below(forks.pid) if forks else [], keep_logs=keep_logs)
+                if guard:
+                    guard.end()
 
 
 def _answers(address: str) -> None:

@@ -12,7 +12,6 @@ from explorer import results
 from explorer.engine import callbacks, plan, provenance
 from explorer.engine.cluster import Cluster, connect
 from explorer.engine.growth import grown, same_sources
-from explorer.engine.guard import guarded
 from explorer.engine.layers import check_layers
 from explorer.engine.prepare import Chosen, chosen, prepared
 from explorer.engine.session import Meanwhile, Observer, OutOfTime, Session, Silent, deadline
@@ -167,7 +166,7 @@ def _complete(
                         # Ray must not be ended while another thread may free objects of it.
                         stack.callback(session.meanwhile.join)
                         refs = prepared(store, space, name, clean, cluster, session)
-                    with limit.holds(), guarded():
+                    with limit.holds(), cluster.guarded():
                         how = chosen(store, space, refs, clean, cluster, session)
                         followers = callbacks.made(where.callbacks, store, name) if train else []
                         _work(store, space, cluster, how, session, train, left, followers)
