@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from explorer.engine.forks import ask
 from explorer.engine.forks.server import address, fork_server
-from explorer.engine.guard import Guard
+from explorer.engine.guard import HOPELESS_S, Guard, RayLostError
 from explorer.engine.lean import below, end, lean, of_workers
 from explorer.importing import import_beside, importing
 from explorer.interrupts import held_back
@@ -36,6 +36,8 @@ ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "TUNE_WARN_THRESHOLD_S": "3600",
 }
+# Of our own Ray: a control service that is gone does not come back, while that of a cluster may.
+OWN = {"RAY_gcs_rpc_server_reconnect_timeout_s": f"{HOPELESS_S + 5:.0f}"}
 COMMON: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
 
 
@@ -141,7 +143,13 @@ def _joined(address: str, tune: threading.Thread) -> Iterator[Guarded]:
 def _started(
     where: Where, resources: ResourceOptions, scratch: str, tune: threading.Thread
 ) -> Iterator[Guarded]:
-    """A Ray of our own."""
+    """A Ray of our own.
+
+    Raises:
+        RayLostError: it did not start.
+    """
+    for name, value in OWN.items():
+        os.environ.setdefault(name, value)
     environment = of_workers(max(1, int(resources.cpus_per_trial)))
     with fork_server(scratch, environment) as forks:
         with importing():
@@ -155,13 +163,16 @@ def _started(
         try:
             # An exception in the middle of it would leave processes of which nobody knows.
             with held_back(), lean(environment, worker):
-                ray.init(
-                    address="local",
-                    include_dashboard=False,
-                    num_gpus=where.gpus,
-                    num_cpus=max(1, math.ceil(cpus)) if cpus else None,
-                    **COMMON,
-                )
+                try:
+                    ray.init(
+                        address="local",
+                        include_dashboard=False,
+                        num_gpus=where.gpus,
+                        num_cpus=max(1, math.ceil(cpus)) if cpus else None,
+                        **COMMON,
+                    )
+                except Exception as error:  # it says no more of what is wrong: memory, disk, a busy machine
+                    raise RayLostError(f"Ray did not start: {error}") from error
             guard = Guard()
             yield guard.holds
             keep_logs = False

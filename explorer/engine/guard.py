@@ -22,7 +22,7 @@ FAILED = 3  # the exit code of a run that ended with failures
 
 
 class RayLostError(OSError):
-    """Ray has ended beside its run."""
+    """Our own Ray has not started, or has ended beside its run."""
 
 
 class Guard:
