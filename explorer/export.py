@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from explorer import phases
+from explorer.files import Files
 from explorer.phases.advice import advise_phases
 from explorer.phases.claims import UNTESTED, Claim, check_claims
 from explorer.results import Run
@@ -33,13 +34,12 @@ def export(run: Run, out: Path, *, cuts: Mapping[str, float] | None = None) -> l
     if cells.empty:
         raise InputError(f"{run.folder} has no models and no cells to export")
     table = one_table(run, cells)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix == ".csv":
-        table.to_csv(out, index=False)
-    else:
-        table.to_parquet(out, index=False)
     page = out.with_suffix(".md")
-    page.write_text(summary(run, cells, found), encoding="utf-8")
+    csv = out.suffix == ".csv"
+    content = table.to_csv(index=False).encode() if csv else table.to_parquet(index=False)
+    files, said = Files(out.parent), summary(run, cells, found).encode()
+    files.write(out.name, content)
+    files.write(page.name, said)
     return [out, page]
 
 

@@ -9,8 +9,7 @@ import time
 import uuid
 from typing import Any
 
-import yaml
-
+from explorer import plainyaml
 from explorer.files import Files
 from explorer.settings import InputError
 
@@ -41,7 +40,7 @@ class Hold:
         self._stop = threading.Event()
 
     def _content(self) -> bytes:
-        return yaml.safe_dump({**self.mine, "renewed": time.time()}, sort_keys=False).encode()
+        return plainyaml.dump({**self.mine, "renewed": time.time()})
 
     def __enter__(self) -> Hold:
         try:
@@ -88,8 +87,8 @@ class Hold:
 
     def _read(self) -> dict[str, Any] | None:
         try:
-            other = yaml.safe_load(self.files.read(NAME))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError):
+            other = plainyaml.load(self.files.read(NAME))
+        except (OSError, ValueError):
             return None
         return other if isinstance(other, dict) else None
 

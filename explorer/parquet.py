@@ -52,14 +52,32 @@ def _set_checksum(content: bytearray, checksum: bytes) -> bytes:
 
 
 def of_parquet(content: bytes) -> pa.Table:
-    """The table of a file. One without a checksum, of an earlier version, is taken as it is.
+    """The table of a file, every documented column in its documented type.
+
+    One without a checksum, of an earlier version, is taken as it is otherwise.
 
     Raises:
-        ValueError, OSError, pa.ArrowException: it is not what was written.
+        ValueError: it is not what was written, or nothing that :func:`table_of` makes.
     """
     checked = bytearray(content)
     checksum = _set_checksum(checked, b"0" * 64)
     if checksum and hashlib.sha256(checked).hexdigest().encode() != checksum:
         raise ValueError("its content is not what was written")
-    # Not pq.read_table: that imports pyarrow.dataset, and with it pandas, in half a second.
-    return pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
+    try:
+        # Not pq.read_table: that imports pyarrow.dataset, and with it pandas, in half a second.
+        return _typed(pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read())
+    except MemoryError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(str(error)) from error
+
+
+def _typed(table: pa.Table) -> pa.Table:
+    names = table.column_names
+    if len(set(names)) < len(names):
+        raise ValueError("it has a column twice")
+    for place, name in enumerate(names):
+        column, known = table.column(place), tables.EVERY.get(name)
+        if known and column.type not in (KINDS[known.kind], pa.null()):
+            table = table.set_column(place, name, column.cast(KINDS[known.kind]))
+    return table

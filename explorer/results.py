@@ -76,13 +76,16 @@ class Run:
         """The borders between its phases, each as ``given`` by name, else as its space says, else found.
 
         Raises:
-            ValueError: a cut of another name, or one that is neither a positive number nor ``auto``.
+            InputError: a cut of another name, or one that is neither a positive number nor ``auto``.
         """
         from explorer import phases
 
         own = self._space("phases")
         both = {**(own if isinstance(own, dict) else {}), **(given or {})}
-        return phases.find_cuts(self.grid, both, self.task.fitted)
+        try:
+            return phases.find_cuts(self.grid, both, self.task.fitted)
+        except ValueError as error:
+            raise InputError(f"{self.folder}: {error}") from error
 
     def model(self, model_id: str) -> nn.Module:
         """A trained model as a module, in evaluation mode; inputs as :meth:`data` has them.
@@ -159,15 +162,20 @@ def read(store: Store) -> Run:
         if len(measured):
             measured = measured.drop_duplicates(["model_a", "model_b"])
             pairs = pairs.merge(measured, on=["model_a", "model_b"], how="outer") if len(pairs) else measured
-    pairs = _with_failures(pairs, failures)
+    # A model may be missing whose pairs are there: its record was damaged, or came just now.
+    known = set(models["model_id"])
+    pairs = _of_known(pairs, known, "model_a", "model_b")
+    pairs = _of_known(_with_failures(pairs, failures), known, "model_a")
     pairs = _pairs_described(pairs, models, names, _columns(tables.PAIRS, space))
     points = [store.read_records(kind).to_pandas() for kind in _extra(space, "curves")]
     curves = pd.concat([p for p in points if len(p)] or [pd.DataFrame()], ignore_index=True)
     # A part of a stack that was lost and made again as another one has left points that are there twice.
     curves = _complete(curves, ["model_a", "model_b", *tables.CURVES])
-    curves = curves.drop_duplicates(["model_a", "model_b", "path", "t"])
+    curves = _of_known(
+        curves.drop_duplicates(["model_a", "model_b", "path", "t"]), known, "model_a", "model_b"
+    )
     epochs = _complete(store.read_records("epochs").to_pandas(), ["model_id", *tables.EPOCHS])
-    epochs = epochs.drop_duplicates(["model_id", "step"])
+    epochs = _of_known(epochs.drop_duplicates(["model_id", "step"]), known, "model_id")
     if len(failures):
         unmeasured = failures[failures["kind"] == "measures"]
         subject = [column for column in ("model_id", "cell_id") if column in unmeasured]
@@ -188,6 +196,11 @@ def read(store: Store) -> Run:
         info=info,
         of_cells=_of_cells(store, space),
     )
+
+
+def _of_known(frame: pd.DataFrame, models: set[str], *names: str) -> pd.DataFrame:
+    """The rows whose models there are."""
+    return frame[frame[list(names)].isin(models).all(axis=1)] if len(frame) else frame
 
 
 def _columns(documented: dict[str, tables.Column], space: dict[str, Any]) -> list[str]:

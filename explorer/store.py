@@ -20,17 +20,20 @@ Works on a local folder and on any file system of :mod:`pyarrow.fs` (``s3://buck
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import yaml
 
+from explorer import plainyaml
 from explorer.files import Files, join
 from explorer.parquet import of_parquet, table_of, to_parquet
 from explorer.settings import InputError, digest
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 META = "explorer"  # the entry of a safetensors header that holds what goes with the arrays, as JSON
+KINDS = {str: "text", dict: "mapping", list: "list"}
+MEND = "Without it, `run` with the space file and this name makes it anew, and keeps what is trained."
 FOLD_AT = 500  # records of a kind that lie in files of their own before they are folded into one
 
 
@@ -50,11 +55,13 @@ class DamagedError(Exception):
 class Store:
     """Reads and writes one run folder.
 
-    ``warn`` hears of damaged files, which are set aside, so that what they held is done again.
+    ``warn`` hears of damaged files, which are set aside, so that what they held is done again; it is told on
+    standard error, if left out.
     """
 
-    def __init__(self, location: str | Path, warn: Callable[[str], None] = lambda _: None):
-        self.files, self.warn = Files(location), warn
+    def __init__(self, location: str | Path, warn: Callable[[str], None] | None = None):
+        self.files = Files(location, say=lambda text: self.warn(text))
+        self.warn = warn or _to_standard_error
         self.location = self.files.location
 
     def exists(self) -> bool:
@@ -66,7 +73,7 @@ class Store:
     def write_info(self, info: dict[str, Any]) -> None:
         """Write ``run.yaml``; the sessions, which have files of their own, are left out."""
         kept = {key: value for key, value in info.items() if key != "sessions"}
-        self.files.write("run.yaml", yaml.safe_dump(kept, sort_keys=False, allow_unicode=True).encode())
+        self.files.write("run.yaml", plainyaml.dump(kept))
 
     def read_info(self) -> dict[str, Any]:
         """``run.yaml``, with the sessions under ``sessions``, oldest first.
@@ -75,26 +82,25 @@ class Store:
             InputError: there is none, or it cannot be read.
         """
         try:
-            info = yaml.safe_load(self.files.read("run.yaml"))
+            info = plainyaml.load(self.files.read("run.yaml"))
         except FileNotFoundError:
             raise InputError(f"{self.location} is not a run folder: it has no run.yaml") from None
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{self.location}: run.yaml cannot be read: {error}") from error
-        if not isinstance(info, dict) or not isinstance(info.get("space"), dict):
-            raise InputError(f"{self.location}: run.yaml is not one of Explorer's, or is damaged")
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.location}: run.yaml cannot be read: {error}. {MEND}") from error
+        if wrong := _not_ours(info):
+            raise InputError(
+                f"{self.location}: run.yaml is not one of Explorer's, or is damaged: {wrong}. {MEND}"
+            )
         info["sessions"] = []
         for name in self.files.names("sessions", ".yaml"):
-            try:
-                session = yaml.safe_load(self.files.read(name))
-            except (OSError, yaml.YAMLError, UnicodeDecodeError):
-                session = None
-            if isinstance(session, dict):
-                info["sessions"].append(session)
+            with contextlib.suppress(OSError, ValueError):
+                session = plainyaml.load(self.files.read(name))
+                if _is_session(session):
+                    info["sessions"].append(session)
         return info
 
     def write_session(self, started: str, session: dict[str, Any]) -> None:
-        content = yaml.safe_dump(session, sort_keys=False).encode()
-        self.files.write(f"sessions/{_plain(started)}.yaml", content)
+        self.files.write(f"sessions/{_plain(started)}.yaml", plainyaml.dump(session))
 
     def write_trace(self, content: bytes) -> None:
         self.files.write("profile/trace.json", content)
@@ -134,6 +140,7 @@ class Store:
         return arrays["theta"][row], arrays["buffers"][row]
 
     def _weights(self, stack: str, sha256: str | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        from safetensors import SafetensorError
         from safetensors.numpy import load
 
         name = f"weights/{stack}.safetensors"
@@ -142,7 +149,7 @@ class Store:
             if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
                 raise ValueError("its content is not what was written")
             return load(content), _meta(content)
-        except Exception as error:
+        except (FileNotFoundError, ValueError, SafetensorError) as error:
             self.damaged(name, error)
             for kind in ("models", "epochs"):
                 self.drop_record(kind, stack)
@@ -164,14 +171,13 @@ class Store:
         name = f"states/{stack}.state"
         try:
             raw = self.files.read(name)
-        except FileNotFoundError:
-            return None
-        content = raw[32:]
-        try:
+            content = raw[32:]
             if hashlib.sha256(content).digest() != raw[:32]:
                 raise ValueError("its content is not what was written")
             deserialize(content)
             return load(content), _meta(content)
+        except FileNotFoundError:
+            return None
         except (ValueError, SafetensorError) as error:
             self.damaged(name, error)
             return None
@@ -180,10 +186,18 @@ class Store:
         self.files.delete(f"states/{stack}.state")
 
     def damaged(self, name: str, error: BaseException) -> None:
-        """Set a file aside that cannot be read, and say so."""
-        if self.files.exists(name):
+        """Set a file aside that cannot be read, and say so; unless somebody else has done so meanwhile."""
+        what = f"{self.location}/{name} is damaged ({error})"
+        try:
             aside = self.files.set_aside(name)
-            self.warn(f"{self.location}/{name} is damaged ({error}); it is kept as {aside} and made again.")
+        except FileNotFoundError:
+            return
+        except OSError as reason:
+            if reason.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+            self.warn(f"{what}; it is not used.")  # who only reads the run may not be allowed to change it
+        else:
+            self.warn(f"{what}; it is kept as {aside}, and resume makes it again.")
 
     # Records --------------------------------------------------------------------------------------
 
@@ -215,11 +229,20 @@ class Store:
             self.files.delete(name)
 
     def read_records(self, kind: str, columns: list[str] | None = None) -> pa.Table:
-        """All rows of a kind, in the order of the records' keys. A record that is there twice counts once."""
+        """All rows of a kind, in the order of the records' keys. A record that is there twice counts once.
+
+        Raises:
+            InputError: they are of no one kind, and not all of Explorer's.
+        """
         parts = self.by_key(kind, columns)
         if not parts:
             return pa.table({})
-        return pa.concat_tables([parts[key] for key in sorted(parts)], promote_options="permissive")
+        try:
+            return pa.concat_tables([parts[key] for key in sorted(parts)], promote_options="permissive")
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise InputError(
+                f"{self.location}: the records of {kind} do not fit together: {error}"
+            ) from error
 
     def by_key(self, kind: str, columns: list[str] | None = None) -> dict[str, pa.Table]:
         """The sound records of a kind, by key."""
@@ -270,20 +293,14 @@ class Store:
         """The records of a file, by key; none when it is damaged or has gone meanwhile (it was folded)."""
         try:
             table = of_parquet(self.files.read(name))
+            sizes = (table.schema.metadata or {}).get(b"records")
+            keys = [[_key(name), table.num_rows]] if sizes is None else json.loads(sizes)
+            return _parts(table.replace_schema_metadata(None), keys)
         except FileNotFoundError:
             return {}
-        except (pa.ArrowException, OSError, ValueError) as error:
+        except ValueError as error:
             self.damaged(name, error)
             return {}
-        sizes = (table.schema.metadata or {}).get(b"records")
-        table = table.replace_schema_metadata(None)
-        if sizes is None:
-            return {os.path.basename(name).removesuffix(".parquet"): table}
-        parts, start = {}, 0
-        for key, rows in json.loads(sizes):
-            parts[key] = table.slice(start, rows)
-            start += rows
-        return parts
 
     # Tables ---------------------------------------------------------------------------------------
 
@@ -292,6 +309,57 @@ class Store:
         self.files.write(
             f"tables/{name}.parquet", to_parquet(pa.Table.from_pandas(frame, preserve_index=False))
         )
+
+
+def _to_standard_error(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _key(name: str) -> str:
+    """Of the record that has a file of its own."""
+    return os.path.basename(name).removesuffix(".parquet")
+
+
+def _parts(table: pa.Table, keys: Any) -> dict[str, pa.Table]:
+    """A table cut into records. Raises ValueError where these are no keys with numbers of rows."""
+    parts, start = {}, 0
+    try:
+        for key, rows in keys:
+            parts[str(key)] = table.slice(start, rows)
+            start += rows
+    except TypeError as error:
+        raise ValueError(f"its records are not named: {error}") from error
+    return parts
+
+
+def _not_ours(info: Any) -> str:
+    """What others count on and ``run.yaml`` does not have; nothing if it is as it should be."""
+    if not isinstance(info, dict):
+        return "it is no mapping"
+    space = info["space"] if isinstance(info.get("space"), dict) else {}
+    for name, value, kind in (
+        ("name", info.get("name"), str),
+        ("space.measures", space.get("measures"), dict),
+        *((f"space.{name}", space.get(name) or {}, dict) for name in ("load", "temperature")),
+        ("sources", info.get("sources", []), list),
+        *((name, info.get(name, {}), dict) for name in ("stacks", "execution", "graphs", "memory")),
+    ):
+        if not isinstance(value, kind):
+            return f"{name} is missing, or no {KINDS[kind]}"
+    return ""
+
+
+def _is_session(found: Any) -> bool:
+    """Whether this is what a start of the program leaves, as far as others count on it."""
+    if not isinstance(found, dict):
+        return False
+    parts = [found.get(name, {}) for name in ("stages", "workers")]
+    if not all(isinstance(part, dict) for part in parts):
+        return False
+    return all(
+        isinstance(seconds, int | float)
+        for seconds in (found.get("wall_s", 0), *(s for part in parts for s in part.values()))
+    )
 
 
 def _plain(started: str) -> str:
@@ -306,9 +374,12 @@ def _safetensors(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> bytes:
 
 
 def _meta(content: bytes) -> dict[str, Any]:
-    """What goes with the arrays of a safetensors file."""
+    """What goes with the arrays of a safetensors file. Raises ValueError where nothing does."""
     length = int.from_bytes(content[:8], "little")
-    return json.loads(json.loads(content[8 : 8 + length])["__metadata__"][META])
+    try:
+        return json.loads(json.loads(content[8 : 8 + length])["__metadata__"][META])
+    except (KeyError, TypeError) as error:
+        raise ValueError("it is not one of Explorer's") from error
 
 
 def locate(name_or_folder: str | Path, storage: str = "runs") -> Store:

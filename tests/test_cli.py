@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from conftest import ROOT, explore
 from typer.testing import CliRunner
 
 import explorer
+from explorer.cli.app import to_resume
 from explorer.cli.options import RunName, Where, works
 
 
@@ -197,6 +199,13 @@ def test_status_of_a_finished_and_of_a_partial_run(own_copy: Path) -> None:
     assert done.stdout.endswith(f"run_explore.py resume '{moved}'\n"), done.stdout
 
 
+def test_the_command_that_goes_on_can_be_copied_into_a_shell() -> None:
+    uri = "s3://bucket/runs?scheme=http&endpoint_override=localhost:9000"
+    words = shlex.split(to_resume("tiny", uri))
+    assert words[-4:] == ["resume", "tiny", "--storage", uri]
+    assert to_resume("tiny", "runs").endswith("resume tiny")
+
+
 def test_report_of_a_partial_run_and_of_plain_tables(own_copy: Path, tmp_path: Path) -> None:
     for kind in ("connectivity", "curves", "similarity"):
         for file in (own_copy / "tiny/records" / kind).glob("*.parquet"):
@@ -246,6 +255,15 @@ def test_a_place_that_cannot_be_written_to_and_words_for_numbers_are_told(
         assert done.returncode == 2, done.stdout + done.stderr
         assert re.search(said, done.stderr)
         assert "Traceback" not in done.stderr
+
+
+def test_what_is_left_of_a_run_that_lost_models_is_read(own_copy: Path, tmp_path: Path) -> None:
+    next((own_copy / "tiny/records/models").glob("*.parquet")).unlink()
+    for command in (["report", "--reports", tmp_path], ["diagnose"], ["export", "--out", tmp_path / "t.csv"]):
+        done = explore(command[0], own_copy / "tiny", *command[1:])
+        assert done.returncode == 0, done.stdout + done.stderr
+    run = explorer.load(own_copy / "tiny")
+    assert (len(run.models), len(run.pairs), len(run.curves), len(run.epochs)) == (9, 9, 90, 45)
 
 
 def test_python_api_takes_files_and_plain_data(tiny: dict[str, Any], own_copy: Path) -> None:

@@ -91,6 +91,14 @@ def test_damaged_files_are_made_again(own_copy: Path, finished: Path) -> None:
     assert run.info["sessions"][-1]["failed"] == 0, "what failed was made again in the next round"
 
 
+def test_a_run_whose_run_yaml_is_lost_gets_it_from_the_space(own_copy: Path, tiny: dict[str, Any]) -> None:
+    before = model_files(own_copy)
+    (own_copy / "tiny/run.yaml").unlink()
+    run = explorer.run(tiny, storage=str(own_copy), workers=1)
+    assert model_files(own_copy) == before
+    assert run.info["space"]["seeds"] == 3
+
+
 def test_a_held_run_is_refused(tiny: dict[str, Any], tmp_path: Path) -> None:
     process = started(longer(tiny), tmp_path)
     try:

@@ -101,3 +101,15 @@ def test_a_worker_holds_one_chunk_of_the_stacks(
         assert turn.stack.id == stacks[place].id
         assert [mate.id for mate in turn.mates] == [stacks[p].id for p in together[place]]
     assert read == [whole.chunks[number] for number in (0, 1, 5, 0)]
+
+
+def test_a_ray_that_does_not_start_is_one_error(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr("ray.init", late)
+    with pytest.raises(OSError, match=r"Ray did not start: The current node timed out"):  # exit code 3
+        explorer.run(tiny, storage=str(tmp_path / "runs"))
+    assert not (tmp_path / "runs/tiny/hold.yaml").exists()

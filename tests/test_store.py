@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -113,6 +114,32 @@ def test_damaged_records_are_named_and_set_aside(tmp_path: Path, how: str) -> No
     assert len(list((tmp_path / "run/damaged").iterdir())) == 1
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        pa.table([["m-b"], ["m-b"]], names=["model_id", "model_id"]),
+        pa.table({"model_id": ["m-b"], "train_loss": ["low"]}),
+        pa.table({"model_id": ["m-b"]}).replace_schema_metadata({"records": "[1, 2]"}),
+        pa.table({"model_id": ["m-b"]}).replace_schema_metadata({"records": "{"}),
+    ],
+    ids=["a column twice", "words for a number", "records without keys", "no JSON"],
+)
+def test_parquet_that_is_no_record_is_set_aside(tmp_path: Path, table: pa.Table) -> None:
+    store = Store(tmp_path / "run", warn=lambda _: None)
+    store.write_record("models", "a", [{"model_id": "m-a", "train_loss": 0.5}])
+    pq.write_table(table, tmp_path / "run/records/models/b.parquet")
+    assert store.read_records("models").to_pydict() == {"model_id": ["m-a"], "train_loss": [0.5]}
+    assert len(list((tmp_path / "run/damaged").iterdir())) == 1
+
+
+def test_records_that_do_not_fit_together_are_told(tmp_path: Path) -> None:
+    store = Store(tmp_path / "run")
+    for key, own in (("a", 1.0), ("b", {"x": 1})):
+        store.write_record("models", key, [{"model_id": key, "own": own}])
+    with pytest.raises(InputError, match="records of models do not fit together"):
+        store.read_records("models")
+
+
 @pytest.mark.parametrize("how", DAMAGE)
 def test_damaged_weights_take_their_record_back(tmp_path: Path, how: str) -> None:
     store = Store(tmp_path / "run")
@@ -135,6 +162,121 @@ def test_a_damaged_state_is_no_state(tmp_path: Path, how: str) -> None:
     file = tmp_path / "run/states/s.state"
     file.write_bytes(DAMAGE[how](file.read_bytes()))
     assert store.read_state("s") is None
+
+
+@pytest.mark.parametrize(
+    "trouble", [OSError("AWS Error NETWORK_CONNECTION"), OSError(24, "Too many open files"), MemoryError()]
+)
+def test_what_cannot_be_read_now_is_not_taken_for_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    store = Store(tmp_path / "run")
+    checksum = store.write_weights("s", {"theta": np.ones((1, 9), np.float32)}, {"model_ids": ["a"]})
+    store.write_record("models", "s", [{"model_id": "a"}])
+    store.write_state("s", {"theta": np.ones((1, 9), np.float32)}, {"step": 7})
+
+    def fails(_: str) -> bytes:
+        raise trouble
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store.files, "read", fails)
+        for read in (
+            lambda: store.read_weights("s", checksum),
+            lambda: store.read_records("models"),
+            lambda: store.read_state("s"),
+        ):
+            with pytest.raises(type(trouble)):
+                read()
+    assert not (tmp_path / "run/damaged").exists()
+    assert store.read_weights("s", checksum)["theta"].shape == (1, 9)
+    assert store.read_records("models").num_rows == 1
+    assert store.read_state("s") is not None
+
+
+def test_a_block_that_a_disk_cannot_read_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "run", warn=lambda _: None)
+    store.write_record("models", "s", [{"model_id": "a"}])
+
+    def fails(_: str) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(store.files, "_get", fails)
+    assert store.read_records("models").num_rows == 0
+    assert len(list((tmp_path / "run/damaged").iterdir())) == 1
+
+
+def test_a_damaged_file_that_another_sets_aside_meanwhile_is_no_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(tmp_path / "run")
+    for key in ("a", "b"):
+        store.write_record("models", key, [{"model_id": key}])
+        (tmp_path / f"run/records/models/{key}.parquet").write_bytes(b"PAR1")
+    set_aside = store.files.set_aside
+
+    def late(name: str) -> str:
+        if name.endswith("a.parquet"):
+            set_aside(name)
+        return set_aside(name)
+
+    store.files.set_aside = late  # type: ignore[method-assign]
+    assert store.read_records("models").num_rows == 0
+    assert capsys.readouterr().err.count("is damaged") == 1, "who is told nothing else hears of it"
+
+
+def test_files_that_killed_processes_left_half_written_go(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    for name in ("weights/a.safetensors", "callbacks/mine.tmp", "records/models/a.parquet"):
+        files.write(name, b"x")
+    (tmp_path / "weights/a.safetensors.0a1b2c3d.tmp").write_bytes(b"half")
+    files.drop_unfinished()
+    assert sorted(p.name for p in tmp_path.rglob("*.*")) == ["a.parquet", "a.safetensors", "mine.tmp"]
+
+
+class Moody:
+    """A file system of which the next so many calls fail."""
+
+    def __init__(self, inner: Any):
+        self.inner, self.fails, self.said = inner, 0, "AWS Error NETWORK_CONNECTION during PutObject"
+
+    def __getattr__(self, name: str) -> Any:
+        if self.fails:
+            self.fails -= 1
+            raise OSError(self.said)
+        return getattr(self.inner, name)
+
+
+def test_an_object_store_that_does_not_answer_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("explorer.files.AGAIN_S", 0.0)
+    told: list[str] = []
+    files = Files("mock:///run", say=told.append)
+    files.fs.create_dir("run")
+    files.fs = moody = Moody(files.fs)  # type: ignore[assignment]
+    moody.fails = 1
+    with pytest.raises(OSError, match="NETWORK"):  # a wrong address, perhaps
+        files.exists("a")
+    files.write("a", b"1")
+    for call in (
+        lambda: files.write("b", b"2"),
+        lambda: files.read("a"),
+        lambda: files.names("", ""),
+        lambda: files.exists("a"),
+        lambda: files.delete("b"),
+    ):
+        moody.fails = 5
+        call()
+    assert len(told) == 5
+    assert "does not answer" in told[0]
+    moody.fails, moody.said = 1, "AWS Error ACCESS_DENIED during PutObject"
+    with pytest.raises(OSError, match="DENIED"):
+        files.write("c", b"3")
+    moody.fails, moody.said, files.patience_s = (
+        2,
+        "AWS Error UNKNOWN (HTTP status 503) during HeadObject",
+        0.0,
+    )
+    with pytest.raises(OSError, match="503"):
+        files.exists("a")
 
 
 def hold_in_another_process(folder: Path) -> subprocess.Popen[str]:
@@ -202,7 +344,7 @@ def test_a_hold_of_another_machine_is_stale_when_it_is_not_renewed(tmp_path: Pat
 
 def test_runs_are_found_by_name_folder_and_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Store("runs/one").write_info({"name": "one", "space": {}})
+    Store("runs/one").write_info({"name": "one", "space": {"measures": {}}})
     for name in ("one", "runs/one", str(tmp_path / "runs/one"), f"file://{tmp_path}/runs/one"):
         assert locate(name).read_info()["name"] == "one"
     with pytest.raises(InputError, match="runs in runs/: one"):
@@ -215,12 +357,24 @@ def test_runs_are_found_by_name_folder_and_uri(tmp_path: Path, monkeypatch: pyte
         ("{", "cannot be read"),
         ("!!python/object/apply:os.system [echo]", "cannot be read"),
         ("- 1", "not one of Explorer's"),
+        ("a: &a [1, 1]\nb: [*a, *a]\n", "aliases"),
+        ("[" * 5000, "cannot be read"),
+        ("name: a\nspace: {measures: 1}\n", "space.measures is missing, or no mapping"),
+        ("space: {measures: {}}\n", "name is missing, or no text"),
     ],
 )
 def test_damaged_run_yaml_is_told(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "run.yaml").write_text(text)
     with pytest.raises(InputError, match=said):
         Store(tmp_path).read_info()
+
+
+def test_sessions_that_are_none_are_left_out(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write_info({"name": "x", "space": {"measures": {}}})
+    for day, session in enumerate(({"wall_s": 1.0}, {"wall_s": None}, {"workers": {"training_s": "x"}})):
+        store.write_session(f"2026-01-0{day}", session)
+    assert store.read_info()["sessions"] == [{"wall_s": 1.0}]
 
 
 def test_tables_are_plain_parquet(finished: Path) -> None:

@@ -30,6 +30,9 @@ def main() -> None:
         sys.path.insert(0, "")  # module:function of the current folder, as `python run_explore.py` finds it
     try:
         app()
-    except (InputError, OSError) as error:  # a place that cannot be written to, a disk that is full
+    except (InputError, NotADirectoryError, FileExistsError, PermissionError) as error:  # a wrong place
         errors.print(f"Error: {error}", style="red", **PLAIN)
         sys.exit(2)
+    except OSError as error:  # a full disk, a storage out of reach
+        errors.print(f"Error: {error}", style="red", **PLAIN)
+        sys.exit(3)

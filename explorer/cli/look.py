@@ -25,7 +25,8 @@ def status(
     from explorer.status import describe
     from explorer.store import locate
 
-    table, complete = describe(locate(run, storage))
+    store = locate(run, storage)
+    table, complete = describe(store)
     if not watch or complete:
         console.print(table)
         if not complete:
@@ -36,7 +37,7 @@ def status(
     with Live(table, console=console) as live:
         while not complete:
             time.sleep(2)
-            table, complete = describe(locate(run, storage))
+            table, complete = describe(store)
             live.update(table)
 
 

@@ -13,6 +13,7 @@ import typer
 from explorer.cli.app import PLAIN, checked_name, console, errors, say, to_resume
 from explorer.cli.options import Overrides, RunName, SpaceFile, Where, works
 from explorer.cli.pages import draw
+from explorer.interrupts import end_once
 
 if TYPE_CHECKING:
     from explorer.console import Display
@@ -86,7 +87,7 @@ def _work(start: Callable[[Display], Run], run: str, where: Where) -> None:
 
     command = to_resume(run, where.storage)
     go_on = f"Go on with:\n  {command}"
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_once()
     try:
         with Display(console) as display:
             done = start(display)
@@ -118,4 +119,6 @@ def _drawn(run: Run) -> Iterator[None]:
     try:
         yield
     finally:
-        add_stage(Store(run.folder), run.info["sessions"][-1], "pages", time.perf_counter() - mark)
+        store = Store(run.folder)
+        store.files.known = True
+        add_stage(store, run.info["sessions"][-1], "pages", time.perf_counter() - mark)

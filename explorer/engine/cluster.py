@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from explorer.engine.forks import ask
 from explorer.engine.forks.server import address, fork_server
+from explorer.engine.guard import HOPELESS_S, Guard, RayLostError
 from explorer.engine.lean import below, end, lean, of_workers
 from explorer.importing import import_beside, importing
+from explorer.interrupts import held_back
 from explorer.settings import InputError
 
 if TYPE_CHECKING:
@@ -36,19 +38,26 @@ ENVIRONMENT = {
     "TUNE_WARN_THRESHOLD_S": "3600",
 }
 SCRATCH = "explorer-scratch-"  # then the process and something random
+# Of our own Ray: a control service that is gone does not come back, while that of a cluster may.
+OWN = {"RAY_gcs_rpc_server_reconnect_timeout_s": f"{HOPELESS_S + 5:.0f}"}
 COMMON: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+
+
+Guarded = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
 class Cluster:
     """A running Ray. ``scratch`` is a folder of this machine that goes away with it.
 
-    ``own``: it has been started here, and keeps to this machine.
+    ``own``: it has been started here, and keeps to this machine. What is done while it is ``guarded`` then
+    ends with an error when one of its servers does.
     """
 
     resources: dict[str, Any]
     scratch: str
     own: bool
+    guarded: Guarded
 
     def fits(self, cpus: float, gpus: float) -> int:
         """How many workers of this size fit."""
@@ -114,7 +123,8 @@ def begun(address: str | None, cpus_per_trial: float = 1.0) -> Iterator[Begun]:
         with nullcontext() if address else fork_server(scratch, environment) as forks:
             yield Begun(scratch, environment, forks)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        with held_back():
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def begun_for(where: Where, resources: ResourceOptions) -> AbstractContextManager[Begun]:
@@ -139,14 +149,16 @@ def connect(where: Where, resources: ResourceOptions, begun: Begun) -> Iterator[
         InputError: no cluster answers at the address.
     """
     tune = import_beside("explorer.engine.sweep")  # which takes as long as Ray's start
-    with _joined(where.address, tune) if where.address else _started(where, resources, begun, tune):
+    with (
+        _joined(where.address, tune) if where.address else _started(where, resources, begun, tune) as guarded
+    ):
         import ray
 
-        yield Cluster(dict(ray.cluster_resources()), begun.scratch, own=not where.address)
+        yield Cluster(dict(ray.cluster_resources()), begun.scratch, not where.address, guarded)
 
 
 @contextmanager
-def _joined(address: str, tune: threading.Thread) -> Iterator[None]:
+def _joined(address: str, tune: threading.Thread) -> Iterator[Guarded]:
     """A cluster that is there."""
     _answers(address)
     with importing():
@@ -157,7 +169,7 @@ def _joined(address: str, tune: threading.Thread) -> Iterator[None]:
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InputError(f"--address {address}: no Ray cluster answers there ({error})") from error
     try:
-        yield
+        yield nullcontext
     finally:
         tune.join()  # Ray must not be ended beside another thread
         ray.shutdown()
@@ -166,8 +178,14 @@ def _joined(address: str, tune: threading.Thread) -> Iterator[None]:
 @contextmanager
 def _started(
     where: Where, resources: ResourceOptions, begun: Begun, tune: threading.Thread
-) -> Iterator[None]:
-    """A Ray of our own."""
+) -> Iterator[Guarded]:
+    """A Ray of our own.
+
+    Raises:
+        RayLostError: it did not start.
+    """
+    for name, value in OWN.items():
+        os.environ.setdefault(name, value)
     with importing():
         import ray
 
@@ -175,24 +193,32 @@ def _started(
     if begun.forks:
         environment, worker = {**environment, ask.ADDRESS: address(begun.scratch)}, ask.__file__
     cpus = where.workers * resources.cpus_per_trial if where.workers else None
-    keep_logs = True
+    keep_logs, guard = True, None
     try:
-        with lean(environment, worker, tune):
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                num_gpus=where.gpus,
-                num_cpus=max(1, math.ceil(cpus)) if cpus else None,
-                **COMMON,
-            )
-        yield
+        # An exception in the middle of it would leave processes of which nobody knows.
+        with held_back(), lean(environment, worker):
+            try:
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    num_gpus=where.gpus,
+                    num_cpus=max(1, math.ceil(cpus)) if cpus else None,
+                    **COMMON,
+                )
+            except Exception as error:  # it says no more of what is wrong: memory, disk, a busy machine
+                raise RayLostError(f"Ray did not start: {error}") from error
+        guard = Guard()
+        yield guard.holds
         keep_logs = False
     except KeyboardInterrupt:
         keep_logs = False
         raise
     finally:
-        tune.join()
-        end(below(begun.forks.pid) if begun.forks else [], keep_logs=keep_logs)
+        with held_back():
+            tune.join()
+            end(below(begun.forks.pid) if begun.forks else [], keep_logs=keep_logs)
+            if guard:
+                guard.end()
 
 
 def _answers(address: str) -> None:

@@ -11,7 +11,6 @@ import os
 import shutil
 import site
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -47,7 +46,7 @@ def of_workers(threads: int) -> dict[str, str]:
 
 
 @contextmanager
-def lean(environment: Mapping[str, str], worker: str | None, beside: threading.Thread) -> Iterator[None]:
+def lean(environment: Mapping[str, str], worker: str | None) -> Iterator[None]:
     """A Ray that is started here is lean, in all of its processes.
 
     On Linux its servers, which let whoever reaches them run code, would listen on every interface. It would
@@ -58,8 +57,6 @@ def lean(environment: Mapping[str, str], worker: str | None, beside: threading.T
     Args:
         environment: variables that it and its workers get beside our own.
         worker: path of the program that it starts as a worker; Ray's own if left out.
-        beside: a thread that imports. It ends before Ray connects, which would stop it: Ray holds the
-            interpreter until its first workers are there.
     """
     from ray._private import node, parameter, ray_constants, services
 
@@ -73,7 +70,7 @@ def lean(environment: Mapping[str, str], worker: str | None, beside: threading.T
         command = "_build_python_executable_command_memory_profileable"
         stack.enter_context(instead(services, command, _agents_stand_in(getattr(services, command, None))))
         find = getattr(services, "get_node", None)
-        stack.enter_context(instead(services, "get_node", functools.partial(_patient, find, beside)))
+        stack.enter_context(instead(services, "get_node", functools.partial(_patient, find)))
         yield
 
 
@@ -134,11 +131,8 @@ def _no_server(node: Any, **_: Any) -> None:
     node._webui_url = ""
 
 
-def _patient(find: Any, beside: threading.Thread, address: str, node_id: str) -> Any:
-    """Ray's own search for a node, once there is one: it waits for a second where it finds none.
-
-    It is the last that Ray does before it connects.
-    """
+def _patient(find: Any, address: str, node_id: str) -> Any:
+    """Ray's own search for a node, once there is one: it waits for a second where it finds none."""
     from ray._raylet import GcsClient  # pyright: ignore[reportAttributeAccessIssue]
 
     client, until = GcsClient(address=address), time.monotonic() + KNOWN_S

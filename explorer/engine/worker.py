@@ -64,6 +64,7 @@ class Worker:
     ):
         torch.set_num_threads(threads)
         self.store = Store(location)
+        self.store.files.known = True  # the driver has written there
         self.clean, self.execution, self.graphs = clean, execution, graphs or {}
         self.gpus = gpus
         self.device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")

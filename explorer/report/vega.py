@@ -39,7 +39,8 @@ try:
         send(vl_convert.javascript_bundle(vl_version=version).encode())
     if first:
         drawn(json.loads(first))
-    for spec in json.loads(sys.stdin.readline() or "{}").values():
+    asked = sys.stdin.readline()  # half a line is of somebody who was stopped
+    for spec in json.loads(asked if asked.endswith("\\n") else "{}").values():
         for part in drawn(spec):
             send(part)
 except BrokenPipeError:  # nobody waits for it any more

@@ -179,6 +179,23 @@ def test_an_export_has_a_row_a_model_with_its_phase(run: Run, tmp_path: Path, en
     assert "Connectivity comes with width" in summary
 
 
+def test_an_export_that_is_broken_off_leaves_the_one_before(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out = tmp_path / "out.csv"
+    export(run, out)
+    before = out.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("explorer.files.os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        export(run, out)
+    assert out.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.csv", "out.md"]
+
+
 def test_an_export_of_another_kind_is_refused(run: Run, tmp_path: Path):
     with pytest.raises(InputError, match=r"should end in \.csv or \.parquet"):
         export(run, tmp_path / "all.xlsx")

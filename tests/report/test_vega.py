@@ -69,3 +69,9 @@ def test_a_program_that_ends_leaves_no_process_and_no_traceback() -> None:
     assert ended.stderr == ""  # run() has waited until the painter, too, had closed it
     with suppress(psutil.NoSuchProcess):
         psutil.Process(int(ended.stdout)).wait(10)  # TimeoutExpired if it goes on
+
+
+def test_who_is_stopped_while_asking_leaves_no_traceback() -> None:
+    command = [sys.executable, "-c", vega.WORK, vega.VERSION, "#000", "", ""]
+    done = subprocess.run(command, input=b'{"phase_map": {"data', capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from explorer.engine.forks import ask
 from explorer.importing import importing
+from explorer.interrupts import held_back
 
 SERVE = (
     "import sys; sys.path.remove(''); from explorer.engine.forks.server import serve; serve(int(sys.argv[1]))"
@@ -62,8 +63,9 @@ def fork_server(folder: str, environment: Mapping[str, str]) -> Iterator[subproc
     try:
         yield server
     finally:
-        server.kill()
-        server.communicate()
+        with held_back():
+            server.kill()
+            server.communicate()
 
 
 def address(folder: str) -> str:

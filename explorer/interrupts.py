@@ -1,0 +1,53 @@
+"""Ctrl-C, SIGTERM and a closed terminal, where an exception at any moment would leave something half-done."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+STOPS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+GRACE_S = 3.0  # for ending, in which who presses Ctrl-C again is impatient only
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Signals that end the program come into effect when the block has ended; in the main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in STOPS}
+    for number, handler in before.items():
+        if callable(handler):
+            signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if callable(handler):
+                signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
+def end_once() -> None:
+    """From now on, each of them raises a KeyboardInterrupt, and not another one while that takes effect.
+
+    What a shell makes the program ignore (Ctrl-C in the background, a closed terminal after ``nohup``) stays
+    ignored.
+    """
+    last = -GRACE_S
+
+    def stop(*_: Any) -> None:
+        nonlocal last
+        before, last = last, time.monotonic()
+        if last - before >= GRACE_S:
+            raise KeyboardInterrupt
+
+    for number in STOPS:
+        if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, stop)

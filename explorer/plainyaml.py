@@ -1,0 +1,39 @@
+"""YAML of plain data, as run folders hold it: what others may have written does no harm to who reads it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+
+class _Loader(yaml.SafeLoader):
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        # A few lines of aliases of aliases stand for more than fits into memory.
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not allowed")
+        return super().compose_node(parent, index)
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def dump(value: Any) -> bytes:
+    """Plain data as YAML in UTF-8, without aliases."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True).encode()
+
+
+def load(content: bytes) -> Any:
+    """What the YAML stands for.
+
+    Raises:
+        ValueError: it is not valid YAML of plain data, or has aliases.
+    """
+    try:
+        return yaml.load(content, Loader=_Loader)  # a SafeLoader
+    except (yaml.YAMLError, RecursionError) as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        line = f" in line {mark.line + 1}" if mark else ""
+        raise ValueError(f"it is not valid YAML{line}: {problem or error}") from error
