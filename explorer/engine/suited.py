@@ -42,12 +42,14 @@ def check_data(cell: Cell, clean: Arrays) -> None:
 def check_networks(space: Space) -> None:
     """Try the user's own architectures, each of them with all its settings, on two inputs.
 
-    Takes torch and the data; nothing where the architecture is one of this package.
+    Takes torch and the data; nothing where the architecture is one of this package. One that fails is left
+    to the run, where its models become failures, as long as there is another that does not.
 
     Raises:
-        InputError: the task is not for the data; what :func:`check_outputs` finds.
+        InputError: the task is not for the data; outputs are not what they should be; all fail.
     """
     own = {(architecture_key(c), data_source(c)): c for c in space.cells if ":" in c.model_name}
+    failed: list[InputError] = []
     for cell in own.values():
         import torch
 
@@ -58,15 +60,22 @@ def check_networks(space: Space) -> None:
         shape, classes = shape_of(clean, cell)
         _, rows = network(cell.model_name, cell.model, shape, classes, task=cell.task)
         x, y = torch.as_tensor(clean.x_train[:2]), torch.as_tensor(clean.y_train[:2])
-        check_outputs(rows, cell, x, y, classes)
+        try:
+            check_outputs(rows, cell, x, y, classes)
+        except InputError as error:
+            if error.__cause__ is None:
+                raise
+            failed.append(error)
+    if own and len(failed) == len(own):
+        raise failed[0]
 
 
 def check_outputs(rows: Rows, cell: Cell, x: Tensor, y: Tensor, classes: int) -> None:
     """Whether a network takes inputs (inputs, *shape) and gives what its task is scored by.
 
     Raises:
-        InputError: it fails, or its outputs are not (inputs, classes); of sequences, (inputs, length,
-            classes).
+        InputError: it fails, and its error is the cause of this one; or its outputs are not
+            (inputs, classes), of sequences (inputs, length, classes).
     """
     import torch
 

@@ -17,6 +17,7 @@ from explorer import phases
 from explorer.report import figures, pictures, site, warm, write
 from explorer.report.rows import prepared
 from explorer.results import Run
+from explorer.settings import InputError
 from report.synthetic import synthetic_run
 
 NASTY = "<script>alert(1)</script>"
@@ -197,7 +198,7 @@ def test_each_cut_comes_from_the_call_or_else_from_the_space(run: Run, tmp_path:
     given = text(write(there, tmp_path / "b", cuts={"cka": 0.777}, images=False))
     assert "0.777" in given
     assert "7.5" in re.search(r'class="cuts">.*?</table>', given, re.S).group(0)
-    with pytest.raises(ValueError, match="unknown cut 'conected'"):
+    with pytest.raises(InputError, match="unknown cut 'conected'"):
         write(run, tmp_path / "c", cuts={"conected": 1})
     assert not (tmp_path / "c").exists()
 
