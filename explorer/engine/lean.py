@@ -94,7 +94,10 @@ def end(others: Sequence[psutil.Process], *, keep_logs: bool) -> None:
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(processes, timeout=GONE_S)
+    until = time.monotonic() + GONE_S
+    while any(map(_lives, processes)) and time.monotonic() < until:
+        time.sleep(LOOK_S)
+    psutil.wait_procs(processes, timeout=0)
     if own and not keep_logs:
         shutil.rmtree(own.get_session_dir_path(), ignore_errors=True)
 
@@ -125,6 +128,14 @@ def _agents_stand_in(command: Any) -> Any:
         return command(component, *arguments, **more)
 
     return found
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether it has not ended; somebody else's child may stay listed until its parent asks for it."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _no_server(node: Any, **_: Any) -> None:
