@@ -6,15 +6,17 @@ import gc
 import os
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 import explorer
-from explorer.engine import job, plan
+from explorer.engine import job, lean, plan
 from explorer.engine.job import CHUNK, Hand, Job
 from explorer.engine.lean import instead
 from explorer.engine.packing import Packing
@@ -60,6 +62,21 @@ def test_our_own_ray_is_lean_and_its_workers_have_imported_this_package(tmp_path
     assert worker.split()[1:] == ["True", "True", "1", explorer.__file__]
     forks = [Path(sys.executable).name] if sys.platform == "linux" else []
     assert children.split() == ["gcs_server", *forks, "raylet"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing stays listed there")
+def test_a_process_that_has_ended_does_not_live_though_nobody_has_asked_for_it() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    process = psutil.Process(child.pid)
+    assert lean._lives(process)
+    child.kill()
+    until = time.monotonic() + 10
+    while lean._lives(process) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert process.is_running()  # it is listed still
+    assert not lean._lives(process)
+    child.communicate()
+    assert not lean._lives(process)
 
 
 def test_an_attribute_is_another_one_for_a_while_if_it_is_there() -> None:

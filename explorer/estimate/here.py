@@ -28,12 +28,12 @@ from explorer.training import Split
 COUNTED = ("hessian", "connectivity", "similarity")  # measures whose time is estimated
 MAX_ARCHITECTURES = 8  # measured; the rest are interpolated by their number of parameters
 # On two cores. From the command to the first model that trains: ``benchmarks/run_start.py``, first_model_s.
-START_S = 2.7
+START_S = 2.5
 # From the last measurement to the end: ``stages`` of sessions/*.yaml of the digits run, shut_down + tables +
 # pages.
-END_S = 1.5
-# A worker that is started for measuring alone: START_S less the start of Ray, start_up of the same sessions.
-WORKER_S = 1.0
+END_S = 2.0
+# A worker that is started for measuring alone, by a fork: from the kill of one to the work of the next.
+WORKER_S = 0.5
 # What a trial and a task take beside their work: wall seconds of training and measuring in the same sessions
 # less ``workers`` divided by their number.
 TRIAL_S, TASK_S = 0.04, 0.02
