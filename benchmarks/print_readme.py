@@ -213,7 +213,8 @@ def scaling(d: dict[str, Any]) -> list[str]:
     return [
         f"two workers against one: training {two['training_times']:.2f}×, measuring {two['measuring_times']:.2f}×",
         *(
-            f"Ray's share of the digits run, {_counted(s['workers'], 'worker')}: {100 * s['share']:.0f} %"
+            f"Ray's share of the digits run, {_counted(s['workers'], 'worker')}: {100 * s['share']:.0f} % "
+            f"({100 * s['share_of_alone']:.0f} % against one process alone)"
             for s in shares
         ),
         f"with trials of {long['seconds_a_trial']:.0f} s: {100 * long['share']:.1f} %; workers are idle for "

@@ -118,8 +118,9 @@ def _agents_stand_in(command: Any) -> Any:
 
     names = ("METRICS_AGENT_PORT_NAME", "METRICS_EXPORT_PORT_NAME", "DASHBOARD_AGENT_LISTEN_PORT_NAME")
     names += ("RUNTIME_ENV_AGENT_PORT_NAME",)
-    if [getattr(_raylet, name, None) for name in names] != [*agent.OF_DASHBOARD, agent.OF_ENVIRONMENTS]:
-        return command  # another Ray waits for other ports
+    ports = [getattr(_raylet, name, None) for name in names]
+    if sys.platform == "win32" or ports != [*agent.OF_DASHBOARD, agent.OF_ENVIRONMENTS]:
+        return command  # an agent does not know its node there, or another Ray waits for other ports
     agents = {ray_constants.PROCESS_TYPE_DASHBOARD_AGENT, ray_constants.PROCESS_TYPE_RUNTIME_ENV_AGENT}
 
     def found(component: str, *arguments: Any, **more: Any) -> list[str]:

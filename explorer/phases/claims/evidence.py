@@ -93,7 +93,8 @@ def corrected(claims: Sequence[Claim]) -> list[Claim]:
 
 
 def _decided(claim: Claim) -> Claim:
-    needed = f"{number(claim.least)}{' ' + claim.unit if claim.unit else ''}"
+    unit = claim.unit.removesuffix("s") if claim.least == 1 else claim.unit
+    needed = f"{number(claim.least)} {unit}".rstrip()
     if (
         claim.effect > claim.null
         and claim.effect >= claim.least
