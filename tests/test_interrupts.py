@@ -138,5 +138,8 @@ def test_a_killed_server_of_ray_ends_the_run_with_what_to_do(
     assert f"Ray's {server.partition('/')[0]} has ended" in output
     assert "resume tiny" in output
     assert "Traceback" not in output
+    until = time.monotonic() + 5  # its agents look for their raylet once a second
+    while everything & set(processes()) and time.monotonic() < until:
+        time.sleep(0.1)
     assert not everything & set(processes())
     assert not (tmp_path / "runs/tiny/hold.yaml").exists()
