@@ -136,10 +136,13 @@ def test_a_killed_server_of_ray_ends_the_run_with_what_to_do(
     output, _ = process.communicate(timeout=50)  # Ray itself would wait for a minute for its gcs_server
     assert process.returncode == 3, output
     assert f"Ray's {server.partition('/')[0]} has ended" in output
-    assert "resume tiny" in output
+    assert "resume" in output
     assert "Traceback" not in output
     until = time.monotonic() + 5  # its agents look for their raylet once a second
     while everything & set(processes()) and time.monotonic() < until:
         time.sleep(0.1)
     assert not everything & set(processes())
+    if "resume the run" in output:  # now and then a call to Ray never returns: the guard has ended the program
+        return
+    assert "resume tiny" in output
     assert not (tmp_path / "runs/tiny/hold.yaml").exists()
