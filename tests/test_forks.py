@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from explorer.engine import lean
 from explorer.engine.cluster import begun, begun_for
 from explorer.engine.forks import ask
 from explorer.engine.forks.server import address, fork_server
@@ -108,16 +109,9 @@ def test_workers_at_work_are_gone_with_a_driver_that_is_killed(tmp_path: Path) -
     driver.kill()
     driver.communicate()
     until = time.monotonic() + 1  # Ray alone would let it work on for two seconds
-    while _works(worker) and time.monotonic() < until:
+    while lean._lives(worker) and time.monotonic() < until:
         time.sleep(0.02)
-    assert not _works(worker)
-
-
-def _works(process: psutil.Process) -> bool:
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE  # nobody may have looked for its end yet
-    except psutil.NoSuchProcess:
-        return False
+    assert not lean._lives(worker)
 
 
 DRAWS = """
