@@ -43,7 +43,7 @@ OWN = {"RAY_gcs_rpc_server_reconnect_timeout_s": f"{HOPELESS_S + 5:.0f}"}
 COMMON: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
 
 
-Guarded = Callable[[], AbstractContextManager[None]]
+Guarded = Callable[[str], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)

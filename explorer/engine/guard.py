@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -37,20 +38,23 @@ class Guard:
 
         own: Any = worker._global_node
         self._servers = [(kind, one.process) for kind, all_ in own.all_processes.items() for one in all_]
-        self._lost = ""
+        self._lost = self._run = ""
         self._holds = False
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
     @contextmanager
-    def holds(self) -> Iterator[None]:
+    def holds(self, run: str) -> Iterator[None]:
         """What is done here is interrupted, as with Ctrl-C, when a server ends.
+
+        Args:
+            run: the folder or URI that ``resume`` takes, for who has to go on where even that is in vain.
 
         Raises:
             RayLostError: one has ended.
         """
-        self._holds = True
+        self._holds, self._run = True, run
         try:
             yield
         except (Exception, KeyboardInterrupt) as error:
@@ -80,7 +84,8 @@ class Guard:
                 os.kill(os.getpid(), signal.SIGINT)
             if self._over.wait(INSIST_S):
                 return
-        print(f"Error: {self._lost}. What is finished is kept: resume the run.", file=sys.stderr, flush=True)
+        go_on = f"What is finished is kept. Go on with: resume {shlex.quote(self._run)}"
+        print(f"Error: {self._lost}\n{go_on}", file=sys.stderr, flush=True)
         for process in below(os.getpid())[1:]:
             with suppress(psutil.NoSuchProcess):
                 process.kill()

@@ -158,7 +158,6 @@ def _complete(
     """Do what has no record. Leaves a session, even when it is interrupted."""
     callbacks.check(where.callbacks)
     session = Session(store, observer, where.profile, Meanwhile(where.meanwhile))
-    store.files.drop_unfinished()  # of an earlier start that was killed
     try:
         with deadline(where.max_hours) as limit, begun_for(where, space.resources) as first:
             plan.drop_halves(space, store, train=train)
@@ -171,7 +170,7 @@ def _complete(
                         # Ray must not be ended while another thread may free objects of it.
                         stack.callback(session.meanwhile.join)
                         refs = prepared(store, space, name, clean, cluster, session)
-                    with limit.holds(), cluster.guarded():
+                    with limit.holds(), cluster.guarded(store.location):
                         how = chosen(store, space, refs, clean, cluster, session)
                         followers = callbacks.made(where.callbacks, store, name) if train else []
                         _work(store, space, cluster, how, session, train, left, followers)
@@ -187,7 +186,7 @@ def _complete(
         store.files.patience_s = 0.0
         raise
     finally:
-        store.files.drop_unfinished()  # of workers that were killed while they wrote
+        store.files.drop_unfinished()  # of workers, or of an earlier start, killed while they wrote
         session.write()
     return _tables(store, space, session)
 
