@@ -63,7 +63,7 @@ def card(d: dict[str, Any]) -> list[str]:
 
 def graphs(d: dict[str, Any]) -> list[str]:
     return [
-        f"{r['optimizer']}, {r['replicates']} replicates, batch {r['batch_size']}, on one {r['card']}: "
+        f"{r['what']}, batch {r['batch_size']}, on one {r['card']}: "
         f"{r['times_faster']:.1f}× ({r['least']:.1f} to {r['greatest']:.1f}), {r['graph_us']:.0f} µs a step instead of "
         f"{r['eager_us']:.0f}; the capture takes {r['capture_ms']:.0f} ms"
         for r in d["rows"]

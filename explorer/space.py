@@ -202,8 +202,8 @@ class ResourceOptions(Options):
     )
     graphs: Literal["auto", "never"] = Field(
         "auto",
-        description="auto: training steps are replayed as CUDA graphs where that gives the same bits and is "
-        "clearly faster, as a trial before training shows",
+        description="auto: training steps, and curve fits between their models, are replayed as CUDA graphs "
+        "where that gives the same bits and is clearly faster, as a trial before training shows",
     )
     overlap: bool = Field(
         True, description="measure a cell as soon as its models are trained, while others still train"

@@ -73,32 +73,36 @@ def loss_gradient_of(network: Rows, loss: str | None, precision: str, compiled: 
     return gradient
 
 
-def hindrance(
-    network: Rows,
-    rule: Rule,
-    x: Tensor,
-    device: torch.device,
-    *,
-    loss: str | None,
-    augment: bool,
-    compile: bool,
-    random: bool,
-) -> str:
-    """Why steps on a device, with batches taken from ``x``, cannot be replayed as a graph; "" if they can."""
+def hindrance(network: Rows, x: Tensor, device: torch.device, *, random: bool) -> str:
+    """Why gradients on a device, of batches taken from ``x``, cannot be replayed in a graph; "" if they can.
+
+    ``random``: whether the network draws random numbers.
+    """
     by_hand = network.execution == "stacked" and network.gradient is not None
     hindrances = {
         NO_GRAPHS: not graphs.known(device),
         "the inputs are in host memory": x.device != device,
-        "augmentation draws its numbers on the host": augment,
         "dropout draws from seeds that the host sets": random,
-        "torch.compile launches kernels in its own way": compile,
         "a user's network may do what a graph cannot": not _ours(network),
-        "a user's loss may do what a graph cannot": loss is not None,
-        "a user's optimiser may do what a graph cannot": isinstance(rule, Theirs),
         # Those that cannot be differentiated: a graph would write to arrays that may be gone by then.
         "the architecture works in arrays of its own": by_hand and network.derived is not None,
         "the gradient counts the tokens of a batch on the host": by_hand and network.task.by_token,
     }
+    return _first(hindrances)
+
+
+def hindrance_of_training(rule: Rule, *, loss: str | None, augment: bool, compile: bool) -> str:
+    """Why steps that are trained in this way cannot be replayed as a graph; "" if they can."""
+    hindrances = {
+        "augmentation draws its numbers on the host": augment,
+        "torch.compile launches kernels in its own way": compile,
+        "a user's loss may do what a graph cannot": loss is not None,
+        "a user's optimiser may do what a graph cannot": isinstance(rule, Theirs),
+    }
+    return _first(hindrances)
+
+
+def _first(hindrances: dict[str, bool]) -> str:
     return next((why for why, holds in hindrances.items() if holds), "")
 
 

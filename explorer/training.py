@@ -14,7 +14,16 @@ from torch import Tensor
 from explorer.augment import crop_and_flip
 from explorer.models.draws import draws
 from explorer.models.rows import Rows
-from explorer.steps import Each, Steps, advancing, hindrance, loss_gradient_of, parts, rule_of
+from explorer.steps import (
+    Each,
+    Steps,
+    advancing,
+    hindrance,
+    hindrance_of_training,
+    loss_gradient_of,
+    parts,
+    rule_of,
+)
 from explorer.stopping import Stopping, Watch
 
 
@@ -248,8 +257,8 @@ def train(
         precision: ``float32``, or ``bf16`` for mixed precision of the gradient.
         channels_last: keep images in that memory format, which suits convolutions on many devices.
         compile: compile the loss with ``torch.compile``.
-        graph: replay the steps as a CUDA graph, to the same bits, where :func:`explorer.steps.hindrance`
-            finds nothing against it.
+        graph: replay the steps as a CUDA graph, to the same bits, where nothing hinders
+            (:func:`explorer.steps.hindrance`, :func:`~explorer.steps.hindrance_of_training`).
         targets: training targets (replicates, inputs, …) of each replicate, where they differ; those of
             ``data`` if left out.
         state: goes on from here instead of from the start; to the same bits as without the break.
@@ -296,8 +305,9 @@ def train(
         return x, y
 
     if graph:
-        result.hindered = hindrance(
-            network, rule, data.x_train, device, loss=loss, augment=augment, compile=compile, random=random
+        result.hindered = hindrance(network, data.x_train, device, random=random)
+        result.hindered = result.hindered or hindrance_of_training(
+            rule, loss=loss, augment=augment, compile=compile
         )
     own_seeds = seeds if random else None
     advance = advancing(theta, buffers, memory, rule, batch, loss_gradient, watch, own_seeds)

@@ -152,7 +152,7 @@ def test_the_memory_of_a_graph_is_measured(
         return capture(self, work)
 
     monkeypatch.setattr(Recorder, "capture", counted)
-    for replayed, wanted in (({graph_key(space.cells[0]): 10**6}, 1), ({}, 0)):
+    for replayed, wanted in (({graph_key(space.cells[0]): 10**6}, 2), ({}, 0)):  # a training and a curve fit
         captures.clear()
         one = worker(tmp_path, replayed)
         assert peak.peaks(lambda _, one=one: one, space.cells[:2], space, 1).needed[0]

@@ -48,8 +48,8 @@ class Worker:
         clean: gives the clean arrays of a data source (:func:`data_source`), from the object store.
         execution: how rows of an architecture are run, by :func:`step_key`.
         room: share of a card by whose memory chunks are sized (:attr:`Packing.room`).
-        graphs: steps from which on a training replays them as a graph, by :func:`graph_key`; never, where
-            there is no number.
+        graphs: steps from which on a training replays them as a graph, and the curves between its models, by
+            :func:`graph_key`; never, where there is no number.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Worker:
             arrays = {name: tensor.cpu().numpy() for name, tensor in state.tensors.items()}
             self.store.write_state(stack.id, arrays, state.meta)
 
-        graph = stack.steps >= self.graphs.get(graph_key(stack.cell), math.inf)
+        graph = stack.steps >= self._graph_from(stack.cell)
         with self._explained("training", stack.cell):
             trained = train(
                 rows, theta, buffers, data, **recipe, graph=graph,
@@ -122,6 +122,9 @@ class Worker:
         self.store.drop_state(stack.id)
         self.store.drop_record("failures", stack.id)
         return records
+
+    def _graph_from(self, cell: Cell) -> float:
+        return self.graphs.get(graph_key(cell), math.inf)
 
     def start(self, stack: Stack) -> tuple[Rows, torch.Tensor, torch.Tensor, Split]:
         """What a stack starts from: network, models and their buffers, data."""
@@ -210,7 +213,9 @@ class Worker:
             torch.cat([torch.tensor(w[name][take]) for w, take in weights]).to(self.device)
             for name in ("theta", "buffers")
         )
-        subject = MeasuredCell(cell.id, rows, theta, buffers, task.model_ids, data, build)
+        subject = MeasuredCell(
+            cell.id, rows, theta, buffers, task.model_ids, data, build, self._graph_from(cell)
+        )
         module = plugin(explorer.measures, task.measure, "measure")
         with self._explained(task.measure, cell):
             measured = module.measure(subject, task.subjects, task.options)

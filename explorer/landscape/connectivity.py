@@ -9,14 +9,17 @@ et al., 2018; Draxler et al., 2018). The usual one is the quadratic Bézier curv
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from explorer import graphs
 from explorer.landscape.paths import Kind, Path, path_weights
 from explorer.models.draws import apart, draws
 from explorer.models.rows import Rows
+from explorer.steps import hindrance
 from explorer.training import Split, batches, evaluate
 
 STEPS_MIN = 36  # with which the fall of the loss can be told from its noise
@@ -50,6 +53,8 @@ class Fit:
     fall: Tensor  # (pairs,)
     fall_stderr: Tensor  # (pairs,)
     converged: Tensor  # (pairs,)
+    replayed: int = 0  # steps, as a graph
+    hindered: str = ""  # why not, if they were to be
 
 
 def curve_rate(step: int, steps: int) -> float:
@@ -76,6 +81,7 @@ def fit_paths(
     momentum: float = 0.9,
     weight_decay: float = 0.0,
     tolerance: float = 0.1,
+    graph: bool = False,
 ) -> Fit:
     """Paths from ``a`` to ``b`` (pairs, parameters), fitted side by side.
 
@@ -88,6 +94,8 @@ def fit_paths(
         bends: trainable points between the ends.
         start: the bends at first (pairs, bends, parameters), such as random initialisations; None puts
             them evenly on the straight line.
+        graph: replay the steps as a CUDA graph, to the same bits, where :func:`explorer.steps.hindrance`
+            finds nothing against it.
 
     Raises:
         ValueError: ``bends`` or ``steps`` is below 1, or ``start`` has another shape.
@@ -111,24 +119,41 @@ def fit_paths(
     weights = path_weights(kind, bends + 2, times.to(a)).unsqueeze(2)  # (steps, pairs, 1, bends + 2)
     factors = zip(*(weight.contiguous().unbind(0) for weight in weights.unbind(3)), strict=True)
     losses = torch.empty(steps, pairs, dtype=a.dtype, device=a.device)
-    point = torch.empty_like(a)
+    latest, point = torch.empty_like(losses[0]), torch.empty_like(a)
     random = draws(network, a, buffers, x)
-    for step, weight in enumerate(factors):  # each (pairs, 1)
-        index = next(order)
-        # In place: fresh memory for every product would cost more than the arithmetic.
+    rates: Any = [-learning_rate * curve_rate(step, steps) for step in range(steps)]
+    if graphs.known(a.device):
+        rates = torch.tensor(rates, dtype=a.dtype, device=a.device)
+
+    def advance(index: Tensor, rate: float | Tensor, *weight: Tensor, step: int = 0) -> None:
+        # In place: fresh memory for every product would cost more than the arithmetic, and a graph
+        # writes where it has written.
         torch.mul(a, weight[0], out=point)
         for place, factor in zip(points[1:], weight[1:], strict=True):
             point.addcmul_(place, factor)
         batch = x.index_select(0, index.flatten()).view(pairs, batch_size, *x.shape[1:])
         loss_gradient = apart(network.loss_gradient, seeds, step) if random else network.loss_gradient
-        losses[step], gradient = loss_gradient(point, batch, y[index], buffers)
+        found, gradient = loss_gradient(point, batch, y[index], buffers)
+        latest.copy_(found)
         if weight_decay:
             gradient = gradient.add(point, alpha=weight_decay)
-        rate = learning_rate * curve_rate(step, steps)
         for bend, velocity, factor in zip(points[1:-1], velocities, weight[1:-1], strict=True):
             velocity.mul_(momentum).addcmul_(gradient, factor)
-            bend.add_(velocity, alpha=-rate)
-    return _marked(Path(torch.stack(points, 1), kind), losses.double().cpu(), times.double(), tolerance)
+            if isinstance(rate, Tensor):
+                bend.addcmul_(velocity, rate)
+            else:
+                bend.add_(velocity, alpha=rate)
+
+    why = hindrance(network, x, a.device, random=random) if graph else ""
+    replay = graphs.Replayed(advance, a.device) if graph and not why else None
+    for step, weight in enumerate(factors):  # each (pairs, 1)
+        if replay:
+            replay(next(order), rates[step], *weight)
+        else:
+            advance(next(order), rates[step], *weight, step=step)
+        losses[step] = latest
+    fit = _marked(Path(torch.stack(points, 1), kind), losses.double().cpu(), times.double(), tolerance)
+    return replace(fit, replayed=replay.replayed if replay else 0, hindered=replay.failed if replay else why)
 
 
 def _marked(path: Path, losses: Tensor, times: Tensor, tolerance: float) -> Fit:
