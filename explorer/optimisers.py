@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from explorer.constants import constant
+
 Gradient = Callable[[Tensor], Tensor]  # theta (rows, parameters) -> gradient of the mean loss, the same shape
 Numbers = Sequence[float] | Sequence[Tensor] | Tensor  # floats, or tensors () where the parameters are
 
@@ -65,7 +67,7 @@ class Optimiser:
             kept, scale, by = numbers
             first, second = state["first"], state["second"]
             first.lerp_(g, 1 - self.momentum)
-            second.mul_(BETA).addcmul_(g, g, value=1 - BETA)
+            second.mul_(constant(BETA, second.dtype)).addcmul_(g, g, value=1 - BETA)
             theta.mul_(kept)
             denominator = second.sqrt().div_(scale).add_(1e-8)
             if isinstance(by, Tensor):
@@ -76,7 +78,7 @@ class Optimiser:
         if self.weight_decay:
             g = g.add(theta, alpha=self.weight_decay)
         velocity = state["velocity"]
-        velocity.mul_(self.momentum).add_(g)
+        velocity.mul_(constant(self.momentum, velocity.dtype)).add_(g)
         (by,) = numbers
         if isinstance(by, Tensor):
             theta.addcmul_(velocity, by)
@@ -95,6 +97,7 @@ class Several:
 
     def __init__(self, parts: Sequence[tuple[slice, Optimiser]]):
         self.parts = parts
+        self._cut: tuple[Tensor, Tensor, list[tuple[Tensor, Tensor, dict[str, Tensor]]]] | None = None
 
     def start(self, theta: Tensor) -> dict[str, Tensor]:
         """Their state before the first step."""
@@ -111,9 +114,21 @@ class Several:
         g = gradient(theta)
         if self.parts[0][1].name == "sam":
             g = gradient(torch.cat([rule.ascended(theta[rows], g[rows]) for rows, rule in self.parts]))
-        for (rows, rule), of_part in zip(self.parts, numbers, strict=True):
-            own = {name: tensor[rows] for name, tensor in state.items()}
-            rule.update(theta[rows], g[rows], own, of_part)
+        cut = self._of_parts(theta, g, state)
+        for (_, rule), own, of_part in zip(self.parts, cut, numbers, strict=True):
+            rule.update(*own, of_part)
+
+    def _of_parts(
+        self, theta: Tensor, g: Tensor, state: dict[str, Tensor]
+    ) -> list[tuple[Tensor, Tensor, dict[str, Tensor]]]:
+        """Parameters, gradients and state of each part; cut once, where they stay in their places."""
+        if self._cut is None or self._cut[0] is not theta or self._cut[1] is not g:
+            cut = [
+                (theta[rows], g[rows], {name: tensor[rows] for name, tensor in state.items()})
+                for rows, _ in self.parts
+            ]
+            self._cut = theta, g, cut
+        return self._cut[2]
 
 
 class Theirs:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from explorer import graphs
 from explorer.models.draws import LossGradient, apart
-from explorer.models.rows import Rows
+from explorer.models.rows import Bound, Rows
 from explorer.optimisers import Optimiser, Several, Theirs
 from explorer.settings import user_function
 from explorer.stopping import Watch
@@ -51,9 +51,20 @@ def rule_of(optimizer: str, parts: Sequence[Part]) -> Rule:
     return Theirs(user_function(optimizer)(momentum=momentum, weight_decay=decay))
 
 
+def bound_gradient(
+    network: Rows, theta: Tensor, rule: Rule, loss: str | None, precision: str, compiled: bool
+) -> Bound | None:
+    """The architecture's own gradient at ``theta``, where it is what :func:`loss_gradient_of` is, too.
+
+    Not for a user's optimiser, which may keep a gradient beyond the next one.
+    """
+    plain = _plain(loss, precision, compiled)
+    return network.bound(theta) if plain and not isinstance(rule, Theirs) else None
+
+
 def loss_gradient_of(network: Rows, loss: str | None, precision: str, compiled: bool) -> LossGradient:
     """Losses (rows,) of a batch in training mode and their gradients (rows, parameters)."""
-    if loss is None and precision == "float32" and not compiled:
+    if _plain(loss, precision, compiled):
         return network.loss_gradient
 
     measured = network.task.loss if loss is None else user_function(loss)
@@ -73,20 +84,23 @@ def loss_gradient_of(network: Rows, loss: str | None, precision: str, compiled: 
     return gradient
 
 
+def _plain(loss: str | None, precision: str, compiled: bool) -> bool:
+    return loss is None and precision == "float32" and not compiled
+
+
 def hindrance(network: Rows, x: Tensor, device: torch.device, *, random: bool) -> str:
     """Why gradients on a device, of batches taken from ``x``, cannot be replayed in a graph; "" if they can.
 
     ``random``: whether the network draws random numbers.
     """
-    by_hand = network.execution == "stacked" and network.gradient is not None
     hindrances = {
         NO_GRAPHS: not graphs.known(device),
         "the inputs are in host memory": x.device != device,
         "dropout draws from seeds that the host sets": random,
         "a user's network may do what a graph cannot": not _ours(network),
         # Those that cannot be differentiated: a graph would write to arrays that may be gone by then.
-        "the architecture works in arrays of its own": by_hand and network.derived is not None,
-        "the gradient counts the tokens of a batch on the host": by_hand and network.task.by_token,
+        "the architecture works in arrays of its own": network.by_hand and network.derived is not None,
+        "the gradient counts the tokens of a batch on the host": network.by_hand and network.task.by_token,
     }
     return _first(hindrances)
 
@@ -120,25 +134,32 @@ def advancing(
     loss_gradient: LossGradient,
     watch: Watch | None,
     seeds: Sequence[int] | None = None,
+    bound: Bound | None = None,
 ) -> Advance:
     """A step that changes ``theta``, ``buffers``, ``memory`` and what ``watch`` has summed up, all in place.
 
     ``seeds``: of the rows of a network that draws random numbers (:func:`~explorer.models.draws.apart`).
+    ``bound``: the same gradient as ``loss_gradient``, at ``theta``.
     """
+    watched = watch is not None
 
     def advance(index: Tensor, numbers: Any, step: int = 0) -> None:
         x, y = batch(index, step)
         here = loss_gradient if seeds is None else apart(loss_gradient, seeds, step)
 
         def gradient(at: Tensor) -> Tensor:
-            losses, found = here(at, x, y, buffers)
-            if watch and at is theta:
+            if bound is not None and at is theta:
+                losses, found = bound.step(x, y, watched), bound.gradient
+            else:
+                losses, found = here(at, x, y, buffers)
+            if watch is not None and losses is not None and at is theta:
                 watch.seen(losses)
             return found
 
         rule.advance(theta, gradient, memory, numbers)
 
-    return advance
+    # Without what automatic differentiation keeps of every operation: a tenth of a small network's step.
+    return advance if bound is None else torch.inference_mode()(advance)
 
 
 class Steps:

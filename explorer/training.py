@@ -18,6 +18,7 @@ from explorer.steps import (
     Each,
     Steps,
     advancing,
+    bound_gradient,
     hindrance,
     hindrance_of_training,
     loss_gradient_of,
@@ -69,10 +70,18 @@ class Split:
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Training inputs and targets at ``index``, which lies where the inputs do; both on the device."""
-        x = self.x_train[index]
+        x = taken(self.x_train, index)
         if x.device != self.device:
             x = (x.pin_memory() if self.device.type == "cuda" else x).to(self.device, non_blocking=True)
-        return x, self.y_train[index.to(self.device)]
+            index = index.to(self.device)
+        return x, taken(self.y_train, index)
+
+
+def taken(values: Tensor, index: Tensor) -> Tensor:
+    """``values[index]``, in the way that is fastest for batches: (*index, …) of values (inputs, …)."""
+    if values.dim() == 1:
+        return values.take(index)
+    return values.index_select(0, index.flatten()).view(*index.shape, *values.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -165,7 +174,8 @@ def batches(
         )
         first = min(skip, per_pass)
         skip -= first
-        yield from order.to(device).view(len(generators), per_pass, batch_size).unbind(1)[first:]
+        by_batch = order.view(len(generators), per_pass, batch_size).transpose(0, 1).contiguous()
+        yield from by_batch.to(device).unbind(0)[first:]
 
 
 @torch.no_grad()
@@ -310,7 +320,8 @@ def train(
             rule, loss=loss, augment=augment, compile=compile
         )
     own_seeds = seeds if random else None
-    advance = advancing(theta, buffers, memory, rule, batch, loss_gradient, watch, own_seeds)
+    bound = bound_gradient(network, theta, rule, loss, precision, compile)
+    advance = advancing(theta, buffers, memory, rule, batch, loss_gradient, watch, own_seeds, bound)
     replay = graph and not result.hindered
     take = Steps(advance, rule, rates, theta, last=stops[-1], replay=replay)
     order = batches(len(data.x_train), batch_size, seeds, data.x_train.device, skip=first)

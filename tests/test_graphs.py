@@ -278,11 +278,15 @@ def test_a_step_never_waits_for_the_device(
         watch = Watch(Stopping(best=True), theta, buffers)
         gradient = loss_gradient_of(rows, None, "float32", False)
         memory = rule.start(theta)
-        advance = advancing(theta, buffers, memory, rule, lambda index, _: data.batch(index), gradient, watch)
+        advance = advancing(
+            theta, buffers, memory, rule, lambda index, _: data.batch(index), gradient, watch,
+            bound=rows.bound(theta),
+        )  # fmt: skip
         take = Steps(advance, rule, [[0.1] * 2, [0.2] * 2], theta, last=2, replay=False)
         index = torch.zeros(3, 4, dtype=torch.long)
+        take(index, 0)  # constants are made once, on the host
     with OnlyTheDevice():
-        take(index, 0)
+        take(index, 1)
         for waits in (lambda: theta.sum().item(), lambda: theta.cpu(), lambda: torch.zeros(1).to(theta)):
             with pytest.raises((HostReads, NotImplementedError)):
                 waits()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -415,3 +417,33 @@ def test_augmentation_shifts_and_mirrors() -> None:
             assert matching, "neither shifted nor mirrored"
             seen.add(matching[0])
     assert len(seen) > 3
+
+
+KEEPS = """
+import torch
+
+kept = []
+
+def optimiser(momentum, weight_decay):
+    return Keeps()
+
+class Keeps:
+    def start(self, theta):
+        return {}
+
+    def step(self, theta, gradient, state, rate, step):
+        kept.append(gradient(theta))
+        theta.sub_(kept[-1], alpha=rate)
+"""
+
+
+def test_a_users_optimiser_may_keep_gradients(data: Split, importable: Any) -> None:
+    importable("keeps_gradients", KEEPS)
+    rows, theta, buffers = stack()
+    settings = {**SETTINGS, "steps": 3, "schedule": "constant"}
+    train(rows, theta, buffers, data, seeds=[1, 2, 3], optimizer="keeps_gradients:optimiser", **settings)
+    kept = sys.modules["keeps_gradients"].kept
+    ours = train(rows, theta, buffers, data, seeds=[1, 2, 3], momentum=0.0, checkpoints=[1, 2, 3], **settings)
+    places = [theta, *(ours.models[step].theta for step in (1, 2, 3))]
+    for gradient, (before, after) in zip(kept, itertools.pairwise(places), strict=True):
+        torch.testing.assert_close(gradient, (before - after) / 0.05)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from explorer.engine.suited import check_outputs
 from explorer.estimate.counting import Ops, count, on_meta
@@ -14,10 +15,12 @@ from explorer.estimate.inputs import Inputs
 from explorer.landscape.operator import HessianOperator, graph_inputs, outputs_per_input
 from explorer.models import memory
 from explorer.models.base import has_choice, network
-from explorer.models.rows import MEMORY
+from explorer.models.rows import MEMORY, Rows
 from explorer.optimisers import Optimiser
 from explorer.settings import InputError
 from explorer.space import Cell, TrainingOptions
+from explorer.steps import advancing
+from explorer.training import taken
 
 # Batch sizes at which networks without a stacked forward are counted. All others follow, since each operation
 # grows linearly with the batch.
@@ -75,21 +78,21 @@ class Architecture:
                 f"{self.name!r} cannot be counted: its shapes depend on numbers ({error})"
             ) from error
 
-    def _x(self, *batch: int, device: str = "meta") -> torch.Tensor:
+    def _x(self, *batch: int, device: str = "meta") -> Tensor:
         """Inputs (*batch, *shape)."""
         dtype = torch.long if self.inputs.tokens else torch.float32
         return torch.zeros(*batch, *self.inputs.shape, dtype=dtype, device=device)
 
-    def _y(self, *batch: int, device: str = "meta") -> torch.Tensor:
+    def _y(self, *batch: int, device: str = "meta") -> Tensor:
         """What is learnt for them (*batch, *target)."""
         dtype = torch.float32 if self.inputs.numeric else torch.long
         return torch.zeros(*batch, *self.inputs.target, dtype=dtype, device=device)
 
-    def example(self, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def example(self, batch: int) -> tuple[Tensor, Tensor]:
         """Inputs and labels with numbers."""
         return self._x(batch, device="cpu"), self._y(batch, device="cpu")
 
-    def _state(self, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _state(self, rows: int) -> tuple[Tensor, Tensor]:
         return on_meta(rows, self.parameters), on_meta(rows, self.buffers)
 
     def _step(self, rows: int, batch: int, optimizer: str = "sgd") -> Ops:
@@ -113,12 +116,9 @@ class Architecture:
         inputs, labels = self._x(2), self._y(2)
         index = on_meta(rows, batch, dtype=torch.long)
 
-        def step() -> None:
-            x, y = inputs[index], labels[index]
-            rule.step(theta, lambda at: self.rows.loss_gradient(at, x, y, buffers)[1], memory, 0.1, 0)
-
+        step = training_step(self.rows, theta, buffers, memory, rule, inputs, labels)
         with self._counting():
-            return count(step, theta, buffers, *memory.values())
+            return count(lambda: step(index), theta, buffers, *memory.values())
 
     def _affine(self, make: Callable[[int], Ops], batch: int) -> Ops:
         low, high = make(LOW), make(HIGH)
@@ -180,3 +180,26 @@ class Architecture:
 def optimizer_of(training: TrainingOptions) -> str:
     """The optimiser that is counted: a user's own is taken for SGD."""
     return "sgd" if ":" in training.optimizer else training.optimizer
+
+
+def training_step(
+    rows: Rows,
+    theta: Tensor,
+    buffers: Tensor,
+    memory: dict[str, Tensor],
+    rule: Optimiser,
+    inputs: Tensor,
+    targets: Tensor,
+) -> Callable[[Tensor], None]:
+    """A step as a training takes it, on the ``inputs`` at given places (rows, batch)."""
+    advance = advancing(
+        theta,
+        buffers,
+        memory,
+        rule,
+        lambda index, _: (taken(inputs, index), taken(targets, index)),
+        rows.loss_gradient,
+        watch=None,
+        bound=rows.bound(theta),
+    )
+    return lambda index: advance(index, rule.numbers(1e-6, 0))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from explorer.engine.calibrate import best_time
-from explorer.estimate.architecture import Architecture
+from explorer.estimate.architecture import Architecture, training_step
 from explorer.estimate.devices import Device
 from explorer.optimisers import Optimiser
 
@@ -66,9 +66,5 @@ def _step_s(net: Architecture, batch: int) -> float:
     inputs, labels = net.example(batch)
     index, rule = torch.arange(batch)[None], Optimiser("sgd", weight_decay=1e-4)
     memory = rule.start(theta)
-
-    def step() -> None:
-        x, y = inputs[index], labels[index]
-        rule.step(theta, lambda at: rows.loss_gradient(at, x, y, buffers)[1], memory, 1e-6, 0)
-
-    return best_time(step, budget_s=0.2)
+    step = training_step(rows, theta, buffers, memory, rule, inputs, labels)
+    return best_time(lambda: step(index), budget_s=0.2)

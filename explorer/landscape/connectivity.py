@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from explorer import graphs
+from explorer.constants import constant
 from explorer.landscape.paths import Kind, Path, path_weights
 from explorer.models.draws import apart, draws
 from explorer.models.rows import Rows
 from explorer.steps import hindrance
-from explorer.training import Split, batches, evaluate
+from explorer.training import Split, batches, evaluate, taken
 
 STEPS_MIN = 36  # with which the fall of the loss can be told from its noise
 
@@ -125,33 +126,43 @@ def fit_paths(
     if graphs.known(a.device):
         rates = torch.tensor(rates, dtype=a.dtype, device=a.device)
 
-    def advance(index: Tensor, rate: float | Tensor, *weight: Tensor, step: int = 0) -> None:
+    bound, held = network.bound(point), constant(momentum, a.dtype)
+
+    def advance(
+        index: Tensor, rate: float | Tensor, *weight: Tensor, step: int = 0, loss: Tensor = latest
+    ) -> None:
         # In place: fresh memory for every product would cost more than the arithmetic, and a graph
         # writes where it has written.
         torch.mul(a, weight[0], out=point)
         for place, factor in zip(points[1:], weight[1:], strict=True):
             point.addcmul_(place, factor)
-        batch = x.index_select(0, index.flatten()).view(pairs, batch_size, *x.shape[1:])
-        loss_gradient = apart(network.loss_gradient, seeds, step) if random else network.loss_gradient
-        found, gradient = loss_gradient(point, batch, y[index], buffers)
-        latest.copy_(found)
+        batch, targets = taken(x, index), taken(y, index)
+        if bound is not None:
+            found, gradient = bound.step(batch.to(a.device), targets, True), bound.gradient
+        else:
+            loss_gradient = apart(network.loss_gradient, seeds, step) if random else network.loss_gradient
+            found, gradient = loss_gradient(point, batch, targets, buffers)
+        assert found is not None
+        loss.copy_(found)
         if weight_decay:
             gradient = gradient.add(point, alpha=weight_decay)
         for bend, velocity, factor in zip(points[1:-1], velocities, weight[1:-1], strict=True):
-            velocity.mul_(momentum).addcmul_(gradient, factor)
+            velocity.mul_(held).addcmul_(gradient, factor)
             if isinstance(rate, Tensor):
                 bend.addcmul_(velocity, rate)
             else:
                 bend.add_(velocity, alpha=rate)
 
+    if bound is not None:  # without what automatic differentiation keeps of every operation
+        advance = torch.inference_mode()(advance)
     why = hindrance(network, x, a.device, random=random) if graph else ""
     replay = graphs.Replayed(advance, a.device) if graph and not why else None
-    for step, weight in enumerate(factors):  # each (pairs, 1)
+    for step, (weight, loss) in enumerate(zip(factors, losses.unbind(0), strict=True)):  # each (pairs, 1)
         if replay:
             replay(next(order), rates[step], *weight)
+            loss.copy_(latest)
         else:
-            advance(next(order), rates[step], *weight, step=step)
-        losses[step] = latest
+            advance(next(order), rates[step], *weight, step=step, loss=loss)
     fit = _marked(Path(torch.stack(points, 1), kind), losses.double().cpu(), times.double(), tolerance)
     return replace(fit, replayed=replay.replayed if replay else 0, hindered=replay.failed if replay else why)
 

@@ -73,7 +73,9 @@ def stacked_forward(options: Options) -> Forward | None:
 
 def stacked_gradient(options: Options) -> LossGradient | None:
     """Loss and gradient of all rows by hand (``benchmarks/cnn_step.py``); where :func:`stacks`."""
-    return _stacked(options).gradient if stacks(options) else None
+    from explorer.models.rows import made_anew
+
+    return made_anew(_stacked(options).gradient) if stacks(options) else None
 
 
 def derived_execution(options: Options) -> Derived:

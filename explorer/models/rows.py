@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +22,42 @@ from explorer.tasks import TASKS, Task
 
 Execution = Literal["stacked", "vmap", "loop"]
 Forward = Callable[[Sequence[Tensor], Tensor], Tensor]
-LossGradient = Callable[[Sequence[Tensor], Tensor, Tensor], tuple[Tensor, list[Tensor]]]
+Pieces = Sequence[Tensor]  # of a matrix of parameters, each (rows, *its shape) in the module's order
+# Of inputs and targets, and whether the losses are wanted: they are returned then, mean ones (rows,).
+Step = Callable[[Tensor, Tensor, bool], Tensor | None]
+LossGradient = Callable[
+    [Pieces, Pieces], Step
+]  # of parameters, and the places where a step puts their gradients
 Derived = Callable[[int], Execution]  # of the batch size
 # Numbers that one evaluation on a processor may hold in a layer's activations at once (32 MB of float32); on
 # a card it is a part of what the process may use.
 MEMORY = 2**23
+
+
+class Bound(NamedTuple):
+    """What steps at one ``theta`` have in common.
+
+    ``step``: takes inputs (rows or 1, batch, *shape) on the device, targets (rows or 1, batch, …), and
+    whether the mean losses (rows,) are to be returned. ``gradient`` (rows, parameters) is the last step's.
+    """
+
+    step: Step
+    gradient: Tensor
+
+
+def made_anew(gradient: Callable[[Pieces, Tensor, Tensor], tuple[Tensor, list[Tensor]]]) -> LossGradient:
+    """Of a function of parameters, inputs and targets that returns losses and gradients in new tensors."""
+
+    def bind(parameters: Pieces, places: Pieces) -> Step:
+        def step(x: Tensor, y: Tensor, wanted: bool) -> Tensor:
+            losses, found = gradient(parameters, x, y)
+            for place, piece in zip(places, found, strict=True):
+                place.copy_(piece)
+            return losses
+
+        return step
+
+    return bind
 
 
 class Rows:
@@ -36,8 +67,9 @@ class Rows:
         module: any module that maps (batch, *shape) to outputs (batch, …). It is copied, never changed.
         forward: the architecture's own stacked forward, if it has one: maps its parameters, each of
             (rows, *its shape) in the module's order, and inputs of (rows, batch, *shape) to logits.
-        gradient: its own loss and gradient, if it has that too: maps parameters, inputs and labels
-            (rows or 1, batch) to mean losses (rows,) and the gradient of each parameter.
+        gradient: its own loss and gradient, if it has that too. It is given parameters that are changed in
+            place, and the places of their gradients; what it returns takes inputs and targets (rows or 1,
+            batch, …), puts the gradient of the mean loss of each row there, and returns those losses.
         derived: how rows run, by batch size, where ``forward`` cannot be differentiated and a derivative is
             asked for: a Hessian's, or that of another loss.
         task: what the outputs are and which loss they have.
@@ -78,6 +110,11 @@ class Rows:
     def parameters(self) -> int:
         """Numbers in a row."""
         return sum(self._sizes)
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether the gradient is the architecture's own."""
+        return self.execution == "stacked" and self.gradient is not None
 
     @property
     def layers(self) -> list[tuple[str, torch.Size]]:
@@ -178,6 +215,17 @@ class Rows:
             for store, key, value in before:
                 store[key] = value
 
+    def bound(self, theta: Tensor) -> Bound | None:
+        """The architecture's own gradient at a ``theta`` that is changed in place, if it has one.
+
+        Pieces are cut once for all steps, and their gradients need not be put together.
+        """
+        if not self.by_hand:
+            return None
+        assert self.gradient is not None
+        gradient = torch.empty_like(theta)
+        return Bound(self.gradient(self._split(theta), self._split(gradient)), gradient)
+
     def loss_gradient(
         self, theta: Tensor, x: Tensor, y: Tensor, buffers: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -187,10 +235,11 @@ class Rows:
             x: inputs (rows or 1, batch, *shape); ``y``: targets (rows or 1, batch, …).
             buffers: (rows, numbers), updated in place.
         """
-        if self.execution == "stacked" and self.gradient is not None:
+        if (bound := self.bound(theta)) is not None:
             with torch.inference_mode():  # no version counters either: a fifth of such a step
-                losses, pieces = self.gradient(self._split(theta), x.to(theta.device), y)
-                return losses, torch.cat([piece.flatten(1) for piece in pieces], 1)
+                losses = bound.step(x.to(theta.device), y, True)
+                assert losses is not None
+                return losses, bound.gradient
         if self._differentiated(x) == "loop" and len(theta) > 1:
             return self._one_by_one(theta, x, y, buffers)
         leaf = theta.detach().requires_grad_()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from explorer.models.convolution import Convolution, Dense, Sides
-from explorer.models.mlp import SLOPE, cross_entropy_error
+from explorer.models.mlp import SLOPE, CrossEntropy
 
 # Numbers of a layer's patches that an evaluation works on at once: they stay in a core's cache.
 CACHE = 2**19
@@ -73,7 +73,8 @@ class Stacked:
 
     def _gradient(self, parameters: Parameters, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
         layers, scores, last, features = self._outputs(parameters, x, gradient=True)
-        losses, error = cross_entropy_error(scores, y)
+        losses, error = CrossEntropy(scores)(scores, y, True)
+        assert losses is not None
         gradients = [error.sum(2), torch.bmm(error, features.mT)]
         places = last.shape[2] * last.shape[3]
         error = torch.bmm(parameters[-2].mT, error).mul_(1 / places)[:, :, None, None].expand(last.shape)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from explorer.models import memory
-from explorer.models.rows import MEMORY, Forward, LossGradient, _places
+from explorer.models.rows import MEMORY, Forward, LossGradient, _places, made_anew
 
 Make = Callable[[Sequence[Tensor]], nn.Module]  # from parameters with rows in front
 Places = Sequence[Sequence[tuple[dict[str, Any], str]]]
@@ -127,6 +127,7 @@ def scored_gradient(make: Make) -> LossGradient:
     def gradient(parameters: Sequence[Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
         # Leaves of this function's own: the caller may be in inference mode.
         with torch.inference_mode(False), torch.enable_grad():
+            x = x.clone()  # what was made in inference mode cannot be kept for a derivative
             leaves = [p.detach().requires_grad_() for p in parameters]
             with skeleton.holding(leaves) as module:
                 weight = module.output.weight  # (rows, vocabulary, width)
@@ -147,7 +148,7 @@ def scored_gradient(make: Make) -> LossGradient:
             found[place] = found[place] + of_weight
         return losses, found
 
-    return gradient
+    return made_anew(gradient)
 
 
 def _of_scores(

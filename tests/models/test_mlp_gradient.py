@@ -29,3 +29,24 @@ def test_gradient(depth: int, activation: str, shared: bool) -> None:
     torch.testing.assert_close(gradient, torch.autograd.grad(expected.sum(), leaf)[0])
     plain = Rows(rows.module, rows.forward)
     torch.testing.assert_close(plain.loss_gradient(theta, x, y), (losses, gradient))
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_a_bound_gradient_follows_parameters_that_change_in_place(depth: int) -> None:
+    build, rows = network("mlp", mlp.Options(width=5, depth=depth), (2, 3), 4)
+    theta = initial_rows(build, rows, range(3))[0]
+    bound = rows.bound(theta)
+    assert bound is not None
+    generator = torch.Generator().manual_seed(2)
+    for batch in (7, 7, 5):
+        x = torch.randn(3, batch, 2, 3, generator=generator)
+        y = torch.randint(0, 4, (3, batch), generator=generator)
+        losses, gradient = rows.loss_gradient(theta.clone(), x, y)
+        found = bound.step(x, y, True)
+        assert found is not None
+        assert torch.equal(found, losses)
+        assert torch.equal(bound.gradient, gradient)
+        assert bound.step(x, y, False) is None
+        assert torch.equal(bound.gradient, gradient)
+        theta -= gradient
+    assert Rows(rows.module, rows.forward).bound(theta) is None
