@@ -23,6 +23,8 @@ from explorer.settings import InputError
 
 COMPARED = (
     "test_accuracy_percent",
+    "bleu",
+    "test_perplexity",
     "train_loss",
     "mode_connectivity",
     "loss_barrier",

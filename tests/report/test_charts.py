@@ -11,11 +11,15 @@ import pandas as pd
 import pytest
 import vl_convert
 
+import explorer.measures
 from explorer import phases
+from explorer.measures import ensemble
 from explorer.report import charts, theme, write
+from explorer.report.figures import HEAT_MAPS
 from explorer.report.labels import AXES, MEASURES, axis_title, measure_title
 from explorer.report.rows import completed, plane, prepared, values
 from explorer.results import Run
+from explorer.settings import plugin, plugins
 from explorer.tables import AVERAGED_MODELS, AVERAGED_PAIRS
 from report.synthetic import synthetic_run
 
@@ -274,9 +278,17 @@ def test_values_of_an_axis_are_sorted_as_numbers_and_kept_as_words():
 
 
 def test_every_averaged_measure_has_a_title_of_its_own():
-    assert {*AVERAGED_MODELS, *AVERAGED_PAIRS} == set(MEASURES)
+    of_cells = {*ensemble.COLUMNS} - {"ensemble_models"}
+    assert {*AVERAGED_MODELS, *AVERAGED_PAIRS, *of_cells} == set(MEASURES)
     assert len({m.title for m in MEASURES.values()}) == len(MEASURES)
     assert all(m.see for m in MEASURES.values())
+
+
+def test_what_is_measured_has_a_map():
+    found = {n: set(plugin(explorer.measures, n, "measure").COLUMNS) for n in plugins(explorer.measures)}
+    unseen = [name for name, columns in found.items() if not columns & set(HEAT_MAPS)]
+    assert unseen == ["density"]  # a line a model, beside its cell
+    assert set(HEAT_MAPS) <= set(MEASURES)
 
 
 def test_titles_of_unknown_names_are_made_from_the_name():

@@ -132,11 +132,14 @@ def double_descent(bench: Bench, along: str) -> tuple[Evidence, Chart]:
 
 
 def _noisy(bench: Bench) -> bool:
-    """Whether any model was trained with label noise, or the tables do not say."""
+    """Whether any model was trained with label noise, or the tables do not say.
+
+    Those of a run say the task; where they do and tell of no label noise, the data set knows none.
+    """
     for table in (bench.cells, bench.models):
         if "label_noise" in table:
             return bool((column(table, "label_noise") > 0).any())
-    return True
+    return "task" not in bench.models
 
 
 def zero_loss_is_not_best(bench: Bench) -> tuple[Evidence, Chart]:
