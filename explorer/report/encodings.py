@@ -159,7 +159,6 @@ def key(column: pd.Series, name: str, title: str | None, power: int = 0) -> alt.
         tickCount=3,
         values=ticks or alt.Undefined,
         labelExpr=in_units(power),
-        labelOverlap="greedy",
     )
 
 
