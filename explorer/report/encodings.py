@@ -89,7 +89,7 @@ def value_axis(rows: pd.DataFrame, name: str) -> alt.X:
         field=escaped(name),
         type="quantitative",
         title=axis_title(name),
-        axis=alt.Axis(values=ticks, format="~g", labelExpr=of_setting(ticks)),
+        axis=alt.Axis(values=ticks, labelExpr=of_setting(ticks, whole="'' + datum.value")),
         scale=alt.Scale(type="log", nice=False, padding=8) if log else alt.Scale(zero=False, padding=8),
     )
 
@@ -168,16 +168,17 @@ def in_units(power: int) -> str:
     return f"abs({told}) < 1e3 ? format({told}, '.3~g') : format({told}, abs({told}) < 1e9 ? '.3~s' : '.2~g')"
 
 
-def of_setting(steps: list[Any]) -> Any:
+def of_setting(steps: list[Any], whole: str = "datum.label") -> Any:
     """The Vega expression of the labels of an axis's values: three digits, or as many as tell them apart.
 
-    Whole numbers and words stay as they are.
+    Whole numbers and words stay as they are. Those of an axis that is no band are told by ``whole``: Vega's
+    own have as many digits as the distance of two of them, so that 8 and 32 become 8 and 3e+1.
     """
     broken = [v for v in steps if isinstance(v, float) and v % 1]
     if not broken:
-        return alt.Undefined
+        return alt.Undefined if whole == "datum.label" else whole
     digits = next((d for d in range(3, 17) if len({f"{v:.{d}g}" for v in broken}) == len(broken)), 17)
-    return f"isNumber(datum.value) && datum.value % 1 ? format(datum.value, '.{digits}~g') : datum.label"
+    return f"isNumber(datum.value) && datum.value % 1 ? format(datum.value, '.{digits}~g') : {whole}"
 
 
 def _log_ticks(low: float, high: float) -> list[float]:

@@ -119,6 +119,20 @@ def test_a_log_axis_of_a_short_range_has_more_than_one_number(cells):
     assert "1" not in re.findall(r">([^<>]+)</text>", svg)
 
 
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        ((8, 32), ["8", "32"]),
+        ((100, 1000, 20000), ["100", "1000", "20000"]),
+        ((0.5, 1.0, 2.0), ["0.5", "1", "2"]),
+    ],
+)
+def test_an_axis_tells_its_values_as_they_are(steps, told):
+    rows = pd.DataFrame({"cell_id": list("abc")[: len(steps)], "width": steps, "cka": 0.5, "n_models": 3})
+    svg = vl_convert.vegalite_to_svg(charts.slices(rows, "cka", "width").to_dict())
+    assert re.findall(r">([^<>]+)</text>", svg)[: len(steps)] == told
+
+
 def test_settings_of_many_digits_stay_in_order_and_are_told_short(tmp_path):
     rates = np.geomspace(0.001, 0.3, 6).tolist()
     run = synthetic_run(widths=(2, 8), batch_sizes=(4,), third={"learning_rate": rates}, seeds=3)
