@@ -165,7 +165,8 @@ def _advice(where: str, phase: str, n: int, share: float, tried: list[Tried], en
         text = f"keep these settings{'; try ' + untried[0] if untried else ''}"
         return Advice(where, phase, n, cause, text, SURE[0] if tried and share >= 0.8 else SURE[1], evidence)
     if untried:
-        evidence.append(f"{untried[0].capitalize()} was not tried in this run: the taxonomy suggests it.")
+        here = "this cell" if n == 1 else "these cells"
+        evidence.append(f"{untried[0].capitalize()} was not tried from {here}: the taxonomy suggests it.")
         return Advice(where, phase, n, cause, f"try {untried[0]}", SURE[2], evidence)
     evidence.append("No step to a neighbour on this grid gains accuracy beyond its error.")
     return Advice(where, phase, n, cause, "none on this grid: vary another setting", SURE[1], evidence)
