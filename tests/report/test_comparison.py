@@ -8,11 +8,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import altair as alt
 import numpy as np
 import pandas as pd
 import pytest
 
 from explorer.report import charts, compare, differences
+from explorer.report.rows import prepared
 from explorer.results import Run
 from explorer.settings import InputError
 from report.synthetic import synthetic_run
@@ -151,3 +153,25 @@ def test_maps_of_a_third_axis_are_of_one_value_on_scales_of_all(tmp_path: Path):
     (spec,) = [f["spec"] for f in data["figures"] if f["id"] == "test_accuracy_percent-gap1"]
     (domain,) = [d for d in re.findall(r'"domain": ?(\[[^]]*\])', json.dumps(spec)) if "9" in d]
     assert "-9" in domain
+
+
+@pytest.mark.parametrize("name", ["test_accuracy_percent", "cka", "train_loss", "mode_connectivity"])
+def test_planes_and_runs_that_are_shown_on_one_scale_have_one(name: str):
+    rows = prepared(pd.concat([made("one").cells.head(2), made("other").cells.tail(2)], ignore_index=True))
+    spread = rows[f"{name}_std"].fillna(0.0)
+    halves = rows.head(2), rows.tail(2)
+
+    def scales(chart: alt.LayerChart, channel: str) -> list[dict]:
+        channels = [layer["encoding"].get(channel, {}) for layer in chart.to_dict()["layer"]]
+        return [c["scale"] for c in channels if c.get("field", "").startswith((name, "low"))]
+
+    maps = [scales(charts.heat_map(h, name, "width", "batch_size", scale_from=rows), "color") for h in halves]
+    lines = [scales(charts.slices(h, name, "width", "batch_size", scale_from=rows), "y") for h in halves]
+    assert maps[0] == maps[1]
+    assert lines[0] == lines[1]
+    if name != "mode_connectivity":
+        assert maps[0][0]["domain"] == pytest.approx([rows[name].min(), rows[name].max()])
+    low, high = lines[0][0]["domain"]
+    assert high == pytest.approx((rows[name] + spread).max())
+    if name != "train_loss":
+        assert low == pytest.approx((rows[name] - spread).min())
