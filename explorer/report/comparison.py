@@ -108,8 +108,17 @@ def _shared(
     for table in tables[1:]:
         common = common.merge(table[names], on=names) if names else common
     if names and common.empty:
-        raise InputError(f"the runs have no cell at the same {', '.join(names)}")
+        met = [
+            f"{run.name} has "
+            + (", ".join(f"{n} {_few(values(table, n))}" for n in names) if len(table) else "no cell yet")
+            for run, table in zip(runs, tables, strict=True)
+        ]
+        raise InputError(f"the runs have no cell at the same {', '.join(names)}: {'; '.join(met)}")
     return axes, [common.merge(t, on=names, how="left") for t in tables] if names else tables
+
+
+def _few(settings: Sequence[Any]) -> str:
+    return "/".join(str(s) for s in settings[:8]) + ("/…" if len(settings) > 8 else "")
 
 
 def _phases(

@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import altair as alt
@@ -59,8 +60,11 @@ def test_runs_are_compared_cell_by_cell_on_shared_scales(tmp_path: Path):
 
 def test_runs_that_share_nothing_are_not_compared(tmp_path: Path):
     one, other = synthetic_run(widths=(2, 8), seeds=2), synthetic_run(widths=(16, 32), seeds=2)
-    with pytest.raises(InputError, match="no cell at the same"):
+    with pytest.raises(InputError, match=r"no cell at the same width, batch_size: .* has width 2/8, batch"):
         compare([one, other], tmp_path)
+    other.models, other.pairs = other.models[:0], other.pairs[:0]
+    with pytest.raises(InputError, match=r"has no cell yet"):
+        compare([one, replace(other)], tmp_path)  # whose cells are not known from before
     third = synthetic_run(widths=(2, 8), seeds=2, third={"label_noise": [0.0, 0.2]})
     with pytest.raises(InputError, match=r"several cells at the same .*label_noise"):
         compare([one, third], tmp_path)
