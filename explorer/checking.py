@@ -299,10 +299,8 @@ def _message(error: Any, model: type[BaseModel] | None) -> tuple[tuple[Any, ...]
             if model and len(error["loc"]) == 1
             else _nested_fields(model, error["loc"][:-1])
         )
-        return (
-            place,
-            f"{error['loc'][-1]!r} is not known here; known: {suggest(str(error['loc'][-1]), known)}",
-        )
+        told = f"known: {suggest(str(error['loc'][-1]), known)}" if known else "there is nothing to set"
+        return place, f"{error['loc'][-1]!r} is not known here; {told}"
     if error["type"] == "missing":
         return place[:-1], f"{field} is missing"
     if error.get("ctx", {}).get("pattern") == NAME:

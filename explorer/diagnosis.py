@@ -35,6 +35,7 @@ def diagnose(
     lacking = [n for n in NEEDED if n not in cells or not cells[n].notna().any()]
     if len(lacking) == len(NEEDED):
         raise InputError(f"{run.folder} has no {', '.join(NEEDED)}: nothing to diagnose by")
+    stopping = phases.gains_of_stopping(run.models, run.epochs)
     tree, say = grow([_part(one) for one in learn]) if learn else None, run.task.words.say
     lines = [
         f"Diagnosis of {run.name}: {len(cells)} cells, {len(run.models)} models, {len(run.pairs)} pairs."
@@ -43,11 +44,11 @@ def diagnose(
         lines.append(f"Missing: {', '.join(lacking)}; phases are told only where they are not needed.")
     if cell is not None:
         chosen = _row(cells, run, cell)
-        lines += ["", *_told(advise_cells(cells, found, run.axes, {chosen})[chosen])]
+        lines += ["", *_told(advise_cells(cells, found, run.axes, {chosen}, stopping)[chosen])]
         return [say(line) for line in lines] + _by_tree(tree, cells[cells["cell_id"].astype(str) == chosen])
     lines += [f"Cuts: {', '.join(f'{n} {phases.number(c.value)} ({c.reason})' for n, c in found.items())}."]
     lines += phases.findings(cells, found, run.axes)[:2]
-    for advice in advise_phases(cells, found, run.axes):
+    for advice in advise_phases(cells, found, run.axes, stopping):
         lines += ["", *_told(advice)]
     best = phases.column(cells, phases.ACCURACY)
     if best.notna().any() and len(cells) > 1:
@@ -55,7 +56,7 @@ def diagnose(
         lines += [
             "",
             "The most accurate cell:",
-            *_told(advise_cells(cells, found, run.axes, {chosen})[chosen]),
+            *_told(advise_cells(cells, found, run.axes, {chosen}, stopping)[chosen]),
         ]
     return [say(line) for line in lines] + _by_tree(tree, cells)
 

@@ -77,10 +77,11 @@ def summary(run: Run, cells: pd.DataFrame, cuts: Mapping[str, phases.Cut]) -> st
         "| --- | --- | --- | --- | --- |",
     ]
     lines += [say(_row(c)) for c in claims if c.verdict != UNTESTED]
+    stopping = phases.gains_of_stopping(run.models, run.epochs)
     lines += ["", "## Advice", ""]
     lines += [
         f"- {a.where[:1].upper()}{a.where[1:]}: {a.change} ({a.sure})."
-        for a in advise_phases(cells, cuts, run.axes)
+        for a in advise_phases(cells, cuts, run.axes, stopping)
     ]
     return "\n".join(lines) + "\n"
 

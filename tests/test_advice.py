@@ -105,6 +105,53 @@ def test_without_a_gain_the_advice_is_a_guess_or_to_keep_things():
     assert advice["IV-B"].change.startswith("keep these settings")
 
 
+def histories(*per_model: list[float]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Models of cell c0 and their accuracies at steps 1, 2, …; the first model of all has diverged."""
+    ids = [f"m{k}" for k in range(len(per_model))]
+    models = pd.DataFrame({"model_id": ids, "cell_id": "c0", "status": "ok"})
+    models.loc[0, "status"] = "diverged"
+    epochs = [
+        {"model_id": i, "step": step, "test_accuracy_percent": value}
+        for i, values in zip(ids, per_model, strict=True)
+        for step, value in enumerate(values, 1)
+    ]
+    return models, pd.DataFrame(epochs)
+
+
+def test_a_model_is_stopped_where_the_others_of_its_cell_were_best():
+    models, epochs = histories(
+        [99, 0, 0], [50, 80, 70], [60, 70, 75], [65, 90]
+    )  # the last one ended at step 2
+    gains = phases.gains_of_stopping(models, epochs)
+    assert list(gains) == ["c0"]
+    # Without m1: 62.5, 80, 82.5; without m2: 57.5, 85, 80; without m3: 55, 75, 72.5.
+    assert gains["c0"].tolist() == [70 - 70, 70 - 75, 90 - 90]
+    assert phases.gains_of_stopping(models.drop(columns="cell_id"), epochs) == {}
+    assert phases.gains_of_stopping(models, epochs.iloc[:0]) == {}
+    assert phases.gains_of_stopping(models.head(2), epochs) == {}  # one model has no others
+
+
+@pytest.mark.parametrize(
+    ("gained", "change"),
+    [
+        ([4.0, 5.0, 6.0], "shorter training: stop earlier"),
+        ([-1.0, 5.0, 0.0], "try longer training"),  # within two standard errors
+        ([0.2, 0.2, 0.2], "try longer training"),  # not worth naming
+    ],
+)
+def test_longer_training_is_not_advised_where_models_stopped_early_were_better(
+    gained: list[float], change: str
+):
+    stopping = {"c0": np.array(gained), "c3": np.array([-9.0, 9.0]), "elsewhere": np.array([50.0, 51.0])}
+    cells = grid(gain=0.0)
+    advice = {a.phase: a for a in advise_phases(cells, CUTS, AXES, stopping)}
+    one = advise_cells(cells, CUTS, AXES, {"c0"}, stopping)["c0"]
+    assert advice["I"].change == one.change == change
+    told = "models gained 5.00 ± 0.82 points of accuracy against the end of training; 3 of 3 did better"
+    assert (told in " ".join(one.evidence)) == (change != "try longer training")
+    assert "Longer training was not tried" not in " ".join(one.evidence) or change == "try longer training"
+
+
 def test_a_change_that_the_taxonomy_would_not_name_is_marked_so():
     cells = grid(gain=0.0).assign(test_accuracy_percent=lambda t: 80 + 2 * np.log2(t["batch_size"]))
     advice = advise_cells(cells, CUTS, AXES)["c3"]  # III at width 4

@@ -265,6 +265,14 @@ def test_double_descent_is_not_asked_of_clean_data():
     assert found["double-descent-in-width"].verdict == UNTESTED
 
 
+def test_double_descent_is_not_asked_of_data_that_know_no_label_noise():
+    models, pairs, axes = world(lambda **_: {}, load={"width": WIDTHS[:4]}, seeds=2)
+    assert checked(models.assign(task="language"), pairs, axes)["double-descent-in-width"].verdict == UNTESTED
+    assert (
+        checked(models, pairs, axes)["double-descent-in-width"].verdict != UNTESTED
+    )  # tables from elsewhere
+
+
 def test_a_pick_among_many_is_not_flattered():
     """Nothing but noise over the grid: the naive dip is large, the effect told is about 0."""
     models, pairs, axes = world(lambda **_: {}, label_noise=0.2, noise=2.0)

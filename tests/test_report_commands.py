@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from conftest import explore
+from report.synthetic import synthetic_run
+
+from explorer import report
+from explorer.cli.pages import draw
 
 
 def test_the_commands_watch_compare_and_export(finished: Path, tmp_path: Path):
@@ -21,3 +26,14 @@ def test_the_commands_watch_compare_and_export(finished: Path, tmp_path: Path):
     assert len(pd.read_csv(tmp_path / "t.csv")) == 12
     wrong = explore("report", "tiny", "tiny", "--watch", "--storage", finished)
     assert wrong.returncode == 2
+
+
+def test_a_run_under_way_is_told_of_tables_that_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    run = synthetic_run(widths=(2, 4), batch_sizes=(8,), seeds=2)  # of a folder without tables
+    monkeypatch.setattr(report, "write", lambda run, out, **_: out / "index.html")
+    draw(run, tmp_path, {})
+    assert f"Tables: {tmp_path}/digits/tables" in capsys.readouterr().out
+    draw(run, tmp_path, {}, written=True)
+    assert "Tables: runs/digits/tables" in capsys.readouterr().out

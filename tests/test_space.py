@@ -176,6 +176,7 @@ WRONG = [
     ("model.name=nowhere:f", "cannot be imported"),
     ("model.name=mpl", "known: mlp"),
     ("measures.hesian={}", "known: hessian"),
+    ("measures.ensemble={x: 3}", "'x' is not known here; there is nothing to set"),
     ("measures.hessian.inputs=0", "inputs: 0 is not allowed"),
     ("seeds=0", "seeds: 0 is not allowed"),
     ("seeds=100000", "at most 1,000,000"),

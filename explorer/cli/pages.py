@@ -88,14 +88,17 @@ def export(
         say(f"Wrote {file}")
 
 
-def draw(run: Run, reports: Path, cuts: dict[str, float]) -> None:
-    """Write the report, say where things are, list what failed."""
+def draw(run: Run, reports: Path, cuts: dict[str, float], *, written: bool = False) -> None:
+    """Write the report, say where things are, list what failed; ``written``: the run's tables just were.
+
+    Those of a run that is not finished are missing, or are from before; the report has its own.
+    """
     from explorer import report as pages
     from explorer.status import diverged, failures
 
     index = pages.write(run, reports / checked_name(run.name), cuts=cuts)
     if run.info:
-        say(f"Tables: {run.folder}/tables")
+        say(f"Tables: {run.folder if written else index.parent}/tables")
     say(f"Report: {index}")
     if lost := diverged(run):
         say(lost)

@@ -94,7 +94,7 @@ def _work(start: Callable[[Display], Run], run: str, where: Where) -> None:
             stopped = done.info["sessions"][-1].get("stopped")
             display.stage("drawing", 0)
             with _drawn(done):
-                draw(done, where.reports, {})
+                draw(done, where.reports, {}, written=True)
         if stopped:
             say(f"Stopped {stopped}. What is finished is kept. {go_on}")
     except KeyboardInterrupt:

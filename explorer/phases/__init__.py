@@ -33,6 +33,7 @@ from explorer.phases.aggregate import (
     standard_error,
 )
 from explorer.phases.cuts import PHASES, READINGS, Cut, classify, find_cuts, sensitivity
+from explorer.phases.histories import gains_of_stopping
 from explorer.phases.membership import memberships
 from explorer.phases.numbers import counted, measured, number, signed, spoken, unsigned_zero
 from explorer.phases.words import ACCURACY, GLOBAL, LOCAL, findings, hessian_contrast
@@ -52,6 +53,7 @@ __all__ = [
     "find_cuts",
     "findings",
     "foreign_cells",
+    "gains_of_stopping",
     "hessian_contrast",
     "measured",
     "memberships",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from explorer.phases.aggregate import column, standard_error
-from explorer.phases.numbers import number
+from explorer.phases.numbers import counted, number
 
 PHASES = ("I", "II", "III", "IV-A", "IV-B")
 READINGS = {
@@ -27,6 +28,7 @@ FITTED = (0.01, 0.1)
 CONNECTED = 2.0  # percentage points; at 1, hot but converged small networks count as under-trained
 AUTHORS_CKA = 0.65
 LEAST_CKA_RANGE = 0.05
+RIVAL = 0.9  # a gap of at least this share of the widest one might as well hold the cut
 
 
 @dataclass(frozen=True)
@@ -73,32 +75,79 @@ def find_cuts(
     low = column(cells, "train_loss") < cuts["train_loss"].value
     level = column(cells, "mode_connectivity").abs() <= cuts["connected"].value
     cuts.setdefault("cka", _cka_cut(column(cells, "cka")[low & level]))
+    if not cuts["train_loss"].given and (rivals := _rivals(cells, cuts, fitted)):
+        cuts["train_loss"] = replace(cuts["train_loss"], reason=f"{cuts['train_loss'].reason}; {rivals}")
     return {n: cuts[n] for n in ("train_loss", "connected", "cka")}
 
 
 def _loss_cut(loss: pd.Series, fitted: tuple[float, float]) -> Cut:
     """In the widest gap of log loss that reaches into ``fitted``; no split outside it."""
     surely_low, surely_high = fitted
-    values = np.sort(loss.dropna().clip(lower=1e-12).to_numpy())
+    values = loss.dropna().to_numpy()
     if len(values) == 0:
         return Cut("train_loss", surely_low, "no training loss at hand: the authors' value")
-    if values[-1] <= surely_low:
+    if values.max() <= surely_low:
         return Cut("train_loss", surely_low, f"every cell is below {surely_low} nats: all fit their data")
-    if values[0] >= surely_high:
+    if values.min() >= surely_high:
         return Cut("train_loss", surely_high, f"every cell is above {surely_high} nats: none fits its data")
     if len(values) == 1:
         return Cut(
             "train_loss", surely_high, "a single cell shows no gap: the upper end of what counts as fitted"
         )
-    low, high = values[:-1], values[1:]
-    widths = np.where((low < surely_high) & (high > surely_low), np.log(high / low), -1.0)
-    if widths.max() < 0:
+    gaps = _gaps(loss, fitted)
+    if not gaps:
         return Cut("train_loss", surely_high, f"no cell lies above {surely_high} nats")
-    widest = int(np.argmax(widths))
-    a, b = float(low[widest]), float(high[widest])
-    floor, ceiling = max(a, surely_low), min(b, surely_high)
-    value = float(np.clip(np.sqrt(a * b), floor, ceiling))
-    return Cut("train_loss", value, f"in the widest gap between cells, from {number(a)} to {number(b)} nats")
+    widest = gaps[0]
+    return Cut("train_loss", widest.cut, f"in the widest gap between cells, {widest.ends}")
+
+
+class _Gap(NamedTuple):
+    """Between the losses of two neighbouring cells; ``width`` is that of its logarithm."""
+
+    width: float
+    low: float
+    high: float
+    cut: float
+
+    @property
+    def ends(self) -> str:
+        return f"from {number(self.low)} to {number(self.high)} nats"
+
+
+def _gaps(loss: pd.Series, fitted: tuple[float, float]) -> list[_Gap]:
+    """The gaps of log loss that reach into ``fitted``, the widest first, each with its cut."""
+    surely_low, surely_high = fitted
+    values = np.sort(loss.dropna().clip(lower=1e-12).to_numpy())
+    found = []
+    for a, b in pairwise(map(float, values)):
+        if a < surely_high and b > surely_low:
+            cut = float(np.clip(np.sqrt(a * b), max(a, surely_low), min(b, surely_high)))
+            found.append(_Gap(float(np.log(b / a)), a, b, cut))
+    return sorted(found, key=lambda gap: -gap.width)
+
+
+def _rivals(cells: pd.DataFrame, cuts: Mapping[str, Cut], fitted: tuple[float, float]) -> str:
+    """What would change if the loss cut lay in another gap that is as wide, or nearly so; empty without one.
+
+    Of several, that which changes the phase of most cells. The cut of CKA is found again for it.
+    """
+    gaps = _gaps(column(cells, "train_loss"), fitted)
+    others = [gap for gap in gaps[1:] if gap.width >= RIVAL * gaps[0].width > 0]
+    if not others:
+        return ""
+    before, given = _sorted(cells, cuts)[0], {n: cut.value for n, cut in cuts.items() if cut.given}
+    moved = [
+        int((_sorted(cells, find_cuts(cells, {**given, "train_loss": gap.cut}, fitted))[0] != before).sum())
+        for gap in others
+    ]
+    most = int(np.argmax(moved))
+    rival = others[most]
+    which = "another" if len(others) == 1 else f"{len(others)} others are nearly as wide; one"
+    share = f"{rival.width / gaps[0].width:.0%}".replace("%", " %")
+    return (
+        f"{which}, {rival.ends}, is {share} as wide: with the cut there, at {number(rival.cut)}, "
+        f"{moved[most]} of {counted(len(cells), 'cell')} would be in another phase"
+    )
 
 
 def _cka_cut(cka: pd.Series) -> Cut:

@@ -8,6 +8,16 @@ the pointer) and ``chosen`` (the cell that was clicked), both a ``cell_id``.
 from __future__ import annotations
 
 from explorer.report.lines import curves, histories, scatter, slices, spectra
-from explorer.report.maps import difference_map, heat_map, phase_map
+from explorer.report.maps import difference_map, heat_map, phase_map, told_differences
 
-__all__ = ["curves", "difference_map", "heat_map", "histories", "phase_map", "scatter", "slices", "spectra"]
+__all__ = [
+    "curves",
+    "difference_map",
+    "heat_map",
+    "histories",
+    "phase_map",
+    "scatter",
+    "slices",
+    "spectra",
+    "told_differences",
+]

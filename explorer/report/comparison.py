@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import altair as alt
-import numpy as np
 import pandas as pd
 from altair.utils.schemapi import debug_mode
 
 from explorer import phases
-from explorer.report import charts, facts, figures, site, theme, vega
+from explorer.report import charts, differences, figures, site, theme, vega
 from explorer.report.files import write
 from explorer.report.labels import axis, in_words, measure, measure_title
 from explorer.report.payload import columns, script_json
 from explorer.report.rows import completed, exponent, measures, plane, prepared, rounded, values
 from explorer.results import Run
 from explorer.settings import InputError
-
-COMPARED = (
-    "test_accuracy_percent",
-    "train_loss",
-    "mode_connectivity",
-    "loss_barrier",
-    "cka",
-    "hessian_trace",
-)
-SPREADS = 2.0  # standard errors beyond which a cell counts as different
 
 
 def write_comparison(runs: Sequence[Run], out: Path, *, cuts: dict[str, Any] | None) -> Path:
@@ -39,24 +29,30 @@ def write_comparison(runs: Sequence[Run], out: Path, *, cuts: dict[str, Any] | N
 
 
 def _write_comparison(runs: Sequence[Run], out: Path, cuts: dict[str, Any] | None) -> Path:
-    tables = [phases.classify(run.grid, run.cuts(cuts)) for run in runs]
+    runs, found = _named(runs), [run.cuts(cuts) for run in runs]
+    tables = [phases.classify(run.grid, own) for run, own in zip(runs, found, strict=True)]
+    sizes = [f"{len(t)} in {run.name}" for run, t in zip(runs, tables, strict=True)]
     axes, tables = _shared(runs, tables)
     names = phases.axis_names(axes)
-    right, up, _ = plane(axes)
+    right, up, others = plane(axes)
     if right is None:
         raise InputError("the runs share no axis along which to compare them")
     workshop = vega.Workshop(theme.INK, pictures=False)
     try:
         every = pd.concat(tables, ignore_index=True)
-        shown = [n for n in COMPARED if all(n in measures(t) for t in tables)]
+        shown = [n for n in differences.COMPARED if all(n in measures(t) for t in tables)]
         rows = [prepared(rounded(completed(t, axes, {}), names), every) for t in tables]
         with debug_mode(False):
             data = {
                 "sets": {f"run{k}": columns(r, 5, exact=names) for k, r in enumerate(rows)},
                 "figures": [],
+                "others": others,
+                "values": {n: values(rows[0], n) for n in others},
                 "config": theme.config("currentColor"),
             }
-            sections = [_phases(runs, rows, right, up, data)]
+            sections = [
+                _phases(runs, rows, right, up, data) | {"see": differences.of_phases(runs, tables, found)}
+            ]
             for name in shown:
                 sections.append(_measure(runs, rows, every, name, right, up, names, data))
         page = site.environment().get_template("compare.html.j2")
@@ -66,12 +62,12 @@ def _write_comparison(runs: Sequence[Run], out: Path, cuts: dict[str, Any] | Non
             now=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
             n_cells=len(tables[0]),
             axes=[axis(n).title for n in names],
-            left_out=sorted({n for r in runs for n in phases.axis_names(r.axes)} - set(names)),
+            sizes=", ".join(sizes),
+            others=[{"name": n, "title": axis(n).title, "values": values(rows[0], n)} for n in others],
+            missing=differences.only_some(runs, tables, names),
             sections=sections,
-            differences=settings_apart(runs),
-            budgets=[facts.curve_budget(r) for r in runs],
-            summary=differences(runs, tables, names),
-            number=phases.number,
+            differences=differences.of_settings(runs),
+            summary=differences.of_measures(runs, tables),
             css=site.asset("page.css"),
             js=site.asset("compare.js"),
             data=script_json(data),
@@ -82,6 +78,15 @@ def _write_comparison(runs: Sequence[Run], out: Path, cuts: dict[str, Any] | Non
     index = out / "index.html"
     write(index, content.encode())
     return index
+
+
+def _named(runs: Sequence[Run]) -> list[Run]:
+    """The runs; those of one name by their folders too."""
+    every = [run.name for run in runs]
+    out = [copy(run) for run in runs]
+    for run in out:
+        run.name = f"{run.name} ({run.folder})" if every.count(run.name) > 1 else run.name
+    return out
 
 
 def _shared(
@@ -103,65 +108,17 @@ def _shared(
     for table in tables[1:]:
         common = common.merge(table[names], on=names) if names else common
     if names and common.empty:
-        raise InputError(f"the runs have no cell at the same {', '.join(names)}")
+        met = [
+            f"{run.name} has "
+            + (", ".join(f"{n} {_few(values(table, n))}" for n in names) if len(table) else "no cell yet")
+            for run, table in zip(runs, tables, strict=True)
+        ]
+        raise InputError(f"the runs have no cell at the same {', '.join(names)}: {'; '.join(met)}")
     return axes, [common.merge(t, on=names, how="left") for t in tables] if names else tables
 
 
-def differences(
-    runs: Sequence[Run], tables: Sequence[pd.DataFrame], names: Sequence[str]
-) -> list[dict[str, Any]]:
-    """For each measure and each further run: the mean difference over cells, its 95 % interval, cells apart.
-
-    The interval is a bootstrap over cells. ``above`` and ``below`` count the cells whose means differ from
-    the first run's by more than SPREADS standard errors.
-    """
-    out = []
-    random = np.random.default_rng(0)
-    for name in COMPARED:
-        for k in range(1, len(tables)):
-            a, b = (phases.column(t, name) for t in (tables[0], tables[k]))
-            gap = (b - a).to_numpy()
-            error = np.hypot(*(phases.standard_error(t, name).to_numpy() for t in (tables[0], tables[k])))
-            known = gap[np.isfinite(gap)]
-            if len(known) < 2:
-                continue
-            means = random.choice(known, (1000, len(known))).mean(axis=1)
-            low, high = np.percentile(means, [2.5, 97.5])
-            digits = measure(name).digits
-            out.append(
-                {
-                    "title": measure_title(name),
-                    "run": runs[k].name,
-                    "mean": phases.number(float(known.mean()), digits),
-                    "low": phases.number(float(low), digits),
-                    "high": phases.number(float(high), digits),
-                    "above": int((gap > SPREADS * error).sum()),
-                    "below": int((gap < -SPREADS * error).sum()),
-                    "n": len(known),
-                }
-            )
-    return out
-
-
-def settings_apart(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """The settings of the spaces that are not the same in all runs."""
-    flat = [_flat(facts.mapping(r.info.get("space"))) for r in runs]
-    keys = list(dict.fromkeys(k for f in flat for k in f if k not in ("name", "description")))
-    return [
-        {"name": k, "values": [f.get(k, "–") for f in flat]}
-        for k in keys
-        if len({str(f.get(k, "–")) for f in flat}) > 1
-    ]
-
-
-def _flat(space: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    out: dict[str, str] = {}
-    for key, value in space.items():
-        if isinstance(value, dict):
-            out |= _flat(value, f"{prefix}{key}.")
-        else:
-            out[f"{prefix}{key}"] = str(value)
-    return out
+def _few(settings: Sequence[Any]) -> str:
+    return "/".join(str(s) for s in settings[:8]) + ("/…" if len(settings) > 8 else "")
 
 
 def _phases(
@@ -180,9 +137,7 @@ def _phases(
                 data,
             )
         )
-    moved = [int((r["phase"] != rows[0]["phase"]).sum()) for r in rows[1:]]
-    told = ", ".join(f"{n} of {len(rows[0])} cells in {r.name}" for n, r in zip(moved, runs[1:], strict=True))
-    return {"title": "Phases", "see": f"Another phase than in {runs[0].name}: {told}.", "figures": made}
+    return {"title": "Phases", "figures": made}
 
 
 def _measure(
@@ -196,11 +151,12 @@ def _measure(
         chart = charts.heat_map(_plane(table, right, up), name, right, up, scale_from=every)
         made.append(_figure(f"{name}-{k}", chart, run.name, k, height, data))
     for k in range(1, len(rows)):
-        apart = rows[k][["cell_id", *names]].assign(
-            difference=phases.column(rows[k], name) - phases.column(rows[0], name), n_models=1
-        )
-        chart = charts.difference_map(_plane(prepared(apart), right, up), name, right, up, power=power)
-        data["sets"][f"{name}-gap{k}"] = columns(chart.data, 5, exact=names)  # pyright: ignore[reportArgumentType]
+        gap = phases.column(rows[k], name) - phases.column(rows[0], name)
+        apart = rows[k][["cell_id", *names]].assign(difference=gap, n_models=1)
+        apart = prepared(apart.assign(difference_label=charts.told_differences(gap, name, power)))
+        one = _plane(apart, right, up)
+        chart = charts.difference_map(one, name, right, up, power=power, scale_from=apart)
+        data["sets"][f"{name}-gap{k}"] = columns(apart, 5, exact=names)
         title = f"{runs[k].name} less {runs[0].name}"
         made.append(_figure(f"{name}-gap{k}", chart, title, f"{name}-gap{k}", height, data))
     return {"title": measure_title(name, power), "see": measure(name).see, "figures": made}

@@ -89,7 +89,7 @@ def value_axis(rows: pd.DataFrame, name: str) -> alt.X:
         field=escaped(name),
         type="quantitative",
         title=axis_title(name),
-        axis=alt.Axis(values=ticks, format="~g", labelExpr=of_setting(ticks)),
+        axis=alt.Axis(values=ticks, labelExpr=of_setting(ticks, whole="'' + datum.value")),
         scale=alt.Scale(type="log", nice=False, padding=8) if log else alt.Scale(zero=False, padding=8),
     )
 
@@ -117,10 +117,22 @@ def _powers(column: pd.Series) -> list[float]:
     return [float(f"{m}e{k}") for k in range(low, high + 1) for m in (1, 2, 5)]
 
 
-def position_scale(rows: pd.DataFrame, name: str) -> alt.Scale:
-    """The scale of ``measure_axis``."""
+def position_scale(rows: pd.DataFrame, name: str, *, spread: bool = False) -> alt.Scale:
+    """The scale of ``measure_axis``; with ``spread`` one for all the rows, whichever of them are drawn."""
     log = measure(name).log and bool((rows[name].dropna() > 0).all())
-    return alt.Scale(type="log", nice=False, padding=8) if log else alt.Scale(zero=False, padding=8)
+    ends = _reach(rows, name, log=log) if spread else alt.Undefined
+    if log:
+        return alt.Scale(type="log", domain=ends, nice=False, padding=8)
+    return alt.Scale(domain=ends, zero=False, padding=8)
+
+
+def _reach(rows: pd.DataFrame, name: str, *, log: bool) -> Any:
+    """The ends of all means ± standard deviation; on a log axis none reaches down to 0."""
+    mean = rows[name].astype(float)
+    error = rows[f"{name}_std"].astype(float).fillna(0.0) if f"{name}_std" in rows else 0.0 * mean
+    low, high = (mean - error).where((mean > error) if log else mean.notna(), mean), mean + error
+    known = [float(v) for v in (low.min(), high.max()) if np.isfinite(v)]
+    return known if len(known) == 2 and known[0] < known[1] else alt.Undefined
 
 
 def colour_scale(column: pd.Series, name: str) -> alt.Scale:
@@ -134,7 +146,8 @@ def colour_scale(column: pd.Series, name: str) -> alt.Scale:
         return alt.Scale(
             type="log", scheme=theme.SEQUENTIAL, domain=[low, high if high > low else low * 10], clamp=True
         )
-    return alt.Scale(scheme=theme.SEQUENTIAL, nice=False, zero=False)
+    ends = [float(known.min()), float(known.max())] if len(known) else alt.Undefined
+    return alt.Scale(scheme=theme.SEQUENTIAL, domain=ends, clamp=True, nice=False, zero=False)
 
 
 def coloured(layer: alt.Chart, column: pd.Series, name: str) -> tuple[alt.Chart, str]:
@@ -168,16 +181,17 @@ def in_units(power: int) -> str:
     return f"abs({told}) < 1e3 ? format({told}, '.3~g') : format({told}, abs({told}) < 1e9 ? '.3~s' : '.2~g')"
 
 
-def of_setting(steps: list[Any]) -> Any:
+def of_setting(steps: list[Any], whole: str = "datum.label") -> Any:
     """The Vega expression of the labels of an axis's values: three digits, or as many as tell them apart.
 
-    Whole numbers and words stay as they are.
+    Whole numbers and words stay as they are. Those of an axis that is no band are told by ``whole``: Vega's
+    own have as many digits as the distance of two of them, so that 8 and 32 become 8 and 3e+1.
     """
     broken = [v for v in steps if isinstance(v, float) and v % 1]
     if not broken:
-        return alt.Undefined
+        return alt.Undefined if whole == "datum.label" else whole
     digits = next((d for d in range(3, 17) if len({f"{v:.{d}g}" for v in broken}) == len(broken)), 17)
-    return f"isNumber(datum.value) && datum.value % 1 ? format(datum.value, '.{digits}~g') : datum.label"
+    return f"isNumber(datum.value) && datum.value % 1 ? format(datum.value, '.{digits}~g') : {whole}"
 
 
 def _log_ticks(low: float, high: float) -> list[float]:

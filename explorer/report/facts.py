@@ -15,6 +15,8 @@ from explorer.results import Run
 LISTED_FAILURES, LISTED_CELLS = 100, 500
 IN_TABLE = (
     "test_accuracy_percent",
+    "bleu",
+    "test_perplexity",
     "train_loss",
     "mode_connectivity",
     "loss_barrier",
@@ -22,7 +24,7 @@ IN_TABLE = (
     "hessian_top_eigenvalue",
     "hessian_trace",
 )
-RANKED_WITH_AXES = [n for n in IN_TABLE if n != "loss_barrier"]
+RANKED_WITH_AXES = [n for n in IN_TABLE if n not in ("bleu", "test_perplexity", "loss_barrier")]
 
 
 def missing(run: Run, cells: pd.DataFrame) -> list[str]:

@@ -20,6 +20,8 @@ from explorer.results import Run
 
 HEAT_MAPS = (
     "test_accuracy_percent",
+    "bleu",
+    "test_perplexity",
     "train_loss",
     "mode_connectivity",
     "cka",
@@ -31,6 +33,7 @@ HEAT_MAPS = (
     "disagreement_percent",
     "l2_distance",
     "linear_barrier",
+    "ensemble_accuracy_percent",
     "sharpness",
     "noise_scale",
     "spectral_alpha",

@@ -159,10 +159,22 @@ MEASURES: dict[str, Measure] = {
     "aligned_l2_distance": Measure(
         "Aligned parameter distance", "", "How far apart replicates are once their hidden units are matched."
     ),
+    "ensemble_accuracy_percent": Measure(
+        "Ensemble accuracy",
+        "%",
+        "Test accuracy of the vote of a cell's models: it gains most where they err differently.",
+        digits=1,
+    ),
+    "ensemble_improvement_rate": Measure(
+        "Ensemble improvement rate", "", "Share of a model's error that the vote does without."
+    ),
+    "disagreement_error_ratio": Measure(
+        "Disagreement-error ratio", "", "Disagreement of two models over the error of one."
+    ),
     "bleu": Measure(
         "BLEU",
         "",
-        "Of the test sentences' translations, from 0 to 100; `bleu_copy` is that of the source.",
+        "How near the translations of test sentences come to the true ones, from 0 to 100.",
         digits=1,
     ),
     "bleu_copy": Measure(

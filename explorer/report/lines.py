@@ -122,7 +122,8 @@ def slices(
     ]
     base = alt.Chart().transform_filter(f"isValid(datum['{name}'])").encode(**at)
     spanned = rows if scale_from is None else scale_from
-    y, scale = measure_axis(alt.Y, spanned, name), position_scale(spanned, name)
+    scale = position_scale(spanned, name, spread=True)
+    y = measure_axis(alt.Y, spanned, name).scale(scale)
     mean, spread = f"datum['{name}']", f"datum['{name}_std']"
     down = f"{mean} > {spread} ? {mean} - {spread} : {mean}" if measure(name).log else f"{mean} - {spread}"
     bars = (

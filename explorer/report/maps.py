@@ -154,17 +154,23 @@ def _label_size(columns: int) -> int:
 
 
 def difference_map(
-    cells: pd.DataFrame, name: str, load: str, temperature: str | None = None, *, power: int = 0
+    cells: pd.DataFrame,
+    name: str,
+    load: str,
+    temperature: str | None = None,
+    *,
+    power: int = 0,
+    scale_from: pd.DataFrame | None = None,
 ) -> alt.LayerChart:
     """How a measure of one run differs from another's: column ``difference``, diverging from 0 (blue: more).
 
-    Its numbers are told in units of ten to the ``power``.
+    Its numbers are told in units of ten to the ``power``; ``scale_from`` is as for ``heat_map``.
     """
     rows = plane_rows(cells, load, temperature)
     at = place(rows, load, temperature, label_size=_label_size(rows[load].nunique()))
-    reach = float(rows["difference"].abs().max())
+    reach = float((rows if scale_from is None else scale_from)["difference"].abs().max())
     ends = np.linspace(-reach, reach, len(theme.DIVERGING)) if reach > 0 else [-1.0, 0.0, 1.0]
-    text = [compact(v * 10.0**-power, measure(name)) for v in rows["difference"]]
+    text = told_differences(rows["difference"], name, power)
     tips = [*place_tips(load, temperature), tip("difference", f"Difference of {measure_title(name)}")]
     base = alt.Chart().encode(**at, tooltip=tips)
     known = base.transform_filter("isValid(datum.difference)")
@@ -184,6 +190,11 @@ def difference_map(
             )
         )
     return finished(layers, rows.assign(difference_label=text), f"Difference of {measure_title(name, power)}")
+
+
+def told_differences(differences: pd.Series, name: str, power: int = 0) -> list[str]:
+    """The numbers in the cells of a ``difference_map``."""
+    return [compact(v * 10.0**-power, measure(name)) for v in differences]
 
 
 def _on_dark() -> str:

@@ -24,6 +24,8 @@ MODEL_COLUMNS = (
     "train_error_percent",
     "test_loss",
     "test_accuracy_percent",
+    "bleu",
+    "test_perplexity",
     "hessian_top_eigenvalue",
     "hessian_trace",
     "hessian_trace_stderr",

@@ -77,8 +77,9 @@ def _write_site(
             )
             shown = figures.of_claims(rows, right, up, claims)
             data = _data(run, rows, {**groups, "claims": list(shown.values())})
+            stopping = phases.gains_of_stopping(run.models, run.epochs)
             if len(cells) <= ADVISED_CELLS:
-                each = advise_cells(cells, found, run.axes)
+                each = advise_cells(cells, found, run.axes, stopping=stopping)
                 data["advice"] = {cell: [said(a.cause), a.change, a.sure] for cell, a in each.items()}
             data["any"] = figures.of_any(rows)
         tables = write_tables(run, cells, out / "tables")
@@ -92,7 +93,7 @@ def _write_site(
             "claims": verdicts.listed(claims, shown),
             "untested": [c for c in claims if c.verdict == UNTESTED],
             "score": verdicts.score(claims),
-            "advice": advise_phases(cells, found, run.axes),
+            "advice": advise_phases(cells, found, run.axes, stopping),
             "tables": tables,
             "refresh_s": refresh_s,
             "saved": [{"file": n, "title": f["title"]} for n, f in pictures.chosen(groups).items()]

@@ -11,11 +11,15 @@ import pandas as pd
 import pytest
 import vl_convert
 
+import explorer.measures
 from explorer import phases
+from explorer.measures import ensemble
 from explorer.report import charts, theme, write
+from explorer.report.figures import HEAT_MAPS
 from explorer.report.labels import AXES, MEASURES, axis_title, measure_title
 from explorer.report.rows import completed, plane, prepared, values
 from explorer.results import Run
+from explorer.settings import plugin, plugins
 from explorer.tables import AVERAGED_MODELS, AVERAGED_PAIRS
 from report.synthetic import synthetic_run
 
@@ -113,6 +117,20 @@ def test_a_log_axis_of_a_short_range_has_more_than_one_number(cells):
     svg = vl_convert.vegalite_to_svg(chart.to_dict())
     assert {"5", "10"} <= set(re.findall(r">([^<>]+)</text>", svg))
     assert "1" not in re.findall(r">([^<>]+)</text>", svg)
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        ((8, 32), ["8", "32"]),
+        ((100, 1000, 20000), ["100", "1000", "20000"]),
+        ((0.5, 1.0, 2.0), ["0.5", "1", "2"]),
+    ],
+)
+def test_an_axis_tells_its_values_as_they_are(steps, told):
+    rows = pd.DataFrame({"cell_id": list("abc")[: len(steps)], "width": steps, "cka": 0.5, "n_models": 3})
+    svg = vl_convert.vegalite_to_svg(charts.slices(rows, "cka", "width").to_dict())
+    assert re.findall(r">([^<>]+)</text>", svg)[: len(steps)] == told
 
 
 def test_settings_of_many_digits_stay_in_order_and_are_told_short(tmp_path):
@@ -274,9 +292,17 @@ def test_values_of_an_axis_are_sorted_as_numbers_and_kept_as_words():
 
 
 def test_every_averaged_measure_has_a_title_of_its_own():
-    assert {*AVERAGED_MODELS, *AVERAGED_PAIRS} == set(MEASURES)
+    of_cells = {*ensemble.COLUMNS} - {"ensemble_models"}
+    assert {*AVERAGED_MODELS, *AVERAGED_PAIRS, *of_cells} == set(MEASURES)
     assert len({m.title for m in MEASURES.values()}) == len(MEASURES)
     assert all(m.see for m in MEASURES.values())
+
+
+def test_what_is_measured_has_a_map():
+    found = {n: set(plugin(explorer.measures, n, "measure").COLUMNS) for n in plugins(explorer.measures)}
+    unseen = [name for name, columns in found.items() if not columns & set(HEAT_MAPS)]
+    assert unseen == ["density"]  # a line a model, beside its cell
+    assert set(HEAT_MAPS) <= set(MEASURES)
 
 
 def test_titles_of_unknown_names_are_made_from_the_name():

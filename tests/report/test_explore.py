@@ -136,8 +136,13 @@ def test_models_beside_the_page_are_read_when_asked_for(
 
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    one = synthetic_run(widths=(2, 8, 32), batch_sizes=(8, 16), seeds=3, name="clean")
-    other = synthetic_run(widths=(2, 8, 32), batch_sizes=(8, 16), seeds=3, name="noisy")
+    one, other = (
+        synthetic_run(
+            widths=(2, 8, 32), batch_sizes=(8, 16), seeds=3, name=n, third={"label_noise": [0.0, 0.2]}
+        )
+        for n in ("clean", "noisy")
+    )
+    other.models.loc[other.models["label_noise"] > 0, "test_accuracy_percent"] -= 9.0
     return compare([one, other], tmp_path_factory.mktemp("comparison"))
 
 
@@ -146,6 +151,13 @@ def test_a_comparison_opens_from_disk(browser, comparison: Path, width: int):
     with opened(browser, comparison, width=width, cell=False) as site:
         assert site.evaluate("document.documentElement.scrollWidth") <= width
         assert site.locator(".chart svg.marks").count() == 2 + 6 * 3
+        gap = site.locator("#test_accuracy_percent-gap1")
+        assert gap.get_by_text("0.0", exact=True).count() == 6
+        site.get_by_label("Label noise").select_option(label="0.2")
+        site.wait_for_function(
+            "document.getElementById('test_accuracy_percent-gap1').textContent.includes('−9.0')"
+        )
+        assert gap.get_by_text("−9.0", exact=True).count() == 6
 
 
 @pytest.mark.skipif(

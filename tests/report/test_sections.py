@@ -1,4 +1,4 @@
-"""Claims, advice, comparison, export, foreign tables: what the pages and files say."""
+"""Claims, advice, export, foreign tables: what the pages and files say."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from explorer import phases
 from explorer.export import export
 from explorer.phases.claims import HOLDS, Claim
-from explorer.report import charts, compare, figures, verdicts, write
+from explorer.report import charts, figures, verdicts, write
 from explorer.report.labels import measure, measure_title
 from explorer.report.payload import details
 from explorer.report.rows import compact, exponent, prepared, with_spread
@@ -119,48 +119,6 @@ def test_charts_of_claims_keep_altairs_schema(run: Run, monkeypatch: pytest.Monk
     figures.of_claims(prepared(cells), "width", "batch_size", claims)
     figures.of_any(prepared(cells))
     assert len(strict) >= 8
-
-
-# ---- runs compared
-
-
-def test_runs_are_compared_cell_by_cell_on_shared_scales(tmp_path: Path):
-    one = synthetic_run(widths=(2, 8, 32), batch_sizes=(8, 16), seeds=3, name="clean")
-    other = synthetic_run(widths=(8, 32, 64), batch_sizes=(8, 16), seeds=3, name="noisy")
-    other.models["test_accuracy_percent"] -= 5.0
-    other.info["space"]["training"]["learning_rate"] = 0.1
-    index = compare([one, other], tmp_path)
-    said = text(index)
-    assert "4 cells at the same Width, Batch size" in said
-    assert "training.learning_rate" in said
-    data = embedded(index.read_text(encoding="utf-8"), "data")
-    gap = np.mean(data["sets"]["test_accuracy_percent-gap1"]["difference"])
-    assert gap == pytest.approx(-5.0, abs=0.8)
-    scales = [
-        layer["encoding"]["color"]["scale"]
-        for f in data["figures"]
-        if re.fullmatch("mode_connectivity-[01]", f["id"])
-        for layer in f["spec"]["layer"]
-        if layer["encoding"].get("color", {}).get("field") == "mode_connectivity"
-    ]
-    assert len(scales) == 2
-    assert scales[0] == scales[1]
-
-
-def test_runs_that_share_nothing_are_not_compared(tmp_path: Path):
-    one, other = synthetic_run(widths=(2, 8), seeds=2), synthetic_run(widths=(16, 32), seeds=2)
-    with pytest.raises(InputError, match="no cell at the same"):
-        compare([one, other], tmp_path)
-    third = synthetic_run(widths=(2, 8), seeds=2, third={"label_noise": [0.0, 0.2]})
-    with pytest.raises(InputError, match=r"several cells at the same .*label_noise"):
-        compare([one, third], tmp_path)
-
-
-def test_a_difference_map_keeps_altairs_schema_and_centres_on_zero():
-    cells = pd.DataFrame({"cell_id": ["a", "b"], "width": [2, 4], "difference": [-1.0, 3.0], "n_models": 1})
-    chart = charts.difference_map(cells, "cka", "width").to_dict()
-    domain = chart["layer"][1]["encoding"]["color"]["scale"]["domain"]
-    assert (domain[0], domain[-1]) == (-3.0, 3.0)
 
 
 # ---- elsewhere

@@ -79,9 +79,15 @@ class Tried:
 
 
 def advise_phases(
-    cells: pd.DataFrame, cuts: Mapping[str, Cut], axes: Mapping[str, Sequence[str]]
+    cells: pd.DataFrame,
+    cuts: Mapping[str, Cut],
+    axes: Mapping[str, Sequence[str]],
+    stopping: Mapping[Any, np.ndarray] | None = None,
 ) -> list[Advice]:
-    """One piece of advice for each phase that the run has cells in, judged over those cells."""
+    """One piece of advice for each phase that the run has cells in, judged over those cells.
+
+    ``stopping`` is what ``gains_of_stopping`` finds in the training histories.
+    """
     cells = cells.reset_index(drop=True)
     names = [n for n in axis_names(axes) if n in cells]
     steps, shares = moves(cells, names), memberships(cells, cuts)
@@ -92,7 +98,8 @@ def advise_phases(
             share = float(np.nanmean(shares[phase].to_numpy()[inside]))
             where = f"the {counted(len(inside), 'cell')} of phase {phase}"
             made = [step for _, step in _steps(steps[steps["cell"].isin(inside)])]
-            out.append(_advice(where, phase, len(inside), share, _tried(made)))
+            ended = _stopped(stopping, cells["cell_id"].iloc[inside])
+            out.append(_advice(where, phase, len(inside), share, _tried(made), ended))
     return out
 
 
@@ -101,8 +108,9 @@ def advise_cells(
     cuts: Mapping[str, Cut],
     axes: Mapping[str, Sequence[str]],
     among: Collection[str] | None = None,
+    stopping: Mapping[Any, np.ndarray] | None = None,
 ) -> dict[str, Advice]:
-    """Advice for cells by ``cell_id``: for all, or for those ``among``."""
+    """Advice for cells by ``cell_id``: for all, or for those ``among``; ``stopping`` as for a phase."""
     cells = cells.reset_index(drop=True)
     names = [n for n in axis_names(axes) if n in cells]
     steps, shares = moves(cells, names), memberships(cells, cuts)
@@ -123,7 +131,8 @@ def advise_cells(
             missing = "train another seed: a pair needs two" if alone else "measure what is missing first"
             out[cell] = _measured_only(where, f"cannot be told without {lacking}", missing, mine)
             continue
-        advice = _advice(where, row["phase"], 1, float(shares[row["phase"]].iloc[place]), mine)
+        ended = _stopped(stopping, [row["cell_id"]])
+        advice = _advice(where, row["phase"], 1, float(shares[row["phase"]].iloc[place]), mine, ended)
         if row["near_cut"]:
             near = ", ".join(spoken(n) for n in row["near_cut"].split(", "))
             advice.evidence.append(f"The cell lies near the cut of {near}.")
@@ -131,10 +140,16 @@ def advise_cells(
     return out
 
 
-def _advice(where: str, phase: str, n: int, share: float, tried: list[Tried]) -> Advice:
+def _advice(where: str, phase: str, n: int, share: float, tried: list[Tried], ended: Tried | None) -> Advice:
     cause, wanted = CAUSES[phase]
     evidence = [f"Phase {phase} with {share:.0%} by the errors of the means.".replace("%", " %")]
     evidence += [_told(t) for t in tried[:4]]
+    if ended:
+        evidence.append(
+            f"Stopped at the step that was best for the other replicates, models gained "
+            f"{number(ended.gain, 2)} ± {number(ended.stderr, 2)} points of accuracy against the end "
+            f"of training; {ended.helped} of {ended.n} did better."
+        )
     helped = [t for t in tried if t.surely_helped]
     suggested = [t for t in helped if t.move in wanted]
     if suggested:
@@ -143,12 +158,15 @@ def _advice(where: str, phase: str, n: int, share: float, tried: list[Tried]) ->
     if helped:
         evidence.append("The taxonomy would not have named this change; the run's own neighbours do.")
         return Advice(where, phase, n, cause, _change(helped[0]), SURE[1], evidence)
+    if ended:
+        return Advice(where, phase, n, cause, "shorter training: stop earlier", SURE[1], evidence)
     untried = [m for m in wanted if m not in {t.move for t in tried}]
     if phase == "IV-B":
         text = f"keep these settings{'; try ' + untried[0] if untried else ''}"
         return Advice(where, phase, n, cause, text, SURE[0] if tried and share >= 0.8 else SURE[1], evidence)
     if untried:
-        evidence.append(f"{untried[0].capitalize()} was not tried in this run: the taxonomy suggests it.")
+        here = "this cell" if n == 1 else "these cells"
+        evidence.append(f"{untried[0].capitalize()} was not tried from {here}: the taxonomy suggests it.")
         return Advice(where, phase, n, cause, f"try {untried[0]}", SURE[2], evidence)
     evidence.append("No step to a neighbour on this grid gains accuracy beyond its error.")
     return Advice(where, phase, n, cause, "none on this grid: vary another setting", SURE[1], evidence)
@@ -164,6 +182,20 @@ def _steps(moved: pd.DataFrame) -> Iterable[tuple[int, Step]]:
     """Row number of the cell and step, of each row of ``moves``."""
     columns = (moved[name].tolist() for name in ("cell", "axis", "move", "gain", "stderr"))
     return ((cell, step) for cell, *step in zip(*columns, strict=True))
+
+
+def _stopped(stopping: Mapping[Any, np.ndarray] | None, cells: Iterable[Any]) -> Tried | None:
+    """What stopping early gained the models of some cells; None where it did not surely help.
+
+    Models of a cell choose each other's step, so a mean over n of them is taken as one over n/2.
+    """
+    found = [stopping[cell] for cell in cells if cell in stopping] if stopping else []
+    if not found:
+        return None
+    gains = np.concatenate(found)
+    stderr = float(gains.std(ddof=1) / max(1.0, len(gains) / 2) ** 0.5)
+    ended = Tried("", "shorter training", float(gains.mean()), stderr, len(gains), int((gains > 0).sum()))
+    return ended if ended.surely_helped else None
 
 
 def _tried(steps: Iterable[Step]) -> list[Tried]:

@@ -10,6 +10,7 @@ from explorer.phases.aggregate import column
 from explorer.phases.claims.bench import FEWEST_CELLS, Bench, CannotTell, NotTestable
 from explorer.phases.claims.evidence import Chart, Evidence
 from explorer.phases.claims.resampling import DRAWS, cells_again, lines, spearman
+from explorer.phases.histories import gains_of_stopping
 from explorer.phases.numbers import counted, number, spoken
 from explorer.phases.words import ACCURACY
 from explorer.settings import stream
@@ -131,11 +132,14 @@ def double_descent(bench: Bench, along: str) -> tuple[Evidence, Chart]:
 
 
 def _noisy(bench: Bench) -> bool:
-    """Whether any model was trained with label noise, or the tables do not say."""
+    """Whether any model was trained with label noise, or the tables do not say.
+
+    Those of a run say the task; where they do and tell of no label noise, the data set knows none.
+    """
     for table in (bench.cells, bench.models):
         if "label_noise" in table:
             return bool((column(table, "label_noise") > 0).any())
-    return True
+    return "task" not in bench.models
 
 
 def zero_loss_is_not_best(bench: Bench) -> tuple[Evidence, Chart]:
@@ -164,21 +168,9 @@ def early_stopping_helps(bench: Bench) -> tuple[Evidence, Chart]:
     bench.has("mode_connectivity")
     apart = column(bench.cells, "mode_connectivity") < -bench.cuts["connected"].value
     inside = set(bench.cells.loc[apart.to_numpy(), "cell_id"])
-    ok = bench.models[bench.models["status"].eq("ok")] if "status" in bench.models else bench.models
-    if "cell_id" not in ok:
+    if "cell_id" not in bench.models:
         raise NotTestable("The models do not say which cell they belong to.")
-    known = ok.loc[ok["cell_id"].isin(inside), ["model_id", "cell_id"]]
-    history = bench.epochs.merge(known, on="model_id")
-    every = history.pivot_table(index=["cell_id", "model_id"], columns="step", values=ACCURACY)
-    every = every.ffill(axis="columns")  # a model that has ended before the others stays as it is
-    gains = []
-    for places in every.groupby(level="cell_id").indices.values():
-        table = every.to_numpy()[places]
-        table = table[:, ~np.isnan(table).any(axis=0)]  # (models, steps)
-        if min(table.shape) >= 2:
-            others = (table.sum(axis=0) - table) / (len(table) - 1)  # (models, steps)
-            stop = others.argmax(axis=1)
-            gains.append(table[np.arange(len(table)), stop] - table[:, -1])
+    gains = [g for cell, g in gains_of_stopping(bench.models, bench.epochs).items() if cell in inside]
     if len(gains) < 2 or sum(map(len, gains)) < FEWEST_CELLS:
         raise CannotTell(
             f"{counted(len(gains), 'cell')} behind a barrier, of {sum(map(len, gains))} models in all, with "

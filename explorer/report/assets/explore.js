@@ -118,7 +118,7 @@
   };
 
   // ---- all models
-  const HEADS = { seed: "Seed", status: "Status", test_accuracy_percent: "Test accuracy (%)", train_loss: "Training loss (nats)", train_error_percent: "Training error (%)", test_loss: "Test loss (nats)", hessian_top_eigenvalue: "Top eigenvalue", hessian_trace: "Trace", steps: "Steps", wall_s: "Time (s)", error: "Error" };
+  const HEADS = { seed: "Seed", status: "Status", test_accuracy_percent: "Test accuracy (%)", bleu: "BLEU", test_perplexity: "Test perplexity", train_loss: "Training loss (nats)", train_error_percent: "Training error (%)", test_loss: "Test loss (nats)", hessian_top_eigenvalue: "Top eigenvalue", hessian_trace: "Trace", steps: "Steps", wall_s: "Time (s)", error: "Error" };
   const PAGE = 25;
   let models = [], heads = [], sorted = [null, 1], limit = PAGE;
   const gather = source => {

@@ -220,7 +220,7 @@
       tables.append(element("h3", title), table(kept.map(([, h]) => h), lines.map(l => kept.map(([n]) => l[n]))));
     };
     list("Replicates", content.models, {
-      seed: "Seed", status: "Status", test_accuracy_percent: "Test acc. (%)", train_loss: "Train loss (nats)", train_error_percent: "Train error (%)",
+      seed: "Seed", status: "Status", test_accuracy_percent: "Test acc. (%)", bleu: "BLEU", test_perplexity: "Test perplexity", train_loss: "Train loss (nats)", train_error_percent: "Train error (%)",
       hessian_top_eigenvalue: "Top eigenv.", hessian_trace: "Trace", hessian_trace_stderr: "± s.e.", steps: "Steps", wall_s: "Time (s)", error: "Error" });
     list("Pairs", content.pairs, {
       seed_a: "Seed", seed_b: "and", status: "Status", mode_connectivity: "mc (points)", loss_barrier: "Loss barrier", linear_barrier: "Linear barrier", cka: "CKA", l2_distance: "L2", error: "Error" });
