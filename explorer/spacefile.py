@@ -24,6 +24,8 @@ def read(path: str | Path, overrides: Sequence[str] | None = None) -> Space:
         InputError: with file, line, what is wrong and what is allowed.
     """
     file = Path(path)
+    if (file / "run.yaml").is_file():
+        raise InputError(f"{file} is the folder of a run, not a space file; `resume {file}` goes on with it")
     try:
         if file.stat().st_size > MAX_BYTES:
             raise InputError(f"{file} has more than {MAX_BYTES:,} bytes; a space file is short")

@@ -16,8 +16,12 @@ from conftest import ROOT, explore
 from typer.testing import CliRunner
 
 import explorer
+from explorer import spacefile
+from explorer.cli import app
 from explorer.cli.app import to_resume
 from explorer.cli.options import RunName, Where, works
+from explorer.settings import InputError
+from explorer.store import locate
 
 
 def test_help_names_every_command() -> None:
@@ -149,7 +153,7 @@ similarity.linear_cka(network.outputs(theta, data.x_test, buffers))"""
         (["status", "nothing"], r"there is no run 'nothing'"),
         (["report", "x", "--cut", "cka=high"], r"--cut cka=high"),
         (["spaces", "explorer"], r"no space file"),
-        (["frobnicate"], r"No such command"),
+        (["frobnicate"], r"No such command 'frobnicate'. The commands are run, resume, measure"),
         (["run", "spaces/digits.yaml", "--workers", "0"], r"--workers"),
         (["run", "spaces/digits.yaml", "--callback", "tensorbord"], r"known are tensorboard, mlflow, wandb"),
         (
@@ -165,6 +169,36 @@ def test_wrong_input_is_one_message_and_exit_code_2(arguments: list[str], said: 
     assert re.search(said, done.stderr)
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "digits/records").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["spaces/digits.yaml"], "Did you mean 'run spaces/digits.yaml'?"),
+        (["digits"], "Did you mean 'run spaces/digits.yaml'?"),
+        (["ruin", "x"], "No such command 'ruin'. Did you mean 'run'?"),
+        (["--workers=2", "run", "x"], "it is an option of run, resume, measure."),
+        (["check", "spaces/digits.yaml", "seeds=4"], "Did you mean '--set seeds=4'?"),
+        (["status", "x", "y"], "'y' is one argument too many."),
+        (["run", "x", "--worker", "2"], "--workers"),
+    ],
+)
+def test_who_types_something_else_is_told_what_was_meant(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2
+    assert said in re.sub(r"[\s│]+", " ", done.output)
+
+
+def test_a_run_for_a_space_file_and_the_other_way_round_is_told(own_copy: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"digits.yaml is a space file, not a run: `run /"
+    ):
+        locate(ROOT / "spaces/digits.yaml")
+    with pytest.raises(InputError, match=r"is the folder of a run, not a space file; `resume "):
+        spacefile.read(own_copy / "tiny")
 
 
 def test_check_says_what_a_space_would_cost() -> None:
