@@ -30,6 +30,16 @@ PASSING = re.compile(  # what S3 says of a trouble that may pass
 UNFINISHED = re.compile(r"\.[0-9a-f]{8}\.tmp$")  # a name that write() gives to what it has not renamed yet
 
 
+@contextlib.contextmanager
+def placed(path: str | Path) -> Iterator[None]:
+    """An error of the system that names no file, as when a disk gets full, names this one."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 class BadBlockError(OSError, ValueError):
     """A local disk that cannot read what it holds: damage, and not one that passes."""
 
@@ -88,7 +98,7 @@ class Files:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
         try:
-            with open(temporary, "wb") as file:
+            with placed(path), open(temporary, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -111,7 +121,7 @@ class Files:
             return True
         os.makedirs(os.path.dirname(self.path(name)), exist_ok=True)
         try:
-            with open(self.path(name), "xb") as file:
+            with placed(self.path(name)), open(self.path(name), "xb") as file:
                 file.write(content)
         except FileExistsError:
             return False

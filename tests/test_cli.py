@@ -193,9 +193,7 @@ def test_who_types_something_else_is_told_what_was_meant(
 
 
 def test_a_run_for_a_space_file_and_the_other_way_round_is_told(own_copy: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"digits.yaml is a space file, not a run: `run /"
-    ):
+    with pytest.raises(InputError, match=r"digits.yaml is a space file, not a run: `run /"):
         locate(ROOT / "spaces/digits.yaml")
     with pytest.raises(InputError, match=r"is the folder of a run, not a space file; `resume "):
         spacefile.read(own_copy / "tiny")

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 import explorer
-from explorer.engine import job, lean, plan
+from explorer.engine import cluster, job, lean, plan
 from explorer.engine.job import CHUNK, Hand, Job
 from explorer.engine.lean import instead
 from explorer.engine.packing import Packing
@@ -118,6 +118,14 @@ def test_a_worker_holds_one_chunk_of_the_stacks(
         assert turn.stack.id == stacks[place].id
         assert [mate.id for mate in turn.mates] == [stacks[p].id for p in together[place]]
     assert read == [whole.chunks[number] for number in (0, 1, 5, 0)]
+
+
+def test_a_full_disk_of_ray_is_told_before_it_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    cluster._check_room()
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=300_000))
+    with pytest.raises(OSError, match=rf"{tmp_path}, where it keeps its files, has 0.3 MB left; 10 MB"):
+        cluster._check_room()
 
 
 def test_a_ray_that_does_not_start_is_one_error(
