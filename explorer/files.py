@@ -125,23 +125,29 @@ class Files:
                 file.write(content)
         except FileExistsError:
             return False
+        except OSError:
+            self.delete(name)  # it is empty, or half of it, on a full disk
+            raise
         return True
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> Iterator[bool]:
         """A block that one process at a time is in, of those that share this local folder; a crash leaves it.
 
-        On an object store, and where the system has no such locks, it is a block like any other.
+        On an object store, and where the system has no such locks, it is a block like any other, and False.
         """
         if not self.local or fcntl is None:
-            yield
+            yield False
             return
         os.makedirs(self.root, exist_ok=True)
         folder = os.open(self.root, os.O_RDONLY)
         try:
-            with contextlib.suppress(OSError):  # some network file systems know no locks
+            try:
                 fcntl.flock(folder, fcntl.LOCK_EX)
-            yield
+                locked = True
+            except OSError:  # some network file systems know no locks
+                locked = False
+            yield locked
         finally:
             os.close(folder)
 

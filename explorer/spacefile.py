@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ def read(path: str | Path, overrides: Sequence[str] | None = None) -> Space:
     """
     file = Path(path)
     if (file / "run.yaml").is_file():
-        raise InputError(f"{file} is the folder of a run, not a space file; `resume {file}` goes on with it")
+        raise InputError(
+            f"{file} is the folder of a run, not a space file; `resume {shlex.quote(str(file))}` goes on with it"
+        )
     try:
         if file.stat().st_size > MAX_BYTES:
             raise InputError(f"{file} has more than {MAX_BYTES:,} bytes; a space file is short")

@@ -26,6 +26,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -395,7 +396,9 @@ def locate(name_or_folder: str | Path, storage: str = "runs") -> Store:
         if store.exists():
             return store
     if Path(text).suffix in (".yaml", ".yml") and Path(text).is_file():
-        raise InputError(f"{text} is a space file, not a run: `run {text}` makes one, or goes on with it")
+        raise InputError(
+            f"{text} is a space file, not a run: `run {shlex.quote(text)}` makes one, or goes on with it"
+        )
     root = Path(storage)
     there = [p.parent.name for p in root.glob("*/run.yaml")] if root.is_dir() else []
     raise InputError(

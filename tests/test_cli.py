@@ -174,11 +174,12 @@ def test_wrong_input_is_one_message_and_exit_code_2(arguments: list[str], said: 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["spaces/digits.yaml"], "Did you mean 'run spaces/digits.yaml'?"),
-        (["digits"], "Did you mean 'run spaces/digits.yaml'?"),
-        (["ruin", "x"], "No such command 'ruin'. Did you mean 'run'?"),
+        (["spaces/digits.yaml"], "Did you mean: run spaces/digits.yaml"),
+        (["my space.yaml"], "Did you mean: run 'my space.yaml'"),
+        (["digits"], "Did you mean: run spaces/digits.yaml"),
+        (["ruin", "x"], "No such command 'ruin'. Did you mean: run"),
         (["--workers=2", "run", "x"], "it is an option of run, resume, measure."),
-        (["check", "spaces/digits.yaml", "seeds=4"], "Did you mean '--set seeds=4'?"),
+        (["check", "spaces/digits.yaml", "seeds=4"], "Did you mean: --set seeds=4"),
         (["status", "x", "y"], "'y' is one argument too many."),
         (["run", "x", "--worker", "2"], "--workers"),
     ],
@@ -190,6 +191,21 @@ def test_who_types_something_else_is_told_what_was_meant(
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 2
     assert said in re.sub(r"[\s│]+", " ", done.output)
+
+
+def test_a_place_for_pages_that_will_not_do_is_told_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    words = ["resume", "x", "--storage", str(tmp_path), "--reports"]
+    for place, said in (
+        ("file", "file is a file; pages need a folder"),
+        ("new", f"{tmp_path} cannot be written"),
+    ):
+        done = CliRunner().invoke(app, [*words, str(tmp_path / place)])
+        assert isinstance(done.exception, InputError)
+        assert said in str(done.exception)
+        monkeypatch.setattr("os.access", lambda *_: False)
 
 
 def test_a_run_for_a_space_file_and_the_other_way_round_is_told(own_copy: Path) -> None:

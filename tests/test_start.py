@@ -128,13 +128,21 @@ def test_a_full_disk_of_ray_is_told_before_it_starts(tmp_path: Path, monkeypatch
         cluster._check_room()
 
 
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        (Exception("The current node timed out during startup."), "The current node timed out"),
+        (UnicodeEncodeError("ascii", "ü", 0, 1, "no"), "RAY_TMPDIR to a folder with a short path"),
+        (PermissionError(13, "Permission denied", "/root/.ray"), "set HOME to a folder that can be written"),
+    ],
+)
 def test_a_ray_that_does_not_start_is_one_error(
-    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    reason: Exception, said: str, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def late(**_: object) -> None:
-        raise Exception("The current node timed out during startup.")
+        raise reason
 
     monkeypatch.setattr("ray.init", late)
-    with pytest.raises(OSError, match=r"Ray did not start: The current node timed out"):  # exit code 3
+    with pytest.raises(OSError, match=rf"Ray did not start: .*{said}"):  # exit code 3
         explorer.run(tiny, storage=str(tmp_path / "runs"))
     assert not (tmp_path / "runs/tiny/hold.yaml").exists()

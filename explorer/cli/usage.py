@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +38,15 @@ class Command(TyperCommand):
         if ctx.args:
             word = ctx.args[0]
             settable = any("--set" in parameter.opts for parameter in self.params)
-            meant = f" Did you mean '--set {word}'?" if "=" in word and settable else ""
+            meant = f" Did you mean: --set {shlex.quote(word)}" if "=" in word and settable else ""
             ctx.fail(f"'{word}' is one argument too many.{meant}")
         return ctx.args
 
 
 def _meant(word: str, commands: list[str]) -> str:
     if word.endswith((".yaml", ".yml")):
-        return f"Did you mean 'run {word}'?"
+        return f"Did you mean: run {shlex.quote(word)}"
     if (file := Path("spaces", f"{word}.yaml")).is_file():
-        return f"Did you mean 'run {file}'?"
+        return f"Did you mean: run {file}"
     close = near(word, commands)
-    return f"Did you mean '{close[0]}'?" if close else f"The commands are {', '.join(commands)}."
+    return f"Did you mean: {close[0]}" if close else f"The commands are {', '.join(commands)}."

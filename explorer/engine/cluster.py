@@ -208,7 +208,7 @@ def _started(
                     **COMMON,
                 )
             except Exception as error:  # it says no more of what is wrong: memory, disk, a busy machine
-                raise RayLostError(f"Ray did not start: {error}") from error
+                raise RayLostError(f"Ray did not start: {error}{_advice(error)}") from error
         guard = Guard()
         yield guard.holds
         keep_logs = False
@@ -232,6 +232,14 @@ def _check_room() -> None:
             f"Ray did not start: {root}, where it keeps its files, has {free / 1e6:.1f} MB left; "
             f"{ROOM_BYTES / 1e6:.0f} MB are needed. Make room there, or set RAY_TMPDIR to another folder"
         )
+
+
+def _advice(error: Exception) -> str:
+    if "AF_UNIX path length" in str(error) or isinstance(error, UnicodeError):
+        return ". Set RAY_TMPDIR to a folder with a short path of plain letters"
+    if "home directory" in str(error) or (isinstance(error, OSError) and ".ray" in str(error.filename)):
+        return ". Ray keeps a token in the home folder: set HOME to a folder that can be written"
+    return ""
 
 
 def _answers(address: str) -> None:
