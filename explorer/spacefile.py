@@ -26,9 +26,8 @@ def read(path: str | Path, overrides: Sequence[str] | None = None) -> Space:
     """
     file = Path(path)
     if (file / "run.yaml").is_file():
-        raise InputError(
-            f"{file} is the folder of a run, not a space file; `resume {shlex.quote(str(file))}` goes on with it"
-        )
+        command = f"resume {shlex.quote(str(file))}"
+        raise InputError(f"{file} is the folder of a run, not a space file; `{command}` goes on with it")
     try:
         if file.stat().st_size > MAX_BYTES:
             raise InputError(f"{file} has more than {MAX_BYTES:,} bytes; a space file is short")
