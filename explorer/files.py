@@ -126,7 +126,8 @@ class Files:
         except FileExistsError:
             return False
         except OSError:
-            self.delete(name)  # it is empty, or half of it, on a full disk
+            with contextlib.suppress(OSError):
+                os.unlink(self.path(name))  # on a full disk it is there, but empty
             raise
         return True
 

@@ -193,11 +193,12 @@ def test_who_types_something_else_is_told_what_was_meant(
     assert said in re.sub(r"[\s│]+", " ", done.output)
 
 
+@pytest.mark.parametrize("command", ["resume", "report"])
 def test_a_place_for_pages_that_will_not_do_is_told_before_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    words = ["resume", "x", "--storage", str(tmp_path), "--reports"]
+    words = [command, "x", "--storage", str(tmp_path), "--reports"]
     for place, said in (
         ("file", "file is a file; pages need a folder"),
         ("new", f"{tmp_path} cannot be written"),
@@ -295,7 +296,7 @@ def test_a_place_that_cannot_be_written_to_and_words_for_numbers_are_told(
     (tmp_path / "words").mkdir()
     (tmp_path / "words/cells.csv").write_text("width,train_loss\n2,0.5\n4,small\n")
     for arguments, said in (
-        (["report", own_copy / "tiny", "--reports", tmp_path / "file"], "Not a directory"),
+        (["report", own_copy / "tiny", "--reports", tmp_path / "file"], "is a file; pages need a folder"),
         (["export", own_copy / "tiny", "--out", tmp_path / "file/x.csv"], "Not a directory|File exists"),
         (["report", tmp_path / "words"], "cells.csv: train_loss should hold numbers, not 'small'"),
     ):

@@ -357,6 +357,11 @@ def test_a_full_disk_leaves_no_empty_hold(tmp_path: Path, monkeypatch: pytest.Mo
     ):
         pass
     assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(
+        "explorer.files.open", lambda *_: (_ for _ in ()).throw(OSError(30, "Read-only")), raising=False
+    )
+    with pytest.raises(InputError, match=r"cannot be written: .*Read-only"), Hold(Files(tmp_path)):
+        pass
 
 
 def test_a_hold_of_another_machine_is_stale_when_it_is_not_renewed(tmp_path: Path) -> None:

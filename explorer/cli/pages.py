@@ -33,6 +33,7 @@ def report(
 ) -> None:
     """Draw the report pages of a run, finished or not, or of a folder of tables, or compare runs."""
     cuts = _cuts(cut or [])
+    check_reports(reports)
     from explorer.results import load
 
     if len(runs) > 1:
@@ -109,7 +110,7 @@ def draw(run: Run, reports: Path, cuts: dict[str, float]) -> None:
 
 
 def check_reports(folder: Path) -> None:
-    """Raises InputError where no page can be written: better now than after a run."""
+    """Raises InputError where no page can be written: after a run is too late."""
     place = folder
     while not place.exists() and place != place.parent:
         place = place.parent
