@@ -326,7 +326,9 @@ def _read_csv(place: Path) -> pd.DataFrame:
     names = first.iloc[0].dropna()
     if twice := sorted(set(names[names.duplicated()])):
         raise ValueError(f"there are several columns {', '.join(twice)}")
-    return pd.read_csv(place, skipinitialspace=True)
+    table = pd.read_csv(place, skipinitialspace=True)
+    empty = [n for n in table if getattr(tables.EVERY.get(n), "kind", "") == "text" and table[n].isna().all()]
+    return table.astype(dict.fromkeys(empty, "object"))  # no numbers, as which pandas reads what is not there
 
 
 def _check_columns(table: pd.DataFrame, place: Path) -> None:

@@ -171,6 +171,13 @@ def test_a_table_as_other_programs_write_it_is_read(tmp_path: Path):
     assert models.to_dict("list") == {"width": [2, 4], "train_loss": [0.5, 0.1]}
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_csv_in_which_nothing_has_failed_gives_a_page_without_warnings(tmp_path: Path):
+    models = synthetic_run(widths=(2, 4), batch_sizes=(8,), seeds=2).models
+    models.assign(status="ok", error="").to_csv(tmp_path / "models.csv", index=False)
+    assert write(load_tables(tmp_path), tmp_path / "page", images=False).exists()
+
+
 def test_files_are_readable_for_whom_the_user_lets_and_a_full_disk_is_named(tmp_path: Path):
     before = os.umask(0o077)
     try:
