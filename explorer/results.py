@@ -377,9 +377,10 @@ def load_tables(folder: Path) -> Run:
                 _check_columns(found[name], place)
                 _check_numbers(found[name], place)
     if not found:
+        runs = ", ".join(sorted(str(file.parent) for file in folder.glob("*/run.yaml"))[:10])
         raise InputError(
             f"{folder} is neither a run (no run.yaml) nor a folder of tables "
-            f"({', '.join(TABLES)} as .parquet or .csv)"
+            f"({', '.join(TABLES)} as .parquet or .csv){f'; it holds the runs {runs}' if runs else ''}"
         )
     axes: dict[str, list[str]] = {"load": [], "temperature": []}
     for name in ("models", "cells", "pairs"):  # the first that takes more than one value of a setting

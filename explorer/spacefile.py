@@ -40,7 +40,9 @@ def read(path: str | Path, overrides: Sequence[str] | None = None) -> Space:
         raise InputError(
             f"there is no file {file}; there are: {', '.join(ordered) or 'no .yaml files near it'}"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} cannot be read: it should be saved as UTF-8 ({error})") from error
+    except OSError as error:
         raise InputError(f"{file} cannot be read: {error}") from error
     try:
         node = _compose(text)

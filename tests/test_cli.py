@@ -209,11 +209,20 @@ def test_a_place_for_pages_that_will_not_do_is_told_before_the_run(
         monkeypatch.setattr("os.access", lambda *_: False)
 
 
-def test_a_run_for_a_space_file_and_the_other_way_round_is_told(own_copy: Path) -> None:
+def test_a_run_for_a_space_file_and_the_other_way_round_is_told(tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny/run.yaml").write_text("name: tiny")
+    (tmp_path / "latin.yaml").write_bytes("name: Grüße".encode("latin1"))
+    with pytest.raises(InputError, match=rf"nor a folder of tables .*; it holds the runs {tmp_path}/tiny$"):
+        explorer.load(tmp_path)
+    with pytest.raises(InputError, match=r"latin.yaml cannot be read: it should be saved as UTF-8"):
+        spacefile.read(tmp_path / "latin.yaml")
+    listed = CliRunner().invoke(app, ["spaces", str(ROOT / "spaces/digits.yaml")])
+    assert "digits.yaml is a file: `check` tells" in str(listed.exception)
     with pytest.raises(InputError, match=r"digits.yaml is a space file, not a run: `run /"):
         locate(ROOT / "spaces/digits.yaml")
     with pytest.raises(InputError, match=r"is the folder of a run, not a space file; `resume "):
-        spacefile.read(own_copy / "tiny")
+        spacefile.read(tmp_path / "tiny")
 
 
 def test_check_says_what_a_space_would_cost() -> None:
