@@ -327,7 +327,9 @@ def _read_csv(place: Path) -> pd.DataFrame:
     if twice := sorted(set(names[names.duplicated()])):
         raise ValueError(f"there are several columns {', '.join(twice)}")
     table = pd.read_csv(place, skipinitialspace=True)
-    empty = [n for n in table if getattr(tables.EVERY.get(n), "kind", "") == "text" and table[n].isna().all()]
+    empty = [
+        n for n in table if getattr(tables.EVERY.get(str(n)), "kind", "") == "text" and table[n].isna().all()
+    ]
     return table.astype(dict.fromkeys(empty, "object"))  # no numbers, as which pandas reads what is not there
 
 
