@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +21,10 @@ from explorer.engine import cluster, job, lean, plan
 from explorer.engine.job import CHUNK, Hand, Job
 from explorer.engine.lean import instead
 from explorer.engine.packing import Packing
+from explorer.engine.run import Where
 from explorer.importing import importing
+from explorer.settings import InputError
+from explorer.space import ResourceOptions
 from explorer.spacefile import parse
 
 CHILD = """
@@ -126,6 +130,23 @@ def test_a_full_disk_of_ray_is_told_before_it_starts(tmp_path: Path, monkeypatch
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=300_000))
     with pytest.raises(OSError, match=rf"{tmp_path}, where it keeps its files, has 0.3 MB left; 10 MB"):
         cluster._check_room()
+
+
+@pytest.mark.parametrize("error", [None, InputError("wrong"), KeyboardInterrupt(), OSError("bad")])
+def test_logs_of_ray_are_kept_where_it_may_be_to_blame(
+    error: BaseException | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[bool] = []
+    monkeypatch.setattr("ray.init", lambda **_: None)
+    monkeypatch.setattr(cluster, "Guard", lambda: SimpleNamespace(holds=None, end=lambda: None))
+    monkeypatch.setattr(cluster, "end", lambda _, keep_logs: kept.append(keep_logs))
+    idle = threading.Thread(target=int)
+    idle.start()
+    started = cluster._started(Where(), ResourceOptions(), cluster.Begun("", {}, None), idle)
+    with suppress(type(error) if error else ()), started:
+        if error:
+            raise error
+    assert kept == [isinstance(error, OSError)]
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,7 @@ def _started(
         guard = Guard()
         yield guard.holds
         keep_logs = False
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, InputError):
         keep_logs = False
         raise
     finally:
