@@ -30,6 +30,16 @@ PASSING = re.compile(  # what S3 says of a trouble that may pass
 UNFINISHED = re.compile(r"\.[0-9a-f]{8}\.tmp$")  # a name that write() gives to what it has not renamed yet
 
 
+@contextlib.contextmanager
+def placed(path: str | Path) -> Iterator[None]:
+    """An error of the system that names no file, as when a disk gets full, names this one."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 class BadBlockError(OSError, ValueError):
     """A local disk that cannot read what it holds: damage, and not one that passes."""
 
@@ -88,7 +98,7 @@ class Files:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
         try:
-            with open(temporary, "wb") as file:
+            with placed(path), open(temporary, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -111,27 +121,34 @@ class Files:
             return True
         os.makedirs(os.path.dirname(self.path(name)), exist_ok=True)
         try:
-            with open(self.path(name), "xb") as file:
+            with placed(self.path(name)), open(self.path(name), "xb") as file:
                 file.write(content)
         except FileExistsError:
             return False
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path(name))  # on a full disk it is there, but empty
+            raise
         return True
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> Iterator[bool]:
         """A block that one process at a time is in, of those that share this local folder; a crash leaves it.
 
-        On an object store, and where the system has no such locks, it is a block like any other.
+        On an object store, and where the system has no such locks, it is a block like any other, and False.
         """
         if not self.local or fcntl is None:
-            yield
+            yield False
             return
         os.makedirs(self.root, exist_ok=True)
         folder = os.open(self.root, os.O_RDONLY)
         try:
-            with contextlib.suppress(OSError):  # some network file systems know no locks
+            try:
                 fcntl.flock(folder, fcntl.LOCK_EX)
-            yield
+                locked = True
+            except OSError:  # some network file systems know no locks
+                locked = False
+            yield locked
         finally:
             os.close(folder)
 

@@ -44,11 +44,11 @@ class Hold:
 
     def __enter__(self) -> Hold:
         try:
-            with self.files.alone():
+            with self.files.alone() as locked:
                 self._take()
         except OSError as error:
             raise InputError(f"{self.files.location} cannot be written: {error}") from error
-        if not self.files.local:  # there nothing is atomic: of those who took it at once, the last one has it
+        if not locked:  # there nothing is atomic: of those who took it at once, the last one has it
             time.sleep(SETTLE_S)
             other = self._read()
             if other is not None and other.get("token") != self.mine["token"]:

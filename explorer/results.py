@@ -320,6 +320,30 @@ LOAD_NAMES = (
 TEMPERATURE_NAMES = ("batch_size", "learning_rate", "weight_decay", "momentum", "schedule", "optimizer")
 
 
+def _read_csv(place: Path) -> pd.DataFrame:
+    """Raises ValueError where a column is there twice, of which pandas would take the first."""
+    first = pd.read_csv(place, header=None, nrows=1, dtype="string", skipinitialspace=True)
+    names = first.iloc[0].dropna()
+    if twice := sorted(set(names[names.duplicated()])):
+        raise ValueError(f"there are several columns {', '.join(twice)}")
+    table = pd.read_csv(place, skipinitialspace=True)
+    empty = [
+        n for n in table if getattr(tables.EVERY.get(str(n)), "kind", "") == "text" and table[n].isna().all()
+    ]
+    return table.astype(dict.fromkeys(empty, "object"))  # no numbers, as which pandas reads what is not there
+
+
+def _check_columns(table: pd.DataFrame, place: Path) -> None:
+    """Raises InputError where no column is known, as when a CSV has semicolons."""
+    names = [str(name) for name in table]
+    known = {*tables.EVERY, *LOAD_NAMES, *TEMPERATURE_NAMES}
+    if not any(name.removesuffix("_std") in known for name in names):
+        raise InputError(
+            f"{place}: no column has a name of docs/tables.md; the first is {names[:1]}. "
+            "A CSV has commas between its columns, and points in its numbers"
+        )
+
+
 def _check_numbers(table: pd.DataFrame, place: Path) -> None:
     for name in table:
         known = tables.EVERY.get(str(name).removesuffix("_std"))
@@ -348,14 +372,17 @@ def load_tables(folder: Path) -> Run:
         ):
             if place.exists() and name not in found:
                 try:
-                    found[name] = pd.read_parquet(place) if place.suffix == ".parquet" else pd.read_csv(place)
+                    found[name] = pd.read_parquet(place) if place.suffix == ".parquet" else _read_csv(place)
                 except Exception as error:
-                    raise InputError(f"{place} cannot be read as a table: {error}") from error
+                    said = str(error).partition("\n")[0]
+                    raise InputError(f"{place} cannot be read as a table: {said}") from error
+                _check_columns(found[name], place)
                 _check_numbers(found[name], place)
     if not found:
+        runs = ", ".join(sorted(str(file.parent) for file in folder.glob("*/run.yaml"))[:10])
         raise InputError(
             f"{folder} is neither a run (no run.yaml) nor a folder of tables "
-            f"({', '.join(TABLES)} as .parquet or .csv)"
+            f"({', '.join(TABLES)} as .parquet or .csv){f'; it holds the runs {runs}' if runs else ''}"
         )
     axes: dict[str, list[str]] = {"load": [], "temperature": []}
     for name in ("models", "cells", "pairs"):  # the first that takes more than one value of a setting

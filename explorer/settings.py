@@ -40,9 +40,14 @@ def stream(*content: Any) -> int:
     return int(digest(content, 16), 16) >> 1
 
 
+def near(name: str, known: list[str]) -> list[str]:
+    """The known names that are like this one, the closest first."""
+    return difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+
+
 def suggest(name: str, known: list[str]) -> str:
     """The known names, the closest first."""
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    close = near(name, known)
     return ", ".join([*close, *(k for k in sorted(known) if k not in close)])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ def read(path: str | Path, overrides: Sequence[str] | None = None) -> Space:
         InputError: with file, line, what is wrong and what is allowed.
     """
     file = Path(path)
+    if (file / "run.yaml").is_file():
+        command = f"resume {shlex.quote(str(file))}"
+        raise InputError(f"{file} is the folder of a run, not a space file; `{command}` goes on with it")
     try:
         if file.stat().st_size > MAX_BYTES:
             raise InputError(f"{file} has more than {MAX_BYTES:,} bytes; a space file is short")
@@ -36,7 +40,9 @@ def read(path: str | Path, overrides: Sequence[str] | None = None) -> Space:
         raise InputError(
             f"there is no file {file}; there are: {', '.join(ordered) or 'no .yaml files near it'}"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} cannot be read: it should be saved as UTF-8 ({error})") from error
+    except OSError as error:
         raise InputError(f"{file} cannot be read: {error}") from error
     try:
         node = _compose(text)

@@ -26,6 +26,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +37,7 @@ import pyarrow as pa
 from explorer import plainyaml
 from explorer.files import Files, join
 from explorer.parquet import of_parquet, table_of, to_parquet
-from explorer.settings import InputError, digest
+from explorer.settings import InputError, digest, suggest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -394,9 +395,13 @@ def locate(name_or_folder: str | Path, storage: str = "runs") -> Store:
         store = Store(place)
         if store.exists():
             return store
+    if Path(text).suffix in (".yaml", ".yml") and Path(text).is_file():
+        raise InputError(
+            f"{text} is a space file, not a run: `run {shlex.quote(text)}` makes one, or goes on with it"
+        )
     root = Path(storage)
-    there = sorted(p.parent.name for p in root.glob("*/run.yaml")) if root.is_dir() else []
+    there = [p.parent.name for p in root.glob("*/run.yaml")] if root.is_dir() else []
     raise InputError(
         f"there is no run {text!r}: neither {' nor '.join(places)} has a run.yaml; "
-        f"runs in {storage}/: {', '.join(there) or 'none'}"
+        f"runs in {storage}/: {suggest(text, there) or 'none'}"
     )

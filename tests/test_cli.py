@@ -16,8 +16,12 @@ from conftest import ROOT, explore
 from typer.testing import CliRunner
 
 import explorer
+from explorer import spacefile
+from explorer.cli import app
 from explorer.cli.app import to_resume
 from explorer.cli.options import RunName, Where, works
+from explorer.settings import InputError
+from explorer.store import locate
 
 
 def test_help_names_every_command() -> None:
@@ -149,7 +153,7 @@ similarity.linear_cka(network.outputs(theta, data.x_test, buffers))"""
         (["status", "nothing"], r"there is no run 'nothing'"),
         (["report", "x", "--cut", "cka=high"], r"--cut cka=high"),
         (["spaces", "explorer"], r"no space file"),
-        (["frobnicate"], r"No such command"),
+        (["frobnicate"], r"No such command 'frobnicate'. The commands are run, resume, measure"),
         (["run", "spaces/digits.yaml", "--workers", "0"], r"--workers"),
         (["run", "spaces/digits.yaml", "--callback", "tensorbord"], r"known are tensorboard, mlflow, wandb"),
         (
@@ -165,6 +169,60 @@ def test_wrong_input_is_one_message_and_exit_code_2(arguments: list[str], said: 
     assert re.search(said, done.stderr)
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "digits/records").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["spaces/digits.yaml"], "Did you mean: run spaces/digits.yaml"),
+        (["my space.yaml"], "Did you mean: run 'my space.yaml'"),
+        (["digits"], "Did you mean: run spaces/digits.yaml"),
+        (["ruin", "x"], "No such command 'ruin'. Did you mean: run"),
+        (["--workers=2", "run", "x"], "it is an option of run, resume, measure."),
+        (["check", "spaces/digits.yaml", "seeds=4"], "Did you mean: --set seeds=4"),
+        (["status", "x", "y"], "'y' is one argument too many."),
+        (["run", "x", "--worker", "2"], "--workers"),
+    ],
+)
+def test_who_types_something_else_is_told_what_was_meant(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2
+    assert said in re.sub(r"[\s│]+", " ", done.output)
+
+
+@pytest.mark.parametrize("command", ["resume", "report"])
+def test_a_place_for_pages_that_will_not_do_is_told_before_the_run(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    words = [command, "x", "--storage", str(tmp_path), "--reports"]
+    for place, said in (
+        ("file", "file is a file; pages need a folder"),
+        ("new", f"{tmp_path} cannot be written"),
+    ):
+        done = CliRunner().invoke(app, [*words, str(tmp_path / place)])
+        assert isinstance(done.exception, InputError)
+        assert said in str(done.exception)
+        monkeypatch.setattr("os.access", lambda *_: False)
+
+
+def test_a_run_for_a_space_file_and_the_other_way_round_is_told(tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny/run.yaml").write_text("name: tiny")
+    (tmp_path / "latin.yaml").write_bytes("name: Grüße".encode("latin1"))
+    with pytest.raises(InputError, match=rf"nor a folder of tables .*; it holds the runs {tmp_path}/tiny$"):
+        explorer.load(tmp_path)
+    with pytest.raises(InputError, match=r"latin.yaml cannot be read: it should be saved as UTF-8"):
+        spacefile.read(tmp_path / "latin.yaml")
+    listed = CliRunner().invoke(app, ["spaces", str(ROOT / "spaces/digits.yaml")])
+    assert "digits.yaml is a file: `check` tells" in str(listed.exception)
+    with pytest.raises(InputError, match=r"digits.yaml is a space file, not a run: `run /"):
+        locate(ROOT / "spaces/digits.yaml")
+    with pytest.raises(InputError, match=r"is the folder of a run, not a space file; `resume "):
+        spacefile.read(tmp_path / "tiny")
 
 
 def test_check_says_what_a_space_would_cost() -> None:
@@ -247,7 +305,7 @@ def test_a_place_that_cannot_be_written_to_and_words_for_numbers_are_told(
     (tmp_path / "words").mkdir()
     (tmp_path / "words/cells.csv").write_text("width,train_loss\n2,0.5\n4,small\n")
     for arguments, said in (
-        (["report", own_copy / "tiny", "--reports", tmp_path / "file"], "Not a directory"),
+        (["report", own_copy / "tiny", "--reports", tmp_path / "file"], "is a file; pages need a folder"),
         (["export", own_copy / "tiny", "--out", tmp_path / "file/x.csv"], "Not a directory|File exists"),
         (["report", tmp_path / "words"], "cells.csv: train_loss should hold numbers, not 'small'"),
     ):

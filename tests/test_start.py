@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -16,11 +17,14 @@ import psutil
 import pytest
 
 import explorer
-from explorer.engine import job, lean, plan
+from explorer.engine import cluster, job, lean, plan
 from explorer.engine.job import CHUNK, Hand, Job
 from explorer.engine.lean import instead
 from explorer.engine.packing import Packing
+from explorer.engine.run import Where
 from explorer.importing import importing
+from explorer.settings import InputError
+from explorer.space import ResourceOptions
 from explorer.spacefile import parse
 
 CHILD = """
@@ -120,13 +124,46 @@ def test_a_worker_holds_one_chunk_of_the_stacks(
     assert read == [whole.chunks[number] for number in (0, 1, 5, 0)]
 
 
+def test_a_full_disk_of_ray_is_told_before_it_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    cluster._check_room()
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=300_000))
+    with pytest.raises(OSError, match=rf"{tmp_path}, where it keeps its files, has 0.3 MB left; 10 MB"):
+        cluster._check_room()
+
+
+@pytest.mark.parametrize("error", [None, InputError("wrong"), KeyboardInterrupt(), OSError("bad")])
+def test_logs_of_ray_are_kept_where_it_may_be_to_blame(
+    error: BaseException | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[bool] = []
+    monkeypatch.setattr("ray.init", lambda **_: None)
+    monkeypatch.setattr(cluster, "Guard", lambda: SimpleNamespace(holds=None, end=lambda: None))
+    monkeypatch.setattr(cluster, "end", lambda _, keep_logs: kept.append(keep_logs))
+    idle = threading.Thread(target=int)
+    idle.start()
+    started = cluster._started(Where(), ResourceOptions(), cluster.Begun("", {}, None), idle)
+    with suppress(type(error) if error else ()), started:
+        if error:
+            raise error
+    assert kept == [isinstance(error, OSError)]
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        (Exception("The current node timed out during startup."), "The current node timed out"),
+        (UnicodeEncodeError("ascii", "ü", 0, 1, "no"), "RAY_TMPDIR to a folder with a short path"),
+        (PermissionError(13, "Permission denied", "/root/.ray"), "set HOME to a folder that can be written"),
+    ],
+)
 def test_a_ray_that_does_not_start_is_one_error(
-    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    reason: Exception, said: str, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def late(**_: object) -> None:
-        raise Exception("The current node timed out during startup.")
+        raise reason
 
     monkeypatch.setattr("ray.init", late)
-    with pytest.raises(OSError, match=r"Ray did not start: The current node timed out"):  # exit code 3
+    with pytest.raises(OSError, match=rf"Ray did not start: .*{said}"):  # exit code 3
         explorer.run(tiny, storage=str(tmp_path / "runs"))
     assert not (tmp_path / "runs/tiny/hold.yaml").exists()

@@ -327,6 +327,43 @@ def test_of_drivers_that_find_an_old_hold_at_once_one_has_it(tmp_path: Path) -> 
             assert sum(pool.map(lambda _, start=start: start(), range(6))) == 1
 
 
+def test_without_locks_the_last_of_those_who_take_it_at_once_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    def meanwhile(_: float) -> None:
+        (tmp_path / "hold.yaml").write_text("{host: elsewhere, pid: 1, token: another}")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    monkeypatch.setattr("explorer.hold.SETTLE_S", 0)
+    with Hold(Files(tmp_path)):
+        assert (tmp_path / "hold.yaml").exists()
+    monkeypatch.setattr("explorer.hold.time.sleep", meanwhile)
+    with pytest.raises(InputError, match="on elsewhere"), Hold(Files(tmp_path)):
+        pass
+
+
+def test_a_full_disk_leaves_no_empty_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: str, mode: str) -> Any:
+        open(path, mode).close()
+        return open("/dev/full", "wb", buffering=0)
+
+    monkeypatch.setattr("explorer.files.open", full, raising=False)
+    with (
+        pytest.raises(InputError, match=r"cannot be written: .*No space left on device"),
+        Hold(Files(tmp_path)),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(
+        "explorer.files.open", lambda *_: (_ for _ in ()).throw(OSError(30, "Read-only")), raising=False
+    )
+    with pytest.raises(InputError, match=r"cannot be written: .*Read-only"), Hold(Files(tmp_path)):
+        pass
+
+
 def test_a_hold_of_another_machine_is_stale_when_it_is_not_renewed(tmp_path: Path) -> None:
     for age, blocks in ((10, True), (500, False)):
         other = {"host": "elsewhere", "pid": 1, "token": "x", "renewed": time.time() - age}

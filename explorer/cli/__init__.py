@@ -11,6 +11,7 @@ import sys
 
 from explorer.cli import look, pages, work
 from explorer.cli.app import PLAIN, app, errors
+from explorer.cli.usage import Command
 from explorer.settings import InputError
 
 __all__ = ["app", "main"]
@@ -21,7 +22,7 @@ for command in (
     *(pages.report, pages.diagnose, pages.export),
     *(look.status, look.check, look.spaces),
 ):
-    app.command()(command)
+    app.command(cls=Command)(command)
 
 
 def main() -> None:

@@ -11,10 +11,12 @@ from typing import Any
 import typer
 from rich.console import Console
 
+from explorer.cli.usage import Commands
 from explorer.settings import InputError
 
 app = typer.Typer(
     name="explorer",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

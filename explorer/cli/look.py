@@ -78,6 +78,8 @@ def spaces(
     from rich.padding import Padding
 
     files = sorted(folder.glob("*.yaml"))
+    if folder.is_file():
+        raise InputError(f"{folder} is a file: `check` tells what a space would do; here, name a folder")
     if not files:
         raise InputError(f"there is no space file (*.yaml) in {folder}/")
     for file in files:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,6 +33,7 @@ def report(
 ) -> None:
     """Draw the report pages of a run, finished or not, or of a folder of tables, or compare runs."""
     cuts = _cuts(cut or [])
+    check_reports(reports)
     from explorer.results import load
 
     if len(runs) > 1:
@@ -108,6 +110,17 @@ def draw(run: Run, reports: Path, cuts: dict[str, float], *, written: bool = Fal
         said = "1 failure" if failed == 1 else f"{failed} failures"
         errors.print(f"Finished with {said}:", *lines[:20], *more, sep="\n  ", **PLAIN)
         raise typer.Exit(3)
+
+
+def check_reports(folder: Path) -> None:
+    """Raises InputError where no page can be written: after a run is too late."""
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise InputError(f"--reports: {place} is a file; pages need a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"--reports: {place} cannot be written; name another folder for the pages")
 
 
 def _watch(run: str, storage: str, reports: Path, cuts: dict[str, float]) -> None:

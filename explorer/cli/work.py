@@ -6,13 +6,14 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from explorer.cli.app import PLAIN, checked_name, console, errors, say, to_resume
 from explorer.cli.options import Overrides, RunName, SpaceFile, Where, works
-from explorer.cli.pages import draw
+from explorer.cli.pages import check_reports, draw
 from explorer.interrupts import end_once
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def _work(start: Callable[[Display], Run], run: str, where: Where) -> None:
     """Do it under a display, then write the report. Ctrl-C and SIGTERM end it with what to do next."""
     from explorer.console import Display
 
+    check_reports(where.reports / Path(run).name)
     command = to_resume(run, where.storage)
     go_on = f"Go on with:\n  {command}"
     end_once()

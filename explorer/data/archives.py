@@ -23,8 +23,11 @@ def read_members(archive: Path, names: Sequence[str], hint: str = "") -> list[by
                 name = member.name.rsplit("/", 1)[-1]
                 if name in names and (file := tar.extractfile(member)):
                     content[name] = file.read()
+            while tar.fileobj and tar.fileobj.read(2**20):  # to the end, where gzip keeps its checksum
+                pass
     except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
-        raise InputError(f"{archive} cannot be read as a tar archive: {error}") from error
+        said = str(error).partition(":\n")[0]  # of a file of no known kind, a line for each kind follows
+        raise InputError(f"{archive} cannot be read as a tar archive: {said}") from error
     missing = [name for name in names if name not in content]
     if missing:
         raise InputError(f"{archive} lacks {', '.join(missing)}{hint}")

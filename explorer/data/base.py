@@ -102,9 +102,20 @@ def checked_arrays(where: str, content: dict[str, np.ndarray]) -> Arrays:
     if y["train"].ndim == 1 and (lowest := min(y["train"].min(), y["test"].min())) > 0:
         raise InputError(f"{where}: the smallest label is {lowest}; classes are numbered from 0")
     classes = y["train"].shape[1] if y["train"].ndim == 2 else int(max(y["train"].max(), y["test"].max())) + 1
-    if classes < 2 and y["train"].ndim == 1:
-        raise InputError(f"{where}: there is only one class")
+    if y["train"].ndim == 1:
+        check_classes(where, classes, len(y["train"]))
     return Arrays(x["train"], y["train"], x["test"], y["test"], classes=classes)
+
+
+def check_classes(where: str, classes: int, inputs: int) -> None:
+    """Raises InputError where labels from 0 to ``classes`` - 1 of so many training inputs are no classes."""
+    if classes < 2:
+        raise InputError(f"{where}: there is only one class")
+    if classes > inputs:
+        raise InputError(
+            f"{where}: the largest label is {classes - 1}, with {inputs} training inputs; "
+            "number the classes from 0 on, without gaps"
+        )
 
 
 def _labels(where: str, part: str, y: np.ndarray) -> np.ndarray:

@@ -42,12 +42,21 @@ def decode(images: Iterable[tuple[str, bytes]], options: EncodedOptions) -> np.n
         from PIL import Image
     except ImportError as error:
         raise InputError(f"image files are read with pillow: pip install pillow ({error})") from error
+
+    def of_bytes(image: Image.Image) -> Image.Image:
+        """Grey of 16 bits by its upper byte, as pillow reads colours of 16: it would cut all off at 255."""
+        if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+            return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        if image.mode in ("I", "F"):
+            raise ValueError("its pixels are numbers of 32 bits; 8 or 16 are read")
+        return image
+
     mode = {"rgb": "RGB", "grey": "L"}[options.colour]
     decoded: list[np.ndarray] = []
     for name, raw in images:
         try:
             with Image.open(io.BytesIO(raw)) as image:
-                converted = image.convert(mode)
+                converted = of_bytes(image).convert(mode)
         except Exception as error:  # pillow raises many kinds for damaged files
             raise InputError(f"{name} cannot be read as an image: {error}") from error
         if options.side:

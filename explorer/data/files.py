@@ -96,7 +96,7 @@ def _fetched(source: Source, name: str, target: Path) -> Path:
 def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
     if "does not match the known hash" in text:
-        return "what was sent does not match the authors' checksum"
+        return "what was sent does not match the authors' checksum; a proxy may have sent a page of its own"
     return f"{type(error).__name__}: {text[:200]}"
 
 

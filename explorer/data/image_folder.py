@@ -46,6 +46,11 @@ def _listed(path: str) -> tuple[list[str], list[tuple[Path, int]], list[tuple[Pa
         if not files:
             raise InputError(f"{part} holds no images ({', '.join(sorted(SUFFIXES))})")
         parts.append(files)
+    empty = [name for number, name in enumerate(classes) if number not in {n for _, n in parts[0]}]
+    if empty:
+        raise InputError(
+            f"{root / 'train'} holds no images of {', '.join(empty)}; delete folders that are no class"
+        )
     return classes, parts[0], parts[1]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from explorer.data.base import Arrays
+from explorer.data.base import Arrays, check_classes
 from explorer.data.encoded import EncodedOptions, decode, drawn, hash_files
 from explorer.data.images import available_images, image_arrays
 from explorer.settings import InputError
@@ -117,8 +117,7 @@ def load(options: Options) -> Arrays:
     if train[0].shape[1:] != test[0].shape[1:]:
         raise InputError(f"{options.path}: training and test images differ in size; set side to resize all")
     classes = int(max(train[1].max(), test[1].max())) + 1
-    if classes < 2:
-        raise InputError(f"{options.path}: there is only one class")
+    check_classes(options.path, classes, len(train[1]))
     return image_arrays(
         train,
         drawn(*test, options),

@@ -40,6 +40,7 @@ ENVIRONMENT = {
 SCRATCH = "explorer-scratch-"  # then the process and something random
 # Of our own Ray: a control service that is gone does not come back, while that of a cluster may.
 OWN = {"RAY_gcs_rpc_server_reconnect_timeout_s": f"{HOPELESS_S + 5:.0f}"}
+ROOM_BYTES = 10_000_000  # on the disk of our own Ray, which on a full one ends without a word of it
 COMMON: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
 
 
@@ -184,6 +185,7 @@ def _started(
     Raises:
         RayLostError: it did not start.
     """
+    _check_room()
     for name, value in OWN.items():
         os.environ.setdefault(name, value)
     with importing():
@@ -206,11 +208,11 @@ def _started(
                     **COMMON,
                 )
             except Exception as error:  # it says no more of what is wrong: memory, disk, a busy machine
-                raise RayLostError(f"Ray did not start: {error}") from error
+                raise RayLostError(f"Ray did not start: {error}{_advice(error)}") from error
         guard = Guard()
         yield guard.holds
         keep_logs = False
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, InputError):
         keep_logs = False
         raise
     finally:
@@ -219,6 +221,25 @@ def _started(
             end(below(begun.forks.pid) if begun.forks else [], keep_logs=keep_logs)
             if guard:
                 guard.end()
+
+
+def _check_room() -> None:
+    """Raises RayLostError where the disk of Ray's folder, which is chosen as Ray does it, is full."""
+    root = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    free = shutil.disk_usage(root).free if os.path.isdir(root) else ROOM_BYTES
+    if free < ROOM_BYTES:
+        raise RayLostError(
+            f"Ray did not start: {root}, where it keeps its files, has {free / 1e6:.1f} MB left; "
+            f"{ROOM_BYTES / 1e6:.0f} MB are needed. Make room there, or set RAY_TMPDIR to another folder"
+        )
+
+
+def _advice(error: Exception) -> str:
+    if "AF_UNIX path length" in str(error) or isinstance(error, UnicodeError):
+        return ". Set RAY_TMPDIR to a folder with a short path of plain letters"
+    if "home directory" in str(error) or (isinstance(error, OSError) and ".ray" in str(error.filename)):
+        return ". Ray keeps a token in the home folder: set HOME to a folder that can be written"
+    return ""
 
 
 def _answers(address: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from explorer.files import placed
 from explorer.report.payload import script_json
 from explorer.results import Run
 
@@ -18,14 +19,13 @@ CSV_BYTES = 200_000
 def write(path: Path, content: bytes) -> None:
     """Whole or not at all: a reader of the page never meets half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with placed(path), open(temporary, "xb") as file:
             file.write(content)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        os.replace(temporary, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -72,6 +72,7 @@ def test_the_fingerprint_follows_the_content_not_the_name(tmp_path: Path) -> Non
         ({"y_train": np.zeros(6, int), "y_test": np.zeros(3, int)}, "only one class"),
         ({"x_train": np.array([None] * 6)}, "plain arrays"),  # would be unpickled
         ({"y_train": np.array([1, 2, 3] * 2), "y_test": np.array([1, 2, 3])}, "the smallest label is 1"),
+        ({"y_train": np.array([0, 1, 10**9] * 2)}, "the largest label is 1000000000, with 6 training inputs"),
     ],
 )
 @pytest.mark.filterwarnings("error")

@@ -13,6 +13,7 @@ import scipy.io
 from small_sets import archive, idx
 
 from explorer.data import cifar10, fashion_mnist, files, mnist1d, svhn
+from explorer.data.archives import read_members
 from explorer.data.idx import read_idx
 from explorer.settings import InputError
 
@@ -66,6 +67,19 @@ def test_a_wrong_archive_is_refused(
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(InputError, match="cannot be read as a tar archive"):
         cifar10.load(cifar10.Options())
+
+
+def test_an_archive_is_read_to_its_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "some.tar.gz"
+    whole = archive({"a": b"what was written"})
+    path.write_bytes(whole)
+    assert read_members(path, ["a"]) == [b"what was written"]
+    path.write_bytes(whole[:-8] + bytes([whole[-8] ^ 1]) + whole[-7:])
+    with pytest.raises(InputError, match="cannot be read as a tar archive: CRC check failed"):
+        read_members(path, ["a"])
+    path.write_bytes(b"<html>the page of a proxy</html>")
+    with pytest.raises(InputError, match=r"could not be opened successfully$"):
+        read_members(path, ["a"])
 
 
 def test_a_wrong_mat_file_is_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from explorer.data import image_folder, image_parquet
+from explorer.data.encoded import decode
 from explorer.settings import InputError
 
 Image = pytest.importorskip("PIL.Image")
@@ -119,6 +120,31 @@ def test_wrong_folders_are_named(tmp_path: Path) -> None:
         image_folder.load(options)
 
 
+def test_a_class_without_training_images_is_named(tmp_path: Path) -> None:
+    options = folders(tmp_path)
+    (tmp_path / "train" / ".ipynb_checkpoints").mkdir()
+    with pytest.raises(InputError, match=r"train holds no images of \.ipynb_checkpoints; delete"):
+        image_folder.available(options)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_16_bits_are_read_by_their_upper_byte_and_32_refused(kind: str, tmp_path: Path) -> None:
+    def of(pixels: np.ndarray, kind: str) -> tuple[str, bytes]:
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, kind)
+        return "one", stream.getvalue()
+
+    pixels = np.array([[0, 255, 256], [4660, 65279, 65535]], np.uint16)
+    for colour, channels in (("grey", 1), ("rgb", 3)):
+        read = decode([of(pixels, kind)], image_folder.Options(path="", colour=colour))
+        assert np.array_equal(read[0], [[[0, 0, 1], [18, 254, 255]]] * channels)
+    for wide in (np.int32, np.float32):
+        with pytest.raises(
+            InputError, match="one cannot be read as an image: its pixels are numbers of 32 bits"
+        ):
+            decode([of(pixels.astype(wide), "TIFF")], image_folder.Options(path=""))
+
+
 def test_wrong_tables_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no \.parquet file"):
         image_parquet.available(image_parquet.Options(path=str(tmp_path)))
@@ -131,6 +157,9 @@ def test_wrong_tables_are_named(tmp_path: Path) -> None:
         pyarrow.parquet.write_table(pyarrow.table({**column, "label": [0.5, 1.0]}), test)
         with pytest.raises(InputError, match=message):
             image_parquet.load(options)
+    pyarrow.parquet.write_table(pyarrow.table({"image": [png(TEST[0])] * 2, "label": [0, 99]}), test)
+    with pytest.raises(InputError, match="the largest label is 99, with 6 training inputs"):
+        image_parquet.load(options)
     test.write_bytes(b"PAR1 it is not")
     with pytest.raises(InputError, match="cannot be read as Parquet"):
         image_parquet.available(options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import struct
 import zlib
@@ -14,9 +15,10 @@ import pytest
 import vl_convert
 
 from explorer import phases
-from explorer.report import figures, pictures, site, warm, write
+from explorer.files import placed
+from explorer.report import figures, files, pictures, site, warm, write
 from explorer.report.rows import prepared
-from explorer.results import Run
+from explorer.results import Run, load_tables
 from explorer.settings import InputError
 from report.synthetic import synthetic_run
 
@@ -147,6 +149,44 @@ def test_a_folder_with_only_some_tables_gets_a_page_that_says_what_is_missing(
     assert ("No models:" in html) == (kept != "models")
     assert ("No pairs:" in html) == (kept != "pairs")
     assert ("Test accuracy (%)" in html) == (kept == "models")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("width;batch_size;train_loss\n2;8;0,5\n", "no column has a name of docs/tables.md.*has commas"),
+        ("width,train_loss,train_loss\n2,0.5,0.1\n", "there are several columns train_loss"),
+        ("width,train_loss\n2,low\n", "train_loss should hold numbers, not 'low'"),
+    ],
+)
+def test_a_table_from_elsewhere_that_would_be_misread_is_refused(content: str, said: str, tmp_path: Path):
+    (tmp_path / "models.csv").write_text(content)
+    with pytest.raises(InputError, match=rf"models\.csv.*{said}"):
+        load_tables(tmp_path)
+
+
+def test_a_table_as_other_programs_write_it_is_read(tmp_path: Path):
+    (tmp_path / "models.csv").write_text("\ufeffwidth, train_loss\r\n2, 0.5\r\n4, 0.1\r\n", newline="")
+    models = load_tables(tmp_path).models
+    assert models.to_dict("list") == {"width": [2, 4], "train_loss": [0.5, 0.1]}
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_csv_in_which_nothing_has_failed_gives_a_page_without_warnings(tmp_path: Path):
+    models = synthetic_run(widths=(2, 4), batch_sizes=(8,), seeds=2).models
+    models.assign(status="ok", error="").to_csv(tmp_path / "models.csv", index=False)
+    assert write(load_tables(tmp_path), tmp_path / "page", images=False).exists()
+
+
+def test_files_are_readable_for_whom_the_user_lets_and_a_full_disk_is_named(tmp_path: Path):
+    before = os.umask(0o077)
+    try:
+        files.write(tmp_path / "page.html", b"x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "page.html").stat().st_mode & 0o777 == 0o600
+    with pytest.raises(OSError, match=r"No space left on device: '/dev/full'"), placed("/dev/full"):
+        Path("/dev/full").write_bytes(b"x")
 
 
 def test_a_sweep_under_way_shows_cells_that_are_missing(run: Run, tmp_path: Path):
