@@ -69,7 +69,7 @@ def tiny() -> dict[str, Any]:
 
 
 def explore(
-    *arguments: str | Path, cwd: Path = ROOT, timeout: float = 240
+    *arguments: str | Path, cwd: Path = ROOT, timeout: float = 800
 ) -> subprocess.CompletedProcess[str]:
     """Call the command line as a user does."""
     command = [sys.executable, str(ROOT / "run_explore.py"), *map(str, arguments)]

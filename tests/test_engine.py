@@ -244,9 +244,9 @@ def started(space: dict[str, Any], folder: Path) -> subprocess.Popen[str]:
 
 
 def wait_for_records(folder: Path, kind: str, number: int) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while len(list((folder / "runs/tiny/records" / kind).glob("*.parquet"))) < number:
-        assert time.monotonic() < deadline, f"no {number} records of {kind} in 90 s"
+        assert time.monotonic() < deadline, f"no {number} records of {kind} in 300 s"
         time.sleep(0.02)
 
 
@@ -266,7 +266,7 @@ def test_stopped_and_killed_runs_end_as_an_undisturbed_one(tiny: dict[str, Any],
     assert len(everything) > 3
     process.send_signal(signal.SIGINT)
     mark = time.monotonic()
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=100)
     assert time.monotonic() - mark < 5
     assert process.returncode == 130, output
     assert "resume tiny" in output
@@ -324,7 +324,7 @@ def test_killed_workers_are_replaced(tiny: dict[str, Any], tmp_path: Path, finis
     (tmp_path / "traps/training2").touch()
     wait_for_records(tmp_path, "models", 2)
     (tmp_path / "traps/measuring8").touch()
-    output, _ = process.communicate(timeout=200)
+    output, _ = process.communicate(timeout=800)
     assert process.returncode == 0, output
     run = explorer.load(tmp_path / "runs/tiny")
     assert set(run.models["status"]) == {"ok"}

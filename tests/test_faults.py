@@ -108,17 +108,17 @@ def test_a_held_run_is_refused(tiny: dict[str, Any], tmp_path: Path) -> None:
         assert f"held by process {process.pid}" in second.stderr
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
 
 
 @pytest.mark.slow
 def test_a_long_training_goes_on_where_it_was(tiny: dict[str, Any], tmp_path: Path) -> None:
     tiny["load"]["width"], tiny["temperature"]["batch_size"] = [16], [16]
-    tiny["training"].update(steps=60_000, history_points=50)
-    tiny["resources"] = {"save_every_minutes": 0.005}
+    tiny["training"].update(steps=30_000, history_points=50)
+    tiny["resources"] = {"save_every_minutes": 0.002}
     tiny["measures"] = {"similarity": {"inputs": 100}}
     process = started(tiny, tmp_path)
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while not list((tmp_path / "runs/tiny/states").glob("*.state")):
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -145,7 +145,7 @@ def test_max_hours_stops_cleanly(tiny: dict[str, Any], tmp_path: Path) -> None:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=500,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr

@@ -193,7 +193,7 @@ with fork_server({str(tmp_path / "other")!r}, {{}}) as server:
     assert psutil.pid_exists(server_pid)
     driver.kill()
     driver.communicate()
-    until = time.monotonic() + 60  # it looks once it has imported what it imports
+    until = time.monotonic() + 200  # it looks once it has imported what it imports
     while psutil.pid_exists(server_pid) and time.monotonic() < until:
         time.sleep(0.05)
     assert not psutil.pid_exists(server_pid)

@@ -54,6 +54,6 @@ def test_our_own_ray_listens_on_this_machine_only(tiny: dict[str, Any], tmp_path
         found = listening({process.pid, *descendants(process.pid)})
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=200)
     assert found
     assert set(found) <= {"127.0.0.1", "::1"}

@@ -91,13 +91,13 @@ def test_nodes_that_leave_and_join_change_nothing(
         cluster.remove_node(first, allow_graceful=False)
         second = cluster.add_node(num_cpus=1)
         theirs: set[int] = set()
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 400
         while len(list((tmp_path / "runs/tiny/records/models").glob("*.parquet"))) < 11:
             theirs |= processes_of(second)
             assert time.monotonic() < deadline
             time.sleep(0.1)
         cluster.remove_node(second, allow_graceful=False)
-        output, _ = process.communicate(timeout=200)
+        output, _ = process.communicate(timeout=600)
     finally:
         process.kill()
     assert process.returncode == 0, output
@@ -117,11 +117,11 @@ def test_a_killed_raylet_of_our_own_loses_nothing(
         wait_for_records(tmp_path, "models", 2)
         everything = descendants(process.pid)
         os.kill(raylet_of(process.pid), signal.SIGKILL)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=400)
         assert process.returncode != 2, output  # workers that had started may have done all there was
     finally:
         process.kill()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while everything & set(processes()):
         assert time.monotonic() < deadline, "processes of the killed run live on"
         time.sleep(0.2)

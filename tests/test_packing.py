@@ -82,7 +82,7 @@ def test_small_models_share_a_card_and_a_large_one_has_it_alone(
     importable("sleepynets", SLEEPY)
     monkeypatch.setattr(packing, "_peaks", substitute({2: 1, 8: 6}))
     tiny["model"] = {"name": "sleepynets:net", "width": 4}
-    tiny["temperature"]["batch_size"] = [8, 10, 20, 25, 40, 50]
+    tiny["temperature"]["batch_size"] = [8, 10, 20, 25, 40]
     tiny["training"]["steps"] = 300  # 6 s of sleep a model
     tiny["seeds"] = 1
     tiny["measures"] = {"hessian": {"inputs": 100, "lanczos_steps": 5, "probes": 4}}
@@ -95,7 +95,7 @@ def test_small_models_share_a_card_and_a_large_one_has_it_alone(
     spans = [
         (e["args"]["width"], e["ts"], e["ts"] + e["dur"]) for e in trace if e["args"].get("width") is not None
     ]
-    assert len(spans) == 2 * 12
+    assert len(spans) == 2 * 10
     beside = [
         [width for width, began, ended in spans if began <= at < ended] for _, at, _ in spans
     ]  # widths at work whenever one begins

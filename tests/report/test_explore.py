@@ -171,7 +171,7 @@ def test_axe_finds_no_serious_fault(browser, page: Path, comparison: Path, width
         )
         site = context.new_page()
         site.goto(index.as_uri())
-        site.wait_for_selector("html[data-drawn=yes]", timeout=20_000)
+        site.wait_for_selector("html[data-drawn=yes]", timeout=60_000)
         if index == page:
             explored(site)
         site.evaluate("document.querySelectorAll('main details').forEach(d => { d.open = true; })")

@@ -65,7 +65,7 @@ def test_a_chart_that_cannot_be_drawn_is_an_error(capfd: pytest.CaptureFixture[s
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_program_that_ends_leaves_no_process_and_no_traceback() -> None:
     code = "import sys; from explorer.report import vega; w = vega.Workshop('#000'); print(w._process.pid)"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
     assert ended.stderr == ""  # run() has waited until the painter, too, had closed it
     with suppress(psutil.NoSuchProcess):
         psutil.Process(int(ended.stdout)).wait(10)  # TimeoutExpired if it goes on
