@@ -18,7 +18,7 @@ from torch.nn import functional
 from explorer.augment import crop_and_flip
 from explorer.data.base import Arrays
 from explorer.landscape.operator import HessianOperator
-from explorer.models import cnn, mlp
+from explorer.models import cnn, gpt, mlp
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
 from explorer.stopping import Stopping
@@ -447,3 +447,16 @@ def test_a_users_optimiser_may_keep_gradients(data: Split, importable: Any) -> N
     places = [theta, *(ours.models[step].theta for step in (1, 2, 3))]
     for gradient, (before, after) in zip(kept, itertools.pairwise(places), strict=True):
         torch.testing.assert_close(gradient, (before - after) / 0.05)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "sam"])
+def test_a_network_of_sequences_is_trained_alike_with_its_own_gradient(optimizer: str) -> None:
+    x = torch.arange(120).view(20, 6) % 11
+    data = Split(x, x, x, x, 11)
+    found = []
+    for execution in ("stacked", "loop"):
+        build, rows = network("gpt", gpt.Options(width=8), (6,), 11, execution, "language")  # type: ignore[arg-type]
+        theta, buffers = initial_rows(build, rows, range(2))
+        settings = {"seeds": [1, 2], "batch_size": 5, "steps": 6, "learning_rate": 0.01}
+        found.append(train(rows, theta, buffers, data, optimizer=optimizer, **settings).theta)
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)

@@ -25,9 +25,8 @@ Forward = Callable[[Sequence[Tensor], Tensor], Tensor]
 Pieces = Sequence[Tensor]  # of a matrix of parameters, each (rows, *its shape) in the module's order
 # Of inputs and targets, and whether the losses are wanted: they are returned then, mean ones (rows,).
 Step = Callable[[Tensor, Tensor, bool], Tensor | None]
-LossGradient = Callable[
-    [Pieces, Pieces], Step
-]  # of parameters, and the places where a step puts their gradients
+# Of parameters, and the places where a step puts their gradients.
+LossGradient = Callable[[Pieces, Pieces], Step]
 Derived = Callable[[int], Execution]  # of the batch size
 # Numbers that one evaluation on a processor may hold in a layer's activations at once (32 MB of float32); on
 # a card it is a part of what the process may use.

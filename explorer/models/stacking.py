@@ -115,6 +115,11 @@ def stacked(make: Make) -> Forward:
     return forward
 
 
+def _kept(tensor: Tensor) -> Tensor:
+    """The tensor, or a copy where it was made in inference mode: those cannot be kept for a derivative."""
+    return tensor.clone() if tensor.is_inference() else tensor
+
+
 def scored_gradient(make: Make) -> LossGradient:
     """Loss and gradient of sequences, with the scores' part written out by hand.
 
@@ -127,8 +132,8 @@ def scored_gradient(make: Make) -> LossGradient:
     def gradient(parameters: Sequence[Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
         # Leaves of this function's own: the caller may be in inference mode.
         with torch.inference_mode(False), torch.enable_grad():
-            x = x.clone()  # what was made in inference mode cannot be kept for a derivative
-            leaves = [p.detach().requires_grad_() for p in parameters]
+            x, *given = (_kept(t) for t in (x, *parameters))
+            leaves = [p.detach().requires_grad_() for p in given]
             with skeleton.holding(leaves) as module:
                 weight = module.output.weight  # (rows, vocabulary, width)
                 features = module.features(x).flatten(1, 2)  # (rows, places, width)
