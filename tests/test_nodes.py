@@ -20,16 +20,30 @@ from test_engine import assert_equal_runs, descendants, longer, processes, wait_
 import explorer
 from explorer.results import Run
 
+NAPS = """
+import os, time
+from explorer.tasks.classification import cross_entropy
+
+def loss(outputs, y):
+    time.sleep(float(os.environ.get("NAP_S", 0)))
+    return cross_entropy(outputs, y)
+"""
+
 
 @pytest.fixture(scope="module")
-def space() -> dict[str, Any]:
-    """Twelve trials of some seconds: what happens to a node falls into one, and a node that joins finds some left.
+def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """Twelve trials, of four seconds where they nap: what happens to a node falls into one, on any machine.
 
-    That a node has left is noticed after about fifteen seconds.
+    And a node that joins finds some left: that one has left is noticed after about fifteen seconds.
     """
+    folder = tmp_path_factory.mktemp("naps")
+    (folder / "naps.py").write_text(NAPS)
     space = longer(copy.deepcopy(TINY))
-    space["training"]["steps"] = 65_000
-    return space
+    space["training"].update(steps=200, loss="naps:loss")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        patch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+        yield space
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +52,13 @@ def undisturbed(space: dict[str, Any], tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture
-def cluster() -> Iterator[Any]:
+def naps(undisturbed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on trainings nap at every step."""
+    monkeypatch.setenv("NAP_S", "0.02")
+
+
+@pytest.fixture
+def cluster(naps: None) -> Iterator[Any]:
     """A head with one CPU; nodes are added by the test."""
     from ray.cluster_utils import Cluster
 
@@ -110,7 +130,7 @@ def test_nodes_that_leave_and_join_change_nothing(
 
 @pytest.mark.slow
 def test_a_killed_raylet_of_our_own_loses_nothing(
-    space: dict[str, Any], undisturbed: Run, tmp_path: Path
+    naps: None, space: dict[str, Any], undisturbed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = begun(space, tmp_path, "--workers", "2")
     try:
@@ -126,6 +146,7 @@ def test_a_killed_raylet_of_our_own_loses_nothing(
         assert time.monotonic() < deadline, "processes of the killed run live on"
         time.sleep(0.2)
     kept = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "runs/tiny/records/models").glob("*.parquet")}
+    monkeypatch.delenv("NAP_S")
     done = explore("resume", "tiny", "--workers", "2", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     for name, written in kept.items():
