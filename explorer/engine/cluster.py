@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # workers without a GPU request see no GPU
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # what fails is told by us, once
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our records are the truth; Tune's files are not read
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C must end the run, not look like its end
