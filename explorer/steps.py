@@ -51,20 +51,18 @@ def rule_of(optimizer: str, parts: Sequence[Part]) -> Rule:
     return Theirs(user_function(optimizer)(momentum=momentum, weight_decay=decay))
 
 
-def bound_gradient(
-    network: Rows, theta: Tensor, rule: Rule, loss: str | None, precision: str, compiled: bool
-) -> Bound | None:
-    """The architecture's own gradient at ``theta``, where it is what :func:`loss_gradient_of` is, too.
+def bound_gradient(network: Rows, theta: Tensor, rule: Rule, loss_gradient: LossGradient) -> Bound | None:
+    """The architecture's own gradient at ``theta``, where that is the ``loss_gradient`` of a training.
 
     Not for a user's optimiser, which may keep a gradient beyond the next one.
     """
-    plain = _plain(loss, precision, compiled)
+    plain = loss_gradient == network.loss_gradient
     return network.bound(theta) if plain and not isinstance(rule, Theirs) else None
 
 
 def loss_gradient_of(network: Rows, loss: str | None, precision: str, compiled: bool) -> LossGradient:
     """Losses (rows,) of a batch in training mode and their gradients (rows, parameters)."""
-    if _plain(loss, precision, compiled):
+    if loss is None and precision == "float32" and not compiled:
         return network.loss_gradient
 
     measured = network.task.loss if loss is None else user_function(loss)
@@ -82,10 +80,6 @@ def loss_gradient_of(network: Rows, loss: str | None, precision: str, compiled: 
         return losses.detach(), torch.autograd.grad(losses.sum(), leaf)[0]
 
     return gradient
-
-
-def _plain(loss: str | None, precision: str, compiled: bool) -> bool:
-    return loss is None and precision == "float32" and not compiled
 
 
 def hindrance(network: Rows, x: Tensor, device: torch.device, *, random: bool) -> str:

@@ -320,7 +320,7 @@ def train(
             rule, loss=loss, augment=augment, compile=compile
         )
     own_seeds = seeds if random else None
-    bound = bound_gradient(network, theta, rule, loss, precision, compile)
+    bound = bound_gradient(network, theta, rule, loss_gradient)
     advance = advancing(theta, buffers, memory, rule, batch, loss_gradient, watch, own_seeds, bound)
     replay = graph and not result.hindered
     take = Steps(advance, rule, rates, theta, last=stops[-1], replay=replay)

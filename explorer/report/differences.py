@@ -14,16 +14,7 @@ from explorer.report.labels import axis, measure, measure_title
 from explorer.report.rows import measures
 from explorer.results import Run
 
-COMPARED = (
-    "test_accuracy_percent",
-    "bleu",
-    "test_perplexity",
-    "train_loss",
-    "mode_connectivity",
-    "loss_barrier",
-    "cka",
-    "hessian_trace",
-)
+COMPARED = [n for n in facts.IN_TABLE if n != "hessian_top_eigenvalue"]
 SPREADS = 2.0  # standard errors beyond which a cell counts as different
 
 
