@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,53 @@ def test_a_long_training_goes_on_where_it_was(tiny: dict[str, Any], tmp_path: Pa
     assert not list((tmp_path / "runs/tiny/states").glob("*.state"))
     undisturbed = explorer.run(tiny, storage=str(tmp_path / "other"), workers=1)
     assert_equal_runs(explorer.load(tmp_path / "runs/tiny"), undisturbed)
+
+
+RESET = """
+import os
+from pathlib import Path
+from explorer.engine.sweep import Trial
+from explorer.tasks.classification import cross_entropy as loss
+
+before = Trial.reset_config
+
+def fails_now_and_then(self, new):
+    turns = Path(os.environ["TURNS"])
+    if hasattr(self, "worker") and len(list(turns.iterdir())) < 2:
+        (turns / f"{new['stack']}-{os.getpid()}").touch()
+        HAPPENS
+    return before(self, new)
+
+Trial.reset_config = fails_now_and_then
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("os.kill(os.getpid(), 9)", "the worker process died"),
+        ("raise OSError('no turn')", "no turn"),
+    ],
+)
+def test_a_worker_that_fails_as_it_turns_to_the_next_trial_loses_nothing(
+    importable: Callable[[str, str], None],
+    tiny: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    said: str,
+) -> None:
+    importable("reset", RESET.replace("HAPPENS", what))
+    (tmp_path / "turns").mkdir()
+    monkeypatch.setenv("TURNS", str(tmp_path / "turns"))
+    tiny["training"]["loss"] = "reset:loss"
+    run = explorer.run(tiny, storage=str(tmp_path / "runs"), workers=1)
+    assert len(list((tmp_path / "turns").iterdir())) == 2
+    assert list(run.models["status"]) == ["ok"] * 12
+    assert run.pairs[["mode_connectivity", "cka"]].notna().all().all()
+    assert run.info["sessions"][0]["failed"] == 0
+    (log,) = (tmp_path / "runs/tiny/sessions").glob("*.log")
+    assert len(re.findall(f"is tried again: {said}", log.read_text())) == 2
 
 
 def test_max_hours_stops_cleanly(tiny: dict[str, Any], tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from explorer.engine import agent
 
 KNOWN_S = 30.0  # by then a node that starts is known to its cluster; Ray itself says so otherwise
 LOOK_S = 0.02
+TOLD = 300  # characters of what Ray says
 GONE_S = 5.0  # by then a killed process is gone
 
 
@@ -72,6 +73,24 @@ def lean(environment: Mapping[str, str], worker: str | None) -> Iterator[None]:
         find = getattr(services, "get_node", None)
         stack.enter_context(instead(services, "get_node", functools.partial(_patient, find)))
         yield
+
+
+@contextmanager
+def brief() -> Iterator[None]:
+    """What Ray tells its drivers of the cluster is a line each, on standard error.
+
+    It would print the last twenty lines of the log of a node that is gone, a page or two, into our output.
+    """
+    from ray._private import worker
+
+    with instead(worker, "print_to_stdstream", _told):
+        yield
+
+
+def _told(data: Mapping[str, Any], *_: Any, **__: Any) -> None:
+    for message in data["lines"]:
+        first = message.strip().partition("\n")[0].partition(" Last 20 lines")[0]
+        print(f"Ray: {first[:TOLD]}", file=sys.stderr, flush=True)
 
 
 def end(others: Sequence[psutil.Process], *, keep_logs: bool) -> None:

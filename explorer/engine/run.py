@@ -225,7 +225,7 @@ def _work(
         from explorer.engine.pool import Pool
         from explorer.engine.sweep import sweep
 
-    lost = cluster.nodes_lost()
+    before, told = cluster.nodes_lost(), 0
     for round_ in range(ROUNDS):
         if round_:
             session.again()
@@ -243,19 +243,28 @@ def _work(
             with session.stage("measuring", waiting):
                 pool.add(tasks)
                 pool.finish()
-        lost, before = cluster.nodes_lost(), lost
-        if not train or not _once_more(store, lost > before):
+        lost = cluster.nodes_lost() - before
+        if lost > told:
+            session.say(
+                f"The cluster has lost {_nodes(lost - told)}; what was under way there was tried again."
+            )
+            told = lost
+        if not train or not _once_more(store, lost > 0):
             return
         left = None
 
 
-def _once_more(store: Store, node_lost: bool) -> bool:
+def _nodes(number: int) -> str:
+    return "a node" if number == 1 else f"{number} nodes"
+
+
+def _once_more(store: Store, nodes_lost: bool) -> bool:
     """Whether what failed deserves another round.
 
-    So it does if a worker found damaged weights, which are trained again, or if a node was lost: all attempts
-    at a trial can fall into the moment before the cluster has noticed that.
+    So it does if a worker found damaged weights, which are trained again, or if nodes were lost: all attempts
+    at a trial can be cut off by those, or fall into the moment before the cluster has noticed.
     """
     from explorer.engine.failures import DIED
 
     failures = store.read_records("failures", ["error"]).to_pydict().get("error", [])
-    return any(error and ("damaged" in error or (node_lost and DIED in error)) for error in failures)
+    return any(error and ("damaged" in error or (nodes_lost and DIED in error)) for error in failures)

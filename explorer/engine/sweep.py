@@ -16,9 +16,9 @@ from ray.tune.execution import class_cache, tune_controller
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.search import Searcher
 
-from explorer.engine import plan
+from explorer.engine import plan, retries
 from explorer.engine.cluster import Cluster
-from explorer.engine.failures import ATTEMPTS, failure
+from explorer.engine.failures import ATTEMPTS
 from explorer.engine.job import Hand, Job
 from explorer.engine.lean import instead
 from explorer.engine.overlap import Leave, Overlap
@@ -112,9 +112,11 @@ class _Places(Searcher):
 class _Told(tune.Callback):
     """Hands what Tune tells of the trials on, and lets the pool go on meanwhile."""
 
-    def __init__(self, stacks: list[Stack], overlap: Overlap, leave: Leave, pool: Pool, session: Session):
-        self.stacks, self.overlap, self.leave = stacks, overlap, leave
-        self.pool, self.tell, self.meanwhile = pool, session.tell, session.meanwhile
+    def __init__(
+        self, stacks: list[Stack], overlap: Overlap, leave: Leave, pool: Pool, store: Store, session: Session
+    ):
+        self.stacks, self.overlap, self.leave, self.store = stacks, overlap, leave, store
+        self.pool, self.tell, self.log, self.meanwhile = pool, session.tell, session.log, session.meanwhile
         self.left = len(stacks)
         self.trained: set[int] = set()
         self.ended: list[Any] = []
@@ -151,11 +153,17 @@ class _Told(tune.Callback):
         if self.left < self.overlap.workers:
             self.meanwhile.start()
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        at = self.stacks[trial.config["stack"]].at
+        self.log(f"the trial at {at} is tried again: {retries.last_failure(trial)['error']}")
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         place = trial.config["stack"]
         if place not in self.trained:
-            stack = self.stacks[place]
-            self.tell(Done("training", len(stack.models), stack.at, None, "it failed to train"))
+            stack, what = self.stacks[place], retries.last_failure(trial)
+            rows = [{"kind": "models", **row, **what} for row in stack.records()]
+            self.store.write_record("failures", stack.id, rows)
+            self.tell(Done("training", len(stack.models), stack.at, None, what["error"]))
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self.pool.poll()
@@ -197,7 +205,7 @@ def sweep(
     sizes = [packing.gpus_of(stack.cell) for stack in stacks]
     workers = cluster.workers(packing.cpus, min(sizes))
     overlap = Overlap(together, workers, leave)
-    told = _Told(stacks, overlap, leave, pool, session)
+    told = _Told(stacks, overlap, leave, pool, store, session)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
     os.environ["RAY_TUNE_DISABLE_PROGRESS"] = "1"
@@ -237,15 +245,8 @@ def sweep(
             lighter.enter_context(
                 instead(tune_controller, "PlacementGroupResourceManager", FixedResourceManager)
             )
-        finished = tuner.fit()
-    for result in finished:
-        if result.error is not None and result.config is not None:
-            if (place := result.config["stack"]) in told.trained:
-                continue
-            stack, what = stacks[place], failure(result.error)
-            store.write_record(
-                "failures", stack.id, [{"kind": "models", **row, **what} for row in stack.records()]
-            )
+        lighter.enter_context(retries.of_resets())
+        tuner.fit()
 
 
 def _name(stack: int, places: list[dict[str, Any]]) -> str:
