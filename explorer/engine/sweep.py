@@ -118,7 +118,7 @@ class _Told(tune.Callback):
         self.stacks, self.overlap, self.leave, self.store = stacks, overlap, leave, store
         self.pool, self.tell, self.log, self.meanwhile = pool, session.tell, session.log, session.meanwhile
         self.left = len(stacks)
-        self.trained: set[int] = set()
+        self.settled: set[int] = set()  # places that are trained, or have failed for good
         self.ended: list[Any] = []
 
     def __getstate__(self) -> dict[str, Any]:
@@ -136,9 +136,9 @@ class _Told(tune.Callback):
         result.pop("fresh", None)  # what is left is for those who follow the trials
         for kind, number, cell, *span in work:
             if kind == "training":
-                if place in self.trained:  # tried again, after it was killed while it measured
+                if place in self.settled:  # tried again, after it was killed while it measured
                     continue
-                self.trained.add(place)
+                self.settled.add(place)
             at = stack.at if cell is None else stack.cells[cell].at
             self.tell(Done(kind, number, at, Span(*span)))
         if not first:
@@ -158,12 +158,17 @@ class _Told(tune.Callback):
         self.log(f"the trial at {at} is tried again: {retries.last_failure(trial)['error']}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        place = trial.config["stack"]
-        if place not in self.trained:
-            stack, what = self.stacks[place], retries.last_failure(trial)
-            rows = [{"kind": "models", **row, **what} for row in stack.records()]
-            self.store.write_record("failures", stack.id, rows)
-            self.tell(Done("training", len(stack.models), stack.at, None, what["error"]))
+        self.failed(trial.config["stack"], retries.last_failure(trial))
+
+    def failed(self, place: int, what: dict[str, str]) -> None:
+        """A stack that nobody has trained, or will."""
+        if place in self.settled:
+            return
+        self.settled.add(place)
+        stack = self.stacks[place]
+        rows = [{"kind": "models", **row, **what} for row in stack.records()]
+        self.store.write_record("failures", stack.id, rows)
+        self.tell(Done("training", len(stack.models), stack.at, None, what["error"]))
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self.pool.poll()
@@ -247,6 +252,8 @@ def sweep(
             )
         lighter.enter_context(retries.of_resets())
         tuner.fit()
+    for place in range(len(stacks)):
+        told.failed(place, {"error": "its trial ended without a word", "traceback": ""})
 
 
 def _name(stack: int, places: list[dict[str, Any]]) -> str:
