@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from conftest import ROOT, explore
+from ray.air.execution._internal import event_manager
+from ray.exceptions import OutOfMemoryError, RayActorError
 from test_engine import assert_equal_runs, longer, model_files, started, wait_for_records
 
 import explorer
-from explorer.engine import sweep
+from explorer.engine import pool, sweep
 from explorer.engine.run import resume
 from explorer.settings import InputError
 
@@ -135,47 +138,110 @@ def test_a_long_training_goes_on_where_it_was(tiny: dict[str, Any], tmp_path: Pa
     assert_equal_runs(explorer.load(tmp_path / "runs/tiny"), undisturbed)
 
 
-RESET = """
+FAILING = """
 import os
 from pathlib import Path
 from explorer.engine.sweep import Trial
 
-before = Trial.reset_config
+before = Trial.METHOD
 
-def reset_config(self, new):
+def METHOD(self, *new):
     turns = Path(os.environ["TURNS"])
     if hasattr(self, "worker") and len(list(turns.iterdir())) < 2:
-        (turns / f"{new['stack']}-{os.getpid()}").touch()
+        (turns / f"{self.stack.id}-{os.getpid()}").touch()
         HAPPENS
-    return before(self, new)
+    return before(self, *new)
 """
+KILLED = "os.kill(os.getpid(), 9)"
+
+
+class NoMemory:
+    """Ray, to which it looks as if a worker that died had been killed because memory ran out."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(ray, name)
+
+    def get(self, *arguments: Any, **named: Any) -> Any:
+        try:
+            return ray.get(*arguments, **named)
+        except RayActorError as error:
+            raise OutOfMemoryError("Memory on the node was low.") from error
 
 
 @pytest.mark.parametrize(
-    ("what", "said"),
-    [("os.kill(os.getpid(), 9)", "the worker process died"), ("raise OSError('no turn')", "no turn")],
+    ("method", "what", "no_memory", "said"),
+    [
+        ("reset_config", KILLED, False, "the worker process died"),
+        ("reset_config", KILLED, True, "Ray killed the worker process"),
+        ("reset_config", "raise OSError('no turn')", False, "no turn"),
+        ("step", KILLED, True, "Ray killed the worker process"),
+    ],
 )
-def test_a_worker_that_fails_as_it_turns_to_the_next_trial_loses_nothing(
+def test_a_worker_that_fails_whenever_it_may_loses_nothing(
     importable: Callable[[str, str], None],
     tiny: dict[str, Any],
     finished: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    method: str,
     what: str,
+    no_memory: bool,
     said: str,
 ) -> None:
-    name = f"reset_of_{tmp_path.name}"
-    importable(name, RESET.replace("HAPPENS", what))
+    """Also as it turns to its next trial; twice."""
+    name = f"failing_{tmp_path.name}"
+    importable(name, FAILING.replace("METHOD", method).replace("HAPPENS", what))
     turns = tmp_path / "turns"
     turns.mkdir()
     monkeypatch.setenv("TURNS", str(turns))
-    monkeypatch.setattr(sweep.Trial, "reset_config", importlib.import_module(name).reset_config)
+    monkeypatch.setattr(sweep.Trial, method, getattr(importlib.import_module(name), method))
+    if no_memory:
+        monkeypatch.setattr(event_manager, "ray", NoMemory())
     run = explorer.run(tiny, storage=str(tmp_path / "runs"), workers=1)
     assert len(list(turns.iterdir())) == 2
     assert_equal_runs(run, explorer.load("tiny", str(finished)))
     assert run.info["sessions"][0]["failed"] == 0
     (log,) = (tmp_path / "runs/tiny/sessions").glob("*.log")
     assert len(re.findall(f"is tried again: {said}", log.read_text())) == 2
+
+
+DYING = """
+import os
+from pathlib import Path
+from torch import nn
+
+class Dying(nn.Tanh):
+    def forward(self, x):
+        turns = Path(os.environ["TURNS"])
+        if x.shape[-2] == 123 and len(list(turns.iterdir())) < 2:
+            (turns / str(os.getpid())).touch()
+            os.kill(os.getpid(), 9)
+        return super().forward(x)
+
+def net(shape, classes, width=4):
+    return nn.Sequential(nn.Flatten(), nn.Linear(shape[1] * shape[2], width), Dying(), nn.Linear(width, classes))
+"""
+
+
+@pytest.mark.parametrize("no_memory", [False, True])
+def test_a_worker_of_the_pool_that_dies_loses_nothing(
+    importable: Callable[[str, str], None],
+    tiny: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    no_memory: bool,
+) -> None:
+    importable("dyingnets", DYING)
+    (tmp_path / "turns").mkdir()
+    monkeypatch.setenv("TURNS", str(tmp_path / "turns"))
+    if no_memory:
+        monkeypatch.setattr(pool, "ray", NoMemory())
+    tiny |= {"model": {"name": "dyingnets:net"}, "load": {"width": [3, 4]}, "resources": {"overlap": False}}
+    tiny["measures"] = {"hessian": {"inputs": 123, "lanczos_steps": 5, "probes": 4}}
+    run = explorer.run(tiny, storage=str(tmp_path / "runs"), workers=1)
+    assert len(list((tmp_path / "turns").iterdir())) == 2
+    assert run.info["sessions"][0]["failed"] == 0
+    assert run.models["hessian_trace"].notna().all()
 
 
 def test_max_hours_stops_cleanly(tiny: dict[str, Any], tmp_path: Path) -> None:

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from ray.exceptions import RayActorError
+from ray.exceptions import OutOfMemoryError, RayActorError
 
 DIED = "the worker process died (out of memory, or killed)"
+FULL = (
+    "Ray killed the worker process, as the memory of its machine was nearly full; "
+    "fewer workers, or smaller stacks (resources.replicates_per_trial), need less"
+)
 ATTEMPTS = 3  # at a trial or a task, before it has failed for good
+
+
+class Full(RayActorError):
+    """A worker was killed because the memory of its machine was nearly full."""
+
+    def __init__(self, text: str = FULL):
+        super().__init__(error_msg=text)
+
+
+def death(error: BaseException) -> RayActorError:
+    """An error with which a call of a worker ended, as one of its death."""
+    if isinstance(error, RayActorError):
+        return error
+    text = f"{type(error).__name__}: {error}"
+    return Full(text) if isinstance(error, OutOfMemoryError) else RayActorError(error_msg=text)
 
 
 def failure(error: BaseException) -> dict[str, str]:
     """A remote error as columns: ``error`` in one line, and the ``traceback`` of the worker."""
+    if isinstance(error, Full | OutOfMemoryError):
+        return {"error": FULL, "traceback": str(error)[:10_000]}
     if isinstance(error, RayActorError):
         return {"error": DIED, "traceback": str(error)}
     cause = getattr(error, "cause", None) or error

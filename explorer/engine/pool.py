@@ -6,7 +6,7 @@ from collections import deque
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayError, RayTaskError
 
 from explorer.engine.cluster import Cluster
 from explorer.engine.failures import ATTEMPTS, failure
@@ -93,7 +93,7 @@ class Pool:
                 task = work[0]
                 self.tell(Done(task.measure, len(task.subjects), task.cell.at, span))
         except RayError as error:
-            if isinstance(error, RayActorError):
+            if not isinstance(error, RayTaskError):  # it died
                 actor = None
             self._again(work, error, gpus)
         if actor is None:

@@ -1,16 +1,18 @@
-"""Trials that Ray Tune tries again: also those whose worker dies just when it turns to them."""
+"""Trials that Ray Tune tries again, whatever their worker died of, and when."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ray import cloudpickle
-from ray.exceptions import RayActorError
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import RayActorError, RayTaskError
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 
-from explorer.engine.failures import failure
+from explorer.engine.failures import death, failure
 from explorer.engine.lean import instead
 
 
@@ -24,22 +26,39 @@ def last_failure(trial: Trial) -> dict[str, str]:
         return {"error": "it failed to train", "traceback": f"its error could not be read: {error!r}"}
 
 
-def of_resets() -> AbstractContextManager[None]:
-    """A trial whose worker fails while it is reset, to go on with this trial, is tried again like any other.
+@contextmanager
+def of_all_deaths() -> Iterator[None]:
+    """Tune tries these trials again like any other, which it would not do:
 
-    Tune takes back the trial of a worker that died then, and is told of it a second time, by the call that
-    failed. It then calls the trial, which waits again by now, failed for good; were it not so, the trial
-    would count as being reset, and never start.
+    - One whose worker fails while it is reset, to go on with this trial. Tune takes back the trial of a
+      worker that died then, and is told of it a second time, by the call that failed. It then calls the
+      trial, which waits again by now, failed for good; were it not so, the trial would count as being
+      reset, and never start.
+    - One whose worker Ray has killed because its machine's memory was nearly full. That is no
+      ``RayActorError``, and Tune gives up all trials at an error that it does not expect.
     """
-    before: Any = TuneController._process_trial_failure
+    of_trials: Any = TuneController._process_trial_failure
+    of_calls: Any = RayActorManager._actor_task_failed
 
-    def failed(controller: Any, trial: Trial, exception: Exception) -> None:
+    def trial_failed(controller: Any, trial: Trial, exception: Exception) -> None:
         controller._resetting_trials.discard(trial)
         if trial.status == Trial.PENDING:
             if isinstance(exception, RayActorError):
                 return  # the second time
             controller._set_trial_status(trial, Trial.RUNNING)
             controller._unstage_trial_with_resources(trial)
-        before(controller, trial, exception)
+        of_trials(controller, trial, _expected(exception))
 
-    return instead(TuneController, "_process_trial_failure", failed)
+    def call_failed(manager: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        of_calls(manager, tracked_actor_task, _expected(exception))
+
+    with (
+        instead(TuneController, "_process_trial_failure", trial_failed),
+        instead(RayActorManager, "_actor_task_failed", call_failed),
+    ):
+        yield
+
+
+def _expected(error: Exception) -> Exception:
+    """An error that Tune expects of a worker."""
+    return error if isinstance(error, RayActorError | RayTaskError) else death(error)

@@ -18,7 +18,7 @@ from ray.tune.search import Searcher
 
 from explorer.engine import plan, retries
 from explorer.engine.cluster import Cluster
-from explorer.engine.failures import ATTEMPTS
+from explorer.engine.failures import ATTEMPTS, FULL
 from explorer.engine.job import Hand, Job
 from explorer.engine.lean import instead
 from explorer.engine.overlap import Leave, Overlap
@@ -116,7 +116,7 @@ class _Told(tune.Callback):
         self, stacks: list[Stack], overlap: Overlap, leave: Leave, pool: Pool, store: Store, session: Session
     ):
         self.stacks, self.overlap, self.leave, self.store = stacks, overlap, leave, store
-        self.pool, self.tell, self.log, self.meanwhile = pool, session.tell, session.log, session.meanwhile
+        self.pool, self.session, self.full = pool, session, False
         self.left = len(stacks)
         self.settled: set[int] = set()  # places that are trained, or have failed for good
         self.ended: list[Any] = []
@@ -140,7 +140,7 @@ class _Told(tune.Callback):
                     continue
                 self.settled.add(place)
             at = stack.at if cell is None else stack.cells[cell].at
-            self.tell(Done(kind, number, at, Span(*span)))
+            self.session.tell(Done(kind, number, at, Span(*span)))
         if not first:
             seconds = sum(Span(*span).seconds for _, _, _, *span in work)
             self.overlap.measured(place, seconds, result["done"])
@@ -151,11 +151,14 @@ class _Told(tune.Callback):
         self.ended.append(trial)
         self.left -= 1
         if self.left < self.overlap.workers:
-            self.meanwhile.start()
+            self.session.meanwhile.start()
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        at = self.stacks[trial.config["stack"]].at
-        self.log(f"the trial at {at} is tried again: {retries.last_failure(trial)['error']}")
+        at, error = self.stacks[trial.config["stack"]].at, retries.last_failure(trial)["error"]
+        self.session.log(f"the trial at {at} is tried again: {error}")
+        if error == FULL and not self.full:
+            self.full = True
+            self.session.say(f"{FULL[0].upper()}{FULL[1:]}. What it did is tried again.")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.failed(trial.config["stack"], retries.last_failure(trial))
@@ -168,7 +171,7 @@ class _Told(tune.Callback):
         stack = self.stacks[place]
         rows = [{"kind": "models", **row, **what} for row in stack.records()]
         self.store.write_record("failures", stack.id, rows)
-        self.tell(Done("training", len(stack.models), stack.at, None, what["error"]))
+        self.session.tell(Done("training", len(stack.models), stack.at, None, what["error"]))
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self.pool.poll()
@@ -250,7 +253,7 @@ def sweep(
             lighter.enter_context(
                 instead(tune_controller, "PlacementGroupResourceManager", FixedResourceManager)
             )
-        lighter.enter_context(retries.of_resets())
+        lighter.enter_context(retries.of_all_deaths())
         tuner.fit()
     for place in range(len(stacks)):
         told.failed(place, {"error": "its trial ended without a word", "traceback": ""})
