@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from in_process import table
@@ -185,6 +186,25 @@ def test_a_run_writes_down_what_was_found_and_keeps_to_it(
     tiny["resources"]["graphs"] = "never"
     explorer.run({**tiny, "seeds": 5}, storage=storage, gpus=1)
     assert (told, tried) == ([()], [])
+
+
+def test_a_run_goes_on_without_where_its_worker_does_not_survive_a_capture(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny["load"], tiny["temperature"], tiny["measures"] = {"width": [2]}, {"batch_size": [50]}, {}
+    tiny["resources"] = {"gpus_per_trial": 1}
+
+    def dies(gpus: float) -> None:
+        os.kill(os.getpid(), 9)
+
+    attempt = prepare.graphs_tried
+    monkeypatch.setattr(
+        prepare, "graphs_tried", lambda stacks, packing, _: attempt(stacks, packing, cast("Any", dies))
+    )
+    run = explorer.run(tiny, storage=str(tmp_path / "runs"), gpus=1)
+    (tried,) = run.info["graphs"].values()
+    assert "died" in tried["why"]
+    assert list(run.models["status"]) == ["ok"] * 3
 
 
 def test_the_switch_says_what_it_takes(tiny: dict[str, Any]) -> None:

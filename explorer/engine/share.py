@@ -128,8 +128,14 @@ def kinds(stacks: Iterable[Stack], known: Container[str]) -> dict[str, tuple[Sta
 def graphs_tried(
     stacks: dict[str, tuple[Stack, int]], packing: Packing, make_worker: MakeWorker
 ) -> dict[str, dict[str, Any]]:
-    """When they are replayed as graphs (:func:`explorer.engine.calibrate.graphs_of`), tried on a worker."""
+    """When they are replayed as graphs (:func:`explorer.engine.calibrate.graphs_of`), tried on a worker.
+
+    Never, where the worker did not survive it: the run goes on without.
+    """
     import ray
+    from ray.exceptions import RayError
+
+    from explorer.engine.failures import failure
 
     # Nobody else works in a process in which a capture may have failed.
     @ray.remote(num_cpus=packing.cpus, num_gpus=packing.gpus, max_calls=1)
@@ -138,7 +144,10 @@ def graphs_tried(
 
         return graphs_of(make_worker(packing.gpus), stacks)
 
-    return ray.get(attempt.remote(stacks))
+    try:
+        return ray.get(attempt.remote(stacks))
+    except RayError as error:
+        return {key: {"why": failure(error)["error"]} for key in stacks}
 
 
 def from_step(tried: dict[str, dict[str, Any]]) -> dict[str, int]:
