@@ -1,8 +1,8 @@
 """Networks on sequences: are stacked replicates with a gradient of their own faster than what PyTorch offers?
 
-Command:  OMP_NUM_THREADS=1 python benchmarks/sequence_step.py   (about 3 minutes on an idle core)
-Claim:    a training step of 5 small Transformers is 1.4 times faster than one after the other, or more, to the same
-          values; of 5 small physics-informed networks 2 times or more.
+Command:  OMP_NUM_THREADS=1 python benchmarks/sequence_step.py   (3 minutes on an idle core, 14 on a slow one)
+Claim:    a training step of 5 small Transformers is 1.2 times faster than one after the other, or more, to the same
+          values; of 5 small physics-informed networks 3 times or more; GPTs gain when they are tiny only.
 Method:   gradients of the mean loss of a batch of their own for each replicate, in turn: stacked with the
           network's own gradient where it has one (as a run does it), stacked by automatic differentiation,
           by vmap, one after the other. The tenth percentile of each (the machine's noise only adds). One
