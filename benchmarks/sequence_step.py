@@ -1,6 +1,6 @@
 """Networks on sequences: are stacked replicates with a gradient of their own faster than what PyTorch offers?
 
-Command:  OMP_NUM_THREADS=1 python benchmarks/sequence_step.py   (3 minutes on an idle core, 14 on a slow one)
+Command:  OMP_NUM_THREADS=1 python benchmarks/sequence_step.py   (3 minutes on an idle core, 12 on a slow one)
 Claim:    a training step of 5 small Transformers is 1.2 times faster than one after the other, or more, to the same
           values; of 5 small physics-informed networks 3 times or more; GPTs gain when they are tiny only.
 Method:   gradients of the mean loss of a batch of their own for each replicate, in turn: stacked with the
