@@ -156,7 +156,8 @@ def connect(where: Where, resources: ResourceOptions, begun: Begun) -> Iterator[
     ):
         import ray
 
-        yield Cluster(dict(ray.cluster_resources()), begun.scratch, not where.address, guarded)
+        with brief():
+            yield Cluster(dict(ray.cluster_resources()), begun.scratch, not where.address, guarded)
 
 
 @contextmanager
@@ -166,16 +167,15 @@ def _joined(address: str, tune: threading.Thread) -> Iterator[Guarded]:
     with importing():
         import ray
 
-    with brief():
-        try:
-            ray.init(address=address, **COMMON)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise InputError(f"--address {address}: no Ray cluster answers there ({error})") from error
-        try:
-            yield nullcontext
-        finally:
-            tune.join()  # Ray must not be ended beside another thread
-            ray.shutdown()
+    try:
+        ray.init(address=address, **COMMON)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise InputError(f"--address {address}: no Ray cluster answers there ({error})") from error
+    try:
+        yield nullcontext
+    finally:
+        tune.join()  # Ray must not be ended beside another thread
+        ray.shutdown()
 
 
 @contextmanager
@@ -198,32 +198,31 @@ def _started(
         environment, worker = {**environment, ask.ADDRESS: address(begun.scratch)}, ask.__file__
     cpus = where.workers * resources.cpus_per_trial if where.workers else None
     keep_logs, guard = True, None
-    with brief():
-        try:
-            # An exception in the middle of it would leave processes of which nobody knows.
-            with held_back(), lean(environment, worker):
-                try:
-                    ray.init(
-                        address="local",
-                        include_dashboard=False,
-                        num_gpus=where.gpus,
-                        num_cpus=max(1, math.ceil(cpus)) if cpus else None,
-                        **COMMON,
-                    )
-                except Exception as error:  # it says no more of what is wrong: memory, disk, a busy machine
-                    raise RayLostError(f"Ray did not start: {error}{_advice(error)}") from error
-            guard = Guard()
-            yield guard.holds
-            keep_logs = False
-        except (KeyboardInterrupt, InputError):
-            keep_logs = False
-            raise
-        finally:
-            with held_back():
-                tune.join()
-                end(below(begun.forks.pid) if begun.forks else [], keep_logs=keep_logs)
-                if guard:
-                    guard.end()
+    try:
+        # An exception in the middle of it would leave processes of which nobody knows.
+        with held_back(), lean(environment, worker):
+            try:
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    num_gpus=where.gpus,
+                    num_cpus=max(1, math.ceil(cpus)) if cpus else None,
+                    **COMMON,
+                )
+            except Exception as error:  # it says no more of what is wrong: memory, disk, a busy machine
+                raise RayLostError(f"Ray did not start: {error}{_advice(error)}") from error
+        guard = Guard()
+        yield guard.holds
+        keep_logs = False
+    except (KeyboardInterrupt, InputError):
+        keep_logs = False
+        raise
+    finally:
+        with held_back():
+            tune.join()
+            end(below(begun.forks.pid) if begun.forks else [], keep_logs=keep_logs)
+            if guard:
+                guard.end()
 
 
 def _check_room() -> None:

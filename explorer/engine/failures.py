@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
 DIED = "the worker process died (out of memory, or killed)"
 FULL = (
@@ -15,13 +15,13 @@ ATTEMPTS = 3  # at a trial or a task, before it has failed for good
 class Full(RayActorError):
     """A worker was killed because the memory of its machine was nearly full."""
 
-    def __init__(self, text: str = FULL):
+    def __init__(self, text: str):
         super().__init__(error_msg=text)
 
 
-def death(error: BaseException) -> RayActorError:
-    """An error with which a call of a worker ended, as one of its death."""
-    if isinstance(error, RayActorError):
+def as_death(error: Exception) -> Exception:
+    """What a call of a worker ended with: an error that it raised, or else one of its death."""
+    if isinstance(error, RayActorError | RayTaskError):
         return error
     text = f"{type(error).__name__}: {error}"
     return Full(text) if isinstance(error, OutOfMemoryError) else RayActorError(error_msg=text)

@@ -23,8 +23,8 @@ from explorer.engine import agent
 
 KNOWN_S = 30.0  # by then a node that starts is known to its cluster; Ray itself says so otherwise
 LOOK_S = 0.02
-TOLD = 300  # characters of what Ray says
 GONE_S = 5.0  # by then a killed process is gone
+TOLD = 300  # characters of what Ray says
 
 
 def of_workers(threads: int) -> dict[str, str]:

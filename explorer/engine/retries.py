@@ -8,11 +8,11 @@ from typing import Any
 
 from ray import cloudpickle
 from ray.air.execution._internal.actor_manager import RayActorManager
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 
-from explorer.engine.failures import death, failure
+from explorer.engine.failures import as_death, failure
 from explorer.engine.lean import instead
 
 
@@ -47,18 +47,13 @@ def of_all_deaths() -> Iterator[None]:
                 return  # the second time
             controller._set_trial_status(trial, Trial.RUNNING)
             controller._unstage_trial_with_resources(trial)
-        of_trials(controller, trial, _expected(exception))
+        of_trials(controller, trial, as_death(exception))
 
     def call_failed(manager: Any, tracked_actor_task: Any, exception: Exception) -> None:
-        of_calls(manager, tracked_actor_task, _expected(exception))
+        of_calls(manager, tracked_actor_task, as_death(exception))
 
     with (
         instead(TuneController, "_process_trial_failure", trial_failed),
         instead(RayActorManager, "_actor_task_failed", call_failed),
     ):
         yield
-
-
-def _expected(error: Exception) -> Exception:
-    """An error that Tune expects of a worker."""
-    return error if isinstance(error, RayActorError | RayTaskError) else death(error)
