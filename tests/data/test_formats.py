@@ -18,6 +18,7 @@ from explorer.data.idx import read_idx
 from explorer.settings import InputError
 
 GOOD = idx(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
+PACKED = gzip.compress(GOOD, mtime=0)  # without the clock, which would give each process of the tests its own
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
@@ -35,9 +36,19 @@ def test_idx_is_read_packed_or_not(pack: Callable[[bytes], bytes], tmp_path: Pat
         (GOOD[:9], "cut off within its header"),
         (b"", "not an idx file"),
         (b"\0\0\x0d" + GOOD[3:], "not an idx file of bytes"),  # floats
-        (gzip.compress(GOOD)[:-9], "cut off"),
-        (gzip.compress(GOOD)[:-4] + b"0000", "cannot be read"),
+        (PACKED[:-9], "cut off"),
+        (PACKED[:-4] + b"0000", "cannot be read"),
         (b"\x1f\x8b" + b"nonsense" * 4, "cannot be read"),
+    ],
+    ids=[
+        "a value short",
+        "a byte too long",
+        "header",
+        "empty",
+        "floats",
+        "packed, short",
+        "packed, sum",
+        "nonsense",
     ],
 )
 def test_a_damaged_idx_file_is_refused_by_name(raw: bytes, message: str, tmp_path: Path) -> None:
