@@ -83,6 +83,33 @@ def test_a_process_that_has_ended_does_not_live_though_nobody_has_asked_for_it()
     assert not lean._lives(process)
 
 
+BURIED = """
+import subprocess, sys
+import psutil
+from explorer.engine import lean
+
+THREADS = '''
+import threading
+def work():
+    while True: sum(range(1000))
+memory = bytearray(100_000_000)
+for _ in range(40): threading.Thread(target=work, daemon=True).start()
+print(flush=True)
+'''
+for _ in range(5):
+    child = subprocess.Popen([sys.executable, "-c", THREADS + "work()"], stdout=subprocess.PIPE)
+    child.stdout.readline()
+    lean.end([psutil.Process(child.pid)], keep_logs=True)
+    assert not psutil.Process().children()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing stays listed there")
+def test_a_child_is_buried_though_its_threads_outlive_it_for_a_moment() -> None:
+    done = subprocess.run([sys.executable, "-c", BURIED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_attribute_is_another_one_for_a_while_if_it_is_there() -> None:
     owner = SimpleNamespace(known=1)
     seen = []

@@ -116,7 +116,8 @@ def end(others: Sequence[psutil.Process], *, keep_logs: bool) -> None:
     until = time.monotonic() + GONE_S
     while any(map(_lives, processes)) and time.monotonic() < until:
         time.sleep(LOOK_S)
-    psutil.wait_procs(processes, timeout=0)
+    # A killed child seems dead some milliseconds before its last thread has ended, and we can bury it.
+    psutil.wait_procs(set(processes) & set(psutil.Process().children()), timeout=GONE_S)
     if own and not keep_logs:
         shutil.rmtree(own.get_session_dir_path(), ignore_errors=True)
 
