@@ -18,8 +18,7 @@ from typer.testing import CliRunner
 import explorer
 from explorer import spacefile
 from explorer.cli import app
-from explorer.cli.app import to_resume
-from explorer.cli.options import RunName, Where, works
+from explorer.cli.options import RunName, Where, to_resume, works
 from explorer.settings import InputError
 from explorer.store import locate
 
@@ -44,6 +43,7 @@ def test_where_to_work_is_told_in_one_piece(trains: bool) -> None:
     assert CliRunner().invoke(app, words).exit_code == 0
     (run, where), *_ = told
     assert (run, where.storage, where.reports) == ("tiny", "s3://b", Path("reports"))
+    assert where.to_resume(run).endswith("resume tiny --storage s3://b --workers 2")
     assert callable(where.engine.pop("meanwhile"))
     assert where.engine.pop("begun").forks is not None or sys.platform != "linux"
     assert where.engine == {
@@ -59,6 +59,7 @@ def test_where_to_work_is_told_in_one_piece(trains: bool) -> None:
     assert followed.exit_code == (0 if trains else 2)
     if trains:
         assert told[1][1].engine["callbacks"] == ["mlflow", "wandb"]
+        assert told[1][1].to_resume("tiny").endswith("resume tiny --callback mlflow --callback wandb")
 
 
 HEAVY = (
@@ -259,9 +260,10 @@ def test_status_of_a_finished_and_of_a_partial_run(own_copy: Path) -> None:
 
 def test_the_command_that_goes_on_can_be_copied_into_a_shell() -> None:
     uri = "s3://bucket/runs?scheme=http&endpoint_override=localhost:9000"
-    words = shlex.split(to_resume("tiny", uri))
+    words = shlex.split(to_resume("tiny", storage=uri))
     assert words[-4:] == ["resume", "tiny", "--storage", uri]
-    assert to_resume("tiny", "runs").endswith("resume tiny")
+    assert to_resume("tiny", storage="runs", reports=Path("reports"), gpus=None).endswith("resume tiny")
+    assert to_resume("tiny", reports=Path("my pages"), gpus=0).endswith("--reports 'my pages' --gpus 0")
 
 
 def test_report_of_a_partial_run_and_of_plain_tables(own_copy: Path, tmp_path: Path) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
-import sys
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -35,14 +32,6 @@ def checked_name(name: str) -> str:
     if not re.match(NAME, name):
         raise InputError(f"--name {name!r}: {NAME_RULE}")
     return name
-
-
-def to_resume(run: str, storage: str) -> str:
-    """The command that goes on with a run, to copy, as this program was called."""
-    program = Path(sys.argv[0])
-    called = f"python {shlex.quote(str(program))}" if program.suffix == ".py" else program.name
-    where = "" if storage == "runs" else f" --storage {shlex.quote(storage)}"
-    return f"{called} resume {shlex.quote(run)}{where}"
 
 
 def say(text: str) -> None:

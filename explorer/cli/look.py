@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from explorer.cli.app import console, say, to_resume
-from explorer.cli.options import Overrides, RunName, SpaceFile, Storage
+from explorer.cli.app import console, say
+from explorer.cli.options import Overrides, RunName, SpaceFile, Storage, to_resume
 from explorer.settings import InputError
 
 
@@ -30,7 +30,7 @@ def status(
     if not watch or complete:
         console.print(table)
         if not complete:
-            say(f"Go on with:\n  {to_resume(run, storage)}")
+            say(f"Go on with:\n  {to_resume(run, storage=storage)}")
         return
     from rich.live import Live
 

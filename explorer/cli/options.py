@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +63,12 @@ class Where:
     storage: str
     reports: Path
     engine: dict[str, Any]
+
+    def to_resume(self, run: str) -> str:
+        """The command that goes on with a run in the same way, but for how long and with a profile."""
+        engine = {name: self.engine[name] for name in ("address", "workers", "gpus")}
+        callback = self.engine["callbacks"]
+        return to_resume(run, storage=self.storage, reports=self.reports, callback=callback, **engine)
 
 
 def _where(
@@ -120,3 +128,19 @@ def works(*, trains: bool = True) -> Callable[[Callable[..., None]], Callable[..
         return called
 
     return decorate
+
+
+def to_resume(run: str, **options: Any) -> str:
+    """The command that goes on with a run, to copy, as this program was called.
+
+    ``options`` are those of :class:`Where`; one that has its default is left out.
+    """
+    program = Path(sys.argv[0])
+    words = ["python", str(program)] if program.suffix == ".py" else [program.name]
+    words += ["resume", run]
+    for name, parameter in inspect.signature(_where).parameters.items():
+        value = options.get(name, parameter.default)
+        several = value if isinstance(value, list) else [value]
+        if value != parameter.default:
+            words += [word for one in several for word in (f"--{name.replace('_', '-')}", str(one))]
+    return shlex.join(words)

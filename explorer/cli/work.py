@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from explorer.cli.app import PLAIN, checked_name, console, errors, say, to_resume
+from explorer.cli.app import PLAIN, checked_name, console, errors, say
 from explorer.cli.options import Overrides, RunName, SpaceFile, Where, works
 from explorer.cli.pages import check_reports, draw
 from explorer.interrupts import end_once
@@ -87,7 +87,7 @@ def _work(start: Callable[[Display], Run], run: str, where: Where) -> None:
     from explorer.console import Display
 
     check_reports(where.reports / Path(run).name)
-    command = to_resume(run, where.storage)
+    command = where.to_resume(run)
     go_on = f"Go on with:\n  {command}"
     end_once()
     try:
