@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +12,8 @@ from typing import Any, cast
 from explorer.settings import InputError
 
 ATTEMPTS = 3
+PAUSE_S = 1.0  # before the second; twice as long before each further one
+BUSY = (429, 500, 502, 503, 504)  # replies of a server that may answer later
 TIMEOUT_S = 30  # without a byte; a whole transfer may take as long as it likes
 
 
@@ -87,10 +90,22 @@ def _fetched(source: Source, name: str, target: Path) -> Path:
                     source.url + name, source.checksums[name], fname=name, path=target, downloader=downloader
                 )
                 return Path(path)
-            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
-                if attempt == ATTEMPTS - 1:
+            except requests.RequestException as error:
+                if attempt == ATTEMPTS - 1 or not _passing(error):
                     raise
+        time.sleep(PAUSE_S * 2**attempt)
     raise AssertionError("unreachable")
+
+
+def _passing(error: Exception) -> bool:
+    """Whether a transfer that ended so may succeed later."""
+    import requests
+
+    if isinstance(error, requests.HTTPError):
+        return error.response is not None and error.response.status_code in BUSY
+    return isinstance(
+        error, requests.ConnectionError | requests.Timeout | requests.exceptions.ChunkedEncodingError
+    )
 
 
 def _reason(error: Exception) -> str:

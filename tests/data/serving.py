@@ -10,11 +10,15 @@ from typing import Any
 
 
 class Server:
-    """Serves ``content`` by name; what is in ``cut`` breaks off half way, so many times."""
+    """Serves ``content`` by name; what is in ``cut`` breaks off half way, so many times.
+
+    ``busy`` has the replies that are given first, by name, each once.
+    """
 
     def __init__(self) -> None:
         self.content: dict[str, bytes] = {}
         self.cut: dict[str, int] = {}
+        self.busy: dict[str, list[int]] = {}
         self.asked: list[str] = []
         outer = self
 
@@ -24,6 +28,9 @@ class Server:
                 outer.asked.append(name)
                 if name not in outer.content:
                     self.send_error(404)
+                    return
+                if outer.busy.get(name):
+                    self.send_error(outer.busy[name].pop(0))
                     return
                 body = outer.content[name]
                 self.send_response(200)

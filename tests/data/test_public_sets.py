@@ -34,6 +34,7 @@ def serve(
     sums = {name: "md5:" + hashlib.md5(raw).hexdigest() for name, raw in content.items()}
     patch.setattr(module, "SOURCE", replace(module.SOURCE, url=server.url, checksums=sums))
     patch.setattr(module, "INPUTS", (TRAIN, TEST))
+    patch.setattr(files, "PAUSE_S", 0.0)
     patch.setattr(pooch, "os_cache", lambda project: cache / project)
     patch.delenv("EXPLORER_DATA", raising=False)
     if hasattr(module, "SYSTEM"):
@@ -91,12 +92,27 @@ def test_a_transfer_that_breaks_off_is_tried_again(
     assert server.asked.count("train_32x32.mat") == files.ATTEMPTS
 
 
+def test_a_busy_server_is_asked_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    content, parts = made_svhn()
+    serve(svhn, content, server, monkeypatch, tmp_path)
+    server.busy = {"train_32x32.mat": [503, 429]}
+    assert np.array_equal(svhn.load(svhn.Options()).y_train, parts[1])
+    assert server.asked.count("train_32x32.mat") == 3
+    server.busy = {"test_32x32.mat": [403]}
+    (tmp_path / "explorer/svhn/test_32x32.mat").unlink()
+    with pytest.raises(InputError, match="403"):
+        svhn.load(svhn.Options())
+
+
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
         ("cut off", "IncompleteRead|broken"),
         ("checksum", "checksum"),
         ("missing", "404"),
+        ("busy", "503"),
         ("no network", "Connection|refused"),
     ],
 )
@@ -111,6 +127,8 @@ def test_a_failed_download_gives_the_manual_way_and_leaves_nothing_behind(
         server.content[cifar10.ARCHIVE] = b"something else"
     elif fault == "missing":
         server.content.clear()
+    elif fault == "busy":
+        server.busy = {cifar10.ARCHIVE: [503] * files.ATTEMPTS}
     else:
         monkeypatch.setattr(cifar10, "SOURCE", replace(cifar10.SOURCE, url="http://127.0.0.1:9/"))
     with pytest.raises(InputError, match=reason) as caught:
