@@ -13,7 +13,7 @@ import yaml
 
 from explorer.checking import Problem, check
 from explorer.settings import InputError
-from explorer.space import Space
+from explorer.space import Space, resolve
 
 MAX_BYTES = 1_000_000
 
@@ -90,6 +90,7 @@ def _overridden(raw: Any, overrides: Sequence[str]) -> Space:
     paths = [set_value(given, override) for override in overrides]
     found = _checked(given)
     if isinstance(found, Space):
+        _effective(found, overrides, paths)
         return found
     guilty = _guilty(raw, overrides, paths, found)
     if not guilty:
@@ -104,6 +105,23 @@ def _checked(data: Any) -> Space | Problem:
         return problem
     except InputError as error:
         return Problem((), str(error))
+
+
+def _effective(space: Space, overrides: Sequence[str], paths: Sequence[tuple[str, ...]]) -> None:
+    """That no override sets to one value what the grid sweeps, which would change nothing.
+
+    Raises:
+        InputError: one does.
+    """
+    swept = {resolve(axis, space): axis for axis in space.axes}
+    for override, path in zip(overrides, paths, strict=True):
+        axis = swept.get(path) if len(path) == 2 else None
+        kind = "load" if axis in space.load else "temperature"
+        if axis and not {(kind,), (kind, axis)} & set(paths):
+            raise InputError(
+                f"--set {override}: the grid sweeps {axis}, so that this would change nothing; "
+                f"for one value of it, --set {kind}.{axis}=[{override.partition('=')[2].strip()}]"
+            )
 
 
 def _guilty(

@@ -186,6 +186,12 @@ WRONG = [
     ("resources.gpus_per_trial=-1", "greater than or equal to 0"),
     ("name=../x", "name"),
     ("phases.cka=2", "phases.cka"),
+    ("training.batch_size=8", "for one value of it, --set temperature.batch_size=[8]"),
+    ("model.width=8", "the grid sweeps width"),
+    ("seeds=yes", "seeds: true is not allowed; it should be a number (YAML reads yes"),
+    ("load.width=[8, on]", "width: true is not allowed"),
+    ("training.weight_decay=off", "weight_decay: false is not allowed"),
+    ("training.channels_last=1.5", "channels_last"),
     ("nonsense", "key=value"),
 ]
 
