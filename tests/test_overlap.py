@@ -159,4 +159,6 @@ def test_what_fails_to_be_measured_is_tried_again_by_the_pool(
     assert set(run.models["status"]) == {"ok"}
     assert run.models.groupby("width")["hessian_trace"].count().to_dict() == {3: 3, 4: 0, 6: 3, 8: 3}
     assert run.pairs["cka"].notna().all()
-    assert [f["error"] for f in run.info["failed_measures"]] == ["hessian: no measuring of width 4"] * 3
+    assert [f["error"] for f in run.info["failed_measures"]] == [
+        "hessian: RuntimeError: no measuring of width 4"
+    ] * 3

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from conftest import explore
 
 import explorer
+from explorer.engine import prepare
 from explorer.estimate import describe
 from explorer.settings import InputError
 from explorer.spacefile import parse
@@ -103,6 +105,25 @@ def test_everything_of_the_users_own_in_one_run(mine: Path) -> None:
     changed = explore("resume", "own", cwd=mine)
     assert changed.returncode == 2
     assert "another source" in changed.stderr
+
+
+def test_a_run_goes_on_where_the_worker_that_tries_ways_to_run_it_dies(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = prepare.calibrated
+
+    def dies(gpus: float) -> None:
+        os.kill(os.getpid(), 9)
+
+    def tried(steps: Any, rows: int, packing: Any, make_worker: Any, log: Any) -> dict[str, str]:
+        return attempt(steps, rows, packing, cast("Any", dies), log)
+
+    monkeypatch.setattr(prepare, "calibrated", tried)
+    run = explorer.run({**space(), "measures": {}, "load": {"width": [3]}})
+    assert list(run.info["execution"].values()) == ["loop"]
+    assert set(run.models["status"]) == {"ok"}
+    (log,) = (mine / "runs/own/sessions").glob("*.log")
+    assert "so they run one by one: the worker process died" in log.read_text()
 
 
 def test_each_of_them_is_used_and_is_part_of_the_identity(mine: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, WorkerCrashedError
+
+from explorer.settings import InputError
 
 DIED = "the worker process died (out of memory, or killed)"
 FULL = (
@@ -31,11 +33,17 @@ def failure(error: BaseException) -> dict[str, str]:
     """A remote error as columns: ``error`` in one line, and the ``traceback`` of the worker."""
     if isinstance(error, Full | OutOfMemoryError):
         return {"error": FULL, "traceback": str(error)[:10_000]}
-    if isinstance(error, RayActorError):
+    if isinstance(error, RayActorError | WorkerCrashedError):
         return {"error": DIED, "traceback": str(error)}
-    cause = getattr(error, "cause", None) or error
-    lines = [line for line in str(cause).strip().splitlines() if line.strip()]
-    return {
-        "error": lines[-1].strip()[:500] if lines else type(error).__name__,
-        "traceback": str(error)[-10_000:],
-    }
+    return {"error": _line(error)[:500], "traceback": str(error)[-10_000:]}
+
+
+def _line(error: BaseException) -> str:
+    """Type and first line of what a worker raised; our own messages stand for themselves."""
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    lines = str(cause).strip().splitlines() or [""]
+    if type(cause) is RayError:  # it could not be sent: its traceback is the message
+        return lines[-1].strip()
+    if isinstance(cause, InputError):
+        return lines[0]
+    return f"{type(cause).__name__}: {lines[0].strip()}".removesuffix(": ")

@@ -64,7 +64,8 @@ def chosen(
     if unknown:
         with session.stage("calibration"):
             rows = max(sum(len(part.seeds) for part in stack) for stack in parts(space, stacks))
-            found = calibrated(unknown, rows, packing, worker_maker(store, refs, {}, packing))
+            make = worker_maker(store, refs, {}, packing)
+            found = calibrated(unknown, rows, packing, make, session.log)
         execution = {**execution, **found}
     info |= {"stacks": dict(stacks), "execution": execution}
     make_worker = worker_maker(store, refs, execution, packing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,10 +97,20 @@ def with_choice(space: Space, known: dict[str, str]) -> dict[str, tuple[Cell, in
 
 
 def calibrated(
-    steps: dict[str, tuple[Cell, int]], replicates: int, packing: Packing, make_worker: MakeWorker
+    steps: dict[str, tuple[Cell, int]],
+    replicates: int,
+    packing: Packing,
+    make_worker: MakeWorker,
+    log: Callable[[str], None],
 ) -> dict[str, str]:
-    """How rows are run best, for each of these steps; measured on a worker."""
+    """How rows are run best, for each of these steps; measured on a worker.
+
+    One by one, which needs the least memory, where this failed.
+    """
     import ray
+    from ray.exceptions import RayError
+
+    from explorer.engine.failures import failure
 
     @ray.remote(num_cpus=packing.cpus, num_gpus=packing.gpus)
     def calibrate(steps: dict[str, tuple[Cell, int]]) -> dict[str, str]:
@@ -108,7 +118,11 @@ def calibrated(
 
         return fastest(make_worker(packing.gpus), steps, replicates)
 
-    return ray.get(calibrate.remote(steps))
+    try:
+        return ray.get(calibrate.remote(steps))
+    except RayError as error:
+        log(f"how rows run best could not be measured, so they run one by one: {failure(error)['error']}")
+        return dict.fromkeys(steps, "loop")
 
 
 def kinds(stacks: Iterable[Stack], known: Container[str]) -> dict[str, tuple[Stack, int]]:

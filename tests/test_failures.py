@@ -1,0 +1,50 @@
+"""What failed, in one line of a table."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+
+import pytest
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
+
+from explorer.engine.failures import DIED, FULL, as_death, failure
+from explorer.settings import InputError
+
+
+class UnsendableError(Exception):
+    def __init__(self, text: str):
+        super().__init__(text)
+        self.lock = threading.Lock()
+
+
+def raised(cause: Exception) -> RayTaskError:
+    told = "".join(traceback.format_exception(cause))
+    return RayTaskError("Worker.measure", told, cause, proctitle="ray::Worker", pid=1, ip="127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("cause", "line"),
+    [
+        (KeyError("width"), "KeyError: 'width'"),
+        (
+            RuntimeError("CUDA error: illegal access\nCompile with TORCH_USE_CUDA_DSA"),
+            "RuntimeError: CUDA error: illegal access",
+        ),
+        (AssertionError(), "AssertionError"),
+        (InputError("there is no setting 'x'"), "there is no setting 'x'"),
+        (UnsendableError("odd"), "test_failures.UnsendableError: odd"),
+    ],
+)
+def test_what_a_worker_raised_is_told_by_type_and_message(cause: Exception, line: str) -> None:
+    sent = raised(cause)
+    for error in (sent, sent.as_instanceof_cause()):
+        found = failure(error)
+        assert found["error"] == line
+        assert line in found["traceback"]
+
+
+def test_a_death_is_told_by_what_can_be_done() -> None:
+    assert failure(RayActorError())["error"] == failure(WorkerCrashedError())["error"] == DIED
+    full = OutOfMemoryError("Task was killed due to the node running low on memory.")
+    assert failure(full)["error"] == failure(as_death(full))["error"] == FULL
