@@ -152,6 +152,22 @@ def test_longer_training_is_not_advised_where_models_stopped_early_were_better(
     assert "Longer training was not tried" not in " ".join(one.evidence) or change == "try longer training"
 
 
+@pytest.mark.parametrize(
+    ("gained", "change"),
+    [
+        ([8.0, 9.0, 10.0], "shorter training: stop earlier"),
+        ([5.0, 6.0, 7.0], "larger model: raise the width"),  # a point more, within two standard errors
+        ([1.0, 1.0, 1.0], "larger model: raise the width"),
+    ],
+)
+def test_stopping_early_is_advised_first_where_it_gained_surely_more(gained: list[float], change: str):
+    advice = advise_cells(grid(), CUTS, AXES, {"c3"}, {"c3": np.array(gained)})["c3"]  # III
+    assert advice.change == change
+    said = " ".join(advice.evidence)
+    assert "One step of larger model (width) changed accuracy by +5.00" in said
+    assert f"models gained {np.mean(gained):.2f} ± " in said
+
+
 def test_a_change_that_the_taxonomy_would_not_name_is_marked_so():
     cells = grid(gain=0.0).assign(test_accuracy_percent=lambda t: 80 + 2 * np.log2(t["batch_size"]))
     advice = advise_cells(cells, CUTS, AXES)["c3"]  # III at width 4

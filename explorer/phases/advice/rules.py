@@ -77,6 +77,9 @@ class Tried:
     def surely_helped(self) -> bool:
         return self.gain > COUNTS and self.gain > 2 * self.stderr  # never where the error is unknown
 
+    def surely_above(self, other: Tried) -> bool:
+        return self.gain - other.gain > 2 * math.hypot(self.stderr, other.stderr)
+
 
 def advise_phases(
     cells: pd.DataFrame,
@@ -152,14 +155,15 @@ def _advice(where: str, phase: str, n: int, share: float, tried: list[Tried], en
         )
     helped = [t for t in tried if t.surely_helped]
     suggested = [t for t in helped if t.move in wanted]
+    named = suggested or helped
+    if ended and all(ended.surely_above(best) for best in named[:1]):
+        return Advice(where, phase, n, cause, "shorter training: stop earlier", SURE[1], evidence)
     if suggested:
         sure = SURE[0] if share >= 0.8 else SURE[1]
         return Advice(where, phase, n, cause, _change(suggested[0]), sure, evidence)
     if helped:
         evidence.append("The taxonomy would not have named this change; the run's own neighbours do.")
         return Advice(where, phase, n, cause, _change(helped[0]), SURE[1], evidence)
-    if ended:
-        return Advice(where, phase, n, cause, "shorter training: stop earlier", SURE[1], evidence)
     untried = [m for m in wanted if m not in {t.move for t in tried}]
     if phase == "IV-B":
         text = f"keep these settings{'; try ' + untried[0] if untried else ''}"
