@@ -173,7 +173,7 @@ class NoMemory:
     [
         ("reset_config", KILLED, False, "the worker process died"),
         ("reset_config", KILLED, True, "Ray killed the worker process"),
-        ("reset_config", "raise OSError('no turn')", False, "no turn"),
+        ("reset_config", "raise OSError('no turn')", False, "OSError: no turn"),
         ("step", KILLED, True, "Ray killed the worker process"),
     ],
 )

@@ -89,15 +89,15 @@ import psutil
 from explorer.engine import lean
 
 THREADS = '''
-import threading
-def work():
-    while True: sum(range(1000))
+import threading, time
 memory = bytearray(100_000_000)
-for _ in range(40): threading.Thread(target=work, daemon=True).start()
+for _ in range(100):
+    threading.Thread(target=time.sleep, args=(100,), daemon=True).start()
 print(flush=True)
+time.sleep(100)
 '''
 for _ in range(5):
-    child = subprocess.Popen([sys.executable, "-c", THREADS + "work()"], stdout=subprocess.PIPE)
+    child = subprocess.Popen([sys.executable, "-c", THREADS], stdout=subprocess.PIPE)
     child.stdout.readline()
     lean.end([psutil.Process(child.pid)], keep_logs=True)
     assert not psutil.Process().children()
