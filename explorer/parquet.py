@@ -18,6 +18,9 @@ KINDS = {
     "flag": pa.bool_(),
 }
 MARK = b"explorer-sha256:"  # before the checksum of a file, among its metadata
+# Bytes of a table up to which it is written plainly: that takes a quarter of the time, and often less room.
+SMALL = 2**16
+PLAINLY = {"compression": "none", "use_dictionary": False, "write_statistics": False}
 
 
 def table_of(rows: list[dict[str, Any]]) -> pa.Table:
@@ -35,7 +38,8 @@ def to_parquet(table: pa.Table) -> bytes:
     """The table as a file that holds its own checksum, for Parquet has none of the names and sizes in it."""
     sink = pa.BufferOutputStream()
     marked = table.replace_schema_metadata({**(table.schema.metadata or {}), b"checksum": MARK + b"0" * 64})
-    pq.write_table(marked, sink, compression="zstd", write_page_checksum=True)
+    how: dict[str, Any] = PLAINLY if table.nbytes <= SMALL else {"compression": "zstd"}
+    pq.write_table(marked, sink, write_page_checksum=True, **how)
     content = bytearray(sink.getvalue().to_pybytes())
     _set_checksum(content, hashlib.sha256(content).hexdigest().encode())
     return bytes(content)
@@ -65,7 +69,8 @@ def of_parquet(content: bytes) -> pa.Table:
         raise ValueError("its content is not what was written")
     try:
         # Not pq.read_table: that imports pyarrow.dataset, and with it pandas, in half a second.
-        return _typed(pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read())
+        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        return _typed(file.read(use_threads=len(content) > SMALL))
     except MemoryError:
         raise
     except (OSError, pa.ArrowException) as error:

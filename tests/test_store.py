@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from explorer import parquet
 from explorer.files import Files, join
 from explorer.hold import Hold
 from explorer.settings import InputError
@@ -412,6 +413,17 @@ def test_sessions_that_are_none_are_left_out(tmp_path: Path) -> None:
     for day, session in enumerate(({"wall_s": 1.0}, {"wall_s": None}, {"workers": {"training_s": "x"}})):
         store.write_session(f"2026-01-0{day}", session)
     assert store.read_info()["sessions"] == [{"wall_s": 1.0}]
+
+
+@pytest.mark.parametrize(("rows", "codec"), [(10, "UNCOMPRESSED"), (20_000, "ZSTD")])
+def test_small_tables_are_written_plainly_and_large_ones_packed(rows: int, codec: str) -> None:
+    table = parquet.table_of(
+        [{"model_id": f"m{k}", "step": k, "train_loss": 1 / (k + 1)} for k in range(rows)]
+    )
+    content = parquet.to_parquet(table)
+    column = pq.ParquetFile(pa.BufferReader(content)).metadata.row_group(0).column(0)
+    assert column.compression == codec
+    assert parquet.of_parquet(content).equals(table)
 
 
 def test_tables_are_plain_parquet(finished: Path) -> None:
