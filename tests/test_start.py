@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+from ray.tune import registry
 
 import explorer
 from explorer.engine import cluster, job, lean, plan
@@ -22,6 +23,7 @@ from explorer.engine.job import CHUNK, Hand, Job
 from explorer.engine.lean import instead
 from explorer.engine.packing import Packing
 from explorer.engine.run import Where
+from explorer.engine.sweep import Trial, _registered_once
 from explorer.importing import importing
 from explorer.settings import InputError
 from explorer.space import ResourceOptions
@@ -108,6 +110,25 @@ for _ in range(5):
 def test_a_child_is_buried_though_its_threads_outlive_it_for_a_moment() -> None:
     done = subprocess.run([sys.executable, "-c", BURIED], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_tune_asks_the_cluster_for_its_trainable_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, there = [], {"trial": Trial}
+
+    def get(category: str, key: str) -> Any:
+        asked.append(key)
+        if key not in there:
+            raise ValueError(f"Registry value for {category}/{key} doesn't exist.")
+        return there[key]
+
+    monkeypatch.setattr(registry._global_registry, "get", get)
+    with _registered_once():
+        assert registry.get_trainable_cls("trial") is registry.get_trainable_cls("trial") is Trial
+        assert not registry._has_trainable("later")
+        there["later"] = Trial
+        assert registry._has_trainable("later")
+    assert asked == ["trial", "later", "later"]
+    assert registry._global_registry.get is get
 
 
 def test_an_attribute_is_another_one_for_a_while_if_it_is_there() -> None:

@@ -6,12 +6,13 @@ import logging
 import os
 import re
 from collections import deque
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ray import tune
 from ray.air.execution.resources.fixed import FixedResourceManager
+from ray.tune import registry
 from ray.tune.execution import class_cache, tune_controller
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.search import Searcher
@@ -253,10 +254,33 @@ def sweep(
             lighter.enter_context(
                 instead(tune_controller, "PlacementGroupResourceManager", FixedResourceManager)
             )
+        lighter.enter_context(_registered_once())
         lighter.enter_context(retries.of_all_deaths())
         tuner.fit()
     for place in range(len(stacks)):
         told.failed(place, {"error": "its trial ended without a word", "traceback": ""})
+
+
+@contextmanager
+def _registered_once() -> Iterator[None]:
+    """What Tune's registry has found stays found: it would ask the cluster five times for each trial."""
+    ours = registry._global_registry
+    look_up, found = ours.get, {}
+
+    def get(category: str, key: str) -> Any:
+        if (category, key) not in found:
+            found[category, key] = look_up(category, key)
+        return found[category, key]
+
+    def contains(category: str, key: str) -> bool:
+        try:
+            get(category, key)
+        except ValueError:
+            return False
+        return True
+
+    with instead(ours, "get", get), instead(ours, "contains", contains):
+        yield
 
 
 def _name(stack: int, places: list[dict[str, Any]]) -> str:
