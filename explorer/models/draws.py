@@ -5,24 +5,15 @@ Torch's global generator would tie what a row draws to its neighbours and to all
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from explorer.models.rows import Rows
+from explorer.models.rows import Rows, seeded
 
 # Of theta (rows, parameters), inputs, targets and buffers: losses (rows,) and gradients (rows, parameters).
 LossGradient = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-
-
-@contextmanager
-def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Torch's global generators set to ``seed`` inside, and as they were before afterwards."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 def draws(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor) -> bool:
@@ -30,7 +21,7 @@ def draws(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor) -> bool:
     if network.execution == "stacked":
         return False  # an architecture's own forward
     device = theta.device
-    with torch.no_grad(), own_randomness(0, device):
+    with torch.no_grad(), seeded(0, device):
         before = _state(device)
         network(theta[:1], x[None, :2], buffers[:1].clone(), training=True)
         return not torch.equal(before, _state(device))
@@ -47,7 +38,7 @@ def apart(gradient: LossGradient, seeds: Sequence[int], step: int) -> LossGradie
         found = []
         for row, seed in enumerate(seeds):
             own = slice(row, row + 1)
-            with own_randomness((seed ^ (step * 0x9E3779B97F4A7C15)) % 2**63, theta.device):
+            with seeded((seed ^ (step * 0x9E3779B97F4A7C15)) % 2**63, theta.device):
                 own_x, own_y = (values[own] if len(values) > 1 else values for values in (x, y))
                 found.append(gradient(theta[own], own_x, own_y, buffers[own]))
         losses, gradients = zip(*found, strict=True)

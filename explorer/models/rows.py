@@ -370,10 +370,13 @@ def _places(module: nn.Module, names: Sequence[str], kind: str) -> list[list[tup
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Torch's global generator set to ``seed`` inside, and as it was before afterwards."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Torch's global generators set to ``seed`` inside; as they were before afterwards, ``device``'s too."""
+    with torch.random.fork_rng(devices=[device] if device is not None and device.type == "cuda" else []):
+        if torch.cuda.is_available():
+            torch.manual_seed(seed)
+        else:  # it would keep the stack of its callers, for each kind of device that is not there
+            torch.default_generator.manual_seed(seed)
         yield
 
 
