@@ -23,7 +23,7 @@ from explorer.engine.job import CHUNK, Hand, Job
 from explorer.engine.lean import instead
 from explorer.engine.packing import Packing
 from explorer.engine.run import Where
-from explorer.engine.sweep import Trial, _registered_once
+from explorer.engine.sweep import _registered_once
 from explorer.importing import importing
 from explorer.settings import InputError
 from explorer.space import ResourceOptions
@@ -113,7 +113,7 @@ def test_a_child_is_buried_though_its_threads_outlive_it_for_a_moment() -> None:
 
 
 def test_tune_asks_the_cluster_for_its_trainable_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, there = [], {"trial": Trial}
+    asked, there = [], {"trial": int}
 
     def get(category: str, key: str) -> Any:
         asked.append(key)
@@ -121,14 +121,17 @@ def test_tune_asks_the_cluster_for_its_trainable_once(monkeypatch: pytest.Monkey
             raise ValueError(f"Registry value for {category}/{key} doesn't exist.")
         return there[key]
 
-    monkeypatch.setattr(registry._global_registry, "get", get)
+    ours = registry._global_registry
+    monkeypatch.setattr(ours, "get", get)
+    monkeypatch.setattr(ours, "register", lambda category, key, value: there.update({key: value}))
     with _registered_once():
-        assert registry.get_trainable_cls("trial") is registry.get_trainable_cls("trial") is Trial
+        assert registry.get_trainable_cls("trial") is registry.get_trainable_cls("trial") is int
         assert not registry._has_trainable("later")
-        there["later"] = Trial
-        assert registry._has_trainable("later")
-    assert asked == ["trial", "later", "later"]
-    assert registry._global_registry.get is get
+        for kind in (float, str):  # the second one in the place of the first
+            ours.register("trainable_class", "later", kind)
+            assert registry.get_trainable_cls("later") is kind
+    assert asked == ["trial", "later", "later", "later"]
+    assert ours.get is get
 
 
 def test_an_attribute_is_another_one_for_a_while_if_it_is_there() -> None:

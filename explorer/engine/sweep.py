@@ -264,8 +264,9 @@ def sweep(
 @contextmanager
 def _registered_once() -> Iterator[None]:
     """What Tune's registry has found stays found: it would ask the cluster five times for each trial."""
-    ours = registry._global_registry
-    look_up, found = ours.get, {}
+    ours: Any = getattr(registry, "_global_registry", None)
+    look_up, put = getattr(ours, "get", None), getattr(ours, "register", None)
+    found: dict[tuple[str, str], Any] = {}
 
     def get(category: str, key: str) -> Any:
         if (category, key) not in found:
@@ -279,7 +280,11 @@ def _registered_once() -> Iterator[None]:
             return False
         return True
 
-    with instead(ours, "get", get), instead(ours, "contains", contains):
+    def register(category: str, key: str, value: Any) -> None:
+        found.pop((category, key), None)
+        put(category, key, value)
+
+    with instead(ours, "get", get), instead(ours, "contains", contains), instead(ours, "register", register):
         yield
 
 
