@@ -28,7 +28,7 @@ MODELS = 5  # of a cell
 
 def digits(shape: tuple[int, ...]) -> Split:
     """Scikit-learn's digits: 1,000 for training, 797 for testing."""
-    bunch = load_digits()
+    bunch: Any = load_digits()
     order = numpy.random.default_rng(0).permutation(len(bunch.target))
     x = torch.tensor(bunch.data[order] / 16, dtype=torch.float32).view(-1, *shape)
     y = torch.tensor(bunch.target[order])

@@ -55,7 +55,9 @@ def fill(store: Store) -> float:
         ]  # fmt: skip
         history = [{"model_id": m, "step": s, "train_loss": 0.1} for m in stack.model_ids for s in range(20)]
         store.write_record("epochs", stack.id, history)
-        store.write_record("models", stack.id, [{**row, **final, "stack": stack.id} for row in stack.rows()])
+        store.write_record(
+            "models", stack.id, [{**row, **final, "stack": stack.id} for row in stack.records()]
+        )
         store.write_record(
             "hessian", stack.id, [{"model_id": m, "hessian_trace": 1.0} for m in stack.model_ids]
         )

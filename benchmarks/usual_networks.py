@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ def initialise(module: nn.Module) -> nn.Module:
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            assert layer.bias is not None
             nn.init.zeros_(layer.bias)
     return module
 
@@ -56,17 +58,18 @@ class CurveLayer(nn.Module):
     def __init__(self, a: nn.Module, b: nn.Module):
         super().__init__()
         assert isinstance(a, nn.Linear | nn.Conv2d)
-        self.padding = a.padding if isinstance(a, nn.Conv2d) else None
+        self.padding: Any = a.padding if isinstance(a, nn.Conv2d) else None
         for name in ("weight", "bias"):
             first, last = getattr(a, name).detach(), getattr(b, name).detach()
             for place, value in enumerate((first, (first + last) / 2, last)):
                 self.register_parameter(f"{name}_{place}", nn.Parameter(value.clone(), place == 1))
 
     def forward(self, x: Tensor, coefficients: Sequence[float]) -> Tensor:
-        weight, bias = (
+        found: list[Any] = [
             sum(c * getattr(self, f"{name}_{place}") for place, c in enumerate(coefficients))
             for name in ("weight", "bias")
-        )
+        ]
+        weight, bias = found
         if self.padding is None:
             return functional.linear(x, weight, bias)
         return functional.conv2d(x, weight, bias, padding=self.padding)

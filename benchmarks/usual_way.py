@@ -214,9 +214,9 @@ def agreement(theirs: pd.DataFrame, ours: pd.DataFrame) -> list[dict[str, Any]]:
     """A row a quantity: means over cells, their mean difference (or ratio, less 1) and its standard error."""
     rows = []
     for name, kind in QUANTITIES.items():
-        a, b = (np.log(t[name]) if kind == "log" else t[name] for t in (theirs, ours))
-        apart = (a - b).dropna()
-        means = [math.exp(v.mean()) if kind == "log" else float(v.mean()) for v in (a, b)]
+        both: list[Any] = [np.log(t[name]) if kind == "log" else t[name] for t in (theirs, ours)]
+        apart = (both[0] - both[1]).dropna()
+        means = [math.exp(v.mean()) if kind == "log" else float(v.mean()) for v in both]
         rows.append({
             "quantity": name, "usual": means[0], "explorer": means[1], "compared_by": kind,
             "difference": float(apart.mean()), "stderr": float(apart.sem()) if len(apart) > 1 else None, "cells": len(apart),

@@ -265,7 +265,8 @@ def sweep(
 def _registered_once() -> Iterator[None]:
     """What Tune's registry has found stays found: it would ask the cluster five times for each trial."""
     ours: Any = getattr(registry, "_global_registry", None)
-    look_up, put = getattr(ours, "get", None), getattr(ours, "register", None)
+    look_up: Any = getattr(ours, "get", None)
+    put: Any = getattr(ours, "register", None)
     found: dict[tuple[str, str], Any] = {}
 
     def get(category: str, key: str) -> Any:
