@@ -15,6 +15,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from explorer.settings import in_a_line
+
 WARM_UP = 2  # steps before the capture: libraries start and choose their kernels in them
 
 
@@ -102,4 +104,4 @@ class Replayed:
             self._replay = self.recorder.capture(lambda: self.work(*self._inputs))
         # Whatever it was: nothing has been computed yet, and the work has gone well without a graph.
         except Exception as error:
-            self.failed = f"{type(error).__name__}: {error}".splitlines()[0]
+            self.failed = in_a_line(error)

@@ -18,7 +18,8 @@ KINDS = {
     "flag": pa.bool_(),
 }
 MARK = b"explorer-sha256:"  # before the checksum of a file, among its metadata
-# Bytes of a table up to which it is written plainly: that takes a quarter of the time, and often less room.
+# Bytes up to which a table is written plainly, which takes a quarter of the time and often less room, and a
+# file is read by one thread.
 SMALL = 2**16
 PLAINLY = {"compression": "none", "use_dictionary": False, "write_statistics": False}
 

@@ -29,6 +29,8 @@ class Options(BaseModel):
     @classmethod
     def _no_flag_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         """``yes`` is no number, though Python counts with it."""
+        if not isinstance(value, bool | list):  # most are neither, and there is a call for each of every cell
+            return value
         flags = [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, bool)]
         if flags and _numeric(cls.model_fields[str(info.field_name)].annotation):
             raise ValueError(
@@ -50,6 +52,11 @@ def _numeric(annotation: Any) -> bool:
 
 class InputError(Exception):
     """Wrong input, said in one message a user can act on. The command line exits with 2."""
+
+
+def in_a_line(error: BaseException) -> str:
+    """Type of an error, and the first line of what it says."""
+    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
 
 
 def digest(content: Any, length: int = 16) -> str:

@@ -113,11 +113,13 @@ def _effective(space: Space, overrides: Sequence[str], paths: Sequence[tuple[str
     Raises:
         InputError: one does.
     """
-    swept = {resolve(axis, space): axis for axis in space.axes}
+    swept: dict[tuple[str, ...], str] = {resolve(axis, space): axis for axis in space.axes}
     for override, path in zip(overrides, paths, strict=True):
-        axis = swept.get(path) if len(path) == 2 else None
+        if path not in swept:
+            continue
+        axis = swept[path]
         kind = "load" if axis in space.load else "temperature"
-        if axis and not {(kind,), (kind, axis)} & set(paths):
+        if not {(kind,), (kind, axis)} & set(paths):
             raise InputError(
                 f"--set {override}: the grid sweeps {axis}, so that this would change nothing; "
                 f"for one value of it, --set {kind}.{axis}=[{override.partition('=')[2].strip()}]"

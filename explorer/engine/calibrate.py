@@ -15,6 +15,7 @@ from explorer.engine.work import Stack
 from explorer.engine.worker import Worker
 from explorer.models.base import network, own
 from explorer.models.rows import Execution, Rows, initial_rows
+from explorer.settings import in_a_line
 from explorer.space import Cell
 from explorer.steps import NO_GRAPHS
 from explorer.stopping import Stopping
@@ -119,7 +120,7 @@ def _both_ways(worker: Worker, stack: Stack, trainings: int) -> dict[str, Any]:
         }
     # Whatever it was, training without graphs is left; where that fails too, it says why.
     except Exception as error:
-        return {"why": f"{type(error).__name__}: {error}".splitlines()[0]}
+        return {"why": in_a_line(error)}
     eager, graph = ((took[longer, way] - took[SHORT, way]) / (longer - SHORT) for way in (False, True))
     capture = max(0.0, took[SHORT, True] - took[SHORT, False])
     found = {"eager_us": 1e6 * eager, "graph_us": 1e6 * graph, "capture_ms": 1e3 * capture}

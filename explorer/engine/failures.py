@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, WorkerCrashedError
 
-from explorer.settings import InputError
+from explorer.settings import InputError, in_a_line
 
 DIED = "the worker process died (out of memory, or killed)"
 FULL = (
@@ -39,11 +39,10 @@ def failure(error: BaseException) -> dict[str, str]:
 
 
 def _line(error: BaseException) -> str:
-    """Type and first line of what a worker raised; our own messages stand for themselves."""
+    """What a worker raised, in a line; our own messages stand for themselves."""
     cause = error.cause if isinstance(error, RayTaskError) else error
-    lines = str(cause).strip().splitlines() or [""]
     if type(cause) is RayError:  # it could not be sent: its traceback is the message
-        return lines[-1].strip()
+        return str(cause).strip().rpartition("\n")[2].strip()
     if isinstance(cause, InputError):
-        return lines[0]
-    return f"{type(cause).__name__}: {lines[0].strip()}".removesuffix(": ")
+        return str(cause).partition("\n")[0]
+    return in_a_line(cause)

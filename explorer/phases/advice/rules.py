@@ -155,8 +155,8 @@ def _advice(where: str, phase: str, n: int, share: float, tried: list[Tried], en
         )
     helped = [t for t in tried if t.surely_helped]
     suggested = [t for t in helped if t.move in wanted]
-    named = suggested or helped
-    if ended and all(ended.surely_above(best) for best in named[:1]):
+    best = next(iter(suggested or helped), None)
+    if ended and (best is None or ended.surely_above(best)):
         return Advice(where, phase, n, cause, "shorter training: stop earlier", SURE[1], evidence)
     if suggested:
         sure = SURE[0] if share >= 0.8 else SURE[1]
