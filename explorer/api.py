@@ -18,20 +18,40 @@ def run(
     set: Sequence[str] = (),
     name: str | None = None,
     storage: str = "runs",
-    **cluster: Any,
+    address: str | None = None,
+    workers: int | None = None,
+    gpus: int | None = None,
+    max_hours: float | None = None,
+    profile: bool = False,
+    callbacks: Sequence[str] = (),
 ) -> Run:
     """Train and measure the grid of a space file (or of the same as a dict); go on where it was.
 
     Args:
         set: overrides such as ``"training.steps=500"``.
         name: of the run, a folder below ``storage``; the space's own if left out.
-        cluster: ``address`` of a Ray cluster, or ``workers`` and ``gpus`` of this machine
-            (see :func:`explorer.engine.run.run`).
+        address: of a Ray cluster, or ``auto``. If left out, the run uses the Ray that this process is
+            connected to (and leaves it running), or starts its own on this machine and stops it at the end.
+        workers: number of trials or measuring actors at a time; as many as fit if left out.
+        gpus: number of GPUs (logical ones too) of a Ray that the run starts; if left out, those that Ray
+            finds.
+        max_hours: stop cleanly after so many hours.
+        profile: keep a trace of what each worker did when, in the run folder.
+        callbacks: tools that follow the trials: ``tensorboard``, ``mlflow``, ``wandb`` or ``module:Class``.
 
     Raises:
         explorer.settings.InputError: something in the input is wrong; nothing was started.
     """
     from explorer.engine.run import run as start
+    from explorer.engine.where import Where
 
+    where = Where(
+        address=address,
+        workers=workers,
+        gpus=gpus,
+        max_hours=max_hours,
+        profile=profile,
+        callbacks=callbacks,
+    )
     checked = parse(space, set) if isinstance(space, dict) else read(space, set)
-    return start(checked, name=name, storage=storage, **cluster)
+    return start(checked, name=name, storage=storage, where=where)

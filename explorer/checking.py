@@ -14,7 +14,17 @@ import explorer.data
 import explorer.measures
 import explorer.models
 from explorer.settings import InputError, plugin, source_fingerprint, suggest
-from explorer.space import MAX_MODELS, NAME, NAME_RULE, Cell, Space, TrainingOptions, resolve, tasks_of
+from explorer.space import (
+    MAX_MODELS,
+    NAME,
+    NAME_RULE,
+    REMOVED,
+    Cell,
+    Space,
+    TrainingOptions,
+    resolve,
+    tasks_of,
+)
 from explorer.tables import CELLS, IDS, MODELS, PAIR_IDS, PAIRS, SETTINGS
 from explorer.tasks import TASKS
 
@@ -293,6 +303,8 @@ def _message(error: Any, model: type[BaseModel] | None) -> tuple[tuple[Any, ...]
         if isinstance(p, int) or not p.startswith(("constrained", "function-", "literal", "list["))
     )
     field = ".".join(str(p) for p in place)
+    if field in REMOVED:
+        return place, f"{field} was removed: {REMOVED[field]}. Delete it"
     if error["type"] == "extra_forbidden":
         known = (
             list(model.model_fields)

@@ -180,6 +180,24 @@ class TrainingOptions(Options):
         return self.steps if self.steps is not None else (self.epochs or 0) * (inputs // self.batch_size)
 
 
+# Settings that spaces of earlier versions have, and what became of them. They never changed what is trained.
+REMOVED = {
+    "resources.overlap": "all models are trained before the first is measured",
+    "resources.graphs": "steps are never replayed as CUDA graphs",
+}
+
+
+def without_removed(raw: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the plain data of a space without the settings that were removed, and the names of those."""
+    kept, found = dict(raw), []
+    for name in REMOVED:
+        section, _, key = name.partition(".")
+        if isinstance(kept.get(section), dict) and key in kept[section]:
+            kept[section] = {k: v for k, v in kept[section].items() if k != key}
+            found.append(name)
+    return kept, found
+
+
 class ResourceOptions(Options):
     """What a trial or a measuring worker takes. Fractions share a device: 0.25 of a GPU packs four on it."""
 
@@ -199,14 +217,6 @@ class ResourceOptions(Options):
         "auto",
         description="cells that are trained side by side, where their models have the same shape and as many "
         "steps (other rates, decays, label noise); auto: as many as run fastest",
-    )
-    graphs: Literal["auto", "never"] = Field(
-        "auto",
-        description="auto: training steps, and curve fits between their models, are replayed as CUDA graphs "
-        "where that gives the same bits and is clearly faster, as a trial before training shows",
-    )
-    overlap: bool = Field(
-        True, description="measure a cell as soon as its models are trained, while others still train"
     )
 
     @field_validator("cpus_per_trial", "gpus_per_trial")

@@ -38,6 +38,7 @@ from explorer import plainyaml
 from explorer.files import Files, join
 from explorer.parquet import of_parquet, table_of, to_parquet
 from explorer.settings import InputError, digest, suggest
+from explorer.space import without_removed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,6 +65,7 @@ class Store:
         self.files = Files(location, say=lambda text: self.warn(text))
         self.warn = warn or _to_standard_error
         self.location = self.files.location
+        self._told_removed = False
 
     def exists(self) -> bool:
         """Whether there is a run here."""
@@ -92,6 +94,10 @@ class Store:
             raise InputError(
                 f"{self.location}: run.yaml is not one of Explorer's, or is damaged: {wrong}. {MEND}"
             )
+        info["space"], removed = without_removed(info["space"])
+        if removed and not self._told_removed:
+            self._told_removed = True
+            self.warn(f"{self.location}: settings of an earlier version are ignored: {', '.join(removed)}")
         info["sessions"] = []
         for name in self.files.names("sessions", ".yaml"):
             with contextlib.suppress(OSError, ValueError):
@@ -343,7 +349,7 @@ def _not_ours(info: Any) -> str:
         ("space.measures", space.get("measures"), dict),
         *((f"space.{name}", space.get(name) or {}, dict) for name in ("load", "temperature")),
         ("sources", info.get("sources", []), list),
-        *((name, info.get(name, {}), dict) for name in ("stacks", "execution", "graphs", "memory")),
+        *((name, info.get(name, {}), dict) for name in ("stacks", "execution", "memory")),
     ):
         if not isinstance(value, kind):
             return f"{name} is missing, or no {KINDS[kind]}"

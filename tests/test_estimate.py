@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, explore
+from explorer.engine.calibrate import best_time
 
 import explorer.measures
 from explorer import spacefile
-from explorer.engine.calibrate import best_time
 from explorer.estimate import describe, here
 from explorer.estimate.architecture import Architecture
 from explorer.estimate.cluster import Nets, Plan, makespan, plan_for

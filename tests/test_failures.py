@@ -8,7 +8,7 @@ import traceback
 import pytest
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
 
-from explorer.engine.failures import DIED, FULL, as_death, failure
+from explorer.engine.failures import DIED, FULL, failure
 from explorer.settings import InputError
 
 
@@ -47,4 +47,4 @@ def test_what_a_worker_raised_is_told_by_type_and_message(cause: Exception, line
 def test_a_death_is_told_by_what_can_be_done() -> None:
     assert failure(RayActorError())["error"] == failure(WorkerCrashedError())["error"] == DIED
     full = OutOfMemoryError("Task was killed due to the node running low on memory.")
-    assert failure(full)["error"] == failure(as_death(full))["error"] == FULL
+    assert failure(full)["error"] == FULL

@@ -7,13 +7,13 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from conftest import explore
 
 import explorer
-from explorer.engine import prepare
+from explorer.engine import choose
 from explorer.estimate import describe
 from explorer.settings import InputError
 from explorer.spacefile import parse
@@ -110,20 +110,18 @@ def test_everything_of_the_users_own_in_one_run(mine: Path) -> None:
 def test_a_run_goes_on_where_the_worker_that_tries_ways_to_run_it_dies(
     mine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    attempt = prepare.calibrated
-
-    def dies(gpus: float) -> None:
+    def dies(*_: Any) -> None:
         os.kill(os.getpid(), 9)
 
-    def tried(steps: Any, rows: int, packing: Any, make_worker: Any, log: Any) -> dict[str, str]:
-        return attempt(steps, rows, packing, cast("Any", dies), log)
-
-    monkeypatch.setattr(prepare, "calibrated", tried)
+    monkeypatch.setattr(choose, "time_steps", dies)
     run = explorer.run({**space(), "measures": {}, "load": {"width": [3]}})
     assert list(run.info["execution"].values()) == ["loop"]
     assert set(run.models["status"]) == {"ok"}
     (log,) = (mine / "runs/own/sessions").glob("*.log")
-    assert "so they run one by one: the worker process died" in log.read_text()
+    assert (
+        "How rows run fastest could not be measured, so they run one by one: the worker process died"
+        in log.read_text()
+    )
 
 
 def test_each_of_them_is_used_and_is_part_of_the_identity(mine: Path) -> None:

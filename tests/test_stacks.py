@@ -16,7 +16,7 @@ import explorer.models
 from explorer.data import digits
 from explorer.data.base import Arrays, prepare
 from explorer.engine import plan
-from explorer.engine.peak import peaks
+from explorer.engine.probe import peak_bytes
 from explorer.engine.stacks import NONE, NUMBERS, ROWS, Sizes, parts, sizes
 from explorer.engine.work import Stack, architecture_key
 from explorer.engine.worker import Worker
@@ -248,7 +248,6 @@ def test_a_grown_axis_trains_only_what_is_new(merged: dict[str, Any], clean: Arr
     missing = plan.missing_stacks(whole, store, chosen(whole, known=first))
     assert {cell.at["label_noise"] for s in missing for cell in s.cells} == {0.2}
     assert sum(len(s.models) for s in missing) == 12
-    assert plan.together(missing) == [[0], [1]]
     work(whole, clean, tmp_path / "grown", chosen(whole, known=first))
     same(store, work(whole, clean, tmp_path / "at_once", chosen(whole)), whole)
 
@@ -265,9 +264,9 @@ def test_memory_is_measured_beside_the_neighbours(
         return train(self, stack)
 
     monkeypatch.setattr(Worker, "train", noted)
-    found = peaks(lambda gpus: Worker(str(tmp_path), lambda _: clean, {}, 1, 0), space.cells[:1], space, 1)
+    found = peak_bytes(Worker(str(tmp_path), lambda _: clean, {}, threads=1, gpus=0), space.cells[0], space)
     assert trained == [18]
-    assert found.needed[0]
+    assert found
 
 
 def test_a_run_side_by_side_has_the_tables_of_one_apart(merged: dict[str, Any], tmp_path: Path) -> None:

@@ -12,50 +12,96 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from explorer.cli.app import PLAIN, checked_name, console, errors, say
-from explorer.cli.options import Overrides, RunName, SpaceFile, Where, works
+from explorer.cli.options import (
+    Address,
+    Callbacks,
+    Gpus,
+    MaxHours,
+    Overrides,
+    Profile,
+    Reports,
+    RunName,
+    SpaceFile,
+    Storage,
+    Workers,
+    to_resume,
+)
 from explorer.cli.pages import check_reports, draw
 from explorer.interrupts import end_once
 
 if TYPE_CHECKING:
     from explorer.console import Display
+    from explorer.engine.where import Where
     from explorer.results import Run
 
 
-@works()
 def run(
     space: SpaceFile,
     name: Annotated[str | None, typer.Option(help="of the run; left out: the space's own")] = None,
     set_: Overrides = None,
-    *,
-    where: Where,
+    storage: Storage = "runs",
+    reports: Reports = Path("reports"),
+    address: Address = None,
+    workers: Workers = None,
+    gpus: Gpus = None,
+    max_hours: MaxHours = None,
+    callback: Callbacks = None,
+    profile: Profile = False,
 ) -> None:
     """Train and measure the grid of a space file and write its report. Goes on with a run that exists."""
     from explorer import spacefile
+    from explorer.engine.where import Where
 
     checked = spacefile.read(space, set_)
     run_name = checked_name(name or checked.name)
+    where = Where(
+        address=address,
+        workers=workers,
+        gpus=gpus,
+        max_hours=max_hours,
+        profile=profile,
+        callbacks=callback or (),
+    )
 
     def start(display: Display) -> Run:
         from explorer.engine.run import run
 
-        return run(checked, name=run_name, observer=display, **where.engine)
+        return run(checked, name=run_name, storage=storage, observer=display, where=where)
 
-    _work(start, run_name, where)
+    _work(start, run_name, where, storage, reports)
 
 
-@works()
-def resume(run: RunName, *, where: Where) -> None:
+def resume(
+    run: RunName,
+    storage: Storage = "runs",
+    reports: Reports = Path("reports"),
+    address: Address = None,
+    workers: Workers = None,
+    gpus: Gpus = None,
+    max_hours: MaxHours = None,
+    callback: Callbacks = None,
+    profile: Profile = False,
+) -> None:
     """Go on with a run that was interrupted: what is finished is kept, the rest is done."""
+    from explorer.engine.where import Where
+
+    where = Where(
+        address=address,
+        workers=workers,
+        gpus=gpus,
+        max_hours=max_hours,
+        profile=profile,
+        callbacks=callback or (),
+    )
 
     def start(display: Display) -> Run:
         from explorer.engine.run import resume
 
-        return resume(run, observer=display, **where.engine)
+        return resume(run, storage=storage, observer=display, where=where)
 
-    _work(start, run, where)
+    _work(start, run, where, storage, reports)
 
 
-@works(trains=False)
 def measure(
     run: RunName,
     add: Annotated[
@@ -68,26 +114,49 @@ def measure(
             "--set", help="another budget, such as measures.connectivity.steps=3000; measures again"
         ),
     ] = None,
-    *,
-    where: Where,
+    storage: Storage = "runs",
+    reports: Reports = Path("reports"),
+    address: Address = None,
+    workers: Workers = None,
+    gpus: Gpus = None,
+    max_hours: MaxHours = None,
+    profile: Profile = False,
 ) -> None:
     """Measure again, or more, without training."""
+    from explorer.engine.where import Where
+
+    where = Where(address=address, workers=workers, gpus=gpus, max_hours=max_hours, profile=profile)
 
     def start(display: Display) -> Run:
         from explorer.engine.run import measure
 
-        more = {"add": add or [], "again": again or [], "overrides": set_ or []}
-        return measure(run, observer=display, **more, **where.engine)
+        return measure(
+            run,
+            add=add or [],
+            again=again or [],
+            overrides=set_ or [],
+            storage=storage,
+            observer=display,
+            where=where,
+        )
 
-    _work(start, run, where)
+    _work(start, run, where, storage, reports)
 
 
-def _work(start: Callable[[Display], Run], run: str, where: Where) -> None:
+def _work(start: Callable[[Display], Run], run: str, where: Where, storage: str, reports: Path) -> None:
     """Do it under a display, then write the report. Ctrl-C and SIGTERM end it with what to do next."""
     from explorer.console import Display
 
-    check_reports(where.reports / Path(run).name)
-    command = where.to_resume(run)
+    check_reports(reports / Path(run).name)
+    command = to_resume(
+        run,
+        storage=storage,
+        reports=reports,
+        address=where.address,
+        workers=where.workers,
+        gpus=where.gpus,
+        callback=where.callbacks,
+    )
     go_on = f"Go on with:\n  {command}"
     end_once()
     try:
@@ -96,7 +165,7 @@ def _work(start: Callable[[Display], Run], run: str, where: Where) -> None:
             stopped = done.info["sessions"][-1].get("stopped")
             display.stage("drawing", 0)
             with _drawn(done):
-                draw(done, where.reports, {}, written=True)
+                draw(done, reports, {}, written=True)
         if stopped:
             say(f"Stopped {stopped}. What is finished is kept. {go_on}")
     except KeyboardInterrupt:

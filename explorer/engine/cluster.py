@@ -1,94 +1,111 @@
-"""Starts Ray on this machine or joins a cluster, and leaves nothing behind."""
+"""Starts Ray on this machine, joins a cluster, or uses the Ray that the caller has, and leaves no trace.
+
+Everything here is Ray's public interface: ``ray.init`` and documented environment variables.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
 import os
+import secrets
 import shutil
+import signal
 import socket
-import subprocess
+import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from explorer.engine.forks import ask
-from explorer.engine.forks.server import address, fork_server
-from explorer.engine.guard import HOPELESS_S, Guard, RayLostError
-from explorer.engine.lean import below, brief, end, lean, of_workers
-from explorer.importing import import_beside, importing
+import psutil
+
+from explorer.engine.cancel import Cancellation
+from explorer.engine.where import Where
 from explorer.interrupts import held_back
 from explorer.settings import InputError
+from explorer.space import ResourceOptions
 
-if TYPE_CHECKING:
-    from explorer.engine.run import Where
-    from explorer.space import ResourceOptions
-
-# Read by Ray when it is imported or started; a user's own value wins.
-ENVIRONMENT = {
+# Read by Ray and Tune in the driver. A user's own value wins.
+DRIVER = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # workers without a GPU request see no GPU
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # what fails is told by us, once
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # we report what fails, once
     "RAY_AIR_NEW_OUTPUT": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our records are the truth; Tune's files are not read
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C must end the run, not look like its end
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "RAY_TUNE_DISABLE_PROGRESS": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our records are the truth; nobody reads Tune's files
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # nor its checkpoints
     "TUNE_WARN_THRESHOLD_S": "3600",
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "5",  # a trial that is stopped may be in the middle of a long step
 }
-SCRATCH = "explorer-scratch-"  # then the process and something random
-# Of our own Ray: a control service that is gone does not come back, while that of a cluster may.
-OWN = {"RAY_gcs_rpc_server_reconnect_timeout_s": f"{HOPELESS_S + 5:.0f}"}
-ROOM_BYTES = 10_000_000  # on the disk of our own Ray, which on a full one ends without a word of it
-COMMON: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+# Read by the servers of a Ray of our own.
+SERVERS = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # they listen on this machine's loopback address only
+    # The watch ends a run that has lost its control service; Ray would end this whole process after a minute.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "1000000",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+LOGGERS = ("ray", "ray.tune", "ray.train")
+SCRATCH = "explorer-"  # prefix of the private folder; then the process id and something random
+ROOM_BYTES = 10_000_000  # Ray ends without a word where the disk of its folder is full
+WATCH_S = 0.25  # seconds between two looks at Ray's servers
+END_S = 20.0  # for Ray's processes to end after ray.shutdown()
 
 
-Guarded = Callable[[str], AbstractContextManager[None]]
+class RayLostError(OSError):
+    """Ray did not start, must not be used, or one of its servers ended during the run."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A running Ray. ``scratch`` is a folder of this machine that goes away with it.
+    """A running Ray.
 
-    ``own``: it has been started here, and keeps to this machine. What is done while it is ``guarded`` then
-    ends with an error when one of its servers does.
+    Args:
+        resources: of all its nodes, as Ray counts them.
+        scratch: a private folder of this machine that is removed at the end.
+        own: whether the run has started it.
+        ends: whether the run's part of it ends with the run: not if it is the caller's.
+        limit: of the workers at a time, if the user set one.
     """
 
     resources: dict[str, Any]
     scratch: str
     own: bool
-    guarded: Guarded
+    ends: bool
+    limit: int | None = None
 
     def fits(self, cpus: float, gpus: float) -> int:
-        """How many workers of this size fit."""
-        return sum(
+        """Return how many workers of this size fit on the nodes, within the user's limit."""
+        fit = sum(
             int(min(n.get("CPU", 0) / cpus + 1e-9, n.get("GPU", 0) / gpus + 1e-9 if gpus else float("inf")))
             for n in _nodes()
         )
-
-    def nodes_lost(self) -> int:
-        """How many nodes have died since the cluster was started."""
-        import ray
-
-        return sum(not node["Alive"] for node in ray.nodes())
+        return fit if self.limit is None else min(fit, self.limit)
 
     def workers(self, cpus: float, gpus: float) -> int:
-        """How many workers of this size fit.
+        """Return how many workers of this size fit.
 
         Raises:
-            InputError: not even one, so that waiting would never end.
+            InputError: not even one does, so that waiting would never end.
         """
-        fits = self.fits(cpus, gpus)
-        if not fits:
+        fit = self.fits(cpus, gpus)
+        if not fit:
             have = " and ".join(f"{self.resources.get(kind, 0):g} {kind}s" for kind in ("CPU", "GPU"))
             raise InputError(
                 f"resources: a trial asks for {cpus:g} CPUs and {gpus:g} GPUs on one node; "
                 f"Ray has {have} on {len(_nodes())} node(s). "
                 "Lower resources.cpus_per_trial or resources.gpus_per_trial."
             )
-        return fits
+        return fit
+
+    def nodes_lost(self) -> int:
+        """Return how many nodes have died since the cluster was started."""
+        import ray
+
+        return sum(not node["Alive"] for node in ray.nodes())
 
     @property
     def gpus_of_a_node(self) -> int:
@@ -97,143 +114,215 @@ class Cluster:
 
 
 def _nodes() -> list[dict[str, Any]]:
-    """Resources of the nodes that are there."""
+    """Return the resources of the nodes that are alive."""
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-@dataclass(frozen=True)
-class Begun:
-    """What a Ray that is started here needs first: a folder, and the server that its workers are forked from.
+@contextmanager
+def ray_environment(where: Where) -> Iterator[bool]:
+    """Set what Ray reads from the environment, and yield whether we start a Ray of our own.
 
-    ``environment`` is that of its workers, beside our own. A cluster that is there has no such server.
+    The caller's environment and loggers are as before afterwards.
+
+    Raises:
+        InputError: the options do not suit a Ray that runs already.
     """
-
-    scratch: str
-    environment: dict[str, str]
-    forks: subprocess.Popen[bytes] | None
-
-
-@contextmanager
-def begun(address: str | None, cpus_per_trial: float = 1.0) -> Iterator[Begun]:
-    """Begins, beside what the driver does before it can :func:`connect`; ends with the block."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    scratch, environment = _scratch(), _environment(cpus_per_trial)
-    try:
-        with nullcontext() if address else fork_server(scratch, environment) as forks:
-            yield Begun(scratch, environment, forks)
-    finally:
-        with held_back():
-            shutil.rmtree(scratch, ignore_errors=True)
-
-
-def begun_for(where: Where, resources: ResourceOptions) -> AbstractContextManager[Begun]:
-    """What the caller has begun already, if that is for workers of this size, or begun now."""
-    first = where.begun
-    if first and (where.address or first.environment == _environment(resources.cpus_per_trial)):
-        return nullcontext(first)
-    if first and first.forks:
-        first.forks.kill()
-    return begun(where.address, resources.cpus_per_trial)
-
-
-def _environment(cpus_per_trial: float) -> dict[str, str]:
-    return of_workers(max(1, int(cpus_per_trial)))
+    own = not (where.address or _caller_has_ray())
+    if where.gpus is not None and not own:
+        raise InputError("gpus: a Ray that runs already says itself how many GPUs it has; leave gpus out")
+    values = DRIVER | (SERVERS if own else {})
+    # An imported Ray has read its mode already; a recent one then turns tokens on by itself.
+    if own and "ray" not in sys.modules:
+        values |= {"RAY_AUTH_MODE": "token"}
+    values = {name: value for name, value in values.items() if name not in os.environ}
+    with _environment(values), _quiet_loggers():
+        yield own
 
 
 @contextmanager
-def connect(where: Where, resources: ResourceOptions, begun: Begun) -> Iterator[Cluster]:
-    """Ray, for as long as the block lasts. Our own keeps to localhost, and is gone afterwards.
+def connect(where: Where, own: bool, resources: ResourceOptions, cancel: Cancellation) -> Iterator[Cluster]:
+    """Provide Ray for the block: the caller's, the cluster at ``where.address``, or one of our own.
+
+    The caller's Ray goes on afterwards; our own ends with all its processes. If a server of our own ends
+    during the block, ``cancel`` is requested with a :class:`RayLostError`.
 
     Raises:
         InputError: no cluster answers at the address.
+        RayLostError: our own Ray did not start, or can be reached from other machines.
     """
-    tune = import_beside("explorer.engine.sweep")  # which takes as long as Ray's start
-    with (
-        _joined(where.address, tune) if where.address else _started(where, resources, begun, tune) as guarded
-    ):
+    with _scratch() as scratch, ExitStack() as stack:
+        callers = _caller_has_ray()
+        stack.enter_context(_own(where, resources, cancel, scratch) if own else _joined(where.address))
         import ray
 
-        with brief():
-            yield Cluster(dict(ray.cluster_resources()), begun.scratch, not where.address, guarded)
+        yield Cluster(dict(ray.cluster_resources()), scratch, own, not callers, where.workers)
+
+
+def _caller_has_ray() -> bool:
+    if "ray" not in sys.modules:
+        return False
+    import ray
+    from ray.util.client import ray as client
+
+    if client.is_connected():
+        raise InputError(_NO_CLIENT.format("this process is connected through ray://"))
+    return ray.is_initialized()
+
+
+_NO_CLIENT = (
+    "{}, which Ray Tune does not support. Run Explorer on a machine of the cluster with --address auto, or "
+    "submit it there with `ray job submit`"
+)
 
 
 @contextmanager
-def _joined(address: str, tune: threading.Thread) -> Iterator[Guarded]:
-    """A cluster that is there."""
-    _answers(address)
-    with importing():
-        import ray
+def _joined(address: str | None) -> Iterator[None]:
+    """Use the cluster at an address, or the caller's Ray if that is the same or there is no address.
 
+    Raises:
+        InputError: no cluster answers there, or this process uses another one.
+    """
+    if address and address.startswith("ray://"):
+        raise InputError(_NO_CLIENT.format(f"--address {address} is Ray Client"))
+    import ray
+
+    if ray.is_initialized():
+        here = ray.get_runtime_context().gcs_address
+        if address not in (None, "auto", here):
+            raise InputError(
+                f"--address {address}: this process is connected to the Ray at {here}. "
+                "Leave the address out to use that one, or call ray.shutdown() before."
+            )
+        yield
+        return
+    assert address is not None
+    _answers(address)
     try:
-        ray.init(address=address, **COMMON)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InputError(f"--address {address}: no Ray cluster answers there ({error})") from error
     try:
-        yield nullcontext
+        yield
     finally:
-        tune.join()  # Ray must not be ended beside another thread
         ray.shutdown()
 
 
 @contextmanager
-def _started(
-    where: Where, resources: ResourceOptions, begun: Begun, tune: threading.Thread
-) -> Iterator[Guarded]:
-    """A Ray of our own.
-
-    Raises:
-        RayLostError: it did not start.
-    """
-    _check_room()
-    for name, value in OWN.items():
-        os.environ.setdefault(name, value)
-    with importing():
-        import ray
-
-    environment, worker = begun.environment, None
-    if begun.forks:
-        environment, worker = {**environment, ask.ADDRESS: address(begun.scratch)}, ask.__file__
+def _own(where: Where, resources: ResourceOptions, cancel: Cancellation, scratch: str) -> Iterator[None]:
+    """Start a Ray of our own and end it."""
     cpus = where.workers * resources.cpus_per_trial if where.workers else None
-    keep_logs, guard = True, None
+    before, mine = set(psutil.Process().children()), _listening(psutil.Process())
+    ended = threading.Event()
+    _keep_token_private()
+    import ray
+
     try:
-        # An exception in the middle of it would leave processes of which nobody knows.
-        with held_back(), lean(environment, worker):
+        # An exception in the middle would leave processes that nobody knows.
+        with _environment({"RAY_TMPDIR": scratch}), held_back():
+            handler = signal.getsignal(signal.SIGTERM)
             try:
                 ray.init(
                     address="local",
-                    include_dashboard=False,
-                    num_gpus=where.gpus,
                     num_cpus=max(1, math.ceil(cpus)) if cpus else None,
-                    **COMMON,
+                    num_gpus=where.gpus,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
                 )
-            except Exception as error:  # it says no more of what is wrong: memory, disk, a busy machine
+            except Exception as error:  # Ray says no more of what is wrong: memory, disk, a busy machine
                 raise RayLostError(f"Ray did not start: {error}{_advice(error)}") from error
-        guard = Guard()
-        yield guard.holds
-        keep_logs = False
-    except (KeyboardInterrupt, InputError):
-        keep_logs = False
-        raise
+            finally:
+                if threading.current_thread() is threading.main_thread():
+                    signal.signal(signal.SIGTERM, handler)  # Ray replaces it
+        servers = [p for p in psutil.Process().children() if p not in before]
+        _require_loopback([*servers, *_below(servers)], _listening(psutil.Process()) - mine)
+        watch = threading.Thread(target=_watch, args=(servers, cancel, ended), daemon=True)
+        watch.start()
+        yield
     finally:
+        ended.set()
         with held_back():
-            tune.join()
-            end(below(begun.forks.pid) if begun.forks else [], keep_logs=keep_logs)
-            if guard:
-                guard.end()
+            servers = [p for p in psutil.Process().children() if p not in before]
+            everything = [*servers, *_below(servers)]
+            ray.shutdown()
+            psutil.wait_procs(everything, timeout=END_S)
 
 
-def _check_room() -> None:
-    """Raises RayLostError where the disk of Ray's folder, which is chosen as Ray does it, is full."""
-    root = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
-    free = shutil.disk_usage(root).free if os.path.isdir(root) else ROOM_BYTES
-    if free < ROOM_BYTES:
-        raise RayLostError(
-            f"Ray did not start: {root}, where it keeps its files, has {free / 1e6:.1f} MB left; "
-            f"{ROOM_BYTES / 1e6:.0f} MB are needed. Make room there, or set RAY_TMPDIR to another folder"
-        )
+def _require_loopback(processes: list[psutil.Process], mine: set[str]) -> None:
+    """Raise RayLostError unless these processes listen on this machine's loopback address only.
+
+    Whoever reaches a server of Ray can run code with it. ``mine`` are addresses of this process.
+    """
+    reachable = mine.union(*map(_listening, processes))
+    if not reachable:
+        return
+    raise RayLostError(
+        f"Ray listens on {', '.join(sorted(reachable))}, where other machines can reach it, so it is not "
+        "used. Ray was probably imported before Explorer could restrict it. Set the environment variable "
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 before Ray is imported; or call ray.init() yourself, and "
+        "Explorer uses that Ray"
+    )
+
+
+def _listening(process: psutil.Process) -> set[str]:
+    """Return the addresses beyond loopback on which a process listens."""
+    try:
+        found = process.net_connections(kind="inet")
+    except psutil.NoSuchProcess:
+        return set()
+    hosts = {str(c.laddr[0]) for c in found if c.status == psutil.CONN_LISTEN and c.laddr}
+    return {host for host in hosts if not _is_loopback(host)}
+
+
+def _is_loopback(host: str) -> bool:
+    address = ip_address(host)
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+def _below(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Return all processes that these have started and that live."""
+    found: list[psutil.Process] = []
+    for process in processes:
+        try:
+            found += process.children(recursive=True)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def _watch(servers: list[psutil.Process], cancel: Cancellation, ended: threading.Event) -> None:
+    """Request cancellation if Ray's raylet or control service ends before ``ended`` is set.
+
+    Ray itself would wait for a minute and then end this process.
+    """
+    needed = [(name, p) for p in servers if (name := p.name()) in ("raylet", "gcs_server")]
+    while not ended.wait(WATCH_S):
+        for name, process in needed:
+            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+                cancel.request(RayLostError(f"Ray's {name} has ended; something has killed it"))
+                return
+
+
+def _keep_token_private() -> None:
+    """Create the user's token for Ray, if there is none: Ray would make the file readable for everybody.
+
+    Raises:
+        RayLostError: the home folder cannot be written.
+    """
+    token = Path.home() / ".ray" / "auth_token"
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH") or token.exists():
+        return
+    try:
+        token.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+    except FileExistsError:  # another process was faster
+        pass
+    except OSError as error:
+        raise RayLostError(f"Ray did not start: {error}{_advice(error)}") from error
 
 
 def _advice(error: Exception) -> str:
@@ -245,8 +334,8 @@ def _advice(error: Exception) -> str:
 
 
 def _answers(address: str) -> None:
-    """Raises InputError when nobody listens there: Ray itself would wait for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    """Raise InputError if nobody listens there: Ray itself would wait for minutes."""
+    host, colon, port = address.rpartition(":")
     if not colon or not port.isdigit():
         return  # "auto", or a name of Ray's own
     try:
@@ -255,21 +344,60 @@ def _answers(address: str) -> None:
         raise InputError(f"--address {address}: no Ray cluster answers there ({error})") from error
 
 
-def _scratch() -> str:
-    """A temporary folder of this process; those that killed processes have left are removed."""
-    root = Path(tempfile.gettempdir())
-    for old in root.glob(f"{SCRATCH}*"):
-        pid = old.name.removeprefix(SCRATCH).partition("-")[0]
-        if pid.isdigit() and not _running(int(pid)):
-            shutil.rmtree(old, ignore_errors=True)
-    return tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-")
-
-
-def _running(pid: int) -> bool:
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set these variables for the block; put them back afterwards, with those that Ray sets itself."""
+    before = dict(os.environ)
+    os.environ.update(values)
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            if name in values or name.startswith(("RAY_", "TUNE_", "PYTHONBREAKPOINT")):
+                del os.environ[name]
+        os.environ.update({name: before[name] for name in values if name in before})
+
+
+@contextmanager
+def _quiet_loggers() -> Iterator[None]:
+    """Keep Ray's loggers quiet for the block: we report what fails."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def _scratch() -> Iterator[str]:
+    """Provide a private folder with a short path; remove it afterwards, with those of killed processes.
+
+    Ray puts its sockets there, whose paths must be short. It stays if Ray was lost: its logs say why.
+    """
+    root = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")
+    root = root if root.is_dir() else Path(tempfile.gettempdir())
+    free = shutil.disk_usage(root).free
+    if free < ROOM_BYTES:
+        raise RayLostError(
+            f"Ray did not start: {root}, where it keeps its files, has {free / 1e6:.1f} MB left; "
+            f"{ROOM_BYTES / 1e6:.0f} MB are needed. Make room there, or set RAY_TMPDIR to another folder"
+        )
+    for old in root.glob(f"{SCRATCH}*-*"):
+        pid = old.name.removeprefix(SCRATCH).partition("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(old, ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-", dir=root)
+    try:
+        yield folder
+    except RayLostError as error:
+        error.args = (f"{error}. Ray's logs are in {folder}",)
+        raise
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    else:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import explorer.measures
 from explorer.engine import callbacks, plan, provenance
-from explorer.engine.cluster import Begun, Cluster, begun_for, connect
+from explorer.engine.attempts import Attempts
+from explorer.engine.cancel import Cancellation, OutOfTime
+from explorer.engine.choose import choose, given
+from explorer.engine.clean import CleanData
+from explorer.engine.cluster import Cluster, connect, ray_environment
 from explorer.engine.growth import grown, same_sources
 from explorer.engine.layers import check_layers
-from explorer.engine.prepare import Chosen, chosen, prepared
-from explorer.engine.session import Meanwhile, Observer, OutOfTime, Session, Silent, deadline
-from explorer.engine.share import Loading
+from explorer.engine.session import Observer, Session, Silent
 from explorer.engine.suited import check_networks
-from explorer.engine.work import Task
+from explorer.engine.where import Where
 from explorer.files import join
 from explorer.hold import Hold
-from explorer.importing import importing
 from explorer.settings import InputError, plugin
 from explorer.space import Space
 from explorer.spacefile import parse
@@ -28,33 +28,10 @@ from explorer.store import Store, locate
 if TYPE_CHECKING:
     from explorer.results import Run
 
-ROUNDS = 3  # of training and measuring: see _once_more
-
-
-@dataclass(frozen=True)
-class Where:
-    """Where and for how long a run works.
-
-    Args:
-        address: of a Ray cluster, or ``auto``; a Ray of our own on this machine if left out.
-        workers: at most so many at a time on this machine; as many as fit if left out.
-        gpus: number of GPUs (logical ones too) of this machine; those that Ray finds if left out.
-        max_hours: stops cleanly after so many hours.
-        profile: keep a trace of what each worker did when, in the run folder (``profile/trace.json``).
-        callbacks: tools that follow the trials: ``tensorboard``, ``mlflow``, ``wandb`` or ``module:Class``.
-        meanwhile: called once, in a thread, when the last trials are under way and a processor has become
-            free: for what comes after the run, as far as no result decides it.
-        begun: what a Ray of our own needs first, if the caller has begun it before his input was checked.
-    """
-
-    address: str | None = None
-    workers: int | None = None
-    gpus: int | None = None
-    max_hours: float | None = None
-    profile: bool = False
-    callbacks: Sequence[str] = ()
-    meanwhile: Callable[[], None] | None = None
-    begun: Begun | None = None
+# For work that was asked to stop. Tune takes ten seconds to stop trials in mid-step, and a call to a Ray that
+# has died may never return: where Ray ends with the run, its end stops all that is left.
+PATIENCE_S, CALLERS_PATIENCE_S = 1.0, 60.0
+NOTICED_S = 15.0  # by then a cluster knows that a node has gone, and gives it no more work
 
 
 def run(
@@ -63,7 +40,7 @@ def run(
     name: str | None = None,
     storage: str = "runs",
     observer: Observer | None = None,
-    **where: Any,
+    where: Where = Where(),  # noqa: B008 (frozen)
 ) -> Run:
     """Train and measure all of the space that has no record yet, and write the tables.
 
@@ -71,7 +48,7 @@ def run(
 
     Args:
         name: of the run, a folder below ``storage``; the space's own if left out.
-        where: see :class:`Where`.
+        where: the Ray that works, and for how long.
 
     Raises:
         InputError: the run's space is another one, somebody works on it, or a resource is asked for
@@ -89,11 +66,15 @@ def run(
                 store.write_info({**info, "space": space.frozen(), "sources": provenance.sources(space)})
             else:
                 observer.say(f"Going on with run {store.location}.")
-        return _complete(store, space, name or space.name, observer, Where(**where))
+        return _complete(store, space, name or space.name, observer, where)
 
 
 def resume(
-    name_or_folder: str, *, storage: str = "runs", observer: Observer | None = None, **where: Any
+    name_or_folder: str,
+    *,
+    storage: str = "runs",
+    observer: Observer | None = None,
+    where: Where = Where(),  # noqa: B008 (frozen)
 ) -> Run:
     """Go on with a run: everything that has no record is done. Needs the run folder only."""
     observer = observer or Silent()
@@ -103,7 +84,7 @@ def resume(
     space = parse(info["space"])
     same_sources(info, space, store)
     with Hold(store.files):
-        return _complete(store, space, info["name"], observer, Where(**where))
+        return _complete(store, space, info["name"], observer, where)
 
 
 def measure(
@@ -114,7 +95,7 @@ def measure(
     overrides: Sequence[str] = (),
     storage: str = "runs",
     observer: Observer | None = None,
-    **where: Any,
+    where: Where = Where(),  # noqa: B008 (frozen)
 ) -> Run:
     """Measure a run more, or again, without training.
 
@@ -149,33 +130,30 @@ def measure(
         for name in sorted(changed | set(again)):
             for kind in (name, *plugin(explorer.measures, name, "measure").EXTRA):
                 store.drop_records(kind)
-        return _complete(store, space, info["name"], observer, Where(**where), train=False)
+        return _complete(store, space, info["name"], observer, where, train=False)
 
 
 def _complete(
     store: Store, space: Space, name: str, observer: Observer, where: Where, train: bool = True
 ) -> Run:
-    """Do what has no record. Leaves a session, even when it is interrupted."""
-    callbacks.check(where.callbacks)
-    session = Session(store, observer, where.profile, Meanwhile(where.meanwhile))
+    """Do what has no record, and write the tables. Keeps a record of the session even when interrupted."""
+    session, cancel = Session(store, observer, where.profile), Cancellation()
     try:
-        with deadline(where.max_hours) as limit, begun_for(where, space.resources) as first:
+        with ExitStack() as stack:
+            own = stack.enter_context(ray_environment(where))
+            callbacks.check(where.callbacks)
             plan.drop_halves(space, store, train=train)
-            left = _left(store, space, train)
-            if left is None or left:
-                with ExitStack() as stack:
-                    with session.stage("start_up"):
-                        clean = Loading(space)
-                        cluster = stack.enter_context(connect(where, space.resources, first))
-                        # Ray must not be ended while another thread may free objects of it.
-                        stack.callback(session.meanwhile.join)
-                        refs = prepared(store, space, name, clean, cluster, session)
-                    with limit.holds(), cluster.guarded(store.location):
-                        how = chosen(store, space, refs, clean, cluster, session)
-                        followers = callbacks.made(where.callbacks, store, name) if train else []
-                        _work(store, space, cluster, how, session, train, left, followers)
-                    with session.stage("shut_down"):
-                        stack.close()
+            if plan.missing(space, store, train=train):
+                clean = CleanData.load(space)
+                stack.enter_context(cancel.after(where.max_hours))
+                with session.stage("start_up"):
+                    cluster = stack.enter_context(connect(where, own, space.resources, cancel))
+                cancel.run(
+                    lambda: _work(store, space, name, clean, cluster, session, cancel, where, train),
+                    patience_s=PATIENCE_S if cluster.ends else CALLERS_PATIENCE_S,
+                )
+                with session.stage("shut_down"):
+                    stack.close()
             else:
                 session.say("Everything is done already; nothing was started.")
                 if not store.exists():  # it was lost
@@ -191,6 +169,56 @@ def _complete(
     return _tables(store, space, session)
 
 
+def _work(
+    store: Store,
+    space: Space,
+    name: str,
+    clean: CleanData,
+    cluster: Cluster,
+    session: Session,
+    cancel: Cancellation,
+    where: Where,
+    train: bool,
+) -> None:
+    """Train what has no record, then measure what has none, while something has a try left."""
+    from explorer.engine.pool import Pool
+    from explorer.engine.sweep import sweep
+
+    wanted = given(space)
+    cluster.workers(wanted.cpus, wanted.gpus if space.resources.gpus_per_trial != "auto" else 0)
+    session.record["resources"] = {k: v for k, v in cluster.resources.items() if k in ("CPU", "GPU")}
+    if not store.exists():
+        store.write_info(provenance.describe(space, name))
+    refs = clean.put()
+    choice = choose(space, store, clean, refs, cluster, session)
+    factory = choice.factory(store, refs)
+    followers = callbacks.made(where.callbacks, store, name) if train else []
+    attempts = Attempts(store, session)
+    lost, deaths = cluster.nodes_lost(), 0
+    while True:
+        cancel.check()
+        todo = plan.missing(space, store, choice.sizes, train=train)
+        stacks, tasks = attempts.open(todo.stacks), attempts.open(todo.tasks)
+        if stacks:
+            with session.stage("training", sum(stack.size for stack in stacks)):
+                sweep(
+                    *(cluster, stacks, choice, factory, attempts, session, cancel),
+                    save_every_s=60 * space.resources.save_every_minutes,
+                    callbacks=followers,
+                )
+        elif tasks:
+            with session.stage("measuring", sum(task.size for task in tasks)):
+                Pool(cluster, choice, factory, attempts, session, cancel).measure(tasks)
+        else:
+            return
+        if attempts.deaths > deaths and not cluster.own:
+            cancel.sleep(NOTICED_S)
+        if (gone := cluster.nodes_lost() - lost) > 0:
+            nodes = "a node" if gone == 1 else f"{gone} nodes"
+            session.say(f"The cluster has lost {nodes}; what was under way there is tried again.")
+        lost, deaths = lost + max(0, gone), attempts.deaths
+
+
 def _tables(store: Store, space: Space, session: Session) -> Run:
     """Join the records, and write the tables."""
     from explorer import results  # and pandas, which takes as long as all else that a start imports
@@ -203,68 +231,3 @@ def _tables(store: Store, space: Space, session: Session) -> Run:
     session.write()
     done.info["sessions"] = store.read_info()["sessions"]
     return done
-
-
-def _left(store: Store, space: Space, train: bool) -> list[Task] | None:
-    """What is to be measured; None if models are to be trained before."""
-    return None if train and plan.untrained(space, store) else plan.missing_tasks(space, store)
-
-
-def _work(
-    store: Store,
-    space: Space,
-    cluster: Cluster,
-    how: Chosen,
-    session: Session,
-    train: bool,
-    left: list[Task] | None,
-    followers: Sequence[Any],
-) -> None:
-    """Train and measure. ``left``: see :func:`_left`."""
-    with importing():
-        from explorer.engine.pool import Pool
-        from explorer.engine.sweep import sweep
-
-    before, told = cluster.nodes_lost(), 0
-    for round_ in range(ROUNDS):
-        if round_:
-            session.again()
-        pool = Pool(cluster, how.make_worker, how.packing, store, session.tell)
-        stacks = plan.missing_stacks(space, store, how.sizes) if train and left is None else []
-        if stacks:
-            with session.stage("training", sum(len(s.models) for s in stacks)):
-                if space.resources.overlap and space.measures:
-                    session.observer.stage("measuring", plan.expected(stacks, space.measures))
-                sweep(cluster, stacks, how, space, store, pool, session, followers)
-        tasks = plan.missing_tasks(space, store) if left is None else left
-        tasks = [task for task in tasks if task.id not in pool.given]
-        waiting = pool.left + sum(len(task.subjects) for task in tasks)
-        if waiting:
-            with session.stage("measuring", waiting):
-                pool.add(tasks)
-                pool.finish()
-        lost = cluster.nodes_lost() - before
-        if lost > told:
-            session.say(
-                f"The cluster has lost {_nodes(lost - told)}; what was under way there was tried again."
-            )
-            told = lost
-        if not train or not _once_more(store, lost > 0):
-            return
-        left = None
-
-
-def _nodes(number: int) -> str:
-    return "a node" if number == 1 else f"{number} nodes"
-
-
-def _once_more(store: Store, nodes_lost: bool) -> bool:
-    """Whether what failed deserves another round.
-
-    So it does if a worker found damaged weights, which are trained again, or if nodes were lost: all attempts
-    at a trial can be cut off by those, or fall into the moment before the cluster has noticed.
-    """
-    from explorer.engine.failures import DIED
-
-    failures = store.read_records("failures", ["error"]).to_pydict().get("error", [])
-    return any(error and ("damaged" in error or (nodes_lost and DIED in error)) for error in failures)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import datetime
 import os
-import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -36,28 +34,6 @@ class Silent:
 
 
 LOG_EVERY_S = 20.0
-INSIST_S = 5.0  # between interruptions of work that goes on after its time
-Tell = Callable[[Done], None]
-
-
-class OutOfTime(Exception):
-    """The hours that the user gave are over."""
-
-
-class Meanwhile:
-    """Something that is done once, in a thread, if there is a moment for it."""
-
-    def __init__(self, work: Callable[[], None] | None = None):
-        self._work, self._thread = work, None
-
-    def start(self) -> None:
-        if self._work and not self._thread:
-            self._thread = threading.Thread(target=self._work)
-            self._thread.start()
-
-    def join(self) -> None:
-        if self._thread:
-            self._thread.join()
 
 
 class Session:
@@ -67,15 +43,8 @@ class Session:
     together, split into training and each measure. With ``profile`` a trace of them is kept as well.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        observer: Observer,
-        profile: bool = False,
-        meanwhile: Meanwhile | None = None,
-    ):
+    def __init__(self, store: Store, observer: Observer, profile: bool = False):
         self.store, self.observer = store, observer
-        self.meanwhile = meanwhile or Meanwhile()
         self.started = self._logged = time.perf_counter()
         self._lines: list[str] = []
         self._unfolded: Counter[str] = Counter()
@@ -143,10 +112,6 @@ class Session:
             for kind in ("models" if training else done.kind, *extra):
                 self.store.fold(kind)
 
-    def again(self) -> None:
-        """Another round begins: what failed is tried again, and has failed only if it does so there too."""
-        self.record["failed"] = 0
-
     def write(self) -> None:
         """Keep it in the run folder, if there is one by now."""
         self.record["wall_s"] = round(time.perf_counter() - self.started, 3)
@@ -166,72 +131,3 @@ def add_stage(store: Store, session: dict[str, Any], name: str, seconds: float) 
 
 def _add(seconds_of: dict[str, float], name: str, seconds: float) -> None:
     seconds_of[f"{name}_s"] = round(seconds_of.get(f"{name}_s", 0.0) + seconds, 3)
-
-
-class Deadline:
-    """The hours that the user gave, if any.
-
-    Only what is done while it :meth:`holds` is interrupted: an exception in the middle of an import would
-    leave its lock held, and the program would hang.
-    """
-
-    def __init__(self, hours: float | None):
-        self.over = False
-        self._limited, self._holds, self._lock = hours is not None, False, threading.Lock()
-        self._timer = threading.Timer((hours or 0) * 3600, self._end)
-        self._timer.daemon = True
-        if self._limited:
-            self._timer.start()
-
-    @contextmanager
-    def holds(self) -> Iterator[None]:
-        """What is done here ends with a KeyboardInterrupt, as with Ctrl-C, when the time is over.
-
-        Raises:
-            OutOfTime: it is over already.
-        """
-        with self._lock:
-            if self.over:
-                raise OutOfTime
-            self._holds = True
-        # A shell makes what a script puts into the background ignore the signal.
-        ignored = self._limited and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-        if ignored:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            yield
-        finally:
-            self.cancel()
-            if ignored:
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def cancel(self) -> None:
-        """Interrupt nothing any more."""
-        self._timer.cancel()
-        self._holds = False
-
-    def _end(self) -> None:
-        with self._lock:
-            self.over = True
-        # Again and again: an exception that comes up in a destructor is swallowed.
-        while self._holds:
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(INSIST_S)
-
-
-@contextmanager
-def deadline(hours: float | None) -> Iterator[Deadline]:
-    """A block that ends after so many hours, as far as it lets the deadline hold.
-
-    Raises:
-        OutOfTime: the time was over before the block was.
-    """
-    limit = Deadline(hours)
-    try:
-        yield limit
-    except KeyboardInterrupt:
-        if limit.over:
-            raise OutOfTime from None
-        raise
-    finally:
-        limit.cancel()

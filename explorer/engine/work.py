@@ -18,9 +18,6 @@ from explorer.space import Cell
 if TYPE_CHECKING:
     from explorer.engine.worker import Worker
 
-# Settings of the training that decide which operations a step consists of.
-STEP = {"optimizer", "loss", "augment", "precision", "channels_last", "compile"}
-
 MakeWorker = Callable[[float], "Worker"]  # from the number of GPUs that it has
 
 
@@ -55,6 +52,12 @@ class Stack:
 
     parts: list[Part]
     wanted: frozenset[str] | None = None
+    kind = "training"
+
+    @property
+    def size(self) -> int:
+        """Number of its models."""
+        return len(self.models)
 
     @property
     def cell(self) -> Cell:
@@ -117,6 +120,10 @@ class Stack:
             {"model_id": m.id, "cell_id": m.cell.id, **m.cell.columns, "seed": m.seed} for m in self.models
         ]
 
+    def failure_rows(self, what: dict[str, str]) -> list[dict[str, Any]]:
+        """Return rows of kind ``failures`` with the error and traceback of ``what``."""
+        return [{"kind": "models", **row, **what} for row in self.records()]
+
 
 @dataclass(frozen=True)
 class Member:
@@ -147,6 +154,20 @@ class Task:
     def id(self) -> str:
         return digest([self.measure, self.subjects])
 
+    @property
+    def kind(self) -> str:
+        return self.measure
+
+    @property
+    def size(self) -> int:
+        """Number of its measurements."""
+        return len(self.subjects)
+
+    @property
+    def at(self) -> dict[str, Any]:
+        """Where it is in the grid: the value of each axis."""
+        return self.cell.at
+
     def subject_rows(self) -> list[dict[str, Any]]:
         """Ids of what it measures."""
         if isinstance(self.subjects[0], str):
@@ -154,6 +175,13 @@ class Task:
         if plugin(explorer.measures, self.measure, "measure").KIND == "cell":
             return [{"cell_id": cell_id} for cell_id, _ in self.subjects]
         return [{"model_a": a, "model_b": b} for a, b in self.subjects]
+
+    def failure_rows(self, what: dict[str, str]) -> list[dict[str, Any]]:
+        """Return rows of kind ``failures`` with the error and traceback of ``what``."""
+        rows = self.subject_rows()
+        kind = "pairs" if "model_a" in rows[0] else "measures"
+        named = {**what, "error": f"{self.measure}: {what['error']}"}
+        return [{"kind": kind, **row, **named} for row in rows]
 
 
 class Span(NamedTuple):
@@ -203,9 +231,3 @@ def architecture_key(cell: Cell) -> str:
 def step_key(cell: Cell, batch_size: int) -> str:
     """What decides how the rows of a step are run best: the architecture, and the size of the batch."""
     return f"{architecture_key(cell)} {batch_size}"
-
-
-def graph_key(cell: Cell) -> str:
-    """What decides whether training steps are replayed as a graph: all that shapes a step."""
-    training = cell.training.model_dump(include=STEP)
-    return digest([step_key(cell, cell.training.batch_size), data_source(cell), training])

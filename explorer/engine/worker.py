@@ -7,10 +7,10 @@ hear of it. Nothing here imports Ray.
 from __future__ import annotations
 
 import math
-import os
+import re
 import resource
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,8 +18,7 @@ import torch
 
 import explorer.measures
 from explorer.data.base import Arrays, prepare
-from explorer.engine.packing import too_much
-from explorer.engine.work import Stack, Task, data_source, graph_key, step_key
+from explorer.engine.work import Stack, Task, data_source, step_key
 from explorer.measures.base import Cell as MeasuredCell
 from explorer.models import memory
 from explorer.models.base import network
@@ -29,10 +28,6 @@ from explorer.space import Cell
 from explorer.stopping import Stopping
 from explorer.store import Store
 from explorer.training import Split, State, Trained, train
-
-# MKL's matrix products otherwise depend, in their last bits, on where in memory a model's row begins, and so
-# on the models beside it. Read at the first product; costs nothing.
-os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 # Settings of the training that go to train() as they are.
 TRAINING = {
@@ -47,9 +42,8 @@ class Worker:
     Args:
         clean: gives the clean arrays of a data source (:func:`data_source`), from the object store.
         execution: how rows of an architecture are run, by :func:`step_key`.
-        room: share of a card by whose memory chunks are sized (:attr:`Packing.room`).
-        graphs: steps from which on a training replays them as a graph, and the curves between its models, by
-            :func:`graph_key`; never, where there is no number.
+        gpus: that it has, mostly a share of one.
+        card_share: share of a GPU by whose memory chunks are sized.
     """
 
     def __init__(
@@ -57,21 +51,20 @@ class Worker:
         location: str,
         clean: Callable[[str], Arrays],
         execution: dict[str, str],
+        *,
         threads: int,
         gpus: float,
-        room: float = 1.0,
-        graphs: Mapping[str, int] | None = None,
+        card_share: float = 1.0,
     ):
         torch.set_num_threads(threads)
         self.store = Store(location)
         self.store.files.known = True  # the driver has written there
-        self.clean, self.execution, self.graphs = clean, execution, graphs or {}
-        self.gpus = gpus
+        self.clean, self.execution, self.gpus = clean, execution, gpus
         self.device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
         if self.device.type == "cuda" and gpus < 1:
             torch.cuda.set_per_process_memory_fraction(gpus)  # Ray's fractions do not limit memory
-        card = self._card()
-        memory.use(None if card is None else room * card)
+        card = self._card_bytes()
+        memory.use(None if card is None else card_share * card)
         self._held: tuple[str, Split | None] = ("", None)
 
     def split(self, cell: Cell, seed: int = 0) -> Split:
@@ -80,16 +73,16 @@ class Worker:
         key = digest([cell.data_name, options.model_dump()])
         if self._held[0] != key:
             arrays = prepare(self.clean(data_source(cell)), options, cell.data_name)
-            self._held = (key, Split.of(arrays, self.device, limit=self._room()))
+            self._held = (key, Split.of(arrays, self.device, limit=self._data_bytes()))
         assert self._held[1] is not None
         return self._held[1]
 
-    def _room(self) -> float | None:
+    def _data_bytes(self) -> float | None:
         """Bytes of the GPU's share that data may take: half. The other is for weights and activations."""
-        card = self._card()
+        card = self._card_bytes()
         return None if card is None else min(1.0, self.gpus) * card / 2
 
-    def _card(self) -> int | None:
+    def _card_bytes(self) -> int | None:
         """Bytes of the GPU, if there is one."""
         cuda = self.device.type == "cuda"
         return torch.cuda.get_device_properties(0).total_memory if cuda else None
@@ -112,19 +105,14 @@ class Worker:
             arrays = {name: tensor.cpu().numpy() for name, tensor in state.tensors.items()}
             self.store.write_state(stack.id, arrays, state.meta)
 
-        graph = stack.steps >= self._graph_from(stack.cell)
         with self._explained("training", stack.cell):
             trained = train(
-                rows, theta, buffers, data, **recipe, graph=graph,
-                state=state, save=save, save_every_s=save_every_s,
-            )  # fmt: skip
+                rows, theta, buffers, data, **recipe, state=state, save=save, save_every_s=save_every_s
+            )
         records = self._record(stack, rows, trained)
         self.store.drop_state(stack.id)
         self.store.drop_record("failures", stack.id)
         return records
-
-    def _graph_from(self, cell: Cell) -> float:
-        return self.graphs.get(graph_key(cell), math.inf)
 
     def start(self, stack: Stack) -> tuple[Rows, torch.Tensor, torch.Tensor, Split]:
         """What a stack starts from: network, models and their buffers, data."""
@@ -213,9 +201,7 @@ class Worker:
             torch.cat([torch.tensor(w[name][take]) for w, take in weights]).to(self.device)
             for name in ("theta", "buffers")
         )
-        subject = MeasuredCell(
-            cell.id, rows, theta, buffers, task.model_ids, data, build, self._graph_from(cell)
-        )
+        subject = MeasuredCell(cell.id, rows, theta, buffers, task.model_ids, data, build)
         module = plugin(explorer.measures, task.measure, "measure")
         with self._explained(task.measure, cell):
             measured = module.measure(subject, task.subjects, task.options)
@@ -231,7 +217,7 @@ class Worker:
             yield
         except torch.cuda.OutOfMemoryError as error:
             used, whole = torch.cuda.max_memory_allocated(), torch.cuda.get_device_properties(0).total_memory
-            needed = too_much(cell, used, str(error), whole, self.gpus)
+            needed = out_of_memory(cell, used, str(error), whole, self.gpus)
             raise MemoryError(f"{what} of {cell.at}: {needed}") from error
 
     def _peak_mb(self) -> float:
@@ -246,3 +232,21 @@ def network_of(cell: Cell, data: Split, execution: dict[str, str], batch_size: i
     chosen = execution.get(step_key(cell, batch_size))
     shape = tuple(data.x_train.shape[1:])
     return network(cell.model_name, cell.model, shape, data.classes, chosen, cell.task)  # pyright: ignore[reportArgumentType]
+
+
+def out_of_memory(cell: Cell, used: int, said: str, whole: int, gpus: float) -> str:
+    """Return what a cell that ran out of a GPU's memory needs at least, and how to give it that.
+
+    Args:
+        used: bytes that it had; ``said`` is torch's message, with what it asked for more.
+        whole: bytes of the card, of which ``gpus`` is the share.
+    """
+    asked = re.search(r"Tried to allocate ([\d.]+) ([KMG])iB", said)
+    more = float(asked[1]) * {"K": 2**10, "M": 2**20, "G": 2**30}[asked[2]] if asked else 0.0
+    needed, has = used + more, min(1.0, gpus) * whole
+    return (
+        f"more GPU memory than its share: width {cell.columns.get('width')} at batch size "
+        f"{cell.training.batch_size} needs at least {needed / 2**30:.2f} GiB, and has {has / 2**30:.2f} GiB. "
+        f"Raise resources.gpus_per_trial to {math.ceil(100 * needed / whole) / 100:g} or more, or say auto, "
+        "or lower resources.replicates_per_trial or resources.cells_per_trial."
+    )

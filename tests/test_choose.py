@@ -1,4 +1,4 @@
-"""Trials packed on cards by the memory that they need, with logical GPUs."""
+"""How rows run and how many trials share a card, with logical GPUs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 from test_engine import assert_equal_runs
 
 import explorer
-from explorer.engine import packing
+from explorer.engine import choose
+from explorer.engine.worker import out_of_memory
 from explorer.settings import InputError
 from explorer.spacefile import parse
 from explorer.store import Store
@@ -23,36 +24,34 @@ GIB = 2**30
     ("needed", "at_once"), [(0.1, 16), (1, 16), (4.5, 15), (10, 6), (30, 2), (40, 1), (60, 1)]
 )
 def test_as_many_share_a_card_as_fit_with_room_to_spare(needed: float, at_once: int) -> None:
-    share = packing.share(needed * GIB, 80 * GIB)
+    share = choose.share(needed * GIB, 80 * GIB)
     assert int(1 / share) == at_once
     assert at_once * share <= 1
-    assert at_once * needed * packing.HEADROOM <= 80
+    assert at_once * needed * choose.HEADROOM <= 80
 
 
 def test_one_cell_of_each_architecture_is_measured_at_its_largest(tiny: dict[str, Any]) -> None:
     space = parse(tiny)
-    found = packing.largest(space)
+    found = choose.largest(space)
     assert [(c.at["width"], c.at["batch_size"]) for c in found.values()] == [(2, 50), (8, 50)]
     tiny["temperature"] = {"learning_rate": [0.01, 0.1], "optimizer": ["sgd", "adamw"]}
-    assert len(packing.largest(parse(tiny))) == 2 * 2
+    assert len(choose.largest(parse(tiny))) == 2 * 2
 
 
-@pytest.mark.parametrize(("gpus", "room"), [(0, 0), (0.25, 0.25), (2, 1), ("auto", 1 / packing.MOST)])
+@pytest.mark.parametrize(("gpus", "room"), [(0, 0), (0.25, 0.25), (2, 1), ("auto", 1 / choose.MOST_TRIALS)])
 def test_chunks_are_sized_by_the_share_and_by_the_smallest_where_it_is_not_known_yet(
     tiny: dict[str, Any], gpus: Any, room: float
 ) -> None:
     tiny["resources"] = {"gpus_per_trial": gpus}
-    assert packing.fixed(parse(tiny)).room == room
+    assert choose.given(parse(tiny)).card_share == room
 
 
-def substitute(needs: dict[int, int | None]) -> packing.Measure:
+def substitute(needs: dict[int, int | None]) -> Callable[..., Any]:
     """What a card of 8 GiB would say: needs in GiB by width."""
 
-    def peaks(make_worker: Any, cells: list[Any], space: Any, gpus: int) -> Any:
-        from explorer.engine.packing import Peaks
-
+    def peaks(factory: Any, cells: list[Any], space: Any, gpus: int) -> Any:
         found = [needs[cell.at["width"]] for cell in cells]
-        return Peaks(8 * 2**30, [n if n is None else n * 2**30 for n in found])
+        return 8 * 2**30, [n if n is None else n * 2**30 for n in found]
 
     return peaks
 
@@ -80,7 +79,7 @@ def test_small_models_share_a_card_and_a_large_one_has_it_alone(
     importable: Callable[[str, str], None],
 ) -> None:
     importable("sleepynets", SLEEPY)
-    monkeypatch.setattr(packing, "_peaks", substitute({2: 1, 8: 6}))
+    monkeypatch.setattr(choose, "measure_peaks", substitute({2: 1, 8: 6}))
     tiny["model"] = {"name": "sleepynets:net", "width": 4}
     tiny["temperature"]["batch_size"] = [8, 10, 20, 25, 40]
     tiny["training"]["steps"] = 300  # 6 s of sleep a model
@@ -107,10 +106,10 @@ def test_what_no_card_can_hold_is_refused_with_what_it_needs(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny["resources"] = {"gpus_per_trial": "auto"}
-    monkeypatch.setattr(packing, "_peaks", substitute({2: 1, 8: 7}))
+    monkeypatch.setattr(choose, "measure_peaks", substitute({2: 1, 8: 7}))
     with pytest.raises(InputError, match=r"mlp of width 8 at batch size 50 needs 7.00 GiB and 15% to spare"):
         explorer.run(tiny, storage=str(tmp_path / "runs"), gpus=1)
-    monkeypatch.setattr(packing, "_peaks", substitute({2: 1, 8: None}))
+    monkeypatch.setattr(choose, "measure_peaks", substitute({2: 1, 8: None}))
     with pytest.raises(InputError, match=r"needs more than that; a card has 8.00 GiB"):
         explorer.run(tiny, storage=str(tmp_path / "runs"), gpus=1)
     with pytest.raises(InputError, match=r"there is no GPU to measure the memory of a model on"):
@@ -132,8 +131,6 @@ def test_the_memory_that_is_measured_is_kept_and_changes_no_result(
 
 def test_running_out_of_memory_says_which_width_needs_how_much(tiny: dict[str, Any]) -> None:
     cell = parse(tiny).cells[-1]
-    said = packing.too_much(
-        cell, 3 * GIB, "CUDA out of memory. Tried to allocate 1024.00 MiB.", 16 * GIB, 0.2
-    )
+    said = out_of_memory(cell, 3 * GIB, "CUDA out of memory. Tried to allocate 1024.00 MiB.", 16 * GIB, 0.2)
     assert "width 8 at batch size 50 needs at least 4.00 GiB, and has 3.20 GiB" in said
     assert "gpus_per_trial to 0.25 or more" in said

@@ -1,0 +1,44 @@
+"""The clean data of a space: loaded once, and shared with the workers through Ray's object store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import explorer.data
+from explorer.data.base import Arrays
+from explorer.engine.stacks import shape_of
+from explorer.engine.suited import check_data
+from explorer.engine.work import data_source
+from explorer.settings import plugin
+from explorer.space import Cell, Space
+
+
+@dataclass(frozen=True)
+class CleanData:
+    """The arrays of each data source (:func:`~explorer.engine.work.data_source`), before corruption."""
+
+    arrays: dict[str, Arrays]
+
+    @classmethod
+    def load(cls, space: Space) -> CleanData:
+        """Load what the cells of a space start from.
+
+        Raises:
+            InputError: the data cannot be had, or do not suit the task.
+        """
+        arrays: dict[str, Arrays] = {}
+        for source, cell in {data_source(cell): cell for cell in space.cells}.items():
+            arrays[source] = plugin(explorer.data, cell.data_name, "data set").load(cell.data)
+            check_data(cell, arrays[source])
+        return cls(arrays)
+
+    def shape(self, cell: Cell) -> tuple[tuple[int, ...], int]:
+        """Return the shape of an input, and the number of classes."""
+        return shape_of(self.arrays[data_source(cell)], cell)
+
+    def put(self) -> dict[str, Any]:
+        """Put the arrays into the object store and return their references, by source."""
+        import ray
+
+        return {source: ray.put(arrays) for source, arrays in self.arrays.items()}

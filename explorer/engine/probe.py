@@ -1,0 +1,164 @@
+"""Short measurements on a worker, before a run trains: the time of a step, the peak memory of a trial."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from explorer.engine import plan
+from explorer.engine.stacks import parts
+from explorer.engine.subjects import cell_groups, trained_of, within_cell
+from explorer.engine.work import Part, Stack
+from explorer.engine.worker import Worker
+from explorer.models.base import network, own
+from explorer.models.rows import Execution, Rows, initial_rows
+from explorer.space import Cell, Space
+from explorer.store import Store
+from explorer.training import Split
+
+CLEARLY = 0.8  # of the time of what is usual: a way that takes more is not chosen
+STEPS = 3  # of a training and of each curve, for the peak of its memory: later ones need no more
+
+
+def fastest(worker: Worker, steps: dict[str, tuple[Cell, int]], replicates: int) -> dict[str, str]:
+    """Choose ``vmap``, ``loop`` or ``stacked`` for each cell and batch size, by timing a training step.
+
+    ``loop`` where vmap does not know an operation of the architecture. ``stacked`` is tried where the
+    architecture has it, but not on a GPU, whose library knows large convolutions better.
+    """
+    return {key: _fastest(worker, *step, replicates) for key, step in steps.items()}
+
+
+def _fastest(worker: Worker, cell: Cell, batch_size: int, replicates: int) -> str:
+    data = worker.split(cell)
+    ways: list[Execution] = ["loop", "vmap"]
+    if worker.device.type == "cpu" and own(cell.model_name, cell.model, "stacked_forward"):
+        ways.append("stacked")
+    times: dict[Execution, float] = {}
+    for way in ways:
+        shape = tuple(data.x_train.shape[1:])
+        try:
+            build, rows = network(cell.model_name, cell.model, shape, data.classes, way, cell.task)
+            theta, buffers = initial_rows(build, rows, range(replicates))
+            times[way] = step_time(rows.to(worker.device), theta, buffers, data, batch_size)
+        except Exception:  # the models themselves fail in the same way, and leave rows with the error
+            continue
+    # Others have to win clearly: a draw should not hang on the noise of a short measurement.
+    if "loop" not in times:
+        return "loop"
+    best = min(times, key=lambda way: times[way])
+    return best if times[best] < CLEARLY * times["loop"] else "loop"
+
+
+def step_time(rows: Rows, theta: torch.Tensor, buffers: torch.Tensor, data: Split, batch_size: int) -> float:
+    """Return the seconds of a training step (gradient only) of all rows."""
+    device = data.device
+    theta, buffers = theta.to(device), buffers.to(device)
+    x = data.x_train[None, :batch_size].to(device).expand(len(theta), *[-1] * data.x_train.dim()).contiguous()
+    y = data.y_train[None, :batch_size]
+
+    def step() -> None:
+        rows.loss_gradient(theta, x, y, buffers)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return best_time(step)
+
+
+def best_time(call: Callable[[], object], budget_s: float = 0.1) -> float:
+    """Return the seconds of the fastest call of some within the budget, after one that warms up."""
+    call()
+    best, spent = float("inf"), 0.0
+    for _ in range(50):
+        started = time.perf_counter()
+        call()
+        took = time.perf_counter() - started
+        best, spent = min(best, took), spent + took
+        if spent > budget_s:
+            break
+    return best
+
+
+def peak_bytes(worker: Worker, cell: Cell, space: Space) -> int | None:
+    """Return the bytes that a trial of this cell needs at most, or None if the card was not enough.
+
+    Trains the cell for a few steps, beside the cells that share its stack, and takes all of its measures.
+    """
+    stacks = [
+        Stack([Part([_brief(part.cell)], part.seeds) for part in stack])
+        for stack in parts(space)
+        if any(cell.whole.id == part.cell.whole.id for part in stack)
+    ]
+    brief, store = _brief(cell), worker.store
+    with tempfile.TemporaryDirectory(prefix="explorer-peak-") as folder:
+        worker.store = Store(folder)
+        _reset_peak(worker.device)
+        try:
+            rows = [row for stack in stacks for row in worker.train(stack)]
+            trained = trained_of([brief], rows)
+            for name, module, options in plan.measures_of(_short(space.measures)):
+                if brief.id in trained and within_cell(module.KIND, options):
+                    for group in cell_groups(module.KIND, brief, trained[brief.id], options):
+                        worker.measure(plan.task_of(name, options, group, group.subjects))
+            return _peak(worker.device)
+        except (MemoryError, torch.cuda.OutOfMemoryError):
+            return None
+        except Exception:  # the trial fails in the same way, and leaves a row with the error
+            return _peak(worker.device)
+        finally:
+            worker.store = store
+
+
+def _brief(cell: Cell) -> Cell:
+    """Return the cell with a training of a few steps, and all else as it is."""
+    training = cell.training.model_copy(
+        update={"steps": STEPS, "epochs": None, "checkpoint": 1.0, "early_stop": None, "history_points": 2}
+    )
+    return replace(cell, training=training)
+
+
+def _short(measures: dict[str, Any]) -> dict[str, Any]:
+    """Return the measures with few steps and all else as it is: inputs, pairs and vectors take memory."""
+    return {
+        name: {**values, **({"steps": min(STEPS, values["steps"])} if "steps" in values else {})}
+        for name, values in measures.items()
+    }
+
+
+def card_bytes(device: torch.device, gpus: int) -> int:
+    """Return the memory of a card. A logical GPU is one of ``gpus`` equal parts of the machine's memory."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // max(1, gpus)
+
+
+def _reset_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
+            file.write("5")  # Linux: forget the peak
+
+
+def _peak(device: torch.device) -> int:
+    """Return the peak bytes since the reset: on a card, of the allocator and of the CUDA context."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        context = max(0, total - free - torch.cuda.memory_reserved(device))
+        return torch.cuda.max_memory_reserved(device) + context
+    with contextlib.suppress(OSError), open("/proc/self/status") as file:
+        for line in file:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

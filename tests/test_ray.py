@@ -1,0 +1,219 @@
+"""The Ray that a run uses: its own, started and ended without a trace, or the caller's, which goes on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+from conftest import ROOT
+
+import explorer
+from explorer.engine import cluster
+from explorer.engine.cancel import Cancellation
+from explorer.engine.where import Where
+from explorer.settings import InputError
+
+SPACE = {
+    "name": "small",
+    "data": {"name": "digits", "train_size": 200},
+    "model": {"name": "mlp"},
+    "load": {"width": [2]},
+    "temperature": {"batch_size": [50]},
+    "seeds": 2,
+    "training": {"steps": 20, "history_points": 3},
+    "measures": {"similarity": {"inputs": 50}},
+}
+
+
+def python(code: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own, in which ``SPACE`` is there and Ray has not been imported."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MKL_"))}
+    environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{environment.get('PYTHONPATH', '')}"
+    return subprocess.run(
+        [sys.executable, "-c", f"SPACE = {SPACE!r}\n{code}"],
+        cwd=folder,
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+ALONE = """
+import os, signal, threading
+import psutil
+import explorer
+
+names, addresses, ended = set(), set(), threading.Event()
+
+def look():
+    while not ended.wait(0.5):
+        for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+            try:
+                names.add(process.name())
+                addresses.update(c.laddr.ip for c in process.net_connections("inet") if c.status == "LISTEN")
+            except psutil.NoSuchProcess:
+                pass
+
+threading.Thread(target=look, daemon=True).start()
+environment, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
+run = explorer.run(SPACE, workers=1)
+assert set(run.models["status"]) == {"ok"}
+ended.set()
+assert {"gcs_server", "raylet", "ray::IDLE"} <= names, names
+assert addresses and addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, addresses
+assert not psutil.Process().children(recursive=True)
+assert dict(os.environ) == environment
+assert signal.getsignal(signal.SIGTERM) is handler
+explorer.run({**SPACE, "seeds": 3}, workers=1)  # once more in the same process
+import ray
+ray.init(num_cpus=1, include_dashboard=False)  # and a Ray of the caller's afterwards
+assert ray.get(ray.remote(lambda: 1).remote()) == 1
+"""
+
+
+@pytest.mark.ray
+def test_a_ray_of_our_own_keeps_to_this_machine_and_leaves_no_trace(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    before = set(Path("/tmp").glob(f"{cluster.SCRATCH}*"))
+    done = python(ALONE, tmp_path, HOME=str(home))
+    assert done.returncode == 0, done.stderr
+    assert (home / ".ray/auth_token").stat().st_mode & 0o077 == 0
+    assert set(Path("/tmp").glob(f"{cluster.SCRATCH}*")) <= before
+
+
+CALLERS = """
+import os, ray
+ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+import explorer
+
+environment, node = dict(os.environ), ray.get_runtime_context().gcs_address
+for address in (None, "auto", node):
+    run = explorer.run({**SPACE, "name": f"at-{address}".replace(":", "-").replace(".", "-")}, address=address)
+    assert set(run.models["status"]) == {"ok"} and run.pairs["cka"].notna().all()
+    assert run.info["sessions"][0]["resources"] == {"CPU": 1.0}
+    assert ray.is_initialized() and ray.get(ray.remote(lambda: 1).remote()) == 1
+    assert dict(os.environ) == environment
+for wrong in ({"gpus": 1}, {"address": "127.0.0.1:1"}):
+    try:
+        explorer.run({**SPACE, "seeds": 4}, **wrong)
+    except explorer.settings.InputError as error:
+        print(error)
+    else:
+        raise SystemExit(f"{wrong} was accepted")
+"""
+
+
+@pytest.mark.ray
+def test_the_caller_s_ray_is_used_and_goes_on(tmp_path: Path) -> None:
+    done = python(CALLERS, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "leave gpus out" in done.stdout
+    assert "this process is connected to the Ray at" in done.stdout
+
+
+def test_a_ray_that_others_can_reach_is_not_used(tmp_path: Path) -> None:
+    done = python("import ray, explorer\nexplorer.run(SPACE)", tmp_path)
+    if "RayLostError" not in done.stderr:  # a machine that has no other address
+        assert done.returncode == 0, done.stderr
+        return
+    assert "where other machines can reach it, so it is not used" in done.stderr
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0" in done.stderr
+
+
+def test_addresses_beyond_this_machine_are_told_from_loopback() -> None:
+    inside = ("127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1")
+    assert all(map(cluster._is_loopback, inside))
+    assert not any(map(cluster._is_loopback, ("0.0.0.0", "::", "10.0.0.1", "::ffff:10.0.0.1")))
+    with pytest.raises(cluster.RayLostError, match=r"Ray listens on 0\.0\.0\.0, ::, where"):
+        cluster._require_loopback([], {"::", "0.0.0.0"})
+
+
+def test_ray_client_is_refused_with_the_way_that_works(tiny: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"ray://10\.0\.0\.1:10001 is Ray Client.*--address auto"):
+        explorer.run(tiny, storage=str(tmp_path), address="ray://10.0.0.1:10001")
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [({"worker": 2}, TypeError), ({"workers": 0}, InputError), ({"max_hours": -1}, InputError)],
+)
+def test_an_option_that_is_wrong_is_told_before_anything_is_touched(
+    tiny: dict[str, Any], tmp_path: Path, options: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error, match=next(iter(options))):
+        explorer.run(tiny, storage=str(tmp_path / "runs"), **options)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_full_disk_is_told_before_ray_starts(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=300_000))
+    with pytest.raises(OSError, match=rf"{tmp_path}, where it keeps its files, has 0.3 MB left; 10 MB"):
+        explorer.run(tiny, storage=str(tmp_path / "runs"))
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        (Exception("The current node timed out during startup."), "The current node timed out"),
+        (UnicodeEncodeError("ascii", "ü", 0, 1, "no"), "RAY_TMPDIR to a folder with a short path"),
+        (PermissionError(13, "Permission denied", "/root/.ray"), "set HOME to a folder that can be written"),
+    ],
+)
+def test_a_ray_that_does_not_start_is_one_error(
+    reason: Exception, said: str, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(**_: object) -> None:
+        raise reason
+
+    monkeypatch.setattr("ray.init", late)
+    with pytest.raises(OSError, match=rf"Ray did not start: .*{said}"):  # exit code 3
+        explorer.run(tiny, storage=str(tmp_path / "runs"))
+    assert not (tmp_path / "runs/tiny/hold.yaml").exists()
+
+
+@pytest.mark.parametrize("lost", [None, "raylet"])
+def test_the_folder_of_ray_stays_only_where_its_logs_may_help(
+    lost: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    (tmp_path / f"{cluster.SCRATCH}999999999-killed").mkdir()
+    with pytest.raises(cluster.RayLostError) if lost else nullcontext() as told, cluster._scratch() as folder:
+        if lost:
+            raise cluster.RayLostError("gone")
+    assert told is None or f"Ray's logs are in {folder}" in str(told.value)
+    assert [str(path) for path in tmp_path.iterdir()] == ([folder] if lost else [])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
+def test_a_server_that_ends_is_a_request_to_stop() -> None:
+    child = subprocess.Popen(["sleep", "100"])
+    process, cancel, ended = psutil.Process(child.pid), Cancellation(), threading.Event()
+    named: Any = SimpleNamespace(name=lambda: "raylet", is_running=process.is_running, status=process.status)
+    watch = threading.Thread(target=cluster._watch, args=([named], cancel, ended))
+    watch.start()
+    assert not cancel.requested
+    child.kill()
+    watch.join(10)
+    assert isinstance(cancel.reason, cluster.RayLostError)
+    child.wait()
+
+
+def test_where_says_each_option_once() -> None:
+    import inspect
+
+    options = set(inspect.signature(Where).parameters)
+    assert options <= set(inspect.signature(explorer.run).parameters)
