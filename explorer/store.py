@@ -343,7 +343,7 @@ def _not_ours(info: Any) -> str:
         ("space.measures", space.get("measures"), dict),
         *((f"space.{name}", space.get(name) or {}, dict) for name in ("load", "temperature")),
         ("sources", info.get("sources", []), list),
-        *((name, info.get(name, {}), dict) for name in ("stacks", "execution", "graphs", "memory")),
+        *((name, info.get(name, {}), dict) for name in ("stacks", "execution", "memory")),
     ):
         if not isinstance(value, kind):
             return f"{name} is missing, or no {KINDS[kind]}"

@@ -106,7 +106,7 @@ def packed(
     import ray
 
     resources = space.resources
-    stacks = (resources.replicates_per_trial, resources.cells_per_trial, resources.graphs)
+    stacks = (resources.replicates_per_trial, resources.cells_per_trial)
     budget = digest([space.measures, space.seeds, *stacks], 8)
     cells = largest(space)
     unknown = {

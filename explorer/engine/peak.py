@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from explorer import graphs
 from explorer.engine import plan
 from explorer.engine.packing import Peaks
 from explorer.engine.stacks import parts
@@ -22,7 +21,7 @@ from explorer.space import Cell, Space
 from explorer.store import Store
 
 # Of the training and of each path: later ones need no more memory.
-STEPS = graphs.WARM_UP + 1
+STEPS = 3
 
 
 def peaks(make_worker: MakeWorker, cells: list[Cell], space: Space, gpus: int) -> Peaks:
@@ -43,10 +42,9 @@ def _peak(worker: Worker, cell: Cell, space: Space) -> int | None:
         for stack in parts(space)
         if any(cell.whole.id == part.cell.whole.id for part in stack)
     ]
-    store, replayed = worker.store, worker.graphs
+    store = worker.store
     with tempfile.TemporaryDirectory(prefix="explorer-peak-") as folder:
         worker.store = Store(folder)
-        worker.graphs = dict.fromkeys(replayed, 0)  # a graph has memory of its own
         _reset(worker.device)
         try:
             for stack in stacks:
@@ -60,7 +58,7 @@ def _peak(worker: Worker, cell: Cell, space: Space) -> int | None:
         except Exception:
             return _used(worker.device)  # the trial fails in the same way, and leaves a row with the error
         finally:
-            worker.store, worker.graphs = store, replayed
+            worker.store = store
 
 
 def _brief(cell: Cell) -> Cell:

@@ -1,6 +1,6 @@
 """What is settled before the work begins, and kept in ``run.yaml``.
 
-Stacks, execution, graphs, shares of a GPU.
+Stacks, execution, shares of a GPU.
 """
 
 from __future__ import annotations
@@ -8,19 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from explorer.engine import plan, provenance
+from explorer.engine import provenance
 from explorer.engine.cluster import Cluster
 from explorer.engine.packing import Packing, fixed, packed, require_card
 from explorer.engine.session import Session
-from explorer.engine.share import (
-    Loading,
-    calibrated,
-    from_step,
-    graphs_tried,
-    kinds,
-    with_choice,
-    worker_maker,
-)
+from explorer.engine.share import Loading, calibrated, with_choice, worker_maker
 from explorer.engine.stacks import Sizes, parts, sizes
 from explorer.engine.work import MakeWorker
 from explorer.space import Space
@@ -69,13 +61,6 @@ def chosen(
         execution = {**execution, **found}
     info |= {"stacks": dict(stacks), "execution": execution}
     make_worker = worker_maker(store, refs, execution, packing)
-    if packing.gpus and space.resources.graphs == "auto":
-        untried = kinds(plan.missing_stacks(space, store, stacks), info.get("graphs", {}))
-        if untried:
-            with session.stage("calibration"):
-                tried = graphs_tried(untried, packing, make_worker)
-            info["graphs"] = {**info.get("graphs", {}), **tried}
-        make_worker = worker_maker(store, refs, execution, packing, from_step(info.get("graphs", {})))
     if space.resources.gpus_per_trial == "auto":
         with session.stage("calibration"):
             packing, info["memory"] = packed(space, info.get("memory", {}), cluster, make_worker)

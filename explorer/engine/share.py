@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from explorer.data.base import Arrays
 from explorer.engine.packing import Packing
 from explorer.engine.stacks import shape_of
 from explorer.engine.suited import check_data
-from explorer.engine.work import MakeWorker, Stack, data_source, graph_key, step_key
+from explorer.engine.work import MakeWorker, data_source, step_key
 from explorer.settings import plugin
 from explorer.space import Cell, Space
 from explorer.store import Store
@@ -58,11 +58,7 @@ class Loading:
 
 
 def worker_maker(
-    store: Store,
-    refs: dict[str, Any],
-    execution: dict[str, str],
-    packing: Packing,
-    graphs: dict[str, int] | None = None,
+    store: Store, refs: dict[str, Any], execution: dict[str, str], packing: Packing
 ) -> MakeWorker:
     location = str(Path(store.location).absolute()) if store.files.local else store.location
     threads = max(1, int(packing.cpus))
@@ -72,9 +68,7 @@ def worker_maker(
 
         from explorer.engine.worker import Worker  # on the worker: the driver needs no torch
 
-        return Worker(
-            location, lambda source: ray.get(refs[source]), execution, threads, gpus, packing.room, graphs
-        )
+        return Worker(location, lambda source: ray.get(refs[source]), execution, threads, gpus, packing.room)
 
     return make_worker
 
@@ -123,47 +117,3 @@ def calibrated(
     except RayError as error:
         log(f"how rows run best could not be measured, so they run one by one: {failure(error)['error']}")
         return dict.fromkeys(steps, "loop")
-
-
-def kinds(stacks: Iterable[Stack], known: Container[str]) -> dict[str, tuple[Stack, int]]:
-    """The largest stack of each kind of training, and how many there are, by their :func:`graph_key`.
-
-    Left out: kinds that are ``known``.
-    """
-    found: dict[str, tuple[Stack, int]] = {}
-    for stack in stacks:
-        key = graph_key(stack.cell)
-        if key not in known:
-            largest, count = found.get(key, (stack, 0))
-            found[key] = (stack if len(stack.rows) > len(largest.rows) else largest, count + 1)
-    return found
-
-
-def graphs_tried(
-    stacks: dict[str, tuple[Stack, int]], packing: Packing, make_worker: MakeWorker
-) -> dict[str, dict[str, Any]]:
-    """When they are replayed as graphs (:func:`explorer.engine.calibrate.graphs_of`), tried on a worker.
-
-    Never, where the worker did not survive it: the run goes on without.
-    """
-    import ray
-    from ray.exceptions import RayError
-
-    from explorer.engine.failures import failure
-
-    # Nobody else works in a process in which a capture may have failed.
-    @ray.remote(num_cpus=packing.cpus, num_gpus=packing.gpus, max_calls=1)
-    def attempt(stacks: dict[str, tuple[Stack, int]]) -> dict[str, dict[str, Any]]:
-        from explorer.engine.calibrate import graphs_of
-
-        return graphs_of(make_worker(packing.gpus), stacks)
-
-    try:
-        return ray.get(attempt.remote(stacks))
-    except RayError as error:
-        return {key: {"why": failure(error)["error"]} for key in stacks}
-
-
-def from_step(tried: dict[str, dict[str, Any]]) -> dict[str, int]:
-    """Steps from which on a training is replayed as a graph, by its kind; those that never are have none."""
-    return {key: found["from_step"] for key, found in tried.items() if "from_step" in found}

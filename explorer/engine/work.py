@@ -18,9 +18,6 @@ from explorer.space import Cell
 if TYPE_CHECKING:
     from explorer.engine.worker import Worker
 
-# Settings of the training that decide which operations a step consists of.
-STEP = {"optimizer", "loss", "augment", "precision", "channels_last", "compile"}
-
 MakeWorker = Callable[[float], "Worker"]  # from the number of GPUs that it has
 
 
@@ -203,9 +200,3 @@ def architecture_key(cell: Cell) -> str:
 def step_key(cell: Cell, batch_size: int) -> str:
     """What decides how the rows of a step are run best: the architecture, and the size of the batch."""
     return f"{architecture_key(cell)} {batch_size}"
-
-
-def graph_key(cell: Cell) -> str:
-    """What decides whether training steps are replayed as a graph: all that shapes a step."""
-    training = cell.training.model_dump(include=STEP)
-    return digest([step_key(cell, cell.training.batch_size), data_source(cell), training])

@@ -6,11 +6,10 @@ hear of it. Nothing here imports Ray.
 
 from __future__ import annotations
 
-import math
 import os
 import resource
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +18,7 @@ import torch
 import explorer.measures
 from explorer.data.base import Arrays, prepare
 from explorer.engine.packing import too_much
-from explorer.engine.work import Stack, Task, data_source, graph_key, step_key
+from explorer.engine.work import Stack, Task, data_source, step_key
 from explorer.measures.base import Cell as MeasuredCell
 from explorer.models import memory
 from explorer.models.base import network
@@ -48,8 +47,6 @@ class Worker:
         clean: gives the clean arrays of a data source (:func:`data_source`), from the object store.
         execution: how rows of an architecture are run, by :func:`step_key`.
         room: share of a card by whose memory chunks are sized (:attr:`Packing.room`).
-        graphs: steps from which on a training replays them as a graph, and the curves between its models, by
-            :func:`graph_key`; never, where there is no number.
     """
 
     def __init__(
@@ -60,12 +57,11 @@ class Worker:
         threads: int,
         gpus: float,
         room: float = 1.0,
-        graphs: Mapping[str, int] | None = None,
     ):
         torch.set_num_threads(threads)
         self.store = Store(location)
         self.store.files.known = True  # the driver has written there
-        self.clean, self.execution, self.graphs = clean, execution, graphs or {}
+        self.clean, self.execution = clean, execution
         self.gpus = gpus
         self.device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
         if self.device.type == "cuda" and gpus < 1:
@@ -112,19 +108,14 @@ class Worker:
             arrays = {name: tensor.cpu().numpy() for name, tensor in state.tensors.items()}
             self.store.write_state(stack.id, arrays, state.meta)
 
-        graph = stack.steps >= self._graph_from(stack.cell)
         with self._explained("training", stack.cell):
             trained = train(
-                rows, theta, buffers, data, **recipe, graph=graph,
-                state=state, save=save, save_every_s=save_every_s,
-            )  # fmt: skip
+                rows, theta, buffers, data, **recipe, state=state, save=save, save_every_s=save_every_s
+            )
         records = self._record(stack, rows, trained)
         self.store.drop_state(stack.id)
         self.store.drop_record("failures", stack.id)
         return records
-
-    def _graph_from(self, cell: Cell) -> float:
-        return self.graphs.get(graph_key(cell), math.inf)
 
     def start(self, stack: Stack) -> tuple[Rows, torch.Tensor, torch.Tensor, Split]:
         """What a stack starts from: network, models and their buffers, data."""
@@ -213,9 +204,7 @@ class Worker:
             torch.cat([torch.tensor(w[name][take]) for w, take in weights]).to(self.device)
             for name in ("theta", "buffers")
         )
-        subject = MeasuredCell(
-            cell.id, rows, theta, buffers, task.model_ids, data, build, self._graph_from(cell)
-        )
+        subject = MeasuredCell(cell.id, rows, theta, buffers, task.model_ids, data, build)
         module = plugin(explorer.measures, task.measure, "measure")
         with self._explained(task.measure, cell):
             measured = module.measure(subject, task.subjects, task.options)
