@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from explorer.constants import constant
+from explorer.settings import InputError, suggest
 
 Gradient = Callable[[Tensor], Tensor]  # theta (rows, parameters) -> gradient of the mean loss, the same shape
 
+NAMES = ["adamw", "sam", "sgd"]
 BETA = 0.999  # AdamW's second one
 
 
@@ -23,12 +25,19 @@ class Optimiser:
     ``sgd``: v ← momentum·v + g + weight_decay·θ, θ ← θ − rate·v. ``adamw`` (Loshchilov & Hutter, 2019):
     betas (momentum, 0.999), epsilon 1e-8, weight decay apart from the gradient. ``sam`` (Foret et al.,
     2021): SGD with the gradient at θ + rho·g/‖g‖, the norm being that of the whole row.
+
+    Raises:
+        InputError: there is no optimiser of this name.
     """
 
     name: str
     momentum: float = 0.9
     weight_decay: float = 0.0
     rho: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.name not in NAMES:
+            raise InputError(f"there is no optimiser {self.name!r}; known: {suggest(self.name, NAMES)}")
 
     def start(self, theta: Tensor) -> dict[str, Tensor]:
         """Return its state before the first step."""

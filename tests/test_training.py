@@ -24,7 +24,8 @@ from explorer.landscape.operator import HessianOperator
 from explorer.models import cnn, gpt, mlp
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
-from explorer.settings import plugin
+from explorer.optimisers import Optimiser
+from explorer.settings import InputError, plugin
 from explorer.steps import loss_gradient_of, make_step, optimiser_of, parts
 from explorer.stopping import Stopping, Watch
 from explorer.tasks.classification import cross_entropy
@@ -452,6 +453,13 @@ def test_a_users_optimiser_may_keep_gradients(data: Split, importable: Any) -> N
     places = [theta, *(ours.models[step].theta for step in (1, 2, 3))]
     for gradient, (before, after) in zip(kept, itertools.pairwise(places), strict=True):
         torch.testing.assert_close(gradient, (before - after) / 0.05)
+
+
+def test_an_unknown_optimiser_is_refused(data: Split) -> None:
+    with pytest.raises(InputError, match=r"there is no optimiser 'adam'; known: adamw, sam, sgd"):
+        Optimiser("adam")
+    with pytest.raises(InputError, match="'banana'"):
+        train(*stack(), data, seeds=[1, 2, 3], optimizer="banana", **SETTINGS)
 
 
 class OnlyTheDevice(TorchDispatchMode):
