@@ -51,9 +51,6 @@ class Architecture:
         if ":" in self.name:
             check_outputs(self.real(), cell, *self.example(2), inputs.classes)
         self.rows = self.real().to("meta")
-        if inputs.tokens:
-            # A sequence model's own gradient leaves padding out, which needs numbers: all places are counted.
-            self.rows.gradient = None
         self.stacked = self.rows.execution == "stacked"
         self.parameters = self.rows.parameters
         self.buffers = self.rows.row()[1].numel()
