@@ -61,15 +61,6 @@ def card(d: dict[str, Any]) -> list[str]:
     ]
 
 
-def graphs(d: dict[str, Any]) -> list[str]:
-    return [
-        f"{r['what']}, batch {r['batch_size']}, on one {r['card']}: "
-        f"{r['times_faster']:.1f}× ({r['least']:.1f} to {r['greatest']:.1f}), {r['graph_us']:.0f} µs a step instead of "
-        f"{r['eager_us']:.0f}; the capture takes {r['capture_ms']:.0f} ms"
-        for r in d["rows"]
-    ]
-
-
 def steps(d: dict[str, Any]) -> list[str]:
     lines = []
     for case in d["cases"]:
@@ -104,8 +95,8 @@ def cnn(d: dict[str, Any]) -> list[str]:
 def sequences(d: dict[str, Any]) -> list[str]:
     return [
         f"{r['network']} of width {r['options']['width']}, batch {r['batch_size']}, {_counted(r['replicates'], 'replicate')}: "
-        f"{r['times_faster']:.1f}× ({r['ms']['own']:.1f} ms a step of all; stacked by autograd "
-        f"{r['ms']['stacked']:.1f}, vmap {r['ms']['vmap']:.1f}, one by one {r['ms']['one by one']:.1f})"
+        f"{r['times_faster']:.1f}× ({r['ms']['stacked']:.1f} ms a step of all; "
+        f"vmap {r['ms']['vmap']:.1f}, one by one {r['ms']['one by one']:.1f})"
         for r in d["rows"]
     ]
 
@@ -253,7 +244,6 @@ QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     ),
     "landscape_memory": ("Does a Hessian's memory grow with the training set?", memory),
     "card_memory": ("Chunks sized by the share of a GPU: faster than those of a processor, within it?", card),
-    "cuda_graphs": ("Steps replayed as a CUDA graph: faster than operation by operation?", graphs),
     "step_time": ("Does a training step cost more than in the plainest loop?", steps),
     "mlp_step": ("The MLP's hand-written gradient: faster than automatic differentiation?", mlp),
     "cnn_step": ("Stacks of small convolutional networks: faster than vmap and than one by one?", cnn),

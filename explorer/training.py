@@ -14,17 +14,7 @@ from torch import Tensor
 from explorer.augment import crop_and_flip
 from explorer.models.draws import draws
 from explorer.models.rows import Rows
-from explorer.steps import (
-    Each,
-    Steps,
-    advancing,
-    bound_gradient,
-    hindrance,
-    hindrance_of_training,
-    loss_gradient_of,
-    parts,
-    rule_of,
-)
+from explorer.steps import Each, loss_gradient_of, make_step, optimiser_of, parts
 from explorer.stopping import Stopping, Watch
 
 
@@ -106,8 +96,6 @@ class Trained:
 
     models: dict[int, Models] = field(default_factory=dict)  # by step
     history: list[dict[str, Any]] = field(default_factory=list)
-    replayed: int = 0  # steps, as a graph
-    hindered: str = ""  # why not, if they were to be
     wall_s: float = 0.0
 
     @property
@@ -237,7 +225,6 @@ def train(
     precision: str = "float32",
     channels_last: bool = False,
     compile: bool = False,
-    graph: bool = False,
     targets: Tensor | None = None,
     state: State | None = None,
     save: Callable[[State], None] | None = None,
@@ -267,8 +254,6 @@ def train(
         precision: ``float32``, or ``bf16`` for mixed precision of the gradient.
         channels_last: keep images in that memory format, which suits convolutions on many devices.
         compile: compile the loss with ``torch.compile``.
-        graph: replay the steps as a CUDA graph, to the same bits, where nothing hinders
-            (:func:`explorer.steps.hindrance`, :func:`~explorer.steps.hindrance_of_training`).
         targets: training targets (replicates, inputs, …) of each replicate, where they differ; those of
             ``data`` if left out.
         state: goes on from here instead of from the start; to the same bits as without the break.
@@ -281,13 +266,13 @@ def train(
     device = data.device
     of_parts = parts(len(theta), learning_rate, momentum, weight_decay, rho)
     rates = [learning_rates(schedule, rate, steps, warmup) for _, (rate, *_) in of_parts]
-    rule = rule_of(optimizer, of_parts)
+    optimiser = optimiser_of(optimizer, of_parts)
     y_train = data.y_train[None] if targets is None else targets.to(device)
     every_row = torch.arange(len(theta), device=device)[:, None]
     stops = sorted(set(checkpoints)) or [steps]
     if state is None:
         theta, buffers = theta.clone().to(device), buffers.clone().to(device)
-        memory, first, result = rule.start(theta), 0, Trained()
+        memory, first, result = optimiser.start(theta), 0, Trained()
         watch = Watch(stopping, theta, buffers) if stopping else None
     else:
         memory = {name: tensor.clone().to(device) for name, tensor in state.tensors.items()}
@@ -314,16 +299,19 @@ def train(
             x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, x.shape[:2])
         return x, y
 
-    if graph:
-        result.hindered = hindrance(network, data.x_train, device, random=random)
-        result.hindered = result.hindered or hindrance_of_training(
-            rule, loss=loss, augment=augment, compile=compile
-        )
-    own_seeds = seeds if random else None
-    bound = bound_gradient(network, theta, rule, loss_gradient)
-    advance = advancing(theta, buffers, memory, rule, batch, loss_gradient, watch, own_seeds, bound)
-    replay = graph and not result.hindered
-    take = Steps(advance, rule, rates, theta, last=stops[-1], replay=replay)
+    plain = loss_gradient == network.loss_gradient and ":" not in optimizer
+    take = make_step(
+        theta,
+        buffers,
+        memory,
+        optimiser,
+        rates[0] if len(rates) == 1 else list(zip(*rates, strict=True)),
+        batch,
+        loss_gradient,
+        watch=watch,
+        seeds=seeds if random else None,
+        bound=network.bound(theta) if plain else None,
+    )
     order = batches(len(data.x_train), batch_size, seeds, data.x_train.device, skip=first)
     all_stopped = False
     for step in range(first, stops[-1] + 1):
@@ -349,8 +337,6 @@ def train(
         if save is not None and time.perf_counter() - saved > save_every_s:
             save(_state(step + 1, theta, buffers, memory, watch, result))
             saved = time.perf_counter()
-    if take.graph is not None:
-        result.hindered, result.replayed = take.graph.failed, take.graph.replayed
     result.wall_s = time.perf_counter() - started
     return result
 

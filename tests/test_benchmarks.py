@@ -11,10 +11,8 @@ from typing import Any
 import pytest
 import torch
 from conftest import ROOT, TINY
-from recorded import Recorder
 from torch import nn
 
-from explorer import graphs
 from explorer.landscape.connectivity import curve_rate, fit_curves, profile
 from explorer.landscape.hessian import hessian
 from explorer.landscape.rows_of import rows_of
@@ -29,7 +27,6 @@ from explorer.training import Split, milestones, train
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import cuda_graphs
 import print_readme
 import stacked
 import step_time
@@ -221,20 +218,3 @@ def test_the_usual_way_comes_to_the_same_as_explorer(
     lines = print_readme.usual(result)
     assert lines[0].endswith("scaled up from 2 of the 4 cells; 12 models, 12 pairs, 2 processes at a time")
     assert print_readme.job(result).endswith("in the usual way, 2 s here)")
-
-
-@pytest.mark.parametrize("what", ["training of 5 models, sgd", "training of 5 models, adamw", "ten curves"])
-def test_eager_and_replayed_steps_are_compared(
-    data: Split, what: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = cuda_graphs.cases(data, 16)[what]
-    with pytest.raises(AssertionError, match="no graphs on this device"):
-        cuda_graphs.measure(run, runs=1, steps=10)
-    monkeypatch.setitem(graphs.RECORDERS, "cpu", Recorder)
-    row = cuda_graphs.measure(run, runs=2, steps=10)  # raises where bits differ
-    assert len(row["seconds"]["graph"]) == 2
-    assert row["least"] <= row["times_faster"] <= row["greatest"]
-    assert (
-        "a step instead of"
-        in print_readme.graphs({"rows": [{"card": "none", "what": what, "batch_size": 16, **row}]})[0]
-    )

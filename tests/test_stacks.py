@@ -21,7 +21,7 @@ from explorer.engine.stacks import NONE, NUMBERS, ROWS, Sizes, parts, sizes
 from explorer.engine.work import Stack, architecture_key
 from explorer.engine.worker import Worker
 from explorer.models.base import network
-from explorer.optimisers import Optimiser, Several
+from explorer.optimisers import Optimiser, PerRowOptimiser
 from explorer.settings import InputError, plugin
 from explorer.space import Cell, Space
 from explorer.spacefile import parse
@@ -227,10 +227,10 @@ def test_several_optimisers_are_each_of_them_on_its_rows() -> None:
         ) -> torch.Tensor:
             return (at - centre[own]) ** 3
 
-        several = Several(list(zip(rows, rules, strict=True)))
+        several = PerRowOptimiser(list(zip(rows, rules, strict=True)))
         memory = several.start(together)
         for step in range(5):
-            several.advance(together, gradient, memory, several.numbers([0.1, 0.02], step))
+            several.step(together, gradient, memory, [0.1, 0.02], step)
         for rule, own, rate in zip(rules, rows, (0.1, 0.02), strict=True):
             alone = start[own].clone()
             memory = rule.start(alone)

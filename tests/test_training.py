@@ -14,14 +14,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+import explorer.models
 from explorer.augment import crop_and_flip
 from explorer.data.base import Arrays
 from explorer.landscape.operator import HessianOperator
-from explorer.models import cnn, gpt, mlp
+from explorer.models import cnn, mlp
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
-from explorer.stopping import Stopping
+from explorer.optimisers import Optimiser
+from explorer.settings import InputError, plugin
+from explorer.steps import loss_gradient_of, make_step, optimiser_of, parts
+from explorer.stopping import Stopping, Watch
 from explorer.tasks.classification import cross_entropy
 from explorer.training import (
     Split,
@@ -449,14 +455,67 @@ def test_a_users_optimiser_may_keep_gradients(data: Split, importable: Any) -> N
         torch.testing.assert_close(gradient, (before - after) / 0.05)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "sam"])
-def test_a_network_of_sequences_is_trained_alike_with_its_own_gradient(optimizer: str) -> None:
-    x = torch.arange(120).view(20, 6) % 11
-    data = Split(x, x, x, x, 11)
-    found = []
-    for execution in ("stacked", "loop"):
-        build, rows = network("gpt", gpt.Options(width=8), (6,), 11, execution, "language")  # type: ignore[arg-type]
-        theta, buffers = initial_rows(build, rows, range(2))
-        settings = {"seeds": [1, 2], "batch_size": 5, "steps": 6, "learning_rate": 0.01}
-        found.append(train(rows, theta, buffers, data, optimizer=optimizer, **settings).theta)
-    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
+def test_an_unknown_optimiser_is_refused(data: Split) -> None:
+    with pytest.raises(InputError, match=r"there is no optimiser 'adam'; known: adamw, sam, sgd"):
+        Optimiser("adam")
+    with pytest.raises(InputError, match="'banana'"):
+        train(*stack(), data, seeds=[1, 2, 3], optimizer="banana", **SETTINGS)
+
+
+class OnlyTheDevice(TorchDispatchMode):
+    """Refuses what waits for a device or moves numbers to or from it."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func is not torch.ops.aten._local_scalar_dense.default, "a number is read"
+        out = func(*args, **(kwargs or {}))
+        assert all(t.is_meta for t in tree_leaves(out) if isinstance(t, Tensor)), f"{func} on the host"
+        return out
+
+
+# Options, shape of an input, size of the output, task, execution.
+ARCHITECTURES: dict[str, tuple[dict[str, Any], tuple[int, ...], int, str, str]] = {
+    "mlp": ({"width": 4}, (5,), 3, "classification", "stacked"),
+    "cnn": ({"width": 2, "norm": "batch"}, (1, 8, 8), 3, "classification", "vmap"),
+    "resnet18": ({"width": 2}, (3, 8, 8), 3, "classification", "loop"),
+    "vit": ({"width": 8, "depth": 1}, (3, 16, 16), 3, "classification", "vmap"),
+    "pinn": ({"width": 4}, (3,), 2, "regression", "stacked"),
+    "gpt": ({"width": 8, "layers": 1}, (6,), 11, "language", "stacked"),
+    "transformer": ({"width": 8, "layers": 1}, (2, 6), 11, "translation", "stacked"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [*((name, "sgd") for name in ARCHITECTURES), ("mlp", "adamw"), ("mlp", "sam")],
+)
+def test_a_step_never_waits_for_the_device(name: str, optimizer: str) -> None:
+    """The meta device, which has shapes and no numbers, stands for a GPU."""
+    options, shape, classes, task, execution = ARCHITECTURES[name]
+    module = plugin(explorer.models, name, "architecture")
+    build, rows = network(name, module.Options(**options), shape, classes, execution, task)  # type: ignore[arg-type]
+    theta, buffers = (t.to("meta") for t in initial_rows(build, rows.to("meta"), range(3)))
+    with torch.device("meta"):
+        tokens = task in ("language", "translation")
+        x = torch.zeros(20, *shape, dtype=torch.long if tokens else torch.float32)
+        y = torch.zeros((20, shape[-1]) if tokens else (20, 2) if task == "regression" else (20,))
+        y = y if task == "regression" else y.long()
+        data = Split(x, y, x, y, classes)
+        optimiser = optimiser_of(optimizer, parts(3, [0.1, 0.1, 0.2], 0.9, 0.1, 0.05))
+        take = make_step(
+            theta,
+            buffers,
+            optimiser.start(theta),
+            optimiser,
+            [(0.1, 0.2)] * 2,
+            lambda index, _: data.batch(index),
+            loss_gradient_of(rows, None, "float32", False),
+            watch=Watch(Stopping(best=True), theta, buffers),
+            bound=rows.bound(theta),
+        )
+        index = torch.zeros(3, 4, dtype=torch.long)
+        take(index, 0)  # constants are made once, on the host
+    with OnlyTheDevice():
+        take(index, 1)
+        for waits in (lambda: theta.sum().item(), lambda: torch.zeros(1).to(theta)):
+            with pytest.raises((AssertionError, NotImplementedError)):
+                waits()

@@ -19,7 +19,7 @@ from explorer.models.rows import MEMORY, Rows
 from explorer.optimisers import Optimiser
 from explorer.settings import InputError
 from explorer.space import Cell, TrainingOptions
-from explorer.steps import advancing
+from explorer.steps import make_step
 from explorer.training import taken
 
 # Batch sizes at which networks without a stacked forward are counted. All others follow, since each operation
@@ -51,9 +51,6 @@ class Architecture:
         if ":" in self.name:
             check_outputs(self.real(), cell, *self.example(2), inputs.classes)
         self.rows = self.real().to("meta")
-        if inputs.tokens:
-            # A sequence model's own gradient leaves padding out, which needs numbers: all places are counted.
-            self.rows.gradient = None
         self.stacked = self.rows.execution == "stacked"
         self.parameters = self.rows.parameters
         self.buffers = self.rows.row()[1].numel()
@@ -192,14 +189,14 @@ def training_step(
     targets: Tensor,
 ) -> Callable[[Tensor], None]:
     """A step as a training takes it, on the ``inputs`` at given places (rows, batch)."""
-    advance = advancing(
+    take = make_step(
         theta,
         buffers,
         memory,
         rule,
+        [1e-6],
         lambda index, _: (taken(inputs, index), taken(targets, index)),
         rows.loss_gradient,
-        watch=None,
         bound=rows.bound(theta),
     )
-    return lambda index: advance(index, rule.numbers(1e-6, 0))
+    return lambda index: take(index, 0)

@@ -9,18 +9,15 @@ et al., 2018; Draxler et al., 2018). The usual one is the quadratic Bézier curv
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from explorer import graphs
 from explorer.constants import constant
 from explorer.landscape.paths import Kind, Path, path_weights
 from explorer.models.draws import apart, draws
 from explorer.models.rows import Rows
-from explorer.steps import hindrance
 from explorer.training import Split, batches, evaluate, taken
 
 STEPS_MIN = 36  # with which the fall of the loss can be told from its noise
@@ -54,8 +51,6 @@ class Fit:
     fall: Tensor  # (pairs,)
     fall_stderr: Tensor  # (pairs,)
     converged: Tensor  # (pairs,)
-    replayed: int = 0  # steps, as a graph
-    hindered: str = ""  # why not, if they were to be
 
 
 def curve_rate(step: int, steps: int) -> float:
@@ -82,7 +77,6 @@ def fit_paths(
     momentum: float = 0.9,
     weight_decay: float = 0.0,
     tolerance: float = 0.1,
-    graph: bool = False,
 ) -> Fit:
     """Paths from ``a`` to ``b`` (pairs, parameters), fitted side by side.
 
@@ -95,8 +89,6 @@ def fit_paths(
         bends: trainable points between the ends.
         start: the bends at first (pairs, bends, parameters), such as random initialisations; None puts
             them evenly on the straight line.
-        graph: replay the steps as a CUDA graph, to the same bits, where :func:`explorer.steps.hindrance`
-            finds nothing against it.
 
     Raises:
         ValueError: ``bends`` or ``steps`` is below 1, or ``start`` has another shape.
@@ -120,19 +112,12 @@ def fit_paths(
     weights = path_weights(kind, bends + 2, times.to(a)).unsqueeze(2)  # (steps, pairs, 1, bends + 2)
     factors = zip(*(weight.contiguous().unbind(0) for weight in weights.unbind(3)), strict=True)
     losses = torch.empty(steps, pairs, dtype=a.dtype, device=a.device)
-    latest, point = torch.empty_like(losses[0]), torch.empty_like(a)
+    point = torch.empty_like(a)
     random = draws(network, a, buffers, x)
-    rates: Any = [-learning_rate * curve_rate(step, steps) for step in range(steps)]
-    if graphs.known(a.device):
-        rates = torch.tensor(rates, dtype=a.dtype, device=a.device)
-
     bound, held = network.bound(point), constant(momentum, a.dtype)
 
-    def advance(
-        index: Tensor, rate: float | Tensor, *weight: Tensor, step: int = 0, loss: Tensor = latest
-    ) -> None:
-        # In place: fresh memory for every product would cost more than the arithmetic, and a graph
-        # writes where it has written.
+    def advance(step: int, index: Tensor, weight: Sequence[Tensor], loss: Tensor) -> None:
+        # In place: fresh memory for every product would cost more than the arithmetic.
         torch.mul(a, weight[0], out=point)
         for place, factor in zip(points[1:], weight[1:], strict=True):
             point.addcmul_(place, factor)
@@ -146,25 +131,16 @@ def fit_paths(
         loss.copy_(found)
         if weight_decay:
             gradient = gradient.add(point, alpha=weight_decay)
+        rate = learning_rate * curve_rate(step, steps)
         for bend, velocity, factor in zip(points[1:-1], velocities, weight[1:-1], strict=True):
             velocity.mul_(held).addcmul_(gradient, factor)
-            if isinstance(rate, Tensor):
-                bend.addcmul_(velocity, rate)
-            else:
-                bend.add_(velocity, alpha=rate)
+            bend.add_(velocity, alpha=-rate)
 
     if bound is not None:  # without what automatic differentiation keeps of every operation
         advance = torch.inference_mode()(advance)
-    why = hindrance(network, x, a.device, random=random) if graph else ""
-    replay = graphs.Replayed(advance, a.device) if graph and not why else None
     for step, (weight, loss) in enumerate(zip(factors, losses.unbind(0), strict=True)):  # each (pairs, 1)
-        if replay:
-            replay(next(order), rates[step], *weight)
-            loss.copy_(latest)
-        else:
-            advance(next(order), rates[step], *weight, step=step, loss=loss)
-    fit = _marked(Path(torch.stack(points, 1), kind), losses.double().cpu(), times.double(), tolerance)
-    return replace(fit, replayed=replay.replayed if replay else 0, hindered=replay.failed if replay else why)
+        advance(step, next(order), weight, loss)
+    return _marked(Path(torch.stack(points, 1), kind), losses.double().cpu(), times.double(), tolerance)
 
 
 def _marked(path: Path, losses: Tensor, times: Tensor, tolerance: float) -> Fit:

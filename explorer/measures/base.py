@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,11 +20,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Cell:
-    """Trained models of one cell: ``theta`` (models, parameters), ``buffers`` (models, numbers).
-
-    ``graph_from``: steps from which on what is fitted with the gradients of the models' training is
-    replayed as a graph.
-    """
+    """Trained models of one cell: ``theta`` (models, parameters), ``buffers`` (models, numbers)."""
 
     id: str
     network: Rows
@@ -34,7 +29,6 @@ class Cell:
     model_ids: list[str]
     data: Split
     build: Callable[[], nn.Module]
-    graph_from: float = math.inf
 
     def seeds(self, purpose: str, names: list[str] | None = None) -> list[int]:
         """A random seed for each model (or each of ``names``), decided by what it is and the purpose."""

@@ -110,7 +110,6 @@ def _side_by_side(cell: Cell, subjects: list[Pair], options: Options) -> Measure
         learning_rate=options.learning_rate,
         momentum=options.momentum,
         weight_decay=options.weight_decay,
-        graph=options.steps >= cell.graph_from,
     )
     curve = connectivity.profile_path(cell.network, fit.path, buffers, cell.data, points=options.points)
     line = connectivity.profile_path(cell.network, straight(a, b), buffers, cell.data, points=options.points)

@@ -42,18 +42,14 @@ class Decoder(nn.Module):
         if options.tied:
             self.output.weight = self.embedding.weight
 
-    def features(self, x: Tensor) -> Tensor:
-        """Last hidden layer (…, batch, length, width) of tokens (…, batch, length)."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores (…, batch, length, vocabulary) of the token after each of (…, batch, length)."""
         places = torch.arange(x.shape[-1], device=x.device).view(*[1] * (x.dim() - 1), -1)
         h = self.embedding(x) + self.position(places)
         hidden = later(x.shape[-1], x.device)
         for block in self.blocks:
             h = block(h, hidden)
-        return self.norm(h)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Scores (…, batch, length, vocabulary) of the token after each of (…, batch, length)."""
-        return self.output(self.features(x))
+        return self.output(self.norm(h))
 
     def symmetries(self) -> Spec:
         """Channels of the residual stream, heads and their channels, hidden units."""

@@ -14,8 +14,7 @@ from explorer.settings import InputError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from explorer.models.rows import Forward, LossGradient
-    from explorer.models.stacking import Make
+    from explorer.models.rows import Forward
 
 TASKS = ("language",)
 
@@ -58,24 +57,11 @@ def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
 
 def stacked_forward(options: Options) -> Forward:
     """All rows in one batched product a layer."""
-    from explorer.models.stacking import stacked
-
-    return stacked(_make(options))
-
-
-def stacked_gradient(options: Options) -> LossGradient:
-    """Loss and gradient of all rows, the scores' part written out by hand."""
-    from explorer.models.stacking import scored_gradient
-
-    return scored_gradient(_make(options))
-
-
-def _make(options: Options) -> Make:
-    """The network that parameters with rows in front belong to."""
     from explorer.models.decoder import Decoder
+    from explorer.models.stacking import stacked
 
     def make(parameters: Sequence[Tensor]) -> nn.Module:
         embedding, position = parameters[:2]
         return Decoder(options, embedding.shape[1], position.shape[1])
 
-    return make
+    return stacked(make)

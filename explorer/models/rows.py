@@ -111,11 +111,6 @@ class Rows:
         return sum(self._sizes)
 
     @property
-    def by_hand(self) -> bool:
-        """Whether the gradient is the architecture's own."""
-        return self.execution == "stacked" and self.gradient is not None
-
-    @property
     def layers(self) -> list[tuple[str, torch.Size]]:
         """Name and shape of each piece of a row, in order."""
         return list(zip(self._names, self._shapes, strict=True))
@@ -219,9 +214,8 @@ class Rows:
 
         Pieces are cut once for all steps, and their gradients need not be put together.
         """
-        if not self.by_hand:
+        if self.execution != "stacked" or self.gradient is None:
             return None
-        assert self.gradient is not None
         gradient = torch.empty_like(theta)
         return Bound(self.gradient(self._split(theta), self._split(gradient)), gradient)
 

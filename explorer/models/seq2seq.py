@@ -79,10 +79,6 @@ class Seq2Seq(nn.Module):
             x = self.encoder_norm(x)
         return [b.across.keys_of(x, hidden) for b in cast("list[Block]", self.decoder)]
 
-    def features(self, x: Tensor) -> Tensor:
-        """Last hidden layer (…, batch, length, width) of tokens (…, batch, 2, length)."""
-        return self._decode(x[..., 1, :], self.encode(x[..., 0, :]), None)
-
     def _decode(self, tokens: Tensor, source: list[Keys], past: list[Keys] | None, first: int = 0) -> Tensor:
         x = self._embed(self.target, tokens, first)
         hidden = later(tokens.shape[-1], tokens.device)
@@ -92,7 +88,7 @@ class Seq2Seq(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores (…, batch, length, vocabulary) of tokens (…, batch, 2, length)."""
-        return self.output(self.features(x))
+        return self.output(self._decode(x[..., 1, :], self.encode(x[..., 0, :]), None))
 
     def symmetries(self) -> Spec:
         """Heads and their channels, hidden units. The residual stream has an order: that of the sinusoids."""

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from explorer.models import memory
-from explorer.models.rows import MEMORY, Forward, LossGradient, _places, made_anew
+from explorer.models.rows import Forward, _places
 
 Make = Callable[[Sequence[Tensor]], nn.Module]  # from parameters with rows in front
 Places = Sequence[Sequence[tuple[dict[str, Any], str]]]
@@ -80,101 +79,21 @@ def holding(places: Places, pieces: Sequence[Tensor]) -> Iterator[None]:
             store[key] = value
 
 
-class Skeleton:
-    """A module of these pieces without numbers of its own, for parameters with rows in front.
+def stacked(make: Make) -> Forward:
+    """Return the stacked forward of a module of these pieces.
 
     ``make`` builds the module from the first parameters it is given, of which it needs the shapes.
     """
-
-    def __init__(self, make: Make):
-        self.make = make
-        self.module: Any = None
-        self.names: list[str] = []
-        self.places: Places = []
-
-    @contextmanager
-    def holding(self, parameters: Sequence[Tensor]) -> Iterator[Any]:
-        """The module with these parameters."""
-        if self.module is None:
-            with torch.device("meta"):
-                self.module = self.make(parameters)
-            self.names = [name for name, _ in self.module.named_parameters()]
-            self.places = _places(self.module, self.names, "_parameters")
-        with holding(self.places, parameters):
-            yield self.module
-
-
-def stacked(make: Make) -> Forward:
-    """The stacked forward of such a module."""
-    skeleton = Skeleton(make)
+    module: Any = None
+    places: Places = []
 
     def forward(parameters: Sequence[Tensor], x: Tensor) -> Tensor:
-        with skeleton.holding(parameters) as module:
+        nonlocal module, places
+        if module is None:
+            with torch.device("meta"):
+                module = make(parameters)
+            places = _places(module, [name for name, _ in module.named_parameters()], "_parameters")
+        with holding(places, parameters):
             return module(x)
 
     return forward
-
-
-def _kept(tensor: Tensor) -> Tensor:
-    """The tensor, or a copy where it was made in inference mode: those cannot be kept for a derivative."""
-    return tensor.clone() if tensor.is_inference() else tensor
-
-
-def scored_gradient(make: Make) -> LossGradient:
-    """Loss and gradient of sequences, with the scores' part written out by hand.
-
-    For modules whose ``output``, a linear map without bias, is taken of ``features(x)``. The scores of
-    (tokens, vocabulary) are most of the work of a narrow network: here they are computed where something
-    is scored (labels of 0 or more), and automatic differentiation keeps no copies of them.
-    """
-    skeleton = Skeleton(make)
-
-    def gradient(parameters: Sequence[Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
-        # Leaves of this function's own: the caller may be in inference mode.
-        with torch.inference_mode(False), torch.enable_grad():
-            x, *given = (_kept(t) for t in (x, *parameters))
-            leaves = [p.detach().requires_grad_() for p in given]
-            with skeleton.holding(leaves) as module:
-                weight = module.output.weight  # (rows, vocabulary, width)
-                features = module.features(x).flatten(1, 2)  # (rows, places, width)
-            labels = y.expand(features.shape[0], *y.shape[1:]).flatten(1)
-            scored = labels >= 0
-            counts = scored.sum(1).clamp_min(1)
-            # On the meta device, where work is counted without numbers, everything is scored.
-            most = labels.shape[1] if labels.is_meta else int(counts.max())
-            places = scored.int().argsort(dim=1, descending=True, stable=True)[:, :most]
-            scored, labels = scored.gather(1, places), labels.gather(1, places).clamp_min(0).unsqueeze(2)
-            kept = torch.take_along_dim(features, places.unsqueeze(2), 1)
-            share = (scored / counts.unsqueeze(1)).unsqueeze(2).to(kept.dtype)  # of each place in the mean
-            losses, of_kept, of_weight = _of_scores(kept.detach(), weight.detach(), labels, share)
-            pieces = torch.autograd.grad(kept, leaves, of_kept, allow_unused=True)
-            found = [torch.zeros_like(p) if g is None else g for p, g in zip(leaves, pieces, strict=True)]
-            place = next(i for i, leaf in enumerate(leaves) if leaf is weight)
-            found[place] = found[place] + of_weight
-        return losses, found
-
-    return made_anew(gradient)
-
-
-def _of_scores(
-    features: Tensor, weight: Tensor, labels: Tensor, share: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Cross-entropy (rows,) of the scores features·weightᵀ, and its gradients by features and weight.
-
-    Features (rows, places, width), weight (rows, vocabulary, width), labels and share (rows, places, 1). Part
-    by part, so that memory does not grow with the number of places.
-    """
-    losses = features.new_zeros(len(features))
-    of_features, of_weight = torch.empty_like(features), torch.zeros_like(weight)
-    budget = memory.numbers(memory.room(weight.device), MEMORY, memory.EVALUATION)
-    size = max(1, budget // (weight.shape[0] * weight.shape[1]))
-    for start in range(0, features.shape[1], size):
-        part = slice(start, start + size)
-        own, label, weigh = features[:, part], labels[:, part], share[:, part]
-        log_p = torch.bmm(own, weight.mT).log_softmax(2)
-        losses -= (log_p.gather(2, label) * weigh).sum((1, 2))
-        minus_one = log_p.new_full((1,), -1.0).expand_as(label)
-        error = log_p.exp_().scatter_add_(2, label, minus_one)  # softmax less label
-        of_features[:, part] = torch.bmm(error, weight).mul_(weigh)
-        of_weight = torch.baddbmm(of_weight, error.mT, own * weigh)
-    return losses, of_features, of_weight

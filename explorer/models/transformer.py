@@ -13,8 +13,7 @@ from explorer.settings import InputError
 if TYPE_CHECKING:
     from torch import nn
 
-    from explorer.models.rows import Forward, LossGradient
-    from explorer.models.stacking import Make
+    from explorer.models.rows import Forward
 
 TASKS = ("translation",)
 
@@ -64,20 +63,7 @@ def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
 
 def stacked_forward(options: Options) -> Forward:
     """All rows in one batched product a layer."""
+    from explorer.models.seq2seq import Seq2Seq
     from explorer.models.stacking import stacked
 
-    return stacked(_make(options))
-
-
-def stacked_gradient(options: Options) -> LossGradient:
-    """Loss and gradient of all rows, the scores' part written out by hand."""
-    from explorer.models.stacking import scored_gradient
-
-    return scored_gradient(_make(options))
-
-
-def _make(options: Options) -> Make:
-    """The network that parameters with rows in front belong to."""
-    from explorer.models.seq2seq import Seq2Seq
-
-    return lambda parameters: Seq2Seq(options, parameters[0].shape[1])
+    return stacked(lambda parameters: Seq2Seq(options, parameters[0].shape[1]))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from explorer.models import gpt
-from explorer.models.rows import Rows, seeded
+from explorer.models.rows import seeded
 from explorer.settings import InputError
 from models.sequence_cases import check_second_derivative, check_ways, loss, made, tokens
 
@@ -69,19 +69,6 @@ def test_rows_are_the_plain_modules() -> None:
     x = tokens(3, 4, LENGTH, vocabulary=LETTERS)
     check_ways(gpt, (LENGTH,), LETTERS, x, **SMALL)
     check_ways(gpt, (LENGTH,), LETTERS, x, **SMALL, tied=False)
-
-
-@pytest.mark.parametrize("tied", [True, False])
-def test_the_gradient_by_hand_is_that_of_automatic_differentiation(tied: bool) -> None:
-    rows, theta = made(gpt, (LENGTH,), LETTERS, tied=tied, **SMALL)
-    x = tokens(3, 4, LENGTH + 1, vocabulary=LETTERS)
-    x, y = x[..., :-1], x[..., 1:].clone()
-    y[1, 2, 3:] = -100
-    losses, gradient = rows.loss_gradient(theta, x, y)
-    leaf = theta.clone().requires_grad_()
-    expected = loss(Rows(rows.module, execution="loop")(leaf, x), y)
-    torch.testing.assert_close(losses, expected.detach())
-    torch.testing.assert_close(gradient, torch.autograd.grad(expected.sum(), leaf)[0])
 
 
 @pytest.mark.parametrize("way", ["stacked", "vmap", "loop"])

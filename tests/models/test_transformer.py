@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from explorer.models import stacking, transformer
-from explorer.models.rows import Rows, seeded
+from explorer.models import transformer
+from explorer.models.rows import seeded
 from explorer.settings import InputError
 from explorer.spacefile import parse
 from models.sequence_cases import check_second_derivative, check_ways, loss, made, sentences, tokens
@@ -167,27 +167,6 @@ def test_an_empty_source_gives_numbers(way: str) -> None:
 def test_rows_are_the_plain_modules(options: dict[str, Any]) -> None:
     x, _ = sentences(3, 4, length=LENGTH, vocabulary=WORDS)
     check_ways(transformer, (2, LENGTH), WORDS, x, **SMALL | options)
-
-
-@pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("memory", [2**23, 100])
-def test_the_gradient_by_hand_is_that_of_automatic_differentiation(
-    tied: bool, shared: bool, memory: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stacking, "MEMORY", memory)  # of all scores at once, and of a few
-    rows, theta = made(transformer, (2, LENGTH), WORDS, tied=tied, **SMALL)
-    assert rows.gradient is not None
-    x, y = sentences(1 if shared else 3, 6, length=LENGTH, vocabulary=WORDS)
-    assert (y < 0).any()
-    before = theta.clone()
-    losses, gradient = rows.loss_gradient(theta, x, y)
-    leaf = theta.clone().requires_grad_()
-    expected = loss(Rows(rows.module, execution="loop")(leaf, x), y)
-    torch.testing.assert_close(losses, expected.detach())
-    torch.testing.assert_close(gradient, torch.autograd.grad(expected.sum(), leaf)[0])
-    assert torch.equal(theta, before)
-    assert not theta.requires_grad
 
 
 @pytest.mark.parametrize("way", ["stacked", "vmap", "loop"])
