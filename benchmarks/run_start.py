@@ -50,7 +50,6 @@ WHAT = {  # by a part of the command or title
     "forks": "workers",
     "default_worker": "workers",
     "ray::": "workers",
-    "vl_convert": "pictures",
 }
 TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import subprocess
 import sys
@@ -24,7 +23,6 @@ from explorer.engine.lean import instead
 from explorer.engine.packing import Packing
 from explorer.engine.run import Where
 from explorer.engine.sweep import _registered_once
-from explorer.importing import importing
 from explorer.settings import InputError
 from explorer.space import ResourceOptions
 from explorer.spacefile import parse
@@ -142,16 +140,6 @@ def test_an_attribute_is_another_one_for_a_while_if_it_is_there() -> None:
         raise KeyError
     assert seen == [{"known": 2}]
     assert owner == SimpleNamespace(known=1)
-
-
-def test_the_collector_rests_while_something_is_imported() -> None:
-    assert gc.isenabled()
-    with importing():
-        assert not gc.isenabled()
-        with importing():
-            pass
-        assert not gc.isenabled()
-    assert gc.isenabled()
 
 
 def test_a_worker_holds_one_chunk_of_the_stacks(

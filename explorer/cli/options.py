@@ -89,15 +89,8 @@ def _where(
         "max_hours": max_hours,
         "callbacks": callback or [],
         "profile": profile,
-        "meanwhile": _warm,
     }
     return Where(storage, reports, engine)
-
-
-def _warm() -> None:
-    from explorer import report
-
-    report.warm()
 
 
 def works(*, trains: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from explorer.engine.forks import ask
 from explorer.engine.forks.server import address, fork_server
 from explorer.engine.guard import HOPELESS_S, Guard, RayLostError
 from explorer.engine.lean import below, brief, end, lean, of_workers
-from explorer.importing import import_beside, importing
 from explorer.interrupts import held_back
 from explorer.settings import InputError
 
@@ -150,10 +148,7 @@ def connect(where: Where, resources: ResourceOptions, begun: Begun) -> Iterator[
     Raises:
         InputError: no cluster answers at the address.
     """
-    tune = import_beside("explorer.engine.sweep")  # which takes as long as Ray's start
-    with (
-        _joined(where.address, tune) if where.address else _started(where, resources, begun, tune) as guarded
-    ):
+    with _joined(where.address) if where.address else _started(where, resources, begun) as guarded:
         import ray
 
         with brief():
@@ -161,11 +156,10 @@ def connect(where: Where, resources: ResourceOptions, begun: Begun) -> Iterator[
 
 
 @contextmanager
-def _joined(address: str, tune: threading.Thread) -> Iterator[Guarded]:
+def _joined(address: str) -> Iterator[Guarded]:
     """A cluster that is there."""
     _answers(address)
-    with importing():
-        import ray
+    import ray
 
     try:
         ray.init(address=address, **COMMON)
@@ -174,14 +168,11 @@ def _joined(address: str, tune: threading.Thread) -> Iterator[Guarded]:
     try:
         yield nullcontext
     finally:
-        tune.join()  # Ray must not be ended beside another thread
         ray.shutdown()
 
 
 @contextmanager
-def _started(
-    where: Where, resources: ResourceOptions, begun: Begun, tune: threading.Thread
-) -> Iterator[Guarded]:
+def _started(where: Where, resources: ResourceOptions, begun: Begun) -> Iterator[Guarded]:
     """A Ray of our own.
 
     Raises:
@@ -190,8 +181,7 @@ def _started(
     _check_room()
     for name, value in OWN.items():
         os.environ.setdefault(name, value)
-    with importing():
-        import ray
+    import ray
 
     environment, worker = begun.environment, None
     if begun.forks:
@@ -219,7 +209,6 @@ def _started(
         raise
     finally:
         with held_back():
-            tune.join()
             end(below(begun.forks.pid) if begun.forks else [], keep_logs=keep_logs)
             if guard:
                 guard.end()

@@ -19,7 +19,6 @@ from explorer.engine.suited import check_networks
 from explorer.engine.work import Task
 from explorer.files import join
 from explorer.hold import Hold
-from explorer.importing import importing
 from explorer.settings import InputError, plugin
 from explorer.space import Space
 from explorer.spacefile import parse
@@ -221,9 +220,8 @@ def _work(
     followers: Sequence[Any],
 ) -> None:
     """Train and measure. ``left``: see :func:`_left`."""
-    with importing():
-        from explorer.engine.pool import Pool
-        from explorer.engine.sweep import sweep
+    from explorer.engine.pool import Pool
+    from explorer.engine.sweep import sweep
 
     before, told = cluster.nodes_lost(), 0
     for round_ in range(ROUNDS):

@@ -20,7 +20,6 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from explorer.engine.forks import ask
-from explorer.importing import importing
 from explorer.interrupts import held_back
 
 SERVE = (
@@ -124,10 +123,9 @@ def serve(listening: int) -> None:
 
 
 def _import(modules: Iterable[str]) -> None:
-    with importing():
-        for name in modules:
-            with suppress(ImportError):
-                import_module(name)
+    for name in modules:
+        with suppress(ImportError):
+            import_module(name)
     gc.freeze()  # what a worker never changes stays one copy in memory, and out of its collector's way
 
 
@@ -172,11 +170,10 @@ def _import_ray() -> None:
     and take each other's objects for their own. Ends this process, so that workers start as Ray starts them,
     if another Ray draws one all the same.
     """
-    with importing():
-        import ray.actor
-        from ray._raylet import ActorClassID, UniqueID  # pyright: ignore[reportAttributeAccessIssue]
+    import ray.actor
+    from ray._raylet import ActorClassID, UniqueID  # pyright: ignore[reportAttributeAccessIssue]
 
-        from explorer.engine.lean import instead
+    from explorer.engine.lean import instead
 
     def of_system() -> Any:
         return ActorClassID(os.urandom(ActorClassID.size()))
