@@ -62,23 +62,24 @@ class Files:
         return f"{self.root}/{name}"
 
     def _patiently(self, call: Callable[[], T]) -> T:
-        """What ``call`` returns, tried again while the object store is out of reach."""
-        if self.local:
-            return call()
+        """Return what ``call`` returns; call again while an object store is out of reach.
+
+        pyarrow's own retries get over single errors, cut connections and stalls, and give up after six
+        seconds. Longer outages are waited for here, where the user can be told and Ctrl-C gets through.
+        """
         while True:
             try:
                 found = call()
-            except FileNotFoundError:
-                self.known, self._since = True, None
-                raise
             except OSError as error:
-                if not (self.known and PASSING.search(str(error))):
+                if not PASSING.search(str(error)):  # an answer, such as that there is no such file
+                    self.known, self._since = True, None
+                    raise
+                now = time.monotonic()
+                if not self.known or now - (self._since or now) >= self.patience_s:
                     raise
                 if self._since is None:
-                    self._since = time.monotonic()
+                    self._since = now
                     self.say(f"{self.location} does not answer, and is tried again: {error}")
-                if time.monotonic() - self._since >= self.patience_s:
-                    raise
                 time.sleep(AGAIN_S)
             else:
                 self.known, self._since = True, None
