@@ -16,7 +16,8 @@ VERSION = ".".join(alt.VEGALITE_VERSION.removeprefix("v").split(".")[:2])
 @cache
 def script() -> str:
     """Return Vega, Vega-Lite and Vega-Embed, fit to stand inside a script element."""
-    return vl_convert.javascript_bundle(vl_version=VERSION).replace("</script", "<\\/script")
+    bundle = vl_convert.javascript_bundle(vl_version=VERSION)  # pyright: ignore[reportCallIssue]
+    return bundle.replace("</script", "<\\/script")
 
 
 def draw(spec: dict[str, Any]) -> tuple[bytes, bytes]:
