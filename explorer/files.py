@@ -14,12 +14,6 @@ from typing import TypeVar
 
 from pyarrow import fs
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
-
 T = TypeVar("T")
 PATIENCE_S = 600.0  # with an object store that has answered before
 AGAIN_S = 2.0  # between two tries, each of which takes some seconds by itself
@@ -68,23 +62,24 @@ class Files:
         return f"{self.root}/{name}"
 
     def _patiently(self, call: Callable[[], T]) -> T:
-        """What ``call`` returns, tried again while the object store is out of reach."""
-        if self.local:
-            return call()
+        """Return what ``call`` returns; call again while an object store is out of reach.
+
+        pyarrow's own retries get over single errors, cut connections and stalls, and give up after six
+        seconds. Longer outages are waited for here, where the user can be told and Ctrl-C gets through.
+        """
         while True:
             try:
                 found = call()
-            except FileNotFoundError:
-                self.known, self._since = True, None
-                raise
             except OSError as error:
-                if not (self.known and PASSING.search(str(error))):
+                if not PASSING.search(str(error)):  # an answer, such as that there is no such file
+                    self.known, self._since = True, None
+                    raise
+                now = time.monotonic()
+                if not self.known or now - (self._since or now) >= self.patience_s:
                     raise
                 if self._since is None:
-                    self._since = time.monotonic()
+                    self._since = now
                     self.say(f"{self.location} does not answer, and is tried again: {error}")
-                if time.monotonic() - self._since >= self.patience_s:
-                    raise
                 time.sleep(AGAIN_S)
             else:
                 self.known, self._since = True, None
@@ -111,46 +106,6 @@ class Files:
     def _put(self, path: str, content: bytes) -> None:
         with self.fs.open_output_stream(path) as stream:
             stream.write(content)
-
-    def create(self, name: str, content: bytes) -> bool:
-        """Write a file that must not be there yet; False when it is. Atomic on a local disk only."""
-        if self.exists(name):
-            return False
-        if not self.local:
-            self.write(name, content)
-            return True
-        os.makedirs(os.path.dirname(self.path(name)), exist_ok=True)
-        try:
-            with placed(self.path(name)), open(self.path(name), "xb") as file:
-                file.write(content)
-        except FileExistsError:
-            return False
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(self.path(name))  # on a full disk it is there, but empty
-            raise
-        return True
-
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[bool]:
-        """A block that one process at a time is in, of those that share this local folder; a crash leaves it.
-
-        On an object store, and where the system has no such locks, it is a block like any other, and False.
-        """
-        if not self.local or fcntl is None:
-            yield False
-            return
-        os.makedirs(self.root, exist_ok=True)
-        folder = os.open(self.root, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX)
-                locked = True
-            except OSError:  # some network file systems know no locks
-                locked = False
-            yield locked
-        finally:
-            os.close(folder)
 
     def read(self, name: str) -> bytes:
         """The content of a file.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import explorer.measures
-from explorer.settings import plugin, plugins
+from explorer.settings import plugin
 from explorer.tables import (
     AVERAGED_MODELS,
     AVERAGED_PAIRS,
@@ -23,7 +23,7 @@ def markdown() -> str:
     parts = [HEAD]
     for name, (row, groups) in DOCUMENTED.items():
         columns = {column: c for group in groups for column, c in group.items()}
-        for measure in plugins(explorer.measures):
+        for measure in explorer.measures.NAMES:
             module = plugin(explorer.measures, measure, "measure")
             if (name, module.KIND) in (("models", "model"), ("pairs", "pair")):
                 columns |= module.COLUMNS

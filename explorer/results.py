@@ -12,7 +12,7 @@ import pandas as pd
 from pandas.api.types import is_hashable
 
 from explorer import tables
-from explorer.settings import InputError, plugin, plugins
+from explorer.settings import InputError, plugin
 from explorer.space import TrainingOptions
 from explorer.spacefile import parse
 from explorer.store import Store, locate
@@ -207,7 +207,7 @@ def _columns(documented: dict[str, tables.Column], space: dict[str, Any]) -> lis
     """The documented columns but for those of measures that the space does not take."""
     import explorer.measures
 
-    untaken = [name for name in plugins(explorer.measures) if name not in space["measures"]]
+    untaken = [name for name in explorer.measures.NAMES if name not in space["measures"]]
     absent = {c for name in untaken for c in plugin(explorer.measures, name, "measure").COLUMNS}
     return [name for name in documented if name not in absent]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import explorer.measures
 from explorer.checking import PACKAGES
-from explorer.settings import plugin, plugins
+from explorer.settings import plugin
 from explorer.space import GeometricRange, Log2Range, Space
 
 
@@ -24,7 +24,7 @@ def json_schema() -> dict[str, Any]:
         schema["properties"][kind]["additionalProperties"] = axis
     for section, (package, what) in PACKAGES.items():
         options = []
-        for name in plugins(package):
+        for name in package.NAMES:
             one = plugin(package, name, what).Options.model_json_schema()
             one["properties"]["name"] = {"const": name}
             one["required"] = ["name", *one.get("required", [])]
@@ -37,7 +37,7 @@ def json_schema() -> dict[str, Any]:
                     "required": ["name"],
                 }
             )
-        schema["properties"][section] = {"anyOf": [{"enum": plugins(package)}, *options]}
+        schema["properties"][section] = {"anyOf": [{"enum": list(package.NAMES)}, *options]}
     schema["properties"]["measures"] = {
         "type": "object",
         "additionalProperties": False,
@@ -48,7 +48,7 @@ def json_schema() -> dict[str, Any]:
                     plugin(explorer.measures, name, "measure").Options.model_json_schema(),
                 ]
             }
-            for name in plugins(explorer.measures)
+            for name in explorer.measures.NAMES
         },
     }
     schema["required"] = [r for r in schema["required"] if r != "measures"]

@@ -6,12 +6,11 @@ Torch-free, so that a space file is checked before anything heavy is imported.
 from __future__ import annotations
 
 import difflib
-import functools
 import hashlib
 import importlib
 import json
 import typing
-from pathlib import Path
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -70,45 +69,30 @@ def stream(*content: Any) -> int:
     return int(digest(content, 16), 16) >> 1
 
 
-def near(name: str, known: list[str]) -> list[str]:
+def near(name: str, known: Sequence[str]) -> list[str]:
     """The known names that are like this one, the closest first."""
     return difflib.get_close_matches(name, known, n=3, cutoff=0.5)
 
 
-def suggest(name: str, known: list[str]) -> str:
+def suggest(name: str, known: Sequence[str]) -> str:
     """The known names, the closest first."""
     close = near(name, known)
     return ", ".join([*close, *(k for k in sorted(known) if k not in close)])
 
 
-def plugins(package: ModuleType) -> list[str]:
-    """Names of the files of a package that are a data set, an architecture or a measure.
-
-    A file takes part by defining a class ``Options``. Its name, with ``-`` for ``_``, is the name in a space.
-    """
-    return list(_plugins(tuple(package.__path__)))
-
-
-@functools.cache
-def _plugins(folders: tuple[str, ...]) -> tuple[str, ...]:
-    # Looked for in the source: importing every file would import what only some of them need.
-    files = [file for folder in folders for file in sorted(Path(folder).glob("*.py"))]
-    return tuple(
-        f.stem.replace("_", "-") for f in files if "\nclass Options(" in f.read_text(encoding="utf-8")
-    )
-
-
 def plugin(package: ModuleType, name: str, what: str) -> ModuleType:
-    """The file of ``package`` called ``name``, or a user's ``module:function`` where it takes those.
+    """Import the data set, architecture or measure of this name from a package that lists them in ``NAMES``.
+
+    The file has this name too, with ``_`` for ``-``. Where the package takes those, a name can also be a
+    user's ``module:function``.
 
     Raises:
-        InputError: no such file; the message lists the known names, the closest first.
+        InputError: there is no such name; the message lists the known ones, the closest first.
     """
     if ":" in name and hasattr(package, "of_user"):
         return package.of_user(name)
-    known = plugins(package)
-    if name not in known:
-        raise InputError(f"there is no {what} {name!r}; known: {suggest(name, known)}")
+    if name not in package.NAMES:
+        raise InputError(f"there is no {what} {name!r}; known: {suggest(name, package.NAMES)}")
     return importlib.import_module(f"{package.__name__}.{name.replace('-', '_')}")
 
 

@@ -3,7 +3,7 @@
 ::
 
     run.yaml                       the frozen space, versions, machine
-    hold.yaml                      who works on the run at the moment
+    hold.yaml, hold.lock           who works on the run at the moment, and the lock of a local folder
     sessions/<start>.yaml          what each start of the program did, and how long it took
     sessions/<start>.log           its log: what was done when, and by which worker
     profile/trace.json             the last start with --profile, for chrome://tracing or Perfetto

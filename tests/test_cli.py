@@ -44,7 +44,6 @@ def test_where_to_work_is_told_in_one_piece(trains: bool) -> None:
     (run, where), *_ = told
     assert (run, where.storage, where.reports) == ("tiny", "s3://b", Path("reports"))
     assert where.to_resume(run).endswith("resume tiny --storage s3://b --workers 2")
-    assert callable(where.engine.pop("meanwhile"))
     assert where.engine.pop("begun").forks is not None or sys.platform != "linux"
     assert where.engine == {
         "storage": "s3://b",

@@ -30,7 +30,7 @@ from explorer.landscape.operator import HessianOperator
 from explorer.models import memory
 from explorer.models.base import network
 from explorer.models.rows import initial_rows
-from explorer.settings import InputError, plugin, plugins
+from explorer.settings import InputError, plugin
 from explorer.space import Cell, tasks_of
 from explorer.spacefile import parse
 
@@ -327,7 +327,7 @@ def test_a_space_that_does_not_go_with_the_cluster_is_told(
 
 
 def test_every_measure_is_counted_or_said_to_be_not(tiny: dict[str, Any]) -> None:
-    every = {name: plugin(explorer.measures, name, "measure") for name in plugins(explorer.measures)}
+    every = {name: plugin(explorer.measures, name, "measure") for name in explorer.measures.NAMES}
     uncounted = {"spectra"}
     assert set(MEASURES) | uncounted == set(every)
     here = [name for name, module in every.items() if "classification" in tasks_of(module)]

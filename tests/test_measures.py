@@ -16,7 +16,7 @@ from explorer.engine.subjects import Trained, groups
 from explorer.landscape import connectivity, ensemble, rows_of, similarity
 from explorer.landscape.paths import straight
 from explorer.measures import connectivity as connectivity_measure
-from explorer.settings import InputError, plugin, plugins
+from explorer.settings import InputError, plugin
 from explorer.spacefile import parse
 from explorer.store import Store
 from explorer.training import Split
@@ -39,7 +39,7 @@ def more(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_every_measure_of_classifiers_is_tried_here() -> None:
     tried = {*LATER, "hessian", "connectivity", "similarity"}
-    for name in plugins(explorer.measures):
+    for name in explorer.measures.NAMES:
         allowed = getattr(plugin(explorer.measures, name, "measure"), "TASKS", ["classification"])
         assert ("classification" in allowed) == (name in tried), name
 

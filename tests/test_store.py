@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -298,8 +299,13 @@ def test_a_run_is_held_by_one_driver_and_a_crash_does_not_block(tmp_path: Path) 
             pass
         process.kill()
         process.wait()
+        assert (tmp_path / "hold.yaml").exists()
         with Hold(Files(tmp_path)):
-            assert (tmp_path / "hold.yaml").exists()
+            assert (
+                Files(tmp_path).size_bytes() == (tmp_path / "hold.yaml").stat().st_size
+            )  # the lock is empty
+            with pytest.raises(InputError, match=f"held by process {os.getpid()} on "), Hold(Files(tmp_path)):
+                pass
         assert not (tmp_path / "hold.yaml").exists()
     finally:
         process.kill()
@@ -357,12 +363,28 @@ def test_a_full_disk_leaves_no_empty_hold(tmp_path: Path, monkeypatch: pytest.Mo
         Hold(Files(tmp_path)),
     ):
         pass
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["hold.lock"]
     monkeypatch.setattr(
         "explorer.files.open", lambda *_: (_ for _ in ()).throw(OSError(30, "Read-only")), raising=False
     )
     with pytest.raises(InputError, match=r"cannot be written: .*Read-only"), Hold(Files(tmp_path)):
         pass
+
+
+def test_without_locks_a_process_that_has_ended_does_not_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("explorer.hold.SETTLE_S", 0)
+    files = Files("mock:///run")
+    files.fs.create_dir("run")
+    for process, blocks in ((os.getpid(), True), (2**22 + 1, False)):
+        other = {"host": socket.gethostname(), "pid": process, "token": "x", "renewed": time.time()}
+        files.write("hold.yaml", yaml.safe_dump(other).encode())
+        if blocks:
+            with pytest.raises(InputError, match=f"process {process} on "), Hold(files):
+                pass
+        else:
+            with Hold(files):
+                assert b"token: x" not in files.read("hold.yaml")
+    assert not files.exists("hold.yaml")
 
 
 def test_a_hold_of_another_machine_is_stale_when_it_is_not_renewed(tmp_path: Path) -> None:

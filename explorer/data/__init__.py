@@ -1,8 +1,27 @@
-"""Data sets by name, as arrays. A file of this package is a data set: ``Options`` and ``load``."""
+"""Data sets by name, as arrays. Each name is a file with ``Options`` and ``load``, imported on use."""
 
 from __future__ import annotations
 
 from typing import Any
+
+NAMES = (
+    "arrays",
+    "cifar10",
+    "cifar100",
+    "convection",
+    "digits",
+    "fashion-mnist",
+    "image-folder",
+    "image-parquet",
+    "iwslt",
+    "mnist",
+    "mnist1d",
+    "mo",
+    "multi30k",
+    "parallel",
+    "svhn",
+    "text",
+)
 
 
 def of_user(name: str) -> Any:

@@ -1,11 +1,10 @@
-"""Files of parallel text: two text files, a table (TSV or Parquet), or a translation memory (TMX)."""
+"""Files of parallel text: two text files, or a table (TSV or Parquet)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from explorer.data.sequences import lines, read_bytes
-from explorer.data.tmx import read_tmx
 from explorer.data.translation import Pair
 from explorer.settings import InputError
 
@@ -21,20 +20,14 @@ def read_bitext(path: str | tuple[str, str], columns: Columns | None) -> list[Pa
     """
     if isinstance(path, tuple):
         if columns is not None:
-            raise InputError("columns are of a .tsv, .parquet or .tmx file; two text files have none")
+            raise InputError("columns are of a .tsv or .parquet file; two text files have none")
         return _two_files(*path)
     kind = Path(path).suffix.casefold()
     if kind == ".tsv":
         return _table(path, columns or (1, 2))
     if kind == ".parquet":
         return _parquet(path, columns)
-    if kind == ".tmx":
-        if columns is None or not all(isinstance(column, str) for column in columns):
-            raise InputError(f"{path}: columns should name the two languages, source first, such as [de, en]")
-        return read_tmx(Path(path), str(columns[0]), str(columns[1]))
-    raise InputError(
-        f"{path}: parallel text is two text files, [source, target], or a .tsv, .parquet or .tmx"
-    )
+    raise InputError(f"{path}: parallel text is two text files, [source, target], or a .tsv or .parquet")
 
 
 def _two_files(source: str, target: str) -> list[Pair]:

@@ -22,10 +22,10 @@ TASKS = ("translation",)
 
 
 class Options(SplitOptions):
-    """Two text files with a sentence a line, or one TSV, Parquet or TMX file."""
+    """Two text files with a sentence a line, or one TSV or Parquet file."""
 
     path: str | tuple[str, str] = Field(
-        description="two text files, [source, target], or one .tsv, .parquet or .tmx file"
+        description="two text files, [source, target], or one .tsv or .parquet file"
     )
     test_path: str | tuple[str, str] | None = Field(
         default=None,
@@ -34,7 +34,7 @@ class Options(SplitOptions):
     columns: tuple[str | int, str | int] | None = Field(
         default=None,
         description="source and target: columns of a TSV file by number from 1 or by the name in its first "
-        "line (1 and 2 if left out), of a Parquet file by name, languages of a TMX file",
+        "line (1 and 2 if left out), of a Parquet file by name",
     )
     identical: bool = Field(default=False, description="keep pairs whose two sentences are the same")
 

@@ -98,15 +98,14 @@ class _Recorder(TorchDispatchMode):
 
 def _free(func: Any) -> bool:
     """Whether it starts nothing on the device: a view, or memory that is not filled."""
-    view = any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
-    return view or "empty" in func._schema.name
+    return func.is_view or "empty" in func.name()
 
 
 def _arithmetic(func: Any, args: Any, kwargs: Any, result: Any) -> tuple[int, float]:
-    formula = flop_registry.get(func._overloadpacket)
+    formula = flop_registry.get(func.overloadpacket)
     if formula is None:
         return OTHER, 0.0
-    kind = CONVOLUTION if "convolution" in func._schema.name else MATRIX
+    kind = CONVOLUTION if "convolution" in func.name() else MATRIX
     return kind, float(formula(*args, **kwargs, out_val=result))
 
 

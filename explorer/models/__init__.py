@@ -1,1 +1,14 @@
-"""Architectures by name. A file of this package that defines ``Options`` and ``build`` is one."""
+"""Architectures by name. Each name is a file with ``Options`` and ``build``, imported on use."""
+
+NAMES = (
+    "cnn",
+    "densenet40",
+    "gpt",
+    "mlp",
+    "pinn",
+    "resnet18",
+    "resnet50",
+    "transformer",
+    "vgg11",
+    "vit",
+)

@@ -6,21 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from explorer.importing import importing
 from explorer.results import Run
 
-__all__ = ["compare", "warm", "write"]
-
-
-def warm() -> None:
-    """Get ready what the next page needs and no run decides: imports, template, the painter of pictures.
-
-    For a moment in which a processor has nothing to do.
-    """
-    with importing():
-        from explorer.report import site
-
-    site.ahead()
+__all__ = ["compare", "write"]
 
 
 def write(

@@ -37,44 +37,40 @@ def _write_comparison(runs: Sequence[Run], out: Path, cuts: dict[str, Any] | Non
     right, up, others = plane(axes)
     if right is None:
         raise InputError("the runs share no axis along which to compare them")
-    workshop = vega.Workshop(theme.INK, pictures=False)
-    try:
-        every = pd.concat(tables, ignore_index=True)
-        shown = [n for n in differences.COMPARED if all(n in measures(t) for t in tables)]
-        rows = [prepared(rounded(completed(t, axes, {}), names), every) for t in tables]
-        with debug_mode(False):
-            data = {
-                "sets": {f"run{k}": columns(r, 5, exact=names) for k, r in enumerate(rows)},
-                "figures": [],
-                "others": others,
-                "values": {n: values(rows[0], n) for n in others},
-                "config": theme.config("currentColor"),
-            }
-            sections = [
-                _phases(runs, rows, right, up, data) | {"see": differences.of_phases(runs, tables, found)}
-            ]
-            for name in shown:
-                sections.append(_measure(runs, rows, every, name, right, up, names, data))
-        page = site.environment().get_template("compare.html.j2")
-        content = page.render(
-            title=" and ".join(r.name for r in runs),
-            runs=runs,
-            now=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
-            n_cells=len(tables[0]),
-            axes=[axis(n).title for n in names],
-            sizes=", ".join(sizes),
-            others=[{"name": n, "title": axis(n).title, "values": values(rows[0], n)} for n in others],
-            missing=differences.only_some(runs, tables, names),
-            sections=sections,
-            differences=differences.of_settings(runs),
-            summary=differences.of_measures(runs, tables),
-            css=site.asset("page.css"),
-            js=site.asset("compare.js"),
-            data=script_json(data),
-            bundle=workshop.script(),
-        )
-    finally:
-        workshop.close()
+    every = pd.concat(tables, ignore_index=True)
+    shown = [n for n in differences.COMPARED if all(n in measures(t) for t in tables)]
+    rows = [prepared(rounded(completed(t, axes, {}), names), every) for t in tables]
+    with debug_mode(False):
+        data = {
+            "sets": {f"run{k}": columns(r, 5, exact=names) for k, r in enumerate(rows)},
+            "figures": [],
+            "others": others,
+            "values": {n: values(rows[0], n) for n in others},
+            "config": theme.config("currentColor"),
+        }
+        sections = [
+            _phases(runs, rows, right, up, data) | {"see": differences.of_phases(runs, tables, found)}
+        ]
+        for name in shown:
+            sections.append(_measure(runs, rows, every, name, right, up, names, data))
+    page = site.environment().get_template("compare.html.j2")
+    content = page.render(
+        title=" and ".join(r.name for r in runs),
+        runs=runs,
+        now=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+        n_cells=len(tables[0]),
+        axes=[axis(n).title for n in names],
+        sizes=", ".join(sizes),
+        others=[{"name": n, "title": axis(n).title, "values": values(rows[0], n)} for n in others],
+        missing=differences.only_some(runs, tables, names),
+        sections=sections,
+        differences=differences.of_settings(runs),
+        summary=differences.of_measures(runs, tables),
+        css=site.asset("page.css"),
+        js=site.asset("compare.js"),
+        data=script_json(data),
+        bundle=vega.script(),
+    )
     index = out / "index.html"
     write(index, content.encode())
     return index

@@ -26,7 +26,6 @@ from explorer.report.payload import columns, details, script_json
 from explorer.report.rows import completed, measures, plane, prepared, rounded, values
 from explorer.results import Run
 
-PAGE = "index.html.j2"
 ADVISED_CELLS = 500  # of more, only whole phases are advised on the page
 HEADS = (
     "test_accuracy_percent",
@@ -45,75 +44,59 @@ def write_site(
         return _write_site(run, out, cuts, images, refresh_s)
 
 
-def ahead() -> None:
-    """Start what draws the pictures of the next page, and read its template."""
-    if not _ahead:
-        _ahead.append(vega.Workshop(theme.INK))
-    environment().get_template(PAGE)
-
-
-_ahead: list[vega.Workshop] = []
-
-
 def _write_site(
     run: Run, out: Path, cuts: dict[str, Any] | None, images: bool, refresh_s: int | None
 ) -> Path:
     space = facts.mapping(run.info.get("space"))
     found = run.cuts(cuts)
-    workshop = _ahead.pop() if _ahead else vega.Workshop(theme.INK, pictures=images)
-    try:
-        cells = phases.classify(run.grid, found)
-        cells = cells.reset_index(drop=True)
-        shares = phases.memberships(cells, found)
-        grid = completed(cells.assign(phase_shares=facts.shares(shares)), run.axes, space)
-        rows = prepared(rounded(grid, phases.axis_names(run.axes)))
-        right, up, _ = plane_of(run, rows)
-        with debug_mode(False):  # Altair's schema check takes longer than all else; the tests do it
-            groups = figures.of_cells(rows, right, up)
-            if images:
-                workshop.draw(pictures.specs(rows, run.axes, groups))
-            claims = check_claims(
-                cells, found, run.axes, models=run.models, pairs=run.pairs, epochs=run.epochs
-            )
-            shown = figures.of_claims(rows, right, up, claims)
-            data = _data(run, rows, {**groups, "claims": list(shown.values())})
-            stopping = phases.gains_of_stopping(run.models, run.epochs)
-            if len(cells) <= ADVISED_CELLS:
-                each = advise_cells(cells, found, run.axes, stopping=stopping)
-                data["advice"] = {cell: [said(a.cause), a.change, a.sure] for cell, a in each.items()}
-            data["any"] = figures.of_any(rows)
-        tables = write_tables(run, cells, out / "tables")
-        detail = details(run, grid)
-        inline = script_json(detail)
-        if len(inline) > DETAIL_BYTES:
-            data["files"], inline = write_details(detail, out / "details"), "{}"
-            data["modelsFile"] = write_models(detail, out / "details")
-        context = _context(run, cells, rows, found) | {
-            "figures": groups,
-            "claims": verdicts.listed(claims, shown),
-            "untested": [c for c in claims if c.verdict == UNTESTED],
-            "score": verdicts.score(claims),
-            "advice": advise_phases(cells, found, run.axes, stopping),
-            "tables": tables,
-            "refresh_s": refresh_s,
-            "saved": [{"file": n, "title": f["title"]} for n, f in pictures.chosen(groups).items()]
-            if images
-            else [],
-        }
-        scripts = {"data": script_json(data), "details": inline, "bundle": workshop.script()}
-        page = environment().get_template(PAGE)
-        index = out / "index.html"
-        write(
-            index,
-            page.render(
-                **context, **scripts, css=asset("page.css"), js=asset("page.js") + asset("explore.js")
-            ).encode(),
-        )
-        for name, svg, png in workshop.pictures():
-            write(out / "charts" / f"{name}.svg", svg)
-            write(out / "charts" / f"{name}.png", pictures.repacked(png))
-    finally:
-        workshop.close()
+    cells = phases.classify(run.grid, found)
+    cells = cells.reset_index(drop=True)
+    shares = phases.memberships(cells, found)
+    grid = completed(cells.assign(phase_shares=facts.shares(shares)), run.axes, space)
+    rows = prepared(rounded(grid, phases.axis_names(run.axes)))
+    right, up, _ = plane_of(run, rows)
+    with debug_mode(False):  # Altair's schema check takes longer than all else; the tests do it
+        groups = figures.of_cells(rows, right, up)
+        pictured = pictures.specs(rows, run.axes, groups) if images else {}
+        claims = check_claims(cells, found, run.axes, models=run.models, pairs=run.pairs, epochs=run.epochs)
+        shown = figures.of_claims(rows, right, up, claims)
+        data = _data(run, rows, {**groups, "claims": list(shown.values())})
+        stopping = phases.gains_of_stopping(run.models, run.epochs)
+        if len(cells) <= ADVISED_CELLS:
+            each = advise_cells(cells, found, run.axes, stopping=stopping)
+            data["advice"] = {cell: [said(a.cause), a.change, a.sure] for cell, a in each.items()}
+        data["any"] = figures.of_any(rows)
+    tables = write_tables(run, cells, out / "tables")
+    detail = details(run, grid)
+    inline = script_json(detail)
+    if len(inline) > DETAIL_BYTES:
+        data["files"], inline = write_details(detail, out / "details"), "{}"
+        data["modelsFile"] = write_models(detail, out / "details")
+    context = _context(run, cells, rows, found) | {
+        "figures": groups,
+        "claims": verdicts.listed(claims, shown),
+        "untested": [c for c in claims if c.verdict == UNTESTED],
+        "score": verdicts.score(claims),
+        "advice": advise_phases(cells, found, run.axes, stopping),
+        "tables": tables,
+        "refresh_s": refresh_s,
+        "saved": [{"file": n, "title": f["title"]} for n, f in pictures.chosen(groups).items()]
+        if images
+        else [],
+    }
+    scripts = {"data": script_json(data), "details": inline, "bundle": vega.script()}
+    page = environment().get_template("index.html.j2")
+    index = out / "index.html"
+    write(
+        index,
+        page.render(
+            **context, **scripts, css=asset("page.css"), js=asset("page.js") + asset("explore.js")
+        ).encode(),
+    )
+    for name, spec in pictured.items():
+        svg, png = vega.draw(spec)
+        write(out / "charts" / f"{name}.svg", svg)
+        write(out / "charts" / f"{name}.png", pictures.repacked(png))
     return index
 
 

@@ -199,7 +199,7 @@ def test_all_of_a_class_is_order_preserving() -> None:
 def test_no_option_of_the_data_is_also_one_of_training_or_of_a_network() -> None:
     import explorer.data
     import explorer.models
-    from explorer.settings import plugin, plugins
+    from explorer.settings import plugin
 
     taken = {
         "batch_size",
@@ -213,7 +213,7 @@ def test_no_option_of_the_data_is_also_one_of_training_or_of_a_network() -> None
         "seed",
         "seeds",
     }
-    for name in plugins(explorer.models):
+    for name in explorer.models.NAMES:
         taken |= set(plugin(explorer.models, name, "architecture").Options.model_fields)
-    for name in plugins(explorer.data):
+    for name in explorer.data.NAMES:
         assert not taken & set(plugin(explorer.data, name, "data set").Options.model_fields)

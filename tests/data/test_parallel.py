@@ -15,7 +15,6 @@ from explorer.data.bitext import read_bitext
 from explorer.settings import InputError
 
 PAIRS = [("Guten Tag!", "Good day!"), ("Die Datei ist leer", "The file is empty"), ("Ja", "Yes")]
-UNIT = '<tu><tuv xml:lang="de-DE"><seg>{}</seg></tuv><tuv xml:lang="EN"><seg>{}</seg></tuv></tu>'
 
 
 def write(folder: Path, kind: str, pairs: list[tuple[str, str]], name: str = "own") -> dict[str, Any]:
@@ -29,17 +28,13 @@ def write(folder: Path, kind: str, pairs: list[tuple[str, str]], name: str = "ow
     if kind == "tsv":
         path.write_text("".join(f"{a}\t{b}\n" for a, b in pairs), encoding="utf-8")
         return {"path": str(path)}
-    if kind == "parquet":
-        german, english = map(list, zip(*pairs, strict=True))
-        number = list(range(len(pairs)))
-        pyarrow.parquet.write_table(pa.table({"id": number, "de": german, "en": english}), path)
-        return {"path": str(path), "columns": ("de", "en")}
-    units = "".join(UNIT.format(a, b) for a, b in pairs)
-    path.write_text(f'<?xml version="1.0"?><tmx version="1.4"><header/><body>{units}</body></tmx>', "utf-8")
+    german, english = map(list, zip(*pairs, strict=True))
+    number = list(range(len(pairs)))
+    pyarrow.parquet.write_table(pa.table({"id": number, "de": german, "en": english}), path)
     return {"path": str(path), "columns": ("de", "en")}
 
 
-@pytest.mark.parametrize("kind", ["txt", "tsv", "parquet", "tmx"])
+@pytest.mark.parametrize("kind", ["txt", "tsv", "parquet"])
 def test_each_form_is_read_and_gives_the_same_data(kind: str, tmp_path: Path) -> None:
     found = write(tmp_path, kind, PAIRS)
     assert read_bitext(found["path"], found.get("columns")) == PAIRS
@@ -76,35 +71,6 @@ def test_lines_end_with_a_line_feed_and_nothing_else(tmp_path: Path) -> None:
         ("eins\u2028zwei\x0bdrei", "one two three"),
         ("Ja", "Yes"),
     ]
-
-
-def test_codes_in_a_translation_memory_are_no_text(tmp_path: Path) -> None:
-    path = tmp_path / "m.tmx"
-    inline = '<bpt i="1">&lt;b&gt;</bpt>Guten<ept i="1">&lt;/b&gt;</ept> <hi>Tag</hi> &amp; mehr'
-    path.write_text(
-        '<!DOCTYPE tmx SYSTEM "tmx14.dtd"><tmx version="1.4"><header/><body>'
-        + UNIT.format(inline, "Good day")
-        + '<tu><tuv lang="de"><seg>ohne</seg></tuv></tu></body></tmx>',
-        encoding="utf-8",
-    )
-    assert read_bitext(str(path), ("de", "en")) == [("Guten Tag & mehr", "Good day")]
-    with pytest.raises(InputError, match="no unit with the languages de and fr; it has de, de-de, en"):
-        read_bitext(str(path), ("de", "fr"))
-
-
-@pytest.mark.parametrize(
-    "declared",
-    [
-        '<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">',
-        '<!ENTITY b SYSTEM "file:///etc/passwd">',
-        '<!ENTITY % b "x">',
-    ],
-)
-def test_a_translation_memory_with_entities_is_refused(declared: str, tmp_path: Path) -> None:
-    path = tmp_path / "m.tmx"
-    path.write_text(f"<!DOCTYPE tmx [{declared}]><tmx><body>{UNIT.format('x', 'y')}</body></tmx>")
-    with pytest.raises(InputError, match=r"m\.tmx declares the entity"):
-        read_bitext(str(path), ("de", "en"))
 
 
 def test_a_test_set_of_its_own_is_used_and_kept_out_of_the_training(tmp_path: Path) -> None:
@@ -160,10 +126,7 @@ def test_a_bad_corpus_is_told_when_a_space_is_checked(
         ("a.tsv", "x\ty\n", ("de", "en"), "no column 'de' in its first line; it has x, y"),
         ("a.tsv", "x\ty\n", (0, 1), "numbered from 1"),
         ("a.parquet", "no Parquet", None, "cannot be read as Parquet"),
-        ("a.tmx", "<tmx><body>", ("de", "en"), "cannot be read as TMX"),
-        ("a.tmx", "<tmx/>", None, "columns should name the two languages"),
-        ("a.tmx", "<html/>", ("de", "en"), "it has none: is it a TMX file"),
-        ("a.doc", "x", None, "two text files, .* or a .tsv, .parquet or .tmx"),
+        ("a.doc", "x", None, "two text files, .* or a .tsv or .parquet"),
     ],
 )
 def test_a_wrong_file_is_named(name: str, content: str, columns: Any, said: str, tmp_path: Path) -> None:

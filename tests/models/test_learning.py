@@ -12,7 +12,7 @@ from explorer.data import digits
 from explorer.data.base import prepare
 from explorer.models.base import network
 from explorer.models.rows import initial_rows
-from explorer.settings import plugin, plugins
+from explorer.settings import plugin
 from explorer.training import Split, evaluate, train
 
 # Architecture, options, learning rate, steps. VGG11 without normalisation is left out: on images of 8×8 its
@@ -36,11 +36,11 @@ IDS = [f"{name}-{options.get('norm', '')}" for name, options, _, _ in CASES]
 def test_no_architecture_is_forgotten() -> None:
     others = {
         name
-        for name in plugins(explorer.models)
+        for name in explorer.models.NAMES
         if "classification"
         not in getattr(plugin(explorer.models, name, "architecture"), "TASKS", ["classification"])
     }
-    assert {name for name, *_ in CASES} == set(plugins(explorer.models)) - others
+    assert {name for name, *_ in CASES} == set(explorer.models.NAMES) - others
     assert others == {"transformer", "gpt", "pinn"}
 
 

@@ -19,7 +19,7 @@ from explorer.report.figures import HEAT_MAPS
 from explorer.report.labels import AXES, MEASURES, axis_title, measure_title
 from explorer.report.rows import completed, plane, prepared, values
 from explorer.results import Run
-from explorer.settings import plugin, plugins
+from explorer.settings import plugin
 from explorer.tables import AVERAGED_MODELS, AVERAGED_PAIRS
 from report.synthetic import synthetic_run
 
@@ -299,7 +299,7 @@ def test_every_averaged_measure_has_a_title_of_its_own():
 
 
 def test_what_is_measured_has_a_map():
-    found = {n: set(plugin(explorer.measures, n, "measure").COLUMNS) for n in plugins(explorer.measures)}
+    found = {n: set(plugin(explorer.measures, n, "measure").COLUMNS) for n in explorer.measures.NAMES}
     unseen = [name for name, columns in found.items() if not columns & set(HEAT_MAPS)]
     assert unseen == ["density"]  # a line a model, beside its cell
     assert set(HEAT_MAPS) <= set(MEASURES)

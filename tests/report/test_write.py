@@ -16,7 +16,7 @@ import vl_convert
 
 from explorer import phases
 from explorer.files import placed
-from explorer.report import figures, files, pictures, site, warm, write
+from explorer.report import figures, files, pictures, write
 from explorer.report.rows import prepared
 from explorer.results import Run, load_tables
 from explorer.settings import InputError
@@ -52,16 +52,6 @@ def test_a_page_of_200_models_takes_at_most_3_mb_in_all(page: Path):
     )
     assert {f"charts/{n}.{e}" for n in pictured for e in ("svg", "png")} <= names
     assert {f"tables/{n}.{e}" for n in ("cells", "models", "pairs") for e in ("parquet", "csv")} <= names
-
-
-def test_what_is_made_ahead_changes_no_page(page: Path, run: Run, tmp_path: Path):
-    warm()
-    files = {p.relative_to(tmp_path): p.read_bytes() for p in write(run, tmp_path).parent.rglob("*.svg")}
-    assert len(files) >= 6
-    assert all((page.parent / name).read_bytes() == svg for name, svg in files.items())
-    drawn = [re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d", "", p.read_text()) for p in (tmp_path / "index.html", page)]
-    assert drawn[0] == drawn[1]
-    assert not site._ahead  # it was used
 
 
 def test_the_downloads_hold_the_tables(page: Path, run: Run):
