@@ -13,10 +13,10 @@ from conftest import ROOT, explore
 
 import explorer.measures
 from explorer import spacefile
+from explorer.engine import plan
 from explorer.estimate import describe
 from explorer.estimate.machines import GPUS, Machines
 from explorer.estimate.work import MEASURES, Inputs, Network, trial
-from explorer.engine import plan
 from explorer.settings import InputError, plugins
 from explorer.spacefile import parse
 
@@ -88,7 +88,8 @@ def test_more_work_takes_longer_and_faster_cards_less_time() -> None:
     nets: dict[str, Network] = {}
     times = [seconds(card) for card in ("T4", "A100-80", "H100", "H200")]
     assert times == sorted(times, reverse=True)
-    assert seconds("T4", epochs=20) == pytest.approx(2 * times[0], rel=0.1)
+    assert times[0] < seconds("T4", epochs=20) < 2 * times[0]
+    assert seconds("T4", optimizer="sam") == pytest.approx(2 * times[0])
     assert all(8 < gpu.float32 <= gpu.tf32 <= gpu.bf16 < 1000 < 1e4 * gpu.memory for gpu in GPUS)
 
 
@@ -116,7 +117,7 @@ def test_clusters_are_written_as_nodes_and_devices(
 @pytest.mark.parametrize(
     ("cluster", "overrides", "said"),
     [
-        ("8xA100", {}, "known: A100-.*CPU"),
+        ("8xA100", {}, "known: .*A100-40.*CPU"),
         ("0xH100", {}, "write 8xH100"),
         ("8", {}, "write 8xH100"),
         ("2x2x2xH100", {}, "write 8xH100"),
@@ -136,7 +137,13 @@ def test_what_does_not_go_with_a_cluster_is_told(
 def test_the_table_says_what_a_space_takes_and_starts_nothing(tiny: dict[str, Any]) -> None:
     text = rows_of(parse(tiny))
     assert re.search(r"about \d+ (s|min) on \d workers? of this machine", text)
-    for said in ("2 × batch_size 2 = 4 cells", "12 (3 seeds a cell)", "disk", "timed here", "Nothing was started"):
+    for said in (
+        "2 × batch_size 2 = 4 cells",
+        "12 (3 seeds a cell)",
+        "disk",
+        "timed here",
+        "Nothing was started",
+    ):
         assert said in text
     assert "not counted" not in text
     assert not ray.is_initialized()
@@ -181,7 +188,12 @@ def test_check_tells_what_a_cluster_takes() -> None:
         "check", "spaces/cifar10-resnet18-label-noise.yaml", "--cluster", "2x8xH200", "--set", "seeds=3"
     )
     assert done.returncode == 0, done.stderr
-    for said in ("on 8 H200 in each of 2 nodes, 64 trials", "of a share of 35.2 GB", "from node to node", "assumed"):
+    for said in (
+        "on 8 H200 in each of 2 nodes, 64 trials",
+        "of a share of 35.2 GB",
+        "from node to node",
+        "assumed",
+    ):
         assert said in " ".join(done.stdout.split())
     wrong = explore("check", "spaces/digits.yaml", "--cluster", "8xH1000")
     assert wrong.returncode == 2

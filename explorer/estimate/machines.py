@@ -63,8 +63,7 @@ class Machines(NamedTuple):
                 f"try --set resources.gpus_per_trial={0.25 if self.gpu else 0}"
             )
         wanted = gpus or cpus
-        shared = bool(gpus) and wanted <= 1
-        fits = self.devices * int(1 / wanted + 1e-9) if shared else int(self.devices / wanted + 1e-9)
+        fits = int(self.devices * int(1 / gpus + 1e-9) if 0 < gpus <= 1 else self.devices / wanted + 1e-9)
         if not fits:
             raise InputError(
                 f"--cluster: a trial asks for {cpus:g} cores and {gpus:g} GPUs on one node; a node has "

@@ -88,8 +88,8 @@ def _costs(space: Space, machines: Machines, curves: int) -> list[tuple[str, str
             enough = math.ceil(most / gpu.memory / 1e7) / 100
             remedy = f"raise resources.gpus_per_trial to {enough:g}" if enough <= 1 else "no card has so much"
             rows.append(("", f"{largest.what}, {at}, does not fit: {remedy}"))
-    inputs = {data_source(net.cell): net.inputs for net in nets}.values()
-    stored = sum(one.bytes(one.available + one.test) for one in inputs)
+    sources = {data_source(net.cell): net.inputs for net in nets}
+    stored = sum(one.bytes(one.available + one.test) for one in sources.values())
     process = CUDA_PROCESS + 2 * stored if gpu else PROCESS + most
     weights = 4.0 * space.seeds * sum(net.numbers for net in nets)
     points = 2 * curves * space.measures.get("connectivity", {}).get("points", 0)

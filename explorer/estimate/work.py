@@ -30,10 +30,11 @@ from explorer.training import Split, milestones, train
 
 # Gradients that a forward and a Hessian-vector product cost; share of the products taken until convergence.
 FORWARD, PRODUCT, TAKEN = 1 / 3, 2, 1 / 3
-# Assumed of GPUs: shares of peak FLOP/s and bandwidth that are reached, seconds to launch a kernel and at least
-# in it, passes over the activations and kernels a layer in a gradient, bytes of a process without work.
+# Assumed of GPUs: shares of peak FLOP/s and bandwidth that are reached, seconds to launch a kernel and at
+# least in it, passes over the activations and kernels a layer in a gradient, bytes of an idle process.
 UTILISATION, BANDWIDTH, LAUNCH_S, FLOOR_S, PASSES, KERNELS, CONTEXT = 0.3, 0.6, 8e-6, 3e-6, 8, 3, 0.5e9
 BATCH = 2  # inputs that are counted
+Call = tuple[float, int, int]  # gradients of the losses of so many models, each on so many inputs
 TIMED_INPUTS, TIMED_FLOPS, TIMED_STEPS, TIMED_S = 256, 5e8, 100, 0.1  # at most, of what is timed
 
 
@@ -125,9 +126,6 @@ class Network:
         return took
 
 
-Call = tuple[float, int, int]  # gradients of the losses of so many models, each on so many inputs
-
-
 class Piece(NamedTuple):
     """A trial, or a measure of a cell. ``held`` are the bytes kept beside data and activations."""
 
@@ -139,16 +137,17 @@ class Piece(NamedTuple):
 
     def seconds(self, gpu: Gpu | None, sharing: int) -> float:
         """Return the time on cores of this machine, or on a GPU that so many processes take turns on."""
-        net, bf16 = self.network, self.cell.training.precision == "bf16"
+        net, training = self.network, self.cell.training
         if gpu is None:
             return sum(times * net.seconds(models, inputs) for times, models, inputs in self.calls)
-        rates = (gpu.bf16, gpu.bf16) if bf16 else (gpu.tf32, gpu.float32)
+        rates = (gpu.bf16, gpu.bf16) if training.precision == "bf16" else (gpu.tf32, gpu.float32)
         one = PASSES * net.activations / (1e9 * gpu.bandwidth * BANDWIDTH)
         one += sum(flops / (1e12 * rate * UTILISATION) for flops, rate in zip(net.flops, rates, strict=True))
         computing = sum(times * models * inputs * one for times, models, inputs in self.calls)
-        one_by_one = sum(times * (1 if net.stacked else models) for times, models, _ in self.calls)
-        kernels = one_by_one * (10 + KERNELS * net.layers)
-        return max(kernels * LAUNCH_S, sharing * (computing + kernels * FLOOR_S))
+        launched = sum(times * (1 if net.stacked else models) for times, models, _ in self.calls)
+        kernels = launched * (10 + KERNELS * net.layers)
+        gradients = 2 if self.what == "training" and training.optimizer == "sam" else 1
+        return gradients * max(kernels * LAUNCH_S, sharing * (computing + kernels * FLOOR_S))
 
     def device_bytes(self, share: float | None) -> float:
         """Return what is held, the most activations, the data where they are kept, and a GPU's context."""
@@ -164,8 +163,8 @@ def trial(stack: Stack, net: Network) -> Piece:
     """Count a training to its last checkpoint; early stopping is not foreseen."""
     models, training, checkpoints = len(stack.rows), stack.cell.training, len(stack.parts[0].cells)
     looks = len(milestones(stack.steps, training.history_points)) + checkpoints
-    whole = net.inputs.train + net.inputs.test
-    calls: list[Call] = [(stack.steps, models, training.batch_size), (FORWARD * looks, models, whole)]
+    steps: Call = (stack.steps, models, training.batch_size)
+    calls = [steps, (FORWARD * looks, models, net.inputs.train + net.inputs.test)]
     copies = 5 + checkpoints  # parameters, gradient, update, two vectors of an optimiser; kept models
     return Piece("training", stack.cell, net, calls, 4.0 * models * copies * net.numbers)
 
