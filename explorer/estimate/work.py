@@ -114,7 +114,8 @@ class Network:
 
     def _step_s(self, models: int, batch: int) -> float:
         theta, buffers = initial_rows(self.build, self.rows, range(models))
-        data = Split(*self.inputs.example(2 * batch), *self.inputs.example(1), self.inputs.classes)
+        (x, y), (x_test, y_test) = (self.inputs.example(inputs) for inputs in (2 * batch, 1))
+        data = Split(x, y, x_test, y_test, self.inputs.classes)
         options = self.cell.training.model_dump(include={"optimizer", "loss", "augment", "precision"})
         took, steps = 0.0, 2
         for _ in range(2):  # the first time warms up, and says how many steps there is time for
