@@ -92,7 +92,7 @@ def imported(code: str) -> set[str]:
         (["run", "--help"], set()),
         (["spaces"], {"yaml", "numpy"}),
         (["run", "spaces/digits.yaml", "--set", "seeds=0"], {"yaml", "numpy"}),
-        (["check", "spaces/digits.yaml"], {"yaml", "numpy", "pyarrow", "torch"}),
+        (["check", "spaces/digits.yaml"], {"yaml", "numpy", "pyarrow", "torch", "sympy"}),  # counting FLOPs
         (["status", "tiny", "--storage", "FINISHED"], {"yaml", "numpy", "pyarrow"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

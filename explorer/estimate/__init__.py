@@ -1,7 +1,4 @@
-"""What a space would cost: on this machine from a short calibration, on a cluster from counted operations.
-
-Starts no Ray and writes nothing.
-"""
+"""Estimates of what a space would cost, here or on a cluster. Starts no Ray and writes nothing."""
 
 from explorer.estimate.table import describe
 

@@ -1,30 +1,44 @@
-"""Machines to estimate for, as they are written on the command line."""
+"""Machines to estimate for: this one, or a cluster as it is written on the command line."""
 
 from __future__ import annotations
 
+import os
 import re
-from dataclasses import dataclass
+from collections import namedtuple
+from typing import NamedTuple
 
-from explorer.estimate.devices import Device, gpu
-from explorer.settings import InputError
+from explorer.settings import InputError, suggest
 from explorer.space import Space
 
+# Memory in GB, bandwidth in GB/s, dense TFLOP/s in float32, in float32 convolutions (TF32) and in bf16,
+# from NVIDIA's data sheets (SXM where there is one) and its Ada whitepaper.
+Gpu = namedtuple("Gpu", "name memory bandwidth float32 tf32 bf16")
+GPUS = [
+    Gpu("H200", 141, 4800, 66.9, 494.7, 989.4),
+    Gpu("H100", 80, 3350, 66.9, 494.7, 989.4),
+    Gpu("A100-80", 80, 2039, 19.5, 156, 312),
+    Gpu("A100-40", 40, 1555, 19.5, 156, 312),
+    Gpu("V100-32", 32, 900, 15.7, 15.7, 15.7),
+    Gpu("V100-16", 16, 900, 15.7, 15.7, 15.7),
+    Gpu("RTX4090", 24, 1008, 82.6, 82.6, 165.2),
+    Gpu("L4", 24, 300, 30.3, 60, 121),
+    Gpu("T4", 16, 320, 8.1, 8.1, 8.1),
+]
 
-@dataclass(frozen=True)
-class Machines:
-    """``nodes`` of ``devices`` each: GPUs, or cores of this machine's processor."""
+
+class Machines(NamedTuple):
+    """``nodes`` with ``devices`` each: GPUs, or cores like those of this machine where ``gpu`` is None."""
 
     nodes: int
     devices: int
-    device: Device | None  # None: cores
+    gpu: Gpu | None = None
+    here: bool = False  # this machine
 
     @classmethod
-    def parse(cls, text: str) -> Machines:
-        """``8xH100`` is one node of eight; ``4x8xA100-80`` four of them; ``16xCPU`` a node of sixteen cores.
-
-        Raises:
-            InputError: it is written in another way, or the device is not known.
-        """
+    def parse(cls, text: str | None) -> Machines:
+        """Read ``8xH100``, ``4x8xA100-80`` or ``16xCPU``; raises InputError. None stands for this machine."""
+        if text is None:
+            return cls(1, os.cpu_count() or 1, here=True)
         found = re.fullmatch(r"(?:(\d+)x)?(?:(\d+)x)?([a-z].*)", text.strip(), re.I)
         if not found or "0" in found.groups():
             raise InputError(
@@ -32,40 +46,27 @@ class Machines:
                 "or 16xCPU (sixteen cores like those of this machine)"
             )
         first, second, name = found.groups()
+        known = {"CPU": None, **{gpu.name: gpu for gpu in GPUS}}
+        if name.upper() not in known:
+            raise InputError(f"--cluster: there is no device {name!r}; known: {suggest(name, [*known])}")
         nodes, devices = (first, second) if second else (1, first or 1)
-        return cls(int(nodes), int(devices), gpu(name))
+        return cls(int(nodes), int(devices), known[name.upper()])
 
-    def slots(self, space: Space) -> tuple[int, int]:
-        """How many trials run at the same time, and how many of them on one device.
-
-        Raises:
-            InputError: not one fits, or the space would leave the GPUs alone.
-        """
-        wanted, gpus = space.resources, space.resources.gpus_per_trial
-        if gpus == "auto":
+    def slots(self, space: Space) -> int:
+        """Return how many trials run at once; raises InputError if none fits, or GPUs would be left alone."""
+        cpus, gpus = space.resources.cpus_per_trial, space.resources.gpus_per_trial
+        if self.here:
+            return max(1, int(self.devices / cpus))
+        if gpus == "auto" or bool(gpus) != bool(self.gpu):
             raise InputError(
-                "--cluster: gpus_per_trial auto is found out on the card itself; for an estimate give a "
-                "share, such as --set resources.gpus_per_trial=0.25"
+                f"--cluster: a trial asks for {gpus} GPUs; for an estimate on these machines, "
+                f"try --set resources.gpus_per_trial={0.25 if self.gpu else 0}"
             )
-        if self.device is None:
-            if gpus:
-                raise InputError(
-                    f"--cluster: a trial asks for {gpus:g} GPUs and there is none; "
-                    "try --set resources.gpus_per_trial=0"
-                )
-            share, fits = 1, int(self.devices / wanted.cpus_per_trial + 1e-9)
-        elif not gpus:
-            raise InputError(
-                "--cluster: the space asks for no GPU and would run on processors alone; "
-                "try --set resources.gpus_per_trial=0.25, or --cluster 64xCPU"
-            )
-        else:
-            share = max(1, int(1 / gpus + 1e-9))
-            fits = self.devices * share if gpus <= 1 else int(self.devices / gpus)
+        wanted = gpus or cpus
+        fits = int(self.devices * int(1 / gpus + 1e-9) if 0 < gpus <= 1 else self.devices / wanted + 1e-9)
         if not fits:
             raise InputError(
-                f"--cluster: a trial asks for {wanted.cpus_per_trial:g} cores and {gpus:g} "
-                f"GPUs on one node; a node has {self.devices}. Lower resources.cpus_per_trial "
-                "or resources.gpus_per_trial."
+                f"--cluster: a trial asks for {cpus:g} cores and {gpus:g} GPUs on one node; a node has "
+                f"{self.devices}. Lower resources.cpus_per_trial or resources.gpus_per_trial."
             )
-        return self.nodes * fits, share
+        return self.nodes * fits

@@ -1,144 +1,214 @@
-"""What the cells of a space have to do: training, and each measure by its budget."""
+"""What a space has to do: its trials and its measurements, as gradients of its networks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+import copy
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
-from explorer.estimate.architecture import Architecture, optimizer_of
-from explorer.estimate.counting import Ops
-from explorer.estimate.inputs import Inputs
-from explorer.measures import connectivity, density, hessian, noise
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+import explorer.data
+import explorer.measures
+from explorer.data.published import PublishedOptions
+from explorer.engine.subjects import Trained, groups
+from explorer.engine.suited import check_data, check_outputs
+from explorer.engine.work import Stack
+from explorer.estimate.machines import Gpu
+from explorer.landscape.operator import GRAPH
 from explorer.measures.base import at_once
-from explorer.space import Cell
-from explorer.training import milestones
+from explorer.models import memory
+from explorer.models.base import network
+from explorer.models.rows import initial_rows
+from explorer.settings import plugin
+from explorer.space import Cell, Space
+from explorer.training import Split, milestones, train
+
+# Gradients that a forward and a Hessian-vector product cost; share of the products taken until convergence.
+FORWARD, PRODUCT, TAKEN = 1 / 3, 2, 1 / 3
+# Assumed of GPUs: shares of peak FLOP/s and bandwidth that are reached, seconds to launch a kernel and at
+# least in it, passes over the activations and kernels a layer in a gradient, bytes of an idle process.
+UTILISATION, BANDWIDTH, LAUNCH_S, FLOOR_S, PASSES, KERNELS, CONTEXT = 0.3, 0.6, 8e-6, 3e-6, 8, 3, 0.5e9
+BATCH = 2  # inputs that are counted
+Call = tuple[float, int, int]  # gradients of the losses of so many models, each on so many inputs
+TIMED_INPUTS, TIMED_FLOPS, TIMED_STEPS, TIMED_S = 256, 5e8, 100, 0.1  # at most, of what is timed
 
 
-@dataclass(frozen=True)
-class Work:
-    """Pieces of work and the most memory (bytes, beside the data) that any of them needs."""
+class Inputs(NamedTuple):
+    """One input ``x`` and target ``y`` (1, …) of a cell's data, and how many there are."""
 
-    pieces: list[Ops]
-    extra: float = 0.0  # bytes that are held beside them
+    x: Tensor
+    y: Tensor
+    classes: int
+    train: int
+    test: int
+    available: int  # training inputs that are stored, of which ``train`` are used
 
-    @property
-    def peak(self) -> float:
-        return self.extra + max((ops.peak for ops in self.pieces), default=0.0)
+    @classmethod
+    def of(cls, cell: Cell, *, load: bool) -> Inputs:
+        """Describe the data of a cell. Those that state their shape are loaded only if ``load`` is set."""
+        module, data = plugin(explorer.data, cell.data_name, "data set"), cell.data
+        if not load and isinstance(data, PublishedOptions):
+            x, every = torch.zeros(1, 2, data.length, dtype=torch.long), data.vocabulary
+            y = x[:, 0]
+        elif not load and hasattr(module, "SHAPE"):
+            first, *rest = module.SHAPE
+            x = torch.zeros(1, first, *(size // getattr(data, "pool", 1) for size in rest))
+            y, every = torch.zeros(1, dtype=torch.long), module.CLASSES
+        else:
+            arrays = module.load(data)
+            check_data(cell, arrays)
+            x, y, every = arrays.x_train[:1], arrays.y_train[:1], arrays.classes
+        classes = len(getattr(data, "classes", None) or range(every))
+        available, test = module.available(data)
+        return cls(torch.as_tensor(x), torch.as_tensor(y), classes, cell.inputs, test, available)
 
+    def bytes(self, inputs: int) -> float:
+        """Return the memory of so many inputs and targets."""
+        return float(inputs * (self.x.nbytes + self.y.nbytes))
 
-def training_of(net: Architecture, cells: list[Cell], inputs: Inputs, rows: int) -> Work:
-    """Training so many replicates of a cell at all its checkpoints. Early stopping is not foreseen."""
-    cell, training = cells[-1], cells[-1].training
-    steps = cell.checkpoint_step
-    looks = len({*milestones(steps, training.history_points), *(c.checkpoint_step for c in cells)})
-    step = net.step(rows, training.batch_size, optimizer_of(training))
-    model = 4.0 * rows * (net.parameters + net.buffers)
-    return Work(
-        [
-            step.times(steps),
-            net.evaluation(rows, inputs.train).times(looks + len(cells)),
-            net.evaluation(rows, inputs.test).times(looks),
-        ],
-        extra=model * (len(cells) + (training.keep == "best")),
-    )
-
-
-def measuring_of(
-    name: str, options: Any, net: Architecture, inputs: Inputs, subjects: int, models: int
-) -> Work | None:
-    """A measure of so many models or pairs of a cell that has ``models``; None for one that is not known."""
-    make = MEASURES.get(name)
-    if make is None:
-        return None
-    work = make(net, inputs, options, subjects, models)
-    return replace(work, extra=work.extra + 4.0 * models * (net.parameters + net.buffers))
+    def example(self, inputs: int) -> list[Tensor]:
+        """Return so many inputs and targets."""
+        return [one.repeat(inputs, *[1] * (one.dim() - 1)) for one in (self.x, self.y)]
 
 
-Make = Callable[[Architecture, Inputs, Any, int, int], Work]
+class Network:
+    """One architecture: FLOPs (convolutions, products) of a gradient and bytes kept for it, for one input."""
+
+    def __init__(self, cell: Cell, inputs: Inputs):
+        self.cell, self.inputs, self.shape = cell, inputs, tuple(inputs.x.shape[1:])
+        arguments = (cell.model_name, cell.model, self.shape, inputs.classes)
+        self.build, self.rows = network(*arguments, task=cell.task)
+        self.stacked = self.rows.execution == "stacked"
+        self.numbers = self.rows.parameters + self.rows.row()[1].numel()
+        self.step_s = functools.cache(self._step_s)
+        (x, y), device = inputs.example(BATCH), "meta"  # shapes are enough
+        if ":" in cell.model_name:  # a user's network, which may look at numbers
+            check_outputs(self.rows, cell, x, y, inputs.classes)
+            device = "cpu"
+        module = copy.deepcopy(self.rows.module).to(device).train()
+        self.layers = sum(not list(part.children()) for part in module.modules())
+        saved: list[Tensor] = []
+        with FlopCounterMode(display=False) as counter:
+            with saved_tensors_hooks(lambda tensor: saved.append(tensor) or tensor, lambda tensor: tensor):
+                outputs = module(x.to(device))
+            outputs.sum().backward()
+        storages = {id(storage): storage for storage in [tensor.untyped_storage() for tensor in saved]}
+        for tensor in (*module.parameters(), *module.buffers()):
+            storages.pop(id(tensor.untyped_storage()), None)
+        self.activations = sum(storage.nbytes() for storage in storages.values()) / BATCH
+        counts = counter.get_flop_counts()["Global"]
+        convolutions = sum(flops for kind, flops in counts.items() if "convolution" in str(kind))
+        self.flops = (convolutions / BATCH, (counter.get_total_flops() - convolutions) / BATCH)
+
+    def seconds(self, models: int, inputs: int) -> float:
+        """Time a step of so many models, each on so many inputs; of large batches and of loops a part."""
+        some = models if self.stacked else 1
+        most = min(TIMED_INPUTS, int(TIMED_FLOPS / (1 + some * sum(self.flops))))
+        batch = min(inputs, max(BATCH, most))
+        return self.step_s(some, batch) * (models / some) * (inputs / batch)
+
+    def _step_s(self, models: int, batch: int) -> float:
+        theta, buffers = initial_rows(self.build, self.rows, range(models))
+        (x, y), (x_test, y_test) = (self.inputs.example(inputs) for inputs in (2 * batch, 1))
+        data = Split(x, y, x_test, y_test, self.inputs.classes)
+        options = self.cell.training.model_dump(include={"optimizer", "loss", "augment", "precision"})
+        took, steps = 0.0, 2
+        for _ in range(2):  # the first time warms up, and says how many steps there is time for
+            took = train(
+                self.rows, theta, buffers, data, seeds=range(models), batch_size=batch, steps=steps,
+                learning_rate=1e-6, history_points=1, **options,
+            ).wall_s / steps  # fmt: skip
+            steps = max(4, min(TIMED_STEPS, int(TIMED_S / took)))
+        return took
 
 
-def _hessian(net: Architecture, inputs: Inputs, options: Any, rows: int, models: int) -> Work:
-    held = hessian.numbers(options, net.parameters)
-    some = min(rows, at_once(held, net.room))
-    n = inputs.train if options.inputs == "all" else min(options.inputs, inputs.train)
-    products = min(options.lanczos_steps, net.parameters) + options.probes
-    return Work([ops.times(rows / some) for ops in net.products(some, n, products)], 4.0 * some * held)
+class Piece(NamedTuple):
+    """A trial, or a measure of a cell. ``held`` are the bytes kept beside data and activations."""
+
+    what: str
+    cell: Cell
+    network: Network
+    calls: list[Call]
+    held: float
+
+    def seconds(self, gpu: Gpu | None, sharing: int) -> float:
+        """Return the time on cores of this machine, or on a GPU that so many processes take turns on."""
+        net, training = self.network, self.cell.training
+        if gpu is None:
+            return sum(times * net.seconds(models, inputs) for times, models, inputs in self.calls)
+        rates = (gpu.bf16, gpu.bf16) if training.precision == "bf16" else (gpu.tf32, gpu.float32)
+        one = PASSES * net.activations / (1e9 * gpu.bandwidth * BANDWIDTH)
+        one += sum(flops / (1e12 * rate * UTILISATION) for flops, rate in zip(net.flops, rates, strict=True))
+        computing = sum(times * models * inputs * one for times, models, inputs in self.calls)
+        launched = sum(times * (1 if net.stacked else models) for times, models, _ in self.calls)
+        kernels = launched * (10 + KERNELS * net.layers)
+        gradients = 2 if self.what == "training" and training.optimizer == "sam" else 1
+        return gradients * max(kernels * LAUNCH_S, sharing * (computing + kernels * FLOOR_S))
+
+    def device_bytes(self, share: float | None) -> float:
+        """Return what is held, the most activations, the data where they are kept, and a GPU's context."""
+        net, (_, models, batch) = self.network, self.calls[0]
+        alive = net.activations * batch * (models if net.stacked else 1)
+        if self.what != "training":  # cut into chunks
+            alive = min(alive, 4 * memory.numbers(share, GRAPH, memory.GRAPH))
+        data = net.inputs.bytes(net.inputs.train + net.inputs.test)
+        return self.held + alive + (data if share is None else CONTEXT + data * (data < share / 2))
 
 
-def _density(net: Architecture, inputs: Inputs, options: Any, rows: int, models: int) -> Work:
-    held = density.numbers(options, net.parameters)
-    some = min(rows, at_once(held, net.room))
-    products = min(options.steps, net.parameters) * options.probes
-    pieces = net.products(some, min(options.inputs, inputs.train), products)
-    return Work([ops.times(rows / some) for ops in pieces], 4.0 * some * held)
+def trial(stack: Stack, net: Network) -> Piece:
+    """Count a training to its last checkpoint; early stopping is not foreseen."""
+    models, training, checkpoints = len(stack.rows), stack.cell.training, len(stack.parts[0].cells)
+    looks = len(milestones(stack.steps, training.history_points)) + checkpoints
+    steps: Call = (stack.steps, models, training.batch_size)
+    calls = [steps, (FORWARD * looks, models, net.inputs.train + net.inputs.test)]
+    copies = 5 + checkpoints  # parameters, gradient, update, two vectors of an optimiser; kept models
+    return Piece("training", stack.cell, net, calls, 4.0 * models * copies * net.numbers)
 
 
-def _connectivity(net: Architecture, inputs: Inputs, options: Any, pairs: int, models: int) -> Work:
-    held = connectivity.numbers(options, net.parameters)
-    some = min(pairs, at_once(held, net.room))
-    step = net.step(some, min(options.batch_size, inputs.train)).times(options.steps)
-    pieces = [step, *_profile(net, inputs, 2 * options.points, some)]
-    return Work([ops.times(pairs / some) for ops in pieces], 4.0 * some * held)
+def measurements(space: Space, net_of: Callable[[Cell], Network], share: float | None) -> Iterator[Piece]:
+    """Count the measures in ``MEASURES``. A process may use ``share`` bytes of a GPU, None on a CPU."""
+    trained = {cell.id: Trained([cell.model_id(i) for i in range(cell.seeds)], []) for cell in space.cells}
+    for name in space.measures.keys() & MEASURES.keys():
+        module = plugin(explorer.measures, name, "measure")
+        options = module.Options.model_validate(space.measures[name])
+        for group in groups(module.KIND, space, trained, options):
+            net, subjects, models = net_of(group.cell), len(group.subjects), len(group.trained.model_ids)
+            numbers = module.numbers(options, net.rows.parameters) if hasattr(module, "numbers") else 0
+            held = min(subjects, at_once(numbers, share)) * numbers + models * net.numbers
+            yield Piece(name, group.cell, net, MEASURES[name](net, options, subjects, models), 4.0 * held)
 
 
-def _profile(net: Architecture, inputs: Inputs, points: int, pairs: int) -> list[Ops]:
-    """BatchNorm's statistics anew, then loss and error on all inputs, at so many points."""
-    pieces = [net.evaluation(pairs, inputs.train), net.evaluation(pairs, inputs.test)]
-    if net.rows.norms:
-        pieces.append(net.statistics(pairs, inputs.train))
-    return [ops.times(points) for ops in pieces]
+def _products(net: Network, options: Any, models: int, number: float) -> list[Call]:
+    inputs = net.inputs.train if options.inputs == "all" else min(options.inputs, net.inputs.train)
+    return [(PRODUCT * number, models, inputs)]
 
 
-def _similarity(net: Architecture, inputs: Inputs, options: Any, pairs: int, models: int) -> Work:
-    return Work([net.evaluation(models, options.inputs), net.evaluation(models, inputs.test)])
+def _path(net: Network, pairs: int, points: int) -> list[Call]:
+    """Evaluate points of paths, after BatchNorm's statistics are estimated again."""
+    inputs = net.inputs.train * (2 if net.rows.norms else 1) + net.inputs.test
+    return [(FORWARD * points, pairs, inputs)]
 
 
-def _alignment(net: Architecture, inputs: Inputs, options: Any, pairs: int, models: int) -> Work:
-    held = 4.0 * (models + 4 * pairs) * net.parameters
-    pieces = _profile(net, inputs, options.points, pairs)
-    if options.method == "activations":  # both models of a pair, one after the other
-        pieces.append(net.evaluation(1, min(options.inputs, inputs.train)).times(2 * pairs))
-    return Work(pieces, held)
+def _forward(net: Network, models: int, inputs: int = 0) -> list[Call]:
+    return [(FORWARD, models, inputs + net.inputs.test)]
 
 
-def _sharpness(net: Architecture, inputs: Inputs, options: Any, rows: int, models: int) -> Work:
-    n = min(options.inputs, inputs.train)
-    times = 2 * options.steps  # plain and adaptive
-    chunks = net.graph_chunks(rows, n)
-    gradient = net.step(rows, -(-n // chunks)).times(times * chunks)
-    return Work([gradient, net.evaluation(rows, n).times(times + 2)])
-
-
-def _noise(net: Architecture, inputs: Inputs, options: Any, rows: int, models: int) -> Work:
-    held = noise.numbers(options, net.parameters)
-    some = min(rows, at_once(held, net.room))
-    step = net.step(some, min(options.batch_size, inputs.train // 2))
-    return Work([step.times(options.batches * rows / some)], 4.0 * some * held)
-
-
-def _bleu(net: Architecture, inputs: Inputs, options: Any, rows: int, models: int) -> Work:
-    # Token by token with memory of those before, each hypothesis costs what reading a sentence does.
-    return Work([net.evaluation(rows, min(options.inputs, inputs.test) * options.beam)])
-
-
-def _perplexity(net: Architecture, inputs: Inputs, options: Any, rows: int, models: int) -> Work:
-    return Work([net.evaluation(rows, inputs.train), net.evaluation(rows, inputs.test)])
-
-
-def _ensemble(net: Architecture, inputs: Inputs, options: Any, cells: int, models: int) -> Work:
-    return Work([net.evaluation(models, inputs.test)])
-
-
-MEASURES: dict[str, Make] = {
-    "hessian": _hessian,
-    "density": _density,
-    "connectivity": _connectivity,
-    "similarity": _similarity,
-    "alignment": _alignment,
-    "sharpness": _sharpness,
-    "noise": _noise,
-    "ensemble": _ensemble,
-    "bleu": _bleu,
-    "perplexity": _perplexity,
+# From a network, the options of a measure, its subjects, and the models of the cell. Sharpness takes two
+# gradients a step (plain and adaptive), and bleu one forward a hypothesis.
+MEASURES: dict[str, Callable[[Network, Any, int, int], list[Call]]] = {
+    "hessian": lambda net, o, models, _: _products(net, o, models, TAKEN * (o.lanczos_steps + o.probes)),
+    "density": lambda net, o, models, _: _products(net, o, models, o.steps * o.probes),
+    "sharpness": lambda net, o, models, _: _products(net, o, models, o.steps),
+    "connectivity": lambda net, o, n, _: [(o.steps, n, o.batch_size), *_path(net, n, 2 * o.points)],
+    "alignment": lambda net, o, pairs, _: _path(net, pairs, o.points) + _forward(net, 2 * pairs, o.inputs),
+    "noise": lambda net, o, models, _: [(o.batches, models, o.batch_size)],
+    "similarity": lambda net, o, _, models: _forward(net, models, o.inputs),
+    "ensemble": lambda net, o, _, models: _forward(net, models),
+    "perplexity": lambda net, o, models, _: _forward(net, models, net.inputs.train),
+    "bleu": lambda net, o, models, _: [(FORWARD * o.beam, models, min(o.inputs, net.inputs.test))],
 }
