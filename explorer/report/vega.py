@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import altair as alt
+import pooch
 import vl_convert
 
+from explorer.files import Files
 from explorer.report import theme
 
 VERSION = ".".join(alt.VEGALITE_VERSION.removeprefix("v").split(".")[:2])
@@ -15,9 +19,18 @@ VERSION = ".".join(alt.VEGALITE_VERSION.removeprefix("v").split(".")[:2])
 
 @cache
 def script() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed, fit to stand inside a script element."""
+    """Return Vega, Vega-Lite and Vega-Embed, fit to stand inside a script element.
+
+    Kept in the user's cache folder: vl-convert takes some seconds to put it together.
+    """
+    file = Path(pooch.os_cache("explorer-landscapes")) / f"vega-{vl_convert.__version__}-{VERSION}.js"
+    with suppress(OSError):
+        return file.read_text(encoding="utf-8")
     bundle = vl_convert.javascript_bundle(vl_version=VERSION)  # pyright: ignore[reportCallIssue]
-    return bundle.replace("</script", "<\\/script")
+    bundle = bundle.replace("</script", "<\\/script")
+    with suppress(OSError):
+        Files(file.parent).write(file.name, bundle.encode())
+    return bundle
 
 
 def draw(spec: dict[str, Any]) -> tuple[bytes, bytes]:
