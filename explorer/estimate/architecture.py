@@ -127,20 +127,22 @@ class Architecture:
         return low.between(high, (batch - LOW) / (HIGH - LOW))
 
     def _evaluation(self, rows: int, inputs: int) -> Ops:
-        """Logits of so many rows for so many inputs, in chunks as :meth:`Rows.logits` takes them."""
+        """Outputs of so many rows for so many inputs, in blocks as :meth:`Rows.blocks` takes them."""
         budget = memory.numbers(self.room, MEMORY, memory.EVALUATION)
-        return self._forward(rows, inputs, budget // (rows * self.activations))
+        return self._forward(rows, inputs, budget // self.activations, budget // self.activations)
 
     def statistics(self, rows: int, inputs: int) -> Ops:
         """BatchNorm's statistics of so many rows anew, as :meth:`Rows.estimate_buffers` takes them."""
-        return self._forward(rows, inputs, MEMORY // self.activations)
+        budget = memory.numbers(self.room, MEMORY, memory.EVALUATION)
+        return self._forward(rows, inputs, MEMORY // self.activations, budget // self.activations)
 
-    def _forward(self, rows: int, inputs: int, size: int) -> Ops:
-        """Logits in chunks of about ``size`` inputs."""
+    def _forward(self, rows: int, inputs: int, size: int, together: int) -> Ops:
+        """Outputs in chunks of about ``size`` inputs, of ``together`` for all rows that see one at once."""
         chunks = -(-inputs // min(max(1, size), inputs))
         at_once = -(-inputs // chunks)
         if self.stacked:
-            return self._counted_forward(rows, at_once).times(chunks)
+            some = min(rows, max(1, together // at_once))
+            return self._counted_forward(some, at_once).times(chunks * rows / some)
         one = self._affine(lambda batch: self._counted_forward(1, batch), at_once)
         return one.times(rows * chunks, one.peak + 4 * rows * self.parameters)
 
@@ -152,17 +154,19 @@ class Architecture:
 
     def _products(self, rows: int, inputs: int, number: int) -> list[Ops]:
         """``number`` Hessian-vector products of so many rows, as :class:`HessianOperator` does them."""
-        chunks = self.graph_chunks(rows, inputs)
-        some = rows if self.stacked else 1
+        chunks, together = self.graph_blocks(rows, inputs)
+        some = together if self.stacked else 1
         graph, product = self._graph_and_product(some, -(-inputs // chunks))
-        each = rows / some
-        if chunks == 1:
-            return [graph.times(each, each * graph.peak), product.times(each * number, each * product.peak)]
-        return [ops.times(each * number * chunks, each * ops.peak) for ops in (graph, product)]
+        each, held = rows / some, together / some
+        if chunks == 1 and together == rows:
+            return [graph.times(each, held * graph.peak), product.times(each * number, held * product.peak)]
+        return [ops.times(each * number * chunks, held * ops.peak) for ops in (graph, product)]
 
-    def graph_chunks(self, rows: int, inputs: int) -> int:
-        """How many chunks of about equal size gradients of so many inputs are taken in."""
-        return -(-inputs // min(inputs, graph_inputs(self.room, rows, self.outputs)))
+    def graph_blocks(self, rows: int, inputs: int) -> tuple[int, int]:
+        """How many chunks of inputs gradients are taken in, and of how many of the rows at once."""
+        size = graph_inputs(self.room, self.outputs)
+        chunks = -(-inputs // min(inputs, size))
+        return chunks, min(rows, max(1, size // min(inputs, size)))
 
     def _count_product(self, rows: int, inputs: int) -> tuple[Ops, Ops]:
         theta, buffers = self._state(rows)

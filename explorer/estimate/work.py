@@ -105,8 +105,8 @@ def _alignment(net: Architecture, inputs: Inputs, options: Any, pairs: int, mode
 def _sharpness(net: Architecture, inputs: Inputs, options: Any, rows: int, models: int) -> Work:
     n = min(options.inputs, inputs.train)
     times = 2 * options.steps  # plain and adaptive
-    chunks = net.graph_chunks(rows, n)
-    gradient = net.step(rows, -(-n // chunks)).times(times * chunks)
+    chunks, some = net.graph_blocks(rows, n)
+    gradient = net.step(some, -(-n // chunks)).times(times * chunks * rows / some)
     return Work([gradient, net.evaluation(rows, n).times(times + 2)])
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from explorer.models import memory
+from explorer.models.products import product
 from explorer.models.rows import MEMORY, Forward, LossGradient, _places, made_anew
 
 Make = Callable[[Sequence[Tensor]], nn.Module]  # from parameters with rows in front
@@ -32,11 +33,8 @@ class Linear(nn.Linear):
         if self.weight.dim() == 2:
             return functional.linear(x, self.weight, bias)
         flat = x.expand(self.weight.shape[0], *x.shape[1:]).flatten(1, -2)  # (rows, inputs, features)
-        if bias is None:
-            product = torch.bmm(flat, self.weight.mT)
-        else:
-            product = torch.baddbmm(bias.unsqueeze(1), flat, self.weight.mT)
-        return product.unflatten(1, x.shape[1:-1])
+        found = product(flat, self.weight.mT, None if bias is None else bias.unsqueeze(1))
+        return found.unflatten(1, x.shape[1:-1])
 
 
 class LayerNorm(nn.LayerNorm):
@@ -138,16 +136,8 @@ def scored_gradient(make: Make) -> LossGradient:
                 weight = module.output.weight  # (rows, vocabulary, width)
                 features = module.features(x).flatten(1, 2)  # (rows, places, width)
             labels = y.expand(features.shape[0], *y.shape[1:]).flatten(1)
-            scored = labels >= 0
-            counts = scored.sum(1).clamp_min(1)
-            # On the meta device, where work is counted without numbers, everything is scored.
-            most = labels.shape[1] if labels.is_meta else int(counts.max())
-            places = scored.int().argsort(dim=1, descending=True, stable=True)[:, :most]
-            scored, labels = scored.gather(1, places), labels.gather(1, places).clamp_min(0).unsqueeze(2)
-            kept = torch.take_along_dim(features, places.unsqueeze(2), 1)
-            share = (scored / counts.unsqueeze(1)).unsqueeze(2).to(kept.dtype)  # of each place in the mean
-            losses, of_kept, of_weight = _of_scores(kept.detach(), weight.detach(), labels, share)
-            pieces = torch.autograd.grad(kept, leaves, of_kept, allow_unused=True)
+            losses, of_features, of_weight = _of_scores(features.detach(), weight.detach(), labels)
+            pieces = torch.autograd.grad(features, leaves, of_features, allow_unused=True)
             found = [torch.zeros_like(p) if g is None else g for p, g in zip(leaves, pieces, strict=True)]
             place = next(i for i, leaf in enumerate(leaves) if leaf is weight)
             found[place] = found[place] + of_weight
@@ -156,25 +146,28 @@ def scored_gradient(make: Make) -> LossGradient:
     return made_anew(gradient)
 
 
-def _of_scores(
-    features: Tensor, weight: Tensor, labels: Tensor, share: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Cross-entropy (rows,) of the scores features·weightᵀ, and its gradients by features and weight.
+def _of_scores(features: Tensor, weight: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean cross-entropy (rows,) of the scores features·weightᵀ, and its gradients by features and weight.
 
-    Features (rows, places, width), weight (rows, vocabulary, width), labels and share (rows, places, 1). Part
-    by part, so that memory does not grow with the number of places.
+    Features (rows, places, width), weight (rows, vocabulary, width), labels (rows, places), negative where
+    nothing is scored. Row by row, since each has another number of scored places and what is summed up of
+    them rounds by that number. Part by part, so that memory does not grow with the number of places.
     """
     losses = features.new_zeros(len(features))
-    of_features, of_weight = torch.empty_like(features), torch.zeros_like(weight)
+    of_features, of_weight = torch.zeros_like(features), torch.zeros_like(weight)
     budget = memory.numbers(memory.room(weight.device), MEMORY, memory.EVALUATION)
-    size = max(1, budget // (weight.shape[0] * weight.shape[1]))
-    for start in range(0, features.shape[1], size):
-        part = slice(start, start + size)
-        own, label, weigh = features[:, part], labels[:, part], share[:, part]
-        log_p = torch.bmm(own, weight.mT).log_softmax(2)
-        losses -= (log_p.gather(2, label) * weigh).sum((1, 2))
-        minus_one = log_p.new_full((1,), -1.0).expand_as(label)
-        error = log_p.exp_().scatter_add_(2, label, minus_one)  # softmax less label
-        of_features[:, part] = torch.bmm(error, weight).mul_(weigh)
-        of_weight = torch.baddbmm(of_weight, error.mT, own * weigh)
+    size = max(1, budget // weight.shape[1])
+    scored = labels >= 0
+    # On the meta device, where work is counted without numbers, everything is scored.
+    counts = [labels.shape[1]] * len(labels) if labels.is_meta else scored.sum(1).tolist()
+    for row, count in enumerate(counts):
+        share = 1 / max(1, count)  # of each place in the mean
+        for part in scored[row].int().argsort(descending=True, stable=True)[:count].split(size):
+            own, label = features[row, part], labels[row, part].unsqueeze(1)
+            log_p = (own @ weight[row].T).log_softmax(1)
+            losses[row] -= share * log_p.gather(1, label).sum()
+            minus_one = log_p.new_full((1,), -1.0).expand_as(label)
+            error = log_p.exp_().scatter_add_(1, label, minus_one)  # softmax less label
+            of_features[row, part] = (error @ weight[row]).mul_(share)
+            of_weight[row].addmm_(error.T, own, alpha=share)
     return losses, of_features, of_weight
