@@ -34,39 +34,50 @@ class HessianOperator:
     def __init__(self, network: Rows, theta: Tensor, x: Tensor, y: Tensor, buffers: Tensor | None = None):
         self.network, self.x, self.y = network, x, y
         self.parts = graph_parts(network, x)
-        some = at_once(self.parts, _graph_inputs(network, x))
-        pieces = theta.detach().split(some)
-        stats = [None] * len(pieces) if buffers is None else buffers.split(some)
-        self.rows = [(own.requires_grad_(), own_stats) for own, own_stats in zip(pieces, stats, strict=True)]
-        # PyTorch lays out second derivatives of attention in another way for one row than for several, and
-        # other layouts round differently. So a row is never alone where it could have had neighbours.
-        self._pair = some > 1 and network.task.by_token and network.execution == "stacked"
+        self.some = at_once(self.parts, _graph_inputs(network, x))
+        pieces = theta.detach().split(self.some)
+        stats = [None] * len(pieces) if buffers is None else buffers.split(self.some)
+        self.rows = [self._leaf(*piece) for piece in zip(pieces, stats, strict=True)]
         # A chunk's share of all that is scored; as tensors, so that nothing waits for the device.
         scored = torch.stack([network.task.scored(y[None, part])[0] for part in self.parts]).double()
         self.weights = (scored / scored.sum().clamp_min(1)).to(theta)
         self._kept = self._gradient(0, 0) if len(self.parts) == len(self.rows) == 1 else None
 
+    def _leaf(self, theta: Tensor, buffers: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Parameters to differentiate by, with buffers.
+
+        PyTorch lays out, and sums up, second derivatives of attention and under vmap in another way for one
+        row than for several, which rounds differently. A row that is alone is then taken twice, unless
+        memory never lets another be beside it.
+        """
+        execution = self.network._differentiated(self.x[None])
+        attends = execution == "stacked" and self.network.task.by_token
+        if len(theta) == 1 and self.some > 1 and (attends or execution == "vmap"):
+            theta, buffers = theta.repeat(2, 1), None if buffers is None else buffers.repeat(2, 1)
+        return theta.requires_grad_(), buffers
+
     def _gradient(self, rows: int, place: int) -> Tensor:
         (theta, buffers), part = self.rows[rows], self.parts[place]
-        seen = theta.expand(2, -1) if self._pair and len(theta) == 1 else theta
-        outputs = self.network(seen, self.x[None, part], buffers)[: len(theta)]
+        outputs = self.network(theta, self.x[None, part], buffers)
         loss = self.network.task.loss(outputs, self.y[None, part]).sum() * self.weights[place]
         return torch.autograd.grad(loss, theta, create_graph=True)[0]
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """Products (rows, parameters)."""
+        return torch.cat([self._product(rows, own) for rows, own in enumerate(vectors.split(self.some))])
+
+    def _product(self, rows: int, vectors: Tensor) -> Tensor:
+        theta = self.rows[rows][0]
+        along = vectors.expand(len(theta), -1)
         # The derivative of gradient · vector. The vectors as ``grad_outputs`` give the same bits, but make
         # torch import its symbolic shapes first, a third of a second in every worker.
         if self._kept is not None:
-            theta = self.rows[0][0]
-            return torch.autograd.grad((self._kept * vectors).sum(), theta, retain_graph=True)[0]
-        products, pieces = [], vectors.split(len(self.rows[0][0]))
-        for rows, own in enumerate(pieces):
-            total, theta = torch.zeros_like(own), self.rows[rows][0]
+            total = torch.autograd.grad((self._kept * along).sum(), theta, retain_graph=True)[0]
+        else:
+            total = torch.zeros_like(theta)
             for place in range(len(self.parts)):
-                total += torch.autograd.grad((self._gradient(rows, place) * own).sum(), theta)[0]
-            products.append(total)
-        return torch.cat(products)
+                total += torch.autograd.grad((self._gradient(rows, place) * along).sum(), theta)[0]
+        return total[: len(vectors)]
 
 
 def graph_parts(network: Rows, x: Tensor) -> list[slice]:

@@ -73,18 +73,19 @@ def linear_cka(outputs: Tensor, *, estimator: Estimator = "biased") -> Tensor:
 
 def _inner_products(x: Tensor) -> Tensor:
     """⟨XXᵀ, YYᵀ⟩ = ‖XᵀY‖² (rows, rows) of all pairs of features (rows, inputs, features)."""
-    _, inputs, features = x.shape
-    # Products of two rows at a time: those of one large matrix round by the number of rows.
-    if features > inputs:
-        return _dots(torch.bmm(x, x.mT).flatten(1))
-    return torch.stack([torch.bmm(own.mT.expand(len(x), -1, -1), x).square().sum((1, 2)) for own in x])
+    # One product for each pair: those of several rows in one call round by the number of rows.
+    if x.shape[2] > x.shape[1]:
+        return _of_pairs(lambda one, other: (one * other).sum(), [own @ own.mT for own in x])
+    return _of_pairs(lambda one, other: (one.mT @ other).square().sum(), list(x))
 
 
-def _dots(x: Tensor) -> Tensor:
-    """⟨x, y⟩ (rows, rows) of all pairs of vectors (rows, numbers)."""
-    return torch.stack(
-        [torch.bmm(x.unsqueeze(1), own.expand(len(x), -1).unsqueeze(2)).flatten() for own in x]
-    )
+def _of_pairs(of: Callable[[Tensor, Tensor], Tensor], values: Sequence[Tensor]) -> Tensor:
+    """A symmetric function of two as a matrix (rows, rows)."""
+    found = values[0].new_empty(len(values), len(values))
+    for i, one in enumerate(values):
+        for j in range(i, len(values)):
+            found[i, j] = found[j, i] = of(one, values[j])
+    return found
 
 
 def _unbiased_hsic(x: Tensor) -> Tensor:
@@ -97,7 +98,7 @@ def _unbiased_hsic(x: Tensor) -> Tensor:
     if n < 4:
         raise ValueError(f"the debiased CKA needs at least 4 inputs; there are {n}")
     diagonal = x.square().sum(2)  # (rows, inputs)
-    along, total = _dots(diagonal), diagonal.sum(1)
+    along, total = _of_pairs(lambda one, other: (one * other).sum(), list(diagonal)), diagonal.sum(1)
     return _inner_products(x) - along + torch.outer(total, total) / ((n - 1) * (n - 2)) - 2 / (n - 2) * along
 
 

@@ -182,7 +182,7 @@ class Rows:
             # A convolution of all rows rounds alike however many they are, as long as they are two or more
             # and each has inputs of its own: only then it is a convolution in groups, one for each row.
             some = max(2, rows)
-            pieces = self._split(theta.expand(some, -1))
+            pieces = self._split(theta if rows > 1 else torch.cat([theta, theta]))
             stats = self._split_buffers(buffers)
             # vmap's BatchNorm flattens the statistics of all rows, which copies what is not contiguous:
             # the update would be lost in the copy.
