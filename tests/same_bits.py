@@ -35,7 +35,7 @@ CASES: dict[str, tuple[str, dict[str, Any], str, tuple[int, ...], int, Any]] = {
     "cnn, stacked": ("cnn", {"width": 3, "norm": "none"}, "classification", (1, 8, 8), 4, None),
     "cnn, loop": ("cnn", {"width": 3}, "classification", (1, 8, 8), 4, "loop"),
     "cnn, vmap": ("cnn", {"width": 3}, "classification", (1, 8, 8), 4, "vmap"),
-    "resnet18, vmap": ("resnet18", {"width": 1}, "classification", (1, 5, 5), 4, "vmap"),
+    "resnet18, loop": ("resnet18", {"width": 1}, "classification", (1, 5, 5), 4, "loop"),
     "gpt": ("gpt", {"width": 12, "layers": 1}, "language", (7,), 19, None),
     "transformer": ("transformer", {"width": 12, "layers": 1}, "translation", (2, 9), 23, None),
 }
