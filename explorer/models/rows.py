@@ -179,8 +179,8 @@ class Rows:
                 raise ValueError("this architecture has buffers (BatchNorm statistics); pass them")
             buffers = theta.new_zeros(rows, 0)
         if execution == "vmap":
-            # With two rows or more, and inputs of its own for each, a convolution is one in groups, one for each
-            # row, however many they are. Gradients of deep networks still round by the number of rows.
+            # With two rows or more, and inputs of its own for each, a convolution is one in groups, one
+            # for each row. Gradients of deep networks still round by the number of rows.
             some = max(2, rows)
             pieces = self._split(theta if rows > 1 else torch.cat([theta, theta]))
             stats = self._split_buffers(buffers)
