@@ -178,15 +178,16 @@ def _evaluate(
     network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor, y: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The same for targets (rows or 1, inputs, …)."""
-    rows, task, items = theta.shape[0], network.task, torch.zeros(1, dtype=torch.float64)
+    rows, task = theta.shape[0], network.task
     loss = torch.zeros(rows, dtype=torch.float64)
     wrong = torch.zeros(rows, dtype=torch.float64)
-    for part in network.chunks(rows, x):
-        outputs, targets = network(theta, x[None, part], buffers), y[:, part]
+    for own, part in network.blocks(rows, x):
+        outputs = network(theta[own], x[None, part], None if buffers is None else buffers[own])
+        targets = y[own if len(y) > 1 else slice(None), part]
         scored = task.scored(targets).double().cpu()
-        loss += task.loss(outputs, targets).double().cpu() * scored
-        wrong += task.wrong(outputs, targets).cpu()
-        items = items + scored
+        loss[own] += task.loss(outputs, targets).double().cpu() * scored
+        wrong[own] += task.wrong(outputs, targets).cpu()
+    items = task.scored(y).double().cpu()
     # A model that is not finite is wrong everywhere: argmax of NaN would be class 0.
     finite = torch.isfinite(loss)
     worst = torch.tensor(task.worst_percent, dtype=torch.float64)

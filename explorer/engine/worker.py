@@ -195,6 +195,8 @@ class Worker:
         cell, data = task.cell, self.split(task.cell, task.seed)
         batch_size = getattr(task.options, "batch_size", cell.training.batch_size)
         build, rows = network_of(cell, data, self.execution, batch_size)
+        if rows.execution == "vmap":  # its last bits depend on how many models are measured side by side
+            rows.execution = "loop"
         rows.to(self.device)
         weights = [(self.store.read_weights(m.stack, m.sha256), m.rows) for m in task.members]
         theta, buffers = (

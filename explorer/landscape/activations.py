@@ -37,7 +37,7 @@ def correlations(
     modules = [network.to_module(*row) for row in zip(thetas, buffers, strict=True)]
     places = {(s.module, s.side) for sites in spec.sites.values() for s in sites}
     sums: dict[tuple[int, int], Comoments] = {}
-    for part in graph_parts(network, torch.stack(thetas), x):  # every layer's output is held
+    for part in graph_parts(network, x):  # every layer's output is held
         seen = [_activations(module, places, x[part]) for module in modules]
         for group, sites in spec.sites.items():
             for number, site in enumerate(sites):

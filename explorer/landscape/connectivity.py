@@ -140,18 +140,20 @@ def fit_paths(
         advance = torch.inference_mode()(advance)
     for step, (weight, loss) in enumerate(zip(factors, losses.unbind(0), strict=True)):  # each (pairs, 1)
         advance(step, next(order), weight, loss)
-    return _marked(Path(torch.stack(points, 1), kind), losses.double().cpu(), times.double(), tolerance)
+    return _marked(Path(torch.stack(points, 1), kind), losses.T.double().cpu(), times.T.double(), tolerance)
 
 
 def _marked(path: Path, losses: Tensor, times: Tensor, tolerance: float) -> Fit:
-    """The fit of ``losses`` (steps, pairs) at places ``times`` (steps, pairs)."""
-    steps = len(losses)
-    loss = losses[steps * 9 // 10 :].mean(0)
+    """The fit of ``losses`` (pairs, steps) at places ``times`` (pairs, steps)."""
+    # Each pair's numbers side by side in memory: sums round in the same way however many pairs there are.
+    losses, times = losses.contiguous(), times.contiguous()
+    steps = losses.shape[1]
+    loss = losses[:, steps * 9 // 10 :].mean(1)
     if steps < STEPS_MIN:
         unknown = torch.full_like(loss, torch.nan)
         return Fit(path, loss, unknown, unknown, torch.zeros_like(loss, dtype=torch.bool))
     window = slice(steps // 6, steps // 2)
-    y, t = losses[window].T.unsqueeze(2), times[window].T  # (pairs, n, 1), (pairs, n)
+    y, t = losses[:, window].unsqueeze(2), times[:, window]  # (pairs, n, 1), (pairs, n)
     early = (torch.arange(y.shape[1]) < y.shape[1] // 2).to(t).expand_as(t)
     design = torch.stack([early, *(t**power for power in range(5))], 2)  # (pairs, n, 6)
     inverse = torch.linalg.pinv(design)
@@ -159,7 +161,7 @@ def _marked(path: Path, losses: Tensor, times: Tensor, tolerance: float) -> Fit:
     freedom = y.shape[1] - design.shape[2]
     variance = (y - design @ slopes).square().sum((1, 2)) / freedom
     fall, stderr = slopes[:, 0, 0], (variance * inverse[:, 0].square().sum(1)).sqrt()
-    limit = tolerance * losses[steps // 3 : steps // 2].mean(0).clamp_min(0.01)
+    limit = tolerance * losses[:, steps // 3 : steps // 2].mean(1).clamp_min(0.01)
     return Fit(path, loss, fall, stderr, fall + 2 * stderr <= limit)
 
 

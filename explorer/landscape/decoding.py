@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -55,15 +56,20 @@ def translate(
     rows = theta.shape[0]
     kind = _Remembering if isinstance(network.module, Seq2Seq) else _Whole
     budget = memory.numbers(memory.room(theta.device), MEMORY, memory.EVALUATION)
-    size = max(1, budget // (rows * beam * kind.numbers(network, source, length)))
+    # As many sentences as suit one model: how long they are together must not depend on the other models.
+    size = max(1, budget // (beam * kind.numbers(network, source, length)))
+    some = max(1, size // max(1, len(source)))  # rows at once
     used = (source != PAD).sum(1).clamp_min(1)
     found = source.new_zeros(rows, len(source), length)
-    for part in used.argsort(stable=True).split(size):
+    parts = used.argsort(stable=True).split(size)
+    for start, part in itertools.product(range(0, rows, some), parts):
+        own = slice(start, min(start + some, rows))
         sentences = source[part, : int(used[part].max())]
-        with kind.begin(network, theta, buffers, sentences, beam, length) as state:
-            found[:, part] = _search(
+        stats = None if buffers is None else buffers[own]
+        with kind.begin(network, theta[own], stats, sentences, beam, length) as state:
+            found[own, part] = _search(
                 state,
-                rows,
+                own.stop - own.start,
                 len(part),
                 length=length,
                 beam=beam,

@@ -45,10 +45,10 @@ def ensemble_of(network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor,
     An error is the task's; with numbers for answers, vote and average are both the mean answer, and D is
     the mean squared difference, so that E − V = D · (rows − 1) / (2 · rows) (Krogh & Vedelsby, 1994).
     """
-    rows = len(theta)
-    chunks = network.chunks(rows, x)
-    sums = [_sums(network.task, network(theta, x[None, part], buffers), y[part]) for part in chunks]
-    return _measured(torch.stack(sums).sum(0), rows)
+    sums = [
+        _sums(network.task, network.outputs(theta, x[part], buffers), y[part]) for part in network.chunks(x)
+    ]
+    return _measured(torch.stack(sums).sum(0), len(theta))
 
 
 def _sums(task: Task, outputs: Tensor, y: Tensor) -> Tensor:

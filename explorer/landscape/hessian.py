@@ -96,7 +96,7 @@ def hessian(
         smallest=smallest,
         watch=estimate.watch,
     )
-    trace = estimate.finish(space.basis, space.alpha.sum(1), exact=space.steps == theta.shape[1])
+    trace = estimate.finish(space)
     return Hessian(
         top_eigenvalue=space.largest[:, 0],
         residual=space.largest_residual[:, 0],

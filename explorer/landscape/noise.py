@@ -74,16 +74,17 @@ def noise_scale(
     variance, squared = _moments(products, keep, batch_size)
     scale = _ratio(variance, squared)
     left_out = torch.eye(batch_count, dtype=REAL)
-    without = torch.stack([_ratio(*_moments(products, keep - one, batch_size)) for one in left_out])
-    spread = (without - without.mean(0)).square().sum(0) * (batch_count - 1) / batch_count
+    without = torch.stack([_ratio(*_moments(products, keep - one, batch_size)) for one in left_out], 1)
+    spread = (without - without.mean(1, keepdim=True)).square().sum(1) * (batch_count - 1) / batch_count
     return NoiseScale(scale, spread.sqrt(), variance, squared)
 
 
 def _moments(products: Tensor, keep: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
     """tr Σ and |G|² (rows,) of the gradients in ``keep``, from inner products (rows, batches, batches)."""
     k = keep.sum()
-    mean = torch.einsum("rij,i,j->r", products, keep, keep) / k**2  # |ḡ|²
-    total = torch.einsum("rii,i->r", products, keep)  # Σ|g_i|²
+    # Sums along a row's own numbers, not products of matrices whose rounding depends on the number of rows.
+    mean = (products * torch.outer(keep, keep)).sum((1, 2)) / k**2  # |ḡ|²
+    total = (products.diagonal(dim1=1, dim2=2) * keep).sum(1)  # Σ|g_i|²
     variance = batch_size * (total - k * mean) / (k - 1)
     return variance, mean - variance / (k * batch_size)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from explorer.models import memory
-from explorer.models.rows import Rows
+from explorer.models.rows import Rows, at_once, blocks
 
 # Numbers that the graph of a gradient may hold on a processor (256 MB of float32); on a card it is a part of
 # what the process may use.
@@ -21,8 +21,8 @@ COPIES = 6
 class HessianOperator:
     """Product of the Hessians of the rows' mean losses with vectors (rows, parameters), evaluation mode.
 
-    Double backward. Where all inputs fit into the memory budget, the graph of the gradient is kept and
-    a product costs about two gradients; otherwise it is built again, chunk by chunk, in every product,
+    Double backward. Where all rows and inputs fit into the memory budget, the graph of the gradient is kept
+    and a product costs about two gradients; otherwise it is built again, chunk by chunk, in every product,
     which costs about four and needs memory that does not grow with the number of inputs. Either way the
     products are the same up to rounding.
 
@@ -32,44 +32,79 @@ class HessianOperator:
     """
 
     def __init__(self, network: Rows, theta: Tensor, x: Tensor, y: Tensor, buffers: Tensor | None = None):
-        self.network, self.x, self.y, self.buffers = network, x, y, buffers
-        self.theta = theta.detach().requires_grad_()
-        self.parts = graph_parts(network, theta, x)
+        self.network, self.x, self.y = network, x, y
+        self.parts = graph_parts(network, x)
+        self.some = at_once(self.parts, _graph_inputs(network, x))
+        pieces = theta.detach().split(self.some)
+        stats = [None] * len(pieces) if buffers is None else buffers.split(self.some)
+        self.rows = [self._leaf(*piece) for piece in zip(pieces, stats, strict=True)]
         # A chunk's share of all that is scored; as tensors, so that nothing waits for the device.
         scored = torch.stack([network.task.scored(y[None, part])[0] for part in self.parts]).double()
         self.weights = (scored / scored.sum().clamp_min(1)).to(theta)
-        self._kept = self._gradient(0) if len(self.parts) == 1 else None
+        self._kept = self._gradient(0, 0) if len(self.parts) == len(self.rows) == 1 else None
 
-    def _gradient(self, place: int) -> Tensor:
-        part = self.parts[place]
-        outputs = self.network(self.theta, self.x[None, part], self.buffers)
+    def _leaf(self, theta: Tensor, buffers: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Parameters to differentiate by, with buffers.
+
+        PyTorch lays out, and sums up, second derivatives of attention and under vmap in another way for one
+        row than for several, which rounds differently. A row that is alone is then taken twice, unless
+        memory never lets another be beside it.
+        """
+        execution = self.network._differentiated(self.x[None])
+        attends = execution == "stacked" and self.network.task.by_token
+        if len(theta) == 1 and self.some > 1 and (attends or execution == "vmap"):
+            theta, buffers = theta.repeat(2, 1), None if buffers is None else buffers.repeat(2, 1)
+        return theta.requires_grad_(), buffers
+
+    def _gradient(self, rows: int, place: int) -> Tensor:
+        (theta, buffers), part = self.rows[rows], self.parts[place]
+        outputs = self.network(theta, self.x[None, part], buffers)
         loss = self.network.task.loss(outputs, self.y[None, part]).sum() * self.weights[place]
-        return torch.autograd.grad(loss, self.theta, create_graph=True)[0]
+        return torch.autograd.grad(loss, theta, create_graph=True)[0]
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """Products (rows, parameters)."""
+        return torch.cat([self._product(rows, own) for rows, own in enumerate(vectors.split(self.some))])
+
+    def _product(self, rows: int, vectors: Tensor) -> Tensor:
+        theta = self.rows[rows][0]
+        along = vectors.expand(len(theta), -1)
         # The derivative of gradient · vector. The vectors as ``grad_outputs`` give the same bits, but make
         # torch import its symbolic shapes first, a third of a second in every worker.
         if self._kept is not None:
-            return torch.autograd.grad((self._kept * vectors).sum(), self.theta, retain_graph=True)[0]
-        total = torch.zeros_like(vectors)
-        for place in range(len(self.parts)):
-            total += torch.autograd.grad((self._gradient(place) * vectors).sum(), self.theta)[0]
-        return total
+            total = torch.autograd.grad((self._kept * along).sum(), theta, retain_graph=True)[0]
+        else:
+            total = torch.zeros_like(theta)
+            for place in range(len(self.parts)):
+                total += torch.autograd.grad((self._gradient(rows, place) * along).sum(), theta)[0]
+        return total[: len(vectors)]
 
 
-def graph_parts(network: Rows, theta: Tensor, x: Tensor) -> list[slice]:
-    """Slices of the inputs ``x`` (inputs, *shape) whose graph of a gradient fits into the memory budget."""
-    size = graph_inputs(memory.room(theta.device), len(theta), outputs_per_input(network, x))
-    return [slice(start, start + size) for start in range(0, len(x), size)]
+def graph_parts(network: Rows, x: Tensor) -> list[slice]:
+    """Slices of the inputs ``x`` (inputs, *shape) whose graph of one model's gradient fits into the budget.
+
+    They do not depend on the number of models: the last bits of a mean depend on its parts.
+    """
+    size = _graph_inputs(network, x)
+    return [slice(start, min(start + size, len(x))) for start in range(0, len(x), size)]
 
 
-def graph_inputs(room: float | None, rows: int, outputs: int) -> int:
-    """Inputs whose graph is held at once, of ``rows`` models with so many ``outputs`` an input.
+def graph_blocks(network: Rows, rows: int, x: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Slices of ``rows`` models, and of the inputs (:func:`graph_parts`), that fit at once."""
+    return blocks(rows, graph_parts(network, x), _graph_inputs(network, x))
+
+
+def _graph_inputs(network: Rows, x: Tensor) -> int:
+    device = next(network.module.parameters()).device
+    return graph_inputs(memory.room(device), outputs_per_input(network, x))
+
+
+def graph_inputs(room: float | None, outputs: int) -> int:
+    """Inputs whose graph is held at once, of one model with so many ``outputs`` an input.
 
     ``room``: bytes of a card that the process may use, None on a processor.
     """
-    return max(1, memory.numbers(room, GRAPH, memory.GRAPH) // (COPIES * rows * outputs))
+    return max(1, memory.numbers(room, GRAPH, memory.GRAPH) // (COPIES * outputs))
 
 
 def outputs_per_input(network: Rows, x: Tensor) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from explorer.landscape.operator import graph_parts
+from explorer.landscape.operator import graph_blocks
 from explorer.models.rows import Rows
 from explorer.training import evaluate
 
@@ -70,10 +70,11 @@ def _length(vectors: Tensor) -> Tensor:
 
 def _gradient(network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor, y: Tensor) -> Tensor:
     """Gradients (rows, parameters) of the mean losses, evaluation mode, in chunks."""
-    theta = theta.requires_grad_()
-    total = torch.zeros_like(theta)
-    for part in graph_parts(network, theta, x):
-        loss = network.task.loss(network(theta, x[None, part], buffers), y[None, part]).sum()
-        share = network.task.scored(y[None, part]).double() / network.task.scored(y[None]).clamp_min(1)
-        total += torch.autograd.grad(loss, theta)[0] * share.to(theta)
-    return total.detach()
+    total, scored = torch.zeros_like(theta), network.task.scored(y[None]).clamp_min(1)
+    for own, part in graph_blocks(network, len(theta), x):
+        leaf = theta[own].requires_grad_()
+        outputs = network(leaf, x[None, part], None if buffers is None else buffers[own])
+        loss = network.task.loss(outputs, y[None, part]).sum()
+        share = network.task.scored(y[None, part]).double() / scored
+        total[own] += torch.autograd.grad(loss, leaf)[0] * share.to(theta)
+    return total

@@ -58,7 +58,7 @@ def linear_cka(outputs: Tensor, *, estimator: Estimator = "biased") -> Tensor:
     Raises:
         ValueError: ``debiased`` with fewer than 4 inputs.
     """
-    outputs = outputs.double()
+    outputs = outputs.double().contiguous()
     centred = outputs - outputs.mean(1, keepdim=True)
     # What is left of a constant output is rounding, of the precision it was computed in.
     spread, size = centred.square().sum((1, 2)), outputs.square().sum((1, 2))
@@ -73,12 +73,19 @@ def linear_cka(outputs: Tensor, *, estimator: Estimator = "biased") -> Tensor:
 
 def _inner_products(x: Tensor) -> Tensor:
     """⟨XXᵀ, YYᵀ⟩ = ‖XᵀY‖² (rows, rows) of all pairs of features (rows, inputs, features)."""
-    rows, inputs, features = x.shape
-    if features > inputs:
-        grams = torch.bmm(x, x.transpose(1, 2)).flatten(1)
-        return grams @ grams.T
-    flat = x.permute(1, 0, 2).reshape(inputs, rows * features)
-    return (flat.T @ flat).view(rows, features, rows, features).square().sum((1, 3))
+    # One product for each pair: those of several rows in one call round by the number of rows.
+    if x.shape[2] > x.shape[1]:
+        return _of_pairs(lambda one, other: (one * other).sum(), [own @ own.mT for own in x])
+    return _of_pairs(lambda one, other: (one.mT @ other).square().sum(), list(x))
+
+
+def _of_pairs(of: Callable[[Tensor, Tensor], Tensor], values: Sequence[Tensor]) -> Tensor:
+    """A symmetric function of two as a matrix (rows, rows)."""
+    found = values[0].new_empty(len(values), len(values))
+    for i, one in enumerate(values):
+        for j in range(i, len(values)):
+            found[i, j] = found[j, i] = of(one, values[j])
+    return found
 
 
 def _unbiased_hsic(x: Tensor) -> Tensor:
@@ -91,7 +98,7 @@ def _unbiased_hsic(x: Tensor) -> Tensor:
     if n < 4:
         raise ValueError(f"the debiased CKA needs at least 4 inputs; there are {n}")
     diagonal = x.square().sum(2)  # (rows, inputs)
-    along, total = diagonal @ diagonal.T, diagonal.sum(1)
+    along, total = _of_pairs(lambda one, other: (one * other).sum(), list(diagonal)), diagonal.sum(1)
     return _inner_products(x) - along + torch.outer(total, total) / ((n - 1) * (n - 2)) - 2 / (n - 2) * along
 
 
@@ -121,7 +128,7 @@ def layer_outputs(
         pieces = {name: [] for name in layers}
         for name in layers:
             module.get_submodule(name).register_forward_hook(_keep(seen[name]))
-        for part in network.chunks(1, x):
+        for part in network.chunks(x):
             module(x[part])
             for name in layers:
                 pieces[name].append(_only(seen[name], name, network, x[part]))

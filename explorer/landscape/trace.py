@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from explorer.landscape.lanczos import REAL, project
+from explorer.landscape.lanczos import REAL, Krylov, project
 
 PROBES_MIN = 4  # with 3, three standard errors hold in 97 of 100 seeds only, at loose tolerances
 PATIENCE = 5  # Lanczos steps over which their gain is judged
@@ -58,10 +58,10 @@ class DeflatedTrace:
 
     def watch(self, vector: Tensor, outside: Tensor, inside: Tensor, active: Tensor) -> Tensor:
         """Take a basis vector in; returns the rows for which more of them pay (see ``lanczos``)."""
-        along = torch.bmm(self.rest, vector.unsqueeze(2))  # (rows, probes, 1)
-        direction = vector.unsqueeze(1)
+        direction = vector.unsqueeze(1)  # vectors first: see ``product`` in ``explorer.models.products``
+        along = torch.bmm(direction, self.rest.mT).mT  # (rows, probes, 1)
         self.rest = self.rest - along * direction
-        self.image = self.image - torch.bmm(self.image, vector.unsqueeze(2)) * direction
+        self.image = self.image - torch.bmm(direction, self.image.mT).mT * direction
         samples, squares = self._measure(self.image - along * outside.unsqueeze(1))
         self.samples = torch.where(active[:, None], samples, self.samples)
         self.squares = torch.where(active[:, None], squares, self.squares)
@@ -73,20 +73,29 @@ class DeflatedTrace:
         # Not "saved >= PATIENCE": a tolerance of 0 makes infinity less infinity.
         return short & ~(self.needed[-1 - PATIENCE] - self.needed[-1] < PATIENCE)
 
-    def finish(self, basis: Tensor, inside: Tensor, *, exact: Tensor) -> Trace:
+    def finish(self, space: Krylov) -> Trace:
         """Add probes until the tolerance is met or ``probes_max`` are used.
 
         Args:
-            basis: (rows, k, parameters); ``inside``: the trace on its span (rows,).
-            exact: rows (rows,) whose basis spans everything.
+            space: the Krylov space whose vectors :meth:`watch` has taken in.
         """
+        # A row's own vectors alone: products and sums of others' length round in another way.
+        steps = space.steps.tolist()
+        inside = torch.stack([own[:k].sum() for own, k in zip(space.alpha, steps, strict=True)])
+        bases = [own[None, :k] for own, k in zip(space.basis, steps, strict=True)]
+
+        def outside(vectors: Tensor) -> Tensor:
+            pieces = zip(bases, vectors.split(1), strict=True)
+            return vectors - torch.cat([project(own, vector) for own, vector in pieces])
+
+        exact = space.steps == self.rest.shape[2]  # the basis spans everything
         samples, squares = inside[:, None] + self.samples, self.squares
         value, stderr, active = self._estimate(samples, squares, torch.ones_like(exact))
         while samples.shape[1] < self.probes_max and bool((active & ~exact).any()):
             vector = self.draw()
-            rest = vector - project(basis, vector)
+            rest = outside(vector)
             product = self.operator(rest)
-            image = product - project(basis, product)
+            image = outside(product)
             sample = inside + (rest * product).sum(1, dtype=REAL).cpu()
             square = image.square().sum(1, dtype=REAL).cpu()
             samples = torch.cat([samples, torch.where(active, sample, torch.nan)[:, None]], 1)

@@ -173,17 +173,20 @@ class Rows:
             if self._buffer_sizes:
                 raise ValueError("this architecture has buffers (BatchNorm statistics); pass them")
             buffers = theta.new_zeros(rows, 0)
-        if execution == "vmap" and rows > 1:
-            pieces, stats = self._split(theta), self._split_buffers(buffers)
-            shared = x.shape[0] == 1
-            call = vmap(self._one, in_dims=(0, 0, None if shared else 0), randomness="different")
+        if execution == "vmap":
+            # With two rows or more, and inputs of its own for each, a convolution is one in groups, one
+            # for each row. Gradients of deep networks still round by the number of rows.
+            some = max(2, rows)
+            pieces = self._split(theta if rows > 1 else torch.cat([theta, theta]))
+            stats = self._split_buffers(buffers)
             # vmap's BatchNorm flattens the statistics of all rows, which copies what is not contiguous:
             # the update would be lost in the copy.
-            own = [b.clone(memory_format=torch.contiguous_format) for b in stats] if training else stats
-            outputs = call(pieces, own, x[0] if shared else x)
+            own = [b.expand(some, *b.shape[1:]).clone(memory_format=torch.contiguous_format) for b in stats]
+            call = vmap(self._one, randomness="different")
+            outputs = call(pieces, own, x.expand(some, *x.shape[1:]))[:rows]
             for kept, updated in zip(stats, own, strict=True):
                 if training:
-                    kept.copy_(updated)
+                    kept.copy_(updated[:rows])
             return outputs
         by_row = zip(theta.unbind(0), buffers.unbind(0), x.expand(rows, *x.shape[1:]).unbind(0), strict=True)
         return torch.stack(
@@ -283,9 +286,16 @@ class Rows:
         self._activations = self._activations or max(self.output_sizes(x))
         return self._activations
 
-    def chunks(self, rows: int, x: Tensor) -> Iterator[slice]:
-        """Slices of the inputs (inputs, *shape) for which ``rows`` models fit into the memory budget."""
-        return self._slices(len(x), self.budget() // (rows * self.activations(x)))
+    def chunks(self, x: Tensor) -> list[slice]:
+        """Slices of the inputs (inputs, *shape) for which one model fits into the memory budget.
+
+        They do not depend on the number of models: the last bits of a mean depend on its chunks.
+        """
+        return list(self._slices(len(x), self.budget() // self.activations(x)))
+
+    def blocks(self, rows: int, x: Tensor) -> Iterator[tuple[slice, slice]]:
+        """Slices of ``rows`` models, and of the inputs (:meth:`chunks`), that fit at once."""
+        return blocks(rows, self.chunks(x), self.budget() // self.activations(x))
 
     def budget(self) -> int:
         """Numbers that a layer's activations may take at once where the constants are."""
@@ -302,15 +312,21 @@ class Rows:
     @torch.no_grad()
     def outputs(self, theta: Tensor, x: Tensor, buffers: Tensor | None = None) -> Tensor:
         """Outputs (rows, inputs, …) in evaluation mode of inputs (inputs, *shape), in chunks."""
-        return torch.cat(
-            [self(theta, x[None, part], buffers) for part in self.chunks(theta.shape[0], x)], dim=1
-        )
+        return self._in_blocks(lambda outputs: outputs, theta, x, buffers)
 
     @torch.no_grad()
     def answers(self, theta: Tensor, x: Tensor, buffers: Tensor | None = None) -> Tensor:
         """The task's answers (rows, inputs, …) to inputs (inputs, *shape), in chunks."""
-        parts = self.chunks(theta.shape[0], x)
-        return torch.cat([self.task.answers(self(theta, x[None, part], buffers)) for part in parts], dim=1)
+        return self._in_blocks(self.task.answers, theta, x, buffers)
+
+    def _in_blocks(
+        self, of: Callable[[Tensor], Tensor], theta: Tensor, x: Tensor, buffers: Tensor | None
+    ) -> Tensor:
+        found: dict[int, list[Tensor]] = {}
+        for own, part in self.blocks(len(theta), x):
+            outputs = self(theta[own], x[None, part], None if buffers is None else buffers[own])
+            found.setdefault(own.start, []).append(of(outputs))
+        return torch.cat([torch.cat(parts, dim=1) for parts in found.values()])
 
     @torch.no_grad()
     def estimate_buffers(self, theta: Tensor, buffers: Tensor, x: Tensor) -> Tensor:
@@ -327,8 +343,7 @@ class Rows:
         if not self.norms:
             return buffers
         batches = list(self._slices(len(x), MEMORY // self.activations(x)))
-        longest = max(part.stop - part.start for part in batches)
-        some = max(1, self.budget() // (longest * self.activations(x)))  # rows at once
+        some = at_once(batches, self.budget() // self.activations(x))
         pieces = zip(theta.split(some), buffers.split(some), strict=True)
         return torch.cat([self._estimated(t, b.clone(), x, batches) for t, b in pieces])
 
@@ -350,6 +365,19 @@ class Rows:
                 norm.momentum = momentum
             self.module.eval()
         return buffers
+
+
+def at_once(parts: Sequence[slice], size: int) -> int:
+    """How many rows may see any of these slices of the inputs at once, if one row may see ``size`` inputs."""
+    return max(1, size // max((part.stop - part.start for part in parts), default=1))
+
+
+def blocks(rows: int, parts: Sequence[slice], size: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of so many rows, each with all slices of the inputs (see :func:`at_once`)."""
+    some = at_once(parts, size)
+    for start in range(0, rows, some):
+        for part in parts:
+            yield slice(start, min(start + some, rows)), part
 
 
 def _places(module: nn.Module, names: Sequence[str], kind: str) -> list[list[tuple[dict[str, Any], str]]]:

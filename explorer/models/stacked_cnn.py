@@ -6,13 +6,14 @@ activation, which leaves them a quarter of the work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from explorer.models.convolution import Convolution, Dense, Sides
 from explorer.models.mlp import SLOPE, CrossEntropy
+from explorer.models.rows import blocks
 
 # Numbers of a layer's patches that an evaluation works on at once: they stay in a core's cache.
 CACHE = 2**19
@@ -50,25 +51,29 @@ class Stacked:
 
     def forward(self, parameters: Parameters, x: Tensor) -> Tensor:
         """Logits (rows, batch, classes) of inputs (rows or 1, batch, *shape), not to be differentiated."""
-        numbers = _patch_numbers(parameters, _sides(x))
-        parts = x.split(max(1, CACHE // (len(parameters[0]) * numbers)), 1)
-        return torch.cat([self._outputs(parameters, part, gradient=False)[1].mT for part in parts], 1)
+        found: dict[int, list[Tensor]] = {}
+        for own, part in _blocks(parameters, x, CACHE):
+            some = [p[own] for p in parameters]
+            outputs = self._outputs(some, _of(x, own)[:, part], gradient=False)[1].mT
+            found.setdefault(own.start, []).append(outputs)
+        return torch.cat([torch.cat(parts, 1) for parts in found.values()])
 
     def gradient(self, parameters: Parameters, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Mean losses (rows,) for labels (rows or 1, batch), and the gradient of each parameter."""
-        size = max(1, HELD // (len(parameters[0]) * _patch_numbers(parameters, _sides(x))))
-        if x.shape[1] <= size:
+        found = list(_blocks(parameters, x, HELD))
+        if len(found) == 1:
             return self._gradient(parameters, x, y)
         losses, total = (
             parameters[-1].new_zeros(len(parameters[0])),
             [torch.zeros_like(p) for p in parameters],
         )
-        for inputs, labels in zip(x.split(size, 1), y.split(size, 1), strict=True):
+        for own, part in found:
+            inputs, labels = _of(x, own)[:, part], _of(y, own)[:, part]
             share = inputs.shape[1] / x.shape[1]
-            of_part, pieces = self._gradient(parameters, inputs, labels)
-            losses.add_(of_part, alpha=share)
+            of_part, pieces = self._gradient([p[own] for p in parameters], inputs, labels)
+            losses[own].add_(of_part, alpha=share)
             for piece, whole in zip(pieces, total, strict=True):
-                whole.add_(piece, alpha=share)
+                whole[own].add_(piece, alpha=share)
         return losses, total
 
     def _gradient(self, parameters: Parameters, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -137,6 +142,21 @@ def _made(weights: Sequence[Tensor], sides: Sides, batch: int, *, gradient: bool
             )
         sides = layers[-1].sides
     return layers
+
+
+def _blocks(parameters: Parameters, x: Tensor, budget: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of rows and of inputs whose patches fit into a budget of numbers.
+
+    The inputs are cut as for one row: what is summed up of them must not depend on the rows beside it.
+    """
+    size, inputs = max(1, budget // _patch_numbers(parameters, _sides(x))), x.shape[1]
+    parts = [slice(start, min(start + size, inputs)) for start in range(0, inputs, size)]
+    return blocks(len(parameters[0]), parts, size)
+
+
+def _of(values: Tensor, rows: slice) -> Tensor:
+    """The values of these rows, or those that all rows share."""
+    return values[rows] if len(values) > 1 else values
 
 
 def _patch_numbers(parameters: Parameters, sides: Sides) -> int:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from explorer.models.products import product
 from explorer.models.rows import Forward, _places
 
 Make = Callable[[Sequence[Tensor]], nn.Module]  # from parameters with rows in front
@@ -31,11 +32,8 @@ class Linear(nn.Linear):
         if self.weight.dim() == 2:
             return functional.linear(x, self.weight, bias)
         flat = x.expand(self.weight.shape[0], *x.shape[1:]).flatten(1, -2)  # (rows, inputs, features)
-        if bias is None:
-            product = torch.bmm(flat, self.weight.mT)
-        else:
-            product = torch.baddbmm(bias.unsqueeze(1), flat, self.weight.mT)
-        return product.unflatten(1, x.shape[1:-1])
+        found = product(flat, self.weight.mT, None if bias is None else bias.unsqueeze(1))
+        return found.unflatten(1, x.shape[1:-1])
 
 
 class LayerNorm(nn.LayerNorm):

@@ -39,8 +39,8 @@ def test_all_that_a_process_holds_at_once_fits_into_its_share() -> None:
 
 def test_budgets_count_numbers_of_four_bytes() -> None:
     room = 1000 * 4 * 8  # 1000 numbers for a graph
-    assert graph_inputs(room, rows=2, outputs=8) == 1000 // (6 * 2 * 8)
-    assert graph_inputs(room, rows=2, outputs=10**9) == 1
+    assert graph_inputs(room, outputs=8) == 1000 // (6 * 8)
+    assert graph_inputs(room, outputs=10**9) == 1
     assert base.at_once(100, 4.0 * 16 * 300) == 3
     assert base.at_once(100, None) == base.NUMBERS // 100
 
@@ -58,7 +58,7 @@ def test_results_do_not_hang_on_the_memory_beyond_rounding(monkeypatch: pytest.M
     for share in (None, 4e5, 1e4):
         with memory.used(share):
             operator = HessianOperator(rows, theta, x, y, buffers)
-            chunks.append((len(operator.parts), len(list(rows.chunks(2, x)))))
+            chunks.append((len(operator.parts), len(rows.chunks(x))))
             stats = rows.estimate_buffers(theta, buffers, x)
             loss, _ = evaluate(rows, theta, stats, x, y)
             rise = sharpness(rows, theta, x, y, buffers=buffers).rise

@@ -169,10 +169,10 @@ def test_statistics_can_be_estimated_where_one_input_would_be_left_over(
 def test_chunks_cover_every_input_once_within_the_budget(
     per_chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network, theta, _, _, _ = made("mlp", "stacked")
+    network = made("mlp", "stacked")[0]
     x = torch.arange(9.0).view(9, 1, 1, 1).expand(9, *SHAPE)
-    monkeypatch.setattr(rows, "MEMORY", per_chunk * len(theta) * network.activations(x.double()))
-    parts = [x[part][:, 0, 0, 0] for part in network.chunks(len(theta), x)]
+    monkeypatch.setattr(rows, "MEMORY", per_chunk * network.activations(x.double()))
+    parts = [x[part][:, 0, 0, 0] for part in network.chunks(x)]
     assert torch.cat(parts).tolist() == list(range(9))
     assert max(map(len, parts)) <= max(per_chunk, 3)
 

@@ -1,0 +1,27 @@
+"""Whether what is measured of a model has the same bits alone, beside others and elsewhere in memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import same_bits
+
+
+@pytest.mark.parametrize("case", same_bits.CASES)
+def test_measures_do_not_depend_on_neighbours_or_addresses(case: str) -> None:
+    """In a process of its own: MKL reads the variable at its first product."""
+    done = subprocess.run(
+        [sys.executable, str(Path(same_bits.__file__)), case],
+        env={**os.environ, "MKL_CBWR": "AUTO,STRICT", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {case: []}
