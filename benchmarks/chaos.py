@@ -1,93 +1,144 @@
-"""Does a sweep survive 20 random kills, and is the result the same to the last bit?
+"""Does a run survive kills among all of its processes, with the same tables to the last bit?
 
-Command:  python benchmarks/chaos.py            (about 3 minutes; --help for other spaces and numbers)
-Claim:    20 times `kill -9` over driver, training workers and measuring actors in one run of the digits space:
-          the tables equal those of an undisturbed run in every column but times, no model that had a record
-          is trained again, and all starts together take at most twice the undisturbed time.
-Method:   the undisturbed run first, then the disturbed one, both from the command line with two workers. Each
-          kill waits until so many records of training or measuring exist, then for a fraction of a second,
-          and takes the driver (a fifth of the kills) or one of the processes that train and measure. The plan
-          is drawn with a seed and counts records, so it fits a machine of any speed. A killed driver is followed
-          by `resume` at once. A record of training is identified by its inode, time of writing and
-          checksum when it is seen first, and compared at the end: a model trained again is written again.
+Command:  python benchmarks/chaos.py            (about half an hour; --help for other spaces and numbers)
+Claim:    20 runs with 5 times `kill -9` each, among driver, raylet, control service, Ray's other processes and
+          workers, each resumed until it is done: the tables equal those of an undisturbed run in every column
+          but times, no model that had a record is trained again, and no process is left.
+Method:   the undisturbed run first, then the disturbed ones, all from the command line with two workers. Each
+          kill waits until the run folder has so many records, then for a fraction of a second, and takes a
+          process of a kind that is drawn with a seed. A run that ends is resumed at once, after a look whether all
+          processes that it ever started have gone. A record of training is identified by its inode, time of
+          writing and checksum when it is seen first, and compared at the end.
 Hardware, versions, n and all kills: benchmarks/results/chaos.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
-import os
-import signal
+import statistics
 import tempfile
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from engine_common import ROOT, explore, start, workers, write
+import psutil
+from engine_common import ROOT, start, write
 
 import explorer
 from explorer.engine import plan
-from explorer.results import TABLES
+from explorer.results import TABLES, Run
 from explorer.spacefile import read
 
 NOT_COMPARED = ["wall_s", "peak_memory_mb"]
+KINDS = ("driver", "raylet", "gcs_server", "worker", "other")  # of processes that are killed
+ENDS = (0, 3, -9)  # exit codes of the driver
 STARTS = 60  # of the program; a run that needs more is one that does not get on
-WAIT_S = 120  # for a process of the planned kind
-POLL_S = 0.02
-LATEST = 0.8  # share of a stage's records: after that, a worker may end before the kill
+POLL_S = 0.05
+GONE_S = 90.0  # by then no process of a run that has ended is left; Ray's agents miss its control service for a minute
+LATEST = 0.9  # share of the records: after that, a run may end before the kill
 
 
-@dataclass(frozen=True)
-class Kill:
-    """Kill a process of a kind once there are so many records of a stage, and some seconds later."""
-
-    stage: str
-    records: int
-    victim: str
-    after_s: float
-
-
-def planned(space: Any, kills: int, seed: int) -> list[Kill]:
-    """Half of the kills fall into the training, half into the measuring; a fifth hits the driver."""
-    rng = np.random.default_rng(seed)
-    stacks = len(plan.stacks(space))
-    totals = {"training": stacks, "measuring": len(space.cells) * len(space.measures)}
-    found = []
-    for stage, number in (("training", (kills + 1) // 2), ("measuring", kills // 2)):
-        at = np.sort(rng.integers(0, max(1, int(LATEST * totals[stage])), number))
-        drivers = max(1, round(number / 5))
-        victims = rng.permutation(["driver"] * drivers + ["worker"] * (number - drivers))
-        waits = rng.uniform(0, 0.5, number)
-        found += [Kill(stage, int(a), str(v), float(w)) for a, v, w in zip(at, victims, waits, strict=True)]
-    return found
+def kind_of(process: psutil.Process, driver: int) -> str:
+    """Return which of :data:`KINDS` a process is."""
+    if process.pid == driver:
+        return "driver"
+    name = process.name()
+    if name in ("raylet", "gcs_server"):
+        return name
+    title = " ".join(process.cmdline()[:1])
+    return "worker" if title.startswith("ray::") and "Agent" not in title else "other"
 
 
-class Records:
-    """The records of a run folder, as a watcher from outside sees them."""
+class Disturbed:
+    """One run under kills: starts the program until it ends well."""
 
-    def __init__(self, folder: Path, measures: list[str]):
-        self.folder, self.measures = folder / "records", measures
-        self.seen: dict[str, tuple[int, int, str]] = {}
+    def __init__(self, space_file: Path, name: str, folder: Path, rng: np.random.Generator):
+        self.folder, self.name, self.rng = folder, name, rng
+        self.records = folder / "runs" / name / "records"
+        self.trained: dict[str, tuple[int, int, str]] = {}
+        self.everything: set[psutil.Process] = set()  # that this start of the program has started
+        self.kills: list[dict[str, Any]] = []
+        self.codes: list[int] = []
+        self.left: list[str] = []
+        self.began = time.perf_counter()
+        self.process = self._start("run", space_file)
 
-    def count(self, stage: str) -> int:
-        kinds = ["models"] if stage == "training" else self.measures
-        return sum(len(list((self.folder / kind).glob("*.parquet"))) for kind in kinds)
+    def _start(self, command: str, what: str | Path) -> Any:
+        if len(self.codes) >= STARTS:
+            raise RuntimeError(f"the run did not end in {STARTS} starts; see {self.folder}/log.txt")
+        self.everything = set()
+        return start(command, what, "--workers", "2", cwd=self.folder, log=self.folder / "log.txt")
 
-    def look(self) -> None:
-        """Remember every record of trained models that is new."""
-        for file in (self.folder / "models").glob("*.parquet"):
-            if file.name not in self.seen:
-                self.seen[file.name] = _identity(file)
+    def look(self) -> bool:
+        """Note what is there; return whether the run is over. Go on with a run that was cut off."""
+        for file in (self.records / "models").glob("*.parquet"):
+            if file.name not in self.trained:
+                self.trained[file.name] = _identity(file)
+        if self.codes and self.codes[-1] == 0:
+            return True
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self.everything.update(psutil.Process(self.process.pid).children(recursive=True))
+        code = self.process.poll()
+        if code is None:
+            return False
+        self.codes.append(code)
+        if code not in ENDS:
+            raise RuntimeError(f"exit code {code}; see {self.folder}/log.txt")
+        _, alive = psutil.wait_procs(self.everything, timeout=GONE_S)
+        self.left += [f"{p.pid} {' '.join(p.cmdline())[:100]}" for p in alive if p.is_running()]
+        if code == 0:
+            return True
+        resumes = (self.folder / "runs" / self.name / "run.yaml").exists()
+        what = self.name if resumes else self.folder / "space.yaml"
+        self.process = self._start("resume" if resumes else "run", what)
+        return False
+
+    def count(self) -> int:
+        return len(list(self.records.glob("*/*.parquet")))
+
+    def strike(self, records: int, kind: str, after_s: float) -> bool:
+        """Kill a process of a kind some time after so many records are there; False where the run was over."""
+        while self.count() < records:
+            if self.look():
+                return False
+            time.sleep(POLL_S)
+        until = time.perf_counter() + after_s
+        while True:
+            if self.look():
+                return False
+            if time.perf_counter() >= until and (victims := self._victims(kind)):
+                victim = victims[self.rng.integers(len(victims))]
+                title = victim.name()
+                victim.kill()
+                at = round(time.perf_counter() - self.began, 2)
+                self.kills.append({"kind": kind, "records": records, "title": title, "at_s": at})
+                return True
+            time.sleep(POLL_S)
+
+    def _victims(self, kind: str) -> list[psutil.Process]:
+        found = []
+        for process in {psutil.Process(self.process.pid), *self.everything}:
+            try:
+                if process.status() != psutil.STATUS_ZOMBIE and kind_of(process, self.process.pid) == kind:
+                    found.append(process)
+            except psutil.NoSuchProcess:
+                continue
+        return sorted(found, key=lambda process: process.pid)
+
+    def finish(self) -> float:
+        """Wait for the end; return the seconds since the first start."""
+        while not self.look():
+            time.sleep(POLL_S)
+        return time.perf_counter() - self.began
 
     def trained_again(self) -> list[str]:
-        """Records that are not the file they were when they were seen first."""
-        self.look()
-        return [n for n, first in self.seen.items() if _identity(self.folder / "models" / n) != first]
+        """Return the records that are not the file they were when they were seen first."""
+        return [n for n, first in self.trained.items() if _identity(self.records / "models" / n) != first]
 
 
 def _identity(file: Path) -> tuple[int, int, str]:
@@ -95,144 +146,92 @@ def _identity(file: Path) -> tuple[int, int, str]:
     return stat.st_ino, stat.st_mtime_ns, hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-class Disturbed:
-    """One run under kills: starts the program until it ends well."""
-
-    def __init__(self, space_file: Path, name: str, folder: Path, measures: list[str], seed: int):
-        self.folder, self.name = folder, name
-        self.rng = np.random.default_rng([seed, 1])
-        self.records = Records(folder / "runs" / name, measures)
-        self.done: list[dict[str, Any]] = []
-        self.codes: list[int] = []
-        self.started = time.perf_counter()
-        self.process = self._start("run", space_file)
-
-    def _start(self, command: str, what: str | Path) -> Any:
-        if len(self.codes) >= STARTS:
-            raise RuntimeError(f"the run did not end in {STARTS} starts; see {self.folder}/log.txt")
-        return start(command, what, "--workers", "2", cwd=self.folder, log=self.folder / "log.txt")
-
-    def _ended(self) -> bool:
-        """Whether the run is over; goes on with it when the driver was killed or something had failed."""
-        if self.codes and self.codes[-1] == 0:
-            return True
-        code = self.process.poll()
-        if code is None:
-            return False
-        self.codes.append(code)
-        if code not in (0, 3, -signal.SIGKILL):
-            raise RuntimeError(f"exit code {code}; see {self.folder}/log.txt")
-        if code == 0:
-            return True
-        self.process = self._start("resume" if self._exists() else "run", self._what())
-        return False
-
-    def _exists(self) -> bool:
-        return (self.folder / "runs" / self.name / "run.yaml").exists()
-
-    def _what(self) -> str | Path:
-        return self.name if self._exists() else self.folder / "space.yaml"
-
-    def strike(self, kill: Kill) -> bool:
-        """Wait for the moment and kill; False where the run was over before."""
-        while self.records.count(kill.stage) < kill.records:
-            self.records.look()
-            if self._ended():
-                return False
-            time.sleep(POLL_S)
-        until = time.perf_counter() + kill.after_s
-        give_up = time.perf_counter() + WAIT_S
-        while time.perf_counter() < give_up:
-            self.records.look()
-            if self._ended():
-                return False
-            candidates = self._candidates(kill.victim)
-            if candidates and time.perf_counter() >= until:
-                pid, title = candidates[self.rng.integers(len(candidates))]
-                os.kill(pid, signal.SIGKILL)
-                if pid == self.process.pid:
-                    self.process.wait()
-                at = time.perf_counter() - self.started
-                self.done.append({**asdict(kill), "title": title, "pid": pid, "at_s": round(at, 2)})
-                return True
-            time.sleep(POLL_S)
-        return False  # that kind of process has no work any more
-
-    def _candidates(self, victim: str) -> list[tuple[int, str]]:
-        """Processes of that kind, with their titles: an actor that trains, one that measures, or the driver."""
-        if victim == "driver":
-            return [(self.process.pid, "driver")]
-        return [(p.pid, p.title.split(".")[0]) for p in workers(self.process.pid)]
-
-    def finish(self) -> float:
-        """Wait for the end; seconds since the first start."""
-        while not self._ended():
-            self.records.look()
-            time.sleep(POLL_S)
-        return time.perf_counter() - self.started
-
-
-def differences(calm: explorer.results.Run, disturbed: explorer.results.Run) -> list[str]:  # type: ignore[name-defined]
-    """Tables that differ in a column that is not a time."""
+def differences(calm: Run, disturbed: Run) -> list[str]:
+    """Return the tables that differ in a column that is not a time."""
     found = []
     for name in TABLES:
         a, b = (getattr(run, name).drop(columns=NOT_COMPARED, errors="ignore") for run in (calm, disturbed))
         try:
             pd.testing.assert_frame_equal(a, b, check_exact=True)
         except AssertionError as error:
-            found.append(f"{name}: {error}")
+            found.append(f"{name}: {error}"[:300])
     return found
+
+
+def disturb(space_file: Path, calm: Run, folder: Path, kills: int, seed: int) -> dict[str, Any]:
+    """Return what became of one run under so many kills."""
+    folder.mkdir()
+    space, rng = read(space_file), np.random.default_rng(seed)
+    total = len(plan.stacks(space)) * 2 + len(space.cells) * len(space.measures)
+    at = np.sort(rng.integers(0, int(LATEST * total), kills))
+    kinds = rng.permutation([KINDS[i % len(KINDS)] for i in range(kills)])
+    (folder / "space.yaml").write_text(space_file.read_text())
+    run = Disturbed(folder / "space.yaml", space.name, folder, rng)
+    try:
+        for records, kind, after_s in zip(at, kinds, rng.uniform(0, 0.5, kills), strict=True):
+            run.strike(int(records), str(kind), float(after_s))
+        seconds = run.finish()
+    finally:
+        run.process.kill()
+    return {
+        "seed": seed,
+        "seconds": seconds,
+        "exit_codes": run.codes,
+        "kills": run.kills,
+        "differ": differences(calm, explorer.load(folder / "runs" / space.name)),
+        "trained_again": run.trained_again(),
+        "left": run.left,
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--space", type=Path, default=ROOT / "spaces/digits.yaml")
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0, help="of the plan of kills")
-    parser.add_argument(
-        "--out", type=Path, help="where the result goes; left out: benchmarks/results/chaos.json"
-    )
+    parser.add_argument("--space", type=Path, default=ROOT / "benchmarks/chaos.yaml")
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=5, help="in each run")
+    parser.add_argument("--seed", type=int, default=0, help="of the first run's plan")
+    parser.add_argument("--out", type=Path, help="of the result; left out: benchmarks/results/chaos.json")
     arguments = parser.parse_args()
-    space = read(arguments.space)
+    name = read(arguments.space).name
     with tempfile.TemporaryDirectory(prefix="chaos-") as place:
-        calm, chaos = Path(place) / "calm", Path(place) / "chaos"
-        for folder in (calm, chaos):
-            folder.mkdir()
-            (folder / "space.yaml").write_text(arguments.space.read_text())
-        calm_s = explore("run", "space.yaml", "--workers", "2", cwd=calm, log=calm / "log.txt")
-        run = Disturbed(chaos / "space.yaml", space.name, chaos, list(space.measures), arguments.seed)
-        try:
-            for kill in planned(space, arguments.kills, arguments.seed):
-                if not run.strike(kill):
-                    print(f"no {kill.victim} left to kill after {kill.records} records of {kill.stage}")
-            chaos_s = run.finish()
-        finally:
-            run.process.kill()
-        differ = differences(
-            explorer.load(calm / "runs" / space.name), explorer.load(chaos / "runs" / space.name)
-        )
-        again = run.records.trained_again()
+        undisturbed = disturb_nothing(arguments.space, Path(place) / "calm")
+        calm = explorer.load(Path(place) / "calm/runs" / name)
+        runs = []
+        for number in range(arguments.runs):
+            folder = Path(place) / f"run{number}"
+            runs.append(disturb(arguments.space, calm, folder, arguments.kills, arguments.seed + number))
+            last = runs[-1]
+            print(f"run {number}: {[k['kind'] for k in last['kills']]}, exit codes {last['exit_codes']}, "
+                  f"{last['seconds']:.0f} s; differ {last['differ']}, trained again {last['trained_again']}, "
+                  f"left {last['left']}", flush=True)  # fmt: skip
+    kills = [kill for run in runs for kill in run["kills"]]
     result = {
-        "question": "20 random kills in one run",
-        "space": space.name,
-        "seed": arguments.seed,
-        "kills": len(run.done),
-        "victims": dict(Counter(k["title"] for k in run.done)),
-        "starts": len(run.codes),
-        "exit_codes": run.codes,
-        "undisturbed_s": calm_s,
-        "disturbed_s": chaos_s,
-        "times_as_long": chaos_s / calm_s,
-        "tables_that_differ": differ,
-        "models_trained_again": again,
-        "every_kill": run.done,
+        "question": "runs under random kills among all processes",
+        "space": name,
+        "undisturbed_s": undisturbed,
+        "times_as_long": statistics.median(run["seconds"] for run in runs) / undisturbed,
+        "kills": len(kills),
+        "victims": dict(Counter(kill["kind"] for kill in kills)),
+        "runs": runs,
     }
     write("chaos", result, arguments.out)
-    print(f"{len(run.done)} kills ({result['victims']}), {len(run.codes)} starts: {chaos_s:.0f} s against "
-          f"{calm_s:.0f} s undisturbed ({chaos_s / calm_s:.2f}×); {len(differ)} tables differ, "
-          f"{len(again)} of {len(run.records.seen)} records written again")  # fmt: skip
-    if differ or again or len(run.done) < arguments.kills:
-        raise SystemExit("\n".join([*differ, *again]) or "fewer kills than planned")
+    bad = [run for run in runs if run["differ"] or run["trained_again"] or run["left"]]
+    print(f"{len(kills)} kills in {len(runs)} runs ({result['victims']}); {len(bad)} runs with a fault; "
+          f"{result['times_as_long']:.2f}× the undisturbed {undisturbed:.0f} s")  # fmt: skip
+    if bad:
+        raise SystemExit(f"faults in the runs with the seeds {[run['seed'] for run in bad]}")
+
+
+def disturb_nothing(space_file: Path, folder: Path) -> float:
+    """Run without kills; return the seconds."""
+    folder.mkdir()
+    began = time.perf_counter()
+    process = start("run", space_file.absolute(), "--workers", "2", cwd=folder, log=folder / "log.txt")
+    if code := process.wait():
+        raise RuntimeError(
+            f"the undisturbed run ended with {code}:\n{(folder / 'log.txt').read_text()[-3000:]}"
+        )
+    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

@@ -33,16 +33,13 @@ class Clock:
     """An observer that keeps the time of everything that has ended, by stage."""
 
     def __init__(self) -> None:
-        self.stage_now = ""
         self.times: dict[str, list[tuple[float, int]]] = {}
 
     def say(self, message: str) -> None: ...
 
-    def stage(self, name: str, total: int) -> None:
-        self.stage_now = name
+    def stage(self, name: str, total: int) -> None: ...
 
-    def advance(self, *told: Any) -> None:
-        stage, done, _ = told if len(told) == 3 else (self.stage_now, *told)
+    def advance(self, stage: str, done: int, failed: int) -> None:
         self.times.setdefault(stage, []).append((time.perf_counter(), done))
 
     def seconds_each(self, stage: str) -> float:

@@ -10,7 +10,7 @@ Method:   the engine as it is, through explorer.run with two workers: MLPs of wi
           Each size is a run in a process of its own. Time a model or pair: from the first that is done to
           the last, so that the start of Ray and of the workers, which does not grow, is left out; the median of
           three runs up to 1,100 models. Memory: the kernel's peak of the driver's and of each worker's process,
-          read every quarter of a second. Training and measuring are not overlapped, so that each has a time of its own.
+          read every quarter of a second.
 Hardware, versions and all sizes: benchmarks/results/growth.json.
 """
 
@@ -44,7 +44,7 @@ PANELS = {
 def space(models: int, seeds: int) -> dict[str, Any]:
     """A grid of about so many models, five values of the temperature."""
     cells = max(1, round(models / seeds / 5))
-    plain = {"overlap": False, "cells_per_trial": 1}  # training by itself, and a trial a cell
+    plain = {"cells_per_trial": 1}  # a trial a cell
     return {
         "name": "growth",
         "data": {"name": "digits", "train_size": 50},

@@ -179,23 +179,20 @@ def start_up(d: dict[str, Any]) -> list[str]:
     ]
 
 
-def run_start(d: dict[str, Any]) -> list[str]:
-    def line(what: str, r: dict[str, Any]) -> str:
-        parts = ", ".join(f"{kind} {seconds:.1f} s" for kind, seconds in r["by"].items())
-        return (
-            f"{what}: first model after {r['first_model_s']['median']:.1f} s, all after {r['wall_s']['median']:.1f} s "
-            f"(n = {r['n']}); {r['processor_s']['least']:.1f} s of processor time: {parts}"
-        )
-
-    return [line("four cells on two workers", d), *([line("before", d["than"])] if "than" in d else [])]
-
-
 def chaos(d: dict[str, Any]) -> list[str]:
-    victims = ", ".join(f"{number} × {title.removeprefix('ray::')}" for title, number in d["victims"].items())
+    victims = ", ".join(f"{number} × {kind}" for kind, number in sorted(d["victims"].items()))
+    bad = {name: sum(len(run[name]) for run in d["runs"]) for name in ("differ", "trained_again", "left")}
     return [
-        f"{_counted(d['kills'], 'kill')} ({victims}): tables that differ: {len(d['tables_that_differ'])}, "
-        f"models trained twice: {len(d['models_trained_again'])}; {d['times_as_long']:.2f}× the undisturbed time "
-        f"({d['disturbed_s']:.0f} s against {d['undisturbed_s']:.0f} s, {_counted(d['starts'], 'start')})"
+        f"{_counted(len(d['runs']), 'run')} with {_counted(d['kills'], 'kill')} in all ({victims}): tables that "
+        f"differ {bad['differ']}, models trained twice {bad['trained_again']}, processes left {bad['left']}; "
+        f"{d['times_as_long']:.2f}× the undisturbed time (median)"
+    ]
+
+
+def before(d: dict[str, Any]) -> list[str]:
+    return [
+        f"digits: {d['now_s']:.1f} s, and {d['before_s']:.1f} s at {d['commit'][:7]} (medians, n = {d['n']}): "
+        f"{d['times_as_long']:.2f}× as long"
     ]
 
 
@@ -213,12 +210,11 @@ def scaling(d: dict[str, Any]) -> list[str]:
     ]
 
 
-def overlap(d: dict[str, Any]) -> list[str]:
-    pairs = zip(d["samples"][::2], d["samples"][1::2], strict=True)
-    shorter = sum(min(pair, key=lambda sample: sample["wall_s"])["overlap"] for pair in pairs)
+def trials(d: dict[str, Any]) -> list[str]:
     return [
-        f"digits on two workers: {d['with_s']:.1f} s, and {d['without_s']:.1f} s without (medians); "
-        f"shorter in {shorter} of {d['n']} pairs of runs"
+        f"{d['trials']:,} trials of a training of one step: {d['driver_ms_a_trial']:.1f} ms of the driver's "
+        f"processor time a trial, {d['wall_ms_a_trial']:.1f} ms on the clock; driver {d['memory_mb'][0]:.0f} MB after "
+        f"{d['at'][0]:,} trials, {d['memory_mb'][-1]:.0f} MB after {d['at'][-1]:,}"
     ]
 
 
@@ -253,12 +249,15 @@ QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
         side_by_side,
     ),
     "start_up": ("How long until a command answers?", start_up),
-    "run_start": ("What does a run cost beside its work?", run_start),
     "many_models": ("10,000 finished models: how long until it is clear what is missing?", many),
-    "overlap": ("Does measuring beside training shorten a run?", overlap),
     "growth": ("Do time, memory and disk stay flat up to 20,000 models and 100,000 pairs?", growth),
     "scaling": ("How much faster are two workers than one, and how much of the time does Ray take?", scaling),
-    "chaos": ("20 random kills in one run: is anything lost, or done twice?", chaos),
+    "before": ("The digits job, command to page: as fast as at an earlier commit?", before),
+    "chaos": (
+        "Runs under random kills among all processes: is anything lost, done twice, or left behind?",
+        chaos,
+    ),
+    "trials": ("What does a trial cost the driver, and does its memory stay flat?", trials),
 }
 
 

@@ -5,7 +5,7 @@ Claim:    two workers do at least 1.8 times the work of one in the same time, in
           Ray takes at most 25 % of the wall time of the digits run, start-up included, and at most 5 % where a
           trial takes 10 s.
 Method:   the digits space, with three times its steps for the first claim, with one worker and with two in turns,
-          each run in a process of its own; stages do not overlap. Throughput: a stage's models or
+          each run in a process of its own. Throughput: a stage's models or
           measurements over its seconds in the session record, the start of the workers included; beside it the same
           from the first that was done to the last. Ray's share: wall seconds of the run less those of the work
           itself, over the former. The work itself: the same stacks and tasks done by the same functions, without
@@ -32,12 +32,10 @@ from typing import Any
 
 from engine_common import ROOT, Clock, write
 
-from explorer.space import ResourceOptions
 from explorer.spacefile import read
 
 DIGITS = ROOT / "spaces/digits.yaml"
-APART = ["resources.overlap=false"] if "overlap" in ResourceOptions.model_fields else []
-LONG = ["training.steps=7500", "measures.connectivity.steps=3000", *APART]
+LONG = ["training.steps=7500", "measures.connectivity.steps=3000"]
 TRIAL_S, TRIALS, SAMPLED = 10.0, 40, 4  # trials of ten seconds; so many of them are timed without Ray
 
 
@@ -109,7 +107,7 @@ def plain(
     space = read(DIGITS, overrides)
     sources = {data_source(cell): cell for cell in space.cells}
     clean = {s: plugin(explorer.data, c.data_name, "data set").load(c.data) for s, c in sources.items()}
-    worker, store = Worker(folder, clean.__getitem__, {}, 1, 0), Store(folder)
+    worker, store = Worker(folder, clean.__getitem__, {}, threads=1, gpus=0), Store(folder)
     stacks = plan.stacks(space)[:stacks_at_most]
     together.wait()
     began = time.perf_counter()

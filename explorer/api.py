@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from explorer.results import Run, load
 from explorer.spacefile import parse, read
+
+if TYPE_CHECKING:
+    from explorer.engine.session import Observer
 
 __all__ = ["load", "run"]
 
@@ -24,6 +27,7 @@ def run(
     max_hours: float | None = None,
     profile: bool = False,
     callbacks: Sequence[str] = (),
+    observer: Observer | None = None,
 ) -> Run:
     """Train and measure the grid of a space file (or of the same as a dict); go on where it was.
 
@@ -38,6 +42,7 @@ def run(
         max_hours: stop cleanly after so many hours.
         profile: keep a trace of what each worker did when, in the run folder.
         callbacks: tools that follow the trials: ``tensorboard``, ``mlflow``, ``wandb`` or ``module:Class``.
+        observer: is told how the run goes on (:class:`explorer.engine.session.Observer`).
 
     Raises:
         explorer.settings.InputError: something in the input is wrong; nothing was started.
@@ -54,4 +59,4 @@ def run(
         callbacks=callbacks,
     )
     checked = parse(space, set) if isinstance(space, dict) else read(space, set)
-    return start(checked, name=name, storage=storage, where=where)
+    return start(checked, name=name, storage=storage, observer=observer, where=where)

@@ -44,15 +44,14 @@ DRIVER = {
 # Read by the servers of a Ray of our own.
 SERVERS = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # they listen on this machine's loopback address only
-    # The watch ends a run that has lost its control service; Ray would end this whole process after a minute.
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "1000000",
-    "RAY_USAGE_STATS_ENABLED": "0",
 }
 LOGGERS = ("ray", "ray.tune", "ray.train")
 SCRATCH = "explorer-"  # prefix of the private folder; then the process id and something random
 ROOM_BYTES = 10_000_000  # Ray ends without a word where the disk of its folder is full
 WATCH_S = 0.25  # seconds between two looks at Ray's servers
-END_S = 20.0  # for Ray's processes to end after ray.shutdown()
+END_S = (
+    5.0  # for Ray's processes to end after ray.shutdown(); agents that miss the control service take a minute
+)
 
 
 class RayLostError(OSError):
@@ -215,7 +214,7 @@ def _own(where: Where, resources: ResourceOptions, cancel: Cancellation, scratch
     cpus = where.workers * resources.cpus_per_trial if where.workers else None
     before, mine = set(psutil.Process().children()), _listening(psutil.Process())
     ended = threading.Event()
-    _keep_token_private()
+    _create_token()
     import ray
 
     try:
@@ -296,7 +295,7 @@ def _below(processes: list[psutil.Process]) -> list[psutil.Process]:
 def _watch(servers: list[psutil.Process], cancel: Cancellation, ended: threading.Event) -> None:
     """Request cancellation if Ray's raylet or control service ends before ``ended`` is set.
 
-    Ray itself would wait for a minute and then end this process.
+    Ray itself would wait for ever.
     """
     needed = [(name, p) for p in servers if (name := p.name()) in ("raylet", "gcs_server")]
     while not ended.wait(WATCH_S):
@@ -306,7 +305,7 @@ def _watch(servers: list[psutil.Process], cancel: Cancellation, ended: threading
                 return
 
 
-def _keep_token_private() -> None:
+def _create_token() -> None:
     """Create the user's token for Ray, if there is none: Ray would make the file readable for everybody.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def script() -> str:
 
     Kept in the user's cache folder: vl-convert takes some seconds to put it together.
     """
-    file = Path(pooch.os_cache("explorer")) / f"vega-{vl_convert.__version__}-{VERSION}.js"
+    file = Path(pooch.os_cache("explorer")) / f"vega-{version('vl-convert-python')}-{VERSION}.js"
     with suppress(OSError):
         return file.read_text(encoding="utf-8")
     bundle = vl_convert.javascript_bundle(vl_version=VERSION)  # pyright: ignore[reportCallIssue]
