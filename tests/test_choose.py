@@ -82,7 +82,7 @@ def test_small_models_share_a_card_and_a_large_one_has_it_alone(
     monkeypatch.setattr(choose, "measure_peaks", substitute({2: 1, 8: 6}))
     tiny["model"] = {"name": "sleepynets:net", "width": 4}
     tiny["temperature"]["batch_size"] = [8, 10, 20, 25, 40]
-    tiny["training"]["steps"] = 300  # 6 s of sleep a model
+    tiny["training"]["steps"] = 150  # 3 s of sleep a model
     tiny["seeds"] = 1
     tiny["measures"] = {"hessian": {"inputs": 100, "lanczos_steps": 5, "probes": 4}}
     tiny["resources"] = {"cpus_per_trial": 0.25, "gpus_per_trial": "auto"}

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import ray
+import yaml
 from conftest import ROOT, explore
 from ray.air.execution._internal import event_manager
 from ray.exceptions import OutOfMemoryError, RayActorError
@@ -106,6 +107,23 @@ def test_a_run_whose_run_yaml_is_lost_gets_it_from_the_space(own_copy: Path, tin
     assert run.info["space"]["seeds"] == 3
 
 
+def test_a_run_of_an_earlier_version_goes_on_without_its_removed_settings(own_copy: Path) -> None:
+    file = own_copy / "tiny/run.yaml"
+    info = yaml.safe_load(file.read_text())
+    info["space"]["resources"] |= {"overlap": False, "graphs": "auto"}
+    file.write_text(yaml.safe_dump({**info, "graphs": {"0123": {"why": "there are no graphs"}}}))
+    for record in (own_copy / "tiny/records/similarity").glob("*.parquet"):
+        record.unlink()
+    for command in (["resume"], ["measure", "--again", "hessian"], ["report"]):
+        done = explore(
+            *command[:1], "tiny", *command[1:], "--storage", own_copy, "--reports", own_copy / "reports"
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        said = "settings of an earlier version are ignored: resources.overlap, resources.graphs"
+        assert (done.stdout + done.stderr).replace("\n", " ").count(said) == (command == ["resume"])
+    assert "overlap" not in yaml.safe_load(file.read_text())["space"]["resources"]
+
+
 def test_a_held_run_is_refused(tiny: dict[str, Any], tmp_path: Path) -> None:
     process = started(longer(tiny), tmp_path)
     try:
@@ -149,7 +167,7 @@ before = StackTrial.METHOD
 def METHOD(self, *new):
     turns = Path(os.environ["TURNS"])
     if hasattr(self, "worker") and len(list(turns.iterdir())) < 2:
-        (turns / f"{self.stack.id}-{os.getpid()}").touch()
+        (turns / f"{self.place}-{os.getpid()}").touch()
         HAPPENS
     return before(self, *new)
 """

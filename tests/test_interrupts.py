@@ -100,7 +100,7 @@ def test_a_stop_while_ray_starts_leaves_nothing(tiny: dict[str, Any], tmp_path: 
     )
     try:
         until = time.monotonic() + 200
-        while not list(ray.glob("ray/session_2*/logs/raylet*")):
+        while not list(ray.glob("explorer-*/ray/session_2*/logs/raylet*")):
             assert time.monotonic() < until
             time.sleep(0.01)
         everything = descendants(process.pid)
@@ -113,7 +113,7 @@ def test_a_stop_while_ray_starts_leaves_nothing(tiny: dict[str, Any], tmp_path: 
         assert "resume tiny" in output
         assert "Traceback" not in output
         assert not everything & set(processes())
-        assert not list(ray.glob("ray/session_2*"))
+        assert not list(ray.iterdir())
         assert not list(scratch.iterdir())
         assert not (tmp_path / "runs/tiny/hold.yaml").exists()
     finally:
@@ -138,11 +138,9 @@ def test_a_killed_server_of_ray_ends_the_run_with_what_to_do(
     assert f"Ray's {server.partition('/')[0]} has ended" in output
     assert "resume" in output
     assert "Traceback" not in output
-    until = time.monotonic() + 5  # its agents look for their raylet once a second
+    assert "resume tiny" in output
+    assert not (tmp_path / "runs/tiny/hold.yaml").exists()
+    until = time.monotonic() + 90  # Ray's agents miss a control service that is gone for a minute
     while everything & set(processes()) and time.monotonic() < until:
         time.sleep(0.1)
     assert not everything & set(processes())
-    if "resume runs/tiny" in output:  # a call to Ray has not returned: the guard has ended the program
-        return
-    assert "resume tiny" in output
-    assert not (tmp_path / "runs/tiny/hold.yaml").exists()

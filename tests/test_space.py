@@ -239,10 +239,16 @@ def test_what_overrides_made_wrong_together_names_them_all(tiny: dict[str, Any])
     parse(tiny, [*spoilt, "training.rho=0.05"])
 
 
+def test_a_setting_that_was_removed_says_so(tiny: dict[str, Any]) -> None:
+    tiny["resources"] = {"overlap": False}
+    with pytest.raises(InputError, match=r"resources\.overlap was removed: all models are trained before"):
+        parse(tiny)
+
+
 def test_what_is_wrong_in_the_file_names_its_line_whatever_is_overridden(tmp_path: Path) -> None:
     file = tmp_path / "s.yaml"
     text = "name: x\ndata: digits\nmodel: mlp\ntraining: {steps: 5}\nload: {width: [1]}\nresources:\n"
-    file.write_text(f"{text}  overlap: true\n  cells_per_trial: 0\n")
+    file.write_text(f"{text}  save_every_minutes: 1\n  cells_per_trial: 0\n")
     with pytest.raises(InputError, match=r"s\.yaml, line 8: resources\.cells_per_trial: 0 is not allowed"):
         spacefile.read(file, ["seeds=3", "resources.cpus_per_trial=1"])
 

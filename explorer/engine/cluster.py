@@ -33,6 +33,7 @@ from explorer.space import ResourceOptions
 # Read by Ray and Tune in the driver. A user's own value wins.
 DRIVER = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # workers without a GPU request see no GPU
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # what is left of a run that was stopped must not start another Ray
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # we report what fails, once
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_TUNE_DISABLE_PROGRESS": "1",
@@ -48,10 +49,9 @@ SERVERS = {
 LOGGERS = ("ray", "ray.tune", "ray.train")
 SCRATCH = "explorer-"  # prefix of the private folder; then the process id and something random
 ROOM_BYTES = 10_000_000  # Ray ends without a word where the disk of its folder is full
+TUNE_STOPS_S = 15.0  # by then; what goes on after Ray's end may start a Ray that was imported before us again
 WATCH_S = 0.25  # seconds between two looks at Ray's servers
-END_S = (
-    5.0  # for Ray's processes to end after ray.shutdown(); agents that miss the control service take a minute
-)
+END_S = 5.0  # for Ray's processes to end after ray.shutdown(); agents without a control service take a minute
 
 
 class RayLostError(OSError):
@@ -66,14 +66,15 @@ class Cluster:
         resources: of all its nodes, as Ray counts them.
         scratch: a private folder of this machine that is removed at the end.
         own: whether the run has started it.
-        ends: whether the run's part of it ends with the run: not if it is the caller's.
+        patience_s: for work that was asked to stop. Tune takes ten seconds to stop trials in mid-step, and
+            a call to a Ray that has died may never return: Ray's end, with the run, stops what is left.
         limit: of the workers at a time, if the user set one.
     """
 
     resources: dict[str, Any]
     scratch: str
     own: bool
-    ends: bool
+    patience_s: float
     limit: int | None = None
 
     def fits(self, cpus: float, gpus: float) -> int:
@@ -152,11 +153,11 @@ def connect(where: Where, own: bool, resources: ResourceOptions, cancel: Cancell
         RayLostError: our own Ray did not start, or can be reached from other machines.
     """
     with _scratch() as scratch, ExitStack() as stack:
-        callers = _caller_has_ray()
+        patience_s = 60.0 if _caller_has_ray() else TUNE_STOPS_S if "ray" in sys.modules else 1.0
         stack.enter_context(_own(where, resources, cancel, scratch) if own else _joined(where.address))
         import ray
 
-        yield Cluster(dict(ray.cluster_resources()), scratch, own, not callers, where.workers)
+        yield Cluster(dict(ray.cluster_resources()), scratch, own, patience_s, where.workers)
 
 
 def _caller_has_ray() -> bool:

@@ -16,6 +16,7 @@ from explorer.engine.factory import WorkerFactory
 from explorer.engine.failures import failure
 from explorer.engine.session import Session
 from explorer.engine.work import Done, Span, Task, span_of
+from explorer.store import DamagedError
 
 LOOK_S = 0.5  # seconds between two looks for a request to stop
 
@@ -105,5 +106,6 @@ class Pool:
             if not self._waiting[gpus]:
                 return
             task = self._waiting[gpus].popleft()
-        if self.attempts.failed(task, failure(error)):
+        damaged = isinstance(error, RayTaskError) and isinstance(error.cause, DamagedError)
+        if self.attempts.failed(task, failure(error)) and not damaged:  # its models are trained again first
             self._waiting[gpus].append(task)

@@ -28,9 +28,6 @@ from explorer.store import Store, locate
 if TYPE_CHECKING:
     from explorer.results import Run
 
-# For work that was asked to stop. Tune takes ten seconds to stop trials in mid-step, and a call to a Ray that
-# has died may never return: where Ray ends with the run, its end stops all that is left.
-PATIENCE_S, CALLERS_PATIENCE_S = 1.0, 60.0
 NOTICED_S = 15.0  # by then a cluster knows that a node has gone, and gives it no more work
 
 
@@ -150,7 +147,7 @@ def _complete(
                     cluster = stack.enter_context(connect(where, own, space.resources, cancel))
                 cancel.run(
                     lambda: _work(store, space, name, clean, cluster, session, cancel, where, train),
-                    patience_s=PATIENCE_S if cluster.ends else CALLERS_PATIENCE_S,
+                    cluster.patience_s,
                 )
                 with session.stage("shut_down"):
                     stack.close()
