@@ -23,14 +23,6 @@ class Follower(Callback):
         with open("heard.jsonl", "a") as file:
             line = {**trial.config, "name": str(trial), **{n: result[n] for n in names if n in result}}
             file.write(json.dumps(line) + "\\n")
-
-    def on_trial_complete(self, iteration, trials, trial, **info):
-        with open("ended.jsonl", "a") as file:
-            file.write(json.dumps(sorted(trial.metric_analysis)) + "\\n")
-
-    def on_experiment_end(self, trials, **info):
-        with open("kept.json", "w") as file:
-            json.dump([len(trial.metric_analysis) + len(trial.metric_n_steps) for trial in trials], file)
 """
 
 
@@ -61,11 +53,6 @@ def test_trials_are_followed_by_tensorboard_and_a_class_of_the_user(
         assert trained[at]["train_loss"] == pytest.approx(row["train_loss"])
         assert trained[at]["test_accuracy_percent"] == pytest.approx(row["test_accuracy_percent"])
         assert (trained[at]["models"], trained[at]["diverged"]) == (3, 0)
-    # Tune's running means of a trial are there when it ends, and no longer than that.
-    ended = [json.loads(line) for line in Path("ended.jsonl").read_text().splitlines()]
-    assert len(ended) == 4
-    assert all("train_loss" in names for names in ended)
-    assert json.loads(Path("kept.json").read_text()) == [0] * 4
     files = sorted(Path("runs/tiny/callbacks/tensorboard").glob("*/events.out.tfevents.*"))
     assert len(files) == 4
     assert {f.parent.name for f in files} == {h["name"] for h in heard}

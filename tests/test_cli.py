@@ -11,14 +11,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import typer
 from conftest import ROOT, explore
 from typer.testing import CliRunner
 
 import explorer
 from explorer import spacefile
 from explorer.cli import app
-from explorer.cli.options import RunName, Where, to_resume, works
+from explorer.cli.options import to_resume
 from explorer.settings import InputError
 from explorer.store import locate
 
@@ -30,35 +29,19 @@ def test_help_names_every_command() -> None:
         assert re.search(rf"\b{command}\b", done.stdout)
 
 
-@pytest.mark.parametrize("trains", [True, False])
-def test_where_to_work_is_told_in_one_piece(trains: bool) -> None:
-    app, told = typer.Typer(), []
+def test_the_command_that_goes_on_repeats_what_is_not_usual() -> None:
+    assert to_resume("tiny").endswith("resume tiny")
+    options: dict[str, Any] = {"storage": "s3://b", "workers": 2, "callback": ["mlflow", "wandb"]}
+    assert to_resume("tiny", **options).endswith(
+        "resume tiny --storage s3://b --workers 2 --callback mlflow --callback wandb"
+    )
 
-    @app.command()
-    @works(trains=trains)
-    def command(run: RunName, *, where: Where) -> None:
-        told.append((run, where))
 
-    words = ["tiny", "--storage", "s3://b", "--workers", "2", "--max-hours", "1.5", "--profile"]
-    assert CliRunner().invoke(app, words).exit_code == 0
-    (run, where), *_ = told
-    assert (run, where.storage, where.reports) == ("tiny", "s3://b", Path("reports"))
-    assert where.to_resume(run).endswith("resume tiny --storage s3://b --workers 2")
-    assert where.engine.pop("begun").forks is not None or sys.platform != "linux"
-    assert where.engine == {
-        "storage": "s3://b",
-        "address": None,
-        "workers": 2,
-        "gpus": None,
-        "max_hours": 1.5,
-        "profile": True,
-        "callbacks": [],
-    }
-    followed = CliRunner().invoke(app, ["tiny", "--callback", "mlflow", "--callback", "wandb"])
-    assert followed.exit_code == (0 if trains else 2)
-    if trains:
-        assert told[1][1].engine["callbacks"] == ["mlflow", "wandb"]
-        assert told[1][1].to_resume("tiny").endswith("resume tiny --callback mlflow --callback wandb")
+@pytest.mark.parametrize(("command", "follows"), [("run", True), ("resume", True), ("measure", False)])
+def test_commands_that_train_can_be_followed(command: str, follows: bool) -> None:
+    help_ = explore(command, "--help").stdout
+    assert ("--callback" in help_) == follows
+    assert all(option in help_ for option in ("--address", "--workers", "--gpus", "--max-hours", "--profile"))
 
 
 HEAVY = (

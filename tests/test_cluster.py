@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import explore
 from test_engine import assert_equal_runs
 
 import explorer
@@ -109,16 +110,25 @@ def test_a_cluster_of_unequal_nodes(tiny: dict[str, Any], tmp_path: Path, finish
         cluster.add_node(num_cpus=2, num_gpus=1)
         cluster.wait_for_nodes()
         tiny["resources"] = {"cpus_per_trial": 0.5, "gpus_per_trial": 0.25}
-        run = explorer.run(tiny, storage=str(tmp_path / "runs"), address=cluster.address)
+        done = _from_the_command_line(tiny, tmp_path, cluster.address)
+        assert done.returncode == 0, done.stdout + done.stderr
+        run = explorer.load(tmp_path / "runs/tiny")
         assert run.info["sessions"][0]["resources"] == {"CPU": 3.0, "GPU": 1.0}
-        plain = explorer.load("tiny", str(finished))
-        assert_equal_runs(run, plain)
-        tiny["resources"] = {"cpus_per_trial": 1, "gpus_per_trial": 2}
-        with pytest.raises(InputError, match=r"Ray has 3 CPUs and 1 GPUs on 2 node"):
-            explorer.run(tiny, storage=str(tmp_path / "more"), address=cluster.address)
+        assert_equal_runs(run, explorer.load("tiny", str(finished)))
+        tiny |= {"name": "more", "resources": {"cpus_per_trial": 1, "gpus_per_trial": 2}}
+        refused = _from_the_command_line(tiny, tmp_path, cluster.address)
+        assert refused.returncode == 2
+        assert "Ray has 3 CPUs and 1 GPUs on 2 node" in refused.stderr
     finally:
         cluster.shutdown()
         time.sleep(0.5)
+
+
+def _from_the_command_line(
+    space: dict[str, Any], folder: Path, address: str
+) -> subprocess.CompletedProcess[str]:
+    (folder / "space.yaml").write_text(str(space))
+    return explore("run", "space.yaml", "--address", address, cwd=folder)
 
 
 def test_an_address_where_nobody_answers_is_refused(tiny: dict[str, Any], tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ def test_trained_weights_give_the_accuracy_of_their_row(finished: Path) -> None:
     assert 100 * (answers == data.y_test).mean() == pytest.approx(row["test_accuracy_percent"])
 
 
+@pytest.mark.ray
 def test_two_workers_give_the_tables_of_one(finished: Path, tiny: dict[str, Any], tmp_path: Path) -> None:
     two = explorer.run(tiny, storage=str(tmp_path / "runs"), workers=2)
     assert_equal_runs(two, explorer.load("tiny", str(finished)))
@@ -182,6 +183,7 @@ def broken(shape, classes, width=4):
 """
 
 
+@pytest.mark.ray
 def test_failures_are_rows_and_exit_code_3(tiny: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "mynets.py").write_text(USER_MODEL)
     tiny["model"] = {"name": "mynets:broken", "width": 4}
@@ -296,6 +298,7 @@ def test_stopped_and_killed_runs_end_as_an_undisturbed_one(tiny: dict[str, Any],
     assert_equal_runs(explorer.load(tmp_path / "runs/tiny"), undisturbed)
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_killed_workers_are_replaced(tiny: dict[str, Any], tmp_path: Path, finished: Path) -> None:
     """A user's model whose process kills itself, once while training and once while measuring."""

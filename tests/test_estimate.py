@@ -17,7 +17,7 @@ from explorer.engine import plan
 from explorer.estimate import describe
 from explorer.estimate.machines import GPUS, Machines
 from explorer.estimate.work import MEASURES, Inputs, Network, trial
-from explorer.settings import InputError, plugins
+from explorer.settings import InputError
 from explorer.spacefile import parse
 
 
@@ -153,7 +153,7 @@ def test_the_table_says_what_a_space_takes_and_starts_nothing(tiny: dict[str, An
 
 
 def test_every_measure_is_counted_or_said_to_be_not(tiny: dict[str, Any]) -> None:
-    assert set(MEASURES) == set(plugins(explorer.measures)) - {"spectra"}
+    assert set(MEASURES) == set(explorer.measures.NAMES) - {"spectra"}
     of_images = set(MEASURES) - {"bleu", "perplexity"} | {"spectra"}
     tiny |= {"measures": {name: {} for name in of_images}, "resources": {"gpus_per_trial": 0.5}}
     assert "not counted: spectra" in rows_of(parse(tiny), "2xL4")

@@ -187,6 +187,7 @@ class NoMemory:
             raise OutOfMemoryError("Memory on the node was low.") from error
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize(
     ("method", "what", "no_memory", "said"),
     [
@@ -243,6 +244,7 @@ def net(shape, classes, width=4):
 """
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize("no_memory", [False, True])
 def test_a_worker_of_the_pool_that_dies_loses_nothing(
     importable: Callable[[str, str], None],
@@ -264,6 +266,7 @@ def test_a_worker_of_the_pool_that_dies_loses_nothing(
     assert run.models["hessian_trace"].notna().all()
 
 
+@pytest.mark.ray
 def test_max_hours_stops_cleanly(tiny: dict[str, Any], tmp_path: Path) -> None:
     tiny["training"]["steps"] = 2_000_000
     (tmp_path / "space.yaml").write_text(str(tiny))

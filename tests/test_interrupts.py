@@ -121,6 +121,7 @@ def test_a_stop_while_ray_starts_leaves_nothing(tiny: dict[str, Any], tmp_path: 
         shutil.rmtree(ray)
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.parametrize("server", ["gcs_server", "raylet/raylet"])
 def test_a_killed_server_of_ray_ends_the_run_with_what_to_do(

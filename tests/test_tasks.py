@@ -77,7 +77,7 @@ class TestSequences:
         theta, _ = initial_rows(lambda: nn.Embedding(7, 7).double(), network, [0, 1])
         x, y = tokens(5, 6, below=7), tokens(5, 6, below=7, seed=1)
         y[2:, 1:] = -100
-        network.chunks = lambda rows, x: iter([slice(0, 2), slice(2, 5)])  # pyright: ignore[reportAttributeAccessIssue]
+        network.chunks = lambda x: [slice(0, 2), slice(2, 5)]  # pyright: ignore[reportAttributeAccessIssue]
         loss, error = evaluate(network, theta, None, x, y)
         outputs = network(theta, x[None])
         torch.testing.assert_close(loss, self.task.loss(outputs, y[None]))
@@ -161,7 +161,7 @@ class TestRegression:
         theta, _ = initial_rows(lambda: nn.Linear(3, 2).double(), network, range(4))
         x, y = normal(50, 3), normal(50, 2, seed=1)
         y[10:45, 0], y[:20] = math.nan, math.nan
-        network.chunks = lambda rows, x: iter([slice(0, 20), slice(20, 50)])  # pyright: ignore[reportAttributeAccessIssue]
+        network.chunks = lambda x: [slice(0, 20), slice(20, 50)]  # pyright: ignore[reportAttributeAccessIssue]
         outputs, asked = network(theta, x[None]), ~y.isnan()
         apart = [((outputs[i] - outputs[j])[asked] ** 2).mean().item() for i, j in combinations(range(4), 2)]
         result = ensemble_of(network, theta, None, x, y)
@@ -198,7 +198,7 @@ def test_ensemble_of_models_is_that_of_their_logits():
     network = Rows(nn.Linear(3, 4).double())
     theta, _ = initial_rows(lambda: nn.Linear(3, 4).double(), network, range(3))
     x, y = normal(90, 3), tokens(90, below=4)
-    network.chunks = lambda rows, x: iter([slice(0, 50), slice(50, 90)])  # pyright: ignore[reportAttributeAccessIssue]
+    network.chunks = lambda x: [slice(0, 50), slice(50, 90)]  # pyright: ignore[reportAttributeAccessIssue]
     apart = ensemble_of(network, theta, None, x, y)
     whole = ensemble(network(theta, x[None]), y)
     assert vars(apart) == pytest.approx(vars(whole))
