@@ -32,7 +32,7 @@ def loss(outputs, y):
 
 @pytest.fixture(scope="module")
 def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """Twelve trials, of four seconds where they nap: what happens to a node falls into one, on any machine.
+    """Twelve trials, of four seconds or more where they nap: what happens to a node falls into one.
 
     And a node that joins finds some left: that one has left is noticed after about fifteen seconds.
     """
@@ -58,10 +58,11 @@ def naps(undisturbed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def cluster(naps: None) -> Iterator[Any]:
-    """A head with one CPU; nodes are added by the test."""
+def cluster(naps: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A head with one CPU; nodes are added by the test. Trials last longer than the start of a worker."""
     from ray.cluster_utils import Cluster
 
+    monkeypatch.setenv("NAP_S", "0.06")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         yield cluster

@@ -78,7 +78,7 @@ assert dict(os.environ) == environment
 assert signal.getsignal(signal.SIGTERM) is handler
 explorer.run({**SPACE, "seeds": 3}, workers=1)  # once more in the same process
 import ray
-ray.init(num_cpus=1, include_dashboard=False)  # and a Ray of the caller's afterwards
+ray.init(address="local", num_cpus=1, include_dashboard=False)  # and a Ray of the caller's afterwards
 assert ray.get(ray.remote(lambda: 1).remote()) == 1
 """
 
@@ -95,7 +95,7 @@ def test_a_ray_of_our_own_keeps_to_this_machine_and_leaves_no_trace(tmp_path: Pa
 
 CALLERS = """
 import os, ray
-ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
 import explorer
 
 environment, node = dict(os.environ), ray.get_runtime_context().gcs_address
