@@ -216,10 +216,6 @@ class Store:
         """Whether there is a record in a file of its own (folded ones are not looked for)."""
         return self.files.exists(f"records/{kind}/{key}.parquet")
 
-    def read_record(self, kind: str, key: str) -> list[dict[str, Any]]:
-        """The rows of one record in a file of its own; none where there is no such file, or a damaged one."""
-        return self._unfold(f"records/{kind}/{key}.parquet").get(key, pa.table({})).to_pylist()
-
     def drop_record(self, kind: str, key: str) -> None:
         """Take one record back, if it is there."""
         self.files.delete(f"records/{kind}/{key}.parquet")

@@ -6,7 +6,7 @@ and training amplifies it, so a resumed run keeps to what was chosen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from explorer.engine.clean import CleanData
@@ -82,22 +82,20 @@ def choose(
         InputError: a trial needs more than one node, or one card, has.
     """
     info, choice = store.read_info(), given(space)
-    if not choice.gpus:
-        info["stacks"] = sizes(space, clean.shape, info.get("stacks", {}))
-    stack_sizes = info.setdefault("stacks", {})
-    execution = info.setdefault("execution", {})
-    steps = _undecided(space, execution)
-    if steps:
-        rows = max(sum(len(part.seeds) for part in stack) for stack in parts(space, stack_sizes))
+    kept: Sizes = info.get("stacks", {})
+    choice = replace(choice, sizes=kept if choice.gpus else sizes(space, clean.shape, kept))
+    execution = info.get("execution", {})
+    if steps := _undecided(space, execution):
+        rows = max(sum(len(part.seeds) for part in stack) for stack in parts(space, choice.sizes))
         with session.stage("calibration"):
             execution |= _fastest(steps, rows, choice, choice.factory(store, refs), session)
-    choice = Choice(choice.cpus, choice.gpus, choice.card_share, {}, stack_sizes, execution)
+    choice = replace(choice, execution=execution)
     if space.resources.gpus_per_trial == "auto":
         with session.stage("calibration"):
             factory = choice.factory(store, refs)
             shares, info["memory"] = shares_of_a_card(space, info.get("memory", {}), cluster, factory)
-        choice = Choice(choice.cpus, 1.0, choice.card_share, shares, stack_sizes, execution)
-    store.write_info(info)
+        choice = replace(choice, shares=shares)
+    store.write_info(info | {"stacks": dict(choice.sizes), "execution": execution})
     return choice
 
 

@@ -199,7 +199,13 @@ def _work(
         if stacks:
             with session.stage("training", sum(stack.size for stack in stacks)):
                 sweep(
-                    *(cluster, stacks, choice, factory, attempts, session, cancel),
+                    cluster,
+                    stacks,
+                    choice,
+                    factory,
+                    attempts,
+                    session,
+                    cancel,
                     save_every_s=60 * space.resources.save_every_minutes,
                     callbacks=followers,
                 )
