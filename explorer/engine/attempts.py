@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import TypeVar
 
 from explorer.engine.failures import DIED, FULL
 from explorer.engine.session import Session
@@ -12,8 +10,6 @@ from explorer.engine.work import Done, Stack, Task
 from explorer.store import Store
 
 TRIES = 3  # at a stack or a task, before it has failed for good
-
-Unit = TypeVar("Unit", Stack, Task)
 
 
 class Attempts:
@@ -25,9 +21,10 @@ class Attempts:
         self._failed: Counter[str] = Counter()
         self._told_full = False
 
-    def open(self, units: Iterable[Unit]) -> list[Unit]:
-        """Return those that have a try left."""
-        return [unit for unit in units if self._failed[unit.id] < TRIES]
+    @property
+    def given_up(self) -> frozenset[str]:
+        """Ids of the stacks and tasks that have no try left."""
+        return frozenset(id for id, failed in self._failed.items() if failed >= TRIES)
 
     def failed(self, unit: Stack | Task, what: dict[str, str]) -> bool:
         """Count a failed try; return whether there is another.

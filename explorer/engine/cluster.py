@@ -24,6 +24,7 @@ from typing import Any
 
 import psutil
 
+from explorer.engine import ray_workarounds
 from explorer.engine.cancel import Cancellation
 from explorer.engine.where import Where
 from explorer.interrupts import held_back
@@ -45,12 +46,14 @@ DRIVER = {
 # Read by the servers of a Ray of our own.
 SERVERS = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # they listen on this machine's loopback address only
+    **ray_workarounds.SERVERS,
 }
 LOGGERS = ("ray", "ray.tune", "ray.train")
 SCRATCH = "explorer-"  # prefix of the private folder; then the process id and something random
 ROOM_BYTES = 10_000_000  # Ray ends without a word where the disk of its folder is full
 TUNE_STOPS_S = 15.0  # by then; what goes on after Ray's end may start a Ray that was imported before us again
 WATCH_S = 0.25  # seconds between two looks at Ray's servers
+ANSWERS_S = 120.0  # for a cluster to start an actor; it may have to start a node first
 END_S = 5.0  # for Ray's processes to end after ray.shutdown(); agents without a control service take a minute
 
 
@@ -204,9 +207,34 @@ def _joined(address: str | None) -> Iterator[None]:
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InputError(f"--address {address}: no Ray cluster answers there ({error})") from error
     try:
+        _require_answers(address)
         yield
     finally:
         ray.shutdown()
+
+
+def _require_answers(address: str) -> None:
+    """Raise InputError unless an actor starts there.
+
+    Ray ends the actors of a process that the cluster cannot ask: each would seem to have died.
+    """
+    import ray
+    from ray.exceptions import GetTimeoutError, RayActorError
+
+    class Answer:
+        def ready(self) -> None: ...
+
+    actor: Any = ray.remote(num_cpus=0)(Answer).remote()
+    try:
+        ray.get(actor.ready.remote(), timeout=ANSWERS_S)
+    except (RayActorError, GetTimeoutError) as error:
+        raise InputError(
+            f"--address {address}: the cluster answers, but cannot start an actor for this process "
+            f"({type(error).__name__}). Its machines must be able to connect to this one. If this process "
+            "has used a Ray of its own before, as a run without an address does, that one had a token, and "
+            "the cluster may have none or another: use a new Python process."
+        ) from error
+    ray.kill(actor)
 
 
 @contextmanager

@@ -88,7 +88,7 @@ def _failed(row: dict[str, Any]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done: stacks of models without a record, and measures of trained models without one."""
+    """What is to be done: stacks of models without a record, or measures of trained models without one."""
 
     stacks: list[Stack]
     tasks: list[Task]
@@ -97,9 +97,25 @@ class Plan:
         return bool(self.stacks or self.tasks)
 
 
-def missing(space: Space, store: Store, sizes: Sizes = NONE, *, train: bool = True) -> Plan:
-    """Return what has no record; no stacks unless ``train``."""
-    return Plan(missing_stacks(space, store, sizes) if train else [], missing_tasks(space, store))
+def missing(
+    space: Space,
+    store: Store,
+    sizes: Sizes = NONE,
+    *,
+    train: bool = True,
+    given_up: frozenset[str] = frozenset(),
+) -> Plan:
+    """Return what has no record: the stacks or, once no stack is left, the measures.
+
+    Args:
+        train: whether models without a record are to be trained.
+        given_up: ids of stacks and tasks that are not to be tried again.
+    """
+    stacks = (
+        [stack for stack in missing_stacks(space, store, sizes) if stack.id not in given_up] if train else []
+    )
+    tasks = [] if stacks else [task for task in missing_tasks(space, store) if task.id not in given_up]
+    return Plan(stacks, tasks)
 
 
 def missing_stacks(space: Space, store: Store, sizes: Sizes = NONE) -> list[Stack]:

@@ -8,13 +8,9 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from explorer.engine.attempts import Attempts
-from explorer.engine.cancel import Cancellation
-from explorer.engine.choose import Choice
-from explorer.engine.cluster import Cluster
+from explorer.engine.context import Context
 from explorer.engine.factory import WorkerFactory
 from explorer.engine.failures import failure
-from explorer.engine.session import Session
 from explorer.engine.work import Done, Span, Task, span_of
 from explorer.store import DamagedError
 
@@ -42,17 +38,9 @@ class Pool:
     sizes that the tasks need; those that do not fit yet wait for those that end.
     """
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        choice: Choice,
-        factory: WorkerFactory,
-        attempts: Attempts,
-        session: Session,
-        cancel: Cancellation,
-    ):
-        self.cluster, self.choice, self.factory = cluster, choice, factory
-        self.attempts, self.session, self.cancel = attempts, session, cancel
+    def __init__(self, context: Context):
+        self.cluster, self.choice, self.factory = context.cluster, context.choice, context.factory
+        self.attempts, self.session, self.cancel = context.attempts, context.session, context.cancel
         self._waiting: dict[float, deque[Task]] = {}  # by GPUs
         self._actors: dict[float, int] = {}  # number of actors, by GPUs
         # What each call that has not answered is for: its actor, its GPUs, its task (None: it starts).

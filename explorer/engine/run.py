@@ -13,6 +13,7 @@ from explorer.engine.cancel import Cancellation, OutOfTime
 from explorer.engine.choose import choose, given
 from explorer.engine.clean import CleanData
 from explorer.engine.cluster import Cluster, connect, ray_environment
+from explorer.engine.context import Context
 from explorer.engine.growth import grown, same_sources
 from explorer.engine.layers import check_layers
 from explorer.engine.session import Observer, Session, Silent
@@ -188,30 +189,19 @@ def _work(
         store.write_info(provenance.describe(space, name))
     refs = clean.put()
     choice = choose(space, store, clean, refs, cluster, session)
-    factory = choice.factory(store, refs)
     followers = callbacks.made(where.callbacks, store, name) if train else []
     attempts = Attempts(store, session)
+    context = Context(cluster, choice, choice.factory(store, refs), attempts, session, cancel)
     lost, deaths = cluster.nodes_lost(), 0
     while True:
         cancel.check()
-        todo = plan.missing(space, store, choice.sizes, train=train)
-        stacks, tasks = attempts.open(todo.stacks), attempts.open(todo.tasks)
-        if stacks:
-            with session.stage("training", sum(stack.size for stack in stacks)):
-                sweep(
-                    cluster,
-                    stacks,
-                    choice,
-                    factory,
-                    attempts,
-                    session,
-                    cancel,
-                    save_every_s=60 * space.resources.save_every_minutes,
-                    callbacks=followers,
-                )
-        elif tasks:
-            with session.stage("measuring", sum(task.size for task in tasks)):
-                Pool(cluster, choice, factory, attempts, session, cancel).measure(tasks)
+        todo = plan.missing(space, store, choice.sizes, train=train, given_up=attempts.given_up)
+        if todo.stacks:
+            with session.stage("training", sum(stack.size for stack in todo.stacks)):
+                sweep(context, todo.stacks, 60 * space.resources.save_every_minutes, followers)
+        elif todo.tasks:
+            with session.stage("measuring", sum(task.size for task in todo.tasks)):
+                Pool(context).measure(todo.tasks)
         else:
             return
         if attempts.deaths > deaths and not cluster.own:

@@ -16,14 +16,13 @@ from ray.tune.search import Searcher
 
 from explorer.engine.attempts import Attempts
 from explorer.engine.cancel import Cancellation
-from explorer.engine.choose import Choice
-from explorer.engine.cluster import Cluster
-from explorer.engine.factory import WorkerFactory
+from explorer.engine.context import Context
 from explorer.engine.failures import failure
 from explorer.engine.session import Session
 from explorer.engine.work import Done, Span, Stack, span_of
 
 CHUNK = 64  # stacks that lie in the object store as one: a trial holds one chunk, however large the grid is
+AT_ONCE = 1000  # trials that Tune is given at a time: its memory of each lasts until its sweep ends
 WAITING = 4  # trials that ask Ray for a place beyond the workers there are: for nodes that join
 SPAN = ("began", "seconds", "host", "pid")
 
@@ -135,70 +134,66 @@ class Stop(tune.Stopper):
 
 
 def sweep(
-    cluster: Cluster,
-    stacks: list[Stack],
-    choice: Choice,
-    factory: WorkerFactory,
-    attempts: Attempts,
-    session: Session,
-    cancel: Cancellation,
-    *,
-    save_every_s: float,
-    callbacks: Sequence[tune.Callback] = (),
+    context: Context, stacks: list[Stack], save_every_s: float, callbacks: Sequence[tune.Callback] = ()
 ) -> None:
-    """Give each stack one try. ``attempts`` hears of those that fail; Tune itself tries nothing again."""
+    """Give each stack one try. Attempts hear of those that fail; Tune itself tries nothing again."""
+    choice = context.choice
     stacks = sorted(stacks, key=lambda stack: -choice.gpus_of(stack.cell))  # actors fit the next trial, too
     gpus = [choice.gpus_of(stack.cell) for stack in stacks]
-    workers = cluster.workers(choice.cpus, min(gpus))
+    at = [stack.at for stack in stacks]
     trainable = tune.with_resources(
         tune.with_parameters(
             StackTrial,
             chunks=[ray.put(stacks[start : start + CHUNK]) for start in range(0, len(stacks), CHUNK)],
-            factory=factory,
+            factory=context.factory,
             choice=choice,
             save_every_s=save_every_s,
         ),
         lambda config: tune.PlacementGroupFactory([{"CPU": choice.cpus, "GPU": gpus[config["stack"]]}]),
     )
-    at = [stack.at for stack in stacks]
-    configs = ({"stack": place, **(at[place] if callbacks else {})} for place in range(len(stacks)))
-    searcher, listener = StackSearcher(configs), Listener(stacks, session, attempts)
     # Every waiting trial costs the cluster a placement group at each event; 200 is Tune's default.
+    workers = context.cluster.workers(choice.cpus, min(gpus))
     os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(workers + WAITING))
-    tuner = tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            num_samples=len(stacks),
-            max_concurrent_trials=cluster.limit,
-            reuse_actors=True,
-            trial_name_creator=lambda trial: _name(trial.config["stack"], at),
-        ),
-        run_config=tune.RunConfig(
-            name="sweep",
-            storage_path=cluster.scratch,
-            verbose=0,
-            stop=Stop(cancel),
-            callbacks=[listener, *callbacks],
-            failure_config=tune.FailureConfig(max_failures=0),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-        ),
-    )
-    try:
-        tuner.fit()
-    except Exception as error:
-        cancel.check()
-        under_way = searcher.given - listener.settled
-        if not (under_way and _ran_out_of_memory(error)):
-            raise
-        # Tune gives up all trials when Ray kills a worker because the machine's memory is nearly full. Those
-        # that it had not been given yet lose no try.
-        for place in under_way:
-            attempts.failed(stacks[place], failure(OutOfMemoryError(str(error))))
-        return
-    cancel.check()
-    for place in set(range(len(stacks))) - listener.settled:
-        attempts.failed(stacks[place], {"error": "its trial ended without a result", "traceback": ""})
+    for start in range(0, len(stacks), AT_ONCE):
+        places = range(start, min(start + AT_ONCE, len(stacks)))
+        searcher = StackSearcher({"stack": place, **(at[place] if callbacks else {})} for place in places)
+        listener = Listener(stacks, context.session, context.attempts)
+        tuner = tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                num_samples=len(places),
+                max_concurrent_trials=context.cluster.limit,
+                reuse_actors=True,
+                trial_name_creator=lambda trial: _name(trial.config["stack"], at),
+            ),
+            run_config=tune.RunConfig(
+                name=f"sweep-{start}",
+                storage_path=context.cluster.scratch,
+                verbose=0,
+                stop=Stop(context.cancel),
+                callbacks=[listener, *callbacks],
+                failure_config=tune.FailureConfig(max_failures=0),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        )
+        try:
+            tuner.fit()
+        except Exception as error:
+            context.cancel.check()
+            under_way = searcher.given - listener.settled
+            if not (under_way and _ran_out_of_memory(error)):
+                raise
+            # Tune gives up all trials when Ray kills a worker because the machine's memory is nearly full.
+            # Those that it had not been given yet lose no try.
+            for place in under_way:
+                context.attempts.failed(stacks[place], failure(OutOfMemoryError(str(error))))
+            return
+        context.cancel.check()
+        for place in set(places) - listener.settled:
+            context.attempts.failed(
+                stacks[place], {"error": "its trial ended without a result", "traceback": ""}
+            )
 
 
 def _ran_out_of_memory(error: BaseException | None) -> bool:

@@ -1,0 +1,24 @@
+"""What training and measuring work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from explorer.engine.attempts import Attempts
+from explorer.engine.cancel import Cancellation
+from explorer.engine.choose import Choice
+from explorer.engine.cluster import Cluster
+from explorer.engine.factory import WorkerFactory
+from explorer.engine.session import Session
+
+
+@dataclass(frozen=True)
+class Context:
+    """What training and measuring work with: the Ray, how models are computed, and who hears of it."""
+
+    cluster: Cluster
+    choice: Choice
+    factory: WorkerFactory
+    attempts: Attempts
+    session: Session
+    cancel: Cancellation
