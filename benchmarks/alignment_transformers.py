@@ -23,7 +23,7 @@ from explorer.landscape.parameters import l2_distance
 from explorer.landscape.paths import straight
 from explorer.models import base, gpt, vit
 from explorer.models.rows import Rows, initial_rows
-from explorer.training import Split, train
+from explorer.train.loop import Split, train
 
 MODELS, STEPS, INPUTS = 3, 300, 300
 METHODS: tuple[Method, ...] = ("weights", "activations")

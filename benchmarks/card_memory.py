@@ -21,7 +21,7 @@ from explorer.landscape.hessian import hessian
 from explorer.models import base, memory
 from explorer.models.resnet18 import Options
 from explorer.models.rows import Rows, initial_rows
-from explorer.training import evaluate
+from explorer.train.loop import evaluate
 
 SHAPE, CLASSES, EVALUATED = (3, 32, 32), 10, 10
 PROCESSOR = 2 * 2**30  # of a card with so many bytes the parts are the budgets of a processor

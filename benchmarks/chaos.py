@@ -32,7 +32,7 @@ from engine_common import ROOT, start, write
 import explorer
 from explorer.engine import plan
 from explorer.results import TABLES, Run
-from explorer.spacefile import read
+from explorer.space.reading import read
 
 NOT_COMPARED = ["wall_s", "peak_memory_mb"]
 KINDS = ("driver", "raylet", "gcs_server", "worker", "other")  # of processes that are killed

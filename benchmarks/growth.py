@@ -28,7 +28,7 @@ from typing import Any
 
 from engine_common import RESULTS, ROOT, Clock, process, workers, write
 
-from explorer.space import ResourceOptions
+from explorer.space.model import ResourceOptions
 
 SERIES = {5: [200, 1000, 5000, 20_000], 11: [220, 1100, 5500, 20_130]}
 FIGURE = ROOT / "docs/growth.svg"

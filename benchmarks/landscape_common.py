@@ -20,7 +20,7 @@ from sklearn.datasets import load_digits
 from explorer.models import base, cnn, mlp
 from explorer.models.resnet import ResNetOptions, build_resnet
 from explorer.models.rows import Execution, Rows, initial_rows
-from explorer.training import Split, train
+from explorer.train.loop import Split, train
 
 RESULTS = Path(__file__).parent / "results"
 MODELS = 5  # of a cell

@@ -23,8 +23,8 @@ from pathlib import Path
 
 from explorer.engine import plan, provenance
 from explorer.engine.subjects import pairs_of
-from explorer.spacefile import parse
-from explorer.store import Store
+from explorer.runs.store import Store
+from explorer.space.reading import parse
 
 SPACE = {
     "name": "many",
@@ -74,8 +74,8 @@ RESUME = """
 import resource, sys, time
 started = time.perf_counter()
 from explorer.engine import plan
-from explorer.spacefile import parse
-from explorer.store import Store
+from explorer.space.reading import parse
+from explorer.runs.store import Store
 store = Store(sys.argv[1])
 space = parse(store.read_info()["space"])
 missing = plan.missing_stacks(space, store), plan.missing_tasks(space, store)

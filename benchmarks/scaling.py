@@ -32,7 +32,7 @@ from typing import Any
 
 from engine_common import ROOT, Clock, write
 
-from explorer.spacefile import read
+from explorer.space.reading import read
 
 DIGITS = ROOT / "spaces/digits.yaml"
 LONG = ["training.steps=7500", "measures.connectivity.steps=3000"]
@@ -92,8 +92,8 @@ def plain(
     from explorer.engine import plan
     from explorer.engine.work import data_source
     from explorer.engine.worker import Worker
+    from explorer.runs.store import Store
     from explorer.settings import plugin
-    from explorer.store import Store
 
     def each(pieces: list[Any], counter: Any) -> Iterator[Any]:
         while True:

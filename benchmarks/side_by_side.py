@@ -22,16 +22,16 @@ import torch
 from landscape_common import record
 
 from explorer.data import digits
-from explorer.data.base import Arrays
+from explorer.data.dataset import Arrays
 from explorer.engine import plan
 from explorer.engine.stacks import sizes
 from explorer.engine.worker import Worker
 from explorer.models import mlp
 from explorer.models.base import network
 from explorer.models.rows import initial_rows
-from explorer.space import Space
-from explorer.spacefile import parse
-from explorer.training import Split, train
+from explorer.space.model import Space
+from explorer.space.reading import parse
+from explorer.train.loop import Split, train
 
 NETWORKS = (((64,), 16), ((64,), 64), ((64,), 256), ((196,), 128), ((784,), 128), ((784,), 512))
 STACKS = (1, 2, 5, 10, 20, 40, 80)

@@ -27,7 +27,7 @@ from step_time import MOMENTUM, RATE, SEED, Case, data_of, plain_loop
 from explorer.models import mlp
 from explorer.models.base import network
 from explorer.models.rows import initial_rows
-from explorer.training import Split, Trained, train
+from explorer.train.loop import Split, Trained, train
 
 REPLICATES, BATCH_SIZES, BARS = (1, 5, 50), (4, 16, 64), {5: 3, 50: 8}
 SHORT = 50  # steps

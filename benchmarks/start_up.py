@@ -24,15 +24,15 @@ from typing import Any
 from landscape_common import record
 
 from explorer.engine import provenance
-from explorer.spacefile import read
-from explorer.store import Store
+from explorer.runs.store import Store
+from explorer.space.reading import read
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "ray", "pandas", "altair", "sklearn", "scipy", "sympy", "pyarrow", "numpy", "yaml")
 BEFORE_RAY = """
 import explorer.cli
-from explorer import spacefile
-spacefile.read("spaces/digits.yaml")
+from explorer.space import reading
+reading.read("spaces/digits.yaml")
 import explorer.engine.run, ray"""
 WORKER = "import explorer.engine.worker, explorer.landscape.connectivity"
 

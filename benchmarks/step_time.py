@@ -1,6 +1,6 @@
 """Does a training step cost more here than in the plainest PyTorch loop over tensors in memory?
 
-For every architecture one model is trained by ``explorer.training.train`` and by a loop of
+For every architecture one model is trained by ``explorer.train.loop.train`` and by a loop of
 ``torch.optim.SGD`` over the same tensors, with the same batches in the same order. Bars: at most 1.1 times
 the plain loop's time a step for every architecture; for the perceptron on digits at least twice as fast as
 the usual loop over a ``DataLoader``. Beside it the time a model and step when five replicates are trained
@@ -39,7 +39,7 @@ from explorer.data.base import prepare
 from explorer.models.base import network
 from explorer.models.rows import initial_rows
 from explorer.settings import plugin
-from explorer.training import Split, train
+from explorer.train.loop import Split, train
 
 RATE, MOMENTUM, SEED, REPLICATES = 0.01, 0.9, 7, 5
 RESULTS = Path(__file__).parent / "results" / "step_time.json"

@@ -46,8 +46,8 @@ from usual_networks import NETWORKS
 import explorer.data
 from explorer.data.base import prepare
 from explorer.settings import InputError, digest, plugin
-from explorer.space import Cell, Space
-from explorer.spacefile import read
+from explorer.space.model import Cell, Space
+from explorer.space.reading import read
 
 ROOT = Path(__file__).parent.parent
 BARS = {"digits": 12, "fashion": 6, "small-cnn": 2}

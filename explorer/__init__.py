@@ -17,7 +17,7 @@ __all__ = ["load", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    # On demand, so that `explorer --help` and `import explorer.space` stay quick.
+    # On demand, so that `explorer --help` and `import explorer.space.model` stay quick.
     if name in __all__:
         from explorer import api
 

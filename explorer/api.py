@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explorer.results import Run, load
-from explorer.spacefile import parse, read
+from explorer.space.reading import parse, read
 
 if TYPE_CHECKING:
     from explorer.engine.session import Observer

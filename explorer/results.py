@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pandas.api.types import is_hashable
 
-from explorer import tables
+from explorer import columns
+from explorer.runs.store import Store, locate
 from explorer.settings import InputError, plugin
-from explorer.space import TrainingOptions
-from explorer.spacefile import parse
-from explorer.store import Store, locate
+from explorer.space.model import TrainingOptions
+from explorer.space.reading import parse
 from explorer.tasks import TASKS, Task
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from explorer.data.base import Arrays
+    from explorer.data.dataset import Arrays
     from explorer.phases import Cut
-    from explorer.space import Cell
+    from explorer.space.model import Cell
 
 TABLES = ("models", "epochs", "pairs", "curves", "cells")
 
@@ -153,7 +153,7 @@ def read(store: Store) -> Run:
         measured = store.read_records(kind).to_pandas()
         if len(measured) and len(models):
             models = models.merge(measured.drop_duplicates("model_id"), on="model_id", how="left")
-    models = _complete(models, [*tables.IDS, *tables.SETTINGS, *names, *_columns(tables.MODELS, space)])
+    models = _complete(models, [*columns.IDS, *columns.SETTINGS, *names, *_columns(columns.MODELS, space)])
     models = _sorted(models, [*names, "seed"])
 
     pairs = pd.DataFrame(columns=["model_a", "model_b"])
@@ -166,15 +166,15 @@ def read(store: Store) -> Run:
     known = set(models["model_id"])
     pairs = _of_known(pairs, known, "model_a", "model_b")
     pairs = _of_known(_with_failures(pairs, failures), known, "model_a")
-    pairs = _pairs_described(pairs, models, names, _columns(tables.PAIRS, space))
+    pairs = _pairs_described(pairs, models, names, _columns(columns.PAIRS, space))
     points = [store.read_records(kind).to_pandas() for kind in _extra(space, "curves")]
     curves = pd.concat([p for p in points if len(p)] or [pd.DataFrame()], ignore_index=True)
     # A part of a stack that was lost and made again as another one has left points that are there twice.
-    curves = _complete(curves, ["model_a", "model_b", *tables.CURVES])
+    curves = _complete(curves, ["model_a", "model_b", *columns.CURVES])
     curves = _of_known(
         curves.drop_duplicates(["model_a", "model_b", "path", "t"]), known, "model_a", "model_b"
     )
-    epochs = _complete(store.read_records("epochs").to_pandas(), ["model_id", *tables.EPOCHS])
+    epochs = _complete(store.read_records("epochs").to_pandas(), ["model_id", *columns.EPOCHS])
     epochs = _of_known(epochs.drop_duplicates(["model_id", "step"]), known, "model_id")
     if len(failures):
         unmeasured = failures[failures["kind"] == "measures"]
@@ -203,7 +203,7 @@ def _of_known(frame: pd.DataFrame, models: set[str], *names: str) -> pd.DataFram
     return frame[frame[list(names)].isin(models).all(axis=1)] if len(frame) else frame
 
 
-def _columns(documented: dict[str, tables.Column], space: dict[str, Any]) -> list[str]:
+def _columns(documented: dict[str, columns.Column], space: dict[str, Any]) -> list[str]:
     """The documented columns but for those of measures that the space does not take."""
     import explorer.measures
 
@@ -260,9 +260,9 @@ def _with_failures(pairs: pd.DataFrame, failures: pd.DataFrame) -> pd.DataFrame:
 def _pairs_described(
     pairs: pd.DataFrame, models: pd.DataFrame, names: list[str], measured: list[str]
 ) -> pd.DataFrame:
-    columns = [*tables.PAIR_IDS, "cell_id", "task", "dataset", "architecture", *names, *measured]
+    wanted = [*columns.PAIR_IDS, "cell_id", "task", "dataset", "architecture", *names, *measured]
     if not len(pairs):
-        return _complete(pd.DataFrame(), columns)
+        return _complete(pd.DataFrame(), wanted)
     own = models[["model_id", "cell_id", "task", "dataset", "architecture", "seed", *names]]
     pairs = pairs.merge(
         own.rename(columns={"model_id": "model_a", "seed": "seed_a"}), on="model_a", how="left"
@@ -271,12 +271,12 @@ def _pairs_described(
     pairs = pairs.merge(own[list(other)].rename(columns=other), on="model_b", how="left")
     # A model that is lost is trained again, to the same bits; its pairs count again then.
     pairs = pairs[pairs["cell_id"].notna() & pairs["cell_id_b"].notna()]
-    return _sorted(_complete(pairs, columns), [*names, "seed_a", "seed_b"])
+    return _sorted(_complete(pairs, wanted), [*names, "seed_a", "seed_b"])
 
 
 def _complete(frame: pd.DataFrame, first: list[str]) -> pd.DataFrame:
     """All the columns in ``first``, in this order and type, then what else there is."""
-    known = tables.EVERY
+    known = columns.EVERY
     empty = {"text": "str", "integer": "Int64", "number": "float64", "numbers": "object", "flag": "boolean"}
     first = list(dict.fromkeys(first))
     for name in first:
@@ -328,7 +328,7 @@ def _read_csv(place: Path) -> pd.DataFrame:
         raise ValueError(f"there are several columns {', '.join(twice)}")
     table = pd.read_csv(place, skipinitialspace=True)
     empty = [
-        n for n in table if getattr(tables.EVERY.get(str(n)), "kind", "") == "text" and table[n].isna().all()
+        n for n in table if getattr(columns.EVERY.get(str(n)), "kind", "") == "text" and table[n].isna().all()
     ]
     return table.astype(dict.fromkeys(empty, "object"))  # no numbers, as which pandas reads what is not there
 
@@ -336,7 +336,7 @@ def _read_csv(place: Path) -> pd.DataFrame:
 def _check_columns(table: pd.DataFrame, place: Path) -> None:
     """Raises InputError where no column is known, as when a CSV has semicolons."""
     names = [str(name) for name in table]
-    known = {*tables.EVERY, *LOAD_NAMES, *TEMPERATURE_NAMES}
+    known = {*columns.EVERY, *LOAD_NAMES, *TEMPERATURE_NAMES}
     if not any(name.removesuffix("_std") in known for name in names):
         raise InputError(
             f"{place}: no column has a name of docs/tables.md; the first is {names[:1]}. "
@@ -346,7 +346,7 @@ def _check_columns(table: pd.DataFrame, place: Path) -> None:
 
 def _check_numbers(table: pd.DataFrame, place: Path) -> None:
     for name in table:
-        known = tables.EVERY.get(str(name).removesuffix("_std"))
+        known = columns.EVERY.get(str(name).removesuffix("_std"))
         if known is None or known.kind not in ("integer", "number"):
             continue
         words = table[name][table[name].notna() & pd.to_numeric(table[name], errors="coerce").isna()]
@@ -423,7 +423,7 @@ def _apart(table: pd.DataFrame, axes: list[str]) -> list[str]:
     def distinct(names: list[str]) -> int:
         return len(table[names].drop_duplicates()) if names else 1
 
-    own = {name for name in tables.EVERY if name != "steps"}  # what the tables know as no setting
+    own = {name for name in columns.EVERY if name != "steps"}  # what the tables know as no setting
     places = distinct(axes)
     for name in table.columns.difference([*own, *axes], sort=False):
         if places >= cells:

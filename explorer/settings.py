@@ -1,6 +1,6 @@
-"""Settings, and identity by content: what is set decides the name and the random streams of a thing.
+"""Errors of input, plug-ins by name, and identity by content, which decides names and random streams.
 
-Torch-free, so that a space file is checked before anything heavy is imported.
+Imports the standard library only.
 """
 
 from __future__ import annotations
@@ -9,44 +9,11 @@ import difflib
 import hashlib
 import importlib
 import json
-import typing
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
-
 SCHEMA = 1  # raised when the same settings would train another model than before
-
-
-class Options(BaseModel):
-    """Base of all settings: unknown keys are errors, values do not change after the check."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_flag_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """``yes`` is no number, though Python counts with it."""
-        if not isinstance(value, bool | list):  # most are neither, and there is a call for each of every cell
-            return value
-        flags = [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, bool)]
-        if flags and _numeric(cls.model_fields[str(info.field_name)].annotation):
-            raise ValueError(
-                f"{json.dumps(flags[0])} is not allowed; it should be a number "
-                "(YAML reads yes, on, no and off as true and false)"
-            )
-        return value
-
-
-def _numeric(annotation: Any) -> bool:
-    """Whether a type takes numbers, and no flags: ``int``, ``list[float]``, ``int | None``, …"""
-    parts, types = [annotation], set()
-    while parts:
-        part = parts.pop()
-        types.add(part)
-        parts += typing.get_args(part)
-    return bool({int, float} & types) and bool not in types
 
 
 class InputError(Exception):

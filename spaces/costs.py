@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from explorer import spacefile
 from explorer.estimate import describe
+from explorer.space import reading
 
 FOLDER = Path(__file__).parent
 CLUSTER = "8xH100"
@@ -28,7 +28,7 @@ def row_of(name: str) -> re.Pattern[str]:
 
 def cost(file: Path) -> str:
     """Return the time that `check` tells."""
-    table = describe(spacefile.read(file), CLUSTER)
+    table = describe(reading.read(file), CLUSTER)
     text = " ".join(str(cell) for cell in table.columns[1].cells)
     hours, unit = re.findall(r"about ([\d.]+) (h|days) on", text)[0]
     return f"{float(hours) * (24 if unit == 'days' else 1):.0f} h"

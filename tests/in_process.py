@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from explorer.data.base import Arrays
+from explorer.data.dataset import Arrays
 from explorer.engine import plan
 from explorer.engine.stacks import NONE, Sizes
 from explorer.engine.worker import Worker
-from explorer.space import Space
-from explorer.store import Store
+from explorer.runs.store import Store
+from explorer.space.model import Space
 
 
 def work(space: Space, clean: Arrays, folder: Path, sizes: Sizes = NONE) -> Store:

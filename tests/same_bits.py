@@ -24,7 +24,7 @@ from explorer.models import rows, stacked_cnn, stacking
 from explorer.models.base import network
 from explorer.models.rows import initial_rows
 from explorer.settings import plugin
-from explorer.training import Split, train
+from explorer.train.loop import Split, train
 
 MODELS, INPUTS = 4, 60
 CASES: dict[str, tuple[str, dict[str, Any], str, tuple[int, ...], int, Any]] = {

@@ -12,9 +12,9 @@ from conftest import explore
 from scipy.stats import norm
 
 from explorer import phases
-from explorer.diagnosis import diagnose
 from explorer.phases.advice import advise_cells, advise_phases, grow
 from explorer.phases.advice.moves import moves
+from explorer.report.diagnosis import diagnose
 from explorer.results import load
 from explorer.settings import InputError
 

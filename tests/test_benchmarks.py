@@ -22,8 +22,8 @@ from explorer.models.cnn import Options as CnnOptions
 from explorer.models.mlp import Options as MlpOptions
 from explorer.models.rows import initial_rows
 from explorer.settings import InputError
-from explorer.spacefile import parse, read
-from explorer.training import Split, milestones, train
+from explorer.space.reading import parse, read
+from explorer.train.loop import Split, milestones, train
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 

@@ -13,9 +13,9 @@ from test_engine import assert_equal_runs
 import explorer
 from explorer.engine import choose
 from explorer.engine.worker import out_of_memory
+from explorer.runs.store import Store
 from explorer.settings import InputError
-from explorer.spacefile import parse
-from explorer.store import Store
+from explorer.space.reading import parse
 
 GIB = 2**30
 

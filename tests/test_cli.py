@@ -15,11 +15,11 @@ from conftest import ROOT, explore
 from typer.testing import CliRunner
 
 import explorer
-from explorer import spacefile
 from explorer.cli import app
 from explorer.cli.options import to_resume
+from explorer.runs.store import locate
 from explorer.settings import InputError
-from explorer.store import locate
+from explorer.space import reading
 
 
 def test_help_names_every_command() -> None:
@@ -98,7 +98,7 @@ from explorer.data import digits
 from explorer.data.base import prepare
 from explorer.engine import worker
 from explorer.landscape import connectivity, hessian, rows_of, similarity
-from explorer.training import Split
+from explorer.train.loop import Split
 data = Split.of(prepare(digits.load(digits.Options()), digits.Options(train_size=50), "digits"))
 layers = [torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)) for _ in range(2)]
 network, theta, buffers = rows_of(*layers)
@@ -199,13 +199,13 @@ def test_a_run_for_a_space_file_and_the_other_way_round_is_told(tmp_path: Path) 
     with pytest.raises(InputError, match=rf"nor a folder of tables .*; it holds the runs {tmp_path}/tiny$"):
         explorer.load(tmp_path)
     with pytest.raises(InputError, match=r"latin.yaml cannot be read: it should be saved as UTF-8"):
-        spacefile.read(tmp_path / "latin.yaml")
+        reading.read(tmp_path / "latin.yaml")
     listed = CliRunner().invoke(app, ["spaces", str(ROOT / "spaces/digits.yaml")])
     assert "digits.yaml is a file: `check` tells" in str(listed.exception)
     with pytest.raises(InputError, match=r"digits.yaml is a space file, not a run: `run /"):
         locate(ROOT / "spaces/digits.yaml")
     with pytest.raises(InputError, match=r"is the folder of a run, not a space file; `resume "):
-        spacefile.read(tmp_path / "tiny")
+        reading.read(tmp_path / "tiny")
 
 
 def test_check_says_what_a_space_would_cost() -> None:

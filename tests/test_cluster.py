@@ -16,9 +16,9 @@ from conftest import explore
 from test_engine import assert_equal_runs
 
 import explorer
-from explorer.files import join
+from explorer.runs.files import join
+from explorer.runs.store import Store
 from explorer.settings import InputError
-from explorer.store import Store
 
 
 @pytest.fixture(scope="module")

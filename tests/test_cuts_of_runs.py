@@ -10,8 +10,8 @@ import pytest
 from report.synthetic import synthetic_run
 
 from explorer import phases, report
-from explorer.diagnosis import diagnose
-from explorer.export import export
+from explorer.report.diagnosis import diagnose
+from explorer.report.export import export
 from explorer.results import Run
 
 OWN = {"train_loss": 0.0321, "connected": 1.234, "cka": "auto"}

@@ -17,13 +17,13 @@ from in_process import table
 
 from explorer import results
 from explorer.data import digits
-from explorer.data.base import Arrays
+from explorer.data.dataset import Arrays
 from explorer.engine import plan, provenance
 from explorer.engine.stacks import sizes
 from explorer.engine.worker import Worker
-from explorer.space import Space
-from explorer.spacefile import parse
-from explorer.store import DamagedError, Store
+from explorer.runs.store import DamagedError, Store
+from explorer.space.model import Space
+from explorer.space.reading import parse
 
 KINDS = ("models", "epochs", "hessian", "connectivity", "curves", "similarity", "ensemble")
 CHANGES: dict[str, Callable[[bytes, random.Random], bytes | None]] = {

@@ -12,9 +12,9 @@ import pytest
 
 import explorer
 import explorer.measures
-from explorer import reference
 from explorer.cli import app
 from explorer.data import arrays
+from explorer.report import reference
 from explorer.results import TABLES
 from explorer.settings import plugin
 
@@ -29,7 +29,7 @@ DOCUMENTS = [
 
 def test_tables_page_is_the_printed_one() -> None:
     assert (ROOT / "docs/tables.md").read_text() == reference.markdown(), (
-        "print it again: python -m explorer.reference > docs/tables.md"
+        "print it again: python -m explorer.report.reference > docs/tables.md"
     )
 
 

@@ -18,8 +18,8 @@ import torch
 from conftest import ROOT, explore
 
 import explorer
+from explorer.runs.store import Store
 from explorer.settings import InputError
-from explorer.store import Store
 
 TIMES = ["wall_s", "peak_memory_mb"]
 TABLES = ("models", "epochs", "pairs", "curves", "cells")

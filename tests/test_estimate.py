@@ -12,13 +12,13 @@ import ray
 from conftest import ROOT, explore
 
 import explorer.measures
-from explorer import spacefile
 from explorer.engine import plan
 from explorer.estimate import describe
 from explorer.estimate.machines import GPUS, Machines
 from explorer.estimate.work import MEASURES, Inputs, Network, trial
 from explorer.settings import InputError
-from explorer.spacefile import parse
+from explorer.space import reading
+from explorer.space.reading import parse
 
 
 def net_of(name: str, data: Any = "digits", **options: Any) -> Network:
@@ -76,7 +76,7 @@ def test_public_data_are_known_without_them(monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_more_work_takes_longer_and_faster_cards_less_time() -> None:
     def seconds(card: str, **changes: Any) -> float:
-        space = spacefile.read(
+        space = reading.read(
             ROOT / "spaces/cifar10-resnet18-label-noise.yaml",
             [f"training.{name}={value}" for name, value in {"epochs": 10, **changes}.items()],
         )
@@ -163,7 +163,7 @@ def test_every_measure_is_counted_or_said_to_be_not(tiny: dict[str, Any]) -> Non
 
 def test_what_does_not_fit_on_a_card_is_named_with_what_to_do() -> None:
     wide = ["load.width=[64]", "temperature.batch_size=[4096]", "training.epochs=1"]
-    space = spacefile.read(ROOT / "spaces/cifar10-resnet18-width-batch.yaml", wide)
+    space = reading.read(ROOT / "spaces/cifar10-resnet18-width-batch.yaml", wide)
     assert re.search(r"width 64 at batch_size 4096, does not fit", rows_of(space, "8xT4"))
     assert "does not fit" not in rows_of(space, "8xH200")
 

@@ -294,6 +294,6 @@ def test_a_read_only_folder_is_told(
     def refused(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("explorer.files.os.makedirs", refused)
+    monkeypatch.setattr("explorer.runs.files.os.makedirs", refused)
     with pytest.raises(InputError, match="cannot be written"):
         explorer.run(tiny, storage=str(tmp_path / "runs"))

@@ -12,10 +12,10 @@ from conftest import TINY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from explorer import spacefile
 from explorer.engine import plan
 from explorer.settings import InputError
-from explorer.spacefile import parse
+from explorer.space import reading
+from explorer.space.reading import parse
 
 SCALARS = st.one_of(
     st.none(),
@@ -90,7 +90,7 @@ def test_any_file(content: str | bytes) -> None:
         file = Path(folder) / "space.yaml"
         file.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
         try:
-            spacefile.read(file)
+            reading.read(file)
         except InputError as wrong:
             message = str(wrong)
         else:

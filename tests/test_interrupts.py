@@ -17,7 +17,7 @@ import pytest
 from conftest import ROOT
 from test_engine import descendants, longer, processes, started, wait_for_records
 
-from explorer import interrupts
+from explorer.engine import interrupts
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from explorer.engine.subjects import Trained, groups
 from explorer.landscape import connectivity, ensemble, rows_of, similarity
 from explorer.landscape.paths import straight
 from explorer.measures import connectivity as connectivity_measure
+from explorer.runs.store import Store
 from explorer.settings import InputError, plugin
-from explorer.spacefile import parse
-from explorer.store import Store
-from explorer.training import Split
+from explorer.space.reading import parse
+from explorer.train.loop import Split
 
 LATER = ["sharpness", "noise", "density", "spectra", "ensemble", "alignment"]
 

@@ -16,7 +16,7 @@ import explorer
 from explorer.engine import choose
 from explorer.estimate import describe
 from explorer.settings import InputError
-from explorer.spacefile import parse
+from explorer.space.reading import parse
 
 SOURCE = '''
 import numpy as np

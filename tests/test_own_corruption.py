@@ -12,7 +12,8 @@ from in_process import table, work
 
 from explorer import results
 from explorer.data import digits
-from explorer.data.base import Arrays, prepare
+from explorer.data.base import prepare
+from explorer.data.dataset import Arrays
 from explorer.engine import plan, provenance
 from explorer.engine.worker import Worker
 from explorer.landscape.connectivity import profile_path
@@ -20,11 +21,11 @@ from explorer.landscape.hessian import hessian
 from explorer.landscape.paths import straight
 from explorer.measures import base
 from explorer.models.base import network
+from explorer.runs.store import Store
 from explorer.settings import stream
-from explorer.space import Cell
-from explorer.spacefile import parse
-from explorer.store import Store
-from explorer.training import Split, evaluate
+from explorer.space.model import Cell
+from explorer.space.reading import parse
+from explorer.train.loop import Split, evaluate
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from explorer import phases
-from explorer.diagnosis import diagnose
+from explorer.report.diagnosis import diagnose
 from explorer.results import load
 
 

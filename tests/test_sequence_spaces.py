@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from in_process import table, work
 
-from explorer.spacefile import parse
+from explorer.space.reading import parse
 
 WORDS = ("der rote Hund", "a red dog"), ("das Haus", "the house"), ("ein altes Buch", "an old book")
 

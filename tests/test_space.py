@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import yaml
 
-from explorer import spacefile
 from explorer.data import digits
 from explorer.data.base import prepare
-from explorer.schema import json_schema
 from explorer.settings import InputError
-from explorer.space import resolve
-from explorer.spacefile import parse
+from explorer.space import reading
+from explorer.space.model import resolve
+from explorer.space.reading import parse
+from explorer.space.schema import json_schema
 
 ROOT = Path(__file__).parent.parent
 
@@ -199,7 +199,7 @@ WRONG = [
 @pytest.mark.parametrize(("override", "said"), WRONG)
 def test_wrong_input_is_told_in_one_message(override: str, said: str) -> None:
     with pytest.raises(InputError) as error:
-        spacefile.read(ROOT / "spaces/digits.yaml", [override])
+        reading.read(ROOT / "spaces/digits.yaml", [override])
     message = str(error.value)
     assert said in message
     assert message.startswith(f"--set {override}: ")
@@ -226,7 +226,7 @@ def test_wrong_input_is_told_in_one_message(override: str, said: str) -> None:
 )
 def test_what_an_override_made_wrong_names_it_as_it_was_typed(overrides: list[str], blamed: str) -> None:
     with pytest.raises(InputError) as error:
-        spacefile.read(ROOT / "spaces/digits.yaml", overrides)
+        reading.read(ROOT / "spaces/digits.yaml", overrides)
     assert str(error.value).startswith(blamed)
 
 
@@ -250,7 +250,7 @@ def test_what_is_wrong_in_the_file_names_its_line_whatever_is_overridden(tmp_pat
     text = "name: x\ndata: digits\nmodel: mlp\ntraining: {steps: 5}\nload: {width: [1]}\nresources:\n"
     file.write_text(f"{text}  save_every_minutes: 1\n  cells_per_trial: 0\n")
     with pytest.raises(InputError, match=r"s\.yaml, line 8: resources\.cells_per_trial: 0 is not allowed"):
-        spacefile.read(file, ["seeds=3", "resources.cpus_per_trial=1"])
+        reading.read(file, ["seeds=3", "resources.cpus_per_trial=1"])
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_wrong_files_are_told_with_their_line(tmp_path: Path, text: str, said: s
     file = tmp_path / "s.yaml"
     file.write_text(text)
     with pytest.raises(InputError) as error:
-        spacefile.read(file)
+        reading.read(file)
     assert said in str(error.value)
     assert str(file) in str(error.value)
 
@@ -310,14 +310,14 @@ def test_schema_for_editors_is_the_committed_one_and_fits_the_spaces() -> None:
         if (
             file.stem != "translation-mo-de" or (ROOT / "catalogues").is_dir()
         ):  # files that have to be fetched
-            spacefile.read(file)
+            reading.read(file)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"name": "x", "data": "digits", "model": "mlp", "training": {"stepz": 1}}, schema)
 
 
 def test_checking_a_space_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from explorer import spacefile, cli; spacefile.read('spaces/digits.yaml');"
+        "import sys; from explorer.space import reading, cli; reading.read('spaces/digits.yaml');"
         "print([m for m in ('torch', 'ray', 'pandas', 'altair', 'sklearn', 'scipy', 'pyarrow') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

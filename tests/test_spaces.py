@@ -15,11 +15,11 @@ from conftest import ROOT, explore
 from in_process import table, work
 
 import explorer
-from explorer import spacefile
 from explorer.data import digits, fashion_mnist
-from explorer.data.base import Arrays
+from explorer.data.dataset import Arrays
 from explorer.data.fashion_mnist import SYSTEM as IMAGES
 from explorer.engine import plan
+from explorer.space import reading
 
 SPACES = sorted((ROOT / "spaces").glob("*.yaml"))
 PAPER = [file.stem for file in SPACES if re.match(r"cifar|svhn", file.stem)]
@@ -82,7 +82,7 @@ def test_file_is_a_space_without_network(file: Path, monkeypatch: pytest.MonkeyP
         needs_catalogues()
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setenv("EXPLORER_DATA", str(tmp_path))
-    space = spacefile.read(file)
+    space = reading.read(file)
     assert space.name == file.stem, "a run is called as its file"
     assert space.description
     assert space.load
@@ -97,13 +97,13 @@ def test_table_of_the_spaces_has_all_and_their_true_sizes() -> None:
     told = {name: [int(n.replace(",", "")) for n in sizes] for name, *sizes in row.findall(text)}
     assert set(told) == {file.stem for file in SPACES}
     for file in SPACES:
-        counts = plan.count(spacefile.read(file))
+        counts = plan.count(reading.read(file))
         assert told[file.stem] == [counts["cells"], counts["models"], counts["pairs"]], file.stem
 
 
 @pytest.mark.parametrize("name", PAPER)
 def test_space_of_the_paper_has_its_axes_and_budgets(name: str) -> None:
-    space = spacefile.read(ROOT / f"spaces/{name}.yaml")
+    space = reading.read(ROOT / f"spaces/{name}.yaml")
     training, curve = space.training, space.measures["connectivity"]
     assert (training.optimizer, training.momentum, training.augment) == ("sgd", 0.9, False)
     assert (training.precision, space.seeds) == ("float32", 5)
@@ -133,11 +133,11 @@ def clean_images() -> Arrays:
 
 @pytest.mark.parametrize("name", PAPER)
 def test_space_of_the_paper_runs_in_small(name: str, clean_images: Arrays, tmp_path: Path) -> None:
-    full = spacefile.read(ROOT / f"spaces/{name}.yaml")
+    full = reading.read(ROOT / f"spaces/{name}.yaml")
     sections = {axis: "load" if axis in full.load else "temperature" for axis in full.axes}
     axes = [f"{sections[axis]}.{axis}={SMALL_AXES[axis]}" for axis in full.axes]
     axes += [override for axis, override in SMALL_FIXED.items() if axis not in full.axes]
-    small = spacefile.read(ROOT / f"spaces/{name}.yaml", [*SMALL, *axes])
+    small = reading.read(ROOT / f"spaces/{name}.yaml", [*SMALL, *axes])
     store = work(small, clean_images, tmp_path)
 
     models = table(store, "models")
@@ -201,7 +201,7 @@ def test_training_to_zero_loss_harms_under_label_noise_only(tmp_path: Path) -> N
     """`digits-length` in small: one width, short and long, and with the labels right as a control."""
     harm = {}
     for noise in (0.2, 0.0):
-        small = spacefile.read(
+        small = reading.read(
             ROOT / "spaces/digits-length.yaml",
             [f"data.label_noise={noise}", "load.width=[64]", "temperature.steps=[250, 8000]", "measures={}"],
         )
@@ -217,7 +217,7 @@ def test_training_to_zero_loss_harms_under_label_noise_only(tmp_path: Path) -> N
 @pytest.mark.slow
 def test_double_descent_in_width_is_cold_and_at_the_barrier(tmp_path: Path) -> None:
     """`digits-noise` in small: before, at and after the dip, at the coldest and the hottest batch size."""
-    small = spacefile.read(
+    small = reading.read(
         ROOT / "spaces/digits-noise.yaml",
         [
             *("seeds=3", "load.width=[8, 32, 256]", "temperature.batch_size=[2, 64]"),

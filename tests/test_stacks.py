@@ -14,18 +14,19 @@ from in_process import table, work
 import explorer
 import explorer.models
 from explorer.data import digits
-from explorer.data.base import Arrays, prepare
+from explorer.data.base import prepare
+from explorer.data.dataset import Arrays
 from explorer.engine import plan
 from explorer.engine.probe import peak_bytes
 from explorer.engine.stacks import NONE, NUMBERS, ROWS, Sizes, parts, sizes
 from explorer.engine.work import Stack, architecture_key
 from explorer.engine.worker import Worker
 from explorer.models.base import network
-from explorer.optimisers import Optimiser, PerRowOptimiser
+from explorer.runs.store import Store
 from explorer.settings import InputError, plugin
-from explorer.space import Cell, Space
-from explorer.spacefile import parse
-from explorer.store import Store
+from explorer.space.model import Cell, Space
+from explorer.space.reading import parse
+from explorer.train.optimisers import Optimiser, PerRowOptimiser
 
 SHAPE = ((64,), 10)
 

@@ -20,11 +20,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from explorer import parquet
-from explorer.files import Files, join
-from explorer.hold import Hold
+from explorer.runs import parquet
+from explorer.runs.files import Files, join
+from explorer.runs.lock import Hold
+from explorer.runs.store import DamagedError, Store, locate
 from explorer.settings import InputError
-from explorer.store import DamagedError, Store, locate
 
 
 def test_records_are_read_back_in_the_order_of_their_keys(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_nothing_half_written_is_read_or_left(tmp_path: Path, monkeypatch: pytes
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("explorer.files.os.replace", full)
+    monkeypatch.setattr("explorer.runs.files.os.replace", full)
     with pytest.raises(OSError, match="No space"):
         store.write_record("models", "b", [{"model_id": "m2"}])
     assert store.read_records("models").to_pydict() == {"model_id": ["m1"]}
@@ -249,7 +249,7 @@ class Moody:
 
 
 def test_an_object_store_that_does_not_answer_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("explorer.files.AGAIN_S", 0.0)
+    monkeypatch.setattr("explorer.runs.files.AGAIN_S", 0.0)
     told: list[str] = []
     files = Files("mock:///run", say=told.append)
     files.fs.create_dir("run")
@@ -283,7 +283,7 @@ def test_an_object_store_that_does_not_answer_is_tried_again(monkeypatch: pytest
 
 def hold_in_another_process(folder: Path) -> subprocess.Popen[str]:
     code = (
-        "import sys, time; from explorer.hold import Hold; from explorer.files import Files\n"
+        "import sys, time; from explorer.runs.lock import Hold; from explorer.runs.files import Files\n"
         "with Hold(Files(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
@@ -344,10 +344,10 @@ def test_without_locks_the_last_of_those_who_take_it_at_once_has_it(
         (tmp_path / "hold.yaml").write_text("{host: elsewhere, pid: 1, token: another}")
 
     monkeypatch.setattr("fcntl.flock", none)
-    monkeypatch.setattr("explorer.hold.SETTLE_S", 0)
+    monkeypatch.setattr("explorer.runs.lock.SETTLE_S", 0)
     with Hold(Files(tmp_path)):
         assert (tmp_path / "hold.yaml").exists()
-    monkeypatch.setattr("explorer.hold.time.sleep", meanwhile)
+    monkeypatch.setattr("explorer.runs.lock.time.sleep", meanwhile)
     with pytest.raises(InputError, match="on elsewhere"), Hold(Files(tmp_path)):
         pass
 
@@ -357,7 +357,7 @@ def test_a_full_disk_leaves_no_empty_hold(tmp_path: Path, monkeypatch: pytest.Mo
         open(path, mode).close()
         return open("/dev/full", "wb", buffering=0)
 
-    monkeypatch.setattr("explorer.files.open", full, raising=False)
+    monkeypatch.setattr("explorer.runs.files.open", full, raising=False)
     with (
         pytest.raises(InputError, match=r"cannot be written: .*No space left on device"),
         Hold(Files(tmp_path)),
@@ -365,14 +365,14 @@ def test_a_full_disk_leaves_no_empty_hold(tmp_path: Path, monkeypatch: pytest.Mo
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["hold.lock"]
     monkeypatch.setattr(
-        "explorer.files.open", lambda *_: (_ for _ in ()).throw(OSError(30, "Read-only")), raising=False
+        "explorer.runs.files.open", lambda *_: (_ for _ in ()).throw(OSError(30, "Read-only")), raising=False
     )
     with pytest.raises(InputError, match=r"cannot be written: .*Read-only"), Hold(Files(tmp_path)):
         pass
 
 
 def test_without_locks_a_process_that_has_ended_does_not_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("explorer.hold.SETTLE_S", 0)
+    monkeypatch.setattr("explorer.runs.lock.SETTLE_S", 0)
     files = Files("mock:///run")
     files.fs.create_dir("run")
     for process, blocks in ((os.getpid(), True), (2**22 + 1, False)):

@@ -14,7 +14,8 @@ from torch.nn import functional
 
 import explorer
 import explorer.report
-from explorer.data.base import Arrays, DataOptions, checked_arrays, prepare
+from explorer.data.base import DataOptions, prepare
+from explorer.data.dataset import Arrays, checked_arrays
 from explorer.estimate import describe
 from explorer.landscape.ensemble import ensemble, ensemble_of
 from explorer.landscape.hessian import hessian
@@ -26,9 +27,9 @@ from explorer.models.rows import Rows, initial_rows
 from explorer.report.labels import MEASURES, in_words
 from explorer.report.site import environment
 from explorer.settings import InputError
-from explorer.spacefile import read
+from explorer.space.reading import read
 from explorer.tasks import TASKS
-from explorer.training import Split, evaluate, train
+from explorer.train.loop import Split, evaluate, train
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

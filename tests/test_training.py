@@ -18,18 +18,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import explorer.models
-from explorer.augment import crop_and_flip
-from explorer.data.base import Arrays
+from explorer.data.dataset import Arrays
 from explorer.landscape.operator import HessianOperator
 from explorer.models import cnn, mlp
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
-from explorer.optimisers import Optimiser
 from explorer.settings import InputError, plugin
-from explorer.steps import loss_gradient_of, make_step, optimiser_of, parts
-from explorer.stopping import Stopping, Watch
 from explorer.tasks.classification import cross_entropy
-from explorer.training import (
+from explorer.train.augmentation import crop_and_flip
+from explorer.train.loop import (
     Split,
     State,
     batches,
@@ -38,6 +35,9 @@ from explorer.training import (
     milestones,
     train,
 )
+from explorer.train.optimisers import Optimiser
+from explorer.train.steps import loss_gradient_of, make_step, optimiser_of, parts
+from explorer.train.stopping import Stopping, Watch
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
 from explorer.settings import InputError
 from explorer.tasks import TASKS
-from explorer.training import Split, train
+from explorer.train.loop import Split, train
 
 PAIRS = [
     ("Datei nicht gefunden", "File not found"),

@@ -27,7 +27,7 @@ PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
 
 
 def checked_name(name: str) -> str:
-    from explorer.space import NAME, NAME_RULE
+    from explorer.space.model import NAME, NAME_RULE
 
     if not re.match(NAME, name):
         raise InputError(f"--name {name!r}: {NAME_RULE}")

@@ -22,8 +22,8 @@ def status(
     ] = False,
 ) -> None:
     """Say how far a run is."""
-    from explorer.status import describe
-    from explorer.store import locate
+    from explorer.cli.status import describe
+    from explorer.runs.store import locate
 
     store = locate(run, storage)
     table, complete = describe(store)
@@ -53,9 +53,9 @@ def check(
     ] = None,
 ) -> None:
     """Say what a space would do: cells, models, pairs, and what they would cost. Starts nothing."""
-    from explorer import spacefile
+    from explorer.space import reading
 
-    checked = spacefile.read(space, set_)
+    checked = reading.read(space, set_)
     from explorer.estimate import describe
 
     console.print(describe(checked, cluster))
@@ -68,8 +68,8 @@ def spaces(
     ] = False,
 ) -> None:
     """List the space files there are."""
-    from explorer import spacefile
-    from explorer.schema import json_schema
+    from explorer.space import reading
+    from explorer.space.schema import json_schema
 
     if schema:
         typer.echo(json.dumps(json_schema(), indent=1))
@@ -84,7 +84,7 @@ def spaces(
         raise InputError(f"there is no space file (*.yaml) in {folder}/")
     for file in files:
         try:
-            one = spacefile.read(file)
+            one = reading.read(file)
             grid = " × ".join(f"{axis} {len(values)}" for axis, values in one.axes.items())
             head, said = f"  {grid}, {one.seeds} seeds", one.description
         except InputError as error:

@@ -64,7 +64,7 @@ def diagnose(
 ) -> None:
     """Say what holds models back and what to change next, how sure that is and from what evidence."""
     cuts = _cuts(cut or [])
-    from explorer.diagnosis import diagnose as told
+    from explorer.report.diagnosis import diagnose as told
     from explorer.results import load
 
     teachers = [load(one, storage) for one in learn or []]
@@ -82,7 +82,7 @@ def export(
 ) -> None:
     """Write a run as one table, a row a model, and its summary as Markdown beside it."""
     cuts = _cuts(cut or [])
-    from explorer.export import export as write
+    from explorer.report.export import export as write
     from explorer.results import load
 
     loaded = load(run, storage)
@@ -96,7 +96,7 @@ def draw(run: Run, reports: Path, cuts: dict[str, float], *, written: bool = Fal
     Those of a run that is not finished are missing, or are from before; the report has its own.
     """
     from explorer import report as pages
-    from explorer.status import diverged, failures
+    from explorer.cli.status import diverged, failures
 
     index = pages.write(run, reports / checked_name(run.name), cuts=cuts)
     if run.info:
@@ -126,9 +126,9 @@ def check_reports(folder: Path) -> None:
 def _watch(run: str, storage: str, reports: Path, cuts: dict[str, float]) -> None:
     """Draw the page of a run under way again whenever records were added, until none is missing."""
     from explorer import report as pages
+    from explorer.cli.status import describe
     from explorer.results import load
-    from explorer.status import describe
-    from explorer.store import locate
+    from explorer.runs.store import locate
 
     store, seen = locate(run, storage), None
     say("Watching; Ctrl-C ends it.")
@@ -148,7 +148,7 @@ def _watch(run: str, storage: str, reports: Path, cuts: dict[str, float]) -> Non
 
 
 def _cuts(given: list[str]) -> dict[str, float]:
-    from explorer.space import PhaseOptions
+    from explorer.space.model import PhaseOptions
 
     cuts = {}
     for text in given:

@@ -27,10 +27,10 @@ from explorer.cli.options import (
     to_resume,
 )
 from explorer.cli.pages import check_reports, draw
-from explorer.interrupts import end_once
+from explorer.engine.interrupts import end_once
 
 if TYPE_CHECKING:
-    from explorer.console import Display
+    from explorer.cli.display import Display
     from explorer.engine.where import Where
     from explorer.results import Run
 
@@ -49,10 +49,10 @@ def run(
     profile: Profile = False,
 ) -> None:
     """Train and measure the grid of a space file and write its report. Goes on with a run that exists."""
-    from explorer import spacefile
     from explorer.engine.where import Where
+    from explorer.space import reading
 
-    checked = spacefile.read(space, set_)
+    checked = reading.read(space, set_)
     run_name = checked_name(name or checked.name)
     where = Where(
         address=address,
@@ -145,7 +145,7 @@ def measure(
 
 def _work(start: Callable[[Display], Run], run: str, where: Where, storage: str, reports: Path) -> None:
     """Do it under a display, then write the report. Ctrl-C and SIGTERM end it with what to do next."""
-    from explorer.console import Display
+    from explorer.cli.display import Display
 
     check_reports(reports / Path(run).name)
     command = to_resume(
@@ -184,7 +184,7 @@ def _work(start: Callable[[Display], Run], run: str, where: Where, storage: str,
 def _drawn(run: Run) -> Iterator[None]:
     """Adds the seconds of drawing to the record of the run's last session."""
     from explorer.engine.session import add_stage
-    from explorer.store import Store
+    from explorer.runs.store import Store
 
     mark = time.perf_counter()
     try:

@@ -12,7 +12,8 @@ from zipfile import BadZipFile
 import numpy as np
 from pydantic import Field
 
-from explorer.data.base import KEYS, Arrays, DataOptions, checked_arrays, counts
+from explorer.data.base import DataOptions, counts
+from explorer.data.dataset import KEYS, Arrays, checked_arrays
 from explorer.settings import InputError
 
 TASKS = ("classification", "regression")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from explorer.data.archives import read_members
-from explorer.data.base import Arrays
 from explorer.data.cifar import HINT, read_records
+from explorer.data.dataset import Arrays
 from explorer.data.files import Source, locate
 from explorer.data.images import ImageOptions, available_images, image_arrays
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from pydantic import Field, model_validator
 
-from explorer.data.base import Arrays, SubsetOptions
+from explorer.data.base import SubsetOptions
+from explorer.data.dataset import Arrays
 from explorer.settings import InputError, stream
 
 TASKS = ("regression",)
@@ -59,7 +60,7 @@ class Options(SubsetOptions):
 
 
 def check(cell: Any) -> None:
-    """Of :class:`explorer.space.Cell`; raises InputError where a network's second output is no derivative.
+    """Raise InputError where the second output of the network of a space's cell is no derivative.
 
     A user's own network may well make it one.
     """

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from explorer.data.dataset import Arrays
 from explorer.settings import InputError
-
-if TYPE_CHECKING:
-    from explorer.data.base import Arrays
 
 
 def of_classes(clean: Arrays, classes: Sequence[int]) -> Arrays:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from explorer.data.base import Arrays, DataOptions, counts
+from explorer.data.base import DataOptions, counts
+from explorer.data.dataset import Arrays
 from explorer.settings import stream
 
 TRAIN = 1000

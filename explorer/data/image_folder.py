@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from explorer.data.base import Arrays
+from explorer.data.dataset import Arrays
 from explorer.data.encoded import EncodedOptions, decode, drawn, hash_files
 from explorer.data.images import available_images, image_arrays
 from explorer.settings import InputError

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from explorer.data.base import Arrays, check_classes
+from explorer.data.dataset import Arrays, check_classes
 from explorer.data.encoded import EncodedOptions, decode, drawn, hash_files
 from explorer.data.images import available_images, image_arrays
 from explorer.settings import InputError

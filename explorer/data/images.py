@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from explorer.data.base import Arrays, DataOptions, counts, pool_images
+from explorer.data.base import DataOptions, counts, pool_images
+from explorer.data.dataset import Arrays
 from explorer.settings import InputError
 
 

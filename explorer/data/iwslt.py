@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 
 from explorer.data.archives import read_members
-from explorer.data.base import Arrays
+from explorer.data.dataset import Arrays
 from explorer.data.files import Source, locate
 from explorer.data.published import Pairs, PublishedOptions, TestPairs, encode_published
 from explorer.data.sequences import lines

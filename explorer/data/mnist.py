@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from explorer.data.base import Arrays
+from explorer.data.dataset import Arrays
 from explorer.data.files import Source, locate
 from explorer.data.idx import read_idx
 from explorer.data.images import ImageOptions, available_images, image_arrays

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from explorer.data.base import Arrays, DataOptions, counts
+from explorer.data.base import DataOptions, counts
+from explorer.data.dataset import Arrays
 from explorer.settings import InputError
 
 

@@ -9,7 +9,7 @@ import functools
 import json
 
 from explorer.data.archives import read_members
-from explorer.data.base import Arrays
+from explorer.data.dataset import Arrays
 from explorer.data.files import Source, locate
 from explorer.data.published import Pairs, PublishedOptions, TestPairs, encode_published
 from explorer.data.sequences import lines

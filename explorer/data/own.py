@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from pydantic import ConfigDict
 
-from explorer.data.base import KEYS, Arrays, DataOptions, checked_arrays, counts
+from explorer.data.base import DataOptions, counts
+from explorer.data.dataset import KEYS, Arrays, checked_arrays
 from explorer.settings import InputError, digest, source_fingerprint, user_function
 
 

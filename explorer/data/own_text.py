@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from explorer.data.base import Arrays
+from explorer.data.dataset import Arrays
 from explorer.data.translation import Encoded, SplitOptions
 
 Settings = TypeVar("Settings", bound=SplitOptions)

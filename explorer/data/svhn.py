@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from explorer.data.base import Arrays
+from explorer.data.dataset import Arrays
 from explorer.data.files import Source, locate
 from explorer.data.images import ImageOptions, available_images, image_arrays
 from explorer.settings import InputError

@@ -8,7 +8,7 @@ import json
 import numpy as np
 from pydantic import Field
 
-from explorer.data.base import Arrays
+from explorer.data.dataset import Arrays
 from explorer.data.sequences import SequenceOptions, as_text, read_bytes
 from explorer.data.subwords import MISSING
 from explorer.settings import InputError, digest

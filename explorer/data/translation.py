@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from explorer.data import subwords
-from explorer.data.base import Arrays
+from explorer.data.dataset import Arrays
 from explorer.data.sequences import SequenceOptions
 from explorer.settings import InputError, stream
 

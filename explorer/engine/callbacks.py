@@ -13,7 +13,7 @@ from explorer.settings import InputError, suggest, user_function
 if TYPE_CHECKING:
     from ray.tune import Callback
 
-    from explorer.store import Store
+    from explorer.runs.store import Store
 
 PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
 

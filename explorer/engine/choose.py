@@ -17,9 +17,9 @@ from explorer.engine.session import Session
 from explorer.engine.stacks import Sizes, parts, sizes
 from explorer.engine.work import data_source, step_key
 from explorer.models.base import has_choice
+from explorer.runs.store import Store
 from explorer.settings import InputError, digest
-from explorer.space import Cell, Space
-from explorer.store import Store
+from explorer.space.model import Cell, Space
 
 MOST_TRIALS = 16  # on one card: more only wait for each other's kernels
 HEADROOM = 1.15  # for fragments of the allocator, and kernels that choose another workspace

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import explorer.data
-from explorer.data.base import Arrays
+from explorer.data.dataset import Arrays
 from explorer.engine.stacks import shape_of
 from explorer.engine.suited import check_data
 from explorer.engine.work import data_source
 from explorer.settings import plugin
-from explorer.space import Cell, Space
+from explorer.space.model import Cell, Space
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ import psutil
 
 from explorer.engine import ray_workarounds
 from explorer.engine.cancel import Cancellation
+from explorer.engine.interrupts import held_back
 from explorer.engine.where import Where
-from explorer.interrupts import held_back
 from explorer.settings import InputError
-from explorer.space import ResourceOptions
+from explorer.space.model import ResourceOptions
 
 # Read by Ray and Tune in the driver. A user's own value wins.
 DRIVER = {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from explorer.store import Store
+from explorer.runs.store import Store
 
 if TYPE_CHECKING:
     from explorer.engine.worker import Worker

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from explorer.engine import provenance
+from explorer.runs.store import Store
 from explorer.settings import InputError
-from explorer.space import Space
-from explorer.spacefile import parse
-from explorer.store import Store
+from explorer.space.model import Space
+from explorer.space.reading import parse
 
 FREE = ("name", "description", "phases", "skip", "load", "temperature", "seeds")  # these may change, or grow
 

@@ -7,7 +7,7 @@ from typing import Any
 import explorer.data
 from explorer.engine.stacks import shape_of
 from explorer.settings import InputError, digest, plugin
-from explorer.space import Cell, Space
+from explorer.space.model import Cell, Space
 
 
 def check_layers(space: Space) -> None:

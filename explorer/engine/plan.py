@@ -11,9 +11,9 @@ import explorer.measures
 from explorer.engine.stacks import NONE, Sizes, parts
 from explorer.engine.subjects import Group, Trained, groups, trained_cells
 from explorer.engine.work import Part, Stack, Task
+from explorer.runs.store import Store
 from explorer.settings import plugin
-from explorer.space import Cell, Space
-from explorer.store import Store
+from explorer.space.model import Cell, Space
 
 IDS = {"model": ["model_id"], "pair": ["model_a", "model_b"], "cell": ["cell_id", "members"]}
 

@@ -12,7 +12,7 @@ from explorer.engine.context import Context
 from explorer.engine.factory import WorkerFactory
 from explorer.engine.failures import failure
 from explorer.engine.work import Done, Span, Task, span_of
-from explorer.store import DamagedError
+from explorer.runs.store import DamagedError
 
 LOOK_S = 0.5  # seconds between two looks for a request to stop
 

@@ -21,9 +21,9 @@ from explorer.engine.work import Part, Stack
 from explorer.engine.worker import Worker
 from explorer.models.base import network, own
 from explorer.models.rows import Execution, Rows, initial_rows
-from explorer.space import Cell, Space
-from explorer.store import Store
-from explorer.training import Split
+from explorer.runs.store import Store
+from explorer.space.model import Cell, Space
+from explorer.train.loop import Split
 
 CLEARLY = 0.8  # of the time of what is usual: a way that takes more is not chosen
 STEPS = 3  # of a training and of each curve, for the peak of its memory: later ones need no more

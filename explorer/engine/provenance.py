@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from explorer.settings import SCHEMA
-from explorer.space import Space
+from explorer.space.model import Space
 
 
 def describe(space: Space, name: str) -> dict[str, Any]:

@@ -19,12 +19,12 @@ from explorer.engine.layers import check_layers
 from explorer.engine.session import Observer, Session, Silent
 from explorer.engine.suited import check_networks
 from explorer.engine.where import Where
-from explorer.files import join
-from explorer.hold import Hold
+from explorer.runs.files import join
+from explorer.runs.lock import Hold
+from explorer.runs.store import Store, locate
 from explorer.settings import InputError, plugin
-from explorer.space import Space
-from explorer.spacefile import parse
-from explorer.store import Store, locate
+from explorer.space.model import Space
+from explorer.space.reading import parse
 
 if TYPE_CHECKING:
     from explorer.results import Run

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import explorer.measures
 from explorer.engine import trace
 from explorer.engine.work import Done, Span
+from explorer.runs.store import FOLD_AT, Store
 from explorer.settings import plugin
-from explorer.store import FOLD_AT, Store
 
 
 class Observer(Protocol):

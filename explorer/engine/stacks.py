@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 import explorer.models
-from explorer.data.base import Arrays, DataOptions
+from explorer.data.base import DataOptions
+from explorer.data.dataset import Arrays
 from explorer.engine.work import Part, architecture_key
 from explorer.settings import digest, plugin
-from explorer.space import Cell, Space
+from explorer.space.model import Cell, Space
 
 # On a CPU, measured with networks of 1,000 to 400,000 parameters (``benchmarks/side_by_side.py``): beyond
 # so many models nothing more is gained, and beyond so many parameters all together it gets slower.

@@ -9,9 +9,9 @@ from typing import Any
 
 from explorer.engine.work import Member, architecture_key
 from explorer.measures.base import Kind, Pair, pair_name
+from explorer.runs.store import Store
 from explorer.settings import digest
-from explorer.space import Cell, Space
-from explorer.store import Store
+from explorer.space.model import Cell, Space
 
 AT_ONCE = 64  # more models or pairs of a cell than these are measured in several stacks
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import explorer.data
-from explorer.data.base import Arrays
+from explorer.data.dataset import Arrays
 from explorer.engine.stacks import shape_of
 from explorer.engine.work import architecture_key, data_source
 from explorer.settings import InputError, plugin
-from explorer.space import Cell, Space
+from explorer.space.model import Cell, Space
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,16 +9,11 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import explorer.measures
 from explorer.settings import digest, plugin
-from explorer.space import Cell
-
-if TYPE_CHECKING:
-    from explorer.engine.worker import Worker
-
-MakeWorker = Callable[[float], "Worker"]  # from the number of GPUs that it has
+from explorer.space.model import Cell
 
 
 @dataclass(frozen=True)

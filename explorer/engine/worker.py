@@ -17,17 +17,18 @@ from typing import Any
 import torch
 
 import explorer.measures
-from explorer.data.base import Arrays, prepare
+from explorer.data.base import prepare
+from explorer.data.dataset import Arrays
 from explorer.engine.work import Stack, Task, data_source, step_key
 from explorer.measures.base import Cell as MeasuredCell
 from explorer.models import memory
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
+from explorer.runs.store import Store
 from explorer.settings import digest, plugin, stream
-from explorer.space import Cell
-from explorer.stopping import Stopping
-from explorer.store import Store
-from explorer.training import Split, State, Trained, train
+from explorer.space.model import Cell
+from explorer.train.loop import Split, State, Trained, train
+from explorer.train.stopping import Stopping
 
 # Settings of the training that go to train() as they are.
 TRAINING = {
@@ -122,7 +123,7 @@ class Worker:
         return rows.to(self.device), theta, buffers, data
 
     def recipe(self, stack: Stack) -> dict[str, Any]:
-        """How it is trained: settings of :func:`explorer.training.train`."""
+        """How it is trained: settings of :func:`explorer.train.loop.train`."""
         t, each = stack.cell.training, [part.cell.training for part, _ in stack.rows]
         stop = t.early_stop
         return {

@@ -8,7 +8,7 @@ from collections import namedtuple
 from typing import NamedTuple
 
 from explorer.settings import InputError, suggest
-from explorer.space import Space
+from explorer.space.model import Space
 
 # Memory in GB, bandwidth in GB/s, dense TFLOP/s in float32, in float32 convolutions (TF32) and in bf16,
 # from NVIDIA's data sheets (SXM where there is one) and its Ada whitepaper.

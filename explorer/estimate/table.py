@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 import explorer.data
-from explorer.console import duration, size
 from explorer.engine import plan
 from explorer.engine.layers import check_layers
 from explorer.engine.stacks import NONE, sizes
@@ -17,7 +16,8 @@ from explorer.engine.work import architecture_key, data_source
 from explorer.estimate.machines import Machines
 from explorer.estimate.work import MEASURES, UTILISATION, Inputs, Network, measurements, trial
 from explorer.settings import plugin
-from explorer.space import Cell, Space
+from explorer.space.model import Cell, Space
+from explorer.units import duration, size
 
 # Seconds to start and end, to start the workers of a stage, and of a trial or measurement beside its work.
 HERE_S, CLUSTER_S = (4.5, 0.5, 0.03), (15.0, 15.0, 0.1)

@@ -25,8 +25,8 @@ from explorer.models import memory
 from explorer.models.base import network
 from explorer.models.rows import initial_rows
 from explorer.settings import plugin
-from explorer.space import Cell, Space
-from explorer.training import Split, milestones, train
+from explorer.space.model import Cell, Space
+from explorer.train.loop import Split, milestones, train
 
 # Gradients that a forward and a Hessian-vector product cost; share of the products taken until convergence.
 FORWARD, PRODUCT, TAKEN = 1 / 3, 2, 1 / 3

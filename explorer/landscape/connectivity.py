@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from explorer.constants import constant
 from explorer.landscape.paths import Kind, Path, path_weights
+from explorer.models.constants import constant
 from explorer.models.draws import apart, draws
 from explorer.models.rows import Rows
-from explorer.training import Split, batches, evaluate, taken
+from explorer.train.loop import Split, batches, evaluate, taken
 
 STEPS_MIN = 36  # with which the fall of the loss can be told from its noise
 

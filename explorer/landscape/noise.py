@@ -10,7 +10,7 @@ from torch import Tensor
 
 from explorer.landscape.lanczos import REAL
 from explorer.models.rows import Rows
-from explorer.training import batches
+from explorer.train.loop import batches
 
 
 @dataclass(frozen=True)

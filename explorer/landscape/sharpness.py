@@ -9,7 +9,7 @@ from torch import Tensor
 
 from explorer.landscape.operator import graph_blocks
 from explorer.models.rows import Rows
-from explorer.training import evaluate
+from explorer.train.loop import evaluate
 
 
 @dataclass(frozen=True)

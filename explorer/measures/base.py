@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from explorer.models.rows import Rows
-    from explorer.training import Split
+    from explorer.train.loop import Split
 
 Kind = Literal["model", "pair", "cell"]
 Pair = tuple[str, str]

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from explorer.columns import MODELS
 from explorer.measures.base import Cell, Kind, Measured
+from explorer.options import Options as Settings
 from explorer.settings import InputError
-from explorer.settings import Options as Settings
-from explorer.tables import MODELS
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from explorer.columns import PAIRS
 from explorer.measures.base import Cell, Kind, Measured, Pair, in_parts, pair_name
 from explorer.measures.points import point_rows
-from explorer.settings import Options as Settings
-from explorer.tables import PAIRS
+from explorer.options import Options as Settings
 
 KIND: Kind = "pair"
 EXTRA: tuple[str, ...] = ("curves",)

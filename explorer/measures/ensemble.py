@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from explorer.columns import CELLS
 from explorer.measures.base import Cell, Kind, Measured
-from explorer.settings import Options as Settings
-from explorer.tables import CELLS
+from explorer.options import Options as Settings
 
 KIND: Kind = "cell"
 EXTRA: tuple[str, ...] = ()

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from explorer.columns import MODELS
 from explorer.measures.base import Cell, Kind, Measured, in_parts
-from explorer.settings import Options as Settings
-from explorer.tables import MODELS
+from explorer.options import Options as Settings
 
 KIND: Kind = "model"
 EXTRA: tuple[str, ...] = ()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from explorer.columns import MODELS
 from explorer.measures.base import Cell, Kind, Measured
-from explorer.settings import Options as Settings
-from explorer.tables import MODELS
+from explorer.options import Options as Settings
 
 TASKS = ("translation", "language")
 KIND: Kind = "model"
@@ -20,7 +20,7 @@ class Options(Settings):
 
 def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:
     """exp(mean loss of a token) on training and test set; for language, the test loss in bits too."""
-    from explorer.training import evaluate
+    from explorer.train.loop import evaluate
 
     rows, _ = cell.ends([(name, name) for name in subjects])
     theta, buffers, data = cell.theta[rows], cell.buffers[rows], cell.data

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from explorer.columns import PAIRS
 from explorer.measures.base import Cell, Kind, Measured, Pair
-from explorer.settings import Options as Settings
+from explorer.options import Options as Settings
 from explorer.settings import stream
-from explorer.tables import PAIRS
 
 KIND: Kind = "pair"
 EXTRA: tuple[str, ...] = ()

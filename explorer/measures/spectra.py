@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from explorer.columns import MODELS
 from explorer.measures.base import Cell, Kind, Measured
-from explorer.settings import Options as Settings
-from explorer.tables import MODELS
+from explorer.options import Options as Settings
 
 KIND: Kind = "model"
 EXTRA: tuple[str, ...] = ()

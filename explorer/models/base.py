@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 import explorer.models
-from explorer.settings import InputError, Options, plugin, user_function
+from explorer.options import Options
+from explorer.settings import InputError, plugin, user_function
 from explorer.tasks import TASKS
 
 if TYPE_CHECKING:

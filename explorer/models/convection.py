@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from explorer.models.stacking import Linear
-
-if TYPE_CHECKING:
-    from explorer.models.pinn import Options
 
 
 class Convection(nn.Module):
@@ -21,13 +18,13 @@ class Convection(nn.Module):
     number of parameters, and an ordinary graph that can be differentiated as often as needed.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, *, width: int, depth: int, periodic: bool) -> None:
         super().__init__()
-        self.periodic = options.periodic
-        sizes = [3 if options.periodic else 2, *[options.width] * options.depth]
+        self.periodic = periodic
+        sizes = [3 if periodic else 2, *[width] * depth]
         layers = [Linear(a, b) for a, b in itertools.pairwise(sizes)]
         self.hidden = nn.ModuleList(layers)
-        self.last = Linear(options.width, 1)
+        self.last = Linear(width, 1)
         for layer in (*layers, self.last):
             nn.init.xavier_normal_(layer.weight)
             nn.init.zeros_(layer.bias)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,22 +13,29 @@ from explorer.models.heads import attention_heads
 from explorer.models.stacking import Embedding, LayerNorm, Linear
 from explorer.models.symmetries import Spec, Symmetries
 
-if TYPE_CHECKING:
-    from explorer.models.gpt import Options
-
 SPREAD = 0.02  # standard deviation of the initial weights (Radford et al., 2019)
 
 
 class Decoder(nn.Module):
     """Tokens are whole numbers below ``vocabulary``; each is hidden from those before it."""
 
-    def __init__(self, options: Options, vocabulary: int, length: int) -> None:
+    def __init__(
+        self,
+        vocabulary: int,
+        length: int,
+        *,
+        width: int,
+        layers: int,
+        heads: int | None,
+        feed_forward: int,
+        tied: bool,
+    ) -> None:
         super().__init__()
-        width, heads = options.width, attention_heads("gpt", options.width, options.heads)
+        heads = attention_heads("gpt", width, heads)
         self.embedding = Embedding(vocabulary, width, spread=SPREAD)
         self.position = Embedding(length, width, spread=SPREAD)
-        hidden = options.feed_forward * width
-        blocks = [Block(width, heads, hidden, nn.GELU(), "pre") for _ in range(options.layers)]
+        hidden = feed_forward * width
+        blocks = [Block(width, heads, hidden, nn.GELU(), "pre") for _ in range(layers)]
         self.blocks = nn.ModuleList(blocks)
         self.norm = LayerNorm(width)
         self.output = Linear(width, vocabulary, bias=False)
@@ -39,7 +46,7 @@ class Decoder(nn.Module):
                 nn.init.normal_(layer.weight, std=SPREAD / math.sqrt(len(ends)) if last else SPREAD)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
-        if options.tied:
+        if tied:
             self.output.weight = self.embedding.weight
 
     def forward(self, x: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ class Options(ModelOptions):
 
 
 def check(cell: Any) -> None:
-    """Of :class:`explorer.space.Cell`; raises InputError where the settings do not go together."""
+    """Of :class:`explorer.space.model.Cell`; raises InputError where the settings do not go together."""
     attention_heads("gpt", cell.model.width, cell.model.heads)
 
 
@@ -52,7 +52,7 @@ def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
 
     if len(shape) != 1:
         raise InputError(f"gpt needs tokens (length,), as the task language has; the inputs are {shape}")
-    return Decoder(options, classes, shape[0])
+    return Decoder(classes, shape[0], **options.model_dump())
 
 
 def stacked_forward(options: Options) -> Forward:
@@ -62,6 +62,6 @@ def stacked_forward(options: Options) -> Forward:
 
     def make(parameters: Sequence[Tensor]) -> nn.Module:
         embedding, position = parameters[:2]
-        return Decoder(options, embedding.shape[1], position.shape[1])
+        return Decoder(embedding.shape[1], position.shape[1], **options.model_dump())
 
     return stacked(make)

@@ -156,7 +156,7 @@ class CrossEntropy:
         """
         import torch
 
-        from explorer.constants import constant
+        from explorer.models.constants import constant
 
         rows, _, batch = scores.shape
         log_p, labels = torch.log_softmax(scores, 1), y.expand(rows, -1).unsqueeze(1)

@@ -34,7 +34,7 @@ class Options(ModelOptions):
 
 
 def check(cell: Any) -> None:
-    """Of :class:`explorer.space.Cell`; raises InputError where the data ask for no derivative."""
+    """Of :class:`explorer.space.model.Cell`; raises InputError where the data ask for no derivative."""
     if getattr(cell.data, "physics", True) is False:
         raise InputError("pinn learns from the equation: data.physics is false; give it as true, or take mlp")
 
@@ -52,7 +52,7 @@ def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
             f"pinn needs inputs (x, t, beta) and targets (u, residual), as the data set convection has with "
             f"physics: true; the inputs are {shape} and the targets {classes}"
         )
-    return Convection(options)
+    return Convection(**options.model_dump())
 
 
 def parameters(options: Options, shape: tuple[int, ...], classes: int) -> int:
@@ -66,4 +66,4 @@ def stacked_forward(options: Options) -> Forward:
     from explorer.models.convection import Convection
     from explorer.models.stacking import stacked
 
-    return stacked(lambda _: Convection(options))
+    return stacked(lambda _: Convection(**options.model_dump()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import Literal, cast
 
 from torch import Tensor, nn
 
@@ -12,9 +12,6 @@ from explorer.models.attention import Block, Keys, glorot, later, sinusoids
 from explorer.models.heads import attention_heads
 from explorer.models.stacking import Embedding, LayerNorm, Linear
 from explorer.models.symmetries import Spec, Symmetries
-
-if TYPE_CHECKING:
-    from explorer.models.transformer import Options
 
 PAD = 0
 
@@ -40,19 +37,28 @@ class Seq2Seq(nn.Module):
     comes after a target position changes nothing there.
     """
 
-    def __init__(self, options: Options, vocabulary: int) -> None:
+    def __init__(
+        self,
+        vocabulary: int,
+        *,
+        width: int,
+        layers: int,
+        heads: int | None,
+        feed_forward: int,
+        norm: Literal["pre", "post"],
+        tied: bool,
+    ) -> None:
         super().__init__()
-        width, heads = options.width, attention_heads("transformer", options.width, options.heads)
-        self.width, self.pre = width, options.norm == "pre"
+        heads = attention_heads("transformer", width, heads)
+        self.width, self.pre = width, norm == "pre"
         spread = width**-0.5
         self.source = Embedding(vocabulary, width, spread=spread)
-        self.target = self.source if options.tied else Embedding(vocabulary, width, spread=spread)
+        self.target = self.source if tied else Embedding(vocabulary, width, spread=spread)
 
         def blocks(across: bool) -> nn.ModuleList:
-            hidden = options.feed_forward * width
+            hidden = feed_forward * width
             return nn.ModuleList(
-                Block(width, heads, hidden, nn.ReLU(), options.norm, across=across)
-                for _ in range(options.layers)
+                Block(width, heads, hidden, nn.ReLU(), norm, across=across) for _ in range(layers)
             )
 
         self.encoder, self.decoder = blocks(False), blocks(True)
@@ -60,7 +66,7 @@ class Seq2Seq(nn.Module):
             self.encoder_norm, self.decoder_norm = LayerNorm(width), LayerNorm(width)
         self.output = Linear(width, vocabulary, bias=False)
         glorot(self)
-        if options.tied:
+        if tied:
             self.output.weight = self.target.weight
         else:
             nn.init.normal_(self.output.weight, std=spread)

@@ -41,7 +41,7 @@ class Options(ModelOptions):
 
 
 def check(cell: Any) -> None:
-    """Of :class:`explorer.space.Cell`; raises InputError where the settings do not go together."""
+    """Of :class:`explorer.space.model.Cell`; raises InputError where the settings do not go together."""
     attention_heads("transformer", cell.model.width, cell.model.heads)
 
 
@@ -58,7 +58,7 @@ def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
             f"transformer needs source and target tokens (2, length), as the task translation has; "
             f"the inputs are {shape}"
         )
-    return Seq2Seq(options, classes)
+    return Seq2Seq(classes, **options.model_dump())
 
 
 def stacked_forward(options: Options) -> Forward:
@@ -66,4 +66,4 @@ def stacked_forward(options: Options) -> Forward:
     from explorer.models.seq2seq import Seq2Seq
     from explorer.models.stacking import stacked
 
-    return stacked(lambda parameters: Seq2Seq(options, parameters[0].shape[1]))
+    return stacked(lambda parameters: Seq2Seq(parameters[0].shape[1], **options.model_dump()))

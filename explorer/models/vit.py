@@ -47,7 +47,7 @@ def attention_heads(options: Options) -> int:
 
 
 def check(cell: Any) -> None:
-    """Of :class:`explorer.space.Cell`; raises InputError where the settings do not go together."""
+    """Of :class:`explorer.space.model.Cell`; raises InputError where the settings do not go together."""
     attention_heads(cell.model)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from explorer.columns import AVERAGED_MODELS, AVERAGED_PAIRS, OF_CURVES
 from explorer.settings import InputError
-from explorer.tables import AVERAGED_MODELS, AVERAGED_PAIRS, OF_CURVES
 
 
 def axis_names(axes: Mapping[str, Sequence[str]]) -> list[str]:
@@ -21,7 +21,7 @@ def cells(models: pd.DataFrame, pairs: pd.DataFrame, axes: Mapping[str, Sequence
 
     A measure's mean stands under its own name, its standard deviation (ddof 1; NaN below two values)
     under ``<name>_std``. Only rows with status ``ok`` count (all do where there is no such column). A cell
-    whose models all failed keeps its row, with ``n_models`` 0. Columns: ``explorer.tables.CELLS``.
+    whose models all failed keeps its row, with ``n_models`` 0. Columns: ``explorer.columns.CELLS``.
     """
     names = axis_names(axes)
     models = _located(models, names)

@@ -8,10 +8,10 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from explorer.columns import AVERAGED_PAIRS, OF_CURVES
 from explorer.report import theme
 from explorer.report.labels import axis, axis_title, measure, measure_title
 from explorer.report.rows import prepared, values
-from explorer.tables import AVERAGED_PAIRS, OF_CURVES
 
 FRAME = "frame"  # a mark of this name lets the pointer through (page.css), else it would flicker under it
 INK = "currentColor"  # in a notebook and in a picture the ink is that of the text around: black

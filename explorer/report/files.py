@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from explorer.files import placed
 from explorer.report.payload import script_json
 from explorer.results import Run
+from explorer.runs.files import placed
 
 CSV_BYTES = 200_000
 

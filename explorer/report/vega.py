@@ -12,8 +12,8 @@ import altair as alt
 import pooch
 import vl_convert
 
-from explorer.files import Files
 from explorer.report import theme
+from explorer.runs.files import Files
 
 VERSION = ".".join(alt.VEGALITE_VERSION.removeprefix("v").split(".")[:2])
 

@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from explorer.data import corruption, digits
-from explorer.data.base import Arrays, DataOptions, counts, prepare
+from explorer.data.base import DataOptions, counts, prepare
+from explorer.data.dataset import Arrays
 from explorer.settings import InputError
 
 

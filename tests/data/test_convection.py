@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from explorer.data import convection
 from explorer.data.base import prepare
 from explorer.settings import InputError
-from explorer.spacefile import parse
+from explorer.space.reading import parse
 
 
 def at(**settings: object) -> convection.Options:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from explorer.data.base import Arrays, DataOptions, pool_images, prepare, train_inputs
+from explorer.data.base import DataOptions, pool_images, prepare, train_inputs
+from explorer.data.dataset import Arrays
 from explorer.settings import InputError
 
 

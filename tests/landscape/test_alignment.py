@@ -18,7 +18,7 @@ from explorer.landscape.permutations import Spec, permutation_spec
 from explorer.models import cnn, mlp
 from explorer.models.base import network as build_network
 from explorer.models.rows import Rows, initial_rows, seeded
-from explorer.training import Split, train
+from explorer.train.loop import Split, train
 
 
 class Block(nn.Module):

@@ -24,7 +24,7 @@ from explorer.landscape.connectivity import (
 from explorer.landscape.paths import Kind, Path, straight
 from explorer.models.rows import Rows
 from explorer.tasks.classification import cross_entropy
-from explorer.training import Split, evaluate
+from explorer.train.loop import Split, evaluate
 
 
 class Ring(nn.Module):

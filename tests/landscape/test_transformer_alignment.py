@@ -22,7 +22,7 @@ from explorer.models.base import network
 from explorer.models.rows import initial_rows
 from explorer.models.symmetries import Heads, Spec
 from explorer.settings import plugin
-from explorer.training import Split, train
+from explorer.train.loop import Split, train
 
 
 @pytest.mark.parametrize("method", ["weights", "activations"])

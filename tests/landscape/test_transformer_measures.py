@@ -38,7 +38,7 @@ from explorer.models.base import network
 from explorer.models.rows import initial_rows
 from explorer.settings import plugin
 from explorer.tasks import TASKS
-from explorer.training import Split, evaluate
+from explorer.train.loop import Split, evaluate
 
 
 @pytest.fixture(scope="module")

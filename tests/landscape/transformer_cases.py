@@ -11,7 +11,7 @@ from explorer.measures.base import Cell
 from explorer.models import transformer
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows, seeded
-from explorer.training import Split
+from explorer.train.loop import Split
 
 WORDS, LENGTH = 7, 5
 

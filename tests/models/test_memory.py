@@ -12,7 +12,7 @@ from explorer.landscape.sharpness import sharpness
 from explorer.measures import base
 from explorer.models import cnn, memory
 from explorer.models.rows import MEMORY, Rows, initial_rows
-from explorer.training import evaluate
+from explorer.train.loop import evaluate
 
 CARD, CPU = torch.device("cuda", 0), torch.device("cpu")
 SHAPE, CLASSES, INPUTS = (2, 6, 6), 3, 40

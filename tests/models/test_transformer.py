@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from explorer.models import transformer
 from explorer.models.rows import seeded
 from explorer.settings import InputError
-from explorer.spacefile import parse
+from explorer.space.reading import parse
 from models.sequence_cases import check_second_derivative, check_ways, loss, made, sentences, tokens
 
 LENGTH, WORDS = 7, 11

@@ -13,6 +13,7 @@ import vl_convert
 
 import explorer.measures
 from explorer import phases
+from explorer.columns import AVERAGED_MODELS, AVERAGED_PAIRS
 from explorer.measures import ensemble
 from explorer.report import charts, theme, write
 from explorer.report.figures import HEAT_MAPS
@@ -20,7 +21,6 @@ from explorer.report.labels import AXES, MEASURES, axis_title, measure_title
 from explorer.report.rows import completed, plane, prepared, values
 from explorer.results import Run
 from explorer.settings import plugin
-from explorer.tables import AVERAGED_MODELS, AVERAGED_PAIRS
 from report.synthetic import synthetic_run
 
 

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 
 from explorer import phases
-from explorer.export import export
 from explorer.phases.claims import HOLDS, Claim
 from explorer.report import charts, figures, verdicts, write
+from explorer.report.export import export
 from explorer.report.labels import measure, measure_title
 from explorer.report.payload import details
 from explorer.report.rows import compact, exponent, prepared, with_spread
@@ -147,7 +147,7 @@ def test_an_export_that_is_broken_off_leaves_the_one_before(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("explorer.files.os.fsync", full)
+    monkeypatch.setattr("explorer.runs.files.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         export(run, out)
     assert out.read_bytes() == before

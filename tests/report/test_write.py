@@ -15,10 +15,10 @@ import pytest
 import vl_convert
 
 from explorer import phases
-from explorer.files import placed
 from explorer.report import figures, files, pictures, write
 from explorer.report.rows import prepared
 from explorer.results import Run, load_tables
+from explorer.runs.files import placed
 from explorer.settings import InputError
 from report.synthetic import synthetic_run
 

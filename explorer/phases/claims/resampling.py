@@ -11,9 +11,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from explorer.columns import AVERAGED_PAIRS
 from explorer.phases.aggregate import column, standard_error, within_cells
 from explorer.settings import stream
-from explorer.tables import AVERAGED_PAIRS
 
 DRAWS = 1000
 BLOCK = 4_000_000  # numbers held at a time

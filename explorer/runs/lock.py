@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from explorer import plainyaml
-from explorer.files import Files
+from explorer.runs import plainyaml
+from explorer.runs.files import Files
 from explorer.settings import InputError
 
 NAME = "hold.yaml"

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from explorer.models.draws import LossGradient, apart
 from explorer.models.rows import Bound, Rows
-from explorer.optimisers import Optimiser, PerRowOptimiser
 from explorer.settings import user_function
-from explorer.stopping import Watch
+from explorer.train.optimisers import Optimiser, PerRowOptimiser
+from explorer.train.stopping import Watch
 
 Each = float | Sequence[float]  # the same for all rows, or one a row
 Part = tuple[slice, tuple[float, ...]]

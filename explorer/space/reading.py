@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
-from explorer.checking import Problem, check
 from explorer.settings import InputError
-from explorer.space import Space, resolve
+from explorer.space.checking import Problem, check
+from explorer.space.model import Space, resolve
 
 MAX_BYTES = 1_000_000
 

@@ -20,7 +20,8 @@ import explorer.data
 import explorer.measures
 import explorer.models
 from explorer.data.base import SubsetOptions, train_inputs
-from explorer.settings import SCHEMA, InputError, Options, digest, plugin, source_fingerprint, suggest
+from explorer.options import Options
+from explorer.settings import SCHEMA, InputError, digest, plugin, source_fingerprint, suggest
 
 MAX_MODELS = 1_000_000
 SECTIONS = ("data", "model", "training")
@@ -178,24 +179,6 @@ class TrainingOptions(Options):
     def length(self, inputs: int) -> int:
         """Optimiser steps at so many training inputs."""
         return self.steps if self.steps is not None else (self.epochs or 0) * (inputs // self.batch_size)
-
-
-# Settings that spaces of earlier versions have, and what became of them. They never changed what is trained.
-REMOVED = {
-    "resources.overlap": "all models are trained before the first is measured",
-    "resources.graphs": "steps are never replayed as CUDA graphs",
-}
-
-
-def without_removed(raw: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the plain data of a space without the settings that were removed, and the names of those."""
-    kept, found = dict(raw), []
-    for name in REMOVED:
-        section, _, key = name.partition(".")
-        if isinstance(kept.get(section), dict) and key in kept[section]:
-            kept[section] = {k: v for k, v in kept[section].items() if k != key}
-            found.append(name)
-    return kept, found
 
 
 class ResourceOptions(Options):

@@ -1,10 +1,9 @@
-"""Prints ``docs/tables.md`` from what the code says of its columns: ``python -m explorer.reference``."""
+"""Prints ``docs/tables.md`` from the columns that the code knows: ``python -m explorer.report.reference``."""
 
 from __future__ import annotations
 
 import explorer.measures
-from explorer.settings import plugin
-from explorer.tables import (
+from explorer.columns import (
     AVERAGED_MODELS,
     AVERAGED_PAIRS,
     CELLS,
@@ -16,6 +15,7 @@ from explorer.tables import (
     PAIRS,
     SETTINGS,
 )
+from explorer.settings import plugin
 
 
 def markdown() -> str:
@@ -67,7 +67,8 @@ HEAD = """# Tables
 
 A run's tables lie in `runs/<name>/tables/*.parquet` when a run has ended; `explorer.load("<name>")` reads
 them at any time, as `.models`, `.epochs`, `.pairs`, `.curves` and `.cells`. They are plain Parquet: pandas,
-Polars and DuckDB read them. Missing values are NaN or null. `python -m explorer.reference` prints this page.
+Polars and DuckDB read them. Missing values are NaN or null. `python -m explorer.report.reference` prints this
+page.
 
 `report` and `diagnose` also take any folder that holds some of these tables as Parquet or CSV."""
 

@@ -1,7 +1,7 @@
 """What every column of every table means: its name, its type, its unit.
 
 Each column name is defined once, here. ``docs/tables.md`` is printed from this module
-(``python -m explorer.reference``), and the tests compare it with what a run really writes.
+(``python -m explorer.report.reference``), and the tests compare it with what a run really writes.
 A space's own axes appear as columns of ``models``, ``pairs`` and ``cells`` under the name of the
 setting (``width``, ``batch_size``, …).
 """

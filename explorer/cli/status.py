@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from explorer.console import duration, size
-from explorer.spacefile import parse
+from explorer.space.reading import parse
+from explorer.units import duration, size
 
 if TYPE_CHECKING:
     from explorer.results import Run
-    from explorer.space import Space
-    from explorer.store import Store
+    from explorer.runs.store import Store
+    from explorer.space.model import Space
 
 
 def describe(store: Store) -> tuple[Table, bool]:

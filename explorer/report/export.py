@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from explorer import phases
-from explorer.files import Files
+from explorer.columns import AVERAGED_PAIRS
 from explorer.phases.advice import advise_phases
 from explorer.phases.claims import UNTESTED, Claim, check_claims
 from explorer.results import Run
+from explorer.runs.files import Files
 from explorer.settings import InputError
-from explorer.tables import AVERAGED_PAIRS
 
 FORMATS = (".csv", ".parquet")
 

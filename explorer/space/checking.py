@@ -13,19 +13,19 @@ from pydantic import BaseModel, ValidationError
 import explorer.data
 import explorer.measures
 import explorer.models
+from explorer.columns import CELLS, IDS, MODELS, PAIR_IDS, PAIRS, SETTINGS
+from explorer.runs.versions import REMOVED
 from explorer.settings import InputError, plugin, source_fingerprint, suggest
-from explorer.space import (
+from explorer.space.model import (
     MAX_MODELS,
     NAME,
     NAME_RULE,
-    REMOVED,
     Cell,
     Space,
     TrainingOptions,
     resolve,
     tasks_of,
 )
-from explorer.tables import CELLS, IDS, MODELS, PAIR_IDS, PAIRS, SETTINGS
 from explorer.tasks import TASKS
 
 PACKAGES: dict[str, tuple[ModuleType, str]] = {

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from explorer.augment import crop_and_flip
 from explorer.models.draws import draws
 from explorer.models.rows import Rows
-from explorer.steps import Each, loss_gradient_of, make_step, optimiser_of, parts
-from explorer.stopping import Stopping, Watch
+from explorer.train.augmentation import crop_and_flip
+from explorer.train.steps import Each, loss_gradient_of, make_step, optimiser_of, parts
+from explorer.train.stopping import Stopping, Watch
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ def train(
         theta, buffers: the initial models (replicates, parameters) and (replicates, numbers); not changed.
         seeds: of the data orders, one a replicate.
         batch_size: at most the number of training inputs.
-        optimizer, momentum, weight_decay, rho: see :class:`explorer.optimisers.Optimiser`; or a user's
+        optimizer, momentum, weight_decay, rho: see :class:`explorer.train.optimisers.Optimiser`; or a user's
             ``module:function``, called with ``momentum`` and ``weight_decay``, that returns an object with
             the methods ``start`` and ``step`` of that class. Its settings are the same for all rows.
         loss: the task's own if left out, or a user's ``module:function`` of outputs (rows, batch, …) and

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import explorer.measures
-from explorer.checking import PACKAGES
 from explorer.settings import plugin
-from explorer.space import GeometricRange, Log2Range, Space
+from explorer.space.checking import PACKAGES
+from explorer.space.model import GeometricRange, Log2Range, Space
 
 
 def json_schema() -> dict[str, Any]:

@@ -34,11 +34,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from explorer import plainyaml
-from explorer.files import Files, join
-from explorer.parquet import of_parquet, table_of, to_parquet
+from explorer.runs import plainyaml
+from explorer.runs.files import Files, join
+from explorer.runs.parquet import of_parquet, table_of, to_parquet
 from explorer.settings import InputError, digest, suggest
-from explorer.space import without_removed
+from explorer.runs.versions import without_removed
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,0 +1,39 @@
+"""The base of all settings that a user gives: checked values under known names."""
+
+from __future__ import annotations
+
+import json
+import typing
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+
+
+class Options(BaseModel):
+    """Base of all settings: unknown keys are errors, values do not change after the check."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_flag_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """``yes`` is no number, though Python counts with it."""
+        if not isinstance(value, bool | list):  # most are neither, and there is a call for each of every cell
+            return value
+        flags = [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, bool)]
+        if flags and _numeric(cls.model_fields[str(info.field_name)].annotation):
+            raise ValueError(
+                f"{json.dumps(flags[0])} is not allowed; it should be a number "
+                "(YAML reads yes, on, no and off as true and false)"
+            )
+        return value
+
+
+def _numeric(annotation: Any) -> bool:
+    """Whether a type takes numbers, and no flags: ``int``, ``list[float]``, ``int | None``, …"""
+    parts, types = [annotation], set()
+    while parts:
+        part = parts.pop()
+        types.add(part)
+        parts += typing.get_args(part)
+    return bool({int, float} & types) and bool not in types
