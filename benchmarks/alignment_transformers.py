@@ -23,7 +23,7 @@ from explorer.landscape.parameters import l2_distance
 from explorer.landscape.paths import straight
 from explorer.models import base, gpt, vit
 from explorer.models.rows import Rows, initial_rows
-from explorer.train.loop import Split, train
+from explorer.train.loop import Recipe, Split, train
 
 MODELS, STEPS, INPUTS = 3, 300, 300
 METHODS: tuple[Method, ...] = ("weights", "activations")
@@ -48,10 +48,8 @@ def built(name: str, width: int, data: Split) -> tuple[Any, Rows]:
 def compare(name: str, width: int, data: Split) -> dict[str, Any]:
     build, network = built(name, width, data)
     theta, buffers = initial_rows(build, network, range(MODELS))
-    cell = train(
-        network, theta, buffers, data, seeds=range(MODELS), batch_size=32, steps=STEPS, learning_rate=0.002,
-        optimizer="adamw", history_points=2,
-    )  # fmt: skip
+    recipe = Recipe(32, STEPS, learning_rate=0.002, optimizer="adamw", history_points=2)
+    cell = train(network, theta, buffers, data, recipe, seeds=range(MODELS))
     pairs = list(itertools.combinations(range(MODELS), 2))
     first, second = (list(ends) for ends in zip(*pairs, strict=True))
     a, b, empty = cell.theta[first], cell.theta[second], cell.buffers[first]

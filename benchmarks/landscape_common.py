@@ -20,7 +20,7 @@ from sklearn.datasets import load_digits
 from explorer.models import base, cnn, mlp
 from explorer.models.resnet import ResNetOptions, build_resnet
 from explorer.models.rows import Execution, Rows, initial_rows
-from explorer.train.loop import Split, train
+from explorer.train.loop import Recipe, Split, train
 
 RESULTS = Path(__file__).parent / "results"
 MODELS = 5  # of a cell
@@ -56,13 +56,8 @@ def trained(
     build, rows, shape = network(name, width, execution)
     data = digits(shape)
     theta, buffers = initial_rows(build, rows, range(MODELS))
-    return (
-        rows,
-        train(
-            rows, theta, buffers, data, seeds=range(MODELS), batch_size=32, steps=steps, learning_rate=0.03
-        ),
-        data,
-    )
+    recipe = Recipe(batch_size=32, steps=steps, learning_rate=0.03)
+    return rows, train(rows, theta, buffers, data, recipe, seeds=range(MODELS)), data
 
 
 def alternating(contestants: dict[str, Callable[[int], Any]], *, runs: int) -> dict[str, dict[str, Any]]:

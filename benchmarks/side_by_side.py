@@ -31,7 +31,7 @@ from explorer.models.base import network
 from explorer.models.rows import initial_rows
 from explorer.space.model import Space
 from explorer.space.reading import parse
-from explorer.train.loop import Split, train
+from explorer.train.loop import Recipe, Split, train
 
 NETWORKS = (((64,), 16), ((64,), 64), ((64,), 256), ((196,), 128), ((784,), 128), ((784,), 512))
 STACKS = (1, 2, 5, 10, 20, 40, 80)
@@ -91,8 +91,8 @@ def by_size(shape: tuple[int, ...], width: int, runs: int, budget_s: float) -> d
     def run(models: int, steps: int) -> float:
         theta, buffers = initial_rows(build, rows, range(models))
         started = time.process_time()
-        train(rows, theta, buffers, data, seeds=range(models), batch_size=BATCH_SIZE, steps=steps,
-              learning_rate=0.01, history_points=2)  # fmt: skip
+        recipe = Recipe(BATCH_SIZE, steps, learning_rate=0.01, history_points=2)
+        train(rows, theta, buffers, data, recipe, seeds=range(models))
         return time.process_time() - started
 
     found = {}

@@ -18,6 +18,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from step_time import MOMENTUM, RATE, SEED, Case, data_of, plain_loop
 from explorer.models import mlp
 from explorer.models.base import network
 from explorer.models.rows import initial_rows
-from explorer.train.loop import Split, Trained, train
+from explorer.train.loop import Recipe, Split, Trained, train
 
 REPLICATES, BATCH_SIZES, BARS = (1, 5, 50), (4, 16, 64), {5: 3, 50: 8}
 SHORT = 50  # steps
@@ -59,11 +60,9 @@ def ways(data: Split, batch_size: int) -> tuple[Callable[[int], Any], dict[int, 
 
     def stack(replicates: int) -> Callable[[int], Trained]:
         theta, buffers = initial_rows(build, rows, range(replicates))
-        return lambda steps: train(
-            rows, theta, buffers, data,
-            seeds=range(SEED, SEED + replicates), batch_size=batch_size, steps=steps,
-            learning_rate=RATE, momentum=MOMENTUM, schedule="constant", history_points=2,
-        )  # fmt: skip
+        seeds = range(SEED, SEED + replicates)
+        recipe = Recipe(batch_size, 1, RATE, momentum=MOMENTUM, schedule="constant", history_points=2)
+        return lambda steps: train(rows, theta, buffers, data, replace(recipe, steps=steps), seeds=seeds)
 
     stacks = {replicates: stack(replicates) for replicates in REPLICATES}
     alone = rows.row(plain(5))[0]

@@ -24,7 +24,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ from explorer.data.base import prepare
 from explorer.models.base import network
 from explorer.models.rows import initial_rows
 from explorer.settings import plugin
-from explorer.train.loop import Split, train
+from explorer.train.loop import Recipe, Split, train
 
 RATE, MOMENTUM, SEED, REPLICATES = 0.01, 0.9, 7, 5
 RESULTS = Path(__file__).parent / "results" / "step_time.json"
@@ -117,11 +117,9 @@ def runs(case: Case, data: Split) -> tuple[dict[str, Callable[[int], Any]], floa
     def explorer_run(replicates: int, execution: Any) -> Callable[[int], Any]:
         rows = network(case.name, options, tuple(shape), classes, execution)[1]
         theta, buffers = initial_rows(build, rows, range(replicates))
-        return lambda steps: train(
-            rows, theta, buffers, data,
-            seeds=range(SEED, SEED + replicates), batch_size=case.batch_size, steps=steps,
-            learning_rate=RATE, momentum=MOMENTUM, schedule="constant", history_points=2,
-        )  # fmt: skip
+        seeds = range(SEED, SEED + replicates)
+        recipe = Recipe(case.batch_size, 1, RATE, momentum=MOMENTUM, schedule="constant", history_points=2)
+        return lambda steps: train(rows, theta, buffers, data, replace(recipe, steps=steps), seeds=seeds)
 
     theta, buffers = initial_rows(build, own, [0])
 

@@ -1,17 +1,22 @@
-"""A space worked through in this process, without Ray."""
+"""Training and measuring in this process, without Ray."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
 from explorer.data.dataset import Arrays
 from explorer.engine import plan
 from explorer.engine.stacks import NONE, Sizes
 from explorer.engine.worker import Worker
+from explorer.models.rows import Rows
 from explorer.runs.store import Store
 from explorer.space.model import Space
+from explorer.train import loop
 
 
 def work(space: Space, clean: Arrays, folder: Path, sizes: Sizes = NONE) -> Store:
@@ -27,3 +32,11 @@ def work(space: Space, clean: Arrays, folder: Path, sizes: Sizes = NONE) -> Stor
 def table(store: Store, kind: str) -> pd.DataFrame:
     """All records of a kind."""
     return store.read_records(kind).to_pandas()
+
+
+def train(network: Rows, theta: Tensor, buffers: Tensor, data: loop.Split, **settings: Any) -> loop.Trained:
+    """Train with the settings of a recipe and the arguments of :func:`explorer.train.loop.train` together."""
+    of_recipe = {field.name for field in fields(loop.Recipe)}
+    recipe = loop.Recipe(**{k: v for k, v in settings.items() if k in of_recipe})
+    rest = {k: v for k, v in settings.items() if k not in of_recipe}
+    return loop.train(network, theta, buffers, data, recipe, **rest)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from in_process import train
 from torch import Tensor
 
 import explorer.measures
@@ -24,7 +25,7 @@ from explorer.models import rows, stacked_cnn, stacking
 from explorer.models.base import network
 from explorer.models.rows import initial_rows
 from explorer.settings import plugin
-from explorer.train.loop import Split, train
+from explorer.train.loop import Split
 
 MODELS, INPUTS = 4, 60
 CASES: dict[str, tuple[str, dict[str, Any], str, tuple[int, ...], int, Any]] = {

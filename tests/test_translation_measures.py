@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sacrebleu
 import torch
+from in_process import train
 from torch import Tensor, nn
 
 from explorer.data.subwords import BOS, EOS, PAD, decode, encode, learn
@@ -20,7 +21,7 @@ from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
 from explorer.settings import InputError
 from explorer.tasks import TASKS
-from explorer.train.loop import Split, train
+from explorer.train.loop import Split
 
 PAIRS = [
     ("Datei nicht gefunden", "File not found"),

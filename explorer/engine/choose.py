@@ -20,14 +20,10 @@ from explorer.models.base import has_choice
 from explorer.runs.store import Store
 from explorer.settings import InputError, digest
 from explorer.space.model import Cell, Space
+from explorer.space.training import Use, names_of
 
 MOST_TRIALS = 16  # on one card: more only wait for each other's kernels
 HEADROOM = 1.15  # for fragments of the allocator, and kernels that choose another workspace
-# Settings of the training that change numbers, but not the memory that they need.
-WITHOUT_EFFECT_ON_MEMORY = {
-    *("learning_rate", "linear_scaling", "momentum", "weight_decay", "rho", "schedule", "warmup"),
-    *("steps", "epochs", "checkpoint", "early_stop", "stop_at_loss", "batch_size"),
-}
 
 
 @dataclass(frozen=True)
@@ -142,7 +138,11 @@ def time_steps(
 
 def memory_key(cell: Cell) -> str:
     """Return what decides a cell's memory, but its batch size and measures, which count at their largest."""
-    training = {k: v for k, v in cell.settings["training"].items() if k not in WITHOUT_EFFECT_ON_MEMORY}
+    training = {
+        k: v
+        for k, v in cell.settings["training"].items()
+        if k.removesuffix("_source") in names_of(Use.MEMORY)
+    }
     return digest([cell.model_name, cell.settings["model"], data_source(cell), training], 8)
 
 

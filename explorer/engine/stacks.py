@@ -15,11 +15,11 @@ from explorer.data.dataset import Arrays
 from explorer.engine.work import Part, architecture_key
 from explorer.settings import digest, plugin
 from explorer.space.model import Cell, Space
+from explorer.space.training import Use, names_of
 
 # On a CPU, measured with networks of 1,000 to 400,000 parameters (``benchmarks/side_by_side.py``): beyond
 # so many models nothing more is gained, and beyond so many parameters all together it gets slower.
 ROWS, NUMBERS = 40, 2**19
-OWN = {"learning_rate", "linear_scaling", "momentum", "weight_decay", "rho"}  # of each row of a stack
 OWN_DATA = {"label_noise", "noise_kind"}  # they change the targets only
 
 Shape = Callable[[Cell], tuple[tuple[int, ...], int]]  # of an input, and the number of classes
@@ -80,10 +80,10 @@ def _families(space: Space) -> list[list[list[Cell]]]:
 def _family(cells: list[Cell]) -> str:
     """The same for trainings of one shape: all but what each row of a stack may have of its own."""
     cell, training = cells[-1], cells[-1].training
-    alone = (
-        cell.own_data or training.early_stop or training.stop_at_loss is not None or ":" in training.optimizer
-    )
-    if alone:  # it would be computed on until the last of the stack stops; or it has one rule for all rows
+    alone = any(getattr(training, name) is not None for name in names_of(Use.ALONE))
+    if (
+        alone or cell.own_data or ":" in training.optimizer
+    ):  # it would be computed on until the last of the stack stops; or it has one rule for all rows
         return cell.whole.id
     settings = cell.whole.settings
     own = OWN_DATA if cell.task == "classification" and isinstance(cell.data, DataOptions) else set()
@@ -91,7 +91,7 @@ def _family(cells: list[Cell]) -> str:
         {
             **settings,
             "data": {name: value for name, value in settings["data"].items() if name not in own},
-            "training": {name: value for name, value in settings["training"].items() if name not in OWN},
+            "training": {k: v for k, v in settings["training"].items() if k not in names_of(Use.MODEL)},
             "checkpoints": [cell.checkpoint_step for cell in cells],
         }
     )

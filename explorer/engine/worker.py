@@ -27,14 +27,9 @@ from explorer.models.rows import Rows, initial_rows
 from explorer.runs.store import Store
 from explorer.settings import digest, plugin, stream
 from explorer.space.model import Cell
-from explorer.train.loop import Split, State, Trained, train
+from explorer.space.training import Use, names_of
+from explorer.train.loop import Recipe, Split, State, Trained, train
 from explorer.train.stopping import Stopping
-
-# Settings of the training that go to train() as they are.
-TRAINING = {
-    *("batch_size", "optimizer", "loss", "schedule", "warmup"),
-    *("history_points", "augment", "precision", "channels_last", "compile"),
-}
 
 
 class Worker:
@@ -97,7 +92,6 @@ class Worker:
         if self.store.has_record("models", stack.id):
             self.store.drop_record("failures", stack.id)
             return []
-        recipe = self.recipe(stack)
         rows, theta, buffers, data = self.start(stack)
         kept = self.store.read_state(stack.id)
         state = State({k: torch.tensor(v) for k, v in kept[0].items()}, kept[1]) if kept else None
@@ -108,7 +102,16 @@ class Worker:
 
         with self._explained("training", stack.cell):
             trained = train(
-                rows, theta, buffers, data, **recipe, state=state, save=save, save_every_s=save_every_s
+                rows,
+                theta,
+                buffers,
+                data,
+                recipe_of(stack),
+                seeds=[stream("order", name) for name in stack.streams],
+                targets=self._targets(stack),
+                state=state,
+                save=save,
+                save_every_s=save_every_s,
             )
         records = self._record(stack, rows, trained)
         self.store.drop_state(stack.id)
@@ -121,29 +124,6 @@ class Worker:
         build, rows = network_of(cell, data, self.execution, cell.training.batch_size)
         theta, buffers = initial_rows(build, rows, [stream("init", name) for name in stack.streams])
         return rows.to(self.device), theta, buffers, data
-
-    def recipe(self, stack: Stack) -> dict[str, Any]:
-        """How it is trained: settings of :func:`explorer.train.loop.train`."""
-        t, each = stack.cell.training, [part.cell.training for part, _ in stack.rows]
-        stop = t.early_stop
-        return {
-            "seeds": [stream("order", name) for name in stack.streams],
-            "steps": stack.cell.steps,
-            "learning_rate": [own.rate for own in each],
-            "momentum": [own.momentum for own in each],
-            "weight_decay": [own.weight_decay for own in each],
-            "rho": [own.rho for own in each],
-            "targets": self._targets(stack),
-            "checkpoints": [c.checkpoint_step for c in stack.parts[0].cells],
-            "stopping": Stopping(
-                change=stop.change if stop else None,
-                passes=stop.epochs if stop else 0,
-                after=stop.after if stop else 0,
-                at_loss=t.stop_at_loss,
-                best=t.keep == "best",
-            ),
-            **t.model_dump(include=TRAINING),
-        }
 
     def _targets(self, stack: Stack) -> torch.Tensor | None:
         """Training targets of each row (rows, inputs, …), where its cells differ in their label noise."""
@@ -228,6 +208,20 @@ class Worker:
             return torch.cuda.max_memory_allocated() / 2**20
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def recipe_of(stack: Stack) -> Recipe:
+    """Return how the models of a stack are trained."""
+    training, each = stack.cell.training, [part.cell.training for part, _ in stack.rows]
+    of_models = {name: [getattr(t, name) for t in each] for name in names_of(Use.MODEL)}
+    del of_models["linear_scaling"]  # a part of the rate
+    return Recipe(
+        steps=stack.cell.steps,
+        checkpoints=[cell.checkpoint_step for cell in stack.parts[0].cells],
+        stopping=Stopping(**{name: getattr(training, name) for name in names_of(Use.STOP)}),
+        **of_models | {"learning_rate": [t.rate for t in each]},
+        **training.model_dump(include=set(names_of(Use.STEP | Use.HISTORY))),
+    )
 
 
 def network_of(cell: Cell, data: Split, execution: dict[str, str], batch_size: int) -> Any:

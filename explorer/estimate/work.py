@@ -26,7 +26,7 @@ from explorer.models.base import network
 from explorer.models.rows import initial_rows
 from explorer.settings import plugin
 from explorer.space.model import Cell, Space
-from explorer.train.loop import Split, milestones, train
+from explorer.train.loop import Recipe, Split, milestones, train
 
 # Gradients that a forward and a Hessian-vector product cost; share of the products taken until convergence.
 FORWARD, PRODUCT, TAKEN = 1 / 3, 2, 1 / 3
@@ -119,10 +119,8 @@ class Network:
         options = self.cell.training.model_dump(include={"optimizer", "loss", "augment", "precision"})
         took, steps = 0.0, 2
         for _ in range(2):  # the first time warms up, and says how many steps there is time for
-            took = train(
-                self.rows, theta, buffers, data, seeds=range(models), batch_size=batch, steps=steps,
-                learning_rate=1e-6, history_points=1, **options,
-            ).wall_s / steps  # fmt: skip
+            recipe = Recipe(batch_size=batch, steps=steps, learning_rate=1e-6, history_points=1, **options)
+            took = train(self.rows, theta, buffers, data, recipe, seeds=range(models)).wall_s / steps
             steps = max(4, min(TIMED_STEPS, int(TIMED_S / took)))
         return took
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from types import ModuleType
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 import explorer.data
 import explorer.measures
@@ -22,6 +22,7 @@ import explorer.models
 from explorer.data.base import SubsetOptions, train_inputs
 from explorer.options import Options
 from explorer.settings import SCHEMA, InputError, digest, plugin, source_fingerprint, suggest
+from explorer.space.training import TrainingOptions, Use, names_of
 
 MAX_MODELS = 1_000_000
 SECTIONS = ("data", "model", "training")
@@ -103,82 +104,6 @@ def _condition(value: Any) -> Any:
     if isinstance(value, list):
         return {"in": value}
     return value if isinstance(value, dict | Condition) else {"eq": value}
-
-
-Reference = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]  # module:function of the user
-
-
-class EarlyStop(Options):
-    """Stop when the training loss has moved by at most ``change`` for ``epochs`` passes in a row."""
-
-    change: float = Field(1e-4, ge=0)
-    epochs: int = Field(5, ge=1, le=10**6)
-    after: int = Field(30, ge=0, le=10**7, description="passes that are not counted")
-
-
-class TrainingOptions(Options):
-    """How each model is trained. Exactly one of ``steps`` and ``epochs`` is given."""
-
-    optimizer: Literal["sgd", "adamw", "sam"] | Reference = Field(
-        "sgd", description="SGD with momentum; AdamW (momentum is its first beta); SAM; or module:function"
-    )
-    loss: Reference | None = Field(
-        None,
-        description="what is minimised: the task's own loss if left out, else module:function; "
-        "measures take the task's own",
-    )
-    learning_rate: float = Field(0.05, gt=0, le=1e6, description="initial learning rate")
-    linear_scaling: int | None = Field(
-        None, ge=1, description="batch size that learning_rate is meant for; others scale it in proportion"
-    )
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0, le=1e6, description="L2 penalty added to the gradient")
-    rho: float = Field(0.05, gt=0, le=1e3, description="radius of SAM; not used by the others")
-    schedule: Literal["constant", "step", "one_decay", "cosine", "one_cycle"] = Field(
-        "cosine", description="cosine: to 0; one_decay: ×0.1 at 75 %; step: ×0.1 at 50 % and again at 75 %"
-    )
-    warmup: float = Field(
-        0.0, ge=0, le=1, description="share of the steps over which the rate rises to its value"
-    )
-    batch_size: int = Field(
-        32, ge=1, description="inputs a step; an incomplete last batch of a pass is dropped"
-    )
-    steps: int | None = Field(None, ge=1, le=10**9, description="length in optimiser steps")
-    epochs: int | None = Field(None, ge=1, le=10**7, description="length in passes over the training set")
-    checkpoint: float = Field(
-        1.0,
-        gt=0,
-        le=1,
-        description="share of the training after which the model is taken; as an axis, one "
-        "training gives the models of all its values",
-    )
-    early_stop: EarlyStop | None = Field(None, description="end a replicate whose loss no longer moves")
-    stop_at_loss: float | None = Field(None, ge=0, description="end a replicate at this training loss")
-    keep: Literal["last", "best"] = Field(
-        "last", description="best: the state of the pass with the least loss"
-    )
-    augment: bool = Field(False, description="shift and mirror the images of each batch")
-    precision: Literal["float32", "bf16"] = Field("float32", description="bf16: mixed precision")
-    channels_last: bool = Field(False, description="memory format of image batches")
-    compile: bool = Field(False, description="use torch.compile; pays for long trainings on a GPU")
-    history_points: int = Field(
-        20, ge=2, le=10_000, description="points of the training history that are kept"
-    )
-
-    @model_validator(mode="after")
-    def _used(self) -> TrainingOptions:
-        if self.rho != 0.05 and self.optimizer != "sam":
-            raise ValueError(f"rho is the radius of optimizer sam; the optimizer is {self.optimizer}")
-        return self
-
-    @property
-    def rate(self) -> float:
-        """Initial learning rate of this batch size (linear scaling: Goyal et al., 2017)."""
-        return self.learning_rate * (self.batch_size / self.linear_scaling if self.linear_scaling else 1)
-
-    def length(self, inputs: int) -> int:
-        """Optimiser steps at so many training inputs."""
-        return self.steps if self.steps is not None else (self.epochs or 0) * (inputs // self.batch_size)
 
 
 class ResourceOptions(Options):
@@ -347,7 +272,7 @@ class Cell:
             model = {"name": self.model_name, **self.model, "source": source_fingerprint(self.model_name)}
         else:
             model = {"name": self.model_name, **self.model.model_dump(exclude_defaults=True)}
-        training = self.training.model_dump(exclude_defaults=True, exclude={"history_points"})
+        training = self.training.model_dump(exclude_defaults=True, exclude=set(names_of(Use.HISTORY)))
         for key in ("optimizer", "loss"):
             if ":" in (getattr(self.training, key) or ""):
                 training[f"{key}_source"] = source_fingerprint(getattr(self.training, key))
@@ -379,7 +304,7 @@ class Cell:
     def columns(self) -> dict[str, Any]:
         """Its settings as columns of a table: scalars only, the axes always."""
         model = self.model if isinstance(self.model, dict) else self.model.model_dump()
-        training = self.training.model_dump(exclude={"history_points", "steps"}, exclude_none=True)
+        training = self.training.model_dump(exclude={*names_of(Use.HISTORY), "steps"}, exclude_none=True)
         every = {
             **self.data.model_dump(),
             "train_size": self.data.train_size or self.inputs,

@@ -202,75 +202,89 @@ def milestones(steps: int, points: int) -> list[int]:
     return sorted({0, steps, *inner})
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How models are trained. What is :data:`~explorer.train.steps.Each` may differ from model to model.
+
+    Args:
+        batch_size: at most the number of training inputs.
+        steps: optimiser steps of the schedule.
+        learning_rate: initial one, or one a model.
+        optimizer, momentum, weight_decay, rho: see :class:`explorer.train.optimisers.Optimiser`; or a user's
+            ``module:function``, called with ``momentum`` and ``weight_decay``, that returns an object with
+            the methods ``start`` and ``step`` of that class. Its settings are the same for all models.
+        loss: the task's own if left out, or a user's ``module:function`` of outputs (models, batch, …) and
+            targets (models, batch, …) that returns the losses (models,) to be minimised. What is measured,
+            and the rules of ``stopping`` but for the loss they follow, stay with the task's own.
+        schedule, warmup: see :func:`learning_rates`.
+        history_points: of the training history, about even on a log axis.
+        checkpoints: steps at which the models are kept; the end alone, if left out. Training ends at the
+            last of them, with the schedule of ``steps``.
+        stopping: rules that stop a model early, and which of its states is kept.
+        augment: shift and mirror the images of each batch.
+        precision: ``float32``, or ``bf16`` for mixed precision of the gradient.
+        channels_last: keep images in that memory format, which suits convolutions on many devices.
+        compile: compile the loss with ``torch.compile``.
+    """
+
+    batch_size: int
+    steps: int
+    learning_rate: Each
+    optimizer: str = "sgd"
+    loss: str | None = None
+    momentum: Each = 0.9
+    weight_decay: Each = 0.0
+    rho: Each = 0.05
+    schedule: str = "cosine"
+    warmup: float = 0.0
+    history_points: int = 20
+    checkpoints: Sequence[int] = ()
+    stopping: Stopping = Stopping()  # noqa: RUF009 (frozen)
+    augment: bool = False
+    precision: str = "float32"
+    channels_last: bool = False
+    compile: bool = False
+
+
 def train(
     network: Rows,
     theta: Tensor,
     buffers: Tensor,
     data: Split,
+    recipe: Recipe,
     *,
     seeds: Sequence[int],
-    batch_size: int,
-    steps: int,
-    learning_rate: Each,
-    optimizer: str = "sgd",
-    loss: str | None = None,
-    momentum: Each = 0.9,
-    weight_decay: Each = 0.0,
-    rho: Each = 0.05,
-    schedule: str = "cosine",
-    warmup: float = 0.0,
-    history_points: int = 20,
-    checkpoints: Sequence[int] = (),
-    stopping: Stopping = Stopping(),  # noqa: B008 (frozen)
-    augment: bool = False,
-    precision: str = "float32",
-    channels_last: bool = False,
-    compile: bool = False,
     targets: Tensor | None = None,
     state: State | None = None,
     save: Callable[[State], None] | None = None,
     save_every_s: float = 300.0,
 ) -> Trained:
-    """Train the rows side by side, each on its own order of the data.
+    """Train models side by side, each on its own order of the data.
 
-    Each row is trained to the same bits as without its neighbours, as far as the architecture's arithmetic
-    does not depend on their number. Networks that draw random numbers (dropout) go row by row, each from its
+    Each model is trained to the same bits as without its neighbours, as far as the architecture's arithmetic
+    does not depend on their number. Networks that draw random numbers (dropout) go one by one, each from its
     own seed; the global random state is not touched.
 
     Args:
-        theta, buffers: the initial models (replicates, parameters) and (replicates, numbers); not changed.
-        seeds: of the data orders, one a replicate.
-        batch_size: at most the number of training inputs.
-        optimizer, momentum, weight_decay, rho: see :class:`explorer.train.optimisers.Optimiser`; or a user's
-            ``module:function``, called with ``momentum`` and ``weight_decay``, that returns an object with
-            the methods ``start`` and ``step`` of that class. Its settings are the same for all rows.
-        loss: the task's own if left out, or a user's ``module:function`` of outputs (rows, batch, …) and
-            targets (rows, batch, …) that returns the losses (rows,) to be minimised. What is measured, and
-            the rules of ``stopping`` but for the loss they follow, stay with the task's own.
-        schedule, warmup: see :func:`learning_rates`.
-        checkpoints: steps at which the models are kept; the end alone, if left out. Training ends at the
-            last of them, with the schedule of ``steps``.
-        stopping: rules to stop a replicate early, and which of its states is kept.
-        augment: shift and mirror the images of each batch.
-        precision: ``float32``, or ``bf16`` for mixed precision of the gradient.
-        channels_last: keep images in that memory format, which suits convolutions on many devices.
-        compile: compile the loss with ``torch.compile``.
-        targets: training targets (replicates, inputs, …) of each replicate, where they differ; those of
-            ``data`` if left out.
+        theta, buffers: the initial models (models, parameters) and (models, numbers); not changed.
+        seeds: of the data orders, one a model.
+        targets: training targets (models, inputs, …) of each model, where they differ; those of ``data`` if
+            left out.
         state: goes on from here instead of from the start; to the same bits as without the break.
         save: is given the state now and then, at most every ``save_every_s`` seconds.
 
-    A replicate that diverges (its loss is not finite) or is dead (it gives one answer for every
-    training input) is marked so; its neighbours are not touched.
+    A model that diverges (its loss is not finite) or is dead (it gives one answer for every training
+    input) is marked so; its neighbours are not touched.
     """
     started = saved = time.perf_counter()
+    steps, stopping = recipe.steps, recipe.stopping
     device = data.device
-    of_parts = parts(len(theta), learning_rate, momentum, weight_decay, rho)
-    rates = [learning_rates(schedule, rate, steps, warmup) for _, (rate, *_) in of_parts]
-    optimiser = optimiser_of(optimizer, of_parts)
+    of_parts = parts(len(theta), recipe.learning_rate, recipe.momentum, recipe.weight_decay, recipe.rho)
+    rates = [learning_rates(recipe.schedule, rate, steps, recipe.warmup) for _, (rate, *_) in of_parts]
+    optimiser = optimiser_of(recipe.optimizer, of_parts)
     y_train = data.y_train[None] if targets is None else targets.to(device)
     every_row = torch.arange(len(theta), device=device)[:, None]
-    stops = sorted(set(checkpoints)) or [steps]
+    stops = sorted(set(recipe.checkpoints)) or [steps]
     if state is None:
         theta, buffers = theta.clone().to(device), buffers.clone().to(device)
         memory, first, result = optimiser.start(theta), 0, Trained()
@@ -285,22 +299,22 @@ def train(
             result.models[step] = Models(
                 memory.pop(f"theta_at_{step}"), memory.pop(f"buffers_at_{step}"), final
             )
-    per_pass = len(data.x_train) // batch_size
-    keep = {*milestones(stops[-1], history_points), *stops}
-    loss_gradient = loss_gradient_of(network, loss, precision, compile)
+    per_pass = len(data.x_train) // recipe.batch_size
+    keep = {*milestones(stops[-1], recipe.history_points), *stops}
+    loss_gradient = loss_gradient_of(network, recipe.loss, recipe.precision, recipe.compile)
     random = draws(network, theta, buffers, data.x_train)
 
     def batch(index: Tensor, step: int) -> tuple[Tensor, Tensor]:
         x, y = data.batch(index)
         if targets is not None:
             y = y_train[every_row, index.to(device)]
-        if augment:
+        if recipe.augment:
             x = crop_and_flip(x, seeds, step)
-        if channels_last and x.dim() == 5:
+        if recipe.channels_last and x.dim() == 5:
             x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, x.shape[:2])
         return x, y
 
-    plain = loss_gradient == network.loss_gradient and ":" not in optimizer
+    plain = loss_gradient == network.loss_gradient and ":" not in recipe.optimizer
     take = make_step(
         theta,
         buffers,
@@ -313,7 +327,7 @@ def train(
         seeds=seeds if random else None,
         bound=network.bound(theta) if plain else None,
     )
-    order = batches(len(data.x_train), batch_size, seeds, data.x_train.device, skip=first)
+    order = batches(len(data.x_train), recipe.batch_size, seeds, data.x_train.device, skip=first)
     all_stopped = False
     for step in range(first, stops[-1] + 1):
         if step in keep or all_stopped:

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
+
+
+class NoChange(Protocol):
+    """When a loss counts as no longer moving: see :class:`Stopping`."""
+
+    @property
+    def change(self) -> float: ...
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def after(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -13,20 +25,18 @@ class Stopping:
     """Rules that go by the mean training loss of a pass (of its batches, as they were trained on).
 
     Args:
-        change: stop when the loss moved by at most this in each of ``passes`` passes in a row, counted
-            from pass ``after`` on (Yang et al., 2021: 1e-4, 5, 30); never if None.
-        at_loss: stop when the loss is at most this.
-        best: keep the state at the end of the pass with the least loss, not the last one.
+        early_stop: stop when the loss moved by at most ``change`` in each of ``epochs`` passes in a row,
+            counted from pass ``after`` on (Yang et al., 2021: 1e-4, 5, 30).
+        stop_at_loss: stop when the loss is at most this.
+        keep: ``best`` keeps the state at the end of the pass with the least loss, ``last`` the last one.
     """
 
-    change: float | None = None
-    passes: int = 5
-    after: int = 30
-    at_loss: float | None = None
-    best: bool = False
+    early_stop: NoChange | None = None
+    stop_at_loss: float | None = None
+    keep: str = "last"
 
     def __bool__(self) -> bool:
-        return self.change is not None or self.at_loss is not None or self.best
+        return self != Stopping()
 
 
 class Watch:
@@ -57,7 +67,7 @@ class Watch:
         loss = t["watch_sum"] / batches
         t["watch_sum"].zero_()
         running = t["watch_stopped"] < 0
-        if self.rule.best:
+        if self.rule.keep == "best":
             better = running & (loss < t["watch_least"])
             t["watch_least"] = torch.where(better, loss, t["watch_least"])
         else:
@@ -65,12 +75,12 @@ class Watch:
         t["watch_theta"] = torch.where(better[:, None], theta, t["watch_theta"])
         t["watch_buffers"] = torch.where(better[:, None], buffers, t["watch_buffers"])
         stops = torch.zeros_like(running)
-        if self.rule.change is not None:
-            calm = (loss - t["watch_last"]).abs() <= self.rule.change
-            t["watch_calm"] = torch.where(calm & (number > self.rule.after), t["watch_calm"] + 1, 0)
-            stops |= t["watch_calm"] >= self.rule.passes
-        if self.rule.at_loss is not None:
-            stops |= loss <= self.rule.at_loss
+        if (rule := self.rule.early_stop) is not None:
+            calm = (loss - t["watch_last"]).abs() <= rule.change
+            t["watch_calm"] = torch.where(calm & (number > rule.after), t["watch_calm"] + 1, 0)
+            stops |= t["watch_calm"] >= rule.epochs
+        if self.rule.stop_at_loss is not None:
+            stops |= loss <= self.rule.stop_at_loss
         t["watch_last"] = loss
         t["watch_stopped"] = torch.where(running & stops, step, t["watch_stopped"])
         return bool((t["watch_stopped"] >= 0).all())
@@ -78,7 +88,7 @@ class Watch:
     def kept(self, theta: Tensor, buffers: Tensor) -> tuple[Tensor, Tensor]:
         """The models that count at the moment: the best, or those that stopped and the others as they are."""
         t = self.tensors
-        take = torch.isfinite(t["watch_least"]) if self.rule.best else t["watch_stopped"] >= 0
+        take = torch.isfinite(t["watch_least"]) if self.rule.keep == "best" else t["watch_stopped"] >= 0
         return (
             torch.where(take[:, None], t["watch_theta"], theta),
             torch.where(take[:, None], t["watch_buffers"], buffers),

@@ -5,6 +5,7 @@ import itertools
 
 import pytest
 import torch
+from in_process import train
 from landscape_cases import cnn_module, labels, mlp_module, normal
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,7 +19,7 @@ from explorer.landscape.permutations import Spec, permutation_spec
 from explorer.models import cnn, mlp
 from explorer.models.base import network as build_network
 from explorer.models.rows import Rows, initial_rows, seeded
-from explorer.train.loop import Split, train
+from explorer.train.loop import Split
 
 
 class Block(nn.Module):

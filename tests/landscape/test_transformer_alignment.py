@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from in_process import train
 from landscape_cases import normal
 from symmetric_cases import LENGTH, NETWORKS, WORDS, inputs_of, made, moved, shuffled
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from explorer.models.base import network
 from explorer.models.rows import initial_rows
 from explorer.models.symmetries import Heads, Spec
 from explorer.settings import plugin
-from explorer.train.loop import Split, train
+from explorer.train.loop import Split
 
 
 @pytest.mark.parametrize("method", ["weights", "activations"])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from in_process import train
 
 import explorer.models
 from explorer.data import digits
@@ -13,7 +14,7 @@ from explorer.data.base import prepare
 from explorer.models.base import network
 from explorer.models.rows import initial_rows
 from explorer.settings import plugin
-from explorer.train.loop import Split, evaluate, train
+from explorer.train.loop import Split, evaluate
 
 # Architecture, options, learning rate, steps. VGG11 without normalisation is left out: on images of 8×8 its
 # last maps are single pixels, of which a 3×3 kernel sees a ninth, and the signal fades before it learns.
