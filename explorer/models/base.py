@@ -56,11 +56,24 @@ def builder(name: str, options: Any, shape: tuple[int, ...], classes: int) -> Ca
 
 
 def own(name: str, options: Any, what: str) -> Any:
-    """The architecture's own ``stacked_forward``, ``stacked_gradient`` or ``derived_execution``, or None."""
+    """Return the architecture's own ``stacked_forward``, ``stacked_gradient`` or ``derived_execution``.
+
+    None where there is none, or where it would ignore an option (:func:`honours`): the module is used then.
+    """
     if ":" in name:
         return None
-    make = getattr(plugin(explorer.models, name, "architecture"), what, None)
-    return make(options) if make else None
+    module = plugin(explorer.models, name, "architecture")
+    make = getattr(module, what, None)
+    return make(options) if make and honours(module, options) else None
+
+
+def honours(module: Any, options: ModelOptions) -> bool:
+    """Return whether an architecture's stacked functions know all options that are not at their default.
+
+    They know those in its ``HONOURED``; all others are the module's alone.
+    """
+    others = type(options).model_fields.keys() - set(getattr(module, "HONOURED", ()))
+    return all(getattr(options, name) == type(options).model_fields[name].default for name in others)
 
 
 def first_task(name: str) -> str:
@@ -74,9 +87,9 @@ def has_choice(name: str, options: Any, *, gpus: bool) -> bool:
     if ":" in name:
         return True
     module = plugin(explorer.models, name, "architecture")
-    if hasattr(module, "settled"):
-        return not module.settled(options, gpus=gpus)
-    return not hasattr(module, "stacked_forward")
+    if not (hasattr(module, "stacked_forward") and honours(module, options)):
+        return True
+    return hasattr(module, "settled") and not module.settled(options, gpus=gpus)
 
 
 def network(

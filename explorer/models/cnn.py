@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from explorer.models.rows import Derived, Forward, LossGradient
     from explorer.models.stacked_cnn import Stacked
 
+HONOURED = ("width", "norm", "activation")  # by stacked functions
+
 
 class Options(ModelOptions):
     """Works on images (channels, height, width) of at least 4×4, signals (channels, length) and (length,)."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from explorer.models.rows import Forward
 
 TASKS = ("language",)
+HONOURED = ("width", "layers", "heads", "feed_forward", "tied")  # by stacked functions
 
 
 class Options(ModelOptions):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Activation = Literal["relu", "leaky_relu", "gelu", "tanh"]
 Norm = Literal["batch", "group", "none"]
 SLOPE = 0.1  # of leaky_relu; plain ReLU leaves dead models at widths of 2 to 4
+HONOURED = ("width", "depth", "activation")  # by stacked functions
 
 
 class Options(ModelOptions):

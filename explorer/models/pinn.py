@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from explorer.models.rows import Forward
 
 TASKS = ("regression",)
+HONOURED = ("width", "depth", "periodic")  # by stacked functions
 
 
 class Options(ModelOptions):

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from explorer.models.rows import Forward
 
 TASKS = ("translation",)
+HONOURED = (
+    "width",
+    "layers",
+    "heads",
+    "feed_forward",
+    "norm",
+    "tied",
+)  # by stacked functions
 
 
 class Options(ModelOptions):
