@@ -12,6 +12,7 @@ import pandas as pd
 from pandas.api.types import is_hashable
 
 from explorer import columns
+from explorer.measures import tables
 from explorer.runs.store import Store, locate
 from explorer.settings import InputError, plugin
 from explorer.space.model import TrainingOptions
@@ -153,7 +154,7 @@ def read(store: Store) -> Run:
         measured = store.read_records(kind).to_pandas()
         if len(measured) and len(models):
             models = models.merge(measured.drop_duplicates("model_id"), on="model_id", how="left")
-    models = _complete(models, [*columns.IDS, *columns.SETTINGS, *names, *_columns(columns.MODELS, space)])
+    models = _complete(models, [*columns.IDS, *columns.SETTINGS, *names, *_columns(tables.MODELS, space)])
     models = _sorted(models, [*names, "seed"])
 
     pairs = pd.DataFrame(columns=["model_a", "model_b"])
@@ -166,7 +167,7 @@ def read(store: Store) -> Run:
     known = set(models["model_id"])
     pairs = _of_known(pairs, known, "model_a", "model_b")
     pairs = _of_known(_with_failures(pairs, failures), known, "model_a")
-    pairs = _pairs_described(pairs, models, names, _columns(columns.PAIRS, space))
+    pairs = _pairs_described(pairs, models, names, _columns(tables.PAIRS, space))
     points = [store.read_records(kind).to_pandas() for kind in _extra(space, "curves")]
     curves = pd.concat([p for p in points if len(p)] or [pd.DataFrame()], ignore_index=True)
     # A part of a stack that was lost and made again as another one has left points that are there twice.
@@ -276,7 +277,7 @@ def _pairs_described(
 
 def _complete(frame: pd.DataFrame, first: list[str]) -> pd.DataFrame:
     """All the columns in ``first``, in this order and type, then what else there is."""
-    known = columns.EVERY
+    known = tables.EVERY
     empty = {"text": "str", "integer": "Int64", "number": "float64", "numbers": "object", "flag": "boolean"}
     first = list(dict.fromkeys(first))
     for name in first:
@@ -328,7 +329,7 @@ def _read_csv(place: Path) -> pd.DataFrame:
         raise ValueError(f"there are several columns {', '.join(twice)}")
     table = pd.read_csv(place, skipinitialspace=True)
     empty = [
-        n for n in table if getattr(columns.EVERY.get(str(n)), "kind", "") == "text" and table[n].isna().all()
+        n for n in table if getattr(tables.EVERY.get(str(n)), "kind", "") == "text" and table[n].isna().all()
     ]
     return table.astype(dict.fromkeys(empty, "object"))  # no numbers, as which pandas reads what is not there
 
@@ -336,7 +337,7 @@ def _read_csv(place: Path) -> pd.DataFrame:
 def _check_columns(table: pd.DataFrame, place: Path) -> None:
     """Raises InputError where no column is known, as when a CSV has semicolons."""
     names = [str(name) for name in table]
-    known = {*columns.EVERY, *LOAD_NAMES, *TEMPERATURE_NAMES}
+    known = {*tables.EVERY, *LOAD_NAMES, *TEMPERATURE_NAMES}
     if not any(name.removesuffix("_std") in known for name in names):
         raise InputError(
             f"{place}: no column has a name of docs/tables.md; the first is {names[:1]}. "
@@ -346,7 +347,7 @@ def _check_columns(table: pd.DataFrame, place: Path) -> None:
 
 def _check_numbers(table: pd.DataFrame, place: Path) -> None:
     for name in table:
-        known = columns.EVERY.get(str(name).removesuffix("_std"))
+        known = tables.EVERY.get(str(name).removesuffix("_std"))
         if known is None or known.kind not in ("integer", "number"):
             continue
         words = table[name][table[name].notna() & pd.to_numeric(table[name], errors="coerce").isna()]
@@ -423,7 +424,7 @@ def _apart(table: pd.DataFrame, axes: list[str]) -> list[str]:
     def distinct(names: list[str]) -> int:
         return len(table[names].drop_duplicates()) if names else 1
 
-    own = {name for name in columns.EVERY if name != "steps"}  # what the tables know as no setting
+    own = {name for name in tables.EVERY if name != "steps"}  # what the tables know as no setting
     places = distinct(axes)
     for name in table.columns.difference([*own, *axes], sort=False):
         if places >= cells:

@@ -24,8 +24,9 @@ from explorer.landscape.noise import noise_scale
 from explorer.landscape.operator import HessianOperator
 from explorer.landscape.sharpness import sharpness
 from explorer.landscape.similarity import probes
+from explorer.measures.tables import EVERY
 from explorer.models.rows import Rows, initial_rows
-from explorer.report.labels import MEASURES, in_words
+from explorer.report.labels import in_words
 from explorer.report.site import environment
 from explorer.settings import InputError
 from explorer.space.reading import read
@@ -320,7 +321,7 @@ def test_sentences_are_said_in_the_words_of_the_task():
     assert translation.say("by standard error, 2 nats") == "by standard error, 2 nats"
     assert regression.say("Training loss (nats), below 0.1 nats") == "Training loss, below 0.1"
     assert regression.say("Accuracy grows") == "Explained variance grows"
-    assert regression.say(MEASURES["disagreement_percent"].see).startswith("Mean squared difference")
-    assert translation.say(MEASURES["disagreement_percent"].see).startswith("Share of test target tokens")
+    assert regression.say(EVERY["disagreement_percent"].see).startswith("Mean squared difference")
+    assert translation.say(EVERY["disagreement_percent"].see).startswith("Share of test target tokens")
     text = "The best test accuracy lies where training error, 0.1 nats, is low on test inputs."
     assert TASKS["classification"].words.say(text) == text

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 
 import explorer.data
+import explorer.measures
 from explorer.engine import plan
 from explorer.engine.layers import check_layers
 from explorer.engine.stacks import NONE, sizes
 from explorer.engine.work import architecture_key, data_source
 from explorer.estimate.machines import Machines
-from explorer.estimate.work import MEASURES, UTILISATION, Inputs, Network, measurements, trial
+from explorer.estimate.work import UTILISATION, Inputs, Network, measurements, trial
 from explorer.settings import plugin
 from explorer.space.model import Cell, Space
 from explorer.units import duration, size
@@ -78,7 +79,7 @@ def _costs(space: Space, machines: Machines, curves: int) -> list[tuple[str, str
     rows = [("time", f"about {duration(start_s + sum(spent))} on {where}")]
     told = f"training {duration(spent[0])}, measuring {duration(spent[1])}"
     rows.append(("", f"(start and end {duration(start_s)}, {told})"))
-    if others := [name for name in space.measures if name not in MEASURES]:
+    if others := [n for n in space.measures if not hasattr(plugin(explorer.measures, n, "measure"), "cost")]:
         rows.append(("", f"not counted: {', '.join(others)}"))
     most, largest = max(((p.device_bytes(share), p) for p in [*trials, *tasks]), key=lambda need: need[0])
     if gpu and share:

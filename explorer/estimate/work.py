@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from explorer.engine.work import Stack
 from explorer.estimate.machines import Gpu
 from explorer.landscape.operator import GRAPH
 from explorer.measures.base import at_once
+from explorer.measures.cost import FORWARD, Call, Size
 from explorer.models import memory
 from explorer.models.base import network
 from explorer.models.rows import initial_rows
@@ -28,13 +29,10 @@ from explorer.settings import plugin
 from explorer.space.model import Cell, Space
 from explorer.train.loop import Recipe, Split, milestones, train
 
-# Gradients that a forward and a Hessian-vector product cost; share of the products taken until convergence.
-FORWARD, PRODUCT, TAKEN = 1 / 3, 2, 1 / 3
 # Assumed of GPUs: shares of peak FLOP/s and bandwidth that are reached, seconds to launch a kernel and at
 # least in it, passes over the activations and kernels a layer in a gradient, bytes of an idle process.
 UTILISATION, BANDWIDTH, LAUNCH_S, FLOOR_S, PASSES, KERNELS, CONTEXT = 0.3, 0.6, 8e-6, 3e-6, 8, 3, 0.5e9
 BATCH = 2  # inputs that are counted
-Call = tuple[float, int, int]  # gradients of the losses of so many models, each on so many inputs
 TIMED_INPUTS, TIMED_FLOPS, TIMED_STEPS, TIMED_S = 256, 5e8, 100, 0.1  # at most, of what is timed
 
 
@@ -169,44 +167,16 @@ def trial(stack: Stack, net: Network) -> Piece:
 
 
 def measurements(space: Space, net_of: Callable[[Cell], Network], share: float | None) -> Iterator[Piece]:
-    """Count the measures in ``MEASURES``. A process may use ``share`` bytes of a GPU, None on a CPU."""
+    """Count the measures that tell their cost. A process may use ``share`` bytes of a GPU, None on a CPU."""
     trained = {cell.id: Trained([cell.model_id(i) for i in range(cell.seeds)], []) for cell in space.cells}
-    for name in space.measures.keys() & MEASURES.keys():
+    for name, values in space.measures.items():
         module = plugin(explorer.measures, name, "measure")
-        options = module.Options.model_validate(space.measures[name])
+        if not hasattr(module, "cost"):
+            continue
+        options = module.Options.model_validate(values)
         for group in groups(module.KIND, space, trained, options):
             net, subjects, models = net_of(group.cell), len(group.subjects), len(group.trained.model_ids)
             numbers = module.numbers(options, net.rows.parameters) if hasattr(module, "numbers") else 0
             held = min(subjects, at_once(numbers, share)) * numbers + models * net.numbers
-            yield Piece(name, group.cell, net, MEASURES[name](net, options, subjects, models), 4.0 * held)
-
-
-def _products(net: Network, options: Any, models: int, number: float) -> list[Call]:
-    inputs = net.inputs.train if options.inputs == "all" else min(options.inputs, net.inputs.train)
-    return [(PRODUCT * number, models, inputs)]
-
-
-def _path(net: Network, pairs: int, points: int) -> list[Call]:
-    """Evaluate points of paths, after BatchNorm's statistics are estimated again."""
-    inputs = net.inputs.train * (2 if net.rows.norms else 1) + net.inputs.test
-    return [(FORWARD * points, pairs, inputs)]
-
-
-def _forward(net: Network, models: int, inputs: int = 0) -> list[Call]:
-    return [(FORWARD, models, inputs + net.inputs.test)]
-
-
-# From a network, the options of a measure, its subjects, and the models of the cell. Sharpness takes two
-# gradients a step (plain and adaptive), and bleu one forward a hypothesis.
-MEASURES: dict[str, Callable[[Network, Any, int, int], list[Call]]] = {
-    "hessian": lambda net, o, models, _: _products(net, o, models, TAKEN * (o.lanczos_steps + o.probes)),
-    "density": lambda net, o, models, _: _products(net, o, models, o.steps * o.probes),
-    "sharpness": lambda net, o, models, _: _products(net, o, models, o.steps),
-    "connectivity": lambda net, o, n, _: [(o.steps, n, o.batch_size), *_path(net, n, 2 * o.points)],
-    "alignment": lambda net, o, pairs, _: _path(net, pairs, o.points) + _forward(net, 2 * pairs, o.inputs),
-    "noise": lambda net, o, models, _: [(o.batches, models, o.batch_size)],
-    "similarity": lambda net, o, _, models: _forward(net, models, o.inputs),
-    "ensemble": lambda net, o, _, models: _forward(net, models),
-    "perplexity": lambda net, o, models, _: _forward(net, models, net.inputs.train),
-    "bleu": lambda net, o, models, _: [(FORWARD * o.beam, models, min(o.inputs, net.inputs.test))],
-}
+            amount = Size(subjects, models, net.inputs.train, net.inputs.test, bool(net.rows.norms))
+            yield Piece(name, group.cell, net, module.cost(options, amount), 4.0 * held)

@@ -7,16 +7,17 @@ Each name is a file that is imported when it is used and defines the following; 
 ``EXTRA``: other tables it writes rows of. ``measure(cell, subjects, options)``: does it.
 """
 
+# In the order of their columns in tables.
 NAMES = (
-    "alignment",
-    "bleu",
-    "connectivity",
-    "density",
-    "ensemble",
     "hessian",
-    "noise",
-    "perplexity",
+    "density",
     "sharpness",
-    "similarity",
+    "noise",
     "spectra",
+    "bleu",
+    "perplexity",
+    "connectivity",
+    "alignment",
+    "similarity",
+    "ensemble",
 )

@@ -6,16 +6,41 @@ from typing import Literal
 
 from pydantic import Field
 
-from explorer.columns import PAIRS
+from explorer.columns import Column
 from explorer.measures.base import Cell, Kind, Measured, Pair, pair_name
+from explorer.measures.cost import Call, Size, forward, path
 from explorer.measures.points import point_rows
 from explorer.options import Options as Settings
 
 KIND: Kind = "pair"
 EXTRA: tuple[str, ...] = ("curves_aligned",)
 COLUMNS = {
-    name: PAIRS[name]
-    for name in ("aligned_linear_barrier", "aligned_linear_loss_barrier", "aligned_l2_distance")
+    "aligned_linear_barrier": Column(
+        "number",
+        "percentage points",
+        "`linear_barrier` after the hidden units of `model_b` are permuted to match",
+        title="Aligned linear barrier",
+        see="On the straight line once the hidden units are matched: what is left is no mere permutation.",
+        averaged=True,
+        map=70,
+        digits=1,
+    ),
+    "aligned_linear_loss_barrier": Column(
+        "number",
+        "nats",
+        "`linear_loss_barrier` after that permutation",
+        title="Aligned linear loss barrier",
+        see="The same for the training loss.",
+        averaged=True,
+    ),
+    "aligned_l2_distance": Column(
+        "number",
+        "",
+        "`l2_distance` after that permutation",
+        title="Aligned parameter distance",
+        see="How far apart replicates are once their hidden units are matched.",
+        averaged=True,
+    ),
 }
 
 
@@ -31,6 +56,11 @@ class Options(Settings):
     points: int = Field(
         11, ge=3, le=1001, description="points of t at which the line is evaluated, ends included"
     )
+
+
+def cost(options: Options, size: Size) -> list[Call]:
+    """Return what it costs, in gradients."""
+    return path(size, options.points) + forward(size, 2 * size.subjects, options.inputs)
 
 
 def measure(cell: Cell, subjects: list[Pair], options: Options) -> Measured:

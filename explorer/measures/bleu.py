@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from explorer.columns import MODELS
+from explorer.columns import Column
 from explorer.measures.base import Cell, Kind, Measured
+from explorer.measures.cost import FORWARD, Call, Size
 from explorer.options import Options as Settings
 from explorer.settings import InputError
 
@@ -18,7 +19,26 @@ TASKS = ("translation",)
 NEEDS = ("sacrebleu",)
 KIND: Kind = "model"
 EXTRA: tuple[str, ...] = ()
-COLUMNS = {name: MODELS[name] for name in ("bleu", "bleu_copy")}
+COLUMNS = {
+    "bleu": Column(
+        "number",
+        "",
+        "BLEU of the test sentences' translations, 0 to 100 (corpus, sacrebleu)",
+        title="BLEU",
+        see="How near the translations of test sentences come to the true ones, from 0 to 100.",
+        averaged=True,
+        map=11,
+        digits=1,
+    ),
+    "bleu_copy": Column(
+        "number",
+        "",
+        "the same of the source sentences, copied as their translation",
+        title="BLEU of copying",
+        see="Of the source taken as its translation: what is worth nothing.",
+        averaged=True,
+    ),
+}
 
 
 class Options(Settings):
@@ -29,6 +49,11 @@ class Options(Settings):
     length_penalty: float = Field(
         1.0, ge=0, description="power of the length that log-probabilities of a beam are divided by"
     )
+
+
+def cost(options: Options, size: Size) -> list[Call]:
+    """Return what it costs, in gradients."""
+    return [(FORWARD * options.beam, size.subjects, min(options.inputs, size.test))]
 
 
 def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:

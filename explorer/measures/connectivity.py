@@ -6,26 +6,85 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from explorer.columns import PAIRS
+from explorer.columns import Column
 from explorer.measures.base import Cell, Kind, Measured, Pair, in_parts, pair_name
+from explorer.measures.cost import Call, Size, path
 from explorer.measures.points import point_rows
 from explorer.options import Options as Settings
 
 KIND: Kind = "pair"
 EXTRA: tuple[str, ...] = ("curves",)
 COLUMNS = {
-    name: PAIRS[name]
-    for name in (
-        "mode_connectivity",
-        "barrier",
-        "dip",
-        "loss_barrier",
-        "linear_barrier",
-        "linear_loss_barrier",
-        "curve_steps",
-        "curve_converged",
-        "curve_loss_fall",
-    )
+    "mode_connectivity": Column(
+        "number",
+        "percentage points",
+        "m − e(t*): mean training error of the two ends, less the error at the point of the "
+        "Bézier curve that differs most from it; negative = barrier, positive = better than "
+        "the ends",
+        title="Mode connectivity",
+        see="Percentage points of training error. Below 0 (orange) a barrier stands between "
+        "replicates; near 0 they are connected; above 0 (blue) the curve found better points "
+        "than its ends, so these had not converged.",
+        averaged=True,
+        map=30,
+        diverging=True,
+        digits=1,
+    ),
+    "barrier": Column(
+        "number",
+        "percentage points",
+        "largest rise of the training error along the curve above m, at least 0",
+        title="Curve barrier",
+        see="Largest rise of the training error on the curve.",
+        averaged=True,
+        digits=1,
+    ),
+    "dip": Column(
+        "number",
+        "percentage points",
+        "largest fall of the training error along the curve below m, at least 0",
+        title="Curve dip",
+        see="Largest fall of the training error on the curve: ends not converged.",
+        averaged=True,
+        digits=1,
+    ),
+    "loss_barrier": Column(
+        "number",
+        "nats",
+        "largest rise of the training loss along the curve above its ends' mean",
+        title="Curve loss barrier",
+        see="Still tells cells apart where the training error is 0 everywhere and mode connectivity cannot.",
+        averaged=True,
+        map=60,
+    ),
+    "linear_barrier": Column(
+        "number",
+        "percentage points",
+        "`barrier` along the straight line instead of the curve",
+        title="Linear barrier",
+        see="On the straight line; large nearly everywhere: unless their neurons are aligned, "
+        "networks are seldom linearly connected.",
+        averaged=True,
+        map=65,
+        digits=1,
+    ),
+    "linear_loss_barrier": Column(
+        "number",
+        "nats",
+        "`loss_barrier` along the straight line",
+        title="Linear loss barrier",
+        see="The rise of the training loss on the straight line.",
+        averaged=True,
+    ),
+    "curve_steps": Column(
+        "integer", "optimiser steps", "budget of the curve fit (mode connectivity depends on it)"
+    ),
+    "curve_converged": Column(
+        "flag", "", "the loss along the curve had stopped falling: more steps would change little"
+    ),
+    "curve_loss_fall": Column(
+        "number", "nats", "how much the loss along the curve still fell at the full learning rate"
+    ),
 }
 
 
@@ -68,6 +127,11 @@ class Options(Settings):
     points: int = Field(
         11, ge=3, le=1001, description="points of t at which the paths are evaluated, ends included"
     )
+
+
+def cost(options: Options, size: Size) -> list[Call]:
+    """Return what it costs, in gradients."""
+    return [(options.steps, size.subjects, options.batch_size), *path(size, 2 * options.points)]
 
 
 def measure(cell: Cell, subjects: list[Pair], options: Options) -> Measured:

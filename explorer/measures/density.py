@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from explorer.columns import MODELS
+from explorer.columns import Column
 from explorer.measures.base import Cell, Kind, Measured, in_parts
+from explorer.measures.cost import Call, Size, products
 from explorer.options import Options as Settings
 
 KIND: Kind = "model"
 EXTRA: tuple[str, ...] = ()
 COLUMNS = {
-    name: MODELS[name]
-    for name in (
-        "density_nodes",
-        "density_weights",
-    )
+    "density_nodes": Column(
+        "numbers", "", "eigenvalues at which the spectral density of the Hessian has mass"
+    ),
+    "density_weights": Column(
+        "numbers", "", "share of the eigenvalues at each of `density_nodes`; they sum to 1"
+    ),
 }
 
 
@@ -25,6 +27,11 @@ class Options(Settings):
     inputs: int = Field(1000, ge=1, description="training inputs it is taken over: the first so many")
     steps: int = Field(40, ge=2, le=1000, description="Lanczos steps of a probe")
     probes: int = Field(4, ge=1, le=1000, description="random start vectors")
+
+
+def cost(options: Options, size: Size) -> list[Call]:
+    """Return what it costs, in gradients."""
+    return products(options, size, options.steps * options.probes)
 
 
 def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:

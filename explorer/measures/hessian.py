@@ -6,22 +6,50 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from explorer.columns import MODELS
+from explorer.columns import Column
 from explorer.measures.base import Cell, Kind, Measured, in_parts
+from explorer.measures.cost import TAKEN, Call, Size, products
 from explorer.options import Options as Settings
 
 KIND: Kind = "model"
 EXTRA: tuple[str, ...] = ()
 COLUMNS = {
-    name: MODELS[name]
-    for name in (
-        "hessian_top_eigenvalue",
-        "hessian_trace",
-        "hessian_trace_stderr",
-        "hessian_bottom_eigenvalue",
-        "hessian_eigenvalues",
-        "hessian_converged",
-    )
+    "hessian_top_eigenvalue": Column(
+        "number",
+        "",
+        "largest eigenvalue of the Hessian of the mean training loss",
+        title="Hessian top eigenvalue",
+        see="Large: the loss bends sharply in one direction. It tends to follow temperature.",
+        averaged=True,
+        map=50,
+        log=True,
+    ),
+    "hessian_trace": Column(
+        "number",
+        "",
+        "trace of that Hessian (Hutchinson estimate)",
+        title="Hessian trace",
+        see="Large: the loss bends sharply in many directions.",
+        averaged=True,
+        map=51,
+        log=True,
+    ),
+    "hessian_trace_stderr": Column("number", "", "standard error of the trace over probes"),
+    "hessian_bottom_eigenvalue": Column(
+        "number",
+        "",
+        "its smallest eigenvalue, signed; only a bound from above without `smallest: true`",
+        title="Hessian bottom eigenvalue",
+        see="Below 0: some direction still leads downhill, so training has not ended in a minimum.",
+        averaged=True,
+        diverging=True,
+    ),
+    "hessian_eigenvalues": Column(
+        "numbers", "", "its largest eigenvalues, falling (as many as `top` asks for)"
+    ),
+    "hessian_converged": Column(
+        "flag", "", "eigenvalues and trace reached their tolerance within the budget"
+    ),
 }
 
 
@@ -41,6 +69,11 @@ class Options(Settings):
     smallest: bool = Field(
         False, description="go on until the smallest eigenvalue has converged too; takes 30 to 60 steps"
     )
+
+
+def cost(options: Options, size: Size) -> list[Call]:
+    """Return what it costs, in gradients."""
+    return products(options, size, TAKEN * (options.lanczos_steps + options.probes))
 
 
 def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from explorer.columns import MODELS
+from explorer.columns import Column
 from explorer.measures.base import Cell, Kind, Measured, in_parts
+from explorer.measures.cost import Call, Size
 from explorer.options import Options as Settings
 
 KIND: Kind = "model"
 EXTRA: tuple[str, ...] = ()
 COLUMNS = {
-    name: MODELS[name]
-    for name in (
-        "noise_scale",
-        "noise_scale_stderr",
-    )
+    "noise_scale": Column(
+        "number",
+        "inputs",
+        "gradient noise scale tr Σ / |G|²",
+        title="Gradient noise scale",
+        see="The batch size at which noise and gradient are of one size: above it, larger batches "
+        "bring little.",
+        averaged=True,
+        map=68,
+        log=True,
+    ),
+    "noise_scale_stderr": Column("number", "inputs", "its jackknife standard error"),
 }
 
 
@@ -24,6 +32,11 @@ class Options(Settings):
 
     batch_size: int = Field(16, ge=1, description="inputs of a gradient; at most half of the training set")
     batches: int = Field(64, ge=3, le=10_000, description="gradients")
+
+
+def cost(options: Options, size: Size) -> list[Call]:
+    """Return what it costs, in gradients."""
+    return [(options.batches, size.subjects, options.batch_size)]
 
 
 def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:

@@ -4,18 +4,52 @@ from __future__ import annotations
 
 import math
 
-from explorer.columns import MODELS
+from explorer.columns import Column
 from explorer.measures.base import Cell, Kind, Measured
+from explorer.measures.cost import Call, Size, forward
 from explorer.options import Options as Settings
 
 TASKS = ("translation", "language")
 KIND: Kind = "model"
 EXTRA: tuple[str, ...] = ()
-COLUMNS = {name: MODELS[name] for name in ("train_perplexity", "test_perplexity", "bits_per_character")}
+COLUMNS = {
+    "train_perplexity": Column(
+        "number",
+        "",
+        "exp of the mean loss of a training token",
+        title="Training perplexity",
+        see="The same of the training set.",
+        averaged=True,
+        log=True,
+    ),
+    "test_perplexity": Column(
+        "number",
+        "",
+        "exp of the mean loss of a test token",
+        title="Test perplexity",
+        see="Tokens among which a model hesitates, as it were.",
+        averaged=True,
+        map=12,
+        log=True,
+    ),
+    "bits_per_character": Column(
+        "number",
+        "bits",
+        "test loss in bits, where tokens are characters",
+        title="Bits per character",
+        see="Of the test text; 8 is a plain file.",
+        averaged=True,
+    ),
+}
 
 
 class Options(Settings):
     """There is nothing to set."""
+
+
+def cost(options: Options, size: Size) -> list[Call]:
+    """Return what it costs, in gradients."""
+    return forward(size, size.subjects, size.train)
 
 
 def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:

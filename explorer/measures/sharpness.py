@@ -4,18 +4,34 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from explorer.columns import MODELS
+from explorer.columns import Column
 from explorer.measures.base import Cell, Kind, Measured
+from explorer.measures.cost import Call, Size, products
 from explorer.options import Options as Settings
 
 KIND: Kind = "model"
 EXTRA: tuple[str, ...] = ()
 COLUMNS = {
-    name: MODELS[name]
-    for name in (
-        "sharpness",
-        "adaptive_sharpness",
-    )
+    "sharpness": Column(
+        "number",
+        "nats",
+        "rise of the training loss to the highest point within the radius",
+        title="Sharpness",
+        see="Rise of the training loss to the highest point within a fixed radius.",
+        averaged=True,
+        map=67,
+        log=True,
+    ),
+    "adaptive_sharpness": Column(
+        "number",
+        "nats",
+        "the same, distances taken relative to each parameter",
+        title="Adaptive sharpness",
+        see="As sharpness, but distances are taken relative to each parameter, so that rescaling "
+        "does not count.",
+        averaged=True,
+        log=True,
+    ),
 }
 
 
@@ -26,6 +42,11 @@ class Options(Settings):
     radius: float = Field(0.05, gt=0, description="of the ball around the parameters")
     adaptive_radius: float = Field(0.5, gt=0, description="of the ball relative to each parameter")
     steps: int = Field(1, ge=1, le=10_000, description="of gradient ascent; 1 is that of SAM")
+
+
+def cost(options: Options, size: Size) -> list[Call]:
+    """Return what it costs, in gradients."""
+    return products(options, size, options.steps)  # plain and adaptive: two gradients a step
 
 
 def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:

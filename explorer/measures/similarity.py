@@ -6,15 +6,61 @@ from typing import Annotated
 
 from pydantic import Field
 
-from explorer.columns import PAIRS
+from explorer.columns import Column
 from explorer.measures.base import Cell, Kind, Measured, Pair
+from explorer.measures.cost import Call, Size, forward
 from explorer.options import Options as Settings
 from explorer.settings import stream
 
 KIND: Kind = "pair"
 EXTRA: tuple[str, ...] = ()
 COLUMNS = {
-    name: PAIRS[name] for name in ("cka", "cka_logits", "cka_debiased", "disagreement_percent", "l2_distance")
+    "cka": Column(
+        "number",
+        "",
+        "linear CKA (biased) of the softmax outputs on mixed-up training inputs; 1 = alike",
+        title="CKA similarity",
+        see="1: replicates answer alike. Among fitted, connected cells it tells IV-A from IV-B.",
+        averaged=True,
+        map=40,
+    ),
+    "cka_logits": Column(
+        "number",
+        "",
+        "the same of the logits",
+        title="CKA of the logits",
+        see="As CKA, but before the softmax, which hides all but the top answer.",
+        averaged=True,
+    ),
+    "cka_debiased": Column(
+        "number",
+        "",
+        "`cka` with the debiased HSIC estimate",
+        title="CKA, debiased",
+        see="As CKA, without the bias that few inputs and wide layers bring.",
+        averaged=True,
+        digits=2,
+    ),
+    "disagreement_percent": Column(
+        "number",
+        "percent",
+        "share of test inputs on which the two models answer differently; of numbers, 100 "
+        "times the mean squared difference",
+        title="Disagreement",
+        see="Share of test inputs that two replicates answer differently.",
+        averaged=True,
+        map=63,
+        digits=1,
+    ),
+    "l2_distance": Column(
+        "number",
+        "",
+        "Euclidean distance of the two parameter vectors",
+        title="Parameter distance",
+        see="L2 norm: how far apart replicates end; grows with the number of parameters.",
+        averaged=True,
+        map=64,
+    ),
 }
 
 
@@ -34,6 +80,11 @@ class Options(Settings):
         default_factory=list,
         description="layers, by their module's name, whose CKA is taken too: cka_at_<layer>",
     )
+
+
+def cost(options: Options, size: Size) -> list[Call]:
+    """Return what it costs, in gradients."""
+    return forward(size, size.models, options.inputs)
 
 
 def measure(cell: Cell, subjects: list[Pair], options: Options) -> Measured:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from explorer.columns import MODELS
+from explorer.columns import Column
 from explorer.measures.base import Cell, Kind, Measured
 from explorer.options import Options as Settings
 
 KIND: Kind = "model"
 EXTRA: tuple[str, ...] = ()
 COLUMNS = {
-    name: MODELS[name]
-    for name in (
-        "spectral_alpha",
-        "spectral_alpha_weighted",
-    )
+    "spectral_alpha": Column(
+        "number",
+        "",
+        "heavy-tail exponent of the weight matrices' spectra, mean over layers",
+        title="Spectral exponent",
+        see="Exponent of the heavy tail of the weights' spectra, mean over layers; small: heavier tails.",
+        averaged=True,
+        map=69,
+    ),
+    "spectral_alpha_weighted": Column(
+        "number",
+        "",
+        "mean over layers of alpha · log₁₀ of the largest eigenvalue",
+        title="Weighted spectral exponent",
+        see="The exponents weighted by the logarithm of each largest eigenvalue.",
+        averaged=True,
+    ),
 }
 
 

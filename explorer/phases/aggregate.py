@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from explorer.columns import AVERAGED_MODELS, AVERAGED_PAIRS, OF_CURVES
+from explorer.measures.tables import AVERAGED_MODELS, AVERAGED_PAIRS, OF_CURVES
 from explorer.settings import InputError
 
 

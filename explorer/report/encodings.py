@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from explorer.columns import AVERAGED_PAIRS, OF_CURVES
+from explorer.measures.tables import AVERAGED_PAIRS, OF_CURVES
 from explorer.report import theme
 from explorer.report.labels import axis, axis_title, measure, measure_title
 from explorer.report.rows import prepared, values

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from explorer import phases
-from explorer.columns import AVERAGED_PAIRS
+from explorer.measures.tables import AVERAGED_PAIRS
 from explorer.phases.advice import advise_phases
 from explorer.phases.claims import UNTESTED, Claim, check_claims
 from explorer.results import Run

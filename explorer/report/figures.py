@@ -12,33 +12,13 @@ import altair as alt
 import pandas as pd
 
 from explorer import phases
+from explorer.measures.tables import mapped
 from explorer.phases.claims import Chart, Claim
 from explorer.report import charts
 from explorer.report.labels import measure, measure_title
 from explorer.report.rows import measures, values
 from explorer.results import Run
 
-HEAT_MAPS = (
-    "test_accuracy_percent",
-    "bleu",
-    "test_perplexity",
-    "train_loss",
-    "mode_connectivity",
-    "cka",
-    "hessian_top_eigenvalue",
-    "hessian_trace",
-    "loss_barrier",
-    "train_error_percent",
-    "test_loss",
-    "disagreement_percent",
-    "l2_distance",
-    "linear_barrier",
-    "ensemble_accuracy_percent",
-    "sharpness",
-    "noise_scale",
-    "spectral_alpha",
-    "aligned_linear_barrier",
-)
 SLICES = ("test_accuracy_percent", "train_loss", "mode_connectivity", "cka")
 AGAINST_ACCURACY = ("hessian_trace", "mode_connectivity", "cka", "l2_distance")
 ROOM = 130  # pixels that the title of an upright axis takes
@@ -64,7 +44,7 @@ def of_cells(rows: pd.DataFrame, right: str | None, up: str | None) -> dict[str,
             height=max(38 * floors, ROOM if up else 0),
         )
     )
-    for name in (n for n in HEAT_MAPS if n in shown):
+    for name in (n for n in mapped() if n in shown):
         chart = charts.heat_map(one, name, right, up, scale_from=rows)
         made = _figure(f"map-{name}", chart, measure(name).see, height=max(27 * floors, ROOM if up else 0))
         groups["maps"].append({**made, "measure": name})

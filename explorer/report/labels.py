@@ -1,6 +1,6 @@
 """What a reader is told of each axis and measure: title, unit, number format, palette, what to see.
 
-A new measure needs one line in ``MEASURES``; a new axis needs one in ``AXES`` only where its plain column
+What is said of a measure stands in its own file; an axis needs a line in ``AXES`` only where its plain column
 name would not do.
 """
 
@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
+from explorer.measures.tables import EVERY
 from explorer.phases import spoken
 from explorer.tasks import Words
 
 
 class Measure(NamedTuple):
-    """``digits`` after the point in text (None: three significant)."""
+    """What pages say of a column (:class:`explorer.columns.Column`). The unit is as short as in titles."""
 
     title: str
     unit: str
@@ -36,159 +37,7 @@ class Axis(NamedTuple):
 
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
-MEASURES: dict[str, Measure] = {
-    "test_accuracy_percent": Measure(
-        "Test accuracy", "%", "What all else is compared with: where do models generalise?", digits=1
-    ),
-    "train_loss": Measure(
-        "Training loss",
-        "nats",
-        "Tells fitted from underfitted cells: look for the drop of ten times or more.",
-        log=True,
-    ),
-    "mode_connectivity": Measure(
-        "Mode connectivity",
-        "points",
-        "Percentage points of training error. Below 0 (orange) a barrier stands between replicates; near 0 "
-        "they are connected; above 0 (blue) the curve found better points than its ends, so these had not "
-        "converged.",
-        diverging=True,
-        digits=1,
-    ),
-    "loss_barrier": Measure(
-        "Curve loss barrier",
-        "nats",
-        "Still tells cells apart where the training error is 0 everywhere and mode connectivity cannot.",
-    ),
-    "cka": Measure(
-        "CKA similarity",
-        "",
-        "1: replicates answer alike. Among fitted, connected cells it tells IV-A from IV-B.",
-    ),
-    "hessian_top_eigenvalue": Measure(
-        "Hessian top eigenvalue",
-        "",
-        "Large: the loss bends sharply in one direction. It tends to follow temperature.",
-        log=True,
-    ),
-    "hessian_trace": Measure(
-        "Hessian trace", "", "Large: the loss bends sharply in many directions.", log=True
-    ),
-    "train_error_percent": Measure(
-        "Training error",
-        "%",
-        "Where it is 0 over a region, mode connectivity there is near 0 for that reason alone.",
-        digits=2,
-    ),
-    "test_loss": Measure(
-        "Test loss", "nats", "Can grow while accuracy holds: models that are sure of their mistakes."
-    ),
-    "disagreement_percent": Measure(
-        "Disagreement", "%", "Share of test inputs that two replicates answer differently.", digits=1
-    ),
-    "l2_distance": Measure(
-        "Parameter distance",
-        "",
-        "L2 norm: how far apart replicates end; grows with the number of parameters.",
-    ),
-    "linear_barrier": Measure(
-        "Linear barrier",
-        "points",
-        "On the straight line; large nearly everywhere: unless their neurons are aligned, networks are "
-        "seldom linearly connected.",
-        digits=1,
-    ),
-    "linear_loss_barrier": Measure(
-        "Linear loss barrier", "nats", "The rise of the training loss on the straight line."
-    ),
-    "barrier": Measure(
-        "Curve barrier", "points", "Largest rise of the training error on the curve.", digits=1
-    ),
-    "dip": Measure(
-        "Curve dip",
-        "points",
-        "Largest fall of the training error on the curve: ends not converged.",
-        digits=1,
-    ),
-    "hessian_bottom_eigenvalue": Measure(
-        "Hessian bottom eigenvalue",
-        "",
-        "Below 0: some direction still leads downhill, so training has not ended in a minimum.",
-        diverging=True,
-    ),
-    "sharpness": Measure(
-        "Sharpness",
-        "nats",
-        "Rise of the training loss to the highest point within a fixed radius.",
-        log=True,
-    ),
-    "adaptive_sharpness": Measure(
-        "Adaptive sharpness",
-        "nats",
-        "As sharpness, but distances are taken relative to each parameter, so that rescaling does not count.",
-        log=True,
-    ),
-    "noise_scale": Measure(
-        "Gradient noise scale",
-        "inputs",
-        "The batch size at which noise and gradient are of one size: above it, larger batches bring little.",
-        log=True,
-    ),
-    "spectral_alpha": Measure(
-        "Spectral exponent",
-        "",
-        "Exponent of the heavy tail of the weights' spectra, mean over layers; small: heavier tails.",
-    ),
-    "spectral_alpha_weighted": Measure(
-        "Weighted spectral exponent",
-        "",
-        "The exponents weighted by the logarithm of each largest eigenvalue.",
-    ),
-    "cka_debiased": Measure(
-        "CKA, debiased", "", "As CKA, without the bias that few inputs and wide layers bring.", digits=2
-    ),
-    "aligned_linear_barrier": Measure(
-        "Aligned linear barrier",
-        "points",
-        "On the straight line once the hidden units are matched: what is left is no mere permutation.",
-        digits=1,
-    ),
-    "aligned_linear_loss_barrier": Measure(
-        "Aligned linear loss barrier", "nats", "The same for the training loss."
-    ),
-    "aligned_l2_distance": Measure(
-        "Aligned parameter distance", "", "How far apart replicates are once their hidden units are matched."
-    ),
-    "ensemble_accuracy_percent": Measure(
-        "Ensemble accuracy",
-        "%",
-        "Test accuracy of the vote of a cell's models: it gains most where they err differently.",
-        digits=1,
-    ),
-    "ensemble_improvement_rate": Measure(
-        "Ensemble improvement rate", "", "Share of a model's error that the vote does without."
-    ),
-    "disagreement_error_ratio": Measure(
-        "Disagreement-error ratio", "", "Disagreement of two models over the error of one."
-    ),
-    "bleu": Measure(
-        "BLEU",
-        "",
-        "How near the translations of test sentences come to the true ones, from 0 to 100.",
-        digits=1,
-    ),
-    "bleu_copy": Measure(
-        "BLEU of copying", "", "Of the source taken as its translation: what is worth nothing."
-    ),
-    "test_perplexity": Measure(
-        "Test perplexity", "", "Tokens among which a model hesitates, as it were.", log=True
-    ),
-    "train_perplexity": Measure("Training perplexity", "", "The same of the training set.", log=True),
-    "bits_per_character": Measure("Bits per character", "", "Of the test text; 8 is a plain file."),
-    "cka_logits": Measure(
-        "CKA of the logits", "", "As CKA, but before the softmax, which hides all but the top answer."
-    ),
-}
+UNITS = {"percent": "%", "percentage points": "points"}
 
 AXES: dict[str, Axis] = {
     "width": Axis("Width", "small = high load"),
@@ -221,8 +70,11 @@ def said(text: str) -> str:
 
 def measure(name: str) -> Measure:
     """The label of a measure; one made from its column name where none is written down."""
-    label = MEASURES.get(name, Measure(_sentence(name), "", ""))
-    return label._replace(title=said(label.title), unit=said(label.unit), see=said(label.see))
+    known = EVERY.get(name)
+    if known is None or not known.title:
+        return Measure(said(_sentence(name)), "", "")
+    unit = UNITS.get(known.unit, known.unit)
+    return Measure(said(known.title), said(unit), said(known.see), known.log, known.diverging, known.digits)
 
 
 def axis(name: str) -> Axis:

@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-import explorer.measures
-from explorer.columns import (
-    AVERAGED_MODELS,
-    AVERAGED_PAIRS,
-    CELLS,
-    CURVES,
-    EPOCHS,
-    IDS,
-    MODELS,
-    PAIR_IDS,
-    PAIRS,
-    SETTINGS,
-)
-from explorer.settings import plugin
+from explorer.columns import CURVES, EPOCHS, IDS, PAIR_IDS, SETTINGS
+from explorer.measures.tables import AVERAGED_MODELS, AVERAGED_PAIRS, CELLS, MODELS, PAIRS
 
 
 def markdown() -> str:
@@ -23,10 +11,6 @@ def markdown() -> str:
     parts = [HEAD]
     for name, (row, groups) in DOCUMENTED.items():
         columns = {column: c for group in groups for column, c in group.items()}
-        for measure in explorer.measures.NAMES:
-            module = plugin(explorer.measures, measure, "measure")
-            if (name, module.KIND) in (("models", "model"), ("pairs", "pair")):
-                columns |= module.COLUMNS
         head = "| column | type | unit | meaning |\n| --- | --- | --- | --- |\n"
         lines = "\n".join(f"| `{n}` | {c.kind} | {c.unit} | {c.meaning} |" for n, c in columns.items())
         parts += [f"## `{name}`", f"A row is {row}.", head + lines, NOTES.get(name, "")]

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from explorer.measures.tables import titled
 from explorer.phases import axis_names, number, unsigned_zero
-from explorer.report.labels import MEASURES, Measure, measure
+from explorer.report.labels import Measure, measure
 
 NOT_RUN, FAILED = "not run", "no model left"
 
@@ -36,7 +37,7 @@ def values(cells: pd.DataFrame, name: str) -> list[Any]:
 
 def measures(cells: pd.DataFrame) -> list[str]:
     """The measures that at least one cell has, in the order in which they are shown."""
-    return [n for n in MEASURES if n in cells and cells[n].notna().any()]
+    return [n for n in titled() if n in cells and cells[n].notna().any()]
 
 
 def completed(

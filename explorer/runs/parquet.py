@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from explorer import columns
+from explorer.measures import tables
 
 KINDS = {
     "text": pa.string(),
@@ -26,7 +26,7 @@ PLAINLY = {"compression": "none", "use_dictionary": False, "write_statistics": F
 
 def table_of(rows: list[dict[str, Any]]) -> pa.Table:
     """Rows as an Arrow table, every documented column in its documented type."""
-    known = columns.EVERY
+    known = tables.EVERY
     names = list(dict.fromkeys(name for row in rows for name in row))
     arrays = {}
     for name in names:
@@ -83,7 +83,7 @@ def _typed(table: pa.Table) -> pa.Table:
     if len(set(names)) < len(names):
         raise ValueError("it has a column twice")
     for place, name in enumerate(names):
-        column, known = table.column(place), columns.EVERY.get(name)
+        column, known = table.column(place), tables.EVERY.get(name)
         if known and column.type not in (KINDS[known.kind], pa.null()):
             table = table.set_column(place, name, column.cast(KINDS[known.kind]))
     return table

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 import explorer.data
 import explorer.measures
 import explorer.models
-from explorer.columns import CELLS, IDS, MODELS, PAIR_IDS, PAIRS, SETTINGS
+from explorer.columns import IDS, PAIR_IDS, SETTINGS
+from explorer.measures.tables import CELLS, MODELS, PAIRS
 from explorer.runs.versions import REMOVED
 from explorer.settings import InputError, plugin, source_fingerprint, suggest
 from explorer.space.model import (

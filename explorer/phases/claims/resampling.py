@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from explorer.columns import AVERAGED_PAIRS
+from explorer.measures.tables import AVERAGED_PAIRS
 from explorer.phases.aggregate import column, standard_error, within_cells
 from explorer.settings import stream
 

@@ -1,0 +1,53 @@
+"""The columns of every table: those of all runs, and those that measures add."""
+
+from __future__ import annotations
+
+import functools
+
+import explorer.measures
+from explorer import columns
+from explorer.columns import Column
+from explorer.measures.base import Kind
+from explorer.settings import plugin
+
+
+def added(kind: Kind) -> dict[str, Column]:
+    """Return the columns that measures of a kind add to its table."""
+    modules = [plugin(explorer.measures, name, "measure") for name in explorer.measures.NAMES]
+    return {name: column for m in modules if kind == m.KIND for name, column in m.COLUMNS.items()}
+
+
+MODELS = {**columns.MODELS, **added("model")}
+PAIRS = {**added("pair"), **columns.PAIRS}
+CELLS = {**columns.CELLS, **added("cell")}
+EVERY = {
+    **columns.IDS,
+    **columns.SETTINGS,
+    **columns.EPOCHS,
+    **columns.CURVES,
+    **columns.PAIR_IDS,
+    **PAIRS,
+    **MODELS,
+    **CELLS,
+}
+AVERAGED_MODELS = tuple(name for name, column in MODELS.items() if column.averaged)
+AVERAGED_PAIRS = tuple(name for name, column in PAIRS.items() if column.averaged)
+# Which some pairs of a cell may be without.
+OF_CURVES = tuple(
+    name
+    for name, column in plugin(explorer.measures, "connectivity", "measure").COLUMNS.items()
+    if column.averaged
+)
+
+
+@functools.cache
+def mapped() -> tuple[str, ...]:
+    """Return the columns of which a page has a map, in their order there."""
+    found = {name: column.map for name, column in EVERY.items() if column.map}
+    return tuple(sorted(found, key=lambda name: found[name]))
+
+
+@functools.cache
+def titled() -> tuple[str, ...]:
+    """Return the columns that pages show: those with a map first, then all others that have a title."""
+    return tuple(dict.fromkeys([*mapped(), *(name for name, column in EVERY.items() if column.title)]))
