@@ -26,7 +26,8 @@ from explorer.runs.store import Store
 from explorer.settings import InputError, plugin
 from explorer.space.model import Cell, Space
 from explorer.space.reading import parse
-from explorer.train.optimisers import Optimiser, PerRowOptimiser
+from explorer.train.optimisers import NAMES
+from explorer.train.optimisers.base import PerRowOptimiser, optimiser
 
 SHAPE = ((64,), 10)
 
@@ -215,10 +216,10 @@ def test_each_row_learns_its_own_targets(merged: dict[str, Any], clean: Arrays, 
 
 
 def test_several_optimisers_are_each_of_them_on_its_rows() -> None:
-    for name in ("sgd", "adamw", "sam"):
+    for name in NAMES:
         generator = torch.Generator().manual_seed(1)
         start, centre = (torch.randn(4, 6, generator=generator) for _ in range(2))
-        rules = [Optimiser(name, 0.5, 0.1, 0.2), Optimiser(name, 0.9, 0.0, 0.7)]
+        rules = [optimiser(name, 0.5, 0.1, 0.2), optimiser(name, 0.9, 0.0, 0.7)]
         rows = [slice(0, 1), slice(1, 4)]
         together = start.clone()
 

@@ -36,7 +36,7 @@ from explorer.train.loop import (
     learning_rates,
     milestones,
 )
-from explorer.train.optimisers import Optimiser
+from explorer.train.optimisers.base import optimiser
 from explorer.train.steps import loss_gradient_of, make_step, optimiser_of, parts
 from explorer.train.stopping import Stopping, Watch
 
@@ -439,7 +439,7 @@ def test_a_users_optimiser_may_keep_gradients(data: Split, importable: Any) -> N
 
 def test_an_unknown_optimiser_is_refused(data: Split) -> None:
     with pytest.raises(InputError, match=r"there is no optimiser 'adam'; known: adamw, sam, sgd"):
-        Optimiser("adam")
+        optimiser("adam")
     with pytest.raises(InputError, match="'banana'"):
         train(*stack(), data, seeds=[1, 2, 3], optimizer="banana", **SETTINGS)
 

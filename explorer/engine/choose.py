@@ -141,7 +141,7 @@ def memory_key(cell: Cell) -> str:
     training = {
         k: v
         for k, v in cell.settings["training"].items()
-        if k.removesuffix("_source") in names_of(Use.MEMORY)
+        if k.removesuffix("_source").removesuffix("_version") in names_of(Use.MEMORY)
     }
     return digest([cell.model_name, cell.settings["model"], data_source(cell), training], 8)
 

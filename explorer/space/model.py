@@ -23,6 +23,7 @@ from explorer.data.base import SubsetOptions, train_inputs
 from explorer.options import Options
 from explorer.settings import SCHEMA, InputError, digest, plugin, source_fingerprint, suggest
 from explorer.space.training import TrainingOptions, Use, names_of
+from explorer.train.optimisers import VERSIONS
 
 MAX_MODELS = 1_000_000
 SECTIONS = ("data", "model", "training")
@@ -272,10 +273,15 @@ class Cell:
             model = {"name": self.model_name, **self.model, "source": source_fingerprint(self.model_name)}
         else:
             model = {"name": self.model_name, **self.model.model_dump(exclude_defaults=True)}
+            version = getattr(plugin(explorer.models, self.model_name, "architecture"), "VERSION", 1)
+            if version != 1:
+                model["version"] = version
         training = self.training.model_dump(exclude_defaults=True, exclude=set(names_of(Use.HISTORY)))
         for key in ("optimizer", "loss"):
             if ":" in (getattr(self.training, key) or ""):
                 training[f"{key}_source"] = source_fingerprint(getattr(self.training, key))
+        if version := VERSIONS.get(self.training.optimizer):
+            training["optimizer_version"] = version
         usual = tasks_of(plugin(explorer.data, self.data_name, "data set"))[0]
         task = {"task": self.task} if self.task != usual else {}
         return {"schema": SCHEMA, "data": data, "model": model, "training": training, **task}

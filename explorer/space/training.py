@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import functools
 from enum import Flag, auto
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from explorer.options import Options
+from explorer.train.optimisers import NAMES
 
+if TYPE_CHECKING:
+    OptimiserName = str
+else:
+    OptimiserName = Literal[NAMES]
 Reference = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]  # module:function of the user
 
 
@@ -36,7 +41,7 @@ class EarlyStop(Options):
 class TrainingOptions(Options):
     """How each model is trained. Exactly one of ``steps`` and ``epochs`` is given."""
 
-    optimizer: Annotated[Literal["sgd", "adamw", "sam"] | Reference, Use.STEP | Use.MEMORY] = Field(
+    optimizer: Annotated[OptimiserName | Reference, Use.STEP | Use.MEMORY] = Field(
         "sgd", description="SGD with momentum; AdamW (momentum is its first beta); SAM; or module:function"
     )
     loss: Annotated[Reference | None, Use.STEP | Use.MEMORY] = Field(

@@ -210,9 +210,10 @@ class Recipe:
         batch_size: at most the number of training inputs.
         steps: optimiser steps of the schedule.
         learning_rate: initial one, or one a model.
-        optimizer, momentum, weight_decay, rho: see :class:`explorer.train.optimisers.Optimiser`; or a user's
-            ``module:function``, called with ``momentum`` and ``weight_decay``, that returns an object with
-            the methods ``start`` and ``step`` of that class. Its settings are the same for all models.
+        optimizer: a name of :mod:`explorer.train.optimisers`; or a user's ``module:function``, called with
+            ``momentum`` and ``weight_decay``, that returns an object with the methods ``start`` and ``step``
+            of :class:`explorer.train.optimisers.base.Optimiser`. Its settings are the same for all models.
+        momentum, weight_decay, rho: see the file of the optimiser.
         loss: the task's own if left out, or a user's ``module:function`` of outputs (models, batch, …) and
             targets (models, batch, …) that returns the losses (models,) to be minimised. What is measured,
             and the rules of ``stopping`` but for the loss they follow, stay with the task's own.

@@ -12,7 +12,7 @@ from torch import Tensor
 from explorer.models.draws import LossGradient, apart
 from explorer.models.rows import Bound, Rows
 from explorer.settings import user_function
-from explorer.train.optimisers import Optimiser, PerRowOptimiser
+from explorer.train.optimisers.base import PerRowOptimiser, optimiser
 from explorer.train.stopping import Watch
 
 Each = float | Sequence[float]  # the same for all rows, or one a row
@@ -39,7 +39,7 @@ def optimiser_of(optimizer: str, parts: Sequence[Part]) -> Any:
         ValueError: it is a user's, and there are several parts.
     """
     if ":" not in optimizer:
-        rules = [(rows, Optimiser(optimizer, *own)) for rows, (_, *own) in parts]
+        rules = [(rows, optimiser(optimizer, *own)) for rows, (_, *own) in parts]
         return rules[0][1] if len(rules) == 1 else PerRowOptimiser(rules)
     if len(parts) > 1:
         raise ValueError("the settings of a user's optimiser are the same for all rows")

@@ -1,0 +1,23 @@
+"""SGD with momentum, as PyTorch has it: v ← momentum·v + g + weight_decay·θ, θ ← θ − rate·v."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from explorer.models.constants import constant
+from explorer.train.optimisers import base
+
+
+class Optimiser(base.Optimiser):
+    """Weight decay is an L2 penalty added to the gradient."""
+
+    def start(self, theta: Tensor) -> dict[str, Tensor]:
+        return {"velocity": torch.zeros_like(theta)}
+
+    def update(self, theta: Tensor, g: Tensor, state: dict[str, Tensor], rate: float, step: int) -> None:
+        if self.weight_decay:
+            g = g.add(theta, alpha=self.weight_decay)
+        velocity = state["velocity"]
+        velocity.mul_(constant(self.momentum, velocity.dtype)).add_(g)
+        theta.add_(velocity, alpha=-rate)
