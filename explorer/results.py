@@ -15,6 +15,7 @@ from explorer import columns
 from explorer.measures import tables
 from explorer.runs.store import Store, locate
 from explorer.settings import InputError, plugin
+from explorer.space import recorded
 from explorer.space.model import TrainingOptions
 from explorer.space.reading import parse
 from explorer.tasks import TASKS, Task
@@ -138,7 +139,7 @@ def load(name_or_folder: str | Path, storage: str = "runs") -> Run:
 
 def read(store: Store) -> Run:
     """The tables of a run folder, from its records."""
-    info = store.read_info()
+    info = recorded.read_info(store)
     space = info["space"]
     axes = {kind: list(space.get(kind) or {}) for kind in ("load", "temperature")}
     names = [*axes["load"], *axes["temperature"]]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
+from explorer.space import recorded
 from explorer.space.reading import parse
 from explorer.units import duration, size
 
@@ -22,7 +23,7 @@ def describe(store: Store) -> tuple[Table, bool]:
 
     Reads no more of the records than it shows, so that it is quick on runs of many models.
     """
-    info = store.read_info()
+    info = recorded.read_info(store)
     space = parse(info["space"])
     table = Table(
         box=None, show_header=False, title=f"Run {info['name']}", title_justify="left", title_style="bold"

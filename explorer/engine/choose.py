@@ -91,7 +91,8 @@ def choose(
             factory = choice.factory(store, refs)
             shares, info["memory"] = shares_of_a_card(space, info.get("memory", {}), cluster, factory)
         choice = replace(choice, shares=shares)
-    store.write_info(info | {"stacks": dict(choice.sizes), "execution": execution})
+    chosen = {"stacks": dict(choice.sizes), "execution": execution}
+    store.update_info(**chosen, **{k: info[k] for k in ("memory",) if k in info})
     return choice
 
 

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from explorer.settings import SCHEMA
+from explorer.space import recorded
 from explorer.space.model import Space
 
 
@@ -24,7 +25,7 @@ def describe(space: Space, name: str) -> dict[str, Any]:
         "schema": SCHEMA,
         "name": name,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "space": space.frozen(),
+        **recorded.split(space),
         "versions": versions,
         "commit": _commit(),
         "sources": sources(space),

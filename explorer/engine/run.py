@@ -23,8 +23,9 @@ from explorer.runs.files import join
 from explorer.runs.lock import Hold
 from explorer.runs.store import Store, locate
 from explorer.settings import InputError, plugin
+from explorer.space import recorded
 from explorer.space.model import Space
-from explorer.space.reading import parse
+from explorer.space.reading import parse, set_value
 
 if TYPE_CHECKING:
     from explorer.results import Run
@@ -58,10 +59,10 @@ def run(
     store = Store(join(storage, name or space.name), warn=observer.say)
     with Hold(store.files):
         if store.exists():
-            info = store.read_info()
+            info = recorded.read_info(store)
             if grown(info, space, store):
                 observer.say(f"Going on with run {store.location}, whose space has changed or grown.")
-                store.write_info({**info, "space": space.frozen(), "sources": provenance.sources(space)})
+                store.update_info(**recorded.split(space), sources=provenance.sources(space))
             else:
                 observer.say(f"Going on with run {store.location}.")
         return _complete(store, space, name or space.name, observer, where)
@@ -78,7 +79,7 @@ def resume(
     observer = observer or Silent()
     store = locate(name_or_folder, storage)
     store.warn = observer.say
-    info = store.read_info()
+    info = recorded.read_info(store)
     space = parse(info["space"])
     same_sources(info, space, store)
     with Hold(store.files):
@@ -108,15 +109,19 @@ def measure(
     observer = observer or Silent()
     store = locate(name_or_folder, storage)
     store.warn = observer.say
-    info = store.read_info()
-    raw = info["space"]
+    info = recorded.read_info(store)
+    raw, said = info["space"], info["said"]
     for override in overrides:
         if not override.startswith("measures."):
             raise InputError(f"--set {override}: only measures.… can be changed for models that are trained")
     before = parse(raw)
     same_sources(info, before, store)
-    raw["measures"] = {**raw["measures"], **{name: raw["measures"].get(name, {}) for name in add}}
+    for name in add:
+        raw["measures"].setdefault(name, {})
+        said.setdefault("measures", {}).setdefault(name, {})
     space = parse(raw, overrides)
+    for override in overrides:
+        set_value(said, override)
     for name in again:
         if name not in space.measures:
             raise InputError(f"--again {name}: the run does not have it; it has {', '.join(space.measures)}")
@@ -124,7 +129,7 @@ def measure(
     changed = {name for name, options in before.measures.items() if space.measures[name] != options}
     with Hold(store.files):
         # The new budget is written first: after a crash in between, what is missing is made with it.
-        store.write_info({**info, "space": space.frozen()})
+        store.update_info(**recorded.split(space, said))
         for name in sorted(changed | set(again)):
             for kind in (name, *plugin(explorer.measures, name, "measure").EXTRA):
                 store.drop_records(kind)

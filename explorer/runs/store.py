@@ -38,7 +38,6 @@ from explorer.runs import plainyaml
 from explorer.runs.files import Files, join
 from explorer.runs.parquet import of_parquet, table_of, to_parquet
 from explorer.settings import InputError, digest, suggest
-from explorer.runs.versions import without_removed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,7 +64,7 @@ class Store:
         self.files = Files(location, say=lambda text: self.warn(text))
         self.warn = warn or _to_standard_error
         self.location = self.files.location
-        self._told_removed = False
+        self.warned: list[str] = []  # settings that were told to be ignored
 
     def exists(self) -> bool:
         """Whether there is a run here."""
@@ -78,12 +77,30 @@ class Store:
         kept = {key: value for key, value in info.items() if key != "sessions"}
         self.files.write("run.yaml", plainyaml.dump(kept))
 
+    def update_info(self, **changes: Any) -> None:
+        """Change entries of ``run.yaml``, and keep all others as they are there."""
+        self.write_info(self._read_info() | changes)
+
     def read_info(self) -> dict[str, Any]:
         """``run.yaml``, with the sessions under ``sessions``, oldest first.
+
+        Under ``space`` are the settings that were said and the defaults; those that were said under ``said``.
 
         Raises:
             InputError: there is none, or it cannot be read.
         """
+        info = self._read_info()
+        info["said"] = info["space"]
+        info["space"] = _joined(info["space"], info.pop("defaults", {}))
+        info["sessions"] = []
+        for name in self.files.names("sessions", ".yaml"):
+            with contextlib.suppress(OSError, ValueError):
+                session = plainyaml.load(self.files.read(name))
+                if _is_session(session):
+                    info["sessions"].append(session)
+        return info
+
+    def _read_info(self) -> dict[str, Any]:
         try:
             info = plainyaml.load(self.files.read("run.yaml"))
         except FileNotFoundError:
@@ -94,16 +111,6 @@ class Store:
             raise InputError(
                 f"{self.location}: run.yaml is not one of Explorer's, or is damaged: {wrong}. {MEND}"
             )
-        info["space"], removed = without_removed(info["space"])
-        if removed and not self._told_removed:
-            self._told_removed = True
-            self.warn(f"{self.location}: settings of an earlier version are ignored: {', '.join(removed)}")
-        info["sessions"] = []
-        for name in self.files.names("sessions", ".yaml"):
-            with contextlib.suppress(OSError, ValueError):
-                session = plainyaml.load(self.files.read(name))
-                if _is_session(session):
-                    info["sessions"].append(session)
         return info
 
     def write_session(self, started: str, session: dict[str, Any]) -> None:
@@ -335,16 +342,30 @@ def _parts(table: pa.Table, keys: Any) -> dict[str, pa.Table]:
     return parts
 
 
+def _joined(said: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """The settings that were said, and the defaults of all others."""
+    found = dict(said)
+    for key, value in defaults.items():
+        if key not in found:
+            found[key] = value
+        elif isinstance(value, dict) and isinstance(found[key], dict):
+            found[key] = _joined(found[key], value)
+    return found
+
+
 def _not_ours(info: Any) -> str:
     """What others count on and ``run.yaml`` does not have; nothing if it is as it should be."""
     if not isinstance(info, dict):
         return "it is no mapping"
-    space = info["space"] if isinstance(info.get("space"), dict) else {}
+    said, defaults = (info[k] if isinstance(info.get(k), dict) else {} for k in ("space", "defaults"))
+    space = _joined(said, defaults)
     for name, value, kind in (
         ("name", info.get("name"), str),
         ("space.measures", space.get("measures"), dict),
         *((f"space.{name}", space.get(name) or {}, dict) for name in ("load", "temperature")),
         ("sources", info.get("sources", []), list),
+        ("space", info.get("space"), dict),
+        ("defaults", info.get("defaults", {}), dict),
         *((name, info.get(name, {}), dict) for name in ("stacks", "execution", "memory")),
     ):
         if not isinstance(value, kind):

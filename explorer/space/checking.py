@@ -15,7 +15,6 @@ import explorer.measures
 import explorer.models
 from explorer.columns import IDS, PAIR_IDS, SETTINGS
 from explorer.measures.tables import CELLS, MODELS, PAIRS
-from explorer.runs.versions import REMOVED
 from explorer.settings import InputError, plugin, source_fingerprint, suggest
 from explorer.space.model import (
     MAX_MODELS,
@@ -46,6 +45,14 @@ IDLE = ("train_size", "subset", "noise_kind", "corruption", "corruption_seed")
 TAKEN = {**IDS, **SETTINGS, **MODELS, **PAIR_IDS, **PAIRS, **CELLS}
 
 
+# Settings that earlier versions had, and what became of them.
+REMOVED = {
+    "resources.overlap": "all models are trained before the first is measured",
+    "resources.graphs": "steps are never replayed as CUDA graphs",
+}
+DEFAULT_MEASURES: dict[str, dict[str, Any]] = {"hessian": {}, "connectivity": {}, "similarity": {}}
+
+
 class Problem(Exception):
     """Something wrong at a place of the file; the reader adds file and line."""
 
@@ -62,12 +69,12 @@ def check(raw: Any) -> Space:
     """
     if not isinstance(raw, dict):
         raise Problem((), "a space file is a mapping of name, data, model, load, temperature, training, …")
-    raw = dict(raw)
+    said, raw = raw, dict(raw)
     for section in ("data", "model"):
         if isinstance(raw.get(section), str):
             raw[section] = {"name": raw[section]}
     if raw.get("measures") is None:
-        raw["measures"] = {"hessian": {}, "connectivity": {}, "similarity": {}}
+        raw["measures"] = dict(DEFAULT_MEASURES)
     if isinstance(raw["measures"], dict):
         raw["measures"] = {k: {} if v is None else v for k, v in raw["measures"].items()}
     training, numbers = raw.get("training"), raw.get("task") == "regression"
@@ -94,6 +101,7 @@ def check(raw: Any) -> Space:
         if ":" in (getattr(space.training, key) or ""):
             _importable(getattr(space.training, key), ("training", key))
     space = space.model_copy(update={"task": _task(space)})
+    space.remember({k: raw.get(k, v) for k, v in said.items() if v is not None})
     _check_axes(space)
     _check_cells(space)
     return space

@@ -7,6 +7,7 @@ file is told at once.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from functools import cached_property
 from types import ModuleType
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, field_validator
 
 import explorer.data
 import explorer.measures
@@ -182,6 +183,7 @@ class Space(Options):
         default_factory=list, description="cells left out: those that meet all bounds of one entry"
     )
     phases: PhaseOptions = PhaseOptions()  # pyright: ignore[reportCallIssue]
+    _said: dict[str, Any] | None = PrivateAttr(default=None)
 
     @property
     def axes(self) -> dict[str, list[Any]]:
@@ -198,6 +200,15 @@ class Space(Options):
             if not any(all(c.holds(at[axis]) for axis, c in entry.items()) for entry in self.skip):
                 cells.append(Cell.of(self, at))
         return cells
+
+    def remember(self, said: dict[str, Any]) -> None:
+        """Keep the plain data that the space was parsed from: what was said."""
+        self._said = copy.deepcopy(said)
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """The plain data that the space was parsed from; everything, if it was not."""
+        return self.frozen() if self._said is None else self._said
 
     def frozen(self) -> dict[str, Any]:
         """Everything the file says and leaves to defaults, as plain YAML-able data."""

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from explorer.settings import InputError
-from explorer.space.checking import Problem, check
+from explorer.space.checking import DEFAULT_MEASURES, Problem, check
 from explorer.space.model import Space, resolve
 
 MAX_BYTES = 1_000_000
@@ -87,6 +87,9 @@ def _overridden(raw: Any, overrides: Sequence[str]) -> Space:
         Problem: the data are, without any override.
     """
     given = copy.deepcopy(raw)
+    of_measures = any(override.strip().startswith("measures.") for override in overrides)
+    if of_measures and isinstance(given, dict) and given.get("measures") is None:
+        given["measures"] = dict(DEFAULT_MEASURES)  # one more measure does not take their place
     paths = [set_value(given, override) for override in overrides]
     found = _checked(given)
     if isinstance(found, Space):
