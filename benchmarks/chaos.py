@@ -30,7 +30,7 @@ import psutil
 from engine_common import ROOT, start, write
 
 import explorer
-from explorer.engine import plan
+from explorer.plan import plan
 from explorer.results import TABLES, Run
 from explorer.space.reading import read
 

@@ -21,8 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from explorer.engine import plan, provenance
-from explorer.engine.subjects import pairs_of
+from explorer.plan import plan, provenance
+from explorer.plan.subjects import pairs_of
 from explorer.runs.store import Store
 from explorer.space.reading import parse
 
@@ -73,7 +73,7 @@ def fill(store: Store) -> float:
 RESUME = """
 import resource, sys, time
 started = time.perf_counter()
-from explorer.engine import plan
+from explorer.plan import plan
 from explorer.space.reading import parse
 from explorer.runs.store import Store
 store = Store(sys.argv[1])

@@ -89,9 +89,9 @@ def plain(
 ) -> None:
     """One of the plain processes."""
     import explorer.data
-    from explorer.engine import plan
-    from explorer.engine.work import data_source
     from explorer.engine.worker import Worker
+    from explorer.plan import plan
+    from explorer.plan.units import data_source
     from explorer.runs.store import Store
     from explorer.settings import plugin
 

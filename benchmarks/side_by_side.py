@@ -6,7 +6,7 @@ What ``resources.cells_per_trial`` and ``replicates_per_trial`` choose by themse
 for each cell with all of its seeds, through the worker that a trial has, in one process: data, training, history,
 records. The ways take turns; a ratio is that of one turn, of processor time. Medians, with the least and the greatest.
 
-``sizes`` is what the choice rests on (``ROWS`` and ``NUMBERS`` of ``explorer/engine/stacks.py``): the time of a
+``sizes`` is what the choice rests on (``ROWS`` and ``NUMBERS`` of ``explorer/plan/stacks.py``): the time of a
 step and model, in microseconds, by the number of models in a stack, for networks of one hidden layer.
 """
 
@@ -23,12 +23,12 @@ from landscape_common import record
 
 from explorer.data import digits
 from explorer.data.dataset import Arrays
-from explorer.engine import plan
-from explorer.engine.stacks import sizes
 from explorer.engine.worker import Worker
 from explorer.models import mlp
 from explorer.models.base import network
 from explorer.models.rows import initial_rows
+from explorer.plan import plan
+from explorer.plan.stacks import sizes
 from explorer.space.model import Space
 from explorer.space.reading import parse
 from explorer.train.loop import Recipe, Split, train

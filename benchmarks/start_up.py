@@ -23,7 +23,7 @@ from typing import Any
 
 from landscape_common import record
 
-from explorer.engine import provenance
+from explorer.plan import provenance
 from explorer.runs.store import Store
 from explorer.space.reading import read
 

@@ -10,10 +10,10 @@ import pandas as pd
 from torch import Tensor
 
 from explorer.data.dataset import Arrays
-from explorer.engine import plan
-from explorer.engine.stacks import NONE, Sizes
 from explorer.engine.worker import Worker
 from explorer.models.rows import Rows
+from explorer.plan import plan
+from explorer.plan.stacks import NONE, Sizes
 from explorer.runs.store import Store
 from explorer.space.model import Space
 from explorer.train import loop

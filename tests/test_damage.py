@@ -18,9 +18,9 @@ from in_process import table
 from explorer import results
 from explorer.data import digits
 from explorer.data.dataset import Arrays
-from explorer.engine import plan, provenance
-from explorer.engine.stacks import sizes
 from explorer.engine.worker import Worker
+from explorer.plan import plan, provenance
+from explorer.plan.stacks import sizes
 from explorer.runs.store import DamagedError, Store
 from explorer.space.model import Space
 from explorer.space.reading import parse

@@ -12,10 +12,10 @@ import ray
 from conftest import ROOT, explore
 
 import explorer.measures
-from explorer.engine import plan
 from explorer.estimate import describe
 from explorer.estimate.machines import GPUS, Machines
 from explorer.estimate.work import Inputs, Network, trial
+from explorer.plan import plan
 from explorer.settings import InputError, plugin
 from explorer.space import reading
 from explorer.space.reading import parse

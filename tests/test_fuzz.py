@@ -12,7 +12,7 @@ from conftest import TINY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from explorer.engine import plan
+from explorer.plan import plan
 from explorer.settings import InputError
 from explorer.space import reading
 from explorer.space.reading import parse

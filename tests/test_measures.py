@@ -12,10 +12,10 @@ from conftest import explore
 import explorer
 import explorer.measures
 from explorer.engine.run import measure
-from explorer.engine.subjects import Trained, groups
 from explorer.landscape import connectivity, ensemble, rows_of, similarity
 from explorer.landscape.paths import straight
 from explorer.measures import connectivity as connectivity_measure
+from explorer.plan.subjects import Trained, groups
 from explorer.runs.store import Store
 from explorer.settings import InputError, plugin
 from explorer.space.reading import parse

@@ -11,7 +11,7 @@ import yaml
 
 import explorer
 import explorer.settings
-from explorer.engine import provenance
+from explorer.plan import provenance
 from explorer.runs.store import Store
 from explorer.space import recorded
 from explorer.space.reading import parse

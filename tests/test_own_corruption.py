@@ -14,13 +14,13 @@ from explorer import results
 from explorer.data import digits
 from explorer.data.base import prepare
 from explorer.data.dataset import Arrays
-from explorer.engine import plan, provenance
 from explorer.engine.worker import Worker
 from explorer.landscape.connectivity import profile_path
 from explorer.landscape.hessian import hessian
 from explorer.landscape.paths import straight
 from explorer.measures import base
 from explorer.models.base import network
+from explorer.plan import plan, provenance
 from explorer.runs.store import Store
 from explorer.settings import stream
 from explorer.space.model import Cell

@@ -18,7 +18,7 @@ import explorer
 from explorer.data import digits, fashion_mnist
 from explorer.data.dataset import Arrays
 from explorer.data.fashion_mnist import SYSTEM as IMAGES
-from explorer.engine import plan
+from explorer.plan import plan
 from explorer.space import reading
 
 SPACES = sorted((ROOT / "spaces").glob("*.yaml"))

@@ -16,12 +16,12 @@ import explorer.models
 from explorer.data import digits
 from explorer.data.base import prepare
 from explorer.data.dataset import Arrays
-from explorer.engine import plan
 from explorer.engine.probe import peak_bytes
-from explorer.engine.stacks import NONE, NUMBERS, ROWS, Sizes, parts, sizes
-from explorer.engine.work import Stack, architecture_key
 from explorer.engine.worker import Worker
 from explorer.models.base import network
+from explorer.plan import plan
+from explorer.plan.stacks import NONE, NUMBERS, ROWS, Sizes, parts, sizes
+from explorer.plan.units import Stack, architecture_key
 from explorer.runs.store import Store
 from explorer.settings import InputError, plugin
 from explorer.space.model import Cell, Space

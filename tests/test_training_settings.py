@@ -11,9 +11,9 @@ from in_process import table, work
 from explorer.data import digits
 from explorer.data.base import prepare
 from explorer.data.dataset import Arrays
-from explorer.engine import plan
 from explorer.engine.choose import memory_key
-from explorer.engine.stacks import sizes
+from explorer.plan import plan
+from explorer.plan.stacks import sizes
 from explorer.settings import InputError
 from explorer.space.reading import parse
 from explorer.space.training import TrainingOptions, Use, names_of

@@ -52,7 +52,7 @@ def describe(store: Store) -> tuple[Table, bool]:
 
 def _missing(space: Space, store: Store) -> str:
     """Numbers of what is trained but not measured, by measure; empty when there is nothing."""
-    from explorer.engine.plan import missing_tasks
+    from explorer.plan.plan import missing_tasks
 
     counts: Counter[str] = Counter()
     for task in missing_tasks(space, store):

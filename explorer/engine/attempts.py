@@ -6,7 +6,7 @@ from collections import Counter
 
 from explorer.engine.failures import DIED, FULL
 from explorer.engine.session import Session
-from explorer.engine.work import Done, Stack, Task
+from explorer.plan.units import Done, Stack, Task
 from explorer.runs.store import Store
 
 TRIES = 3  # at a stack or a task, before it has failed for good

@@ -14,9 +14,9 @@ from explorer.engine.cluster import Cluster
 from explorer.engine.factory import WorkerFactory
 from explorer.engine.failures import failure
 from explorer.engine.session import Session
-from explorer.engine.stacks import Sizes, parts, sizes
-from explorer.engine.work import data_source, step_key
 from explorer.models.base import has_choice
+from explorer.plan.stacks import Sizes, parts, sizes
+from explorer.plan.units import data_source, step_key
 from explorer.runs.store import Store
 from explorer.settings import InputError, digest
 from explorer.space.model import Cell, Space
@@ -38,7 +38,7 @@ class Choice:
             shares are measured, so that what is measured holds whichever share comes of it.
         sizes: models that are trained side by side, by architecture.
         execution: how rows run (``vmap``, ``loop`` or ``stacked``), by
-            :func:`~explorer.engine.work.step_key`.
+            :func:`~explorer.plan.units.step_key`.
     """
 
     cpus: float
@@ -99,7 +99,7 @@ def choose(
 def _undecided(space: Space, known: dict[str, str]) -> dict[str, tuple[Cell, int]]:
     """Return a cell and a batch size for each kind of step, training's and curves', that is not ``known``.
 
-    By :func:`~explorer.engine.work.step_key`, and only where an architecture can run in several ways.
+    By :func:`~explorer.plan.units.step_key`, and only where an architecture can run in several ways.
     """
     gpus = space.resources.gpus_per_trial != 0
     curve = space.measures.get("connectivity", {}).get("batch_size")

@@ -7,16 +7,16 @@ from typing import Any
 
 import explorer.data
 from explorer.data.dataset import Arrays
-from explorer.engine.stacks import shape_of
-from explorer.engine.suited import check_data
-from explorer.engine.work import data_source
+from explorer.plan.networks import check_data
+from explorer.plan.stacks import shape_of
+from explorer.plan.units import data_source
 from explorer.settings import plugin
 from explorer.space.model import Cell, Space
 
 
 @dataclass(frozen=True)
 class CleanData:
-    """The arrays of each data source (:func:`~explorer.engine.work.data_source`), before corruption."""
+    """The arrays of each data source (:func:`~explorer.plan.units.data_source`), before corruption."""
 
     arrays: dict[str, Arrays]
 

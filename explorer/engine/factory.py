@@ -26,7 +26,7 @@ class WorkerFactory:
     Args:
         location: of the run folder.
         refs: of the clean arrays in the object store, by data source.
-        execution: how rows of an architecture run, by :func:`~explorer.engine.work.step_key`.
+        execution: how rows of an architecture run, by :func:`~explorer.plan.units.step_key`.
         threads: of torch.
         card_share: share of a GPU by whose memory a worker sizes its chunks.
         arithmetic: variables that decide the last bits of results; the driver's own values, so that all nodes

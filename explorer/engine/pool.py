@@ -11,7 +11,7 @@ from ray.exceptions import RayError, RayTaskError
 from explorer.engine.context import Context
 from explorer.engine.factory import WorkerFactory
 from explorer.engine.failures import failure
-from explorer.engine.work import Done, Span, Task, span_of
+from explorer.plan.units import Done, Span, Task, span_of
 from explorer.runs.store import DamagedError
 
 LOOK_S = 0.5  # seconds between two looks for a request to stop

@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 
-from explorer.engine import plan
-from explorer.engine.stacks import parts
-from explorer.engine.subjects import cell_groups, trained_of, within_cell
-from explorer.engine.work import Part, Stack
 from explorer.engine.worker import Worker
 from explorer.models.base import network, own
 from explorer.models.rows import Execution, Rows, initial_rows
+from explorer.plan import plan
+from explorer.plan.stacks import parts
+from explorer.plan.subjects import cell_groups, trained_of, within_cell
+from explorer.plan.units import Part, Stack
 from explorer.runs.store import Store
 from explorer.space.model import Cell, Space
 from explorer.train.loop import Split

@@ -7,18 +7,19 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import explorer.measures
-from explorer.engine import callbacks, plan, provenance
+from explorer.engine import callbacks
 from explorer.engine.attempts import Attempts
 from explorer.engine.cancel import Cancellation, OutOfTime
 from explorer.engine.choose import choose, given
 from explorer.engine.clean import CleanData
 from explorer.engine.cluster import Cluster, connect, ray_environment
 from explorer.engine.context import Context
-from explorer.engine.growth import grown, same_sources
-from explorer.engine.layers import check_layers
 from explorer.engine.session import Observer, Session, Silent
-from explorer.engine.suited import check_networks
 from explorer.engine.where import Where
+from explorer.plan import plan, provenance
+from explorer.plan.compare import grown, same_sources
+from explorer.plan.layers import check_layers
+from explorer.plan.networks import check_networks
 from explorer.runs.files import join
 from explorer.runs.lock import Hold
 from explorer.runs.store import Store, locate

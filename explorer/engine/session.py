@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import explorer.measures
 from explorer.engine import trace
-from explorer.engine.work import Done, Span
+from explorer.plan.units import Done, Span
 from explorer.runs.store import FOLD_AT, Store
 from explorer.settings import plugin
 

@@ -19,7 +19,7 @@ from explorer.engine.cancel import Cancellation
 from explorer.engine.context import Context
 from explorer.engine.failures import failure
 from explorer.engine.session import Session
-from explorer.engine.work import Done, Span, Stack, span_of
+from explorer.plan.units import Done, Span, Stack, span_of
 
 CHUNK = 64  # stacks that lie in the object store as one: a trial holds one chunk, however large the grid is
 AT_ONCE = 1000  # trials that Tune is given at a time: its memory of each lasts until its sweep ends

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from explorer.engine.work import Span
+from explorer.plan.units import Span
 
 
 @dataclass(frozen=True)

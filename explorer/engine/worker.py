@@ -19,11 +19,11 @@ import torch
 import explorer.measures
 from explorer.data.base import prepare
 from explorer.data.dataset import Arrays
-from explorer.engine.work import Stack, Task, data_source, step_key
 from explorer.measures.base import Cell as MeasuredCell
 from explorer.models import memory
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
+from explorer.plan.units import Stack, Task, data_source, step_key
 from explorer.runs.store import Store
 from explorer.settings import digest, plugin, stream
 from explorer.space.model import Cell

@@ -10,12 +10,12 @@ import torch
 
 import explorer.data
 import explorer.measures
-from explorer.engine import plan
-from explorer.engine.layers import check_layers
-from explorer.engine.stacks import NONE, sizes
-from explorer.engine.work import architecture_key, data_source
 from explorer.estimate.machines import Machines
 from explorer.estimate.work import UTILISATION, Inputs, Network, measurements, trial
+from explorer.plan import plan
+from explorer.plan.layers import check_layers
+from explorer.plan.stacks import NONE, sizes
+from explorer.plan.units import architecture_key, data_source
 from explorer.settings import plugin
 from explorer.space.model import Cell, Space
 from explorer.units import duration, size

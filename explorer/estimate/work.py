@@ -15,9 +15,6 @@ from torch.utils.flop_counter import FlopCounterMode
 import explorer.data
 import explorer.measures
 from explorer.data.published import PublishedOptions
-from explorer.engine.subjects import Trained, groups
-from explorer.engine.suited import check_data, check_outputs
-from explorer.engine.work import Stack
 from explorer.estimate.machines import Gpu
 from explorer.landscape.operator import GRAPH
 from explorer.measures.base import at_once
@@ -25,6 +22,9 @@ from explorer.measures.cost import FORWARD, Call, Size
 from explorer.models import memory
 from explorer.models.base import network
 from explorer.models.rows import initial_rows
+from explorer.plan.networks import check_data, check_outputs
+from explorer.plan.subjects import Trained, groups
+from explorer.plan.units import Stack
 from explorer.settings import plugin
 from explorer.space.model import Cell, Space
 from explorer.train.loop import Recipe, Split, milestones, train

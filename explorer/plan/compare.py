@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from explorer.engine import provenance
+from explorer.plan import provenance
 from explorer.runs.store import Store
 from explorer.settings import InputError
 from explorer.space.model import Space

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 import explorer.models
 from explorer.data.base import DataOptions
 from explorer.data.dataset import Arrays
-from explorer.engine.work import Part, architecture_key
+from explorer.plan.units import Part, architecture_key
 from explorer.settings import digest, plugin
 from explorer.space.model import Cell, Space
 from explorer.space.training import Use, names_of

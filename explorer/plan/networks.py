@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import explorer.data
 from explorer.data.dataset import Arrays
-from explorer.engine.stacks import shape_of
-from explorer.engine.work import architecture_key, data_source
+from explorer.plan.stacks import shape_of
+from explorer.plan.units import architecture_key, data_source
 from explorer.settings import InputError, plugin
 from explorer.space.model import Cell, Space
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import explorer.data
-from explorer.engine.stacks import shape_of
+from explorer.plan.stacks import shape_of
 from explorer.settings import InputError, digest, plugin
 from explorer.space.model import Cell, Space
 

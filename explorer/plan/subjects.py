@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from explorer.engine.work import Member, architecture_key
 from explorer.measures.base import Kind, Pair, pair_name
+from explorer.plan.units import Member, architecture_key
 from explorer.runs.store import Store
 from explorer.settings import digest
 from explorer.space.model import Cell, Space

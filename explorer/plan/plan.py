@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import explorer.measures
-from explorer.engine.stacks import NONE, Sizes, parts
-from explorer.engine.subjects import Group, Trained, groups, trained_cells
-from explorer.engine.work import Part, Stack, Task
+from explorer.plan.stacks import NONE, Sizes, parts
+from explorer.plan.subjects import Group, Trained, groups, trained_cells
+from explorer.plan.units import Part, Stack, Task
 from explorer.runs.store import Store
 from explorer.settings import plugin
 from explorer.space.model import Cell, Space
