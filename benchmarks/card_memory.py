@@ -49,12 +49,12 @@ def compared(name: str, do: Callable, share: float, cuda: bool, runs: int) -> di
     """Seconds and peak memory of both budgets."""
     peaks: dict[str, int] = {}
 
-    def with_room(which: str, room: float) -> Callable[[int], list[float]]:
+    def with_room(which: str, card_bytes: float) -> Callable[[int], list[float]]:
         def run(number: int) -> list[float]:
             if cuda:
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
-            with memory.used(room):
+            with memory.with_card_bytes(card_bytes):
                 found = do(number)  # its numbers are on the host: the card is done
             peaks[which] = torch.cuda.max_memory_reserved() if cuda else 0
             return found

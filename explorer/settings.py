@@ -31,7 +31,7 @@ def digest(content: Any, length: int = 16) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
-def stream(*content: Any) -> int:
+def seed_for(*content: Any) -> int:
     """Seed of a random stream (below 2**63), decided by the content and nothing else."""
     return int(digest(content, 16), 16) >> 1
 

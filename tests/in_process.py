@@ -13,13 +13,13 @@ from explorer.data.dataset import Arrays
 from explorer.engine.worker import Worker
 from explorer.models.rows import Rows
 from explorer.plan import plan
-from explorer.plan.stacks import NONE, Sizes
+from explorer.plan.stacks import NO_SIZES, Sizes
 from explorer.runs.store import Store
 from explorer.space.model import Space
 from explorer.train import loop
 
 
-def work(space: Space, clean: Arrays, folder: Path, sizes: Sizes = NONE) -> Store:
+def work(space: Space, clean: Arrays, folder: Path, sizes: Sizes = NO_SIZES) -> Store:
     """Train and measure what is missing, in this process."""
     worker = Worker(str(folder), lambda _: clean, {}, threads=1, gpus=0)
     for stack in plan.missing_stacks(space, worker.store, sizes):

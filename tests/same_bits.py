@@ -20,7 +20,7 @@ from torch import Tensor
 import explorer.measures
 import explorer.models
 from explorer.landscape import decoding, operator
-from explorer.measures.base import Cell
+from explorer.measures.base import CellModels
 from explorer.models import rows, stacked_cnn, stacking
 from explorer.models.base import network
 from explorer.models.rows import initial_rows
@@ -71,7 +71,7 @@ def data(task: str, shape: tuple[int, ...], classes: int) -> Split:
     return Split(x[:INPUTS], y[:INPUTS], x[INPUTS:], y[INPUTS:], classes)
 
 
-def trained(name: str) -> Cell:
+def trained(name: str) -> CellModels:
     """The models of a case after some steps."""
     architecture, options, task, shape, classes, execution = CASES[name]
     settings = plugin(explorer.models, architecture, "architecture").Options.model_validate(options)
@@ -80,10 +80,10 @@ def trained(name: str) -> Cell:
     theta, buffers = initial_rows(build, net, range(MODELS))
     recipe: dict[str, Any] = {"batch_size": 11, "steps": 20, "learning_rate": 0.05, "history_points": 2}
     end = train(net, theta, buffers, split, seeds=range(MODELS), **recipe)
-    return Cell("cell", net, end.theta, end.buffers, [f"m{i}" for i in range(MODELS)], split, build)
+    return CellModels("cell", net, end.theta, end.buffers, [f"m{i}" for i in range(MODELS)], split, build)
 
 
-def elsewhere(cell: Cell) -> Cell:
+def elsewhere(cell: CellModels) -> CellModels:
     """The same, with models at addresses that are no multiples of what a processor loads at once."""
 
     def moved(values: Tensor) -> Tensor:
@@ -93,14 +93,14 @@ def elsewhere(cell: Cell) -> Cell:
     return replace(cell, theta=moved(cell.theta), buffers=moved(cell.buffers))
 
 
-def without_second(cell: Cell) -> Cell:
+def without_second(cell: CellModels) -> CellModels:
     """The cell as if a model were missing."""
     kept = [0, 2, 3]
     ids = [cell.model_ids[i] for i in kept]
     return replace(cell, theta=cell.theta[kept], buffers=cell.buffers[kept], model_ids=ids)
 
 
-def compositions(cell: Cell, subjects: list[Any]) -> Iterator[tuple[Cell, list[Any]]]:
+def compositions(cell: CellModels, subjects: list[Any]) -> Iterator[tuple[CellModels, list[Any]]]:
     """Cells and subjects that ask for some of the same numbers as all subjects at once."""
     yield elsewhere(cell), subjects[::-1]
     yield cell, subjects[:1]
@@ -109,7 +109,7 @@ def compositions(cell: Cell, subjects: list[Any]) -> Iterator[tuple[Cell, list[A
     yield rest, [s for s in subjects if "m1" not in (s if isinstance(s, tuple) else (s,))]
 
 
-def measured(module: Any, cell: Cell, subjects: list[Any], options: Any) -> Found:
+def measured(module: Any, cell: CellModels, subjects: list[Any], options: Any) -> Found:
     """Rows of all tables by what they are of."""
     keys = ("model_id", "model_a", "model_b", "path", "t")
     found, result = {}, module.measure(cell, subjects, options)
@@ -119,7 +119,7 @@ def measured(module: Any, cell: Cell, subjects: list[Any], options: Any) -> Foun
     return found
 
 
-def differences(cell: Cell, name: str) -> set[str]:
+def differences(cell: CellModels, name: str) -> set[str]:
     """Columns of a measure that depend on what is measured beside a subject, or on where it lies."""
     module = plugin(explorer.measures, name, "measure")
     if cell.network.task.name not in getattr(module, "TASKS", (cell.network.task.name,)):

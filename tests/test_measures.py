@@ -15,7 +15,7 @@ from explorer.engine.run import measure
 from explorer.landscape import connectivity, ensemble, rows_of, similarity
 from explorer.landscape.paths import straight
 from explorer.measures import connectivity as connectivity_measure
-from explorer.plan.subjects import Trained, groups
+from explorer.plan.subjects import CellMembers, groups
 from explorer.runs.store import Store
 from explorer.settings import InputError, plugin
 from explorer.space.reading import parse
@@ -134,7 +134,7 @@ def test_neighbours_along_an_axis_are_so_by_size_in_whatever_order_it_was_grown(
     tiny["temperature"]["batch_size"] = [8, 50, 20]
     tiny["measures"]["connectivity"]["pairs"] = {"along": "batch_size"}
     space = parse(tiny)
-    cells = {c.id: Trained([c.model_id(seed) for seed in range(3)], []) for c in space.cells}
+    cells = {c.id: CellMembers([c.model_id(seed) for seed in range(3)], []) for c in space.cells}
     size = {model: c.at["batch_size"] for c in space.cells for model in cells[c.id].model_ids}
     options = connectivity_measure.Options.model_validate(space.measures["connectivity"])
     pairs = [pair for group in groups("pair", space, cells, options) for pair in group.subjects]

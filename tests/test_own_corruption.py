@@ -22,7 +22,7 @@ from explorer.measures import base
 from explorer.models.base import network
 from explorer.plan import plan, provenance
 from explorer.runs.store import Store
-from explorer.settings import stream
+from explorer.settings import seed_for
 from explorer.space.model import Cell
 from explorer.space.reading import parse
 from explorer.train.loop import Split, evaluate
@@ -71,7 +71,7 @@ def test_models_and_pairs_are_measured_on_their_own_data(
         assert abs(others.item() - loss.item()) > 0.02, "the others' data are other data"
         expected = hessian(
             rows, theta, data.x_train[:100], data.y_train[:100],
-            seeds=[stream("hessian", model)], lanczos_steps=5, probes_max=4,
+            seeds=[seed_for("hessian", model)], lanczos_steps=5, probes_max=4,
         )  # fmt: skip
         assert curvature["hessian_top_eigenvalue"][model] == pytest.approx(
             expected.top_eigenvalue.item(), rel=1e-4

@@ -20,7 +20,7 @@ from explorer.engine.probe import peak_bytes
 from explorer.engine.worker import Worker
 from explorer.models.base import network
 from explorer.plan import plan
-from explorer.plan.stacks import NONE, NUMBERS, ROWS, Sizes, parts, sizes
+from explorer.plan.stacks import MODELS_PER_STACK, NO_SIZES, PARAMETERS_PER_STACK, Sizes, parts, sizes
 from explorer.plan.units import Stack, architecture_key
 from explorer.runs.store import Store
 from explorer.settings import InputError, plugin
@@ -45,7 +45,7 @@ def merged(tiny: dict[str, Any]) -> dict[str, Any]:
     return tiny
 
 
-def chosen(space: Space, known: Sizes = NONE) -> Sizes:
+def chosen(space: Space, known: Sizes = NO_SIZES) -> Sizes:
     return sizes(space, lambda cell: SHAPE, known)
 
 
@@ -139,7 +139,7 @@ def test_large_models_are_not_side_by_side(tiny: dict[str, Any]) -> None:
     space = parse(tiny)
     found = chosen(space)
     by_width = [found[architecture_key(cell)] for cell in space.cells[::2]]
-    assert by_width == [ROWS, NUMBERS // (65 * 2**9 + 10 * (2**9 + 1)), 1]
+    assert by_width == [MODELS_PER_STACK, PARAMETERS_PER_STACK // (65 * 2**9 + 10 * (2**9 + 1)), 1]
     assert sorted(len(s.rows) for s in plan.stacks(space, sizes=found)) == [1] * 10 + [5] * 4
     tiny["resources"] = {"replicates_per_trial": "all"}
     assert {len(s.rows) for s in plan.stacks(parse(tiny), sizes=found)} == {5}
@@ -150,7 +150,7 @@ def test_the_sizes_of_a_run_stay(merged: dict[str, Any]) -> None:
     (key,) = chosen(space)
     assert chosen(space, known={key: 3}) == {key: 3}
     merged["load"]["width"] = [4, 8]
-    assert sorted(chosen(parse(merged), known={key: 3}).values()) == [3, ROWS]
+    assert sorted(chosen(parse(merged), known={key: 3}).values()) == [3, MODELS_PER_STACK]
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_a_run_side_by_side_has_the_tables_of_one_apart(merged: dict[str, Any], 
     merged["resources"] = {"cells_per_trial": 1}
     apart = explorer.run(merged, storage=str(tmp_path / "apart"), workers=2)
     assert (beside.models["stack"].nunique(), apart.models["stack"].nunique()) == (2, 6)
-    assert beside.info["stacks"] == {architecture_key(_first(merged)): ROWS}
+    assert beside.info["stacks"] == {architecture_key(_first(merged)): MODELS_PER_STACK}
     for name in ("models", "epochs", "pairs", "curves", "cells"):
         one, other = (
             getattr(run, name).drop(

@@ -22,7 +22,7 @@ import yaml
 
 from explorer.runs import parquet
 from explorer.runs.files import Files, join
-from explorer.runs.lock import Hold
+from explorer.runs.lock import RunLock
 from explorer.runs.store import DamagedError, Store, locate
 from explorer.settings import InputError
 
@@ -295,16 +295,19 @@ def hold_in_another_process(folder: Path) -> subprocess.Popen[str]:
 def test_a_run_is_held_by_one_driver_and_a_crash_does_not_block(tmp_path: Path) -> None:
     process = hold_in_another_process(tmp_path)
     try:
-        with pytest.raises(InputError, match=f"held by process {process.pid} on "), Hold(Files(tmp_path)):
+        with pytest.raises(InputError, match=f"held by process {process.pid} on "), RunLock(Files(tmp_path)):
             pass
         process.kill()
         process.wait()
         assert (tmp_path / "hold.yaml").exists()
-        with Hold(Files(tmp_path)):
+        with RunLock(Files(tmp_path)):
             assert (
                 Files(tmp_path).size_bytes() == (tmp_path / "hold.yaml").stat().st_size
             )  # the lock is empty
-            with pytest.raises(InputError, match=f"held by process {os.getpid()} on "), Hold(Files(tmp_path)):
+            with (
+                pytest.raises(InputError, match=f"held by process {os.getpid()} on "),
+                RunLock(Files(tmp_path)),
+            ):
                 pass
         assert not (tmp_path / "hold.yaml").exists()
     finally:
@@ -323,7 +326,7 @@ def test_of_drivers_that_find_an_old_hold_at_once_one_has_it(tmp_path: Path) -> 
         def start(folder: Path = folder, together: Any = together, done: Any = done) -> bool:
             together.wait()
             try:
-                with Hold(Files(folder)):
+                with RunLock(Files(folder)):
                     done.wait()
                     return True
             except InputError:
@@ -345,10 +348,10 @@ def test_without_locks_the_last_of_those_who_take_it_at_once_has_it(
 
     monkeypatch.setattr("fcntl.flock", none)
     monkeypatch.setattr("explorer.runs.lock.SETTLE_S", 0)
-    with Hold(Files(tmp_path)):
+    with RunLock(Files(tmp_path)):
         assert (tmp_path / "hold.yaml").exists()
     monkeypatch.setattr("explorer.runs.lock.time.sleep", meanwhile)
-    with pytest.raises(InputError, match="on elsewhere"), Hold(Files(tmp_path)):
+    with pytest.raises(InputError, match="on elsewhere"), RunLock(Files(tmp_path)):
         pass
 
 
@@ -360,14 +363,14 @@ def test_a_full_disk_leaves_no_empty_hold(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("explorer.runs.files.open", full, raising=False)
     with (
         pytest.raises(InputError, match=r"cannot be written: .*No space left on device"),
-        Hold(Files(tmp_path)),
+        RunLock(Files(tmp_path)),
     ):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["hold.lock"]
     monkeypatch.setattr(
         "explorer.runs.files.open", lambda *_: (_ for _ in ()).throw(OSError(30, "Read-only")), raising=False
     )
-    with pytest.raises(InputError, match=r"cannot be written: .*Read-only"), Hold(Files(tmp_path)):
+    with pytest.raises(InputError, match=r"cannot be written: .*Read-only"), RunLock(Files(tmp_path)):
         pass
 
 
@@ -379,10 +382,10 @@ def test_without_locks_a_process_that_has_ended_does_not_block(monkeypatch: pyte
         other = {"host": socket.gethostname(), "pid": process, "token": "x", "renewed": time.time()}
         files.write("hold.yaml", yaml.safe_dump(other).encode())
         if blocks:
-            with pytest.raises(InputError, match=f"process {process} on "), Hold(files):
+            with pytest.raises(InputError, match=f"process {process} on "), RunLock(files):
                 pass
         else:
-            with Hold(files):
+            with RunLock(files):
                 assert b"token: x" not in files.read("hold.yaml")
     assert not files.exists("hold.yaml")
 
@@ -392,13 +395,13 @@ def test_a_hold_of_another_machine_is_stale_when_it_is_not_renewed(tmp_path: Pat
         other = {"host": "elsewhere", "pid": 1, "token": "x", "renewed": time.time() - age}
         (tmp_path / "hold.yaml").write_text(yaml.safe_dump(other))
         if blocks:
-            with pytest.raises(InputError, match="on elsewhere"), Hold(Files(tmp_path)):
+            with pytest.raises(InputError, match="on elsewhere"), RunLock(Files(tmp_path)):
                 pass
         else:
-            with Hold(Files(tmp_path)):
+            with RunLock(Files(tmp_path)):
                 pass
     (tmp_path / "hold.yaml").write_text("{ damaged")
-    with Hold(Files(tmp_path)):
+    with RunLock(Files(tmp_path)):
         pass
 
 

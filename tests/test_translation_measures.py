@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from explorer.data.subwords import BOS, EOS, PAD, decode, encode, learn
 from explorer.landscape.decoding import translate
 from explorer.measures import bleu, perplexity
-from explorer.measures.base import Cell
+from explorer.measures.base import CellModels
 from explorer.models import transformer
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
@@ -51,7 +51,7 @@ def data() -> Split:
 
 
 @pytest.fixture(scope="module")
-def trained() -> Cell:
+def trained() -> CellModels:
     """Two models: one that has learnt the sentences, one at its beginning."""
     split = data()
     options = transformer.Options(width=32, layers=1)
@@ -62,11 +62,11 @@ def trained() -> Cell:
         seeds=[0], batch_size=4, steps=300, learning_rate=0.005, optimizer="adamw", history_points=2,
     )  # fmt: skip
     assert end.final[0]["train_error_percent"] == 0
-    return Cell("c", rows, torch.cat([end.theta, theta[1:]]), buffers, ["learnt", "new"], split, build)
+    return CellModels("c", rows, torch.cat([end.theta, theta[1:]]), buffers, ["learnt", "new"], split, build)
 
 
 @pytest.mark.parametrize("beam", [1, 3])
-def test_bleu_of_sentences_learnt_by_heart_is_100(trained: Cell, beam: int) -> None:
+def test_bleu_of_sentences_learnt_by_heart_is_100(trained: CellModels, beam: int) -> None:
     found = bleu.measure(trained, ["new", "learnt"], bleu.Options(beam=beam)).rows
     assert [row["model_id"] for row in found] == ["new", "learnt"]
     assert found[1]["bleu"] == pytest.approx(100)
@@ -74,9 +74,11 @@ def test_bleu_of_sentences_learnt_by_heart_is_100(trained: Cell, beam: int) -> N
     assert found[0]["bleu_copy"] == found[1]["bleu_copy"] < 20
 
 
-def test_bleu_is_that_of_sacrebleu_on_the_words(trained: Cell) -> None:
+def test_bleu_is_that_of_sacrebleu_on_the_words(trained: CellModels) -> None:
     theta = trained.theta.lerp(trained.theta.flip(0), 0.3)  # between the two, so that some words are wrong
-    between = Cell("c", trained.network, theta, trained.buffers, ["a", "b"], trained.data, trained.build)
+    between = CellModels(
+        "c", trained.network, theta, trained.buffers, ["a", "b"], trained.data, trained.build
+    )
     rows = bleu.measure(between, ["a", "b"], bleu.Options(inputs=6, beam=2, length_penalty=0.5)).rows
     ids = translate(trained.network, theta, trained.data.x_test[:6, 0], beam=2, length_penalty=0.5)
     references = [target for _, target in PAIRS[:6]]
@@ -99,13 +101,15 @@ def test_the_signature_in_the_documentation_is_the_one_used() -> None:
     assert known in (Path(__file__).parents[1] / "docs" / "measures.md").read_text(encoding="utf-8")
 
 
-def test_without_the_package_it_says_what_to_install(trained: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package_it_says_what_to_install(
+    trained: CellModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "sacrebleu.metrics.bleu", None)
     with pytest.raises(InputError, match=r"pip install 'explorer-landscapes\[text\]'"):
         bleu.measure(trained, ["new"], bleu.Options())
 
 
-def test_perplexity_of_a_translation_is_the_exponential_of_its_loss(trained: Cell) -> None:
+def test_perplexity_of_a_translation_is_the_exponential_of_its_loss(trained: CellModels) -> None:
     found = perplexity.measure(trained, ["learnt", "new"], perplexity.Options()).rows
     x, y = trained.data.x_test, trained.data.y_test
     for row, theta in zip(found, trained.theta, strict=True):
@@ -134,7 +138,7 @@ def language(more: float) -> Any:
     rows = Rows(Even(8, more), task=TASKS["language"])
     x = torch.randint(0, 8, (5, 6), generator=torch.Generator().manual_seed(0))
     split = Split(torch.ones(4, 6).long(), torch.ones(4, 6).long(), x, torch.zeros(5, 6).long(), classes=8)
-    cell = Cell("c", rows, rows.row()[0][None], torch.zeros(1, 0), ["m"], split, lambda: rows.module)
+    cell = CellModels("c", rows, rows.row()[0][None], torch.zeros(1, 0), ["m"], split, lambda: rows.module)
     return perplexity.measure(cell, ["m"], perplexity.Options()).rows[0]
 
 

@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, Field, field_validator
 from explorer.data import corruption
 from explorer.data.dataset import Arrays
 from explorer.options import Options
-from explorer.settings import InputError, stream
+from explorer.settings import InputError, seed_for
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -74,7 +74,7 @@ class SubsetOptions(Options):
         """The data of one replicate: these, or with a draw of its own where ``corruption`` asks for it."""
         if self.corruption == "shared":
             return self
-        own = stream("replicate", self.corruption_seed, seed)
+        own = seed_for("replicate", self.corruption_seed, seed)
         return self.model_copy(update={"corruption": "shared", "corruption_seed": own})
 
     def _idle(self) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def prepare(clean: Arrays, options: SubsetOptions, name: str) -> Arrays:
         raise ValueError("each replicate has its own data: prepare those of options.of_replicate(seed)")
 
     def seed(what: str) -> int:
-        return stream(what, name, *([options.corruption_seed] if options.corruption_seed else []))
+        return seed_for(what, name, *([options.corruption_seed] if options.corruption_seed else []))
 
     total, count = len(clean.y_train), train_inputs(options, len(clean.y_train))
     order = (

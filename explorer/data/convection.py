@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from explorer.data.base import SubsetOptions
 from explorer.data.dataset import Arrays
-from explorer.settings import InputError, stream
+from explorer.settings import InputError, seed_for
 
 TASKS = ("regression",)
 GRID = (64, 33)  # test points along x and t
@@ -78,7 +78,7 @@ def available(options: Options) -> tuple[int, int]:
 
 def _drawn(what: str, count: int) -> np.ndarray:
     """Points (count, 2), uniform in x and t; the same for each β, and the fewer are among the more."""
-    points = np.random.default_rng(stream("convection", what)).random((count, 2))
+    points = np.random.default_rng(seed_for("convection", what)).random((count, 2))
     return points * [PERIOD, 1]
 
 
@@ -101,7 +101,7 @@ def load(options: Options) -> Arrays:
     points = _drawn("points", options.points)
     if options.physics:
         points[:, 1] = 0
-    noise = np.random.default_rng(stream("convection", "noise")).standard_normal(options.points)
+    noise = np.random.default_rng(seed_for("convection", "noise")).standard_normal(options.points)
     values = _solution(points, options.beta) + options.noise * noise
     x, t = np.arange(GRID[0]) * PERIOD / GRID[0], np.linspace(0, 1, GRID[1])
     grid = np.stack(np.meshgrid(x, t, indexing="ij"), axis=-1).reshape(-1, 2)

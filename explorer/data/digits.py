@@ -11,7 +11,7 @@ import numpy as np
 
 from explorer.data.base import DataOptions, counts
 from explorer.data.dataset import Arrays
-from explorer.settings import stream
+from explorer.settings import seed_for
 
 TRAIN = 1000
 
@@ -28,7 +28,7 @@ def available(options: Options) -> tuple[int, int]:
 def load(options: Options) -> Arrays:
     """The images scaled to 0 … 1. scikit-learn's order goes by writer, so the split is a fixed shuffle."""
     images, labels = _images()
-    order = np.random.default_rng(stream("digits", "split")).permutation(len(images))
+    order = np.random.default_rng(seed_for("digits", "split")).permutation(len(images))
     x = (images[order] / 16).astype(np.float32).reshape(-1, 1, 8, 8)
     y = labels[order].astype(np.int64)
     return Arrays(x[:TRAIN], y[:TRAIN], x[TRAIN:], y[TRAIN:], classes=10)

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from explorer.data.images import ImageOptions
-from explorer.settings import InputError, stream
+from explorer.settings import InputError, seed_for
 
 
 class EncodedOptions(ImageOptions):
@@ -81,7 +81,7 @@ def drawn(x: np.ndarray, y: np.ndarray, options: EncodedOptions) -> tuple[np.nda
     """
     if options.test_size is None:
         return x, y
-    order = np.random.default_rng(stream("test images")).permutation(len(y))
+    order = np.random.default_rng(seed_for("test images")).permutation(len(y))
     return x[order], y[order]
 
 

@@ -15,7 +15,7 @@ from pydantic import Field
 from explorer.data import subwords
 from explorer.data.dataset import Arrays
 from explorer.data.sequences import SequenceOptions
-from explorer.settings import InputError, stream
+from explorer.settings import InputError, seed_for
 
 Pair = tuple[str, str]  # source, target
 IGNORED = -100  # target of a place that is not scored
@@ -122,7 +122,7 @@ def split_pairs(pairs: Sequence[Pair], options: SplitOptions) -> tuple[list[Pair
     """
     parts: tuple[list[Pair], list[Pair]] = [], []
     for pair in pairs:
-        drawn = stream("test", options.split_seed, sentence_key(pair[0])) / 2**63
+        drawn = seed_for("test", options.split_seed, sentence_key(pair[0])) / 2**63
         parts[drawn < options.test_size].append(pair)
     return parts
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 from explorer.engine.failures import DIED, FULL
 from explorer.engine.session import Session
-from explorer.plan.units import Done, Stack, Task
+from explorer.plan.units import Done, MeasureTask, Stack
 from explorer.runs.store import Store
 
 TRIES = 3  # at a stack or a task, before it has failed for good
@@ -26,7 +26,7 @@ class Attempts:
         """Ids of the stacks and tasks that have no try left."""
         return frozenset(id for id, failed in self._failed.items() if failed >= TRIES)
 
-    def failed(self, unit: Stack | Task, what: dict[str, str]) -> bool:
+    def failed(self, unit: Stack | MeasureTask, what: dict[str, str]) -> bool:
         """Count a failed try; return whether there is another.
 
         The last one leaves a record of kind ``failures``.

@@ -11,7 +11,7 @@ from ray.exceptions import RayError, RayTaskError
 from explorer.engine.context import Context
 from explorer.engine.factory import WorkerFactory
 from explorer.engine.failures import failure
-from explorer.plan.units import Done, Span, Task, span_of
+from explorer.plan.units import Done, MeasureTask, Span, span_of
 from explorer.runs.store import DamagedError
 
 LOOK_S = 0.5  # seconds between two looks for a request to stop
@@ -27,7 +27,7 @@ class Measurer:
     def ready(self) -> None:
         """Answer once the worker is there."""
 
-    def measure(self, task: Task) -> Span:
+    def measure(self, task: MeasureTask) -> Span:
         return span_of(lambda: self.worker.measure(task))
 
 
@@ -41,12 +41,12 @@ class Pool:
     def __init__(self, context: Context):
         self.cluster, self.choice, self.factory = context.cluster, context.choice, context.factory
         self.attempts, self.session, self.cancel = context.attempts, context.session, context.cancel
-        self._waiting: dict[float, deque[Task]] = {}  # by GPUs
+        self._waiting: dict[float, deque[MeasureTask]] = {}  # by GPUs
         self._actors: dict[float, int] = {}  # number of actors, by GPUs
         # What each call that has not answered is for: its actor, its GPUs, its task (None: it starts).
-        self._calls: dict[Any, tuple[Any, float, Task | None]] = {}
+        self._calls: dict[Any, tuple[Any, float, MeasureTask | None]] = {}
 
-    def measure(self, tasks: list[Task]) -> None:
+    def measure(self, tasks: list[MeasureTask]) -> None:
         """Measure these, in their order. Returns once each is measured or has failed for good."""
         for task in tasks:
             self._waiting.setdefault(self.choice.gpus_of(task.cell), deque()).append(task)
@@ -89,7 +89,7 @@ class Pool:
         else:
             self._grow()
 
-    def _failed(self, task: Task | None, error: RayError, gpus: float) -> None:
+    def _failed(self, task: MeasureTask | None, error: RayError, gpus: float) -> None:
         if task is None:  # the actor could not start: that counts for the task it would have got
             if not self._waiting[gpus]:
                 return

@@ -21,7 +21,7 @@ from explorer.plan.compare import grown, same_sources
 from explorer.plan.layers import check_layers
 from explorer.plan.networks import check_networks
 from explorer.runs.files import join
-from explorer.runs.lock import Hold
+from explorer.runs.lock import RunLock
 from explorer.runs.store import Store, locate
 from explorer.settings import InputError, plugin
 from explorer.space import recorded
@@ -58,7 +58,7 @@ def run(
     check_networks(space)
     check_layers(space)
     store = Store(join(storage, name or space.name), warn=observer.say)
-    with Hold(store.files):
+    with RunLock(store.files):
         if store.exists():
             info = recorded.read_info(store)
             if grown(info, space, store):
@@ -83,7 +83,7 @@ def resume(
     info = recorded.read_info(store)
     space = parse(info["space"])
     same_sources(info, space, store)
-    with Hold(store.files):
+    with RunLock(store.files):
         return _complete(store, space, info["name"], observer, where)
 
 
@@ -128,7 +128,7 @@ def measure(
             raise InputError(f"--again {name}: the run does not have it; it has {', '.join(space.measures)}")
     check_layers(space)
     changed = {name for name, options in before.measures.items() if space.measures[name] != options}
-    with Hold(store.files):
+    with RunLock(store.files):
         # The new budget is written first: after a crash in between, what is missing is made with it.
         store.update_info(**recorded.split(space, said))
         for name in sorted(changed | set(again)):

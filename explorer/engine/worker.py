@@ -19,13 +19,13 @@ import torch
 import explorer.measures
 from explorer.data.base import prepare
 from explorer.data.dataset import Arrays
-from explorer.measures.base import Cell as MeasuredCell
+from explorer.measures.base import CellModels
 from explorer.models import memory
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
-from explorer.plan.units import Stack, Task, data_source, step_key
+from explorer.plan.units import MeasureTask, Stack, data_source, step_key
 from explorer.runs.store import Store
-from explorer.settings import digest, plugin, stream
+from explorer.settings import digest, plugin, seed_for
 from explorer.space.model import Cell
 from explorer.space.training import Use, names_of
 from explorer.train.loop import Recipe, Split, State, Trained, train
@@ -60,7 +60,7 @@ class Worker:
         if self.device.type == "cuda" and gpus < 1:
             torch.cuda.set_per_process_memory_fraction(gpus)  # Ray's fractions do not limit memory
         card = self._card_bytes()
-        memory.use(None if card is None else card_share * card)
+        memory.set_card_bytes(None if card is None else card_share * card)
         self._held: tuple[str, Split | None] = ("", None)
 
     def split(self, cell: Cell, seed: int = 0) -> Split:
@@ -107,7 +107,7 @@ class Worker:
                 buffers,
                 data,
                 recipe_of(stack),
-                seeds=[stream("order", name) for name in stack.streams],
+                seeds=[seed_for("order", name) for name in stack.streams],
                 targets=self._targets(stack),
                 state=state,
                 save=save,
@@ -122,7 +122,7 @@ class Worker:
         """What a stack starts from: network, models and their buffers, data."""
         cell, data = stack.cell, self.split(stack.cell, stack.rows[0][1])
         build, rows = network_of(cell, data, self.execution, cell.training.batch_size)
-        theta, buffers = initial_rows(build, rows, [stream("init", name) for name in stack.streams])
+        theta, buffers = initial_rows(build, rows, [seed_for("init", name) for name in stack.streams])
         return rows.to(self.device), theta, buffers, data
 
     def _targets(self, stack: Stack) -> torch.Tensor | None:
@@ -171,7 +171,7 @@ class Worker:
         self.store.write_record("models", stack.id, records)
         return records
 
-    def measure(self, task: Task) -> None:
+    def measure(self, task: MeasureTask) -> None:
         """Measure a cell and write the record."""
         cell, data = task.cell, self.split(task.cell, task.seed)
         batch_size = getattr(task.options, "batch_size", cell.training.batch_size)
@@ -184,7 +184,7 @@ class Worker:
             torch.cat([torch.tensor(w[name][take]) for w, take in weights]).to(self.device)
             for name in ("theta", "buffers")
         )
-        subject = MeasuredCell(cell.id, rows, theta, buffers, task.model_ids, data, build)
+        subject = CellModels(cell.id, rows, theta, buffers, task.model_ids, data, build)
         module = plugin(explorer.measures, task.measure, "measure")
         with self._explained(task.measure, cell):
             measured = module.measure(subject, task.subjects, task.options)

@@ -14,7 +14,7 @@ from explorer.estimate.machines import Machines
 from explorer.estimate.work import UTILISATION, Inputs, Network, measurements, trial
 from explorer.plan import plan
 from explorer.plan.layers import check_layers
-from explorer.plan.stacks import NONE, sizes
+from explorer.plan.stacks import NO_SIZES, sizes
 from explorer.plan.units import architecture_key, data_source
 from explorer.settings import plugin
 from explorer.space.model import Cell, Space
@@ -61,7 +61,7 @@ def _costs(space: Space, machines: Machines, curves: int) -> list[tuple[str, str
         check_layers(space)
     # A run chooses its stacks by arithmetic on CPUs, and by the space alone on GPUs.
     by_arithmetic = sizes(space, lambda cell: (network(cell).shape, network(cell).inputs.classes))
-    trials = [trial(s, network(s.cell)) for s in plan.stacks(space, sizes=NONE if gpu else by_arithmetic)]
+    trials = [trial(s, network(s.cell)) for s in plan.stacks(space, sizes=NO_SIZES if gpu else by_arithmetic)]
     tasks = list(measurements(space, network, share))
     slots = min(slots, len(trials)) if machines.here else slots
     sharing = -(-min(slots, len(trials)) // (machines.nodes * machines.devices))
@@ -92,7 +92,7 @@ def _costs(space: Space, machines: Machines, curves: int) -> list[tuple[str, str
     sources = {data_source(net.cell): net.inputs for net in nets}
     stored = sum(one.bytes(one.available + one.test) for one in sources.values())
     process = CUDA_PROCESS + 2 * stored if gpu else PROCESS + most
-    weights = 4.0 * space.seeds * sum(net.numbers for net in nets)
+    weights = 4.0 * space.seeds * sum(net.floats for net in nets)
     points = 2 * curves * space.measures.get("connectivity", {}).get("points", 0)
     disk = weights + 1500 * space.seeds * len(nets) + 40 * points  # bytes of a model and of a point in tables
     rows.append(("memory", f"about {size(DRIVER + stored + slots / machines.nodes * process)} a machine"))

@@ -17,13 +17,13 @@ import explorer.measures
 from explorer.data.published import PublishedOptions
 from explorer.estimate.machines import Gpu
 from explorer.landscape.operator import GRAPH
-from explorer.measures.base import at_once
+from explorer.measures.base import subjects_at_once
 from explorer.measures.cost import FORWARD, Call, Size
 from explorer.models import memory
 from explorer.models.base import network
 from explorer.models.rows import initial_rows
 from explorer.plan.networks import check_data, check_outputs
-from explorer.plan.subjects import Trained, groups
+from explorer.plan.subjects import CellMembers, groups
 from explorer.plan.units import Stack
 from explorer.settings import plugin
 from explorer.space.model import Cell, Space
@@ -82,7 +82,7 @@ class Network:
         arguments = (cell.model_name, cell.model, self.shape, inputs.classes)
         self.build, self.rows = network(*arguments, task=cell.task)
         self.stacked = self.rows.execution == "stacked"
-        self.numbers = self.rows.parameters + self.rows.row()[1].numel()
+        self.floats = self.rows.parameters + self.rows.row()[1].numel()
         self.step_s = functools.cache(self._step_s)
         (x, y), device = inputs.example(BATCH), "meta"  # shapes are enough
         if ":" in cell.model_name:  # a user's network, which may look at numbers
@@ -151,7 +151,7 @@ class Piece(NamedTuple):
         net, (_, models, batch) = self.network, self.calls[0]
         alive = net.activations * batch * (models if net.stacked else 1)
         if self.what != "training":  # cut into chunks
-            alive = min(alive, 4 * memory.numbers(share, GRAPH, memory.GRAPH))
+            alive = min(alive, 4 * memory.floats_at_once(share, GRAPH, memory.GRAPH))
         data = net.inputs.bytes(net.inputs.train + net.inputs.test)
         return self.held + alive + (data if share is None else CONTEXT + data * (data < share / 2))
 
@@ -163,12 +163,14 @@ def trial(stack: Stack, net: Network) -> Piece:
     steps: Call = (stack.steps, models, training.batch_size)
     calls = [steps, (FORWARD * looks, models, net.inputs.train + net.inputs.test)]
     copies = 5 + checkpoints  # parameters, gradient, update, two vectors of an optimiser; kept models
-    return Piece("training", stack.cell, net, calls, 4.0 * models * copies * net.numbers)
+    return Piece("training", stack.cell, net, calls, 4.0 * models * copies * net.floats)
 
 
 def measurements(space: Space, net_of: Callable[[Cell], Network], share: float | None) -> Iterator[Piece]:
     """Count the measures that tell their cost. A process may use ``share`` bytes of a GPU, None on a CPU."""
-    trained = {cell.id: Trained([cell.model_id(i) for i in range(cell.seeds)], []) for cell in space.cells}
+    trained = {
+        cell.id: CellMembers([cell.model_id(i) for i in range(cell.seeds)], []) for cell in space.cells
+    }
     for name, values in space.measures.items():
         module = plugin(explorer.measures, name, "measure")
         if not hasattr(module, "cost"):
@@ -176,7 +178,9 @@ def measurements(space: Space, net_of: Callable[[Cell], Network], share: float |
         options = module.Options.model_validate(values)
         for group in groups(module.KIND, space, trained, options):
             net, subjects, models = net_of(group.cell), len(group.subjects), len(group.trained.model_ids)
-            numbers = module.numbers(options, net.rows.parameters) if hasattr(module, "numbers") else 0
-            held = min(subjects, at_once(numbers, share)) * numbers + models * net.numbers
+            floats = 0
+            if hasattr(module, "floats_held"):  # by each subject
+                floats = module.floats_held(options, net.rows.parameters)
+            held = min(subjects, subjects_at_once(floats, share)) * floats + models * net.floats
             amount = Size(subjects, models, net.inputs.train, net.inputs.test, bool(net.rows.norms))
             yield Piece(name, group.cell, net, module.cost(options, amount), 4.0 * held)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from explorer.landscape.paths import Kind, Path, path_weights
 from explorer.models.constants import constant
-from explorer.models.draws import apart, draws
+from explorer.models.draws import draws, seeded_one_by_one
 from explorer.models.rows import Rows
 from explorer.train.loop import Split, batches, evaluate, taken
 
@@ -125,7 +125,9 @@ def fit_paths(
         if bound is not None:
             found, gradient = bound.step(batch.to(a.device), targets, True), bound.gradient
         else:
-            loss_gradient = apart(network.loss_gradient, seeds, step) if random else network.loss_gradient
+            loss_gradient = (
+                seeded_one_by_one(network.loss_gradient, seeds, step) if random else network.loss_gradient
+            )
             found, gradient = loss_gradient(point, batch, targets, buffers)
         assert found is not None
         loss.copy_(found)

@@ -55,7 +55,7 @@ def translate(
         )
     rows = theta.shape[0]
     kind = _Remembering if isinstance(network.module, Seq2Seq) else _Whole
-    budget = memory.numbers(memory.room(theta.device), MEMORY, memory.EVALUATION)
+    budget = memory.floats_at_once(memory.card_bytes(theta.device), MEMORY, memory.EVALUATION)
     # As many sentences as suit one model: how long they are together must not depend on the other models.
     size = max(1, budget // (beam * kind.numbers(network, source, length)))
     some = max(1, size // max(1, len(source)))  # rows at once

@@ -96,15 +96,15 @@ def graph_blocks(network: Rows, rows: int, x: Tensor) -> Iterator[tuple[slice, s
 
 def _graph_inputs(network: Rows, x: Tensor) -> int:
     device = next(network.module.parameters()).device
-    return graph_inputs(memory.room(device), outputs_per_input(network, x))
+    return graph_inputs(memory.card_bytes(device), outputs_per_input(network, x))
 
 
-def graph_inputs(room: float | None, outputs: int) -> int:
+def graph_inputs(card_bytes: float | None, outputs: int) -> int:
     """Inputs whose graph is held at once, of one model with so many ``outputs`` an input.
 
-    ``room``: bytes of a card that the process may use, None on a processor.
+    ``card_bytes``: bytes of a card that the process may use, None on a processor.
     """
-    return max(1, memory.numbers(room, GRAPH, memory.GRAPH) // (COPIES * outputs))
+    return max(1, memory.floats_at_once(card_bytes, GRAPH, memory.GRAPH) // (COPIES * outputs))
 
 
 def outputs_per_input(network: Rows, x: Tensor) -> int:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from explorer.columns import Column
-from explorer.measures.base import Cell, Kind, Measured, Pair, pair_name
+from explorer.measures.base import CellModels, Kind, Measured, Pair, pair_name
 from explorer.measures.cost import Call, Size, forward, path
 from explorer.measures.points import point_rows
 from explorer.options import Options as Settings
@@ -63,7 +63,7 @@ def cost(options: Options, size: Size) -> list[Call]:
     return path(size, options.points) + forward(size, 2 * size.subjects, options.inputs)
 
 
-def measure(cell: Cell, subjects: list[Pair], options: Options) -> Measured:
+def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measured:
     """Align and evaluate the pairs in ``subjects``."""
     from explorer.landscape import connectivity
     from explorer.landscape.alignment import align

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from explorer.settings import stream
+from explorer.settings import seed_for
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -19,7 +19,7 @@ Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Cell:
+class CellModels:
     """Trained models of one cell: ``theta`` (models, parameters), ``buffers`` (models, numbers)."""
 
     id: str
@@ -32,7 +32,7 @@ class Cell:
 
     def seeds(self, purpose: str, names: list[str] | None = None) -> list[int]:
         """A random seed for each model (or each of ``names``), decided by what it is and the purpose."""
-        return [stream(purpose, name) for name in names or self.model_ids]
+        return [seed_for(purpose, name) for name in names or self.model_ids]
 
     def initial(self, seeds: list[int]) -> Tensor:
         """Freshly initialised parameters (seeds, parameters) of the architecture."""
@@ -68,27 +68,27 @@ class Cell:
 
 # Numbers that what is measured side by side on a processor may hold beside activations (4 GiB of float32); on
 # a card it is a part of what the process may use.
-NUMBERS = 2**30
+FLOATS_AT_ONCE = 2**30
 
 
-def at_once(numbers: int, room: float | None) -> int:
+def subjects_at_once(floats: int, card_bytes: float | None) -> int:
     """How many subjects that hold so many numbers each are measured side by side; one at least.
 
-    ``room``: bytes of a card that the process may use, None on a processor.
+    ``card_bytes``: bytes of a card that the process may use, None on a processor.
     """
     from explorer.models import memory
 
-    return max(1, memory.numbers(room, NUMBERS, memory.SIDE_BY_SIDE) // max(1, numbers))
+    return max(1, memory.floats_at_once(card_bytes, FLOATS_AT_ONCE, memory.SIDE_BY_SIDE) // max(1, floats))
 
 
-def in_parts(subjects: list[Any], numbers: int, theta: Tensor) -> list[list[Any]]:
+def in_parts(subjects: list[Any], floats: int, theta: Tensor) -> list[list[Any]]:
     """The subjects, as many in a part as are measured side by side where ``theta`` is.
 
     What is measured of one does not depend on the others, so not on the parts either, beyond rounding.
     """
     from explorer.models import memory
 
-    size = at_once(numbers, memory.room(theta.device))
+    size = subjects_at_once(floats, memory.card_bytes(theta.device))
     return [subjects[start : start + size] for start in range(0, len(subjects), size)]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from explorer.columns import Column
-from explorer.measures.base import Cell, Kind, Measured
+from explorer.measures.base import CellModels, Kind, Measured
 from explorer.measures.cost import FORWARD, Call, Size
 from explorer.options import Options as Settings
 from explorer.settings import InputError
@@ -56,7 +56,7 @@ def cost(options: Options, size: Size) -> list[Call]:
     return [(FORWARD * options.beam, size.subjects, min(options.inputs, size.test))]
 
 
-def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:
+def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured:
     """BLEU of the models named in ``subjects``, decoded side by side, and of copying the source.
 
     Corpus BLEU of four-grams by ``sacrebleu`` with its defaults (Papineni et al., 2002; Post, 2018) of the

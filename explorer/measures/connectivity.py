@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from explorer.columns import Column
-from explorer.measures.base import Cell, Kind, Measured, Pair, in_parts, pair_name
+from explorer.measures.base import CellModels, Kind, Measured, Pair, in_parts, pair_name
 from explorer.measures.cost import Call, Size, path
 from explorer.measures.points import point_rows
 from explorer.options import Options as Settings
@@ -134,18 +134,18 @@ def cost(options: Options, size: Size) -> list[Call]:
     return [(options.steps, size.subjects, options.batch_size), *path(size, 2 * options.points)]
 
 
-def measure(cell: Cell, subjects: list[Pair], options: Options) -> Measured:
+def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measured:
     """Fit and evaluate the paths of the pairs in ``subjects``, as many at once as memory holds."""
-    parts = in_parts(subjects, numbers(options, cell.network.parameters), cell.theta)
+    parts = in_parts(subjects, floats_held(options, cell.network.parameters), cell.theta)
     return Measured.joined([_side_by_side(cell, part, options) for part in parts])
 
 
-def numbers(options: Options, parameters: int) -> int:
+def floats_held(options: Options, parameters: int) -> int:
     """That a pair's path takes while it is fitted: ends, a point, its gradient and step; and three a bend."""
     return (7 + 3 * options.bends) * parameters
 
 
-def _side_by_side(cell: Cell, subjects: list[Pair], options: Options) -> Measured:
+def _side_by_side(cell: CellModels, subjects: list[Pair], options: Options) -> Measured:
     from explorer.landscape import connectivity
     from explorer.landscape.paths import straight
 

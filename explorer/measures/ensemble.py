@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from explorer.columns import Column
-from explorer.measures.base import Cell, Kind, Measured
+from explorer.measures.base import CellModels, Kind, Measured
 from explorer.measures.cost import Call, Size, forward
 from explorer.options import Options as Settings
 
@@ -46,7 +46,7 @@ def cost(options: Options, size: Size) -> list[Call]:
     return forward(size, size.models)
 
 
-def measure(cell: Cell, subjects: list[tuple[str, str]], options: Options) -> Measured:
+def measure(cell: CellModels, subjects: list[tuple[str, str]], options: Options) -> Measured:
     """The vote of all models of the cell; ``subjects`` names the cell and this one set of models."""
     from explorer.landscape.ensemble import ensemble_of
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from explorer.columns import Column
-from explorer.measures.base import Cell, Kind, Measured, in_parts
+from explorer.measures.base import CellModels, Kind, Measured, in_parts
 from explorer.measures.cost import TAKEN, Call, Size, products
 from explorer.options import Options as Settings
 
@@ -76,18 +76,18 @@ def cost(options: Options, size: Size) -> list[Call]:
     return products(options, size, TAKEN * (options.lanczos_steps + options.probes))
 
 
-def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:
+def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured:
     """Ends of the spectrum and trace of the models named in ``subjects``, as many at once as memory holds."""
-    parts = in_parts(subjects, numbers(options, cell.network.parameters), cell.theta)
+    parts = in_parts(subjects, floats_held(options, cell.network.parameters), cell.theta)
     return Measured.joined([_side_by_side(cell, part, options) for part in parts])
 
 
-def numbers(options: Options, parameters: int) -> int:
+def floats_held(options: Options, parameters: int) -> int:
     """That a model's Krylov space takes."""
     return min(options.lanczos_steps, parameters) * parameters
 
 
-def _side_by_side(cell: Cell, subjects: list[str], options: Options) -> Measured:
+def _side_by_side(cell: CellModels, subjects: list[str], options: Options) -> Measured:
     from explorer.landscape.hessian import hessian
 
     rows, _ = cell.ends([(name, name) for name in subjects])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from explorer.columns import Column
-from explorer.measures.base import Cell, Kind, Measured, in_parts
+from explorer.measures.base import CellModels, Kind, Measured, in_parts
 from explorer.measures.cost import Call, Size
 from explorer.options import Options as Settings
 
@@ -39,18 +39,18 @@ def cost(options: Options, size: Size) -> list[Call]:
     return [(options.batches, size.subjects, options.batch_size)]
 
 
-def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:
+def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured:
     """Noise scale of the models named in ``subjects``, as many at once as memory holds."""
-    parts = in_parts(subjects, numbers(options, cell.network.parameters), cell.theta)
+    parts = in_parts(subjects, floats_held(options, cell.network.parameters), cell.theta)
     return Measured.joined([_side_by_side(cell, part, options) for part in parts])
 
 
-def numbers(options: Options, parameters: int) -> int:
+def floats_held(options: Options, parameters: int) -> int:
     """That a model's gradients take, one by one and stacked."""
     return 2 * options.batches * parameters
 
 
-def _side_by_side(cell: Cell, subjects: list[str], options: Options) -> Measured:
+def _side_by_side(cell: CellModels, subjects: list[str], options: Options) -> Measured:
     from explorer.landscape.noise import noise_scale
 
     rows, _ = cell.ends([(name, name) for name in subjects])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from explorer.columns import Column
-from explorer.measures.base import Cell, Kind, Measured
+from explorer.measures.base import CellModels, Kind, Measured
 from explorer.measures.cost import Call, Size, forward
 from explorer.options import Options as Settings
 
@@ -52,7 +52,7 @@ def cost(options: Options, size: Size) -> list[Call]:
     return forward(size, size.subjects, size.train)
 
 
-def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:
+def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured:
     """exp(mean loss of a token) on training and test set; for language, the test loss in bits too."""
     from explorer.train.loop import evaluate
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from explorer.columns import Column
-from explorer.measures.base import Cell, Kind, Measured
+from explorer.measures.base import CellModels, Kind, Measured
 from explorer.measures.cost import Call, Size, products
 from explorer.options import Options as Settings
 
@@ -49,7 +49,7 @@ def cost(options: Options, size: Size) -> list[Call]:
     return products(options, size, options.steps)  # plain and adaptive: two gradients a step
 
 
-def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:
+def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured:
     """Plain and adaptive sharpness of the models named in ``subjects``, side by side."""
     from explorer.landscape.sharpness import sharpness
 

@@ -7,10 +7,10 @@ from typing import Annotated
 from pydantic import Field
 
 from explorer.columns import Column
-from explorer.measures.base import Cell, Kind, Measured, Pair
+from explorer.measures.base import CellModels, Kind, Measured, Pair
 from explorer.measures.cost import Call, Size, forward
 from explorer.options import Options as Settings
-from explorer.settings import stream
+from explorer.settings import seed_for
 
 KIND: Kind = "pair"
 EXTRA: tuple[str, ...] = ()
@@ -87,14 +87,14 @@ def cost(options: Options, size: Size) -> list[Call]:
     return forward(size, size.models, options.inputs)
 
 
-def measure(cell: Cell, subjects: list[Pair], options: Options) -> Measured:
+def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measured:
     """CKA on mixed-up inputs, disagreement on the test inputs and distance of the pairs in ``subjects``."""
     from explorer.landscape.parameters import l2_distance
     from explorer.landscape.similarity import layer_outputs, linear_cka, probes
 
     task, data = cell.network.task, cell.data
     inputs, targets = probes(
-        task, data.x_train, data.y_train, inputs=options.inputs, seed=stream("mixup", cell.id)
+        task, data.x_train, data.y_train, inputs=options.inputs, seed=seed_for("mixup", cell.id)
     )
     inputs = inputs.to(cell.theta.device)  # small; the data set itself may be in host memory
     outputs = cell.network.outputs(cell.theta, inputs, cell.buffers)

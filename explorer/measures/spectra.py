@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from explorer.columns import Column
-from explorer.measures.base import Cell, Kind, Measured
+from explorer.measures.base import CellModels, Kind, Measured
 from explorer.options import Options as Settings
 
 KIND: Kind = "model"
@@ -33,7 +33,7 @@ class Options(Settings):
     """There is nothing to set."""
 
 
-def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:
+def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured:
     """Exponents of the models named in ``subjects``."""
     from explorer.landscape.spectra import weight_spectra
 

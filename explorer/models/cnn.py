@@ -13,7 +13,7 @@ from explorer.settings import InputError
 if TYPE_CHECKING:
     from torch import nn
 
-    from explorer.models.rows import Derived, Forward, LossGradient
+    from explorer.models.rows import BindGradient, Derived, Forward
     from explorer.models.stacked_cnn import Stacked
 
 HONOURED = ("width", "norm", "activation")  # by stacked functions
@@ -73,7 +73,7 @@ def stacked_forward(options: Options) -> Forward | None:
     return _stacked(options).forward if stacks(options) else None
 
 
-def stacked_gradient(options: Options) -> LossGradient | None:
+def stacked_gradient(options: Options) -> BindGradient | None:
     """Loss and gradient of all rows by hand (``benchmarks/cnn_step.py``); where :func:`stacks`."""
     from explorer.models.rows import made_anew
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from explorer.models.rows import Rows, seeded
 
 # Of theta (rows, parameters), inputs, targets and buffers: losses (rows,) and gradients (rows, parameters).
-LossGradient = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+LossAndGradient = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def draws(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor) -> bool:
@@ -31,7 +31,7 @@ def _state(device: torch.device) -> Tensor:
     return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
 
-def apart(gradient: LossGradient, seeds: Sequence[int], step: int) -> LossGradient:
+def seeded_one_by_one(gradient: LossAndGradient, seeds: Sequence[int], step: int) -> LossAndGradient:
     """The same, row by row; what a row draws is decided by its seed and the step alone."""
 
     def row_by_row(theta: Tensor, x: Tensor, y: Tensor, buffers: Tensor) -> tuple[Tensor, Tensor]:

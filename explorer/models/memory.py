@@ -17,33 +17,33 @@ EVALUATION = 1 / 64  # the largest layer's outputs of a chunk; some more are ali
 GRAPH = 1 / 8  # the graph of a gradient
 SIDE_BY_SIDE = 1 / 16  # vectors of what is measured together, which has a step's activations beside them
 
-_told: float | None = None
+_card_bytes: float | None = None
 
 
-def use(room: float | None) -> None:
+def set_card_bytes(card_bytes: float | None) -> None:
     """Tell this process how many bytes of its card it may use; None: all of it, where it has one."""
-    global _told
-    _told = room
+    global _card_bytes
+    _card_bytes = card_bytes
 
 
 @contextmanager
-def used(room: float | None) -> Iterator[None]:
-    """As :func:`use`, inside; also without a card, to count what one with so much memory would do."""
-    before = _told
-    use(room)
+def with_card_bytes(card_bytes: float | None) -> Iterator[None]:
+    """Tell it for the block; also without a card, to count what one with so much memory would do."""
+    before = _card_bytes
+    set_card_bytes(card_bytes)
     try:
         yield
     finally:
-        use(before)
+        set_card_bytes(before)
 
 
-def room(device: torch.device) -> float | None:
-    """Bytes of a card that this process may use; None where it computes on a processor."""
-    if _told is None and device.type == "cuda":
+def card_bytes(device: torch.device) -> float | None:
+    """Return the bytes of a card that this process may use; None where it computes on a processor."""
+    if _card_bytes is None and device.type == "cuda":
         return float(torch.cuda.get_device_properties(device).total_memory)
-    return _told
+    return _card_bytes
 
 
-def numbers(room: float | None, fixed: int, part: float) -> int:
-    """Numbers (float32) that may be held: ``part`` of ``room`` bytes of a card, ``fixed`` on a processor."""
-    return fixed if room is None else max(1, int(part * room / 4))
+def floats_at_once(card_bytes: float | None, fixed: int, part: float) -> int:
+    """Return how many float32 may be held: ``part`` of a card's bytes, ``fixed`` on a processor."""
+    return fixed if card_bytes is None else max(1, int(part * card_bytes / 4))

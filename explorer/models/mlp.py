@@ -14,7 +14,7 @@ from explorer.models.base import ModelOptions
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from explorer.models.rows import Forward, LossGradient, Pieces, Step
+    from explorer.models.rows import BindGradient, Forward, Pieces, Step
 
 Activation = Literal["relu", "leaky_relu", "gelu", "tanh"]
 Norm = Literal["batch", "group", "none"]
@@ -97,7 +97,7 @@ def stacked_forward(options: Options) -> Forward:
     return forward
 
 
-def stacked_gradient(options: Options) -> LossGradient:
+def stacked_gradient(options: Options) -> BindGradient:
     """Loss and gradient of all rows, written out by hand.
 
     The same arithmetic as automatic differentiation without its bookkeeping, which is most of the time

@@ -26,7 +26,7 @@ Pieces = Sequence[Tensor]  # of a matrix of parameters, each (rows, *its shape) 
 # Of inputs and targets, and whether the losses are wanted: they are returned then, mean ones (rows,).
 Step = Callable[[Tensor, Tensor, bool], Tensor | None]
 # Of parameters, and the places where a step puts their gradients.
-LossGradient = Callable[[Pieces, Pieces], Step]
+BindGradient = Callable[[Pieces, Pieces], Step]
 Derived = Callable[[int], Execution]  # of the batch size
 # Numbers that one evaluation on a processor may hold in a layer's activations at once (32 MB of float32); on
 # a card it is a part of what the process may use.
@@ -44,7 +44,7 @@ class Bound(NamedTuple):
     gradient: Tensor
 
 
-def made_anew(gradient: Callable[[Pieces, Tensor, Tensor], tuple[Tensor, list[Tensor]]]) -> LossGradient:
+def made_anew(gradient: Callable[[Pieces, Tensor, Tensor], tuple[Tensor, list[Tensor]]]) -> BindGradient:
     """Of a function of parameters, inputs and targets that returns losses and gradients in new tensors."""
 
     def bind(parameters: Pieces, places: Pieces) -> Step:
@@ -84,7 +84,7 @@ class Rows:
         module: nn.Module,
         forward: Forward | None = None,
         execution: Execution | None = None,
-        gradient: LossGradient | None = None,
+        gradient: BindGradient | None = None,
         task: Task = TASKS["classification"],
         derived: Derived | None = None,
     ):
@@ -300,7 +300,7 @@ class Rows:
     def budget(self) -> int:
         """Numbers that a layer's activations may take at once where the constants are."""
         device = next(self.module.parameters()).device
-        return memory.numbers(memory.room(device), MEMORY, memory.EVALUATION)
+        return memory.floats_at_once(memory.card_bytes(device), MEMORY, memory.EVALUATION)
 
     @staticmethod
     def _slices(inputs: int, size: int) -> Iterator[slice]:

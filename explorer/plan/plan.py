@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import explorer.measures
-from explorer.plan.stacks import NONE, Sizes, parts
-from explorer.plan.subjects import Group, Trained, groups, trained_cells
-from explorer.plan.units import Part, Stack, Task
+from explorer.plan.stacks import NO_SIZES, Sizes, parts
+from explorer.plan.subjects import CellMembers, Group, groups, trained_cells
+from explorer.plan.units import MeasureTask, Part, Stack
 from explorer.runs.store import Store
 from explorer.settings import plugin
 from explorer.space.model import Cell, Space
@@ -21,7 +21,7 @@ IDS = {"model": ["model_id"], "pair": ["model_a", "model_b"], "cell": ["cell_id"
 def stacks(
     space: Space,
     done: frozenset[str] = frozenset(),
-    sizes: Sizes = NONE,
+    sizes: Sizes = NO_SIZES,
 ) -> list[Stack]:
     """The stacks of the space less the models that are ``done``, the longest first.
 
@@ -91,7 +91,7 @@ class Plan:
     """What is to be done: stacks of models without a record, or measures of trained models without one."""
 
     stacks: list[Stack]
-    tasks: list[Task]
+    tasks: list[MeasureTask]
 
     def __bool__(self) -> bool:
         return bool(self.stacks or self.tasks)
@@ -100,7 +100,7 @@ class Plan:
 def missing(
     space: Space,
     store: Store,
-    sizes: Sizes = NONE,
+    sizes: Sizes = NO_SIZES,
     *,
     train: bool = True,
     given_up: frozenset[str] = frozenset(),
@@ -118,7 +118,7 @@ def missing(
     return Plan(stacks, tasks)
 
 
-def missing_stacks(space: Space, store: Store, sizes: Sizes = NONE) -> list[Stack]:
+def missing_stacks(space: Space, store: Store, sizes: Sizes = NO_SIZES) -> list[Stack]:
     """The stacks of models that have no record."""
     return stacks(space, _recorded(store), sizes)
 
@@ -127,10 +127,10 @@ def _recorded(store: Store) -> frozenset[str]:
     return frozenset(store.read_records("models", ["model_id"]).to_pydict().get("model_id", []))
 
 
-def missing_tasks(space: Space, store: Store) -> list[Task]:
+def missing_tasks(space: Space, store: Store) -> list[MeasureTask]:
     """The measures that have no record, of the models that are trained."""
     cells = trained_cells(space, store)
-    tasks: list[Task] = []
+    tasks: list[MeasureTask] = []
     for name, module, options in measures_of(space.measures):
         done = {tuple(row.values()) for row in store.read_records(name, IDS[module.KIND]).to_pylist()}
         for group in groups(module.KIND, space, cells, options):
@@ -147,9 +147,9 @@ def measures_of(measures: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
         yield name, module, module.Options.model_validate(values)
 
 
-def task_of(name: str, options: Any, group: Group, subjects: list[Any]) -> Task:
+def task_of(name: str, options: Any, group: Group, subjects: list[Any]) -> MeasureTask:
     where = group.trained
-    return Task(name, options, group.cell, where.members, where.model_ids, subjects, group.seed)
+    return MeasureTask(name, options, group.cell, where.members, where.model_ids, subjects, group.seed)
 
 
 def _width(cell: Cell) -> int:
@@ -165,7 +165,8 @@ def count(space: Space) -> dict[str, int]:
         module = plugin(explorer.measures, "connectivity", "measure")
         options = module.Options.model_validate(space.measures["connectivity"])
         everything = {
-            cell.id: Trained([cell.model_id(seed) for seed in range(cell.seeds)], []) for cell in space.cells
+            cell.id: CellMembers([cell.model_id(seed) for seed in range(cell.seeds)], [])
+            for cell in space.cells
         }
         curves = sum(len(g.subjects) for g in groups("pair", space, everything, options))
     return {"cells": cells, "models": cells * space.seeds, "pairs": cells * pairs, "curves": curves}

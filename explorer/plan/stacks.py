@@ -19,12 +19,12 @@ from explorer.space.training import Use, names_of
 
 # On a CPU, measured with networks of 1,000 to 400,000 parameters (``benchmarks/side_by_side.py``): beyond
 # so many models nothing more is gained, and beyond so many parameters all together it gets slower.
-ROWS, NUMBERS = 40, 2**19
+MODELS_PER_STACK, PARAMETERS_PER_STACK = 40, 2**19
 OWN_DATA = {"label_noise", "noise_kind"}  # they change the targets only
 
 Shape = Callable[[Cell], tuple[tuple[int, ...], int]]  # of an input, and the number of classes
 Sizes = Mapping[str, int]  # models that run fastest side by side, by architecture
-NONE: Sizes = {}  # nothing is known: all replicates of a cell side by side, and no two cells
+NO_SIZES: Sizes = {}  # nothing is known: all replicates of a cell side by side, and no two cells
 
 
 def shape_of(clean: Arrays, cell: Cell) -> tuple[tuple[int, ...], int]:
@@ -32,7 +32,7 @@ def shape_of(clean: Arrays, cell: Cell) -> tuple[tuple[int, ...], int]:
     return clean.shape, len(getattr(cell.data, "classes", None) or range(clean.classes))
 
 
-def sizes(space: Space, shape: Shape, known: Sizes = NONE) -> dict[str, int]:
+def sizes(space: Space, shape: Shape, known: Sizes = NO_SIZES) -> dict[str, int]:
     """The sizes of stacks on a CPU, of the architectures whose parameters can be counted by arithmetic.
 
     They follow from the space and the shape of its data. That they do not from the number of workers has
@@ -46,7 +46,9 @@ def sizes(space: Space, shape: Shape, known: Sizes = NONE) -> dict[str, int]:
         count = None if ":" in cell.model_name else getattr(_module(cell), "parameters", None)
         key = architecture_key(cell)
         if count is not None and key not in found:
-            found[key] = max(1, min(ROWS, NUMBERS // count(cell.model, *shape(cell))))
+            found[key] = max(
+                1, min(MODELS_PER_STACK, PARAMETERS_PER_STACK // count(cell.model, *shape(cell)))
+            )
     return found
 
 
@@ -54,7 +56,7 @@ def _module(cell: Cell) -> object:
     return plugin(explorer.models, cell.model_name, "architecture")
 
 
-def parts(space: Space, sizes: Sizes = NONE) -> Iterator[list[Part]]:
+def parts(space: Space, sizes: Sizes = NO_SIZES) -> Iterator[list[Part]]:
     """The stacks: what each consists of. They follow from the space and the sizes, not from what is done."""
     for family in _families(space):
         cell = family[0][-1]

@@ -17,7 +17,7 @@ AT_ONCE = 64  # more models or pairs of a cell than these are measured in severa
 
 
 @dataclass(frozen=True)
-class Trained:
+class CellMembers:
     """Where some models are that can be measured, in the order of their seeds."""
 
     model_ids: list[str]
@@ -33,18 +33,18 @@ class Group:
     """
 
     cell: Cell
-    trained: Trained
+    trained: CellMembers
     subjects: list[Any]
     seed: int = 0
 
 
-def trained_cells(space: Space, store: Store) -> dict[str, Trained]:
+def trained_cells(space: Space, store: Store) -> dict[str, CellMembers]:
     """The models with status ``ok`` of each cell, by cell id."""
     columns = ["model_id", "cell_id", "stack", "weights_sha256", "seed", "status"]
     return trained_of(space.cells, store.read_records("models", columns).to_pylist())
 
 
-def trained_of(cells: list[Cell], rows: list[dict[str, Any]]) -> dict[str, Trained]:
+def trained_of(cells: list[Cell], rows: list[dict[str, Any]]) -> dict[str, CellMembers]:
     """The same for some cells, from whole records of the stacks that hold their models."""
     place: dict[str, int] = {}  # row of a model in its stack
     for row in rows:
@@ -58,11 +58,11 @@ def trained_of(cells: list[Cell], rows: list[dict[str, Any]]) -> dict[str, Train
     for cell_id, models in by_cell.items():
         runs = itertools.groupby(models, lambda r: (r["stack"], r["weights_sha256"]))
         members = [Member(*which, [r["place"] for r in group]) for which, group in runs]
-        result[cell_id] = Trained([r["model_id"] for r in models], members)
+        result[cell_id] = CellMembers([r["model_id"] for r in models], members)
     return result
 
 
-def groups(kind: Kind, space: Space, cells: dict[str, Trained], options: Any) -> Iterator[Group]:
+def groups(kind: Kind, space: Space, cells: dict[str, CellMembers], options: Any) -> Iterator[Group]:
     """The subjects of a measure, in stacks."""
     if not within_cell(kind, options):
         yield from _beyond(space, cells, options.pairs)
@@ -72,7 +72,7 @@ def groups(kind: Kind, space: Space, cells: dict[str, Trained], options: Any) ->
             yield from cell_groups(kind, cell, cells[cell.id], options)
 
 
-def cell_groups(kind: Kind, cell: Cell, trained: Trained, options: Any) -> Iterator[Group]:
+def cell_groups(kind: Kind, cell: Cell, trained: CellMembers, options: Any) -> Iterator[Group]:
     """The subjects that a measure has within one cell, in stacks."""
     if kind == "cell":
         first = next(seed for seed in range(cell.seeds) if cell.model_id(seed) == trained.model_ids[0])
@@ -85,7 +85,7 @@ def cell_groups(kind: Kind, cell: Cell, trained: Trained, options: Any) -> Itera
     yield from _parts(cell, trained, subjects)
 
 
-def _parts(cell: Cell, trained: Trained, subjects: list[Any]) -> Iterator[Group]:
+def _parts(cell: Cell, trained: CellMembers, subjects: list[Any]) -> Iterator[Group]:
     """The subjects, whose first models are of this cell, apart by the data they are measured on."""
     by_seed: dict[int, list[Any]] = {0: subjects}
     if cell.own_data:
@@ -115,7 +115,7 @@ def _drawn(pairs: list[Pair], wanted: int) -> list[Pair]:
     return [pair for pair in pairs if pair in chosen]
 
 
-def _beyond(space: Space, cells: dict[str, Trained], wanted: Any) -> Iterator[Group]:
+def _beyond(space: Space, cells: dict[str, CellMembers], wanted: Any) -> Iterator[Group]:
     """Pairs of models of different cells, in one group a cell of the first model."""
     found: dict[str, list[Pair]] = {}
     home = {model: cell_id for cell_id, trained in cells.items() for model in trained.model_ids}
@@ -135,14 +135,14 @@ def _beyond(space: Space, cells: dict[str, Trained], wanted: Any) -> Iterator[Gr
     for cell_id, subjects in found.items():
         for part in _parts(by_id[cell_id], cells[cell_id], subjects):
             homes = dict.fromkeys([cell_id, *(home[b] for _, b in part.subjects)])
-            trained = Trained(
+            trained = CellMembers(
                 [model for place in homes for model in cells[place].model_ids],
                 [member for place in homes for member in cells[place].members],
             )
             yield replace(part, trained=trained)
 
 
-def _neighbours(space: Space, cells: dict[str, Trained], axis: str) -> Iterator[Pair]:
+def _neighbours(space: Space, cells: dict[str, CellMembers], axis: str) -> Iterator[Pair]:
     """Pairs of the same seed at neighbouring values of an axis, all else equal.
 
     Numbers are neighbours by size, whatever their order in the space; others as they are listed.

@@ -130,7 +130,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Task:
+class MeasureTask:
     """One measure of one cell: the models or pairs that are still to be measured.
 
     ``members`` say where the cell's models are, in the order of ``model_ids``. ``seed`` is the replicate on

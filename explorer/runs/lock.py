@@ -25,7 +25,7 @@ SETTLE_S = 0.5  # within which drivers that start at the same moment have all wr
 STALE_S = 120.0  # a hold that was not renewed for so long is one that a crash left
 
 
-class Hold:
+class RunLock:
     """Holds a run folder for as long as the block lasts.
 
     A local folder is locked by the operating system, which ends the lock with the process. A file names
@@ -47,7 +47,7 @@ class Hold:
         }
         self._ends = ExitStack()
 
-    def __enter__(self) -> Hold:
+    def __enter__(self) -> RunLock:
         with ExitStack() as ends:
             try:
                 locked = self._lock(ends)

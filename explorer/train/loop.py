@@ -285,7 +285,7 @@ def train(
     optimiser = optimiser_of(recipe.optimizer, of_parts)
     y_train = data.y_train[None] if targets is None else targets.to(device)
     every_row = torch.arange(len(theta), device=device)[:, None]
-    stops = sorted(set(recipe.checkpoints)) or [steps]
+    checkpoint_steps = sorted(set(recipe.checkpoints)) or [steps]
     if state is None:
         theta, buffers = theta.clone().to(device), buffers.clone().to(device)
         memory, first, result = optimiser.start(theta), 0, Trained()
@@ -301,7 +301,7 @@ def train(
                 memory.pop(f"theta_at_{step}"), memory.pop(f"buffers_at_{step}"), final
             )
     per_pass = len(data.x_train) // recipe.batch_size
-    keep = {*milestones(stops[-1], recipe.history_points), *stops}
+    keep = {*milestones(checkpoint_steps[-1], recipe.history_points), *checkpoint_steps}
     loss_gradient = loss_gradient_of(network, recipe.loss, recipe.precision, recipe.compile)
     random = draws(network, theta, buffers, data.x_train)
 
@@ -330,7 +330,7 @@ def train(
     )
     order = batches(len(data.x_train), recipe.batch_size, seeds, data.x_train.device, skip=first)
     all_stopped = False
-    for step in range(first, stops[-1] + 1):
+    for step in range(first, checkpoint_steps[-1] + 1):
         if step in keep or all_stopped:
             shown = watch.kept(theta, buffers) if watch else (theta, buffers)
             measures = _measure(network, *shown, data, y_train)
@@ -339,13 +339,13 @@ def train(
                 at["learning_rate"] = scheduled[min(step, steps - 1)]
                 places = range(len(theta))[rows]
                 result.history += [{"row": row, **at, **measures[row]} for row in places]
-            lost = all_stopped or not any(math.isfinite(m["train_loss"]) for m in measures)
-            if step in stops or lost:
+            ends_here = all_stopped or not any(math.isfinite(m["train_loss"]) for m in measures)
+            if step in checkpoint_steps or ends_here:
                 lengths = watch.steps(step) if watch else [step] * len(measures)
                 final = _judged(network, *shown, data, measures, lengths)
-                for stop in stops if lost else [step]:
+                for stop in checkpoint_steps if ends_here else [step]:
                     result.models.setdefault(stop, Models(shown[0].clone(), shown[1].clone(), final))
-            if step == stops[-1] or lost:
+            if step == checkpoint_steps[-1] or ends_here:
                 break
         take(next(order), step)
         if watch and (step + 1) % per_pass == 0:

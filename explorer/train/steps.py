@@ -9,19 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from explorer.models.draws import LossGradient, apart
+from explorer.models.draws import LossAndGradient, seeded_one_by_one
 from explorer.models.rows import Bound, Rows
 from explorer.settings import user_function
 from explorer.train.optimisers.base import PerRowOptimiser, optimiser
 from explorer.train.stopping import Watch
 
 Each = float | Sequence[float]  # the same for all rows, or one a row
-Part = tuple[slice, tuple[float, ...]]
+RowGroup = tuple[slice, tuple[float, ...]]
 Rates = Sequence[float] | Sequence[Sequence[float]]  # by step; with several parts, one for each of them
 Batch = Callable[[Tensor, int], tuple[Tensor, Tensor]]  # of indices and step: inputs and targets of all rows
 
 
-def parts(rows: int, *settings: Each) -> list[Part]:
+def parts(rows: int, *settings: Each) -> list[RowGroup]:
     """Return consecutive rows that have all of these settings in common, with the settings."""
     columns = [[s] * rows if isinstance(s, float | int) else s for s in settings]
     found, first = [], 0
@@ -32,7 +32,7 @@ def parts(rows: int, *settings: Each) -> list[Part]:
     return found
 
 
-def optimiser_of(optimizer: str, parts: Sequence[Part]) -> Any:
+def optimiser_of(optimizer: str, parts: Sequence[RowGroup]) -> Any:
     """Return the optimiser of parts whose settings are the learning rate, momentum, weight decay and rho.
 
     Raises:
@@ -47,7 +47,7 @@ def optimiser_of(optimizer: str, parts: Sequence[Part]) -> Any:
     return user_function(optimizer)(momentum=momentum, weight_decay=decay)
 
 
-def loss_gradient_of(network: Rows, loss: str | None, precision: str, compiled: bool) -> LossGradient:
+def loss_gradient_of(network: Rows, loss: str | None, precision: str, compiled: bool) -> LossAndGradient:
     """Return the function that gives losses (rows,) of a batch in training mode and their gradients."""
     if loss is None and precision == "float32" and not compiled:
         return network.loss_gradient
@@ -76,7 +76,7 @@ def make_step(
     optimiser: Any,
     rates: Rates,
     batch: Batch,
-    loss_gradient: LossGradient,
+    loss_gradient: LossAndGradient,
     *,
     watch: Watch | None = None,
     seeds: Sequence[int] | None = None,
@@ -88,7 +88,7 @@ def make_step(
 
     Args:
         optimiser: see :func:`optimiser_of`.
-        seeds: of the rows of a network that draws random numbers (:func:`~explorer.models.draws.apart`).
+        seeds: of the models of a network that draws random numbers, which go one by one then.
         bound: the same gradient as ``loss_gradient``, at ``theta``; not for a user's optimiser, which may
             keep a gradient beyond the next one.
     """
@@ -96,7 +96,7 @@ def make_step(
 
     def take(index: Tensor, step: int) -> None:
         x, y = batch(index, step)
-        here = loss_gradient if seeds is None else apart(loss_gradient, seeds, step)
+        here = loss_gradient if seeds is None else seeded_one_by_one(loss_gradient, seeds, step)
 
         def gradient(at: Tensor) -> Tensor:
             if bound is not None and at is theta:

@@ -14,7 +14,7 @@ from explorer.landscape.permutations import permutation_spec
 from explorer.landscape.similarity import layer_outputs, probes
 from explorer.measures import alignment, connectivity, ensemble, similarity
 from explorer.models.rows import Rows
-from explorer.settings import stream
+from explorer.settings import seed_for
 from explorer.tasks import TASKS
 
 
@@ -30,7 +30,7 @@ def test_cka_and_disagreement_are_of_scored_tokens() -> None:
     measured = cell()
     options = similarity.Options(inputs=20)
     row = similarity.measure(measured, [("m0", "m2")], options).rows[0]
-    x, y = probes(TASKS["translation"], X, Y, inputs=20, seed=stream("mixup", "c"))
+    x, y = probes(TASKS["translation"], X, Y, inputs=20, seed=seed_for("mixup", "c"))
     assert y is not None
     a, b = (module_of(measured.network, measured.theta[i]) for i in (0, 2))
     places = (y >= 0).nonzero()[:20]
@@ -62,7 +62,7 @@ def test_cka_at_a_layer_is_of_the_tokens_that_it_sees() -> None:
     }
     options = similarity.Options(inputs=20, layers=list(layers))
     row = similarity.measure(measured, [("m0", "m2")], options).rows[0]
-    x, _ = probes(TASKS["translation"], X, Y, inputs=20, seed=stream("mixup", "c"))
+    x, _ = probes(TASKS["translation"], X, Y, inputs=20, seed=seed_for("mixup", "c"))
     for layer, side in layers.items():
         values = []
         for place in (0, 2):
@@ -181,7 +181,7 @@ def test_aligned_barriers_are_of_the_line_to_the_permuted_model(method: Any) -> 
     options = alignment.Options(method=method, inputs=8, points=5)
     (row,) = alignment.measure(measured, [("m0", "m2")], options).rows
     a, b = measured.theta[:1], measured.theta[2:]
-    seeds = [stream("alignment", "m0-m2")]
+    seeds = [seed_for("alignment", "m0-m2")]
     empty = a.new_zeros(1, 0)
     aligned, _ = align(measured.network, a, b, empty, empty, X[:8], seeds=seeds, method=method)
     loss, error = on_the_line(measured.network, a[0], aligned[0], 5)

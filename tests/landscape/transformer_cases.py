@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from explorer.measures.base import Cell
+from explorer.measures.base import CellModels
 from explorer.models import transformer
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows, seeded
@@ -68,12 +68,12 @@ def dense_hessian(rows: Rows, theta: Tensor, x: Tensor = X, y: Tensor = Y) -> Te
     return torch.autograd.functional.hessian(loss, theta.detach())  # pyright: ignore[reportReturnType]
 
 
-def cell(count: int = 3) -> Cell:
+def cell(count: int = 3) -> CellModels:
     rows, theta = models(count)
     theta = theta[:1] + 0.3 * (theta - theta[:1])  # not so far apart that they agree on nothing
     split = Split(X, Y, TEST_X, TEST_Y, classes=WORDS)
     names = [f"m{i}" for i in range(count)]
-    return Cell("c", rows, theta, theta.new_zeros(count, 0), names, split, lambda: rows.module)
+    return CellModels("c", rows, theta, theta.new_zeros(count, 0), names, split, lambda: rows.module)
 
 
 def literal_cka(one: Tensor, other: Tensor) -> float:

@@ -23,13 +23,13 @@ def test_a_processor_has_fixed_budgets_and_a_card_a_part_of_what_the_process_may
 ) -> None:
     properties = SimpleNamespace(total_memory=80 * 2**30)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
-    assert memory.room(CPU) is None
-    assert memory.room(CARD) == 80 * 2**30
-    with memory.used(20 * 2**30):  # a quarter of it
-        assert memory.room(CARD) == 20 * 2**30
-        assert memory.numbers(memory.room(CARD), GRAPH, memory.GRAPH) == 20 * 2**30 / 8 / 4
-    assert memory.room(CARD) == 80 * 2**30
-    assert memory.numbers(None, GRAPH, memory.GRAPH) == GRAPH == 2**26
+    assert memory.card_bytes(CPU) is None
+    assert memory.card_bytes(CARD) == 80 * 2**30
+    with memory.with_card_bytes(20 * 2**30):  # a quarter of it
+        assert memory.card_bytes(CARD) == 20 * 2**30
+        assert memory.floats_at_once(memory.card_bytes(CARD), GRAPH, memory.GRAPH) == 20 * 2**30 / 8 / 4
+    assert memory.card_bytes(CARD) == 80 * 2**30
+    assert memory.floats_at_once(None, GRAPH, memory.GRAPH) == GRAPH == 2**26
 
 
 def test_all_that_a_process_holds_at_once_fits_into_its_share() -> None:
@@ -56,7 +56,7 @@ def test_results_do_not_hang_on_the_memory_beyond_rounding(monkeypatch: pytest.M
     vectors = torch.randn(theta.shape, generator=generator, dtype=torch.float64)
     chunks, found = [], []
     for share in (None, 4e5, 1e4):
-        with memory.used(share):
+        with memory.with_card_bytes(share):
             operator = HessianOperator(rows, theta, x, y, buffers)
             chunks.append((len(operator.parts), len(rows.chunks(x))))
             stats = rows.estimate_buffers(theta, buffers, x)

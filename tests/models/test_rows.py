@@ -118,12 +118,12 @@ def test_batch_norm_statistics_move_as_in_the_plain_module(way: str, count: int)
 @pytest.mark.parametrize("way", ["vmap", "loop"])
 @pytest.mark.parametrize(("per_batch", "room"), [(100, None), (5, None), (5, 1e3), (5, 1e9)])
 def test_estimated_statistics_are_those_of_a_literal_pass(
-    way: str, per_batch: int, room: float | None, monkeypatch: pytest.MonkeyPatch
+    way: str, per_batch: int, card_bytes: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network, theta, buffers, _, modules = made("cnn", way)
     x = torch.randn(20, *SHAPE, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     monkeypatch.setattr(rows, "MEMORY", per_batch * network.activations(x))
-    with memory.used(room):  # of a card: as much as it has, the batches are the same
+    with memory.with_card_bytes(card_bytes):  # of a card: as much as it has, the batches are the same
         estimated = network.estimate_buffers(theta, buffers, x)
     for i, module in enumerate(modules):
         norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]

@@ -13,7 +13,7 @@ from explorer.phases.claims.resampling import DRAWS, cells_again, lines, spearma
 from explorer.phases.histories import gains_of_stopping
 from explorer.phases.numbers import counted, number, spoken
 from explorer.phases.words import ACCURACY
-from explorer.settings import stream
+from explorer.settings import seed_for
 
 RELEVANT_RHO = 0.2
 HALVES = "picked and read off in separate halves of the noise"
@@ -88,7 +88,7 @@ def _halved(bench: Bench, measured: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     spread = measured[1:].std(axis=0)
     if not (spread > 1e-9 * np.abs(measured[0])).any():  # more than rounding
         raise CannotTell("The spread between replicates is unknown, so noise cannot be told from a dip.")
-    noise = spread * np.random.default_rng(stream("halves")).normal(size=(DRAWS, *spread.shape))
+    noise = spread * np.random.default_rng(seed_for("halves")).normal(size=(DRAWS, *spread.shape))
     return measured[0] + noise, measured[0] - noise
 
 
@@ -176,7 +176,7 @@ def early_stopping_helps(bench: Bench) -> tuple[Evidence, Chart]:
             f"{counted(len(gains), 'cell')} behind a barrier, of {sum(map(len, gains))} models in all, with "
             f"histories of two or more; 2 cells and {FEWEST_CELLS} models are needed."
         )
-    random, again = np.random.default_rng(stream("stopping")), cells_again(len(gains), "stopping")
+    random, again = np.random.default_rng(seed_for("stopping")), cells_again(len(gains), "stopping")
     within = np.array([[g.mean(), *random.choice(g, (DRAWS, len(g))).mean(axis=1)] for g in gains]).T
     values = np.take_along_axis(within, again, axis=1).mean(axis=1)
     said = "Accuracy when stopped at the step that was best for the other replicates, less the final accuracy"

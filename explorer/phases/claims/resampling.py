@@ -13,7 +13,7 @@ import pandas as pd
 
 from explorer.measures.tables import AVERAGED_PAIRS
 from explorer.phases.aggregate import column, standard_error, within_cells
-from explorer.settings import stream
+from explorer.settings import seed_for
 
 DRAWS = 1000
 BLOCK = 4_000_000  # numbers held at a time
@@ -54,7 +54,7 @@ class Draws:
         places = _places(self._models, self.cells, self._names)
         if places is None or not len(places):
             return None
-        random = np.random.default_rng(stream("replicates"))
+        random = np.random.default_rng(seed_for("replicates"))
         order = np.argsort(places, kind="stable")
         ordered = places[order]
         starts = np.searchsorted(ordered, ordered, side="left")
@@ -120,13 +120,13 @@ class Draws:
 
     def _normal(self, name: str, measured: np.ndarray) -> np.ndarray:
         spread = standard_error(self.cells, name).fillna(0.0).to_numpy()
-        random = np.random.default_rng(stream("normal", name))
+        random = np.random.default_rng(seed_for("normal", name))
         return measured + spread * random.normal(size=(DRAWS, len(measured)))
 
 
 def cells_again(n: int, *salt: str) -> np.ndarray:
     """Places of ``n`` cells drawn with replacement, (1 + draws, n); row 0 takes each once."""
-    random = np.random.default_rng(stream("cells", *salt))
+    random = np.random.default_rng(seed_for("cells", *salt))
     return np.vstack([np.arange(n), random.integers(0, n, (DRAWS, n))])
 
 
