@@ -19,7 +19,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from explorer.columns import Column
-from explorer.measures.base import Cell, Kind, Measured
+from explorer.measures.base import CellModels, Kind, Measured
 from explorer.measures.cost import Call, Size, forward
 from explorer.options import Options as Settings
 
@@ -44,7 +44,7 @@ def cost(options: Options, size: Size) -> list[Call]:
     return forward(size, size.subjects)
 
 
-def measure(cell: Cell, subjects: list[str], options: Options) -> Measured:
+def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured:
     """Norms of the models named in ``subjects``."""
     rows, _ = cell.ends([(name, name) for name in subjects])
     return cell.by_model(subjects, list(COLUMNS), [cell.theta[rows].norm(options.order, 1).tolist()])

@@ -37,7 +37,7 @@ def test_flops_of_an_mlp_are_those_of_its_products(width: int, depth: int) -> No
     net = net_of("mlp", width=width, depth=depth)
     # Forward, and the gradients of weights and inputs, but not of the first layer's inputs.
     assert net.flops == (0, 2 * (2 * 64 * width + 3 * (depth - 1) * width**2 + 3 * width * 10))
-    assert net.numbers == 65 * width + (depth - 1) * (width + 1) * width + (width + 1) * 10
+    assert net.floats == 65 * width + (depth - 1) * (width + 1) * width + (width + 1) * 10
 
 
 def test_flops_of_resnet18_are_the_known_ones() -> None:

@@ -116,7 +116,7 @@ def test_batch_norm_statistics_move_as_in_the_plain_module(way: str, count: int)
 
 
 @pytest.mark.parametrize("way", ["vmap", "loop"])
-@pytest.mark.parametrize(("per_batch", "room"), [(100, None), (5, None), (5, 1e3), (5, 1e9)])
+@pytest.mark.parametrize(("per_batch", "card_bytes"), [(100, None), (5, None), (5, 1e3), (5, 1e9)])
 def test_estimated_statistics_are_those_of_a_literal_pass(
     way: str, per_batch: int, card_bytes: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
