@@ -36,7 +36,9 @@ from explorer.spacefile import read
 
 NOT_COMPARED = ["wall_s", "peak_memory_mb"]
 KINDS = ("driver", "raylet", "gcs_server", "worker", "other")  # of processes that are killed
-ENDS = (0, 3, -9)  # exit codes of the driver
+# Exit codes of the driver. 1 is Ray's: it ends the program at once if one of its agents is killed, since its
+# raylet then ends and takes the object store along.
+ENDS = (0, 1, 3, -9)
 STARTS = 60  # of the program; a run that needs more is one that does not get on
 POLL_S = 0.05
 GONE_S = 90.0  # by then no process of a run that has ended is left; Ray's agents miss its control service for a minute
