@@ -36,7 +36,9 @@ from explorer.space.reading import read
 
 NOT_COMPARED = ["wall_s", "peak_memory_mb"]
 KINDS = ("driver", "raylet", "gcs_server", "worker", "other")  # of processes that are killed
-ENDS = (0, 3, -9)  # exit codes of the driver
+# Exit codes of the driver. 1 is Ray's: it ends the program at once if one of its agents is killed, since its
+# raylet then ends and takes the object store along.
+ENDS = (0, 1, 3, -9)
 STARTS = 60  # of the program; a run that needs more is one that does not get on
 POLL_S = 0.05
 GONE_S = 90.0  # by then no process of a run that has ended is left; Ray's agents miss its control service for a minute
@@ -70,7 +72,7 @@ class Disturbed:
 
     def _start(self, command: str, what: str | Path) -> Any:
         if len(self.codes) >= STARTS:
-            raise RuntimeError(f"the run did not end in {STARTS} starts; see {self.folder}/log.txt")
+            raise RuntimeError(f"the run did not end in {STARTS} starts:\n{self._log()}")
         self.everything = set()
         return start(command, what, "--workers", "2", cwd=self.folder, log=self.folder / "log.txt")
 
@@ -88,7 +90,7 @@ class Disturbed:
             return False
         self.codes.append(code)
         if code not in ENDS:
-            raise RuntimeError(f"exit code {code}; see {self.folder}/log.txt")
+            raise RuntimeError(f"exit code {code}:\n{self._log()}")
         _, alive = psutil.wait_procs(self.everything, timeout=GONE_S)
         self.left += [f"{p.pid} {' '.join(p.cmdline())[:100]}" for p in alive if p.is_running()]
         if code == 0:
@@ -97,6 +99,9 @@ class Disturbed:
         what = self.name if resumes else self.folder / "space.yaml"
         self.process = self._start("resume" if resumes else "run", what)
         return False
+
+    def _log(self) -> str:
+        return (self.folder / "log.txt").read_text()[-5000:]
 
     def count(self) -> int:
         return len(list(self.records.glob("*/*.parquet")))

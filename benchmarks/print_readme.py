@@ -211,10 +211,10 @@ def scaling(d: dict[str, Any]) -> list[str]:
 
 
 def trials(d: dict[str, Any]) -> list[str]:
+    memory = ", ".join(f"{mb:.0f} MB after {n:,}" for mb, n in zip(d["memory_mb"], d["at"], strict=True))
     return [
         f"{d['trials']:,} trials of a training of one step: {d['driver_ms_a_trial']:.1f} ms of the driver's "
-        f"processor time a trial, {d['wall_ms_a_trial']:.1f} ms on the clock; driver {d['memory_mb'][0]:.0f} MB after "
-        f"{d['at'][0]:,} trials, {d['memory_mb'][-1]:.0f} MB after {d['at'][-1]:,}"
+        f"processor time a trial, {d['wall_ms_a_trial']:.1f} ms on the clock; memory of the driver {memory}"
     ]
 
 
