@@ -1,4 +1,4 @@
-"""The two functions most users need."""
+"""The public Python functions: ``run`` and ``load``."""
 
 from __future__ import annotations
 
@@ -29,23 +29,22 @@ def run(
     callbacks: Sequence[str] = (),
     observer: Observer | None = None,
 ) -> Run:
-    """Train and measure the grid of a space file (or of the same as a dict); go on where it was.
+    """Train and measure the grid of a space file, or of the same content as a dict. Resume an existing run.
 
     Args:
         set: overrides such as ``"training.steps=500"``.
-        name: of the run, a folder below ``storage``; the space's own if left out.
-        address: of a Ray cluster, or ``auto``. If left out, the run uses the Ray that this process is
+        name: name of the run, which is a folder below ``storage``; by default the name of the space.
+        address: address of a Ray cluster, or ``auto``. By default, the run uses the Ray that this process is
             connected to (and leaves it running), or starts its own on this machine and stops it at the end.
-        workers: number of trials or measuring actors at a time; as many as fit if left out.
-        gpus: number of GPUs (logical ones too) of a Ray that the run starts; if left out, those that Ray
-            finds.
-        max_hours: stop cleanly after so many hours.
-        profile: keep a trace of what each worker did when, in the run folder.
-        callbacks: tools that follow the trials: ``tensorboard``, ``mlflow``, ``wandb`` or ``module:Class``.
-        observer: is told how the run goes on (:class:`explorer.engine.session.Observer`).
+        workers: maximum number of concurrent trials or measuring actors; by default as many as fit.
+        gpus: number of GPUs (may be logical) of a Ray that the run starts; by default those that Ray finds.
+        max_hours: stop cleanly after this many hours.
+        profile: record a trace of what each worker did when, in the run folder.
+        callbacks: tools that log the trials: ``tensorboard``, ``mlflow``, ``wandb`` or ``module:Class``.
+        observer: receives progress (:class:`explorer.engine.session.Observer`).
 
     Raises:
-        explorer.settings.InputError: something in the input is wrong; nothing was started.
+        explorer.settings.InputError: the input is wrong; nothing was started.
     """
     from explorer.engine.run import run as start
     from explorer.engine.where import Where

@@ -1,8 +1,8 @@
-"""What the columns of the tables mean: name, type, unit, title.
+"""Definitions of table columns: name, type, unit and title.
 
-Here are those that every run has. Those of a measure are defined in its own file, and
-:mod:`explorer.measures.tables` knows both. ``docs/tables.md`` is printed from them
-(``python -m explorer.report.reference``), and the tests compare it with what a run really writes.
+This module defines the columns that every run has. Each measure defines its own columns in its own file,
+and :mod:`explorer.measures.tables` combines both. ``python -m explorer.report.reference`` prints
+``docs/tables.md`` from these definitions, and the tests compare them with the tables that a run writes.
 A space's own axes appear as columns of ``models``, ``pairs`` and ``cells`` under the name of the
 setting (``width``, ``batch_size``, …).
 """
@@ -13,19 +13,20 @@ from typing import NamedTuple
 
 
 class Column(NamedTuple):
-    """A column of a table, and what pages say of it.
+    """A column of a table, with the texts that report pages show for it.
 
     Args:
         kind: text, integer, number, numbers (a list), flag.
-        unit: in words; empty for pure numbers.
-        meaning: in a sentence, for ``docs/tables.md``.
-        title: on pages; the name in words if empty.
-        see: what a reader should look for in its map.
-        averaged: a cell has its mean, under the same name, and its standard deviation ``<name>_std``.
-        map: place of its map among those of a page, the smallest first; 0 for none.
-        log: colours of a map go by the logarithm.
-        diverging: colours of a map say the sign.
-        digits: after the point in texts; three significant ones if None.
+        unit: in words; empty for dimensionless numbers.
+        meaning: description for ``docs/tables.md``.
+        title: title on pages; if empty, pages use the name in words.
+        see: what a reader should look for in the map of this column.
+        averaged: the ``cells`` table has the mean of this column under the same name, and its standard
+            deviation as ``<name>_std``.
+        map: position of the column's map on a page, smallest first; 0 for no map.
+        log: maps use a logarithmic colour scale.
+        diverging: maps use a diverging colour scale, centred on 0.
+        digits: decimal places in texts; if None, three significant digits.
     """
 
     kind: str
@@ -41,33 +42,33 @@ class Column(NamedTuple):
 
 
 IDS: dict[str, Column] = {
-    "model_id": Column("text", "", "the model: a hash of everything that decides it"),
-    "cell_id": Column("text", "", "the grid point: a hash of its settings without the seed"),
+    "model_id": Column("text", "", "the model: a hash of everything that determines it"),
+    "cell_id": Column("text", "", "the grid point: a hash of its settings, excluding the seed"),
 }
 
 SETTINGS: dict[str, Column] = {
-    "task": Column("text", "", "what is learnt"),
-    "dataset": Column("text", "", "data set by name"),
-    "architecture": Column("text", "", "architecture by name"),
-    "seed": Column("integer", "", "replicate within the cell, from 0"),
+    "task": Column("text", "", "name of the task that the models learn"),
+    "dataset": Column("text", "", "name of the data set"),
+    "architecture": Column("text", "", "name of the architecture"),
+    "seed": Column("integer", "", "number of the replicate within the cell, from 0"),
 }
 
 MODELS: dict[str, Column] = {
     "status": Column(
-        "text", "", "`ok`, `diverged` (not finite, or dead: one answer for all inputs) or `failed`"
+        "text", "", "`ok`, `diverged` (loss not finite, or dead: the same answer for all inputs) or `failed`"
     ),
-    "error": Column("text", "", "what went wrong; empty when all is well"),
+    "error": Column("text", "", "error message; empty if there was no error"),
     "steps": Column(
         "integer",
         "optimiser steps",
-        "steps trained, up to the model's checkpoint or early stop; the axis's value, where it is an axis",
+        "steps trained, up to the model's checkpoint or early stop; if `steps` is an axis, its value",
     ),
     "train_loss": Column(
         "number",
         "nats",
-        "mean loss on the training set, evaluation mode: cross-entropy (a token), or squared error",
+        "mean loss on the training set in evaluation mode: cross-entropy (per token), or squared error",
         title="Training loss",
-        see="Tells fitted from underfitted cells: look for the drop of ten times or more.",
+        see="Separates fitted from underfitted cells. Look for a drop by a factor of ten or more.",
         averaged=True,
         map=20,
         log=True,
@@ -75,9 +76,9 @@ MODELS: dict[str, Column] = {
     "train_error_percent": Column(
         "number",
         "percent",
-        "error on the training set (with its noisy labels): 0/1, of tokens, or unexplained variance",
+        "error on the training set (with its noisy labels): 0/1 error, token error or unexplained variance",
         title="Training error",
-        see="Where it is 0 over a region, mode connectivity there is near 0 for that reason alone.",
+        see="If it is 0 throughout a region, mode connectivity is near 0 there for that reason alone.",
         averaged=True,
         map=61,
         digits=2,
@@ -87,33 +88,31 @@ MODELS: dict[str, Column] = {
         "nats",
         "mean loss on the test set",
         title="Test loss",
-        see="Can grow while accuracy holds: models that are sure of their mistakes.",
+        see="Can grow while accuracy stays the same, when models become more confident in their mistakes.",
         averaged=True,
         map=62,
     ),
     "test_accuracy_percent": Column(
         "number",
         "percent",
-        "100 less the error on the test set (labels always clean)",
+        "100 minus the error on the test set (labels always clean)",
         title="Test accuracy",
-        see="What all else is compared with: where do models generalise?",
+        see="Shows where models generalise. The other measures are compared with it.",
         averaged=True,
         map=10,
         digits=1,
     ),
-    "parameters": Column("integer", "", "trainable parameters of the model"),
-    "wall_s": Column("number", "seconds", "training time of the model's stack divided by its models"),
-    "weights_sha256": Column("text", "", "SHA-256 of the file of its weights, by which damage is noticed"),
-    "stack": Column("text", "", "stack it was trained in; its weights are `weights/<stack>.safetensors`"),
-    "peak_memory_mb": Column(
-        "number", "megabytes", "peak memory of the worker (of the GPU, where there is one)"
-    ),
+    "parameters": Column("integer", "", "number of trainable parameters"),
+    "wall_s": Column("number", "seconds", "training time of the stack divided by its number of models"),
+    "weights_sha256": Column("text", "", "SHA-256 of the model's weight file, used to detect damage"),
+    "stack": Column("text", "", "stack of the model; its weights are in `weights/<stack>.safetensors`"),
+    "peak_memory_mb": Column("number", "megabytes", "peak memory of the worker; on a GPU, peak GPU memory"),
 }
 
 EPOCHS: dict[str, Column] = {
-    "step": Column("integer", "optimiser steps", "steps done"),
-    "epoch": Column("number", "epochs", "passes over the training set done"),
-    "learning_rate": Column("number", "", "rate of the next step (of the last step, at the end)"),
+    "step": Column("integer", "optimiser steps", "steps completed"),
+    "epoch": Column("number", "epochs", "passes over the training set completed"),
+    "learning_rate": Column("number", "", "rate of the next step; at the end, of the last step"),
     **{k: MODELS[k] for k in ("train_loss", "train_error_percent", "test_loss", "test_accuracy_percent")},
 }
 
@@ -123,29 +122,29 @@ PAIR_IDS: dict[str, Column] = {
     "seed_a": Column("integer", "", "seed of the first model"),
     "seed_b": Column("integer", "", "seed of the second model"),
     "cell_id_b": Column(
-        "text", "", "`cell_id` of the second model; another one only for pairs beyond the cell"
+        "text", "", "`cell_id` of the second model; differs from `cell_id` only for pairs across cells"
     ),
 }
 
 PAIRS: dict[str, Column] = {
-    "status": Column("text", "", "`ok`, or `failed` where nothing of the pair could be measured"),
-    "error": Column("text", "", "what went wrong, maybe in one measure only; empty when all is well"),
+    "status": Column("text", "", "`ok`, or `failed` if no measure of the pair succeeded"),
+    "error": Column("text", "", "error message, possibly from one measure only; empty if there was no error"),
 }
 
 CURVES: dict[str, Column] = {
     "path": Column("text", "", "`bezier` (fitted) or `linear` (straight)"),
-    "t": Column("number", "", "place on the path: 0 = `model_a`, 1 = `model_b`"),
+    "t": Column("number", "", "position on the path: 0 = `model_a`, 1 = `model_b`"),
     "train_loss": MODELS["train_loss"],
     "train_error_percent": MODELS["train_error_percent"],
     "test_loss": MODELS["test_loss"],
-    "test_error_percent": Column("number", "percent", "error on the test set, of the same kind"),
+    "test_error_percent": Column("number", "percent", "the same error on the test set"),
 }
 
 CELLS: dict[str, Column] = {
-    "n_models": Column("integer", "", "models that count: status `ok`"),
-    "n_diverged": Column("integer", "", "models left out: status `diverged` or `failed`"),
-    "n_pairs": Column("integer", "", "pairs that count"),
-    "n_curves": Column("integer", "", "those that have a curve: of so many is the mean mode connectivity"),
-    "phase": Column("text", "", "`I`, `II`, `III`, `IV-A`, `IV-B`; empty where a measure is missing"),
-    "near_cut": Column("text", "", "cuts that the cell lies so near to that its spread reaches over them"),
+    "n_models": Column("integer", "", "number of models with status `ok`; only these enter the means"),
+    "n_diverged": Column("integer", "", "number of models left out: status `diverged` or `failed`"),
+    "n_pairs": Column("integer", "", "number of pairs with status `ok`; only these enter the means"),
+    "n_curves": Column("integer", "", "number of those pairs with a curve; they enter mode connectivity"),
+    "phase": Column("text", "", "`I`, `II`, `III`, `IV-A` or `IV-B`; empty if a needed measure is missing"),
+    "near_cut": Column("text", "", "cuts that lie within one standard error of the cell's mean"),
 }

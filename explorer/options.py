@@ -1,4 +1,4 @@
-"""The base of all settings that a user gives: checked values under known names."""
+"""Base class of all user settings, with checked values and known names."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 
 class Options(BaseModel):
-    """Base of all settings: unknown keys are errors, values do not change after the check."""
+    """Base class of all settings. Unknown keys are errors, and values cannot change after validation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
     @field_validator("*", mode="before")
     @classmethod
     def _no_flag_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """``yes`` is no number, though Python counts with it."""
-        if not isinstance(value, bool | list):  # most are neither, and there is a call for each of every cell
+        """Reject booleans for numeric settings; Python would accept them as 0 and 1."""
+        if not isinstance(value, bool | list):  # fast path: this runs for every setting of every cell
             return value
         flags = [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, bool)]
         if flags and _numeric(cls.model_fields[str(info.field_name)].annotation):
@@ -30,7 +30,7 @@ class Options(BaseModel):
 
 
 def _numeric(annotation: Any) -> bool:
-    """Whether a type takes numbers, and no flags: ``int``, ``list[float]``, ``int | None``, …"""
+    """Return whether a type allows numbers but no booleans: ``int``, ``list[float]``, ``int | None``, …"""
     parts, types = [annotation], set()
     while parts:
         part = parts.pop()

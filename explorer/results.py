@@ -1,4 +1,4 @@
-"""From the records of a run to its tables."""
+"""Tables of a run, built from its records or loaded from a folder of tables."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ TABLES = ("models", "epochs", "pairs", "curves", "cells")
 
 @dataclass
 class Run:
-    """The tables of a run, as pandas, and what is known about how they came to be.
+    """Tables of a run as pandas data frames, with the run's provenance.
 
-    ``axes`` is ``{"load": [...], "temperature": [...]}``, the names of the swept settings, which are
-    columns of every table but ``epochs`` and ``curves`` (those carry ``model_id``, or ``model_a`` and
-    ``model_b``). ``info`` is ``run.yaml`` and the ``sessions``.
+    ``axes`` is ``{"load": [...], "temperature": [...]}``, the names of the swept settings. They are columns
+    of every table except ``epochs`` (which has ``model_id``) and ``curves`` (which has ``model_a`` and
+    ``model_b``). ``info`` is the content of ``run.yaml`` and the ``sessions``.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Run:
 
     @cached_property
     def grid(self) -> pd.DataFrame:
-        """A row a grid point: means, spreads, numbers; the cells before they are sorted into phases."""
+        """One row per grid point with means, spreads and counts, before classification into phases."""
         from explorer import phases
 
         grid = phases.cells(self.models, self.pairs, self.axes)
@@ -59,41 +59,44 @@ class Run:
 
     @property
     def task(self) -> Task:
-        """What its models learn; classification, where tables from elsewhere do not say."""
+        """The task of the models. Tables from elsewhere that do not name a task count as classification."""
         return TASKS.get(str(self._space("task")), TASKS["classification"])
 
     def _space(self, key: str) -> Any:
-        """What its space says of ``key``; None where there is no space, or it does not say."""
+        """Return the value of ``key`` in the run's space, or None without a space or without the key."""
         space = self.info.get("space")
         return space.get(key) if isinstance(space, dict) else None
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        """The grid with its phases, by the cuts of the space."""
+        """The grid with the phase of each cell, from the cuts of the space."""
         from explorer import phases
 
         return phases.classify(self.grid, self.cuts())
 
     def cuts(self, given: Mapping[str, Any] | None = None) -> dict[str, Cut]:
-        """The borders between its phases, each as ``given`` by name, else as its space says, else found.
+        """Return the cuts between the phases.
+
+        Each cut comes from ``given`` if it is named there, otherwise from the run's space; ``auto`` finds it
+        from the data.
 
         Raises:
-            InputError: a cut of another name, or one that is neither a positive number nor ``auto``.
+            InputError: a cut has an unknown name, or is neither a positive number nor ``auto``.
         """
         from explorer import phases
 
-        own = self._space("phases")
-        both = {**(own if isinstance(own, dict) else {}), **(given or {})}
+        from_space = self._space("phases")
+        merged = {**(from_space if isinstance(from_space, dict) else {}), **(given or {})}
         try:
-            return phases.find_cuts(self.grid, both, self.task.fitted)
+            return phases.find_cuts(self.grid, merged, self.task.fitted)
         except ValueError as error:
             raise InputError(f"{self.folder}: {error}") from error
 
     def model(self, model_id: str) -> nn.Module:
-        """A trained model as a module, in evaluation mode; inputs as :meth:`data` has them.
+        """Return a trained model as a module in evaluation mode. Its inputs are scaled as in :meth:`data`.
 
         Raises:
-            KeyError: the run has no such model, or it failed.
+            KeyError: the run has no such model, or the model failed.
         """
         import torch
 
@@ -106,7 +109,7 @@ class Run:
         return rows.to_module(*(torch.tensor(numbers) for numbers in weights))
 
     def data(self, model_id: str) -> Arrays:
-        """The arrays a model was trained and tested on: subset, noise and scale as its settings say."""
+        """Return the arrays that a model was trained and tested on, with its subset, noise and scaling."""
         import explorer.data
         from explorer.data.base import prepare
 
@@ -115,21 +118,21 @@ class Run:
         return prepare(clean, cell.data.of_replicate(int(row["seed"])), cell.data_name)
 
     def _trained(self, model_id: str) -> tuple[pd.Series, Cell]:
-        found = self.models[self.models["model_id"] == model_id]
-        if not len(found) or found.iloc[0]["status"] == "failed":
+        matches = self.models[self.models["model_id"] == model_id]
+        if not len(matches) or matches.iloc[0]["status"] == "failed":
             raise KeyError(f"run {self.name!r} has no trained model {model_id!r}")
-        row = found.iloc[0]
+        row = matches.iloc[0]
         cells = {cell.id: cell for cell in parse(self.info["space"]).cells}
         return row, cells[row["cell_id"]]
 
 
 def load(name_or_folder: str | Path, storage: str = "runs") -> Run:
-    """A run by name or folder, or any folder that holds some of the tables as Parquet or CSV.
+    """Load a run by name or folder, or any folder with some of the tables as Parquet or CSV.
 
-    Works while a sweep runs: it shows what is finished.
+    Works during a sweep and then returns the finished part.
 
     Raises:
-        InputError: neither a run nor a folder with tables.
+        InputError: the argument is neither a run nor a folder of tables.
     """
     folder = Path(str(name_or_folder))
     if "://" not in str(name_or_folder) and folder.is_dir() and not (folder / "run.yaml").exists():
@@ -138,7 +141,7 @@ def load(name_or_folder: str | Path, storage: str = "runs") -> Run:
 
 
 def read(store: Store) -> Run:
-    """The tables of a run folder, from its records."""
+    """Build the tables of a run folder from its records."""
     info = recorded.read_info(store)
     space = info["space"]
     axes = {kind: list(space.get(kind) or {}) for kind in ("load", "temperature")}
@@ -164,14 +167,14 @@ def read(store: Store) -> Run:
         if len(measured):
             measured = measured.drop_duplicates(["model_a", "model_b"])
             pairs = pairs.merge(measured, on=["model_a", "model_b"], how="outer") if len(pairs) else measured
-    # A model may be missing whose pairs are there: its record was damaged, or came just now.
+    # A pair may exist without its models: their record was damaged, or was written after we read it.
     known = set(models["model_id"])
     pairs = _of_known(pairs, known, "model_a", "model_b")
     pairs = _of_known(_with_failures(pairs, failures), known, "model_a")
     pairs = _pairs_described(pairs, models, names, _columns(tables.PAIRS, space))
     points = [store.read_records(kind).to_pandas() for kind in _extra(space, "curves")]
     curves = pd.concat([p for p in points if len(p)] or [pd.DataFrame()], ignore_index=True)
-    # A part of a stack that was lost and made again as another one has left points that are there twice.
+    # If part of a lost stack was retrained as a different stack, some points occur twice.
     curves = _complete(curves, ["model_a", "model_b", *columns.CURVES])
     curves = _of_known(
         curves.drop_duplicates(["model_a", "model_b", "path", "t"]), known, "model_a", "model_b"
@@ -201,12 +204,12 @@ def read(store: Store) -> Run:
 
 
 def _of_known(frame: pd.DataFrame, models: set[str], *names: str) -> pd.DataFrame:
-    """The rows whose models there are."""
+    """Return the rows that refer to existing models only."""
     return frame[frame[list(names)].isin(models).all(axis=1)] if len(frame) else frame
 
 
 def _columns(documented: dict[str, columns.Column], space: dict[str, Any]) -> list[str]:
-    """The documented columns but for those of measures that the space does not take."""
+    """Return the documented columns without those of measures that the space does not use."""
     import explorer.measures
 
     untaken = [name for name in explorer.measures.NAMES if name not in space["measures"]]
@@ -221,7 +224,7 @@ def _measures(space: dict[str, Any], kind: str) -> list[str]:
 
 
 def _extra(space: dict[str, Any], prefix: str) -> list[str]:
-    """Kinds of records that the measures of the space leave beside their own, such as points of paths."""
+    """Return the extra kinds of records that the space's measures write, such as points of paths."""
     import explorer.measures
 
     extra = [kind for name in space["measures"] for kind in plugin(explorer.measures, name, "measure").EXTRA]
@@ -229,7 +232,7 @@ def _extra(space: dict[str, Any], prefix: str) -> list[str]:
 
 
 def _of_cells(store: Store, space: dict[str, Any]) -> pd.DataFrame:
-    """What is measured of whole cells, by ``cell_id``: of the largest set of models, where there are some."""
+    """Return the measures of whole cells by ``cell_id``, each taken on the largest set of models."""
     table = pd.DataFrame(columns=["cell_id"])
     for name in _measures(space, "cell"):
         measured = store.read_records(name).to_pandas()
@@ -241,7 +244,7 @@ def _of_cells(store: Store, space: dict[str, Any]) -> pd.DataFrame:
 
 
 def _with_failures(pairs: pd.DataFrame, failures: pd.DataFrame) -> pd.DataFrame:
-    """With ``status`` and ``error``. A pair of which something is measured counts, whatever else failed."""
+    """Add ``status`` and ``error``. A pair with at least one measure counts, even if others failed."""
     something = [column for column in pairs if column not in ("model_a", "model_b")]
     pairs = pairs.assign(status="ok", error="")
     failed = failures[failures["kind"] == "pairs"] if len(failures) else failures
@@ -265,19 +268,19 @@ def _pairs_described(
     wanted = [*columns.PAIR_IDS, "cell_id", "task", "dataset", "architecture", *names, *measured]
     if not len(pairs):
         return _complete(pd.DataFrame(), wanted)
-    own = models[["model_id", "cell_id", "task", "dataset", "architecture", "seed", *names]]
+    first = models[["model_id", "cell_id", "task", "dataset", "architecture", "seed", *names]]
     pairs = pairs.merge(
-        own.rename(columns={"model_id": "model_a", "seed": "seed_a"}), on="model_a", how="left"
+        first.rename(columns={"model_id": "model_a", "seed": "seed_a"}), on="model_a", how="left"
     )
-    other = {"model_id": "model_b", "seed": "seed_b", "cell_id": "cell_id_b"}
-    pairs = pairs.merge(own[list(other)].rename(columns=other), on="model_b", how="left")
-    # A model that is lost is trained again, to the same bits; its pairs count again then.
+    second_names = {"model_id": "model_b", "seed": "seed_b", "cell_id": "cell_id_b"}
+    pairs = pairs.merge(first[list(second_names)].rename(columns=second_names), on="model_b", how="left")
+    # A lost model is retrained to the same bits; its pairs count again after that.
     pairs = pairs[pairs["cell_id"].notna() & pairs["cell_id_b"].notna()]
     return _sorted(_complete(pairs, wanted), [*names, "seed_a", "seed_b"])
 
 
 def _complete(frame: pd.DataFrame, first: list[str]) -> pd.DataFrame:
-    """All the columns in ``first``, in this order and type, then what else there is."""
+    """Return a frame with all columns of ``first``, in this order and type, followed by the others."""
     known = tables.EVERY
     empty = {"text": "str", "integer": "Int64", "number": "float64", "numbers": "object", "flag": "boolean"}
     first = list(dict.fromkeys(first))
@@ -322,117 +325,118 @@ LOAD_NAMES = (
 TEMPERATURE_NAMES = ("batch_size", "learning_rate", "weight_decay", "momentum", "schedule", "optimizer")
 
 
-def _read_csv(place: Path) -> pd.DataFrame:
-    """Raises ValueError where a column is there twice, of which pandas would take the first."""
-    first = pd.read_csv(place, header=None, nrows=1, dtype="string", skipinitialspace=True)
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Read a CSV file. Raise ValueError if a column name is not unique; pandas would use the first."""
+    first = pd.read_csv(path, header=None, nrows=1, dtype="string", skipinitialspace=True)
     names = first.iloc[0].dropna()
     if twice := sorted(set(names[names.duplicated()])):
         raise ValueError(f"there are several columns {', '.join(twice)}")
-    table = pd.read_csv(place, skipinitialspace=True)
+    table = pd.read_csv(path, skipinitialspace=True)
     empty = [
         n for n in table if getattr(tables.EVERY.get(str(n)), "kind", "") == "text" and table[n].isna().all()
     ]
-    return table.astype(dict.fromkeys(empty, "object"))  # no numbers, as which pandas reads what is not there
+    return table.astype(dict.fromkeys(empty, "object"))  # pandas reads empty text columns as numbers
 
 
-def _check_columns(table: pd.DataFrame, place: Path) -> None:
-    """Raises InputError where no column is known, as when a CSV has semicolons."""
+def _check_columns(table: pd.DataFrame, path: Path) -> None:
+    """Raise InputError if no column is known, for example in a CSV file with semicolons."""
     names = [str(name) for name in table]
     known = {*tables.EVERY, *LOAD_NAMES, *TEMPERATURE_NAMES}
     if not any(name.removesuffix("_std") in known for name in names):
         raise InputError(
-            f"{place}: no column has a name of docs/tables.md; the first is {names[:1]}. "
-            "A CSV has commas between its columns, and points in its numbers"
+            f"{path}: no column is one of those in docs/tables.md; the first is {names[:1]}. "
+            "A CSV file needs commas between columns and decimal points in numbers"
         )
 
 
-def _check_numbers(table: pd.DataFrame, place: Path) -> None:
+def _check_numbers(table: pd.DataFrame, path: Path) -> None:
     for name in table:
         known = tables.EVERY.get(str(name).removesuffix("_std"))
         if known is None or known.kind not in ("integer", "number"):
             continue
         words = table[name][table[name].notna() & pd.to_numeric(table[name], errors="coerce").isna()]
         if len(words):
-            raise InputError(f"{place}: {name} should hold numbers, not {words.iloc[0]!r}")
+            raise InputError(f"{path}: {name} should hold numbers, not {words.iloc[0]!r}")
 
 
 def load_tables(folder: Path) -> Run:
-    """Tables that somebody has from elsewhere: Parquet or CSV files named as ours.
+    """Load tables that were made elsewhere: Parquet or CSV files with the names of our tables.
 
-    Axes are the known settings that take more than one value, and what else tells cells apart that
-    ``cell_id`` keeps apart: their models would be averaged otherwise.
+    The axes are the known settings with more than one value. Further columns become axes if they are needed
+    to distinguish cells with different ``cell_id``; otherwise models of different cells would be averaged.
 
     Raises:
-        InputError: the folder has none of the tables, one cannot be read, or has words where numbers are due.
+        InputError: the folder has none of the tables, or a table cannot be read, or a numeric column has
+            text.
     """
-    found: dict[str, pd.DataFrame] = {}
+    loaded: dict[str, pd.DataFrame] = {}
     for name in TABLES:
-        for place in (
+        for path in (
             folder / f"{name}.parquet",
             folder / f"{name}.csv",
             folder / "tables" / f"{name}.parquet",
         ):
-            if place.exists() and name not in found:
+            if path.exists() and name not in loaded:
                 try:
-                    found[name] = pd.read_parquet(place) if place.suffix == ".parquet" else _read_csv(place)
+                    loaded[name] = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
                 except Exception as error:
                     said = str(error).partition("\n")[0]
-                    raise InputError(f"{place} cannot be read as a table: {said}") from error
-                _check_columns(found[name], place)
-                _check_numbers(found[name], place)
-    if not found:
+                    raise InputError(f"{path} cannot be read as a table: {said}") from error
+                _check_columns(loaded[name], path)
+                _check_numbers(loaded[name], path)
+    if not loaded:
         runs = ", ".join(sorted(str(file.parent) for file in folder.glob("*/run.yaml"))[:10])
         raise InputError(
             f"{folder} is neither a run (no run.yaml) nor a folder of tables "
             f"({', '.join(TABLES)} as .parquet or .csv){f'; it holds the runs {runs}' if runs else ''}"
         )
     axes: dict[str, list[str]] = {"load": [], "temperature": []}
-    for name in ("models", "cells", "pairs"):  # the first that takes more than one value of a setting
-        if name in found and not any(axes.values()):
-            table = found[name]
+    for name in ("models", "cells", "pairs"):  # the first table in which a setting varies
+        if name in loaded and not any(axes.values()):
+            table = loaded[name]
             axes = {
                 kind: [n for n in names if n in table and table[n].nunique() > 1]
                 for kind, names in (("load", LOAD_NAMES), ("temperature", TEMPERATURE_NAMES))
             }
-            for setting in _apart(table, [*axes["load"], *axes["temperature"]]):
+            for setting in _distinguishing_columns(table, [*axes["load"], *axes["temperature"]]):
                 axes["temperature" if setting in TrainingOptions.model_fields else "load"].append(setting)
     run = Run(
         name=folder.resolve().name,
         folder=str(folder),
         axes=axes,
-        models=found.get("models", pd.DataFrame()),
-        epochs=found.get("epochs", pd.DataFrame()),
-        pairs=found.get("pairs", pd.DataFrame()),
-        curves=found.get("curves", pd.DataFrame()),
+        models=loaded.get("models", pd.DataFrame()),
+        epochs=loaded.get("epochs", pd.DataFrame()),
+        pairs=loaded.get("pairs", pd.DataFrame()),
+        curves=loaded.get("curves", pd.DataFrame()),
     )
-    if "cells" in found and not {"models", "pairs"} & set(found):
+    if "cells" in loaded and not {"models", "pairs"} & set(loaded):
         from explorer import phases
 
-        run.grid = phases.foreign_cells(found["cells"], axes)
+        run.grid = phases.foreign_cells(loaded["cells"], axes)
     return run
 
 
-def _apart(table: pd.DataFrame, axes: list[str]) -> list[str]:
-    """Further columns, the same within each cell, that tell cells of the same place on the axes apart.
+def _distinguishing_columns(table: pd.DataFrame, axes: list[str]) -> list[str]:
+    """Return further columns, constant within each cell, that distinguish cells at the same grid point.
 
-    None where no cell has several rows: a measure would be the same within each, too.
+    Empty if no cell has several rows: then a measure would also be constant within each cell.
     """
     cells = table["cell_id"].nunique() if "cell_id" in table else 0
-    found: list[str] = []
+    extra: list[str] = []
     if not 0 < cells < len(table):
-        return found
+        return extra
 
     def distinct(names: list[str]) -> int:
         return len(table[names].drop_duplicates()) if names else 1
 
-    own = {name for name in tables.EVERY if name != "steps"}  # what the tables know as no setting
-    places = distinct(axes)
-    for name in table.columns.difference([*own, *axes], sort=False):
-        if places >= cells:
+    no_settings = {name for name in tables.EVERY if name != "steps"}  # columns that are not settings
+    points = distinct(axes)
+    for name in table.columns.difference([*no_settings, *axes], sort=False):
+        if points >= cells:
             break
         if not table[name].map(is_hashable).all() or distinct(["cell_id", name]) > cells:
             continue
-        apart = distinct([*axes, *found, name])
-        if apart > places:
-            found, places = [*found, name], apart
-    return found
+        finer = distinct([*axes, *extra, name])
+        if finer > points:
+            extra, points = [*extra, name], finer
+    return extra

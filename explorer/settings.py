@@ -1,4 +1,4 @@
-"""Errors of input, plug-ins by name, and identity by content, which decides names and random streams.
+"""Input errors, plug-ins by name, and content hashes, which determine ids and random streams.
 
 Imports the standard library only.
 """
@@ -13,36 +13,36 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-SCHEMA = 1  # raised when the same settings would train another model than before
+SCHEMA = 1  # incremented when the same settings would train a different model than before
 
 
 class InputError(Exception):
-    """Wrong input, said in one message a user can act on. The command line exits with 2."""
+    """Wrong input, with one message that the user can act on. The command line exits with code 2."""
 
 
 def in_a_line(error: BaseException) -> str:
-    """Type of an error, and the first line of what it says."""
+    """Return the type of an error and the first line of its message."""
     return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
 
 
 def digest(content: Any, length: int = 16) -> str:
-    """Name of some JSON-like content: the first hex digits of the SHA-256 of its canonical JSON."""
+    """Return a name for JSON-like content: the first hex digits of the SHA-256 of its canonical JSON."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
 def seed_for(*content: Any) -> int:
-    """Seed of a random stream (below 2**63), decided by the content and nothing else."""
+    """Return the seed of a random stream (below 2**63), which depends on the content only."""
     return int(digest(content, 16), 16) >> 1
 
 
 def near(name: str, known: Sequence[str]) -> list[str]:
-    """The known names that are like this one, the closest first."""
+    """Return the known names that are similar to ``name``, the closest first."""
     return difflib.get_close_matches(name, known, n=3, cutoff=0.5)
 
 
 def suggest(name: str, known: Sequence[str]) -> str:
-    """The known names, the closest first."""
+    """Return all known names as text, the closest to ``name`` first."""
     close = near(name, known)
     return ", ".join([*close, *(k for k in sorted(known) if k not in close)])
 
@@ -50,11 +50,11 @@ def suggest(name: str, known: Sequence[str]) -> str:
 def plugin(package: ModuleType, name: str, what: str) -> ModuleType:
     """Import the data set, architecture or measure of this name from a package that lists them in ``NAMES``.
 
-    The file has this name too, with ``_`` for ``-``. Where the package takes those, a name can also be a
-    user's ``module:function``.
+    The module has this name too, with ``_`` for ``-``. If the package has a function ``of_user``, the name
+    may also be a user's ``module:function``.
 
     Raises:
-        InputError: there is no such name; the message lists the known ones, the closest first.
+        InputError: the name is unknown; the message lists the known names, the closest first.
     """
     if ":" in name and hasattr(package, "of_user"):
         return package.of_user(name)
@@ -64,10 +64,10 @@ def plugin(package: ModuleType, name: str, what: str) -> ModuleType:
 
 
 def user_function(reference: str) -> Any:
-    """What ``module:function`` names, imported.
+    """Import and return the function that ``module:function`` names.
 
     Raises:
-        InputError: it cannot be imported; the message holds the import's own.
+        InputError: the import fails; the message includes the import's error.
     """
     module_name, _, function_name = reference.partition(":")
     try:
@@ -75,7 +75,7 @@ def user_function(reference: str) -> Any:
     except Exception as error:
         raise InputError(
             f"{reference!r} cannot be imported: {type(error).__name__}: {error} "
-            f"(looked in the current folder and in the installed packages)"
+            f"(searched the current folder and the installed packages)"
         ) from error
     function = getattr(module, function_name, None)
     if not callable(function):
@@ -87,11 +87,13 @@ def user_function(reference: str) -> Any:
 
 
 def source_fingerprint(reference: str) -> str:
-    """Hash of the source file behind ``module:function``: another source is another model."""
+    """Return the hash of the source file of ``module:function``: a changed source makes a new model."""
     import inspect
 
     path = inspect.getsourcefile(inspect.unwrap(user_function(reference)))
     if path is None:
-        raise InputError(f"{reference!r} has no source file; models of unknown source cannot be told apart")
+        raise InputError(
+            f"{reference!r} has no source file; without one, Explorer cannot tell when its models change"
+        )
     with open(path, "rb") as file:
         return hashlib.sha256(file.read()).hexdigest()[:16]

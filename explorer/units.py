@@ -1,10 +1,10 @@
-"""Durations and sizes as a person says them."""
+"""Durations and sizes in readable units."""
 
 from __future__ import annotations
 
 
 def duration(seconds: float) -> str:
-    """A duration as a person says it."""
+    """Return a duration in readable units, such as ``12 min``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
@@ -13,7 +13,7 @@ def duration(seconds: float) -> str:
 
 
 def size(number: float) -> str:
-    """A number of bytes as a person says it."""
+    """Return a number of bytes in readable units, such as ``3.4 MB``."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if number < 1000:
             return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"

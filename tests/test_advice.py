@@ -147,7 +147,7 @@ def test_longer_training_is_not_advised_where_models_stopped_early_were_better(
     advice = {a.phase: a for a in advise_phases(cells, CUTS, AXES, stopping)}
     one = advise_cells(cells, CUTS, AXES, {"c0"}, stopping)["c0"]
     assert advice["I"].change == one.change == change
-    told = "models gained 5.00 ± 0.82 points of accuracy against the end of training; 3 of 3 did better"
+    told = "gained 5.00 ± 0.82 points of accuracy compared with the end of training; 3 of 3 models improved"
     assert (told in " ".join(one.evidence)) == (change != "try longer training")
     assert "Longer training was not tried" not in " ".join(one.evidence) or change == "try longer training"
 
@@ -165,7 +165,7 @@ def test_stopping_early_is_advised_first_where_it_gained_surely_more(gained: lis
     assert advice.change == change
     said = " ".join(advice.evidence)
     assert "One step of larger model (width) changed accuracy by +5.00" in said
-    assert f"models gained {np.mean(gained):.2f} ± " in said
+    assert f"best step of the other replicates gained {np.mean(gained):.2f} ± " in said
 
 
 def test_a_change_that_the_taxonomy_would_not_name_is_marked_so():
@@ -173,14 +173,14 @@ def test_a_change_that_the_taxonomy_would_not_name_is_marked_so():
     advice = advise_cells(cells, CUTS, AXES)["c3"]  # III at width 4
     assert advice.change == "colder training: raise the batch size"
     assert advice.sure == "a guess with some support"
-    assert "The taxonomy would not have named this change" in " ".join(advice.evidence)
+    assert "The taxonomy does not suggest this change" in " ".join(advice.evidence)
 
 
 def test_a_cell_without_a_phase_is_told_what_it_lacks():
     cells = phases.classify(grid().assign(cka=np.nan), CUTS)
     advice = advise_cells(cells, CUTS, AXES, {"c9"})
     assert list(advice) == ["c9"]
-    assert advice["c9"].cause == "cannot be told without CKA"
+    assert advice["c9"].cause == "unknown without CKA"
 
 
 def test_a_tree_learns_the_step_that_helped_and_is_judged_on_lines_it_has_not_seen():
@@ -222,8 +222,8 @@ def test_a_folder_of_cells_alone_can_be_diagnosed(tables: Path):
     ("cell", "message"),
     [
         ("width=5,batch_size=16", "no cell has width 5"),
-        ("width=4", "fits 3 cells; name every axis"),
-        ("depth=1", "it should be a cell_id, or settings such as width=2,batch_size=8"),
+        ("width=4", "matches 3 cells; give every axis"),
+        ("depth=1", "give a cell_id, or settings such as width=2,batch_size=8"),
         ("width=wide,batch_size=16", "width is a number"),
     ],
 )
@@ -253,4 +253,4 @@ def test_the_command_answers_and_refuses(tables: Path, tmp_path: Path):
     (tmp_path / "epochs.csv").write_text("model_id,step\na,1\n")
     useless = explore("diagnose", tmp_path)
     assert useless.returncode == 2
-    assert "nothing to diagnose by" in useless.stderr
+    assert "so it cannot be diagnosed" in useless.stderr

@@ -110,7 +110,7 @@ def test_what_no_card_can_hold_is_refused_with_what_it_needs(
     with pytest.raises(InputError, match=r"mlp of width 8 at batch size 50 needs 7.00 GiB and 15% to spare"):
         explorer.run(tiny, storage=str(tmp_path / "runs"), gpus=1)
     monkeypatch.setattr(choose, "measure_peaks", substitute({2: 1, 8: None}))
-    with pytest.raises(InputError, match=r"needs more than that; a card has 8.00 GiB"):
+    with pytest.raises(InputError, match=r"needs more; a GPU has 8.00 GiB"):
         explorer.run(tiny, storage=str(tmp_path / "runs"), gpus=1)
     with pytest.raises(InputError, match=r"there is no GPU to measure the memory of a model on"):
         explorer.run(tiny, storage=str(tmp_path / "other"), gpus=0)
@@ -132,5 +132,5 @@ def test_the_memory_that_is_measured_is_kept_and_changes_no_result(
 def test_running_out_of_memory_says_which_width_needs_how_much(tiny: dict[str, Any]) -> None:
     cell = parse(tiny).cells[-1]
     said = out_of_memory(cell, 3 * GIB, "CUDA out of memory. Tried to allocate 1024.00 MiB.", 16 * GIB, 0.2)
-    assert "width 8 at batch size 50 needs at least 4.00 GiB, and has 3.20 GiB" in said
+    assert "width 8 at batch size 50 needs at least 4.00 GiB and has 3.20 GiB" in said
     assert "gpus_per_trial to 0.25 or more" in said

@@ -138,7 +138,7 @@ similarity.linear_cka(network.outputs(theta, data.x_test, buffers))"""
         (["spaces", "explorer"], r"no space file"),
         (["frobnicate"], r"No such command 'frobnicate'. The commands are run, resume, measure"),
         (["run", "spaces/digits.yaml", "--workers", "0"], r"--workers"),
-        (["run", "spaces/digits.yaml", "--callback", "tensorbord"], r"known are tensorboard, mlflow, wandb"),
+        (["run", "spaces/digits.yaml", "--callback", "tensorbord"], r"known: tensorboard, mlflow, wandb"),
         (
             ["run", "spaces/digits.yaml", "--callback", "os.path:join"],
             r"a class that inherits ray.tune.Callback",
@@ -183,7 +183,7 @@ def test_a_place_for_pages_that_will_not_do_is_told_before_the_run(
     (tmp_path / "file").touch()
     words = [command, "x", "--storage", str(tmp_path), "--reports"]
     for place, said in (
-        ("file", "file is a file; pages need a folder"),
+        ("file", "file is a file; name a folder for the report pages"),
         ("new", f"{tmp_path} cannot be written"),
     ):
         done = CliRunner().invoke(app, [*words, str(tmp_path / place)])
@@ -279,7 +279,9 @@ def test_models_that_diverged_are_told(own_copy: Path, tmp_path: Path) -> None:
     run.models.to_parquet(tmp_path / "models.parquet")
     done = explore("report", tmp_path, "--reports", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    assert "2 of 12 models diverged and are in no mean: 2 × the loss is not finite." in done.stdout
+    assert (
+        "2 of 12 models diverged and are excluded from the means: 2 × the loss is not finite." in done.stdout
+    )
 
 
 def test_a_place_that_cannot_be_written_to_and_words_for_numbers_are_told(
@@ -289,7 +291,10 @@ def test_a_place_that_cannot_be_written_to_and_words_for_numbers_are_told(
     (tmp_path / "words").mkdir()
     (tmp_path / "words/cells.csv").write_text("width,train_loss\n2,0.5\n4,small\n")
     for arguments, said in (
-        (["report", own_copy / "tiny", "--reports", tmp_path / "file"], "is a file; pages need a folder"),
+        (
+            ["report", own_copy / "tiny", "--reports", tmp_path / "file"],
+            "is a file; name a folder for the report pages",
+        ),
         (["export", own_copy / "tiny", "--out", tmp_path / "file/x.csv"], "Not a directory|File exists"),
         (["report", tmp_path / "words"], "cells.csv: train_loss should hold numbers, not 'small'"),
     ):

@@ -141,7 +141,7 @@ def test_the_table_says_what_a_space_takes_and_starts_nothing(tiny: dict[str, An
         "2 × batch_size 2 = 4 cells",
         "12 (3 seeds a cell)",
         "disk",
-        "timed here",
+        "real steps of each network",
         "Nothing was started",
     ):
         assert said in text

@@ -110,7 +110,7 @@ def test_a_run_whose_run_yaml_is_lost_gets_it_from_the_space(own_copy: Path, tin
 def test_a_run_of_an_earlier_version_goes_on_without_its_removed_settings(own_copy: Path) -> None:
     file = own_copy / "tiny/run.yaml"
     info = yaml.safe_load(file.read_text())
-    info["space"]["resources"] |= {"overlap": False, "graphs": "auto"}
+    info["space"]["resources"] = {"overlap": False, "graphs": "auto"}
     file.write_text(yaml.safe_dump({**info, "graphs": {"0123": {"why": "there are no graphs"}}}))
     for record in (own_copy / "tiny/records/similarity").glob("*.parquet"):
         record.unlink()

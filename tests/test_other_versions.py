@@ -64,8 +64,8 @@ def test_what_this_version_does_not_know_is_told_in_one_line(own_copy: Path) -> 
     recorded.read_info(store)
     assert store.heard == [  # type: ignore[attr-defined]
         f"{store.location}: settings of another version are ignored: colours, measures.similarity.kernel, "
-        "measures.weight_norm, resources.overlap, training.dropout. Models that were trained with them count "
-        "as others, and are trained again without"
+        "measures.weight_norm, resources.overlap, training.dropout. Models trained with them count as "
+        "different models and are trained again without them"
     ]
     assert space.measures.keys() == {"hessian", "connectivity", "similarity"}
 

@@ -104,7 +104,7 @@ def test_everything_of_the_users_own_in_one_run(mine: Path) -> None:
     (mine / "ownthings.py").write_text(SOURCE.replace("label_smoothing=0.3", "label_smoothing=0.2"))
     changed = explore("resume", "own", cwd=mine)
     assert changed.returncode == 2
-    assert "another source" in changed.stderr
+    assert "model source" in changed.stderr
 
 
 def test_a_run_goes_on_where_the_worker_that_tries_ways_to_run_it_dies(
@@ -119,7 +119,7 @@ def test_a_run_goes_on_where_the_worker_that_tries_ways_to_run_it_dies(
     assert set(run.models["status"]) == {"ok"}
     (log,) = (mine / "runs/own/sessions").glob("*.log")
     assert (
-        "How rows run fastest could not be measured, so they run one by one: the worker process died"
+        "The fastest way to run models together could not be measured; they run one by one: the worker process died"
         in log.read_text()
     )
 
@@ -145,11 +145,11 @@ def test_each_of_them_is_used_and_is_part_of_the_identity(mine: Path) -> None:
         ({"data": {"name": "nowhere:data"}}, "No module named 'nowhere'"),
         (
             {"task": "regression", "data": {"name": "ownthings:data", "noise_kind": "uniform"}},
-            "noise_kind is of class labels",
+            "noise_kind is for class labels",
         ),
         (
             {"data": {"name": "ownthings:data", "seed": 1}, "load": {"seed": [1, 2]}},
-            "axis 'seed' has the name",
+            "axis 'seed' has the same name",
         ),
         ({"training": {"steps": 5, "loss": "ownthings:none"}}, "has no function 'none'"),
         ({"training": {"steps": 5, "optimizer": "adam"}}, "not allowed"),
@@ -207,11 +207,11 @@ class Lazy(Net):
     [
         (
             "Two",
-            r"'nets:Two' with \{'width': 3\} gives tuple for two inputs \(2, 6\); it should give \(2, 2\)",
+            r"'nets:Two' with \{'width': 3\} returns tuple for two inputs \(2, 6\); it should return \(2, 2\)",
         ),
-        ("Answers", r"gives \(2,\) for two inputs"),
-        ("More", r"gives \(2, 10\) for two inputs \(2, 6\); it should give \(2, 2\)"),
-        ("Images", r"fails for two inputs \(2, 6\): IndexError"),
+        ("Answers", r"returns \(2,\) for two inputs"),
+        ("More", r"returns \(2, 10\) for two inputs \(2, 6\); it should return \(2, 2\)"),
+        ("Images", r"fails on two inputs \(2, 6\): IndexError"),
         ("Lazy", "has a lazy layer"),
     ],
 )

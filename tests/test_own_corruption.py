@@ -98,8 +98,8 @@ def test_what_does_not_fit_side_by_side_is_measured_in_parts(
 ) -> None:
     noisy["data"] = {"name": "digits", "train_size": 200}
     space, stores = parse(noisy), []
-    for numbers in (base.NUMBERS, 1):
-        monkeypatch.setattr(base, "NUMBERS", numbers)
+    for numbers in (base.FLOATS_AT_ONCE, 1):
+        monkeypatch.setattr(base, "FLOATS_AT_ONCE", numbers)
         stores.append(work(space, clean, tmp_path / str(numbers)))
     for kind, key in (("hessian", ["model_id"]), ("connectivity", ["model_a", "model_b"])):
         together, apart = (table(store, kind).set_index(key) for store in stores)

@@ -232,31 +232,32 @@ def test_findings_say_what_the_numbers_say():
     assert "95.0 ± 0.4 % (5 models)" in best
     assert "width 64, batch size 8" in best
     assert "phase IV-B" in best
-    assert "cannot be told" not in best
-    assert barriers.startswith("A barrier (mode connectivity below −2 points) stands in 1 of 3 cells: ")
+    assert "within one standard error" not in best
+    assert barriers.startswith("There is a barrier (mode connectivity below −2 points) in 1 of 3 cells: ")
     assert "1 of 3 cells: −9.0 ± 2.0 points, at width 2, batch size 8." in barriers
-    assert "In 2 cells the training error is 0" in barriers
+    assert "In 2 cells, training error is 0" in barriers
     assert "0.02" in barriers  # the largest loss barrier among those two
-    assert "rises with width (Spearman +1.00, n = 3 cells); so few" in load
-    assert "too few to lean on" in ranks
+    assert "rises with width (Spearman +1.00, n = 3 cells); with so few" in load
+    assert "too few to rely on" in ranks
     assert lost.startswith("2 of 17 models diverged")
 
 
 def test_findings_admit_ties_barriers_absent_and_tables_missing():
     close = grid().assign(test_accuracy_percent=[60.0, 94.9, 95.0])
-    assert (
-        "1 other cell cannot be told from it" in phases.findings(phases.classify(close, CUTS), CUTS, AXES)[0]
-    )
+    best = phases.findings(phases.classify(close, CUTS), CUTS, AXES)[0]
+    assert "1 other cell overlaps with it within one standard error" in best
     alone = grid().drop(columns="test_accuracy_percent_std").assign(n_models=1)
     tied = phases.classify(alone.assign(test_accuracy_percent=[60.0, 95.0, 95.0]), CUTS)
     assert "; 1 other cell has the same; with so few" in phases.findings(tied, CUTS, AXES)[0]
     two = pd.concat([grid(), grid()[:1].assign(cell_id="d", batch_size=16)])
     assert (
-        "Barriers (mode connectivity below −2 points) stand in 2 of 4 cells, all at width 2; the deepest, −9.0"
+        "There are barriers (mode connectivity below −2 points) in 2 of 4 cells, all at width 2; the deepest is −9.0"
         in (phases.findings(phases.classify(two, CUTS), CUTS, AXES)[1])
     )
     level = phases.classify(grid().assign(mode_connectivity=0.0), CUTS)
-    assert phases.findings(level, CUTS, AXES)[1].startswith("No barrier: in none of 3 cells")
+    assert phases.findings(level, CUTS, AXES)[1].startswith(
+        "No barrier: mode connectivity is below −2 points in none of 3"
+    )
     bare = phases.classify(grid()[["cell_id", "width", "batch_size", "n_models", "n_diverged"]], CUTS)
     said = " ".join(phases.findings(bare, CUTS, AXES))
     assert "No test accuracy" in said

@@ -142,7 +142,7 @@ for wrong in ({"gpus": 1}, {"address": "127.0.0.1:1"}):
 def test_the_caller_s_ray_is_used_and_goes_on(tmp_path: Path) -> None:
     done = python(CALLERS, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "leave gpus out" in done.stdout
+    assert "Remove gpus" in done.stdout
     assert "this process is connected to the Ray at" in done.stdout
 
 
@@ -151,7 +151,7 @@ def test_a_ray_that_others_can_reach_is_not_used(tmp_path: Path) -> None:
     if "RayLostError" not in done.stderr:  # a machine that has no other address
         assert done.returncode == 0, done.stderr
         return
-    assert "where other machines can reach it, so it is not used" in done.stderr
+    assert "where other machines can reach it, so Explorer does not use it" in done.stderr
     assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0" in done.stderr
 
 
@@ -194,7 +194,7 @@ def test_a_full_disk_is_told_before_ray_starts(
     [
         (Exception("The current node timed out during startup."), "The current node timed out"),
         (UnicodeEncodeError("ascii", "ü", 0, 1, "no"), "RAY_TMPDIR to a folder with a short path"),
-        (PermissionError(13, "Permission denied", "/root/.ray"), "set HOME to a folder that can be written"),
+        (PermissionError(13, "Permission denied", "/root/.ray"), "set HOME to a writable folder"),
     ],
 )
 def test_a_ray_that_does_not_start_is_one_error(

@@ -283,8 +283,8 @@ def test_an_object_store_that_does_not_answer_is_tried_again(monkeypatch: pytest
 
 def hold_in_another_process(folder: Path) -> subprocess.Popen[str]:
     code = (
-        "import sys, time; from explorer.runs.lock import Hold; from explorer.runs.files import Files\n"
-        "with Hold(Files(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
+        "import sys, time; from explorer.runs.lock import RunLock; from explorer.runs.files import Files\n"
+        "with RunLock(Files(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -419,11 +419,11 @@ def test_runs_are_found_by_name_folder_and_uri(tmp_path: Path, monkeypatch: pyte
     [
         ("{", "cannot be read"),
         ("!!python/object/apply:os.system [echo]", "cannot be read"),
-        ("- 1", "not one of Explorer's"),
+        ("- 1", "not written by Explorer"),
         ("a: &a [1, 1]\nb: [*a, *a]\n", "aliases"),
         ("[" * 5000, "cannot be read"),
-        ("name: a\nspace: {measures: 1}\n", "space.measures is missing, or no mapping"),
-        ("space: {measures: {}}\n", "name is missing, or no text"),
+        ("name: a\nspace: {measures: 1}\n", "space.measures is missing or not a mapping"),
+        ("space: {measures: {}}\n", "name is missing or not a string"),
     ],
 )
 def test_damaged_run_yaml_is_told(tmp_path: Path, text: str, said: str) -> None:

@@ -1,8 +1,8 @@
-"""The command line: parse, call, print where things are.
+"""The command line: parses arguments, calls the library and prints where the results are.
 
-Exit codes: 0 all well, 2 wrong input, 3 finished with failures (listed), 130 stopped by the user.
+Exit codes: 0 success, 2 wrong input, 3 finished with failures (listed), 130 stopped by the user.
 
-Heavy imports (ray, torch, altair, pandas) stay inside the commands: ``--help`` answers at once.
+Heavy imports (ray, torch, altair, pandas) stay inside the commands, which keeps ``--help`` fast.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ for command in (
 
 
 def main() -> None:
-    """Entry point of ``explorer`` and ``run_explore.py``."""
+    """Run the command line; the entry point of ``explorer`` and ``run_explore.py``."""
     if "" not in sys.path:
-        sys.path.insert(0, "")  # module:function of the current folder, as `python run_explore.py` finds it
+        sys.path.insert(0, "")  # finds module:function in the current folder, as `python run_explore.py` does
     try:
         app()
-    except (InputError, NotADirectoryError, FileExistsError, PermissionError) as error:  # a wrong place
+    except (InputError, NotADirectoryError, FileExistsError, PermissionError) as error:  # a wrong path
         errors.print(f"Error: {error}", style="red", **PLAIN)
         sys.exit(2)
-    except OSError as error:  # a full disk, a storage out of reach
+    except OSError as error:  # a full disk, or storage that cannot be reached
         errors.print(f"Error: {error}", style="red", **PLAIN)
         sys.exit(3)

@@ -1,4 +1,4 @@
-"""The program itself, and what it prints with."""
+"""The Typer application and its consoles."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Explorer maps how networks learn: train a grid, measure its loss landscapes, read its phases.",
-    epilog="Exit codes: 0 all well, 2 wrong input, 3 finished with failures, 130 stopped with Ctrl-C.",
+    epilog="Exit codes: 0 success, 2 wrong input, 3 finished with failures, 130 stopped with Ctrl-C.",
 )
 console = Console()
 errors = Console(stderr=True)
-# For text of users, and for lines to copy.
+# For user text and for commands that the user copies: no markup, no highlighting, no wrapping.
 PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
 
 

@@ -1,4 +1,4 @@
-"""What a run shows while it works: one live display in a terminal, plain lines elsewhere."""
+"""Progress display of a run: live bars in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from rich.progress import (
 
 from explorer.units import duration
 
-QUIET_S = 15.0  # plain lines come at most so often within a stage
+QUIET_S = 15.0  # least time between two plain lines of a stage
 TITLES = {
     "start_up": "Starting Ray",
     "calibration": "Calibrating",
     "training": "Training",
     "measuring": "Measuring",
-    "shut_down": "Ending Ray",
+    "shut_down": "Stopping Ray",
     "tables": "Writing tables",
     "drawing": "Drawing pages",
 }
@@ -99,7 +99,7 @@ class Display:
             self.say(f"{TITLES[stage]}: {bar.done} of {bar.total} {note}, about {duration(left)} left.")
 
     def _close(self, bar: _Bar) -> None:
-        """End the bar of a stage that has no number."""
+        """Complete the bar of a stage without a total."""
         if self.live:
             self.progress.update(bar.task, total=1, completed=1)
             self.progress.stop_task(bar.task)
@@ -107,7 +107,7 @@ class Display:
 
 @dataclass
 class _Bar:
-    """How far a stage is, in models or measurements. Several may go on side by side."""
+    """Progress of a stage, in models or measurements. Several stages may run at the same time."""
 
     task: TaskID
     total: int

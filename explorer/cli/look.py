@@ -1,4 +1,4 @@
-"""Commands that look and start nothing: ``status``, ``check``, ``spaces``."""
+"""Commands that only read: ``status``, ``check``, ``spaces``."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def status(
     run: RunName,
     storage: Storage = "runs",
     watch: Annotated[
-        bool, typer.Option("--watch", help="show it anew every 2 seconds until it is complete")
+        bool, typer.Option("--watch", help="refresh every 2 seconds until the run is complete")
     ] = False,
 ) -> None:
-    """Say how far a run is."""
+    """Show the progress of a run."""
     from explorer.cli.status import describe
     from explorer.runs.store import locate
 
@@ -30,7 +30,7 @@ def status(
     if not watch or complete:
         console.print(table)
         if not complete:
-            say(f"Go on with:\n  {to_resume(run, storage=storage)}")
+            say(f"Resume with:\n  {to_resume(run, storage=storage)}")
         return
     from rich.live import Live
 
@@ -47,12 +47,12 @@ def check(
     cluster: Annotated[
         str | None,
         typer.Option(
-            help="machines to estimate for: 8xH100 (a node of eight GPUs), 4x8xA100-80 (four such nodes), "
-            "16xCPU (cores like those here); left out: this machine",
+            help="machines to estimate for: 8xH100 (one node of eight GPUs), 4x8xA100-80 (four such nodes), "
+            "16xCPU (cores like this machine's); default: this machine",
         ),
     ] = None,
 ) -> None:
-    """Say what a space would do: cells, models, pairs, and what they would cost. Starts nothing."""
+    """Check a space file and estimate its cost: cells, models, pairs, time, memory. Starts nothing."""
     from explorer.space import reading
 
     checked = reading.read(space, set_)
@@ -67,7 +67,7 @@ def spaces(
         bool, typer.Option("--schema", help="print the JSON Schema of a space file, for editors")
     ] = False,
 ) -> None:
-    """List the space files there are."""
+    """List the space files in a folder."""
     from explorer.space import reading
     from explorer.space.schema import json_schema
 
@@ -79,7 +79,7 @@ def spaces(
 
     files = sorted(folder.glob("*.yaml"))
     if folder.is_file():
-        raise InputError(f"{folder} is a file: `check` tells what a space would do; here, name a folder")
+        raise InputError(f"{folder} is a file: `check` tells what a space would do; give `spaces` a folder")
     if not files:
         raise InputError(f"there is no space file (*.yaml) in {folder}/")
     for file in files:

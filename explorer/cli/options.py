@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have."""
+"""Arguments and options shared by several commands."""
 
 from __future__ import annotations
 
@@ -13,43 +13,38 @@ import typer
 SpaceFile = Annotated[
     Path, typer.Argument(help="a space file, such as spaces/digits.yaml", show_default=False)
 ]
-RunName = Annotated[str, typer.Argument(help="a run: its name, its folder or its URI", show_default=False)]
+RunName = Annotated[str, typer.Argument(help="a run, by name, folder or URI", show_default=False)]
 RunOrTables = Annotated[
     str, typer.Argument(help="a run, or a folder of tables (Parquet or CSV)", show_default=False)
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", help="override a setting of the space, such as training.steps=500; may be repeated"
-    ),
+    typer.Option("--set", help="override a setting of the space, such as training.steps=500; repeatable"),
 ]
-Storage = Annotated[
-    str, typer.Option(help="where runs are kept: a folder, or a URI such as s3://bucket/runs")
-]
-Reports = Annotated[Path, typer.Option(help="where report pages go")]
+Storage = Annotated[str, typer.Option(help="folder of the runs, or a URI such as s3://bucket/runs")]
+Reports = Annotated[Path, typer.Option(help="folder for report pages")]
 Address = Annotated[
-    str | None, typer.Option(help="of a Ray cluster, or auto; left out: start Ray on this machine")
+    str | None, typer.Option(help="address of a Ray cluster, or auto; default: start Ray on this machine")
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(min=1, help="at most so many at a time; left out: as many as fit"),
+    typer.Option(min=1, help="maximum number of workers at a time; default: as many as fit"),
 ]
 Gpus = Annotated[
-    int | None, typer.Option(min=0, help="GPUs of this machine, logical ones too; left out: those Ray finds")
+    int | None, typer.Option(min=0, help="GPUs of this machine, may be logical; default: those Ray finds")
 ]
-MaxHours = Annotated[float | None, typer.Option(min=0, help="stop cleanly after so many hours")]
+MaxHours = Annotated[float | None, typer.Option(min=0, help="stop cleanly after this many hours")]
 Callbacks = Annotated[
     list[str] | None,
-    typer.Option(
-        "--callback", help="tensorboard, mlflow, wandb or module:Class, to follow trials; may be repeated"
-    ),
+    typer.Option("--callback", help="log trials to tensorboard, mlflow, wandb or module:Class; repeatable"),
 ]
 Profile = Annotated[
-    bool, typer.Option("--profile", help="keep a trace of the workers: profile/trace.json in the run folder")
+    bool,
+    typer.Option("--profile", help="record a trace of the workers: profile/trace.json in the run folder"),
 ]
 Cut = Annotated[
     list[str] | None,
-    typer.Option("--cut", help="a cut between phases: train_loss=0.01, connected=1 or cka=0.65"),
+    typer.Option("--cut", help="cut (threshold) between phases: train_loss=0.01, connected=1 or cka=0.65"),
 ]
 
 
@@ -63,7 +58,7 @@ def to_resume(
     gpus: int | None = None,
     callback: Sequence[str] = (),
 ) -> str:
-    """Return the command that goes on with a run, to copy, as this program was called."""
+    """Return the shell command that resumes a run, in the form in which this program was called."""
     program = Path(sys.argv[0])
     words = ["python", str(program)] if program.suffix == ".py" else [program.name]
     words += ["resume", run]

@@ -1,4 +1,4 @@
-"""Commands that show what a run has found: ``report``, ``diagnose``, ``export``."""
+"""Commands that show the results of a run: ``report``, ``diagnose``, ``export``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from explorer.settings import InputError
 if TYPE_CHECKING:
     from explorer.results import Run
 
-WATCH_S = 10  # seconds between two looks
+WATCH_S = 10  # seconds between two checks for new records
 
 
 def report(
@@ -26,12 +26,12 @@ def report(
     ],
     cut: Cut = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="draw again as work is finished, until all is, or Ctrl-C")
+        bool, typer.Option("--watch", help="redraw as results arrive, until the run is complete or Ctrl-C")
     ] = False,
     storage: Storage = "runs",
     reports: Reports = Path("reports"),
 ) -> None:
-    """Draw the report pages of a run, finished or not, or of a folder of tables, or compare runs."""
+    """Write the report of a run (finished or not) or of a folder of tables, or compare several runs."""
     cuts = _cuts(cut or [])
     check_reports(reports)
     from explorer.results import load
@@ -57,30 +57,30 @@ def diagnose(
     ] = None,
     learn: Annotated[
         list[str] | None,
-        typer.Option(help="a run or folder of tables to fit a decision tree on; may be repeated"),
+        typer.Option(help="a run or folder of tables to fit a decision tree on; repeatable"),
     ] = None,
     cut: Cut = None,
     storage: Storage = "runs",
 ) -> None:
-    """Say what holds models back and what to change next, how sure that is and from what evidence."""
+    """Say what limits the models and what to change next, with the confidence and the evidence."""
     cuts = _cuts(cut or [])
-    from explorer.report.diagnosis import diagnose as told
+    from explorer.report.diagnosis import diagnose as diagnosis
     from explorer.results import load
 
     teachers = [load(one, storage) for one in learn or []]
-    for line in told(load(run, storage), cell=cell, cuts=cuts, learn=teachers):
+    for line in diagnosis(load(run, storage), cell=cell, cuts=cuts, learn=teachers):
         say(line)
 
 
 def export(
     run: RunOrTables,
     out: Annotated[
-        Path | None, typer.Option(help="table to write, .csv or .parquet; left out: <run>.csv")
+        Path | None, typer.Option(help="table to write, .csv or .parquet; default: <run>.csv")
     ] = None,
     cut: Cut = None,
     storage: Storage = "runs",
 ) -> None:
-    """Write a run as one table, a row a model, and its summary as Markdown beside it."""
+    """Write a run as one table with one row per model, and a Markdown summary next to it."""
     cuts = _cuts(cut or [])
     from explorer.report.export import export as write
     from explorer.results import load
@@ -91,9 +91,14 @@ def export(
 
 
 def draw(run: Run, reports: Path, cuts: dict[str, float], *, written: bool = False) -> None:
-    """Write the report, say where things are, list what failed; ``written``: the run's tables just were.
+    """Write the report, print where the tables and the report are, and list failures.
 
-    Those of a run that is not finished are missing, or are from before; the report has its own.
+    Args:
+        written: whether the tables in the run folder were just written. If not, they are missing or out of
+            date, and the tables beside the report are named instead.
+
+    Raises:
+        typer.Exit: something failed; exit code 3.
     """
     from explorer import report as pages
     from explorer.cli.status import diverged, failures
@@ -113,25 +118,25 @@ def draw(run: Run, reports: Path, cuts: dict[str, float], *, written: bool = Fal
 
 
 def check_reports(folder: Path) -> None:
-    """Raises InputError where no page can be written: after a run is too late."""
+    """Raise InputError if pages cannot be written to ``folder``. Called before a run, not after it."""
     place = folder
     while not place.exists() and place != place.parent:
         place = place.parent
     if not place.is_dir():
-        raise InputError(f"--reports: {place} is a file; pages need a folder")
+        raise InputError(f"--reports: {place} is a file; name a folder for the report pages")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise InputError(f"--reports: {place} cannot be written; name another folder for the pages")
+        raise InputError(f"--reports: {place} cannot be written; name another folder for the report pages")
 
 
 def _watch(run: str, storage: str, reports: Path, cuts: dict[str, float]) -> None:
-    """Draw the page of a run under way again whenever records were added, until none is missing."""
+    """Redraw the page of a running run whenever new records appear, until the run is complete."""
     from explorer import report as pages
     from explorer.cli.status import describe
     from explorer.results import load
     from explorer.runs.store import locate
 
     store, seen = locate(run, storage), None
-    say("Watching; Ctrl-C ends it.")
+    say("Watching the run. Press Ctrl-C to stop.")
     try:
         while not describe(store)[1]:
             loaded = load(run, storage)

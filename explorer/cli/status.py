@@ -1,4 +1,4 @@
-"""How far a run is, in words. Reads the run folder only, so it works while a sweep runs."""
+"""Progress of a run as text. Reads the run folder only, so it works during a sweep."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def describe(store: Store) -> tuple[Table, bool]:
-    """A table for the terminal (trained, measured, failed, time, size), and whether all is done.
+    """Return a terminal table (trained, measured, failed, time, size), and whether the run is complete.
 
-    Reads no more of the records than it shows, so that it is quick on runs of many models.
+    Reads only the columns that it shows, which keeps it fast for runs with many models.
     """
     info = recorded.read_info(store)
     space = parse(info["space"])
@@ -51,7 +51,7 @@ def describe(store: Store) -> tuple[Table, bool]:
 
 
 def _missing(space: Space, store: Store) -> str:
-    """Numbers of what is trained but not measured, by measure; empty when there is nothing."""
+    """Return the number of missing measurements of trained models for each measure; empty if none."""
     from explorer.plan.plan import missing_tasks
 
     counts: Counter[str] = Counter()
@@ -61,7 +61,7 @@ def _missing(space: Space, store: Store) -> str:
 
 
 def _worked(sessions: list[dict[str, Any]]) -> str:
-    """Seconds of all workers by what they did, the most first; empty for runs that do not have them."""
+    """Return the workers' total time for each kind of work, longest first; empty if not recorded."""
     seconds: Counter[str] = Counter()
     for session in sessions:
         for name, spent in session.get("workers", {}).items():
@@ -70,26 +70,26 @@ def _worked(sessions: list[dict[str, Any]]) -> str:
 
 
 def diverged(run: Run) -> str:
-    """How many models are in no mean since they diverged, and why; empty when none did."""
+    """Return how many models diverged, and are excluded from all means, and why; empty if none did."""
     if "status" not in run.models:
         return ""
     lost = run.models[run.models["status"] == "diverged"]
     if lost.empty:
         return ""
     why = list(lost["error"].value_counts().items()) if "error" in lost else []
-    told = f": {', '.join(f'{n} × {error}' for error, n in why)}" if why else ""
-    return f"{len(lost)} of {len(run.models)} models diverged and are in no mean{told}."
+    reasons = f": {', '.join(f'{n} × {error}' for error, n in why)}" if why else ""
+    return f"{len(lost)} of {len(run.models)} models diverged and are excluded from the means{reasons}."
 
 
 def failures(run: Run) -> tuple[int, list[str]]:
-    """How many models and measurements failed for good, and a line for each thing that went wrong."""
+    """Return the number of models and measurements that failed, and one line per distinct error."""
     lost: list[tuple[str, str]] = []
     names = [name for kind in run.axes.values() for name in kind]
     for what, frame in (("model", run.models), ("pair", run.pairs)):
         if "status" not in frame:
             continue
         wrong = frame["status"] == "failed"
-        if what == "pair" and "error" in frame:  # also of those that are measured in part
+        if what == "pair" and "error" in frame:  # also pairs with only some of their measures
             wrong |= frame["error"].fillna("") != ""
         for row in frame[wrong].to_dict("records"):
             at = ", ".join(f"{name} {row[name]}" for name in names if name in row)

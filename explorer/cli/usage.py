@@ -1,4 +1,4 @@
-"""What is said of a command line that no command understands: what was surely meant."""
+"""Error messages for command lines that cannot be parsed, with a suggestion of what was meant."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from explorer.settings import near
 
 
 class Commands(TyperGroup):
-    """The program's commands."""
+    """The group of all commands."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         option = args[0].partition("=")[0] if args else ""
         takers = [name for name, one in self.commands.items() if any(option in p.opts for p in one.params)]
         if option.startswith("--") and takers:
-            ctx.fail(f"{option} comes after the command; it is an option of {', '.join(takers)}.")
+            ctx.fail(f"{option} must come after the command; it is an option of {', '.join(takers)}.")
         return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -29,9 +29,9 @@ class Commands(TyperGroup):
 
 
 class Command(TyperCommand):
-    """One of them."""
+    """A command."""
 
-    allow_extra_args = True  # refused here, in words of its own
+    allow_extra_args = True  # rejected below, with a better message
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         super().parse_args(ctx, args)

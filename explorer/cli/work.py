@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 def run(
     space: SpaceFile,
-    name: Annotated[str | None, typer.Option(help="of the run; left out: the space's own")] = None,
+    name: Annotated[str | None, typer.Option(help="name of the run; default: the space's name")] = None,
     set_: Overrides = None,
     storage: Storage = "runs",
     reports: Reports = Path("reports"),
@@ -48,7 +48,7 @@ def run(
     callback: Callbacks = None,
     profile: Profile = False,
 ) -> None:
-    """Train and measure the grid of a space file and write its report. Goes on with a run that exists."""
+    """Train and measure the grid of a space file and write its report. Continues an existing run."""
     from explorer.engine.where import Where
     from explorer.space import reading
 
@@ -82,7 +82,7 @@ def resume(
     callback: Callbacks = None,
     profile: Profile = False,
 ) -> None:
-    """Go on with a run that was interrupted: what is finished is kept, the rest is done."""
+    """Resume an interrupted run: keep finished work and do the rest."""
     from explorer.engine.where import Where
 
     where = Where(
@@ -105,13 +105,14 @@ def resume(
 def measure(
     run: RunName,
     add: Annotated[
-        list[str] | None, typer.Option(help="a measure that the run does not have yet; may be repeated")
+        list[str] | None, typer.Option(help="a measure that the run does not have yet; repeatable")
     ] = None,
-    again: Annotated[list[str] | None, typer.Option(help="a measure to take again; may be repeated")] = None,
+    again: Annotated[list[str] | None, typer.Option(help="a measure to repeat; repeatable")] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="another budget, such as measures.connectivity.steps=3000; measures again"
+            "--set",
+            help="change a measure's budget, such as measures.connectivity.steps=3000, and measure again",
         ),
     ] = None,
     storage: Storage = "runs",
@@ -122,7 +123,7 @@ def measure(
     max_hours: MaxHours = None,
     profile: Profile = False,
 ) -> None:
-    """Measure again, or more, without training."""
+    """Add or repeat measures of a run without training."""
     from explorer.engine.where import Where
 
     where = Where(address=address, workers=workers, gpus=gpus, max_hours=max_hours, profile=profile)
@@ -144,7 +145,7 @@ def measure(
 
 
 def _work(start: Callable[[Display], Run], run: str, where: Where, storage: str, reports: Path) -> None:
-    """Do it under a display, then write the report. Ctrl-C and SIGTERM end it with what to do next."""
+    """Run ``start`` under a display, then write the report. Ctrl-C and SIGTERM print how to resume."""
     from explorer.cli.display import Display
 
     check_reports(reports / Path(run).name)
@@ -157,7 +158,7 @@ def _work(start: Callable[[Display], Run], run: str, where: Where, storage: str,
         gpus=where.gpus,
         callback=where.callbacks,
     )
-    go_on = f"Go on with:\n  {command}"
+    go_on = f"Resume with:\n  {command}"
     end_once()
     try:
         with Display(console) as display:
@@ -167,14 +168,14 @@ def _work(start: Callable[[Display], Run], run: str, where: Where, storage: str,
             with _drawn(done):
                 draw(done, reports, {}, written=True)
         if stopped:
-            say(f"Stopped {stopped}. What is finished is kept. {go_on}")
+            say(f"Stopped {stopped}. Finished work is kept. {go_on}")
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the goodbye short
-        say(f"\nStopped. What is finished is kept. {go_on}")
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut this message short
+        say(f"\nStopped. Finished work is kept. {go_on}")
         raise typer.Exit(130) from None
     except OSError as error:  # a full disk, a folder that became read-only
         errors.print(
-            f"Error: {error}\nWhat is finished is kept. When this is mended, go on with:\n  {command}",
+            f"Error: {error}\nFinished work is kept. After fixing the problem, resume with:\n  {command}",
             **PLAIN,
         )
         raise typer.Exit(3) from None
@@ -182,7 +183,7 @@ def _work(start: Callable[[Display], Run], run: str, where: Where, storage: str,
 
 @contextmanager
 def _drawn(run: Run) -> Iterator[None]:
-    """Adds the seconds of drawing to the record of the run's last session."""
+    """Add the time that the block takes to the record of the run's last session, as stage ``pages``."""
     from explorer.engine.session import add_stage
     from explorer.runs.store import Store
 

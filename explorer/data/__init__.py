@@ -1,4 +1,4 @@
-"""Data sets by name, as arrays. Each name is a file with ``Options`` and ``load``, imported on use."""
+"""Data sets by name. Each name is a module with ``Options`` and ``load``, imported on first use."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAMES = (
 
 
 def of_user(name: str) -> Any:
-    """The data set of a user's ``module:function``, with what a file of this package has."""
+    """Return the data set of a user's ``module:function``, with the interface of a module here."""
     from explorer.data.own import OwnDataSet
 
     return OwnDataSet(name)

@@ -1,4 +1,4 @@
-"""Files inside a tar archive, read without writing anything to disk."""
+"""Reader of tar archives. Writes nothing to disk."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from explorer.settings import InputError
 
 
 def read_members(archive: Path, names: Sequence[str], hint: str = "") -> list[bytes]:
-    """The members of a tar archive whose last path component is one of ``names``, in their order.
+    """Return the members of a tar archive with these file names, in the order of ``names``.
 
     Raises:
-        InputError: the archive is damaged or lacks a member; ``hint`` is added to the latter's message.
+        InputError: the archive is damaged or lacks a member. ``hint`` ends the message about a missing one.
     """
     content: dict[str, bytes] = {}
     try:
@@ -23,10 +23,10 @@ def read_members(archive: Path, names: Sequence[str], hint: str = "") -> list[by
                 name = member.name.rsplit("/", 1)[-1]
                 if name in names and (file := tar.extractfile(member)):
                     content[name] = file.read()
-            while tar.fileobj and tar.fileobj.read(2**20):  # to the end, where gzip keeps its checksum
+            while tar.fileobj and tar.fileobj.read(2**20):  # read to the end, where gzip has its checksum
                 pass
     except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
-        said = str(error).partition(":\n")[0]  # of a file of no known kind, a line for each kind follows
+        said = str(error).partition(":\n")[0]  # for an unknown file type, tarfile adds a line per type
         raise InputError(f"{archive} cannot be read as a tar archive: {said}") from error
     missing = [name for name in names if name not in content]
     if missing:

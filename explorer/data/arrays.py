@@ -1,4 +1,4 @@
-"""Arrays: a user's own data in one ``.npz`` file."""
+"""Data set of a user's own arrays in one ``.npz`` file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _read(path: str, changed: int) -> tuple[Arrays, str]:
         raw = Path(path).read_bytes()
         if not raw.startswith(b"PK"):
             raise InputError(
-                f"{path} is no .npz file; numpy.savez writes one: docs/spaces.md shows how, from a CSV too"
+                f"{path} is not an .npz file; numpy.savez writes one: docs/spaces.md shows how, even from CSV"
             )
         with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
             missing = [key for key in KEYS if key not in archive]
@@ -44,7 +44,7 @@ def _read(path: str, changed: int) -> tuple[Arrays, str]:
 
 
 def _file(path: str) -> tuple[Arrays, str]:
-    """Arrays and hash of the file as it is now."""
+    """Return the arrays and the hash of the current file."""
     try:
         return _read(path, Path(path).stat().st_mtime_ns)
     except OSError as error:
@@ -52,21 +52,21 @@ def _file(path: str) -> tuple[Arrays, str]:
 
 
 def fingerprint(options: Options) -> str:
-    """Hash of the file: other content is another data set, whatever its name."""
+    """Return the hash of the file: its content, not its name, identifies the data set."""
     return _file(options.path)[1]
 
 
 def available(options: Options) -> tuple[int, int]:
-    """Numbers of training and test inputs."""
+    """Return the numbers of training and test inputs."""
     return counts(options, *load(options).sizes, load)
 
 
 def load(options: Options) -> Arrays:
-    """The arrays as they are, inputs as float32; classes are numbered from 0 to the largest label.
+    """Return the arrays, with inputs as float32. Classes go from 0 to the largest label.
 
-    Labels that are floats are targets of a regression: (inputs,) or (inputs, numbers).
+    Labels that are floats are regression targets: (inputs,) or (inputs, numbers).
 
     Raises:
-        InputError: shapes do not fit, a label is no class number, or an input is not finite.
+        InputError: shapes do not match, a label is not a class number, or an input is not finite.
     """
     return _file(options.path)[0]

@@ -1,8 +1,8 @@
-"""What every data set shares: its arrays, its options, and the way from clean arrays to those trained on.
+"""Common parts of all data sets: options, and the steps from clean arrays to training data.
 
-Numpy only. The random choices are seeded by content, so they are the same for every model of the
-same data settings, on every machine, and nested: the first 500 inputs are among the first 1,000, and
-what is mislabelled at noise .1 is mislabelled in the same way at .2.
+Uses numpy only. Random choices are seeded by content. They are the same for every model with the same data
+settings, on every machine, and they are nested: a sample of 500 inputs is part of the sample of 1,000, and
+labels that are wrong at noise 0.1 are wrong in the same way at 0.2.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def _not_one(value: Any) -> Any:
-    # The whole number 1 would pass for the share 1.0, which is the opposite.
+    # The integer 1 (one input) would be read as the share 1.0 (all inputs).
     if type(value) is int and value == 1:
         raise ValueError("1 is ambiguous: write 1.0 for all inputs; a number of inputs is at least 2")
     return value
@@ -35,32 +35,33 @@ Size = Annotated[Annotated[int, Field(ge=2)] | Annotated[float, Field(gt=0, le=1
 
 
 class SubsetOptions(Options):
-    """Settings of any data set: how much of it is trained on."""
+    """Settings of any data set: the size and the choice of its training subset."""
 
     train_size: Size | None = Field(
-        default=None, description="inputs trained on (2000), or a share of them (0.5); all if left out"
+        default=None, description="number (2000) or share (0.5) of the inputs to train on; default: all"
     )
     subset: Literal["sample", "first"] = Field(
         default="sample",
-        description="inputs that train_size takes: a seeded sample, or the first in the data set's own order",
+        description="inputs that train_size selects: a seeded sample, or the first in the data set's order",
     )
-    corruption_seed: int = Field(
-        default=0, ge=0, description="another number draws another sample and other noise"
-    )
+    corruption_seed: int = Field(default=0, ge=0, description="seed of the sample and of the noise")
     corruption: Literal["shared", "own"] = Field(
         default="shared",
         description="own: each replicate has its own sample and noise; shared: all replicates have the same",
     )
 
     def source(self) -> dict[str, Any]:
-        """The settings that decide the clean arrays; the rest is done by :func:`prepare`."""
+        """Return the settings that determine the clean arrays; :func:`prepare` uses the other ones."""
         return self.model_dump(exclude=set(SubsetOptions.model_fields))
 
     def plain(self, available: int) -> Self:
-        """The same data, of ``available`` training inputs in all, without the settings that change nothing.
+        """Return the options with every setting that has no effect set to its default.
 
-        A size that takes all inputs is left out; so is the kind of a noise that there is none of, and what
-        a corruption depends on where nothing is drawn. Settings that say the same are equal then.
+        These are a size that selects all inputs, the kind of an absent noise, and the corruption seed if
+        nothing is random. Options with the same meaning are then equal.
+
+        Args:
+            available: the data set's number of training inputs.
         """
         changed = self._idle()
         if self.train_size is not None and train_inputs(self, available) == available:
@@ -71,39 +72,39 @@ class SubsetOptions(Options):
         return self.model_copy(update=changed)
 
     def of_replicate(self, seed: int) -> Self:
-        """The data of one replicate: these, or with a draw of its own where ``corruption`` asks for it."""
+        """Return the options of one replicate, with its own seed if ``corruption`` is ``own``."""
         if self.corruption == "shared":
             return self
         own = seed_for("replicate", self.corruption_seed, seed)
         return self.model_copy(update={"corruption": "shared", "corruption_seed": own})
 
     def _idle(self) -> dict[str, Any]:
-        """Defaults of the settings that have no effect beside the others."""
+        """Return the defaults of settings that have no effect given the other settings."""
         return {}
 
     def _noisy(self) -> bool:
-        """Whether inputs or labels are drawn anew."""
+        """Return whether inputs or labels are random."""
         return False
 
 
 class DataOptions(SubsetOptions):
-    """Settings of any data set of inputs that are no text."""
+    """Settings of any data set whose inputs are not text."""
 
     balanced: bool = Field(
-        default=False, description="take the same number of training inputs of each class (one more of some)"
+        default=False, description="use equally many training inputs of each class (some may have one more)"
     )
     classes: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
         default=None,
         min_length=2,
-        description="only these classes, renumbered from 0 in this order; all if left out",
+        description="classes to use, renumbered from 0 in this order; default: all",
     )
     label_noise: float = Field(
         default=0.0, ge=0, le=1, description="share of the training labels replaced by a different class"
     )
     noise_kind: Literal["other", "uniform"] = Field(
         default="other",
-        description="label noise draws from the other classes, or from all, as Yang et al. (2021) did: "
-        "then about 1 label in as many as there are classes stays right",
+        description="other: noisy labels are drawn from the other classes; uniform: from all (Yang et "
+        "al., 2021), which leaves about one in n noisy labels correct with n classes",
     )
     pixel_noise: float = Field(
         default=0.0,
@@ -119,7 +120,7 @@ class DataOptions(SubsetOptions):
     @classmethod
     def _no_class_twice(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
         if value is not None and len(set(value)) < len(value):
-            raise ValueError("a class is named twice")
+            raise ValueError("a class is listed twice")
         return value
 
     def source(self) -> dict[str, Any]:
@@ -133,10 +134,10 @@ class DataOptions(SubsetOptions):
 
 
 def train_inputs(options: SubsetOptions, available: int) -> int:
-    """Number of inputs trained on.
+    """Return the number of inputs to train on.
 
     Raises:
-        InputError: more are asked for than there are, or fewer than 2 are left.
+        InputError: the options ask for more inputs than the data set has, or for fewer than 2.
     """
     size = options.train_size
     if size is None:
@@ -150,9 +151,9 @@ def train_inputs(options: SubsetOptions, available: int) -> int:
 
 
 def counts(options: DataOptions, train: int, test: int, load: Callable[[Any], Arrays]) -> tuple[int, int]:
-    """Numbers of training and test inputs of the classes asked for, of ``train`` and ``test`` in all.
+    """Return the numbers of training and test inputs of the selected classes.
 
-    The data are loaded only when ``classes`` leaves some out.
+    ``train`` and ``test`` are the numbers for all classes. The data are loaded only if ``classes`` is given.
     """
     if options.classes is None:
         return train, test
@@ -162,29 +163,30 @@ def counts(options: DataOptions, train: int, test: int, load: Callable[[Any], Ar
 
 @functools.lru_cache(maxsize=16)
 def _counted(load: Callable[[Any], Arrays], options: DataOptions, total: tuple[int, int]) -> tuple[int, int]:
-    # Asked once for each cell of a grid; ``total`` is there to notice that a user's own files have changed.
+    # Called for every cell of a grid. ``total`` changes the cache key if a user's own files change.
     kept = corruption.of_classes(load(options), options.classes or ())
     return len(kept.y_train), len(kept.y_test)
 
 
 def prepare(clean: Arrays, options: SubsetOptions, name: str) -> Arrays:
-    """Classes, subset, label noise, pixel noise and standardisation of a data set, in this order.
+    """Return the data set after selection of classes, subset, label noise, standardisation and pixel noise.
 
-    Of data that are not for classification, the subset is taken and nothing else is done.
+    For text, only the subset is selected.
 
-    Label noise replaces exactly ``round(label_noise * n)`` labels. The scale is that of the training
-    inputs kept, before pixel noise, so that the test inputs are the same at each noise level: one mean
-    and one standard deviation a channel (all numbers together where an input has fewer than three
-    dimensions). Test inputs and test labels are never corrupted.
+    Label noise replaces exactly ``round(label_noise * n)`` labels. Standardisation uses one mean and one
+    standard deviation per channel (or over all numbers, if an input has fewer than three dimensions). They
+    come from the selected training inputs before pixel noise, which keeps the test inputs the same at each
+    noise level. Test inputs and test labels are never corrupted.
 
     Raises:
-        InputError: the classes or the training-set size asked for are not there.
+        InputError: the data set lacks the requested classes or the requested number of inputs.
+        ValueError: ``corruption`` is ``own``; pass ``options.of_replicate(seed)`` instead.
     """
     if isinstance(options, DataOptions) and options.classes is not None:
         clean = corruption.of_classes(clean, options.classes)
     options = options.plain(len(clean.y_train))
     if options.corruption == "own":
-        raise ValueError("each replicate has its own data: prepare those of options.of_replicate(seed)")
+        raise ValueError("each replicate has its own data: pass options.of_replicate(seed)")
 
     def seed(what: str) -> int:
         return seed_for(what, name, *([options.corruption_seed] if options.corruption_seed else []))
@@ -216,7 +218,7 @@ def prepare(clean: Arrays, options: SubsetOptions, name: str) -> Arrays:
     x_test = clean.x_test
     if options.standardise:
         mean, scale = _moments(x_train)
-        x_train -= mean  # in place: the subset is a copy of its own
+        x_train -= mean  # in place: the subset is already a copy
         x_train /= scale
         x_test = (x_test - mean) / scale
     if options.pixel_noise:
@@ -225,18 +227,18 @@ def prepare(clean: Arrays, options: SubsetOptions, name: str) -> Arrays:
 
 
 def _standard_targets(clean: Arrays, y_train: np.ndarray) -> tuple[Arrays, np.ndarray]:
-    """Each number with mean 0 and standard deviation 1 over the training targets kept, corrupted or not."""
+    """Scale each target to mean 0 and standard deviation 1 over the selected (noisy) training targets."""
     mean, scale = np.nanmean(y_train, 0), np.maximum(np.nanstd(y_train, 0), 1e-8)
     return replace(clean, y_test=(clean.y_test - mean) / scale), (y_train - mean) / scale
 
 
 def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (at least 1e-8) that broadcast over ``x``."""
+    """Return the mean and the standard deviation (at least 1e-8), broadcastable to ``x``."""
     channels = x.shape[1] if x.ndim == 4 else 1
     flat = x.reshape(len(x), channels, -1)  # (inputs, channels, numbers)
     numbers = len(flat) * flat.shape[2]
     mean = flat.sum(2, dtype=np.float64).sum(0) / numbers  # (channels,)
-    # In blocks: a second copy of a whole data set may not fit into memory.
+    # Work in blocks: a second copy of the data set may not fit into memory.
     blocks = (flat[start : start + 1024] for start in range(0, len(flat), 1024))
     squares = sum(np.square(b - mean[:, None]).sum((0, 2)) for b in blocks)
     shape = (1, channels, *(1,) * (x.ndim - 2)) if x.ndim == 4 else (1,) * x.ndim
@@ -245,7 +247,7 @@ def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pool_images(x: np.ndarray, factor: int) -> np.ndarray:
-    """Average over ``factor`` × ``factor`` squares of images (inputs, channels, height, width).
+    """Average images (inputs, channels, height, width) over squares of ``factor`` × ``factor`` pixels.
 
     Raises:
         InputError: the factor does not divide height and width.

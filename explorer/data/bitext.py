@@ -1,4 +1,4 @@
-"""Files of parallel text: two text files, or a table (TSV or Parquet)."""
+"""Reader of parallel text: two text files, or a table (TSV or Parquet)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Columns = tuple[str | int, str | int]
 
 
 def read_bitext(path: str | tuple[str, str], columns: Columns | None) -> list[Pair]:
-    """Pairs (source, target) in the order of the files, as they are.
+    """Return the pairs (source, target) unchanged, in the order of the files.
 
     Raises:
         InputError: a file is missing, damaged or not UTF-8, the two files do not have the same number of
@@ -20,28 +20,30 @@ def read_bitext(path: str | tuple[str, str], columns: Columns | None) -> list[Pa
     """
     if isinstance(path, tuple):
         if columns is not None:
-            raise InputError("columns are of a .tsv or .parquet file; two text files have none")
+            raise InputError(
+                "columns is for a .tsv or .parquet file; two text files have none. Remove columns"
+            )
         return _two_files(*path)
     kind = Path(path).suffix.casefold()
     if kind == ".tsv":
         return _table(path, columns or (1, 2))
     if kind == ".parquet":
         return _parquet(path, columns)
-    raise InputError(f"{path}: parallel text is two text files, [source, target], or a .tsv or .parquet")
+    raise InputError(f"{path}: give two text files, [source, target], or one .tsv or .parquet file")
 
 
 def _two_files(source: str, target: str) -> list[Pair]:
     both = [lines(read_bytes(path), path) for path in (source, target)]
     if len(both[0]) != len(both[1]):
         raise InputError(
-            f"{source} has {len(both[0])} lines, {target} has {len(both[1])}; line by line they should be "
-            f"translations"
+            f"{source} has {len(both[0])} lines, {target} has {len(both[1])}; each line should be the "
+            f"translation of the same line of the other file"
         )
     return list(zip(*both, strict=True))
 
 
 def _table(path: str, columns: Columns) -> list[Pair]:
-    """Columns by number from 1, or by the names in the first line."""
+    """Read two columns of a TSV file, by number from 1 or by name in the first line."""
     rows = [line.split("\t") for line in lines(read_bytes(path), path)]
     places, first = [], 0
     for column in columns:
@@ -62,7 +64,7 @@ def _table(path: str, columns: Columns) -> list[Pair]:
 
 
 def _parquet(path: str, columns: Columns | None) -> list[Pair]:
-    """Two columns of text, or two fields of a column ``translation``, as data hubs have it."""
+    """Read two text columns of a Parquet file, or two fields of a column ``translation``."""
     import pyarrow
     import pyarrow.parquet
 
@@ -89,4 +91,4 @@ def _parquet(path: str, columns: Columns | None) -> list[Pair]:
             f"{path} lacks columns of text {', '.join(wanted)}; set columns to two of: {', '.join(texts)}"
         )
     source, target = (table.column(name).to_pylist() for name in wanted)
-    return [(a or "", b or "") for a, b in zip(source, target, strict=True)]  # a null is empty
+    return [(a or "", b or "") for a, b in zip(source, target, strict=True)]  # null becomes an empty text

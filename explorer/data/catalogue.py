@@ -1,7 +1,7 @@
-"""Message catalogues of programs (``.mo``, GNU gettext): pairs of an English message and its translation.
+"""Reader of message catalogues (``.mo``, GNU gettext): pairs of an English message and its translation.
 
-The file is read as a table of strings. Unlike Python's ``gettext``, nothing of it is compiled: the rule of
-the plural forms, which is program text, is not looked at.
+The file is read as a table of strings. Unlike Python's ``gettext``, this module never compiles the rule for
+plural forms, which is code.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ from explorer.settings import InputError
 MAGIC = 0x950412DE
 CONTEXT, PLURAL = b"\x04", b"\0"
 
-# What shows that a message is no sentence but code, markup, a path or a usage screen.
+# Signs that a message is not a sentence but code, markup, a path or a usage text.
 CODE = re.compile(r"[%{}<>\\|_&$@=#~^*`/\[\]\n\t]|--|^-|://|[A-Za-z]\.[A-Za-z]|\w\(|\b[A-Z]{5,}\b|\.\.\.")
 ACCELERATOR = re.compile(r"[_&](?=\w)")
 WORD = re.compile(r"[^\W\d_]{2,}")
 
 
 def read_catalogue(path: Path) -> list[tuple[str, str]]:
-    """English messages and translations, in the file's order, of a plural the first form of each.
+    """Return the English messages and their translations in the order of the file.
+
+    A plural message gives the first form of both languages.
 
     Raises:
-        InputError: the file is no catalogue, is cut off, or is not in the encoding it names.
+        InputError: the file is not a catalogue, is cut off, or is not in the encoding it declares.
     """
     try:
         raw = path.read_bytes()
@@ -34,7 +36,7 @@ def read_catalogue(path: Path) -> list[tuple[str, str]]:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     order = next((o for o in "<>" if raw[:4] == struct.pack(f"{o}I", MAGIC)), None)
     if order is None:
-        raise InputError(f"{path} is no message catalogue (.mo)")
+        raise InputError(f"{path} is not a message catalogue (.mo)")
     try:
         count, keys, values = struct.unpack_from(f"{order}3I", raw, 8)
         entries = list(
@@ -43,8 +45,8 @@ def read_catalogue(path: Path) -> list[tuple[str, str]]:
     except struct.error as error:
         raise InputError(f"{path} is cut off") from error
     header = next((value for key, value in entries if not key), b"")
-    found = re.search(rb"charset=([\w.:-]+)", header)
-    encoding = found.group(1).decode("ascii") if found else "utf-8"
+    charset = re.search(rb"charset=([\w.:-]+)", header)
+    encoding = charset.group(1).decode("ascii") if charset else "utf-8"
     try:
         return [
             (
@@ -55,7 +57,7 @@ def read_catalogue(path: Path) -> list[tuple[str, str]]:
             if key
         ]
     except (UnicodeDecodeError, LookupError) as error:
-        raise InputError(f"{path} is not in {encoding}, which it names: {error}") from error
+        raise InputError(f"{path} is not in {encoding}, the encoding it declares: {error}") from error
 
 
 def _strings(raw: bytes, order: str, table: int, count: int) -> Iterator[bytes]:
@@ -67,10 +69,10 @@ def _strings(raw: bytes, order: str, table: int, count: int) -> Iterator[bytes]:
 
 
 def sentence_pair(message: str, translation: str) -> tuple[str, str] | None:
-    """A message and its translation as plain text, or None where one of them is not.
+    """Return a message and its translation as plain text, or None if one of them is not plain text.
 
-    The mark of a keyboard accelerator goes (``_Open``, ``E_xit``, ``&Open``), where both have one; so does an
-    ellipsis or colon at the end. Placeholders, markup, options, paths and identifiers are not plain text.
+    If both have a mark for a keyboard accelerator (``_Open``, ``E_xit``, ``&Open``), it is removed. So is an
+    ellipsis or a colon at the end. Placeholders, markup, options, paths and identifiers are not plain text.
     """
     for mark in "_&":
         if message.count(mark) == translation.count(mark) == 1 and not _name(message, translation, mark):
@@ -82,6 +84,6 @@ def sentence_pair(message: str, translation: str) -> tuple[str, str] | None:
 
 
 def _name(message: str, translation: str, mark: str) -> bool:
-    """Whether the mark is part of the same word in both: a name such as ``file_name``."""
+    """Return whether both texts have the same word with the mark inside: a name such as ``file_name``."""
     word = re.search(rf"\w+{mark}\w+", message)
     return word is not None and word.group() in translation

@@ -1,4 +1,4 @@
-"""The binary version of CIFAR-10 and CIFAR-100: records of labels and 3×32×32 bytes in a tar archive."""
+"""Reader of the binary version of CIFAR-10 and CIFAR-100: records of labels and 3×32×32 bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HINT = "; is it the binary version?"
 
 
 def read_records(parts: Sequence[bytes], *, label_bytes: int, archive: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images of bytes (inputs, 3, 32, 32) and labels (inputs,), the last label byte of each record.
+    """Return uint8 images (inputs, 3, 32, 32) and labels (inputs,), the last label byte of each record.
 
     Raises:
         InputError: a part is not a whole number of records.
@@ -23,7 +23,7 @@ def read_records(parts: Sequence[bytes], *, label_bytes: int, archive: Path) -> 
     for part in parts:
         if len(part) % record:
             raise InputError(
-                f"{archive} is cut off: {len(part)} bytes are no multiple of a record's {record}"
+                f"{archive} is cut off: {len(part)} bytes are not a multiple of the record size {record}"
             )
     table = np.frombuffer(b"".join(parts), np.uint8).reshape(-1, record)
     return table[:, label_bytes:].reshape(-1, 3, 32, 32), table[:, label_bytes - 1]

@@ -18,7 +18,7 @@ SOURCE = Source(
 )
 MEMBERS = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
 INPUTS = (50_000, 10_000)
-SHAPE, CLASSES = (3, 32, 32), 10  # of the images as they come
+SHAPE, CLASSES = (3, 32, 32), 10  # of the original images
 
 
 class Options(ImageOptions):
@@ -26,12 +26,12 @@ class Options(ImageOptions):
 
 
 def available(options: Options) -> tuple[int, int]:
-    """Numbers of training and test inputs."""
+    """Return the numbers of training and test inputs."""
     return available_images(options, *INPUTS, load)
 
 
 def load(options: Options) -> Arrays:
-    """The images scaled to 0 … 1, pooled on request."""
+    """Return the images scaled to 0 … 1 and pooled as the options say."""
     archive = locate(SOURCE)[ARCHIVE]
     *train, test = read_members(archive, MEMBERS, HINT)
     return image_arrays(

@@ -1,11 +1,11 @@
 """One-dimensional convection, u_t + β u_x = 0 on a circle, learned from values or from the equation.
 
-With u(x, 0) = sin x and period 2π in x, the solution is u(x, t) = sin(x − β t), for t from 0 to 1: the higher
-β, the more is asked. At β = 30 networks that are trained on the equation fail (Krishnapriyan et al.,
+With u(x, 0) = sin x and period 2π in x, the solution is u(x, t) = sin(x − β t), for t from 0 to 1. A higher β
+makes the problem harder. At β = 30, networks that are trained on the equation fail (Krishnapriyan et al.,
 2021, "Characterizing possible failure modes in physics-informed neural networks").
 
-The targets are √2 u, whose variance over the test grid is 1, so that an error in percent is the share of the
-variance that is not explained. The equation is linear, so √2 u solves it as well.
+The targets are √2 u, which has variance 1 over the test grid. An error in percent is therefore the share of
+unexplained variance. The equation is linear, so √2 u solves it as well.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ SCALE = math.sqrt(2)  # 1 over the standard deviation of a sine
 
 
 class Options(SubsetOptions):
-    """Points (x, t) with the values there; or, with ``physics``, points that ask for start and equation.
+    """Points (x, t) with values of u; or, with ``physics``, points of the initial condition and the equation.
 
     ``physics: true`` is for the network ``pinn``. Its inputs are (x, t, β) and its outputs (u, u_t + β u_x).
-    Points at t = 0 ask for the first output, points drawn inside for the second one to be 0. No points stand
-    for the period: the network takes x as (cos x, sin x), and so cannot be but periodic.
+    Points at t = 0 have a target for the first output. Collocation points have the target 0 for the second
+    output. The boundary needs no points: the network takes x as (cos x, sin x) and is therefore periodic.
     """
 
     beta: float = Field(default=1.0, ge=0, le=1000, description="speed β of the convection")
@@ -45,39 +45,41 @@ class Options(SubsetOptions):
         default=0.0,
         ge=0,
         le=1000,
-        description="standard deviation of the noise on these values, in those of u; one draw for all models",
+        description="standard deviation of the noise on these values, in units of u's; same for all models",
     )
-    physics: bool = Field(default=False, description="learn from the start and the equation")
+    physics: bool = Field(default=False, description="learn from the initial condition and the equation")
     collocation: int = Field(
-        default=1000, ge=1, le=10**6, description="training points that ask for the equation, with physics"
+        default=1000, ge=1, le=10**6, description="training points for the equation, with physics"
     )
 
     @model_validator(mode="after")
     def _used(self) -> Options:
         if not self.physics and self.collocation != Options.model_fields["collocation"].default:
-            raise ValueError("collocation is the number of points of physics: true; physics is false")
+            raise ValueError(
+                "collocation is the number of points of physics: true; physics is false. Remove it"
+            )
         return self
 
 
 def check(cell: Any) -> None:
-    """Raise InputError where the second output of the network of a space's cell is no derivative.
+    """Raise InputError if a cell with ``physics`` has an architecture without the derivative as output.
 
-    A user's own network may well make it one.
+    A user's own network is accepted.
     """
     if cell.data.physics and cell.model_name != "pinn" and ":" not in cell.model_name:
         raise InputError(
-            f"physics: true asks for a derivative, which {cell.model_name} does not give; "
-            f"take pinn, or physics: false"
+            f"physics: true needs a derivative as output, which {cell.model_name} does not have; "
+            f"use pinn, or physics: false"
         )
 
 
 def available(options: Options) -> tuple[int, int]:
-    """Numbers of training and test points."""
+    """Return the numbers of training and test points."""
     return options.points + (options.collocation if options.physics else 0), math.prod(GRID)
 
 
 def _drawn(what: str, count: int) -> np.ndarray:
-    """Points (count, 2), uniform in x and t; the same for each β, and the fewer are among the more."""
+    """Return points (count, 2), uniform in x and t, the same for each β. Smaller sets are nested."""
     points = np.random.default_rng(seed_for("convection", what)).random((count, 2))
     return points * [PERIOD, 1]
 
@@ -88,15 +90,15 @@ def _solution(points: np.ndarray, beta: float) -> np.ndarray:
 
 def _scaled(points: np.ndarray) -> np.ndarray:
     ranges = np.array([PERIOD, 1])
-    return (points / ranges - 0.5) * math.sqrt(12)  # a uniform variable's variance is 1/12
+    return (points / ranges - 0.5) * math.sqrt(12)  # a uniform variable on [0, 1] has variance 1/12
 
 
 def load(options: Options) -> Arrays:
-    """x (points, 2) of (x, t) and y (points, 1); or with ``physics`` (points, 3) and (points, 2).
+    """Return x (points, 2) of (x, t) and y (points, 1); with ``physics``, (points, 3) and (points, 2).
 
-    Without physics x and t are shifted and scaled to mean 0 and standard deviation 1 over their ranges; with
-    it they are as they are, for the network differentiates by them. NaN stands where an output is not asked
-    for. The test points are a grid that asks for u alone.
+    Without physics, x and t are scaled to mean 0 and standard deviation 1 over their ranges. With physics
+    they are not scaled, because the network differentiates by them. NaN marks an output without a target. The
+    test points are a grid with targets for u only.
     """
     points = _drawn("points", options.points)
     if options.physics:

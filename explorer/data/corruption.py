@@ -1,4 +1,4 @@
-"""Poorer data: fewer classes, fewer inputs, wrong labels, wrong pixels; functions of arrays and a seed."""
+"""Data corruption as functions of arrays and a seed: class subsets, balancing, label and pixel noise."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from explorer.settings import InputError
 
 
 def of_classes(clean: Arrays, classes: Sequence[int]) -> Arrays:
-    """The inputs of these classes, renumbered from 0 in the order given.
+    """Return the inputs of these classes, renumbered from 0 in the given order.
 
     Raises:
-        InputError: there is no such class.
+        InputError: a class does not exist, or the targets are not classes.
     """
     if clean.y_train.dtype.kind == "f":
         raise InputError("classes: this data set has numbers as targets, not classes")
@@ -34,14 +34,14 @@ def of_classes(clean: Arrays, classes: Sequence[int]) -> Arrays:
 
 
 def balanced(y: np.ndarray, count: int, classes: int) -> np.ndarray:
-    """Order of labels (inputs,) that takes the classes in turn; its first ``count`` are balanced.
+    """Return an order of the labels (inputs,) that alternates the classes; its first ``count`` are balanced.
 
     Raises:
-        InputError: a class has too few inputs for that.
+        InputError: a class has too few inputs, or the targets are not classes.
     """
     if y.dtype.kind == "f":
         raise InputError("balanced: this data set has numbers as targets, not classes")
-    rank = np.empty(len(y), int)  # of an input within its class
+    rank = np.empty(len(y), int)  # rank of an input within its class
     for c in range(classes):
         members = np.flatnonzero(y == c)
         rank[members] = np.arange(len(members))
@@ -54,7 +54,7 @@ def balanced(y: np.ndarray, count: int, classes: int) -> np.ndarray:
     if (taken := np.bincount(y[order[:count]], minlength=classes)).max() - taken.min() > 1:
         raise InputError(
             f"balanced: {count} inputs do not divide over {classes} classes, "
-            f"and too few classes have one more to give"
+            f"and too few classes have an extra input"
         )
     return order
 
@@ -62,12 +62,12 @@ def balanced(y: np.ndarray, count: int, classes: int) -> np.ndarray:
 def noisy_labels(
     y: np.ndarray, share: float, classes: int, *, kind: str, seed: int, available: int
 ) -> np.ndarray:
-    """Labels (inputs,) of which exactly ``round(share * inputs)`` are drawn anew, uniformly.
+    """Return labels (inputs,) with exactly ``round(share * inputs)`` of them redrawn uniformly.
 
     Args:
         kind: ``other`` draws from the other classes, ``uniform`` from all classes.
-        available: size of the whole data set. So many random numbers are drawn whatever the share and
-            the subset: this nests the noise levels.
+        available: size of the whole data set. This many random numbers are always drawn, whatever the share
+            and the subset, which makes the noise levels nested.
     """
     generator = np.random.default_rng(seed)
     ranks, shifts = generator.random(available), generator.integers(1, classes, available)
@@ -80,7 +80,7 @@ def noisy_labels(
 
 
 def noisy_targets(y: np.ndarray, share: float, *, seed: int, available: int) -> np.ndarray:
-    """Targets (inputs, numbers), ``round(share * inputs)`` of them those of other inputs; levels nest."""
+    """Return targets with ``round(share * inputs)`` rows replaced by those of other inputs; levels nest."""
     generator = np.random.default_rng(seed)
     ranks, shifts = generator.random(available), generator.integers(1, 2**31, available)
     wrong = np.argsort(ranks[: len(y)], kind="stable")[: round(share * len(y))]
@@ -91,12 +91,12 @@ def noisy_targets(y: np.ndarray, share: float, *, seed: int, available: int) -> 
 
 
 def noisy_pixels(x: np.ndarray, share: float, *, seed: int) -> np.ndarray:
-    """Inputs (inputs, *shape) of which each has ``round(share * pixels)`` pixels of other inputs.
+    """Return inputs (inputs, *shape) with ``round(share * pixels)`` pixels of each replaced.
 
-    A pixel is a place of an image with all its channels, or a number of a vector or signal. What replaces
-    it is the pixel at the same place of another input, drawn for each pixel anew: so a pixel keeps the
-    distribution that it has over the data set, and loses what it says about its own image. At share 1
-    nothing of the image is left. The levels are nested.
+    A pixel is a position of an image with all its channels, or one number of a vector or signal. It is
+    replaced by the pixel at the same position of another input, which is drawn separately for each pixel. A
+    pixel thus keeps its distribution over the data set and loses the information about its own image. At
+    share 1 nothing of the image is left. The levels are nested.
     """
     flat = x.reshape(len(x), *((x.shape[1], -1) if x.ndim == 4 else (1, -1)))  # (inputs, channels, pixels)
     inputs, _, pixels = flat.shape
@@ -104,7 +104,7 @@ def noisy_pixels(x: np.ndarray, share: float, *, seed: int) -> np.ndarray:
     changed = round(share * pixels)
     if inputs > 1:
         for row in range(inputs):
-            # An input's own stream: the same places and draws whatever the level.
+            # One random stream per input: positions and donors do not depend on the level.
             generator = np.random.default_rng([seed, row])
             where = generator.permutation(pixels)[:changed]
             donors = (row + generator.integers(1, inputs, pixels)[where]) % inputs

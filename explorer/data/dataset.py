@@ -1,4 +1,4 @@
-"""A data set in memory, and the check of arrays that a user brings."""
+"""Data set in memory, and validation of a user's arrays."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import numpy as np
 
 from explorer.settings import InputError
 
-KEYS = ("x_train", "y_train", "x_test", "y_test")  # of the arrays that a user brings
+KEYS = ("x_train", "y_train", "x_test", "y_test")  # names of a user's arrays
 
 
 @dataclass(frozen=True)
 class Arrays:
     """A data set in memory.
 
-    ``x_train`` and ``x_test`` are float32 of (inputs, *shape), ``y_train`` and ``y_test`` int64 of
-    (inputs,), from 0 to ``classes`` - 1; for regression float32 of (inputs, classes), NaN where nothing
-    is asked; for sequences all are token ids (see :mod:`explorer.tasks`), below ``classes``, and
-    ``vocabulary`` says which text they stand for.
+    ``x_train`` and ``x_test`` are float32 (inputs, *shape). For classification, ``y_train`` and ``y_test``
+    are int64 (inputs,) from 0 to ``classes`` - 1. For regression they are float32 (inputs, classes), with NaN
+    for a missing target. For sequences, all arrays are token ids below ``classes`` (see
+    :mod:`explorer.tasks`), and ``vocabulary`` maps them to text.
     """
 
     x_train: np.ndarray
@@ -40,13 +40,13 @@ class Arrays:
 
 
 def checked_arrays(where: str, content: dict[str, np.ndarray]) -> Arrays:
-    """A user's own arrays, by the names in ``KEYS``: inputs as float32, labels as class numbers.
+    """Return a user's arrays, named as in ``KEYS``, with inputs as float32 and labels as class numbers.
 
-    Labels that are floats are the targets of a regression, (inputs,) or (inputs, numbers), as float32.
+    Labels that are floats are regression targets, (inputs,) or (inputs, numbers), returned as float32.
 
     Raises:
-        InputError: shapes do not fit, a label is no class number, or a number is not finite; the message
-            begins with ``where`` they come from.
+        InputError: shapes do not match, a label is not a class number, or a number is not finite. The message
+            begins with ``where``, the source of the arrays.
     """
     x, y = {}, {}
     for part in ("train", "test"):
@@ -64,7 +64,7 @@ def checked_arrays(where: str, content: dict[str, np.ndarray]) -> Arrays:
             )
         if x[part].dtype.kind not in "buif":
             raise InputError(f"{where}: x_{part} holds {x[part].dtype}; numbers are needed")
-        with np.errstate(over="ignore"):  # becomes infinite, which the next line reports
+        with np.errstate(over="ignore"):  # overflow gives infinity, which the next check reports
             x[part] = x[part].astype(np.float32)
         if not np.isfinite(x[part]).all():
             raise InputError(f"{where}: x_{part} holds values that are not finite")
@@ -73,7 +73,7 @@ def checked_arrays(where: str, content: dict[str, np.ndarray]) -> Arrays:
         raise InputError(f"{where}: training and test inputs have different shapes")
     if y["train"].dtype != y["test"].dtype or y["train"].shape[1:] != y["test"].shape[1:]:
         raise InputError(
-            f"{where}: y_train should hold class numbers, and y_test too; or both floats, of as many numbers"
+            f"{where}: y_train and y_test should both hold class numbers, or both floats of the same width"
         )
     if y["train"].ndim == 1 and (lowest := min(y["train"].min(), y["test"].min())) > 0:
         raise InputError(f"{where}: the smallest label is {lowest}; classes are numbered from 0")
@@ -84,9 +84,9 @@ def checked_arrays(where: str, content: dict[str, np.ndarray]) -> Arrays:
 
 
 def check_classes(where: str, classes: int, inputs: int) -> None:
-    """Raises InputError where labels from 0 to ``classes`` - 1 of so many training inputs are no classes."""
+    """Raise InputError if ``classes`` is below 2 or above the number of training inputs."""
     if classes < 2:
-        raise InputError(f"{where}: there is only one class")
+        raise InputError(f"{where}: there is only one class; at least 2 are needed")
     if classes > inputs:
         raise InputError(
             f"{where}: the largest label is {classes - 1}, with {inputs} training inputs; "

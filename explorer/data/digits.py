@@ -21,12 +21,12 @@ class Options(DataOptions):
 
 
 def available(options: Options) -> tuple[int, int]:
-    """Numbers of training and test inputs."""
+    """Return the numbers of training and test inputs."""
     return counts(options, TRAIN, 797, load)
 
 
 def load(options: Options) -> Arrays:
-    """The images scaled to 0 … 1. scikit-learn's order goes by writer, so the split is a fixed shuffle."""
+    """Return the images scaled to 0 … 1. The split is a fixed shuffle: the file is sorted by writer."""
     images, labels = _images()
     order = np.random.default_rng(seed_for("digits", "split")).permutation(len(images))
     x = (images[order] / 16).astype(np.float32).reshape(-1, 1, 8, 8)
@@ -35,8 +35,8 @@ def load(options: Options) -> Arrays:
 
 
 def _images() -> tuple[np.ndarray, np.ndarray]:
-    """Images (1797, 64) of whole numbers from 0 to 16, and labels (1797,)."""
-    # The file is read from the package's folder: importing scikit-learn takes a second, reading a hundredth.
+    """Return images (1797, 64) with values 0, 1, …, 16, and labels (1797,)."""
+    # Read the file from the package folder (10 ms): importing scikit-learn takes a second.
     package = importlib.util.find_spec("sklearn")
     for folder in (package and package.submodule_search_locations) or ():
         file = Path(folder) / "datasets/data/digits.csv.gz"
@@ -46,5 +46,5 @@ def _images() -> tuple[np.ndarray, np.ndarray]:
             return table[:, :-1], table[:, -1]
     from sklearn.datasets import load_digits
 
-    found: Any = load_digits()
-    return found.data, found.target
+    bunch: Any = load_digits()
+    return bunch.data, bunch.target

@@ -1,4 +1,4 @@
-"""Image files (PNG, JPEG, …) to arrays of bytes, through pillow."""
+"""Decoder of image files (PNG, JPEG, …) to uint8 arrays, with pillow."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from explorer.settings import InputError, seed_for
 
 
 class EncodedOptions(ImageOptions):
-    """Settings of image data sets that are the user's own files."""
+    """Settings of image data sets from a user's own files."""
 
-    path: str = Field(description="the folder, relative to the current folder")
+    path: str = Field(description="folder of the images, relative to the current folder")
     test_size: int | None = Field(
-        default=None, ge=1, description="test inputs used: a seeded sample of so many; all if left out"
+        default=None, ge=1, description="number of test inputs to use, a seeded sample; default: all"
     )
     side: int | None = Field(
         default=None,
         ge=1,
         le=4096,
-        description="resize each image to so many pixels a side; as they are if left out",
+        description="resize each image to this many pixels per side; default: no resizing",
     )
-    colour: Literal["rgb", "grey"] = Field(default="rgb", description="channels: three, or one")
+    colour: Literal["rgb", "grey"] = Field(default="rgb", description="rgb: three channels; grey: one")
 
 
 def decode(images: Iterable[tuple[str, bytes]], options: EncodedOptions) -> np.ndarray:
-    """Images (name, encoded bytes) as bytes of (inputs, channels, height, width).
+    """Decode images (name, encoded bytes) to uint8 (inputs, channels, height, width).
 
     Raises:
-        InputError: pillow is missing, an image cannot be read, or sizes differ and no ``side`` is given.
+        InputError: pillow is missing, an image cannot be read, or sizes differ and ``side`` is not set.
     """
     try:
         from PIL import Image
     except ImportError as error:
-        raise InputError(f"image files are read with pillow: pip install pillow ({error})") from error
+        raise InputError(f"reading image files needs pillow: pip install pillow ({error})") from error
 
     def of_bytes(image: Image.Image) -> Image.Image:
-        """Grey of 16 bits by its upper byte, as pillow reads colours of 16: it would cut all off at 255."""
+        """Convert 16-bit grey to its upper byte, as pillow does for colour; it would clip grey at 255."""
         if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
             return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         if image.mode in ("I", "F"):
-            raise ValueError("its pixels are numbers of 32 bits; 8 or 16 are read")
+            raise ValueError("its pixels are numbers of 32 bits; 8 or 16 bits are supported")
         return image
 
     mode = {"rgb": "RGB", "grey": "L"}[options.colour]
@@ -75,9 +75,10 @@ def decode(images: Iterable[tuple[str, bytes]], options: EncodedOptions) -> np.n
 
 
 def drawn(x: np.ndarray, y: np.ndarray, options: EncodedOptions) -> tuple[np.ndarray, np.ndarray]:
-    """Test images and labels, whose first ``test_size`` are used: in a seeded order where that is given.
+    """Return test images and labels in a seeded order if ``test_size`` is set, else unchanged.
 
-    Files come class by class as a rule, so that the first of them would be of the first classes alone.
+    The first ``test_size`` are used later. Files are usually sorted by class, so without this shuffle they
+    would all be of the first classes.
     """
     if options.test_size is None:
         return x, y
@@ -86,9 +87,9 @@ def drawn(x: np.ndarray, y: np.ndarray, options: EncodedOptions) -> tuple[np.nda
 
 
 def hash_files(root: Path, files: Sequence[Path]) -> str:
-    """Hash of the names below ``root`` and contents of files, in their order.
+    """Return a hash of the names below ``root`` and the contents of files, in their order.
 
-    Files are read again only when a name, a size or a time of change differs from the last time.
+    Files are read again only if a name, a size or a modification time has changed.
 
     Raises:
         InputError: a file cannot be read.

@@ -1,4 +1,4 @@
-"""Files of public data sets: where they are on this machine, or downloaded once and checked."""
+"""Files of public data sets: found on this machine, or downloaded once and checked."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any, cast
 from explorer.settings import InputError
 
 ATTEMPTS = 3
-PAUSE_S = 1.0  # before the second; twice as long before each further one
-BUSY = (429, 500, 502, 503, 504)  # replies of a server that may answer later
-TIMEOUT_S = 30  # without a byte; a whole transfer may take as long as it likes
+PAUSE_S = 1.0  # pause before the second attempt; it doubles for each further one
+BUSY = (429, 500, 502, 503, 504)  # HTTP status codes after which a retry may succeed
+TIMEOUT_S = 30  # seconds without data; the whole transfer has no limit
 
 
 @dataclass(frozen=True)
 class Source:
     """A public data set as files.
 
-    ``name`` is its folder in the cache, ``checksums`` maps file names to ``algorithm:digest`` as published
-    by the authors, ``url`` is what the names are appended to.
+    ``name`` is the folder in the cache, ``checksums`` maps file names to ``algorithm:digest`` as published by
+    the authors, and ``url`` is the prefix of the file names.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Source:
 
 
 def folder(source: Source) -> Path:
-    """Where the files are kept: in ``EXPLORER_DATA`` if it is set, otherwise in the user's cache folder."""
+    """Return the folder of the files: in ``EXPLORER_DATA`` if it is set, otherwise in the user's cache."""
     if own := os.environ.get("EXPLORER_DATA"):
         return Path(own).expanduser() / source.name
     import pooch
@@ -42,7 +42,7 @@ def folder(source: Source) -> Path:
 
 
 def found(where: Path, source: Source) -> dict[str, Path] | None:
-    """The source's files in a folder, each as published or without its ``.gz``; None if one is missing."""
+    """Return the source's files in a folder, as published or without ``.gz``; None if one is missing."""
     files = {}
     for name in source.checksums:
         there = [path for path in (where / name, where / name.removesuffix(".gz")) if path.is_file()]
@@ -53,13 +53,13 @@ def found(where: Path, source: Source) -> dict[str, Path] | None:
 
 
 def locate(source: Source, system: Path | None = None) -> dict[str, Path]:
-    """The path of each file: put there by hand, from a system package, or downloaded now.
+    """Return the path of each file; download missing files.
 
-    What lies in ``EXPLORER_DATA`` or in ``system`` is taken as it is; what is in the cache is checked
-    against the authors' checksums each time, and replaced if it does not match.
+    Files in ``EXPLORER_DATA`` or in ``system`` (a folder of a system package) are used unchecked. Files in
+    the cache are compared with the authors' checksums each time, and replaced if they differ.
 
     Raises:
-        InputError: the files are nowhere and cannot be downloaded; the message gives the manual way.
+        InputError: the files are missing and cannot be downloaded; the message explains the manual way.
     """
     target = folder(source)
     for place in [*([target] if os.environ.get("EXPLORER_DATA") else []), *([system] if system else [])]:
@@ -71,7 +71,7 @@ def locate(source: Source, system: Path | None = None) -> dict[str, Path]:
         raise InputError(
             f"{source.title} is not on this machine and could not be downloaded: {_reason(error)}. "
             f"By hand: get {', '.join(source.checksums)} from {source.page} and put them into {target} "
-            f"(or into {source.name}/ of any folder that the environment variable EXPLORER_DATA names)."
+            f"(or into {source.name}/ in the folder that the environment variable EXPLORER_DATA names)."
         ) from error
 
 
@@ -82,10 +82,10 @@ def _fetched(source: Source, name: str, target: Path) -> Path:
     pooch.get_logger().setLevel("WARNING")
     for attempt in range(ATTEMPTS):
         with _Progress(f"{source.title}: {name}") as progress:
-            # pooch takes any object that behaves like a bar, though its annotation says bool.
+            # pooch accepts any object with the interface of a progress bar, though its annotation says bool.
             downloader: Any = pooch.HTTPDownloader(cast("Any", progress), chunk_size=2**16, timeout=TIMEOUT_S)
             try:
-                # Into a temporary file, which becomes the file only when the checksum is right.
+                # pooch writes a temporary file and renames it only if the checksum matches.
                 path = pooch.retrieve(
                     source.url + name, source.checksums[name], fname=name, path=target, downloader=downloader
                 )
@@ -98,7 +98,7 @@ def _fetched(source: Source, name: str, target: Path) -> Path:
 
 
 def _passing(error: Exception) -> bool:
-    """Whether a transfer that ended so may succeed later."""
+    """Return whether a retry may succeed after this error."""
     import requests
 
     if isinstance(error, requests.HTTPError):
@@ -111,12 +111,12 @@ def _passing(error: Exception) -> bool:
 def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
     if "does not match the known hash" in text:
-        return "what was sent does not match the authors' checksum; a proxy may have sent a page of its own"
+        return "the download does not match the authors' checksum; a proxy may have sent its own page instead"
     return f"{type(error).__name__}: {text[:200]}"
 
 
 class _Progress:
-    """A progress bar as pooch calls it, drawn by rich on a terminal's standard error; silent elsewhere."""
+    """Progress bar for pooch, drawn by rich on standard error if it is a terminal; otherwise silent."""
 
     def __init__(self, title: str) -> None:
         from rich.console import Console
@@ -147,7 +147,7 @@ class _Progress:
 
     @property
     def total(self) -> float | None:
-        """Bytes to come; pooch sets it from the reply's header."""
+        """Total bytes, which pooch sets from the response header."""
         return self._bar.tasks[0].total
 
     @total.setter
@@ -155,12 +155,12 @@ class _Progress:
         self._bar.update(self._task, total=value or None)
 
     def update(self, count: int) -> None:
-        """So many bytes more have come."""
+        """Add ``count`` received bytes."""
         self._bar.advance(self._task, count)
 
     def reset(self) -> None:
-        """Pooch ends with a reset and one update over the whole."""
+        """Reset the bar. Pooch finishes with a reset and one update of all bytes."""
         self._bar.update(self._task, completed=0)
 
     def close(self) -> None:
-        """The end of the transfer; leaving the context stops the bar."""
+        """Do nothing; leaving the context stops the bar."""

@@ -1,4 +1,4 @@
-"""The idx format of MNIST and its kin (LeCun, Cortes, Burges): a magic number, the shape, the bytes."""
+"""Reader of the idx format of MNIST (LeCun, Cortes, Burges): a magic number, the shape, the bytes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from explorer.settings import InputError
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """An idx file of bytes, gzipped or not: (inputs,) labels or (inputs, height, width) images.
+    """Read an idx file of bytes, gzipped or not: labels (inputs,) or images (inputs, height, width).
 
     Raises:
-        InputError: the file is not what its header says.
+        InputError: the file is damaged, or does not match its header.
     """
     try:
         raw = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Image folders: ``train/<class>/*.png`` and ``test/<class>/*.png``, as many data sets are handed round."""
+"""Image folders: ``train/<class>/*.png`` and ``test/<class>/*.png``, a common format of data sets."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ TEST_NAMES = ("test", "val", "valid", "validation")
 
 
 class Options(EncodedOptions):
-    """A folder with ``train/`` and ``test/`` (or ``val/``), each with a folder of images for each class."""
+    """A folder with ``train/`` and ``test/`` (or ``val/``), each with one folder of images per class."""
 
 
 def _listed(path: str) -> tuple[list[str], list[tuple[Path, int]], list[tuple[Path, int]]]:
-    """Class names in order, and the files of each part with their class numbers."""
+    """Return the sorted class names, and the files of each part with their class numbers."""
     root = Path(path)
     test = next((root / name for name in TEST_NAMES if (root / name).is_dir()), None)
     if not (root / "train").is_dir() or test is None:
@@ -33,7 +33,7 @@ def _listed(path: str) -> tuple[list[str], list[tuple[Path, int]], list[tuple[Pa
         raise InputError(f"{test} has classes that {root / 'train'} lacks: {', '.join(unknown)}")
     if len(classes) < 2:
         raise InputError(
-            f"{root / 'train'} should hold a folder for each class, two at least; it has {len(classes)}"
+            f"{root / 'train'} should hold one folder per class, at least two; it has {len(classes)}"
         )
     parts = []
     for part in (root / "train", test):
@@ -49,25 +49,25 @@ def _listed(path: str) -> tuple[list[str], list[tuple[Path, int]], list[tuple[Pa
     empty = [name for number, name in enumerate(classes) if number not in {n for _, n in parts[0]}]
     if empty:
         raise InputError(
-            f"{root / 'train'} holds no images of {', '.join(empty)}; delete folders that are no class"
+            f"{root / 'train'} holds no images of {', '.join(empty)}; delete folders that are not classes"
         )
     return classes, parts[0], parts[1]
 
 
 def fingerprint(options: Options) -> str:
-    """Hash of the names and contents of all images: other content is another data set, wherever it lies."""
+    """Return a hash of the names and contents of all images, which identifies the data set anywhere."""
     _, train, test = _listed(options.path)
     return hash_files(Path(options.path), [file for file, _ in train + test])
 
 
 def available(options: Options) -> tuple[int, int]:
-    """Numbers of training and test inputs."""
+    """Return the numbers of training and test inputs."""
     _, train, test = _listed(options.path)
     return available_images(options, len(train), len(test), load)
 
 
 def load(options: Options) -> Arrays:
-    """The images scaled to 0 … 1; classes are numbered in the order of their folders' names."""
+    """Return the images scaled to 0 … 1. Classes are numbered in the order of their folder names."""
     classes, *parts = _listed(options.path)
     x_train, x_test = (decode(((str(f), f.read_bytes()) for f, _ in part), options) for part in parts)
     if x_train.shape[1:] != x_test.shape[1:]:

@@ -1,4 +1,4 @@
-"""Parquet files with image bytes, as data hubs hand them out: ``train-*.parquet`` and ``test-*.parquet``."""
+"""Parquet files with image bytes, as on data hubs: ``train-*.parquet`` and ``test-*.parquet``."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ LABEL_NAMES = ("label", "labels", "fine_label")
 class Options(EncodedOptions):
     """A folder with files ``train*.parquet`` and ``test*.parquet`` (or ``validation*``), at any depth.
 
-    An image is binary, or a struct with ``bytes``; a label is a whole number from 0.
+    An image is binary or a struct with ``bytes``. A label is a whole number from 0.
     """
 
     image_column: str | None = Field(
-        default=None, description=f"column of the images; the first of {', '.join(IMAGE_NAMES)} if left out"
+        default=None, description=f"column of the images; default: the first of {', '.join(IMAGE_NAMES)}"
     )
     label_column: str | None = Field(
-        default=None, description=f"column of the labels; the first of {', '.join(LABEL_NAMES)} if left out"
+        default=None, description=f"column of the labels; default: the first of {', '.join(LABEL_NAMES)}"
     )
 
 
 def _files(path: str) -> tuple[list[Path], list[Path]]:
-    found = sorted(Path(path).rglob("*.parquet"))
+    parquet_files = sorted(Path(path).rglob("*.parquet"))
 
     def named(start: str) -> list[Path]:
-        return [file for file in found if file.name.startswith(start) or file.parent.name == start]
+        return [file for file in parquet_files if file.name.startswith(start) or file.parent.name == start]
 
     train, test = named("train"), next((files for name in TEST_NAMES if (files := named(name))), [])
     if not train or not test:
         raise InputError(
             f"{path} should hold train*.parquet and test*.parquet (or {', '.join(TEST_NAMES[1:])}); "
-            f"it has {', '.join(file.name for file in found[:5]) or 'no .parquet file'}"
+            f"it has {', '.join(file.name for file in parquet_files[:5]) or 'no .parquet file'}"
         )
     return train, test
 
@@ -100,19 +100,19 @@ def _read(files: list[Path], options: Options) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fingerprint(options: Options) -> str:
-    """Hash of the names and contents of all files: other content is another data set, wherever it lies."""
+    """Return a hash of the names and contents of all files, which identifies the data set anywhere."""
     train, test = _files(options.path)
     return hash_files(Path(options.path), train + test)
 
 
 def available(options: Options) -> tuple[int, int]:
-    """Numbers of training and test inputs, from the files' footers."""
+    """Return the numbers of training and test inputs, read from the files' footers."""
     train, test = _files(options.path)
     return available_images(options, _rows(train), _rows(test), load)
 
 
 def load(options: Options) -> Arrays:
-    """The images scaled to 0 … 1; classes are numbered from 0 to the largest label."""
+    """Return the images scaled to 0 … 1. Classes go from 0 to the largest label."""
     train, test = (_read(files, options) for files in _files(options.path))
     if train[0].shape[1:] != test[0].shape[1:]:
         raise InputError(f"{options.path}: training and test images differ in size; set side to resize all")

@@ -1,4 +1,4 @@
-"""Images as bytes of (inputs, channels, height, width): what all image data sets do with them."""
+"""Common parts of all image data sets. Raw images are uint8 (inputs, channels, height, width)."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from explorer.settings import InputError
 class ImageOptions(DataOptions):
     """Settings of any image data set."""
 
-    pool: int = Field(default=1, ge=1, description="average over squares of so many pixels a side")
+    pool: int = Field(default=1, ge=1, description="average over squares with this many pixels per side")
     test_size: int | None = Field(
-        default=None, ge=1, description="test inputs used: the first so many; all if left out"
+        default=None, ge=1, description="number of test inputs to use, from the first; default: all"
     )
 
 
 def available_images(
     options: ImageOptions, train: int, test: int, load: Callable[[Any], Arrays]
 ) -> tuple[int, int]:
-    """Numbers of training and test inputs of a data set that has ``train`` and ``test``.
+    """Return the numbers of training and test inputs of a data set with ``train`` and ``test`` images.
 
     Raises:
-        InputError: ``test_size`` asks for more than there are.
+        InputError: ``test_size`` asks for more than the data set has.
     """
     return counts(options, train, _test_inputs(options, test), load)
 
@@ -49,13 +49,13 @@ def image_arrays(
     expected: tuple[int, int],
     title: str,
 ) -> Arrays:
-    """Images of bytes (inputs, channels, height, width) and labels (inputs,) as arrays.
+    """Return uint8 images (inputs, channels, height, width) and labels (inputs,) as a data set.
 
-    Scaled to 0 … 1, pooled, and cut to ``test_size`` on request.
+    The images are scaled to 0 … 1, pooled, and limited to ``test_size``, as the options say.
 
     Raises:
-        InputError: there are not as many inputs as ``expected``, images and labels do not go together,
-            a label is no class, or the images cannot be pooled.
+        InputError: the number of inputs is not ``expected``, images and labels do not match, a label is out
+            of range, or the images cannot be pooled.
     """
     for part, (x, y), count in zip(("training", "test"), (train, test), expected, strict=True):
         if len(x) != count or len(y) != count:

@@ -1,7 +1,7 @@
 """IWSLT 2014, German and English: transcripts of talks and their translations (Cettolo et al., 2014).
 
-The archive is the one that fairseq's recipe takes. No checksum of it is published; the MD5 here is
-what a public reproduction of that recipe checks. A file put into ``EXPLORER_DATA`` is taken as it is.
+The archive is the one of fairseq's recipe. Its authors publish no checksum; the MD5 here is from a public
+reproduction of that recipe. A file in ``EXPLORER_DATA`` is used unchecked.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SEGMENT = re.compile(r"<seg id=[^>]*>(.*?)</seg>")
 
 
 class Options(PublishedOptions):
-    """Up to about 160,000 training pairs, and 6,750 test pairs before long ones are left out."""
+    """Up to about 160,000 training pairs, and 6,750 test pairs before long ones are removed."""
 
     length: Length = 64
     vocabulary: Vocabulary = 10_000
@@ -43,12 +43,12 @@ class Options(PublishedOptions):
 
 
 def available(options: Options) -> tuple[int, int]:
-    """Numbers of training and test pairs."""
+    """Return the numbers of training and test pairs."""
     return options.pairs, options.test_pairs
 
 
 def load(options: Options) -> Arrays:
-    """The pairs as arrays of tokens (see :func:`explorer.data.translation.encode_corpus`)."""
+    """Return the pairs as arrays of tokens (see :func:`explorer.data.translation.encode_corpus`)."""
     return _encoded(json.dumps(options.source())).arrays
 
 
@@ -69,12 +69,12 @@ def _encoded(source: str) -> Encoded:
 
 
 def _plain(raw: bytes, name: str) -> list[str]:
-    """The sentences; lines that begin with a tag say what the talk is."""
+    """Return the sentences, without the lines that begin with a tag and describe the talk."""
     return [line for line in lines(raw, name) if not line.lstrip().startswith("<")]
 
 
 def _segments(raw: bytes, name: str) -> list[str]:
-    """The segments of a test file, each on a line of its own."""
+    """Return the segments of a test file, which has one per line."""
     found = (SEGMENT.search(line) for line in lines(raw, name))
     return [html.unescape(match.group(1)) for match in found if match]
 

@@ -20,7 +20,7 @@ SOURCE = Source(
     page="https://ossci-datasets.s3.amazonaws.com/mnist/",
 )
 INPUTS = (60_000, 10_000)
-SHAPE, CLASSES = (1, 28, 28), 10  # of the images as they come
+SHAPE, CLASSES = (1, 28, 28), 10  # of the original images
 
 
 class Options(ImageOptions):
@@ -28,12 +28,12 @@ class Options(ImageOptions):
 
 
 def available(options: Options) -> tuple[int, int]:
-    """Numbers of training and test inputs."""
+    """Return the numbers of training and test inputs."""
     return available_images(options, *INPUTS, load)
 
 
 def load(options: Options) -> Arrays:
-    """The images scaled to 0 … 1, pooled on request."""
+    """Return the images scaled to 0 … 1 and pooled as the options say."""
     files = locate(SOURCE)
     x_train, y_train, x_test, y_test = (read_idx(files[name]) for name in SOURCE.checksums)
     return image_arrays(

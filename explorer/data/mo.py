@@ -1,7 +1,7 @@
-"""Message catalogues as parallel text: what programs say, and its translation (``.mo`` files, GNU gettext).
+"""Message catalogues as parallel text: program messages and their translations (``.mo``, GNU gettext).
 
-Real translations that any Debian machine can have without a data hub. The pairs depend on the packages
-that are installed, and so on their versions; the files' content is part of a model's identity.
+Any Debian machine can provide these real translations without a data hub. The pairs depend on the installed
+packages and their versions. The content of the files is part of a model's identity.
 """
 
 from __future__ import annotations
@@ -34,49 +34,49 @@ PACKAGE = "libreoffice-l10n-de"  # an example with many pairs in a small file
 class Options(SplitOptions):
     """Catalogues ``<language>/LC_MESSAGES/*.mo`` anywhere below a folder."""
 
-    path: str = Field(default="/usr/share/locale", description="folder that holds the catalogues")
+    path: str = Field(default="/usr/share/locale", description="folder of the catalogues")
     language: str = Field(
         default="de", pattern=r"^[A-Za-z][\w@.-]*$", description="language of the translations (de, pt_BR)"
     )
     domains: tuple[str, ...] | None = Field(
-        default=None, min_length=1, description="catalogues that are read, by name; all if left out"
+        default=None, min_length=1, description="names of the catalogues to read; default: all"
     )
     into: Literal["english", "language"] = Field(
-        default="english", description="what is translated into: English, or language"
+        default="english", description="target language: English, or the language of the catalogues"
     )
-    min_words: int = Field(default=2, ge=1, le=100, description="fewest words of the English text")
+    min_words: int = Field(default=2, ge=1, le=100, description="minimum number of words of the English text")
 
 
 def _files(options: Options) -> list[Path]:
-    """The catalogues that are read, by name."""
+    """Return the catalogues to read, sorted by name."""
     root = Path(options.path)
-    found = sorted(
+    catalogues = sorted(
         root.rglob(f"{options.language}/LC_MESSAGES/*.mo"), key=lambda file: (file.stem, str(file))
     )
-    if not found:
+    if not catalogues:
         raise InputError(
             f"{options.path} holds no message catalogues {options.language}/LC_MESSAGES/*.mo. On Debian they "
-            f"come with packages, but images for containers leave them out; in a folder of your own: "
+            f"come with packages, but container images omit them. To get some in your own folder: "
             f"apt-get download {PACKAGE} && dpkg-deb -x {PACKAGE}_*.deb catalogues, then set path: catalogues"
         )
-    names = {file.stem for file in found}
+    names = {file.stem for file in catalogues}
     for domain in options.domains or ():
         if domain not in names:
             raise InputError(
                 f"{options.path} has no catalogue {domain}.mo of language {options.language}; "
                 f"known: {suggest(domain, sorted(names))}"
             )
-    return [file for file in found if options.domains is None or file.stem in options.domains]
+    return [file for file in catalogues if options.domains is None or file.stem in options.domains]
 
 
 def fingerprint(options: Options) -> str:
-    """Hash of the catalogues' contents."""
+    """Return a hash of the contents of the catalogues."""
     return hash_content(_files(options))
 
 
 def sentences(options: Options) -> tuple[list[Pair], Counter[str]]:
-    """Clean pairs (source, target); of those with the same English sentence, the first."""
-    found, left_out = [], Counter[str]()
+    """Return clean pairs (source, target), the first for each English sentence, and counts of the others."""
+    pairs_read, left_out = [], Counter[str]()
     for file in _files(options):
         for message, translation in read_catalogue(file):
             pair = sentence_pair(message, translation)
@@ -85,13 +85,13 @@ def sentences(options: Options) -> tuple[list[Pair], Counter[str]]:
             elif len(pair[0].split()) < options.min_words:
                 left_out["too short"] += 1
             else:
-                found.append(pair)
-    clean, more = clean_pairs(found)
+                pairs_read.append(pair)
+    clean, more = clean_pairs(pairs_read)
     first: dict[str, Pair] = {}
     for pair in clean:
         first.setdefault(sentence_key(pair[0]), pair)
     left_out += more
-    left_out["there already"] += len(clean) - len(first)
+    left_out["duplicate"] += len(clean) - len(first)
     pairs = list(first.values())
     return (pairs if options.into == "language" else [(b, a) for a, b in pairs]), left_out
 

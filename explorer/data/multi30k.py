@@ -1,6 +1,6 @@
 """Multi30k: captions of photographs in German and English (Elliott et al., 2016).
 
-From a mirror: the authors' server is gone. The checksums are those of torchtext, which takes the same files.
+The files come from a mirror, because the authors' server is gone. The checksums are those of torchtext.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from explorer.data.translation import Encoded, Length, Pair, Vocabulary
 from explorer.settings import InputError
 
 TASKS = ("translation",)
-FILES = {"training.tar.gz": "train", "mmt16_task1_test.tar.gz": "test"}  # archive, and its files' name
+FILES = {"training.tar.gz": "train", "mmt16_task1_test.tar.gz": "test"}  # archive: stem of its files' names
 SOURCE = Source(
     name="multi30k",
     title="Multi30k",
@@ -31,7 +31,7 @@ SOURCE = Source(
 
 
 class Options(PublishedOptions):
-    """29,000 training and 1,000 test pairs before double and long ones are left out."""
+    """29,000 training and 1,000 test pairs before duplicate and long ones are removed."""
 
     length: Length = 48
     vocabulary: Vocabulary = 8_000
@@ -40,12 +40,12 @@ class Options(PublishedOptions):
 
 
 def available(options: Options) -> tuple[int, int]:
-    """Numbers of training and test pairs."""
+    """Return the numbers of training and test pairs."""
     return options.pairs, options.test_pairs
 
 
 def load(options: Options) -> Arrays:
-    """The pairs as arrays of tokens (see :func:`explorer.data.translation.encode_corpus`)."""
+    """Return the pairs as arrays of tokens (see :func:`explorer.data.translation.encode_corpus`)."""
     return _encoded(json.dumps(options.source())).arrays
 
 

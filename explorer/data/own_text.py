@@ -1,4 +1,4 @@
-"""What data sets of a user's own parallel text share: a corpus is encoded once, until its files change."""
+"""Common part of data sets of a user's own parallel text. Encodes a corpus again only if its files change."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Settings = TypeVar("Settings", bound=SplitOptions)
 
 
 class OwnText(Generic[Settings]):
-    """``available``, ``describe`` and ``load`` of such a data set.
+    """The functions ``available``, ``describe`` and ``load`` of such a data set.
 
     Args:
-        options: its class of settings.
-        fingerprint: gives the hash of the files' contents.
-        encode: reads, splits and encodes the corpus.
+        options: class of the settings.
+        fingerprint: function that returns a hash of the files' contents.
+        encode: function that reads, splits and encodes the corpus.
     """
 
     def __init__(
@@ -30,23 +30,23 @@ class OwnText(Generic[Settings]):
     ):
         @functools.lru_cache(maxsize=2)
         def kept(source: str, content: str) -> Encoded:
-            # ``content`` is there to notice that the files have changed.
+            # ``content`` is part of the cache key: it changes with the files.
             return encode(options.model_validate(json.loads(source)))
 
         self._encoded = lambda own: kept(json.dumps(own.source()), fingerprint(own))
 
     def available(self, options: Settings) -> tuple[int, int]:
-        """Numbers of training and test pairs that are left after cleaning."""
+        """Return the numbers of training and test pairs after cleaning."""
         return self.load(options).sizes
 
     def describe(self, options: Settings) -> str:
-        """Numbers of pairs and of units, and what was left out."""
+        """Return the numbers of pairs, of subword units and of removed pairs as text."""
         return self._encoded(options).describe()
 
     def load(self, options: Settings) -> Arrays:
-        """The pairs as arrays of tokens (see :func:`explorer.data.translation.encode_corpus`).
+        """Return the pairs as arrays of tokens (see :func:`explorer.data.translation.encode_corpus`).
 
         Raises:
-            InputError: a file is missing or cannot be read as what it should be, or too few pairs are left.
+            InputError: a file is missing or cannot be read, or too few pairs are left.
         """
         return self._encoded(options).arrays

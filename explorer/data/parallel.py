@@ -1,4 +1,4 @@
-"""A user's own parallel text."""
+"""Data set of a user's own parallel text."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ TASKS = ("translation",)
 
 
 class Options(SplitOptions):
-    """Two text files with a sentence a line, or one TSV or Parquet file."""
+    """Two text files with one sentence per line, or one TSV or Parquet file."""
 
     path: str | tuple[str, str] = Field(
         description="two text files, [source, target], or one .tsv or .parquet file"
     )
     test_path: str | tuple[str, str] | None = Field(
         default=None,
-        description="the test set, in the same form; if left out, test_size of the pairs are kept for it",
+        description="test set in the same form; default: a share test_size of the pairs",
     )
     columns: tuple[str | int, str | int] | None = Field(
         default=None,
-        description="source and target: columns of a TSV file by number from 1 or by the name in its first "
-        "line (1 and 2 if left out), of a Parquet file by name",
+        description="columns of source and target: in a TSV file by number from 1 or by name in line 1 "
+        "(default: 1 and 2), in a Parquet file by name",
     )
     identical: bool = Field(default=False, description="keep pairs whose two sentences are the same")
 
@@ -49,16 +49,16 @@ def _files(options: Options) -> list[str]:
 
 
 def fingerprint(options: Options) -> str:
-    """Hash of the files' contents."""
+    """Return a hash of the files' contents."""
     return hash_content(_files(options))
 
 
 def _encode(options: Options) -> Encoded:
     title = " and ".join(_files(options))
-    found = read_bitext(options.path, options.columns)
-    if not found:
+    lines = read_bitext(options.path, options.columns)
+    if not lines:
         raise InputError(f"{title}: there are no lines")
-    pairs, left_out = clean_pairs(found, identical=options.identical)
+    pairs, left_out = clean_pairs(lines, identical=options.identical)
     if options.test_path is None:
         train, test = split_pairs(pairs, options)
     else:

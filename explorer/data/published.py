@@ -1,4 +1,4 @@
-"""Published parallel text with a test set of its own: German and English."""
+"""Published parallel text, German and English, with its own test set."""
 
 from __future__ import annotations
 
@@ -20,30 +20,26 @@ from explorer.data.translation import (
 )
 from explorer.settings import InputError
 
-Pairs = Annotated[
-    int, Field(ge=2, description="training pairs: the first so many that are left after cleaning")
-]
-TestPairs = Annotated[
-    int, Field(ge=1, description="test pairs: the first so many that are left after cleaning")
-]
+Pairs = Annotated[int, Field(ge=2, description="number of training pairs: the first after cleaning")]
+TestPairs = Annotated[int, Field(ge=1, description="number of test pairs: the first after cleaning")]
 
 
 class PublishedOptions(TranslationOptions):
     """Settings of published parallel text.
 
-    How many pairs are left after cleaning is known only once the files are here. It is a setting, so that a
-    space can be checked before that.
+    The number of pairs after cleaning is known only when the files are present. It is a setting because a
+    space must be checkable without the files.
     """
 
     pairs: Pairs
     test_pairs: TestPairs
-    into: Literal["english", "german"] = Field(default="english", description="what is translated into")
+    into: Literal["english", "german"] = Field(default="english", description="target language")
 
 
 def encode_published(
     train: Sequence[Pair], test: Sequence[Pair], options: PublishedOptions, title: str
 ) -> Encoded:
-    """The arrays of pairs (German, English), turned round and cut as the options say.
+    """Return the arrays of pairs (German, English), in the direction and number that the options give.
 
     Raises:
         InputError: fewer pairs are left than the options ask for.

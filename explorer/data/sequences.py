@@ -1,4 +1,4 @@
-"""What data sets of text share: their settings, and files read as UTF-8."""
+"""Common parts of text data sets: settings, and reading of UTF-8 files."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from explorer.settings import InputError, digest
 class SequenceOptions(SubsetOptions):
     """Settings of any data set of text."""
 
-    length: int = Field(default=64, ge=2, le=4096, description="tokens of an input")
+    length: int = Field(default=64, ge=2, le=4096, description="number of tokens per input")
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """The content of a file.
+    """Return the content of a file.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the file cannot be read.
     """
     try:
         return Path(path).read_bytes()
@@ -32,10 +32,10 @@ def read_bytes(path: Path | str) -> bytes:
 
 
 def as_text(raw: bytes, name: Path | str) -> str:
-    """The content of a file as text; a byte-order mark at its start is left out.
+    """Return the content of a file as text, without a byte-order mark at its start.
 
     Raises:
-        InputError: it is not UTF-8; the message says where.
+        InputError: the content is not UTF-8; the message gives the position.
     """
     try:
         return raw.decode("utf-8").removeprefix("\ufeff")
@@ -43,20 +43,20 @@ def as_text(raw: bytes, name: Path | str) -> str:
         line = raw.count(b"\n", 0, error.start) + 1
         raise InputError(
             f"{name} is not UTF-8: byte 0x{raw[error.start]:02x} in line {line} (byte {error.start} of the "
-            f"file); convert it, such as by iconv -f latin1 -t utf-8"
+            f"file); convert it, for example with iconv -f latin1 -t utf-8"
         ) from error
 
 
 def lines(raw: bytes, name: Path | str) -> list[str]:
-    """Lines of a file; only the line feed ends one, with or without a carriage return before it."""
+    """Return the lines of a file. A line ends with a line feed, optionally after a carriage return."""
     text = as_text(raw, name)
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
 
 
 def hash_content(files: Sequence[Path | str]) -> str:
-    """Hash of the contents of files, in their order, whatever their names.
+    """Return a hash of the contents of files, in their order, independent of their names.
 
-    Files are read again only when a size or a time of change differs from the last time.
+    Files are read again only if a size or a modification time has changed.
 
     Raises:
         InputError: a file cannot be read.

@@ -1,6 +1,6 @@
-"""Subword units: byte-pair encoding (Sennrich et al., 2016) by the package ``tokenizers``, and back to text.
+"""Subword units: byte-pair encoding (Sennrich et al., 2016) with the package ``tokenizers``, and decoding.
 
-A vocabulary travels as text: the JSON of a tokenizer, or the JSON list of characters of a language model.
+A vocabulary is a string: the JSON of a tokenizer, or the JSON list of characters of a language model.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from explorer.settings import InputError
 
 PAD, BOS, EOS, UNK = range(4)
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
-MISSING = "�"  # stands for characters that a character vocabulary does not have
+MISSING = "�"  # represents characters that are not in a character vocabulary
 
 
 def learn(texts: Iterable[str], size: int) -> str:
-    """A vocabulary of at most ``size`` units: those of ``SPECIAL``, characters, frequent pairs of units.
+    """Learn a vocabulary of at most ``size`` units: ``SPECIAL``, characters, and frequent pairs of units.
 
-    Words are split at spaces, punctuation marks and digits; the same texts give the same vocabulary. Of the
-    characters, the most frequent ones take at most half of the units.
+    Words are split at spaces, punctuation marks and digits. The same texts give the same vocabulary. At most
+    half of the units are single characters, the most frequent ones.
 
     Raises:
         InputError: the package is not installed.
@@ -38,7 +38,7 @@ def learn(texts: Iterable[str], size: int) -> str:
     )
     learner.train_from_iterator(texts, trainer)
     learned = json.loads(learner.to_str())["model"]
-    # Made anew without marking the special units, which would be found in text that holds "<eos>".
+    # Rebuild without registering the special units; they would match text that contains "<eos>".
     merges = [tuple(merge) for merge in learned["merges"]]
     plain = tokenizers.Tokenizer(tokenizers.models.BPE(learned["vocab"], merges, unk_token=SPECIAL[UNK]))
     plain.pre_tokenizer = _splitting(tokenizers)
@@ -47,12 +47,12 @@ def learn(texts: Iterable[str], size: int) -> str:
 
 
 def encode(vocabulary: str, texts: Sequence[str]) -> list[list[int]]:
-    """Ids of the units of each text, without beginning and end."""
-    return [found.ids for found in _tokenizer(vocabulary).encode_batch(list(texts))]
+    """Return the unit ids of each text, without beginning and end marks."""
+    return [encoding.ids for encoding in _tokenizer(vocabulary).encode_batch(list(texts))]
 
 
 def size(vocabulary: str) -> int:
-    """Number of units, or of characters."""
+    """Return the number of units or characters."""
     return (
         len(_characters(vocabulary))
         if vocabulary.startswith("[")
@@ -61,10 +61,10 @@ def size(vocabulary: str) -> int:
 
 
 def decode(vocabulary: str, ids: Sequence[int]) -> str:
-    """The text of ids.
+    """Return the text of ids.
 
-    Of subword units, padding and beginning are left out and the text stops at the first end; ids below 0,
-    which mark places that are not scored, are left out everywhere.
+    Ids below 0, which mark unscored positions, are skipped. For subword units, padding and beginning marks
+    are skipped as well, and the text stops at the first end mark.
     """
     ids = [int(i) for i in ids if i >= 0]
     if vocabulary.startswith("["):
@@ -99,6 +99,6 @@ def _package() -> Any:
         import tokenizers.trainers
     except ImportError as error:
         raise InputError(
-            f"subword units are made by the package tokenizers: pip install tokenizers ({error})"
+            f"subword units need the package tokenizers: pip install tokenizers ({error})"
         ) from error
     return tokenizers

@@ -22,7 +22,7 @@ SOURCE = Source(
     page="http://ufldl.stanford.edu/housenumbers/",
 )
 INPUTS = (73_257, 26_032)
-SHAPE, CLASSES = (3, 32, 32), 10  # of the images as they come
+SHAPE, CLASSES = (3, 32, 32), 10  # of the original images
 
 
 class Options(ImageOptions):
@@ -30,15 +30,15 @@ class Options(ImageOptions):
 
 
 def available(options: Options) -> tuple[int, int]:
-    """Numbers of training and test inputs."""
+    """Return the numbers of training and test inputs."""
     return available_images(options, *INPUTS, load)
 
 
 def read_mat(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images of bytes (inputs, 3, 32, 32) and labels (inputs,), the digits 0 … 9 (the file says 10 for 0).
+    """Return uint8 images (inputs, 3, 32, 32) and labels (inputs,) from 0 to 9 (the file has 10 for 0).
 
     Raises:
-        InputError: the file is not one of SVHN's.
+        InputError: the file is not an SVHN file of cropped digits.
     """
     from scipy.io import loadmat
 
@@ -49,7 +49,7 @@ def read_mat(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(
             f"{path} has no variable {error}; it is not one of SVHN's cropped-digit files"
         ) from error
-    except Exception as error:  # scipy names no common error for damaged files
+    except Exception as error:  # scipy raises many types for damaged files
         raise InputError(f"{path} cannot be read as a MATLAB file: {error}") from error
     if x.ndim != 4 or x.shape[:3] != (32, 32, 3) or x.dtype != np.uint8:
         raise InputError(
@@ -59,7 +59,7 @@ def read_mat(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def load(options: Options) -> Arrays:
-    """The images scaled to 0 … 1, pooled on request."""
+    """Return the images scaled to 0 … 1 and pooled as the options say."""
     files = locate(SOURCE)
     train, test = (read_mat(files[name]) for name in SOURCE.checksums)
     return image_arrays(train, test, options, classes=CLASSES, expected=INPUTS, title=SOURCE.title)

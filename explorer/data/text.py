@@ -1,4 +1,4 @@
-"""A text, cut into windows of characters: each character is to be predicted from those before it."""
+"""Text as windows of characters, in which each character is predicted from the preceding ones."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ TASKS = ("language",)
 
 
 class Options(SequenceOptions):
-    """A text file; where none is given, the reference of the Python language that Python has with it."""
+    """A text file; by default, the reference of the Python language that comes with Python."""
 
     path: str | None = Field(
         default=None,
-        description="text file in UTF-8, relative to the current folder; Python's reference if left out",
+        description="text file in UTF-8, relative to the current folder; default: Python's reference",
     )
-    length: int = Field(default=64, ge=2, le=4096, description="characters of a window")
+    length: int = Field(default=64, ge=2, le=4096, description="characters per window")
     test_share: float = Field(
-        default=0.1, gt=0, lt=1, description="share of the text that is for testing: its end"
+        default=0.1, gt=0, lt=1, description="share of the text, at its end, that is used for testing"
     )
 
 
 def _python_reference() -> str:
-    """What Python's ``help()`` shows of the language, all topics by name: about half a million characters."""
+    """Return all language topics of Python's ``help()``, sorted by name: about half a million characters."""
     try:
         from pydoc_data.topics import topics
     except ImportError as error:
         raise InputError(
-            f"this Python has no reference with it ({error}); set path to a text file"
+            f"this Python installation lacks its language reference ({error}); set path to a text file"
         ) from error
     return "\n\n".join(topics[name] for name in sorted(topics))
 
@@ -47,17 +47,17 @@ def _read(options: Options) -> str:
 
 
 def fingerprint(options: Options) -> str:
-    """Hash of the text: other text is another data set, whatever its name."""
+    """Return a hash of the text: its content, not its name, identifies the data set."""
     return digest(_read(options))
 
 
 def _windows(characters: int, length: int) -> int:
-    """Windows that do not overlap; each needs one character more, the last to be predicted."""
+    """Return the number of disjoint windows. The last one needs one more character as its last target."""
     return max(0, characters - 1) // length
 
 
 def _cut(text: str, options: Options) -> int:
-    """Where the test part begins.
+    """Return the position at which the test part begins.
 
     Raises:
         InputError: a part has too few windows.
@@ -73,17 +73,17 @@ def _cut(text: str, options: Options) -> int:
 
 
 def available(options: Options) -> tuple[int, int]:
-    """Numbers of training and test windows."""
+    """Return the numbers of training and test windows."""
     text = _read(options)
     cut = _cut(text, options)
     return _windows(cut, options.length), _windows(len(text) - cut, options.length)
 
 
 def load(options: Options) -> Arrays:
-    """Windows x and the characters that follow, y, both (windows, length).
+    """Return windows x and their next characters y, both (windows, length).
 
-    The vocabulary is the characters of the training part in the order of their code points, after one that
-    stands for all others (id 0).
+    The vocabulary has a character for all unknown ones (id 0), followed by the characters of the training
+    part in the order of their code points.
 
     Raises:
         InputError: the file cannot be read, is not UTF-8, or is too short.

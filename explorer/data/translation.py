@@ -1,4 +1,4 @@
-"""Parallel text: pairs of sentences, cleaned, split, and encoded for an encoder-decoder network."""
+"""Parallel text: cleaning, splitting and encoding of sentence pairs for an encoder-decoder network."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from explorer.data.sequences import SequenceOptions
 from explorer.settings import InputError, seed_for
 
 Pair = tuple[str, str]  # source, target
-IGNORED = -100  # target of a place that is not scored
+IGNORED = -100  # target of an unscored position
 
 
 Length = Annotated[
@@ -26,7 +26,7 @@ Length = Annotated[
     Field(
         ge=4,
         le=1024,
-        description="most tokens of a sentence with its end; a pair with a longer one is left out",
+        description="maximum number of tokens per sentence, with its end mark; longer pairs are removed",
     ),
 ]
 Vocabulary = Annotated[
@@ -34,7 +34,7 @@ Vocabulary = Annotated[
     Field(
         ge=64,
         le=100_000,
-        description="subword units of both languages together, learned from all training pairs",
+        description="number of subword units, shared by both languages, learned from all training pairs",
     ),
 ]
 
@@ -47,20 +47,20 @@ class TranslationOptions(SequenceOptions):
 
 
 class SplitOptions(TranslationOptions):
-    """Settings of parallel text that has no test set of its own."""
+    """Settings of parallel text without its own test set."""
 
     test_size: float = Field(
         default=0.1,
         gt=0,
         lt=1,
-        description="share of the source sentences kept for testing; which ones, their text decides",
+        description="share of the source sentences used for testing, chosen by a hash of their text",
     )
-    split_seed: int = Field(default=0, ge=0, description="another number keeps other sentences for testing")
+    split_seed: int = Field(default=0, ge=0, description="seed of the choice of test sentences")
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Pairs to train on and to test on, and how many were left out for which reason."""
+    """Training and test pairs, and the number of removed pairs by reason."""
 
     train: list[Pair]
     test: list[Pair]
@@ -69,13 +69,13 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Encoded:
-    """The arrays of a corpus, and how many pairs were left out for which reason."""
+    """Arrays of a corpus, and the number of removed pairs by reason."""
 
     arrays: Arrays
     left_out: Counter[str]
 
     def describe(self) -> str:
-        """Numbers of pairs and of units, and what was left out, in one line."""
+        """Return the numbers of pairs, of subword units and of removed pairs in one line."""
         arrays = self.arrays
         return (
             f"{len(arrays.x_train):,} training and {len(arrays.x_test):,} test pairs, "
@@ -84,12 +84,12 @@ class Encoded:
 
 
 def told(left_out: Counter[str]) -> str:
-    """Numbers of pairs left out, by reason, the most frequent first."""
+    """Return the numbers of removed pairs by reason, the most frequent first."""
     return ", ".join(f"{count:,} {reason}" for reason, count in left_out.most_common() if count) or "nothing"
 
 
 def clean_pairs(pairs: Iterable[Pair], *, identical: bool = False) -> tuple[list[Pair], Counter[str]]:
-    """Pairs with single spaces, in Unicode's composed form; none of them empty, none there twice.
+    """Normalise spaces and Unicode (NFC); remove empty and duplicate pairs, and count the removed ones.
 
     Args:
         identical: keep pairs whose two sentences are the same.
@@ -103,22 +103,22 @@ def clean_pairs(pairs: Iterable[Pair], *, identical: bool = False) -> tuple[list
         elif source == target and not identical:
             left_out["with the same text on both sides"] += 1
         elif (source, target) in kept:
-            left_out["there already"] += 1
+            left_out["duplicate"] += 1
         else:
             kept[source, target] = None
     return list(kept), left_out
 
 
 def sentence_key(text: str) -> str:
-    """A sentence without case, spaces and punctuation: sentences that differ in no more are one."""
+    """Return a sentence without case, spacing and punctuation. Sentences with the same key count as equal."""
     return re.sub(r"[\W_]+", " ", text.casefold()).strip() or text
 
 
 def split_pairs(pairs: Sequence[Pair], options: SplitOptions) -> tuple[list[Pair], list[Pair]]:
-    """Pairs for training and for testing, each in their order.
+    """Split pairs into training and test pairs, in their order.
 
-    The source sentence alone decides, by its hash: pairs added later move none, and no source sentence is
-    in both, even in other case or punctuation.
+    The hash of the source sentence alone decides. Pairs that are added later move no other pair, and no
+    source sentence is in both parts, not even with different case or punctuation.
     """
     parts: tuple[list[Pair], list[Pair]] = [], []
     for pair in pairs:
@@ -128,7 +128,7 @@ def split_pairs(pairs: Sequence[Pair], options: SplitOptions) -> tuple[list[Pair
 
 
 def without(train: Sequence[Pair], test: Sequence[Pair], left_out: Counter[str]) -> list[Pair]:
-    """Training pairs whose source sentence is not among the test pairs; the others are counted."""
+    """Return the training pairs whose source is not among the test pairs; count the others."""
     tested = {sentence_key(source) for source, _ in test}
     kept = [pair for pair in train if sentence_key(pair[0]) not in tested]
     left_out["with a source that is in the test set"] += len(train) - len(kept)
@@ -136,11 +136,11 @@ def without(train: Sequence[Pair], test: Sequence[Pair], left_out: Counter[str])
 
 
 def encode_corpus(corpus: Corpus, options: TranslationOptions, title: str) -> Encoded:
-    """Arrays of tokens: x (pairs, 2, length), y (pairs, length).
+    """Return arrays of tokens: x (pairs, 2, length), y (pairs, length).
 
-    ``x[:, 0]`` is the source, ``x[:, 1]`` the target after a beginning mark, both padded with 0; ``y`` is the
-    target before its end mark, padded with -100. The units are learned from the training pairs, long ones
-    too, so that they do not depend on ``train_size`` or ``length``.
+    ``x[:, 0]`` is the source and ``x[:, 1]`` the target after a beginning mark, both padded with 0. ``y`` is
+    the target followed by an end mark, padded with -100. The units are learned from all training pairs,
+    including long ones, and so do not depend on ``train_size`` or ``length``.
 
     Raises:
         InputError: fewer than two training pairs or no test pair are left.

@@ -1,1 +1,1 @@
-"""Everything that imports Ray: the cluster, the sweep (Ray Tune), the pool (Ray actors)."""
+"""All code that imports Ray: the cluster, the sweep (Ray Tune) and the pool (Ray actors)."""

@@ -1,4 +1,4 @@
-"""Other tools that follow the trials of a sweep, through Ray Tune's own callbacks. Off unless asked for."""
+"""Ray Tune callbacks that log the trials of a sweep to other tools. Off by default."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
 
 
 def check(names: Sequence[str]) -> None:
-    """Whether each is a name that is known and whose package is installed, or a ``module:Class``.
+    """Check that each name is known and its package is installed, or that it is a ``module:Class``.
 
     Raises:
-        InputError: it is not; nothing has been started yet.
+        InputError: a name is wrong; nothing has been started yet.
     """
     for name in names:
         if ":" in name:
@@ -33,19 +33,19 @@ def check(names: Sequence[str]) -> None:
                 raise InputError(f"--callback {name}: it should be a class that inherits ray.tune.Callback")
         elif name not in PACKAGES:
             raise InputError(
-                f"--callback {name}: known are {suggest(name, list(PACKAGES))}, or module:Class of your own"
+                f"--callback {name}: known: {suggest(name, list(PACKAGES))}, or your own module:Class"
             )
         elif importlib.util.find_spec(PACKAGES[name]) is None:
             raise InputError(
-                f"--callback {name}: its package is not installed; pip install {PACKAGES[name]} does it"
+                f"--callback {name}: its package is not installed; run pip install {PACKAGES[name]}"
             )
 
 
 def made(names: Sequence[str], store: Store, run: str) -> list[Callback]:
-    """The callbacks of these names for a run.
+    """Return the callbacks with these names for a run.
 
-    Their files go to ``callbacks/`` in the run folder; where that is no local folder, to
-    ``callbacks/<run>/`` in the current one. A server that the environment names gets them instead.
+    Their files go to ``callbacks/`` in the run folder or, if that folder is not local, to
+    ``callbacks/<run>/`` in the current folder. If the environment names a server, they log there instead.
     """
     root = Path(store.location) if store.files.local else Path("callbacks") / run
     folder = (root / "callbacks" if store.files.local else root).absolute()
@@ -61,7 +61,7 @@ def _tensorboard(folder: Path, run: str) -> Callback:
     from ray.tune.logger import TBXLoggerCallback
 
     class TensorBoard(TBXLoggerCallback):
-        """Tune's, with its files where they stay: Tune's own folders go away with the run's Ray."""
+        """Tune's TensorBoard callback with a permanent folder; Tune's own folders are deleted."""
 
         def log_trial_start(self, trial: Any) -> None:
             self._trial_writer[trial] = self._summary_writer_cls(str(folder / str(trial)), flush_secs=30)

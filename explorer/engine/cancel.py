@@ -1,4 +1,4 @@
-"""Stopping a run from any thread."""
+"""Cancellation of a run from any thread."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ T = TypeVar("T")
 
 
 class OutOfTime(Exception):
-    """The hours that the user gave are over."""
+    """The user's time limit was reached."""
 
 
 class Cancellation:
-    """A request to stop, made from any thread, with the reason to raise."""
+    """A request to stop, from any thread, with the exception to raise."""
 
     def __init__(self) -> None:
         self.reason: BaseException | None = None
         self._requested, self._lock = threading.Event(), threading.Lock()
 
     def request(self, reason: BaseException) -> None:
-        """Ask for the stop. The first reason counts."""
+        """Request a stop. The first reason counts."""
         with self._lock:
             self.reason = self.reason or reason
         self._requested.set()
@@ -37,13 +37,13 @@ class Cancellation:
             raise self.reason
 
     def sleep(self, seconds: float) -> None:
-        """Wait so long, or until a stop is requested, and raise the reason then."""
+        """Sleep; if a stop is requested, wake up and raise its reason."""
         self._requested.wait(seconds)
         self.check()
 
     @contextmanager
     def after(self, hours: float | None) -> Iterator[None]:
-        """Request a stop, with :class:`OutOfTime`, once the block has lasted so many hours."""
+        """Request a stop with :class:`OutOfTime` if the block takes longer than ``hours``."""
         if hours is None:
             yield
             return
@@ -56,16 +56,16 @@ class Cancellation:
             timer.cancel()
 
     def run(self, work: Callable[[], T], patience_s: float) -> T:
-        """Do the work in a thread and return its result.
+        """Do the work in a new thread and return its result.
 
-        The caller's thread stays free to be interrupted: Ctrl-C there requests the stop. The work ends by
-        itself when it next checks for one.
+        Ctrl-C interrupts the caller's thread and requests a stop. The work ends when it next checks for a
+        stop.
 
         Args:
-            patience_s: work that has not ended so long after the request is left behind.
+            patience_s: seconds to wait for the work to end after a request; it is abandoned after that.
 
         Raises:
-            BaseException: the reason of the stop, or what the work raised.
+            BaseException: the reason of the stop, or the exception of the work.
         """
         results: list[T] = []
         errors: list[BaseException] = []

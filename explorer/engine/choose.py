@@ -1,7 +1,7 @@
-"""How the models of a run are computed, and how much of a machine a trial takes.
+"""Choice of stacks, execution and GPU shares for the models of a run.
 
-Decided once, before the first training, and kept in ``run.yaml``: rounding depends on how rows are stacked,
-and training amplifies it, so a resumed run keeps to what was chosen.
+The choice is made once, before the first training, and kept in ``run.yaml``. Rounding depends on how rows
+are stacked, and training amplifies the differences, so a resumed run must use the same choice.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from explorer.settings import InputError, digest
 from explorer.space.model import Cell, Space
 from explorer.space.training import Use, names_of
 
-MOST_TRIALS = 16  # on one card: more only wait for each other's kernels
-HEADROOM = 1.15  # for fragments of the allocator, and kernels that choose another workspace
+MOST_TRIALS = 16  # per GPU: more trials only wait for each other's kernels
+HEADROOM = 1.15  # for memory fragmentation, and for kernels that choose a larger workspace
 
 
 @dataclass(frozen=True)
 class Choice:
-    """How a run computes its models.
+    """Choice of how a run computes its models.
 
     Args:
-        cpus: of a trial or a measuring actor.
-        gpus: of each, mostly a share of one.
-        shares: the same by :func:`memory_key`, where they were measured (``gpus_per_trial: auto``).
-        card_share: share of a GPU by whose memory a worker sizes its chunks; the smallest there can be where
-            shares are measured, so that what is measured holds whichever share comes of it.
-        sizes: models that are trained side by side, by architecture.
+        cpus: CPUs per trial or measuring actor.
+        gpus: GPUs per trial or measuring actor, usually a fraction.
+        shares: GPUs by :func:`memory_key`, if they were measured (``gpus_per_trial: auto``).
+        card_share: share of a GPU's memory that determines a worker's chunk size. If shares are measured,
+            this is the smallest possible share, because the measurement must hold for every resulting share.
+        sizes: number of models per stack, by architecture.
         execution: how rows run (``vmap``, ``loop`` or ``stacked``), by
             :func:`~explorer.plan.units.step_key`.
     """
@@ -49,18 +49,18 @@ class Choice:
     execution: dict[str, str] = field(default_factory=dict)
 
     def gpus_of(self, cell: Cell) -> float:
-        """Return the GPUs that the models of a cell are trained and measured on."""
+        """Return the GPUs (usually a fraction) of each trial or measuring actor of a cell."""
         return self.shares[memory_key(cell)] if self.shares else self.gpus
 
     def factory(self, store: Store, refs: dict[str, Any]) -> WorkerFactory:
-        """Return what makes the workers of the run."""
+        """Return the factory of the run's workers."""
         return WorkerFactory.of(
             store, refs, execution=self.execution, cpus=self.cpus, card_share=self.card_share
         )
 
 
 def given(space: Space) -> Choice:
-    """Return what the space says: a whole card for each trial where it leaves that to a measurement."""
+    """Return the choice that the space gives; with ``gpus_per_trial: auto``, a whole GPU per trial."""
     resources = space.resources
     if resources.gpus_per_trial == "auto":
         return Choice(resources.cpus_per_trial, 1.0, 1 / MOST_TRIALS)
@@ -70,12 +70,12 @@ def given(space: Space) -> Choice:
 def choose(
     space: Space, store: Store, clean: CleanData, refs: dict[str, Any], cluster: Cluster, session: Session
 ) -> Choice:
-    """Decide how rows run, which models share a stack, and how many trials share a card.
+    """Decide how rows run, which models share a stack, and how many trials share a GPU.
 
-    What ``run.yaml`` has is kept; the rest is measured on a worker, and written there.
+    Earlier choices in ``run.yaml`` are kept. The others are measured on a worker and added to ``run.yaml``.
 
     Raises:
-        InputError: a trial needs more than one node, or one card, has.
+        InputError: a trial needs more than one node or one GPU has.
     """
     info, choice = store.read_info(), given(space)
     kept: Sizes = info.get("stacks", {})
@@ -97,9 +97,10 @@ def choose(
 
 
 def _undecided(space: Space, known: dict[str, str]) -> dict[str, tuple[Cell, int]]:
-    """Return a cell and a batch size for each kind of step, training's and curves', that is not ``known``.
+    """Return a cell and a batch size for each kind of step (of training and curves) not in ``known``.
 
-    By :func:`~explorer.plan.units.step_key`, and only where an architecture can run in several ways.
+    The keys are those of :func:`~explorer.plan.units.step_key`. Only architectures with several ways to run
+    are included.
     """
     gpus = space.resources.gpus_per_trial != 0
     curve = space.measures.get("connectivity", {}).get("batch_size")
@@ -114,7 +115,7 @@ def _undecided(space: Space, known: dict[str, str]) -> dict[str, tuple[Cell, int
 def _fastest(
     steps: dict[str, tuple[Cell, int]], rows: int, choice: Choice, factory: WorkerFactory, session: Session
 ) -> dict[str, str]:
-    """Return how rows run fastest for each kind of step, timed on a worker."""
+    """Return the fastest execution for each kind of step, timed on a worker."""
     import ray
     from ray.exceptions import RayError
 
@@ -123,14 +124,16 @@ def _fastest(
         return ray.get(remote.remote(factory, choice.gpus, steps, rows))
     except RayError as error:
         why = failure(error)["error"]
-        session.say(f"How rows run fastest could not be measured, so they run one by one: {why}")
+        session.say(
+            f"The fastest way to run models together could not be measured; they run one by one: {why}"
+        )
         return dict.fromkeys(steps, "loop")
 
 
 def time_steps(
     factory: WorkerFactory, gpus: float, steps: dict[str, tuple[Cell, int]], rows: int
 ) -> dict[str, str]:
-    """Return :func:`explorer.engine.probe.fastest` on a worker; the driver needs no torch."""
+    """Return :func:`explorer.engine.probe.fastest`, called on a worker because the driver has no torch."""
     worker = factory(gpus)
     from explorer.engine.probe import fastest
 
@@ -138,7 +141,7 @@ def time_steps(
 
 
 def memory_key(cell: Cell) -> str:
-    """Return what decides a cell's memory, but its batch size and measures, which count at their largest."""
+    """Return a key of the settings that determine a cell's memory, except batch size and measures."""
     training = {
         k: v
         for k, v in cell.settings["training"].items()
@@ -148,7 +151,7 @@ def memory_key(cell: Cell) -> str:
 
 
 def largest(space: Space) -> dict[str, Cell]:
-    """Return, for each memory key, the cell that needs most."""
+    """Return the cell with the largest memory need for each memory key."""
     ordered = sorted(space.cells, key=lambda cell: (cell.training.batch_size, cell.inputs))
     return {memory_key(cell): cell for cell in ordered}
 
@@ -156,19 +159,19 @@ def largest(space: Space) -> dict[str, Cell]:
 def shares_of_a_card(
     space: Space, known: dict[str, Any], cluster: Cluster, factory: WorkerFactory
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Return the share of a card that each memory key needs, and its measured peak for ``run.yaml``.
+    """Return the share of a GPU that each memory key needs, and the measured peaks for ``run.yaml``.
 
-    Peaks are measured on a worker that has a whole card, unless they are ``known``.
+    Peaks that are not ``known`` are measured on a worker with a whole GPU.
 
     Raises:
-        InputError: there is no card, or one is too small for a trial.
+        InputError: there is no GPU, or it is too small for a trial.
     """
     import ray
 
     if not cluster.gpus_of_a_node:
         raise InputError(
             "resources.gpus_per_trial: auto: there is no GPU to measure the memory of a model on. "
-            "Leave it out, or say --gpus N for logical ones."
+            "Remove the setting, or use --gpus N for logical GPUs."
         )
     resources, cells = space.resources, largest(space)
     stacked = (resources.replicates_per_trial, resources.cells_per_trial)
@@ -191,11 +194,11 @@ def shares_of_a_card(
     for key, needed in zip(unknown, needs, strict=True):
         if needed is None or needed * HEADROOM > card:
             of = described[key]
-            more = "more than that" if needed is None else f"{needed / 2**30:.2f} GiB and 15% to spare"
+            need = "more" if needed is None else f"{needed / 2**30:.2f} GiB and 15% to spare"
             raise InputError(
                 f"resources.gpus_per_trial: auto: {of['architecture']} of width {of['width']} at batch size "
-                f"{of['batch_size']} needs {more}; a card has {card / 2**30:.2f} GiB. Lower "
-                "resources.replicates_per_trial, seeds, the batch size, or the inputs of the measures."
+                f"{of['batch_size']} needs {need}; a GPU has {card / 2**30:.2f} GiB. Lower "
+                "resources.replicates_per_trial, seeds, the batch size or the inputs of the measures."
             )
         memory[key] = {"of": described[key], "peak_mb": round(needed / 2**20)}
     return {key: share(memory[key]["peak_mb"] * 2**20, card) for key in cells}, memory
@@ -204,7 +207,7 @@ def shares_of_a_card(
 def measure_peaks(
     factory: WorkerFactory, cells: list[Cell], space: Space, gpus: int
 ) -> tuple[int, list[int | None]]:
-    """Return the bytes of a card, and those that a trial of each cell needs, measured on a worker."""
+    """Return the bytes of a GPU, and the bytes that a trial of each cell needs, measured on a worker."""
     worker = factory(1.0)
     from explorer.engine import probe
 
@@ -212,6 +215,6 @@ def measure_peaks(
 
 
 def share(needed: float, card: float) -> float:
-    """Return the share of a card for a trial of so many bytes: one over the number that fit side by side."""
+    """Return the share of a GPU for a trial of ``needed`` bytes: one over the number of trials that fit."""
     fit = max(1, min(MOST_TRIALS, int(card / (needed * HEADROOM))))
-    return int(10_000 / fit) / 10_000  # Ray counts in ten-thousandths; rounded down, so that all of them fit
+    return int(10_000 / fit) / 10_000  # Ray counts in 1/10,000; rounding down makes all trials fit

@@ -1,4 +1,4 @@
-"""The clean data of a space: loaded once, and shared with the workers through Ray's object store."""
+"""Clean data of a space, loaded once and shared with the workers through Ray's object store."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class CleanData:
 
     @classmethod
     def load(cls, space: Space) -> CleanData:
-        """Load what the cells of a space start from.
+        """Load the clean data of all cells of a space.
 
         Raises:
-            InputError: the data cannot be had, or do not suit the task.
+            InputError: the data cannot be loaded, or do not suit the task.
         """
         arrays: dict[str, Arrays] = {}
         for source, cell in {data_source(cell): cell for cell in space.cells}.items():
@@ -34,7 +34,7 @@ class CleanData:
         return cls(arrays)
 
     def shape(self, cell: Cell) -> tuple[tuple[int, ...], int]:
-        """Return the shape of an input, and the number of classes."""
+        """Return the shape of a cell's input and its number of classes."""
         return shape_of(self.arrays[data_source(cell)], cell)
 
     def put(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Starts Ray on this machine, joins a cluster, or uses the Ray that the caller has, and leaves no trace.
+"""Connection to Ray: starts it on this machine, joins a cluster, or uses the caller's; cleans up afterwards.
 
-Everything here is Ray's public interface: ``ray.init`` and documented environment variables.
+Uses only Ray's public interface: ``ray.init`` and documented environment variables.
 """
 
 from __future__ import annotations
@@ -31,34 +31,36 @@ from explorer.engine.where import Where
 from explorer.settings import InputError
 from explorer.space.model import ResourceOptions
 
-# Read by Ray and Tune in the driver. A user's own value wins.
+# Environment variables for Ray and Tune in the driver. A value set by the user wins.
 DRIVER = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # workers without a GPU request see no GPU
-    "RAY_ENABLE_AUTO_CONNECT": "0",  # what is left of a run that was stopped must not start another Ray
-    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # we report what fails, once
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # remains of a stopped run must not start another Ray
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # we report each failure, once
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_TUNE_DISABLE_PROGRESS": "1",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our records are the truth; nobody reads Tune's files
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # nor its checkpoints
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # results are in our records; nothing reads Tune's files
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # nothing reads its checkpoints either
     "TUNE_WARN_THRESHOLD_S": "3600",
-    "TUNE_FORCE_TRIAL_CLEANUP_S": "5",  # a trial that is stopped may be in the middle of a long step
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "5",  # a stopped trial may be in a long step
 }
-# Read by the servers of a Ray of our own.
+# Environment variables for the servers of a Ray that we start.
 SERVERS = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # they listen on this machine's loopback address only
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # listen on this machine's loopback address only
     **ray_workarounds.SERVERS,
 }
 LOGGERS = ("ray", "ray.tune", "ray.train")
-SCRATCH = "explorer-"  # prefix of the private folder; then the process id and something random
-ROOM_BYTES = 10_000_000  # Ray ends without a word where the disk of its folder is full
-TUNE_STOPS_S = 15.0  # by then; what goes on after Ray's end may start a Ray that was imported before us again
-WATCH_S = 0.25  # seconds between two looks at Ray's servers
-ANSWERS_S = 120.0  # for a cluster to start an actor; it may have to start a node first
-END_S = 5.0  # for Ray's processes to end after ray.shutdown(); agents without a control service take a minute
+SCRATCH = "explorer-"  # prefix of the private folder's name; the process id and random characters follow
+ROOM_BYTES = 10_000_000  # Ray exits without a message if the disk of its folder is full
+TUNE_STOPS_S = (
+    15.0  # time for Tune to stop; code that runs after Ray's end may restart a Ray imported before us
+)
+WATCH_S = 0.25  # interval between two checks of Ray's servers
+ANSWERS_S = 120.0  # time for a cluster to start an actor; it may have to start a node first
+END_S = 5.0  # time for Ray's processes to end after ray.shutdown(); agents of a dead server take a minute
 
 
 class RayLostError(OSError):
-    """Ray did not start, must not be used, or one of its servers ended during the run."""
+    """Error: Ray did not start, is unsafe to use, or one of its servers ended during the run."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,12 @@ class Cluster:
     """A running Ray.
 
     Args:
-        resources: of all its nodes, as Ray counts them.
-        scratch: a private folder of this machine that is removed at the end.
-        own: whether the run has started it.
-        patience_s: for work that was asked to stop. Tune takes ten seconds to stop trials in mid-step, and
-            a call to a Ray that has died may never return: Ray's end, with the run, stops what is left.
-        limit: of the workers at a time, if the user set one.
+        resources: resources of all nodes, as Ray counts them.
+        scratch: a private folder on this machine that is deleted at the end.
+        own: whether the run has started this Ray.
+        patience_s: seconds to wait for work that was asked to stop. Tune takes ten seconds to stop trials in
+            mid-step, and a call to a dead Ray may never return. Shutting Ray down stops the rest.
+        limit: maximum number of concurrent workers, if the user set one.
     """
 
     resources: dict[str, Any]
@@ -81,7 +83,7 @@ class Cluster:
     limit: int | None = None
 
     def fits(self, cpus: float, gpus: float) -> int:
-        """Return how many workers of this size fit on the nodes, within the user's limit."""
+        """Return the number of workers of this size that fit on the nodes, within the user's limit."""
         fit = sum(
             int(min(n.get("CPU", 0) / cpus + 1e-9, n.get("GPU", 0) / gpus + 1e-9 if gpus else float("inf")))
             for n in _nodes()
@@ -89,10 +91,10 @@ class Cluster:
         return fit if self.limit is None else min(fit, self.limit)
 
     def workers(self, cpus: float, gpus: float) -> int:
-        """Return how many workers of this size fit.
+        """Return the number of workers of this size that fit.
 
         Raises:
-            InputError: not even one does, so that waiting would never end.
+            InputError: no worker fits; waiting for one would never end.
         """
         fit = self.fits(cpus, gpus)
         if not fit:
@@ -105,19 +107,19 @@ class Cluster:
         return fit
 
     def nodes_lost(self) -> int:
-        """Return how many nodes have died since the cluster was started."""
+        """Return the number of nodes that have died since the cluster was started."""
         import ray
 
         return sum(not node["Alive"] for node in ray.nodes())
 
     @property
     def gpus_of_a_node(self) -> int:
-        """GPUs of the node that has most of them."""
+        """Number of GPUs of the node with the most GPUs."""
         return int(max((node.get("GPU", 0) for node in _nodes()), default=0))
 
 
 def _nodes() -> list[dict[str, Any]]:
-    """Return the resources of the nodes that are alive."""
+    """Return the resources of each live node."""
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -125,18 +127,20 @@ def _nodes() -> list[dict[str, Any]]:
 
 @contextmanager
 def ray_environment(where: Where) -> Iterator[bool]:
-    """Set what Ray reads from the environment, and yield whether we start a Ray of our own.
+    """Set Ray's environment variables for the block, and yield whether to start a Ray of our own.
 
-    The caller's environment and loggers are as before afterwards.
+    Restores the caller's environment and loggers afterwards.
 
     Raises:
-        InputError: the options do not suit a Ray that runs already.
+        InputError: the options do not suit a Ray that is already running.
     """
     own = not (where.address or _caller_has_ray())
     if where.gpus is not None and not own:
-        raise InputError("gpus: a Ray that runs already says itself how many GPUs it has; leave gpus out")
+        raise InputError(
+            "gpus: only for a Ray that the run starts; a running Ray has its own GPUs. Remove gpus"
+        )
     values = DRIVER | (SERVERS if own else {})
-    # An imported Ray has read its mode already; a recent one then turns tokens on by itself.
+    # If Ray is already imported, it has read its mode; recent versions enable tokens by themselves.
     if own and "ray" not in sys.modules:
         values |= {"RAY_AUTH_MODE": "token"}
     values = {name: value for name, value in values.items() if name not in os.environ}
@@ -148,8 +152,8 @@ def ray_environment(where: Where) -> Iterator[bool]:
 def connect(where: Where, own: bool, resources: ResourceOptions, cancel: Cancellation) -> Iterator[Cluster]:
     """Provide Ray for the block: the caller's, the cluster at ``where.address``, or one of our own.
 
-    The caller's Ray goes on afterwards; our own ends with all its processes. If a server of our own ends
-    during the block, ``cancel`` is requested with a :class:`RayLostError`.
+    Afterwards the caller's Ray keeps running, and our own is stopped with all its processes. If a server of
+    our own Ray ends during the block, ``cancel`` is requested with a :class:`RayLostError`.
 
     Raises:
         InputError: no cluster answers at the address.
@@ -157,7 +161,9 @@ def connect(where: Where, own: bool, resources: ResourceOptions, cancel: Cancell
     """
     with _scratch() as scratch, ExitStack() as stack:
         patience_s = 60.0 if _caller_has_ray() else TUNE_STOPS_S if "ray" in sys.modules else 1.0
-        stack.enter_context(_own(where, resources, cancel, scratch) if own else _joined(where.address))
+        stack.enter_context(
+            _local_ray(where, resources, cancel, scratch) if own else _existing_ray(where.address)
+        )
         import ray
 
         yield Cluster(dict(ray.cluster_resources()), scratch, own, patience_s, where.workers)
@@ -181,11 +187,11 @@ _NO_CLIENT = (
 
 
 @contextmanager
-def _joined(address: str | None) -> Iterator[None]:
-    """Use the cluster at an address, or the caller's Ray if that is the same or there is no address.
+def _existing_ray(address: str | None) -> Iterator[None]:
+    """Use the cluster at an address. Use the caller's Ray if it is that cluster, or if there is no address.
 
     Raises:
-        InputError: no cluster answers there, or this process uses another one.
+        InputError: no cluster answers at the address, or this process uses another one.
     """
     if address and address.startswith("ray://"):
         raise InputError(_NO_CLIENT.format(f"--address {address} is Ray Client"))
@@ -196,27 +202,27 @@ def _joined(address: str | None) -> Iterator[None]:
         if address not in (None, "auto", here):
             raise InputError(
                 f"--address {address}: this process is connected to the Ray at {here}. "
-                "Leave the address out to use that one, or call ray.shutdown() before."
+                "Remove the address to use that Ray, or call ray.shutdown() first."
             )
         yield
         return
     assert address is not None
-    _answers(address)
+    _require_listener(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InputError(f"--address {address}: no Ray cluster answers there ({error})") from error
     try:
-        _require_answers(address)
+        _require_actor_start(address)
         yield
     finally:
         ray.shutdown()
 
 
-def _require_answers(address: str) -> None:
-    """Raise InputError unless an actor starts there.
+def _require_actor_start(address: str) -> None:
+    """Raise InputError unless the cluster can start an actor for this process.
 
-    Ray ends the actors of a process that the cluster cannot ask: each would seem to have died.
+    Ray kills the actors of a process that the cluster cannot reach; each actor would seem to have died.
     """
     import ray
     from ray.exceptions import GetTimeoutError, RayActorError
@@ -231,15 +237,17 @@ def _require_answers(address: str) -> None:
         raise InputError(
             f"--address {address}: the cluster answers, but cannot start an actor for this process "
             f"({type(error).__name__}). Its machines must be able to connect to this one. If this process "
-            "has used a Ray of its own before, as a run without an address does, that one had a token, and "
-            "the cluster may have none or another: use a new Python process."
+            "has started its own Ray before, as a run without an address does, it holds a token that the "
+            "cluster may not accept: use a new Python process."
         ) from error
     ray.kill(actor)
 
 
 @contextmanager
-def _own(where: Where, resources: ResourceOptions, cancel: Cancellation, scratch: str) -> Iterator[None]:
-    """Start a Ray of our own and end it."""
+def _local_ray(
+    where: Where, resources: ResourceOptions, cancel: Cancellation, scratch: str
+) -> Iterator[None]:
+    """Start a Ray of our own for the block and stop it afterwards."""
     cpus = where.workers * resources.cpus_per_trial if where.workers else None
     before, mine = set(psutil.Process().children()), _listening(psutil.Process())
     ended = threading.Event()
@@ -247,7 +255,7 @@ def _own(where: Where, resources: ResourceOptions, cancel: Cancellation, scratch
     import ray
 
     try:
-        # An exception in the middle would leave processes that nobody knows.
+        # An exception during the start would leave unknown processes behind.
         with _environment({"RAY_TMPDIR": scratch}), held_back():
             handler = signal.getsignal(signal.SIGTERM)
             try:
@@ -259,13 +267,13 @@ def _own(where: Where, resources: ResourceOptions, cancel: Cancellation, scratch
                     log_to_driver=False,
                     logging_level=logging.ERROR,
                 )
-            except Exception as error:  # Ray says no more of what is wrong: memory, disk, a busy machine
+            except Exception as error:  # Ray does not name the cause: memory, disk, a busy machine
                 raise RayLostError(f"Ray did not start: {error}{_advice(error)}") from error
             finally:
                 if threading.current_thread() is threading.main_thread():
                     signal.signal(signal.SIGTERM, handler)  # Ray replaces it
         servers = [p for p in psutil.Process().children() if p not in before]
-        _require_loopback([*servers, *_below(servers)], _listening(psutil.Process()) - mine)
+        _require_loopback([*servers, *_descendants(servers)], _listening(psutil.Process()) - mine)
         watch = threading.Thread(target=_watch, args=(servers, cancel, ended), daemon=True)
         watch.start()
         yield
@@ -273,34 +281,34 @@ def _own(where: Where, resources: ResourceOptions, cancel: Cancellation, scratch
         ended.set()
         with held_back():
             servers = [p for p in psutil.Process().children() if p not in before]
-            everything = [*servers, *_below(servers)]
+            everything = [*servers, *_descendants(servers)]
             ray.shutdown()
             psutil.wait_procs(everything, timeout=END_S)
 
 
 def _require_loopback(processes: list[psutil.Process], mine: set[str]) -> None:
-    """Raise RayLostError unless these processes listen on this machine's loopback address only.
+    """Raise RayLostError if these processes listen on any address except this machine's loopback address.
 
-    Whoever reaches a server of Ray can run code with it. ``mine`` are addresses of this process.
+    Anyone who can reach a Ray server can run code with it. ``mine`` has the addresses of this process.
     """
     reachable = mine.union(*map(_listening, processes))
     if not reachable:
         return
     raise RayLostError(
-        f"Ray listens on {', '.join(sorted(reachable))}, where other machines can reach it, so it is not "
-        "used. Ray was probably imported before Explorer could restrict it. Set the environment variable "
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 before Ray is imported; or call ray.init() yourself, and "
-        "Explorer uses that Ray"
+        f"Ray listens on {', '.join(sorted(reachable))}, where other machines can reach it, so Explorer does "
+        "not use it. Ray was probably imported before Explorer could restrict it. Set the environment "
+        "variable RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 before importing Ray, or call ray.init() yourself; "
+        "Explorer then uses that Ray"
     )
 
 
 def _listening(process: psutil.Process) -> set[str]:
-    """Return the addresses beyond loopback on which a process listens."""
+    """Return the non-loopback addresses on which a process listens."""
     try:
-        found = process.net_connections(kind="inet")
+        connections = process.net_connections(kind="inet")
     except psutil.NoSuchProcess:
         return set()
-    hosts = {str(c.laddr[0]) for c in found if c.status == psutil.CONN_LISTEN and c.laddr}
+    hosts = {str(c.laddr[0]) for c in connections if c.status == psutil.CONN_LISTEN and c.laddr}
     return {host for host in hosts if not _is_loopback(host)}
 
 
@@ -310,21 +318,21 @@ def _is_loopback(host: str) -> bool:
     return (mapped or address).is_loopback
 
 
-def _below(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Return all processes that these have started and that live."""
-    found: list[psutil.Process] = []
+def _descendants(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Return all live descendants of these processes."""
+    descendants: list[psutil.Process] = []
     for process in processes:
         try:
-            found += process.children(recursive=True)
+            descendants += process.children(recursive=True)
         except psutil.NoSuchProcess:
             continue
-    return found
+    return descendants
 
 
 def _watch(servers: list[psutil.Process], cancel: Cancellation, ended: threading.Event) -> None:
     """Request cancellation if Ray's raylet or control service ends before ``ended`` is set.
 
-    Ray itself would wait for ever.
+    Ray itself would wait forever.
     """
     needed = [(name, p) for p in servers if (name := p.name()) in ("raylet", "gcs_server")]
     while not ended.wait(WATCH_S):
@@ -335,10 +343,10 @@ def _watch(servers: list[psutil.Process], cancel: Cancellation, ended: threading
 
 
 def _create_token() -> None:
-    """Create the user's token for Ray, if there is none: Ray would make the file readable for everybody.
+    """Create the user's Ray token if there is none. Ray itself would make the file readable by everyone.
 
     Raises:
-        RayLostError: the home folder cannot be written.
+        RayLostError: the home folder is not writable.
     """
     token = Path.home() / ".ray" / "auth_token"
     if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH") or token.exists():
@@ -357,15 +365,15 @@ def _advice(error: Exception) -> str:
     if "AF_UNIX path length" in str(error) or isinstance(error, UnicodeError):
         return ". Set RAY_TMPDIR to a folder with a short path of plain letters"
     if "home directory" in str(error) or (isinstance(error, OSError) and ".ray" in str(error.filename)):
-        return ". Ray keeps a token in the home folder: set HOME to a folder that can be written"
+        return ". Ray keeps a token in the home folder: set HOME to a writable folder"
     return ""
 
 
-def _answers(address: str) -> None:
-    """Raise InputError if nobody listens there: Ray itself would wait for minutes."""
+def _require_listener(address: str) -> None:
+    """Raise InputError if nothing listens at the address. Ray itself would wait for minutes."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdigit():
-        return  # "auto", or a name of Ray's own
+        return  # "auto", or another name that Ray understands
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except (OSError, OverflowError) as error:
@@ -374,7 +382,7 @@ def _answers(address: str) -> None:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set these variables for the block; put them back afterwards, with those that Ray sets itself."""
+    """Set these variables for the block. Restore them afterwards, and remove those that Ray has set."""
     before = dict(os.environ)
     os.environ.update(values)
     try:
@@ -388,7 +396,7 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _quiet_loggers() -> Iterator[None]:
-    """Keep Ray's loggers quiet for the block: we report what fails."""
+    """Silence Ray's loggers for the block; we report failures ourselves."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
     before = [logger.level for logger in loggers]
     for logger in loggers:
@@ -402,9 +410,10 @@ def _quiet_loggers() -> Iterator[None]:
 
 @contextmanager
 def _scratch() -> Iterator[str]:
-    """Provide a private folder with a short path; remove it afterwards, with those of killed processes.
+    """Provide a private folder with a short path. Delete it afterwards, and those of killed processes first.
 
-    Ray puts its sockets there, whose paths must be short. It stays if Ray was lost: its logs say why.
+    Ray puts its sockets there, and socket paths must be short. If Ray was lost, the folder stays, because
+    Ray's logs may show the cause.
     """
     root = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")
     root = root if root.is_dir() else Path(tempfile.gettempdir())
@@ -412,7 +421,7 @@ def _scratch() -> Iterator[str]:
     if free < ROOM_BYTES:
         raise RayLostError(
             f"Ray did not start: {root}, where it keeps its files, has {free / 1e6:.1f} MB left; "
-            f"{ROOM_BYTES / 1e6:.0f} MB are needed. Make room there, or set RAY_TMPDIR to another folder"
+            f"{ROOM_BYTES / 1e6:.0f} MB are needed. Free some space, or set RAY_TMPDIR to another folder"
         )
     for old in root.glob(f"{SCRATCH}*-*"):
         pid = old.name.removeprefix(SCRATCH).partition("-")[0]

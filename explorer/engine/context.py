@@ -1,4 +1,4 @@
-"""What training and measuring work with."""
+"""Context of training and measuring."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from explorer.engine.session import Session
 
 @dataclass(frozen=True)
 class Context:
-    """What training and measuring work with: the Ray, how models are computed, and who hears of it."""
+    """Context of training and measuring: the Ray cluster, the choice of execution, and the session."""
 
     cluster: Cluster
     choice: Choice

@@ -1,4 +1,4 @@
-"""What the driver hands to every trial and actor so that it can make its worker."""
+"""Factory with which each trial and actor creates its worker."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from explorer.runs.store import Store
 if TYPE_CHECKING:
     from explorer.engine.worker import Worker
 
-# MKL's matrix products otherwise depend, in their last bits, on where in memory a model's row begins, and so
-# on the models beside it. MKL reads the variable at its first product.
+# Without this, the last bits of MKL's matrix products depend on the memory alignment of a model's row, and
+# therefore on the other models of the stack. MKL reads the variable at its first product.
 ARITHMETIC = {"MKL_CBWR": "AUTO,STRICT"}
 
 
 @dataclass(frozen=True)
 class WorkerFactory:
-    """Makes a worker in the process that calls it, which is one that Ray has started.
+    """Factory of workers. Called in a process that Ray has started, it creates that process's worker.
 
     Args:
-        location: of the run folder.
-        refs: of the clean arrays in the object store, by data source.
+        location: location of the run folder.
+        refs: references of the clean arrays in the object store, by data source.
         execution: how rows of an architecture run, by :func:`~explorer.plan.units.step_key`.
-        threads: of torch.
-        card_share: share of a GPU by whose memory a worker sizes its chunks.
-        arithmetic: variables that decide the last bits of results; the driver's own values, so that all nodes
-            have the same.
+        threads: number of torch threads.
+        card_share: share of a GPU's memory that determines a worker's chunk size.
+        arithmetic: environment variables that affect the last bits of results. All nodes use the driver's
+            values.
     """
 
     location: str
@@ -49,7 +49,7 @@ class WorkerFactory:
         return cls(location, refs, execution, max(1, int(cpus)), card_share, arithmetic)
 
     def __call__(self, gpus: float) -> Worker:
-        """Return a worker that has so many GPUs, mostly a share of one."""
+        """Return a worker with this number of GPUs, usually a fraction."""
         import ray
 
         fix_arithmetic(self.arithmetic)
@@ -66,10 +66,10 @@ class WorkerFactory:
 
 
 def fix_arithmetic(variables: Mapping[str, str]) -> None:
-    """Set these variables in this process, where results must not depend on the process that computes them.
+    """Set these variables in this process, because results must not depend on the process.
 
     Raises:
-        RuntimeError: torch has been imported with other values, and may have read them.
+        RuntimeError: torch was imported with other values and may have read them.
     """
     other = {name for name, value in variables.items() if os.environ.get(name) != value}
     if other and "torch" in sys.modules:

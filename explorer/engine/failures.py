@@ -1,4 +1,4 @@
-"""What failed, in words."""
+"""Descriptions of failures."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from explorer.settings import InputError, in_a_line
 
 DIED = "the worker process died (out of memory, or killed)"
 FULL = (
-    "Ray killed the worker process, as the memory of its machine was nearly full; "
-    "fewer workers, or smaller stacks (resources.replicates_per_trial), need less"
+    "Ray killed the worker process because the memory of its machine was nearly full; "
+    "use fewer workers or smaller stacks (resources.replicates_per_trial)"
 )
 
 
@@ -23,11 +23,11 @@ def failure(error: BaseException) -> dict[str, str]:
 
 
 def _line(error: BaseException) -> str:
-    """Return what a worker raised, in a line; our own messages stand for themselves."""
+    """Return a worker's error in one line. Explorer's own messages appear without the exception type."""
     from ray.exceptions import RayError, RayTaskError
 
     cause = error.cause if isinstance(error, RayTaskError) else error
-    if type(cause) is RayError:  # it could not be sent: its traceback is the message
+    if type(cause) is RayError:  # the error could not be serialised: its traceback is the message
         return str(cause).strip().rpartition("\n")[2].strip()
     if isinstance(cause, InputError):
         return str(cause).partition("\n")[0]

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal, where an exception at any moment would leave something half-done."""
+"""Handling of Ctrl-C, SIGTERM and a closed terminal where an exception would leave work half-done."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 STOPS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
-GRACE_S = 3.0  # for ending, in which who presses Ctrl-C again is impatient only
+GRACE_S = 3.0  # time to shut down, during which further Ctrl-C are ignored
 
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Signals that end the program come into effect when the block has ended; in the main thread only."""
+    """Delay signals that end the program until the block has ended. Works in the main thread only."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -35,10 +35,10 @@ def held_back() -> Iterator[None]:
 
 
 def end_once() -> None:
-    """From now on, each of them raises a KeyboardInterrupt, and not another one while that takes effect.
+    """Make each of these signals raise one KeyboardInterrupt, and ignore repeats during the shutdown.
 
-    What a shell makes the program ignore (Ctrl-C in the background, a closed terminal after ``nohup``) stays
-    ignored.
+    Signals that the shell ignores for the program (Ctrl-C in the background, a closed terminal after
+    ``nohup``) stay ignored.
     """
     last = -GRACE_S
 

@@ -1,4 +1,4 @@
-"""A pool of Ray actors that accounts for every task: measured, tried again, or recorded as failed."""
+"""Pool of Ray actors. Each task is measured, tried again or recorded as failed."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from explorer.engine.failures import failure
 from explorer.plan.units import Done, MeasureTask, Span, span_of
 from explorer.runs.store import DamagedError
 
-LOOK_S = 0.5  # seconds between two looks for a request to stop
+LOOK_S = 0.5  # seconds between two checks for a request to stop
 
 
 @ray.remote(max_restarts=0)
 class Measurer:
-    """An actor that measures one task after the other."""
+    """Actor that measures one task after another."""
 
     def __init__(self, factory: WorkerFactory, gpus: float):
         self.worker = factory(gpus)
 
     def ready(self) -> None:
-        """Answer once the worker is there."""
+        """Answer once the worker exists."""
 
     def measure(self, task: MeasureTask) -> Span:
         return span_of(lambda: self.worker.measure(task))
 
 
 class Pool:
-    """Measures tasks on as many actors as fit.
+    """Pool of as many actors as fit.
 
-    A task whose actor died, or that raised, is tried again on whichever actor is free. Actors are of the
-    sizes that the tasks need; those that do not fit yet wait for those that end.
+    If a task raises or its actor dies, the next free actor tries the task again. Each actor has the resources
+    that its tasks need. Actors that do not fit yet wait until others end.
     """
 
     def __init__(self, context: Context):
@@ -43,11 +43,11 @@ class Pool:
         self.attempts, self.session, self.cancel = context.attempts, context.session, context.cancel
         self._waiting: dict[float, deque[MeasureTask]] = {}  # by GPUs
         self._actors: dict[float, int] = {}  # number of actors, by GPUs
-        # What each call that has not answered is for: its actor, its GPUs, its task (None: it starts).
+        # Open calls: the actor, its GPUs and its task (None while the actor starts).
         self._calls: dict[Any, tuple[Any, float, MeasureTask | None]] = {}
 
     def measure(self, tasks: list[MeasureTask]) -> None:
-        """Measure these, in their order. Returns once each is measured or has failed for good."""
+        """Measure the tasks in their order. Return when each is measured or has no try left."""
         for task in tasks:
             self._waiting.setdefault(self.choice.gpus_of(task.cell), deque()).append(task)
         try:
@@ -90,10 +90,12 @@ class Pool:
             self._grow()
 
     def _failed(self, task: MeasureTask | None, error: RayError, gpus: float) -> None:
-        if task is None:  # the actor could not start: that counts for the task it would have got
+        if task is None:  # the actor did not start: count this as a failure of its first task
             if not self._waiting[gpus]:
                 return
             task = self._waiting[gpus].popleft()
         damaged = isinstance(error, RayTaskError) and isinstance(error.cause, DamagedError)
-        if self.attempts.failed(task, failure(error)) and not damaged:  # its models are trained again first
+        if (
+            self.attempts.failed(task, failure(error)) and not damaged
+        ):  # damaged models are trained again first
             self._waiting[gpus].append(task)

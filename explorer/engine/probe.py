@@ -1,4 +1,4 @@
-"""Short measurements on a worker, before a run trains: the time of a step, the peak memory of a trial."""
+"""Short measurements on a worker before training: the time of a step and the peak memory of a trial."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from explorer.runs.store import Store
 from explorer.space.model import Cell, Space
 from explorer.train.loop import Split
 
-CLEARLY = 0.8  # of the time of what is usual: a way that takes more is not chosen
-STEPS = 3  # of a training and of each curve, for the peak of its memory: later ones need no more
+CLEARLY = 0.8  # an alternative must take less than this share of the time of the default
+STEPS = 3  # of training and of each curve when measuring peak memory; later steps need no more
 
 
 def fastest(worker: Worker, steps: dict[str, tuple[Cell, int]], replicates: int) -> dict[str, str]:
     """Choose ``vmap``, ``loop`` or ``stacked`` for each cell and batch size, by timing a training step.
 
-    ``loop`` where vmap does not know an operation of the architecture. ``stacked`` is tried where the
-    architecture has it, but not on a GPU, whose library knows large convolutions better.
+    If vmap does not support an operation of the architecture, the choice is ``loop``. ``stacked`` is tried
+    if the architecture implements it, but not on a GPU, where cuDNN is faster for large convolutions.
     """
     return {key: _fastest(worker, *step, replicates) for key, step in steps.items()}
 
@@ -50,9 +50,9 @@ def _fastest(worker: Worker, cell: Cell, batch_size: int, replicates: int) -> st
             build, rows = network(cell.model_name, cell.model, shape, data.classes, way, cell.task)
             theta, buffers = initial_rows(build, rows, range(replicates))
             times[way] = step_time(rows.to(worker.device), theta, buffers, data, batch_size)
-        except Exception:  # the models themselves fail in the same way, and leave rows with the error
+        except Exception:  # training will fail in the same way and record the error
             continue
-    # Others have to win clearly: a draw should not hang on the noise of a short measurement.
+    # Require a clear gain: the noise of a short measurement should not decide.
     if "loop" not in times:
         return "loop"
     best = min(times, key=lambda way: times[way])
@@ -75,7 +75,7 @@ def step_time(rows: Rows, theta: torch.Tensor, buffers: torch.Tensor, data: Spli
 
 
 def best_time(call: Callable[[], object], budget_s: float = 0.1) -> float:
-    """Return the seconds of the fastest call of some within the budget, after one that warms up."""
+    """Return the seconds of the fastest of up to 50 calls within the budget, after a warm-up call."""
     call()
     best, spent = float("inf"), 0.0
     for _ in range(50):
@@ -89,9 +89,9 @@ def best_time(call: Callable[[], object], budget_s: float = 0.1) -> float:
 
 
 def peak_bytes(worker: Worker, cell: Cell, space: Space) -> int | None:
-    """Return the bytes that a trial of this cell needs at most, or None if the card was not enough.
+    """Return the peak bytes of a trial of this cell, or None if the GPU's memory was not enough.
 
-    Trains the cell for a few steps, beside the cells that share its stack, and takes all of its measures.
+    Trains the cell for a few steps, together with the cells that share its stack, and takes all its measures.
     """
     stacks = [
         Stack([Part([_brief(part.cell)], part.seeds) for part in stack])
@@ -112,14 +112,14 @@ def peak_bytes(worker: Worker, cell: Cell, space: Space) -> int | None:
             return _peak(worker.device)
         except (MemoryError, torch.cuda.OutOfMemoryError):
             return None
-        except Exception:  # the trial fails in the same way, and leaves a row with the error
+        except Exception:  # the trial will fail in the same way and record the error
             return _peak(worker.device)
         finally:
             worker.store = store
 
 
 def _brief(cell: Cell) -> Cell:
-    """Return the cell with a training of a few steps, and all else as it is."""
+    """Return the cell with a training of a few steps and everything else unchanged."""
     training = cell.training.model_copy(
         update={"steps": STEPS, "epochs": None, "checkpoint": 1.0, "early_stop": None, "history_points": 2}
     )
@@ -127,7 +127,7 @@ def _brief(cell: Cell) -> Cell:
 
 
 def _short(measures: dict[str, Any]) -> dict[str, Any]:
-    """Return the measures with few steps and all else as it is: inputs, pairs and vectors take memory."""
+    """Return the measures with few steps and all else unchanged: inputs, pairs and vectors take memory."""
     return {
         name: {**values, **({"steps": min(STEPS, values["steps"])} if "steps" in values else {})}
         for name, values in measures.items()
@@ -135,7 +135,7 @@ def _short(measures: dict[str, Any]) -> dict[str, Any]:
 
 
 def card_bytes(device: torch.device, gpus: int) -> int:
-    """Return the memory of a card. A logical GPU is one of ``gpus`` equal parts of the machine's memory."""
+    """Return the bytes of a GPU. A logical GPU has one of ``gpus`` equal parts of the machine's memory."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // max(1, gpus)
@@ -151,7 +151,7 @@ def _reset_peak(device: torch.device) -> None:
 
 
 def _peak(device: torch.device) -> int:
-    """Return the peak bytes since the reset: on a card, of the allocator and of the CUDA context."""
+    """Return the peak bytes since the reset. On a GPU, they include the allocator and the CUDA context."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         context = max(0, total - free - torch.cuda.memory_reserved(device))

@@ -1,4 +1,4 @@
-"""A run from start to end: plan, train, measure, tables."""
+"""A complete run: plan, train, measure, write tables."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from explorer.space.reading import parse, set_value
 if TYPE_CHECKING:
     from explorer.results import Run
 
-NOTICED_S = 15.0  # by then a cluster knows that a node has gone, and gives it no more work
+NOTICED_S = 15.0  # time for a cluster to notice a lost node and to give it no more work
 
 
 def run(
@@ -42,17 +42,17 @@ def run(
     observer: Observer | None = None,
     where: Where = Where(),  # noqa: B008 (frozen)
 ) -> Run:
-    """Train and measure all of the space that has no record yet, and write the tables.
+    """Train and measure everything in the space that has no record yet, and write the tables.
 
-    A run of this name that exists is gone on with, if its space is the same or was a part of this one.
+    If a run with this name exists, it is continued, provided that its space is the same or part of this one.
 
     Args:
-        name: of the run, a folder below ``storage``; the space's own if left out.
-        where: the Ray that works, and for how long.
+        name: name of the run, which is a folder below ``storage``; by default the name of the space.
+        where: the Ray to use, and the time limit.
 
     Raises:
-        InputError: the run's space is another one, somebody works on it, or a resource is asked for
-            that nothing has.
+        InputError: the existing run has a different space, another process works on it, or the requested
+            resources do not exist.
     """
     observer = observer or Silent()
     check_networks(space)
@@ -62,10 +62,10 @@ def run(
         if store.exists():
             info = recorded.read_info(store)
             if grown(info, space, store):
-                observer.say(f"Going on with run {store.location}, whose space has changed or grown.")
+                observer.say(f"Continuing run {store.location} with a changed or larger space.")
                 store.update_info(**recorded.split(space), sources=provenance.sources(space))
             else:
-                observer.say(f"Going on with run {store.location}.")
+                observer.say(f"Continuing run {store.location}.")
         return _complete(store, space, name or space.name, observer, where)
 
 
@@ -76,7 +76,7 @@ def resume(
     observer: Observer | None = None,
     where: Where = Where(),  # noqa: B008 (frozen)
 ) -> Run:
-    """Go on with a run: everything that has no record is done. Needs the run folder only."""
+    """Resume a run: do all work without a record. Needs the run folder only."""
     observer = observer or Silent()
     store = locate(name_or_folder, storage)
     store.warn = observer.say
@@ -97,15 +97,15 @@ def measure(
     observer: Observer | None = None,
     where: Where = Where(),  # noqa: B008 (frozen)
 ) -> Run:
-    """Measure a run more, or again, without training.
+    """Add or repeat measures of a run without training.
 
     Args:
-        add: measures the run does not have yet; only what is missing is computed.
-        again: measures whose records are thrown away first.
-        overrides: other budgets, such as ``measures.connectivity.steps=3000``; what changes is taken again.
+        add: measures that the run does not have yet; existing results are kept.
+        again: measures to repeat; their records are deleted first.
+        overrides: changed budgets, such as ``measures.connectivity.steps=3000``; these measures are repeated.
 
     Raises:
-        InputError: a measure or a layer is not known, or something else than a measure is overridden.
+        InputError: a measure or a layer is unknown, or an override does not concern a measure.
     """
     observer = observer or Silent()
     store = locate(name_or_folder, storage)
@@ -114,7 +114,7 @@ def measure(
     raw, said = info["space"], info["said"]
     for override in overrides:
         if not override.startswith("measures."):
-            raise InputError(f"--set {override}: only measures.… can be changed for models that are trained")
+            raise InputError(f"--set {override}: only measures.… can be changed for trained models")
     before = parse(raw)
     same_sources(info, before, store)
     for name in add:
@@ -129,7 +129,7 @@ def measure(
     check_layers(space)
     changed = {name for name, options in before.measures.items() if space.measures[name] != options}
     with RunLock(store.files):
-        # The new budget is written first: after a crash in between, what is missing is made with it.
+        # Write the new budget first: after a crash here, missing measures use it.
         store.update_info(**recorded.split(space, said))
         for name in sorted(changed | set(again)):
             for kind in (name, *plugin(explorer.measures, name, "measure").EXTRA):
@@ -140,7 +140,7 @@ def measure(
 def _complete(
     store: Store, space: Space, name: str, observer: Observer, where: Where, train: bool = True
 ) -> Run:
-    """Do what has no record, and write the tables. Keeps a record of the session even when interrupted."""
+    """Do all work without a record and write the tables. Record the session even if interrupted."""
     session, cancel = Session(store, observer, where.profile), Cancellation()
     try:
         with ExitStack() as stack:
@@ -159,16 +159,18 @@ def _complete(
                 with session.stage("shut_down"):
                     stack.close()
             else:
-                session.say("Everything is done already; nothing was started.")
-                if not store.exists():  # it was lost
+                session.say("Everything is already done; nothing was started.")
+                if not store.exists():  # run.yaml was lost
                     store.write_info(provenance.describe(space, name))
     except OutOfTime:
-        session.record["stopped"] = f"after {where.max_hours:g} hours, as asked for"
+        if not store.exists():  # before the first model
+            store.write_info(provenance.describe(space, name))
+        session.record["stopped"] = f"after {where.max_hours:g} hours, as requested"
     except KeyboardInterrupt:
         store.files.patience_s = 0.0
         raise
     finally:
-        store.files.drop_unfinished()  # of workers, or of an earlier start, killed while they wrote
+        store.files.drop_unfinished()  # of processes that were killed while writing
         session.write()
     return _tables(store, space, session)
 
@@ -184,7 +186,7 @@ def _work(
     where: Where,
     train: bool,
 ) -> None:
-    """Train what has no record, then measure what has none, while something has a try left."""
+    """Train all stacks without a record, then measure, until no unfinished work has a try left."""
     from explorer.engine.pool import Pool
     from explorer.engine.sweep import sweep
 
@@ -214,13 +216,13 @@ def _work(
             cancel.sleep(NOTICED_S)
         if (gone := cluster.nodes_lost() - lost) > 0:
             nodes = "a node" if gone == 1 else f"{gone} nodes"
-            session.say(f"The cluster has lost {nodes}; what was under way there is tried again.")
+            session.say(f"The cluster has lost {nodes}; the work in progress there is tried again.")
         lost, deaths = lost + max(0, gone), attempts.deaths
 
 
 def _tables(store: Store, space: Space, session: Session) -> Run:
-    """Join the records, and write the tables."""
-    from explorer import results  # and pandas, which takes as long as all else that a start imports
+    """Join the records and write the tables."""
+    from explorer import results  # imports pandas, which takes as long as all other imports together
 
     with session.stage("tables"):
         plan.drop_settled(space, store)

@@ -1,4 +1,4 @@
-"""What one start of the program does to a run: told to the observer, kept in the run folder."""
+"""Session: the progress of one start of the program, for the observer and the run folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from explorer.settings import plugin
 
 
 class Observer(Protocol):
-    """Hears how a run goes on. Stages may overlap; ``stage`` says how much of one is still to come."""
+    """Receiver of a run's progress. Stages may overlap; ``stage`` gives the remaining work of a stage."""
 
     def say(self, message: str) -> None: ...
     def stage(self, name: str, total: int) -> None: ...
@@ -37,10 +37,10 @@ LOG_EVERY_S = 20.0
 
 
 class Session:
-    """One start of the program: its stages with their seconds, and what came of it.
+    """One start of the program: the duration of its stages, and its results.
 
-    The record has the wall seconds of each stage, and under ``workers`` the seconds of all workers
-    together, split into training and each measure. With ``profile`` a trace of them is kept as well.
+    The record has the wall seconds of each stage and, under ``workers``, the total seconds of all workers for
+    training and for each measure. With ``profile``, it also keeps a trace.
     """
 
     def __init__(self, store: Store, observer: Observer, profile: bool = False):
@@ -60,7 +60,7 @@ class Session:
 
     @contextmanager
     def stage(self, name: str, total: int = 0) -> Iterator[None]:
-        """A stage of so many models or measurements; its seconds are added to the record."""
+        """Run the block as a stage of ``total`` models or measurements, and add its seconds to the record."""
         self.observer.stage(name, total)
         self.log(f"{name}: {total} to do" if total else name)
         began, mark = time.time(), time.perf_counter()
@@ -73,12 +73,12 @@ class Session:
                 self._events.append(trace.Event(name, Span(began, seconds, "driver", os.getpid()), {}))
 
     def say(self, message: str) -> None:
-        """Tell the observer and the log."""
+        """Send a message to the observer and the log."""
         self.log(message)
         self.observer.say(message)
 
     def log(self, line: str) -> None:
-        """A line of ``sessions/<start>.log``, with the time; written now and then, and at the end."""
+        """Add a line with the time to ``sessions/<start>.log``, written periodically and at the end."""
         now = datetime.datetime.now(datetime.timezone.utc)
         self._lines.append(f"{now.isoformat(timespec='seconds')} {line}")
         if time.perf_counter() - self._logged > LOG_EVERY_S:
@@ -90,7 +90,7 @@ class Session:
             self.store.write_log(self.record["started"], "\n".join(self._lines) + "\n")
 
     def tell(self, done: Done) -> None:
-        """To be told of finished work: it counts, logs, and folds records now and then."""
+        """Count and log finished work, report it to the observer, and periodically merge records."""
         training = done.kind == "training"
         failed = done.number if done.error else 0
         self.record["trained" if training else "measured"] += done.number - failed
@@ -113,7 +113,7 @@ class Session:
                 self.store.fold(kind)
 
     def write(self) -> None:
-        """Keep it in the run folder, if there is one by now."""
+        """Write the session to the run folder if the folder exists."""
         self.record["wall_s"] = round(time.perf_counter() - self.started, 3)
         if self.store.exists():
             self.store.write_session(self.record["started"], self.record)
@@ -123,7 +123,7 @@ class Session:
 
 
 def add_stage(store: Store, session: dict[str, Any], name: str, seconds: float) -> None:
-    """Add a stage that came after the session's end, such as the drawing of pages, to its record."""
+    """Add a stage after the session's end, such as drawing the pages, to the session's record."""
     _add(session["stages"], name, seconds)
     session["wall_s"] = round(session["wall_s"] + seconds, 3)
     store.write_session(session["started"], session)

@@ -1,4 +1,4 @@
-"""Trains the grid with Ray Tune: one trial a stack, trials share devices by fractions."""
+"""Training of the grid with Ray Tune: one trial per stack; trials share devices by fractions."""
 
 from __future__ import annotations
 
@@ -21,26 +21,27 @@ from explorer.engine.failures import failure
 from explorer.engine.session import Session
 from explorer.plan.units import Done, Span, Stack, span_of
 
-CHUNK = 64  # stacks that lie in the object store as one: a trial holds one chunk, however large the grid is
-AT_ONCE = 1000  # trials that Tune is given at a time: its memory of each lasts until its sweep ends
-WAITING = 4  # trials that ask Ray for a place beyond the workers there are: for nodes that join
+CHUNK = 64  # stacks per object in the object store: a trial holds one object, however large the grid is
+AT_ONCE = 1000  # trials per sweep: Tune keeps each trial in memory until its sweep ends
+WAITING = 4  # pending trials beyond the current workers, for nodes that join
 SPAN = ("began", "seconds", "host", "pid")
 
 
 class StackTrial(tune.Trainable):
-    """Trains one stack. Its actor goes on to the next trial (``reuse_actors``).
+    """Trial that trains one stack. Its actor is reused for the next trial (``reuse_actors``).
 
-    :func:`sweep` gives it ``chunks``, ``factory``, ``choice`` and ``save_every_s``.
+    :func:`sweep` passes ``chunks``, ``factory``, ``choice`` and ``save_every_s``.
     """
 
     def setup(self, config: dict[str, Any], **given: Any) -> None:  # type: ignore[override]
         self.given = given
-        self._held: tuple[int, list[Stack]] = (-1, [])
+        self._cached: tuple[int, list[Stack]] = (-1, [])
         self.reset_config(config)
         self.worker = given["factory"](given["choice"].gpus_of(self._stack().cell))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.place = new_config["stack"]  # and no more: what fails here, Tune does not count as a try
+        # Do nothing else here: Tune does not count a failure here as a failed trial.
+        self.place = new_config["stack"]
         return True
 
     def step(self) -> dict[str, Any]:
@@ -51,30 +52,30 @@ class StackTrial(tune.Trainable):
 
     def _stack(self) -> Stack:
         number, within = divmod(self.place, CHUNK)
-        if self._held[0] != number:
-            self._held = (number, ray.get(self.given["chunks"][number]))
-        return self._held[1][within]
+        if self._cached[0] != number:
+            self._cached = (number, ray.get(self.given["chunks"][number]))
+        return self._cached[1][within]
 
 
 def means(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Return means over the models of a stack that did not diverge, for those who follow the trials."""
+    """Return means over the models of a stack that did not diverge, for callbacks."""
     names = ("train_loss", "train_error_percent", "test_loss", "test_accuracy_percent")
-    sound = [row for row in rows if row["status"] == "ok"]
-    found = {name: sum(row[name] for row in sound) / len(sound) for name in names if sound}
-    return {**found, "models": len(rows), "diverged": len(rows) - len(sound)}
+    ok = [row for row in rows if row["status"] == "ok"]
+    averages = {name: sum(row[name] for row in ok) / len(ok) for name in names if ok}
+    return {**averages, "models": len(rows), "diverged": len(rows) - len(ok)}
 
 
 class StackSearcher(Searcher):
-    """Gives the configurations one after the other.
+    """Searcher that yields the configurations in order.
 
-    A grid search would copy its whole list of values for each trial before the first starts: 20,000 trials
-    would wait for minutes.
+    Tune's grid search would copy the whole list of values for each trial before the first one starts, which
+    takes minutes for 20,000 trials.
     """
 
     def __init__(self, configs: Iterable[dict[str, Any]]):
         super().__init__()
         self._left = deque(configs)
-        self.given: set[int] = set()  # places of stacks
+        self.given: set[int] = set()  # indices of stacks
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         if not self._left:
@@ -87,14 +88,14 @@ class StackSearcher(Searcher):
 
 
 class Listener(tune.Callback):
-    """Hands on what Tune tells of the trials."""
+    """Callback that reports Tune's trial results and errors to the session and the attempts."""
 
     def __init__(self, stacks: list[Stack], session: Session, attempts: Attempts):
         self.stacks, self.session, self.attempts = stacks, session, attempts
-        self.settled: set[int] = set()  # places of stacks that are trained, or whose try has failed
+        self.settled: set[int] = set()  # indices of stacks that are trained or have failed
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune saves it for a restore, which we never ask for
+        return {}  # Tune saves callbacks for restoring, which we never use
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -109,16 +110,16 @@ class Listener(tune.Callback):
 
 
 def _last_failure(trial: Trial) -> dict[str, str]:
-    """Return what a trial failed with. Tune has just written it to its private folder."""
+    """Return the error of a trial, which Tune has just written to its private folder."""
     try:
         with open(str(trial.pickled_error_file), "rb") as file:
             return failure(cloudpickle.load(file))
-    except Exception as error:  # the disk may be full, or the error not be one that can be kept
+    except Exception as error:  # the disk may be full, or the error cannot be unpickled
         return {"error": "it failed to train", "traceback": f"its error could not be read: {error!r}"}
 
 
 class Stop(tune.Stopper):
-    """Stops all trials once a stop is requested."""
+    """Stopper that stops all trials once a stop is requested."""
 
     def __init__(self, cancel: Cancellation):
         self.cancel = cancel
@@ -136,9 +137,10 @@ class Stop(tune.Stopper):
 def sweep(
     context: Context, stacks: list[Stack], save_every_s: float, callbacks: Sequence[tune.Callback] = ()
 ) -> None:
-    """Give each stack one try. Attempts hear of those that fail; Tune itself tries nothing again."""
+    """Give each stack one try and report failures to the attempts. Tune itself never retries."""
     choice = context.choice
-    stacks = sorted(stacks, key=lambda stack: -choice.gpus_of(stack.cell))  # actors fit the next trial, too
+    # Sorted by size, trials can reuse actors.
+    stacks = sorted(stacks, key=lambda stack: -choice.gpus_of(stack.cell))
     gpus = [choice.gpus_of(stack.cell) for stack in stacks]
     at = [stack.at for stack in stacks]
     trainable = tune.with_resources(
@@ -151,7 +153,7 @@ def sweep(
         ),
         lambda config: tune.PlacementGroupFactory([{"CPU": choice.cpus, "GPU": gpus[config["stack"]]}]),
     )
-    # Every waiting trial costs the cluster a placement group at each event; 200 is Tune's default.
+    # Each pending trial costs the cluster a placement group at each event; Tune's default is 200.
     workers = context.cluster.workers(choice.cpus, min(gpus))
     os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(workers + WAITING))
     for start in range(0, len(stacks), AT_ONCE):
@@ -184,8 +186,8 @@ def sweep(
             under_way = searcher.given - listener.settled
             if not (under_way and _ran_out_of_memory(error)):
                 raise
-            # Tune gives up all trials when Ray kills a worker because the machine's memory is nearly full.
-            # Those that it had not been given yet lose no try.
+            # If Ray kills a worker because memory is nearly full, Tune gives up all trials. Trials that Tune
+            # has not yet received do not lose a try.
             for place in under_way:
                 context.attempts.failed(stacks[place], failure(OutOfMemoryError(str(error))))
             return
@@ -204,6 +206,6 @@ def _ran_out_of_memory(error: BaseException | None) -> bool:
     return False
 
 
-def _name(stack: int, places: list[dict[str, Any]]) -> str:
-    at = "-".join(f"{axis}={value}" for axis, value in places[stack].items())
+def _name(stack: int, locations: list[dict[str, Any]]) -> str:
+    at = "-".join(f"{axis}={value}" for axis, value in locations[stack].items())
     return re.sub(r"[^A-Za-z0-9=._-]", "_", f"{stack}-{at}")[:100]

@@ -1,4 +1,4 @@
-"""A run as a trace: one track a process, one event a piece of work.
+"""Trace of a run: one track per process, one event per piece of work.
 
 The format is Chrome's ``traceEvents`` (JSON), which chrome://tracing and https://ui.perfetto.dev open.
 """
@@ -14,7 +14,7 @@ from explorer.plan.units import Span
 
 @dataclass(frozen=True)
 class Event:
-    """A piece of work of a process: its name, when, and where in the grid."""
+    """A piece of work of a process: its name, its time span and its location in the grid."""
 
     name: str
     span: Span
@@ -22,7 +22,7 @@ class Event:
 
 
 def chrome(events: list[Event]) -> bytes:
-    """The events as JSON; times in microseconds since the first one began."""
+    """Return the events as JSON. Times are in microseconds since the start of the first event."""
     zero = min((event.span.began for event in events), default=0.0)
     hosts = {host: place for place, host in enumerate(dict.fromkeys(e.span.host for e in events))}
     listed: list[dict[str, Any]] = [

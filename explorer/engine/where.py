@@ -1,4 +1,4 @@
-"""Where, and for how long, a run works."""
+"""Ray cluster, resources and time limit of a run."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from explorer.settings import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Where:
-    """Where, and for how long, a run works.
+    """The Ray cluster, the resources and the time limit of a run.
 
     Args:
-        address: of a Ray cluster, or ``auto``. If left out, the run uses the Ray that this process is
+        address: address of a Ray cluster, or ``auto``. By default, the run uses the Ray that this process is
             connected to, or starts its own on this machine.
-        workers: number of trials or measuring actors at a time; as many as fit if left out.
-        gpus: number of GPUs (logical ones too) of a Ray that the run starts; if left out, those that Ray
-            finds.
-        max_hours: stop cleanly after so many hours.
-        profile: keep a trace of what each worker did when, in the run folder (``profile/trace.json``).
-        callbacks: tools that follow the trials: ``tensorboard``, ``mlflow``, ``wandb`` or ``module:Class``.
+        workers: maximum number of concurrent trials or measuring actors; by default as many as fit.
+        gpus: number of GPUs (may be logical) of a Ray that the run starts; by default those that Ray finds.
+        max_hours: stop cleanly after this many hours.
+        profile: record a trace of what each worker did when, in the run folder (``profile/trace.json``).
+        callbacks: tools that log the trials: ``tensorboard``, ``mlflow``, ``wandb`` or ``module:Class``.
 
     Raises:
         InputError: a number is out of range.

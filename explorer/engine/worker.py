@@ -1,7 +1,7 @@
-"""What a worker does, be it a Tune trial or an actor of the pool: train a stack, measure a cell.
+"""Worker of a Tune trial or of an actor of the pool: trains stacks and measures cells.
 
-A worker writes its records itself, so that a finished piece of work is known even if nobody is left to
-hear of it. Nothing here imports Ray.
+A worker writes its own records. Finished work is therefore kept even if the driver has died. Nothing here
+imports Ray.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from explorer.train.stopping import Stopping
 
 
 class Worker:
-    """Holds the store, the clean data and what it prepared last.
+    """Worker with a store, access to the clean data, and the last prepared data.
 
     Args:
-        clean: gives the clean arrays of a data source (:func:`data_source`), from the object store.
-        execution: how rows of an architecture are run, by :func:`step_key`.
-        gpus: that it has, mostly a share of one.
-        card_share: share of a GPU by whose memory chunks are sized.
+        clean: returns the clean arrays of a data source (:func:`data_source`) from the object store.
+        execution: how rows of an architecture run, by :func:`step_key`.
+        gpus: number of GPUs, usually a fraction.
+        card_share: share of a GPU's memory that determines the chunk size.
     """
 
     def __init__(
@@ -54,40 +54,40 @@ class Worker:
     ):
         torch.set_num_threads(threads)
         self.store = Store(location)
-        self.store.files.known = True  # the driver has written there
+        self.store.files.known = True  # the driver has already written to it
         self.clean, self.execution, self.gpus = clean, execution, gpus
         self.device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
         if self.device.type == "cuda" and gpus < 1:
             torch.cuda.set_per_process_memory_fraction(gpus)  # Ray's fractions do not limit memory
         card = self._card_bytes()
         memory.set_card_bytes(None if card is None else card_share * card)
-        self._held: tuple[str, Split | None] = ("", None)
+        self._cached: tuple[str, Split | None] = ("", None)
 
     def split(self, cell: Cell, seed: int = 0) -> Split:
-        """The prepared data of a cell's replicate ``seed``, on the device. The last one is kept."""
+        """Return the prepared data of replicate ``seed`` of a cell, on the device. The last one is cached."""
         options = cell.data.of_replicate(seed)
         key = digest([cell.data_name, options.model_dump()])
-        if self._held[0] != key:
+        if self._cached[0] != key:
             arrays = prepare(self.clean(data_source(cell)), options, cell.data_name)
-            self._held = (key, Split.of(arrays, self.device, limit=self._data_bytes()))
-        assert self._held[1] is not None
-        return self._held[1]
+            self._cached = (key, Split.of(arrays, self.device, limit=self._data_bytes()))
+        assert self._cached[1] is not None
+        return self._cached[1]
 
     def _data_bytes(self) -> float | None:
-        """Bytes of the GPU's share that data may take: half. The other is for weights and activations."""
+        """Return the GPU bytes for data: half the share. The rest is for weights and activations."""
         card = self._card_bytes()
         return None if card is None else min(1.0, self.gpus) * card / 2
 
     def _card_bytes(self) -> int | None:
-        """Bytes of the GPU, if there is one."""
+        """Return the bytes of the GPU, or None without one."""
         cuda = self.device.type == "cuda"
         return torch.cuda.get_device_properties(0).total_memory if cuda else None
 
     def train(self, stack: Stack, save_every_s: float = 300.0) -> list[dict[str, Any]]:
-        """Train a stack and write its record, unless the record is there (a retry after a late fault).
+        """Train a stack, write its record and return the record's rows.
 
-        Goes on from the state that an earlier try has left, and leaves one now and then. Returns the rows
-        of the record; none if it was there.
+        If the record exists already (a retry after a late fault), do nothing and return no rows. Training
+        continues from the state that an earlier try has saved, and saves its own state periodically.
         """
         if self.store.has_record("models", stack.id):
             self.store.drop_record("failures", stack.id)
@@ -119,14 +119,14 @@ class Worker:
         return records
 
     def start(self, stack: Stack) -> tuple[Rows, torch.Tensor, torch.Tensor, Split]:
-        """What a stack starts from: network, models and their buffers, data."""
+        """Return the initial state of a stack: network, models with their buffers, and data."""
         cell, data = stack.cell, self.split(stack.cell, stack.rows[0][1])
         build, rows = network_of(cell, data, self.execution, cell.training.batch_size)
         theta, buffers = initial_rows(build, rows, [seed_for("init", name) for name in stack.streams])
         return rows.to(self.device), theta, buffers, data
 
     def _targets(self, stack: Stack) -> torch.Tensor | None:
-        """Training targets of each row (rows, inputs, …), where its cells differ in their label noise."""
+        """Return training targets per row (rows, inputs, …) if the cells differ in label noise, else None."""
         rows = [(digest(part.cell.plain_data.model_dump()), part.cell) for part, _ in stack.rows]
         cells = dict(rows)
         if len(cells) == 1:
@@ -135,7 +135,7 @@ class Worker:
         return torch.stack([targets[key] for key, _ in rows])
 
     def _record(self, stack: Stack, rows: Rows, trained: Trained) -> list[dict[str, Any]]:
-        """Weights, histories and rows of a stack; the rows last: they say that it is complete."""
+        """Write the weights, histories and rows of a stack. The rows come last and mark it as complete."""
         at = [(trained.models[model.cell.checkpoint_step], model.row) for model in stack.models]
         checksum = self.store.write_weights(
             stack.id,
@@ -163,7 +163,7 @@ class Worker:
             "weights_sha256": checksum,
         }
         final = [models.final[row] for models, row in at]
-        # The axes last: of ``steps``, which may be one, a cell is where its models were to end.
+        # The axes come last: a column of an axis ``steps`` has the planned steps, not those of an early stop.
         records = [
             {**settings, **f, **cost, **model.cell.at}
             for model, settings, f in zip(stack.models, stack.records(), final, strict=True)
@@ -172,11 +172,11 @@ class Worker:
         return records
 
     def measure(self, task: MeasureTask) -> None:
-        """Measure a cell and write the record."""
+        """Take the measure of a task and write its record."""
         cell, data = task.cell, self.split(task.cell, task.seed)
         batch_size = getattr(task.options, "batch_size", cell.training.batch_size)
         build, rows = network_of(cell, data, self.execution, batch_size)
-        if rows.execution == "vmap":  # its last bits depend on how many models are measured side by side
+        if rows.execution == "vmap":  # the last bits of vmap depend on the number of models measured together
             rows.execution = "loop"
         rows.to(self.device)
         weights = [(self.store.read_weights(m.stack, m.sha256), m.rows) for m in task.members]
@@ -191,11 +191,11 @@ class Worker:
         for kind, extra in measured.extra.items():
             self.store.write_record(kind, task.id, extra)
         self.store.write_record(task.measure, task.id, measured.rows)
-        self.store.drop_record("failures", task.id)  # of an earlier try
+        self.store.drop_record("failures", task.id)  # from an earlier try
 
     @contextmanager
     def _explained(self, what: str, cell: Cell) -> Iterator[None]:
-        """Running out of a GPU's memory, in words that say which width needs how much."""
+        """Raise MemoryError with the required GPU memory if the block runs out of GPU memory."""
         try:
             yield
         except torch.cuda.OutOfMemoryError as error:
@@ -211,10 +211,10 @@ class Worker:
 
 
 def recipe_of(stack: Stack) -> Recipe:
-    """Return how the models of a stack are trained."""
+    """Return the training recipe of a stack."""
     training, each = stack.cell.training, [part.cell.training for part, _ in stack.rows]
     of_models = {name: [getattr(t, name) for t in each] for name in names_of(Use.MODEL)}
-    del of_models["linear_scaling"]  # a part of the rate
+    del of_models["linear_scaling"]  # already part of the learning rate
     return Recipe(
         steps=stack.cell.steps,
         checkpoints=[cell.checkpoint_step for cell in stack.parts[0].cells],
@@ -225,25 +225,27 @@ def recipe_of(stack: Stack) -> Recipe:
 
 
 def network_of(cell: Cell, data: Split, execution: dict[str, str], batch_size: int) -> Any:
-    """Builder and rows of a cell's architecture, for steps of this batch size."""
+    """Return the builder and the rows of a cell's architecture for this batch size."""
     chosen = execution.get(step_key(cell, batch_size))
     shape = tuple(data.x_train.shape[1:])
     return network(cell.model_name, cell.model, shape, data.classes, chosen, cell.task)  # pyright: ignore[reportArgumentType]
 
 
 def out_of_memory(cell: Cell, used: int, said: str, whole: int, gpus: float) -> str:
-    """Return what a cell that ran out of a GPU's memory needs at least, and how to give it that.
+    """Return a message about a cell that ran out of GPU memory: how much it needs and how to provide it.
 
     Args:
-        used: bytes that it had; ``said`` is torch's message, with what it asked for more.
-        whole: bytes of the card, of which ``gpus`` is the share.
+        used: allocated bytes.
+        said: torch's message, which has the size of the failed allocation.
+        whole: bytes of the GPU.
+        gpus: the trial's share of the GPU.
     """
     asked = re.search(r"Tried to allocate ([\d.]+) ([KMG])iB", said)
     more = float(asked[1]) * {"K": 2**10, "M": 2**20, "G": 2**30}[asked[2]] if asked else 0.0
     needed, has = used + more, min(1.0, gpus) * whole
     return (
-        f"more GPU memory than its share: width {cell.columns.get('width')} at batch size "
-        f"{cell.training.batch_size} needs at least {needed / 2**30:.2f} GiB, and has {has / 2**30:.2f} GiB. "
-        f"Raise resources.gpus_per_trial to {math.ceil(100 * needed / whole) / 100:g} or more, or say auto, "
+        f"not enough GPU memory: width {cell.columns.get('width')} at batch size "
+        f"{cell.training.batch_size} needs at least {needed / 2**30:.2f} GiB and has {has / 2**30:.2f} GiB. "
+        f"Raise resources.gpus_per_trial to {math.ceil(100 * needed / whole) / 100:g} or more, or to auto, "
         "or lower resources.replicates_per_trial or resources.cells_per_trial."
     )

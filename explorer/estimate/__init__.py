@@ -1,4 +1,4 @@
-"""Estimates of what a space would cost, here or on a cluster. Starts no Ray and writes nothing."""
+"""Estimates of the cost of a space, here or on a cluster. Starts no Ray and writes nothing."""
 
 from explorer.estimate.table import describe
 

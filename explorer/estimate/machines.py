@@ -1,4 +1,4 @@
-"""Machines to estimate for: this one, or a cluster as it is written on the command line."""
+"""Machines to estimate for: this machine, or a cluster given on the command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from explorer.settings import InputError, suggest
 from explorer.space.model import Space
 
 # Memory in GB, bandwidth in GB/s, dense TFLOP/s in float32, in float32 convolutions (TF32) and in bf16,
-# from NVIDIA's data sheets (SXM where there is one) and its Ada whitepaper.
+# from NVIDIA's data sheets (SXM version if it exists) and its Ada whitepaper.
 Gpu = namedtuple("Gpu", "name memory bandwidth float32 tf32 bf16")
 GPUS = [
     Gpu("H200", 141, 4800, 66.9, 494.7, 989.4),
@@ -27,7 +27,7 @@ GPUS = [
 
 
 class Machines(NamedTuple):
-    """``nodes`` with ``devices`` each: GPUs, or cores like those of this machine where ``gpu`` is None."""
+    """``nodes`` nodes with ``devices`` GPUs each. If ``gpu`` is None, a device is a core like those here."""
 
     nodes: int
     devices: int
@@ -36,16 +36,16 @@ class Machines(NamedTuple):
 
     @classmethod
     def parse(cls, text: str | None) -> Machines:
-        """Read ``8xH100``, ``4x8xA100-80`` or ``16xCPU``; raises InputError. None stands for this machine."""
+        """Parse ``8xH100``, ``4x8xA100-80`` or ``16xCPU``; None means this machine. May raise InputError."""
         if text is None:
             return cls(1, os.cpu_count() or 1, here=True)
-        found = re.fullmatch(r"(?:(\d+)x)?(?:(\d+)x)?([a-z].*)", text.strip(), re.I)
-        if not found or "0" in found.groups():
+        match = re.fullmatch(r"(?:(\d+)x)?(?:(\d+)x)?([a-z].*)", text.strip(), re.I)
+        if not match or "0" in match.groups():
             raise InputError(
                 f"--cluster {text!r}: write 8xH100 (one node of eight GPUs), 4x8xA100-80 (four such nodes) "
                 "or 16xCPU (sixteen cores like those of this machine)"
             )
-        first, second, name = found.groups()
+        first, second, name = match.groups()
         known = {"CPU": None, **{gpu.name: gpu for gpu in GPUS}}
         if name.upper() not in known:
             raise InputError(f"--cluster: there is no device {name!r}; known: {suggest(name, [*known])}")
@@ -53,14 +53,14 @@ class Machines(NamedTuple):
         return cls(int(nodes), int(devices), known[name.upper()])
 
     def slots(self, space: Space) -> int:
-        """Return how many trials run at once; raises InputError if none fits, or GPUs would be left alone."""
+        """Return the number of concurrent trials. Raise InputError if none fits or if GPUs would be idle."""
         cpus, gpus = space.resources.cpus_per_trial, space.resources.gpus_per_trial
         if self.here:
             return max(1, int(self.devices / cpus))
         if gpus == "auto" or bool(gpus) != bool(self.gpu):
             raise InputError(
-                f"--cluster: a trial asks for {gpus} GPUs; for an estimate on these machines, "
-                f"try --set resources.gpus_per_trial={0.25 if self.gpu else 0}"
+                f"--cluster: a trial asks for {gpus} GPUs; to estimate for these machines, "
+                f"use --set resources.gpus_per_trial={0.25 if self.gpu else 0}"
             )
         wanted = gpus or cpus
         fits = int(self.devices * int(1 / gpus + 1e-9) if 0 < gpus <= 1 else self.devices / wanted + 1e-9)

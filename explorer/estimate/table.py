@@ -20,13 +20,13 @@ from explorer.settings import plugin
 from explorer.space.model import Cell, Space
 from explorer.units import duration, size
 
-# Seconds to start and end, to start the workers of a stage, and of a trial or measurement beside its work.
+# Seconds to start and stop, to start the workers of a stage, and of overhead per trial or measurement.
 HERE_S, CLUSTER_S = (4.5, 0.5, 0.03), (15.0, 15.0, 0.1)
 DRIVER, PROCESS, CUDA_PROCESS = 0.6e9, 0.35e9, 2e9  # bytes of main memory
 
 
 def describe(space: Space, cluster: str | None = None) -> Any:
-    """Return a table of what the space does and costs, here or on a cluster; may raise InputError."""
+    """Return a table of the space's work and cost, here or on a cluster. May raise InputError."""
     from rich.table import Table
 
     machines = Machines.parse(cluster)
@@ -35,10 +35,10 @@ def describe(space: Space, cluster: str | None = None) -> Any:
     grid = " × ".join(f"{axis} {len(values)}" for axis, values in space.axes.items())
     table.add_row("grid", f"{grid} = {counts['cells']:,} cells" + (" after skip" if space.skip else ""))
     table.add_row("models", f"{counts['models']:,} ({_counted(space.seeds, 'seed')} a cell)")
-    alone = "0: a pair needs two seeds, and a cell without pairs has no phase" if not counts["pairs"] else ""
-    table.add_row("pairs", alone or f"{counts['pairs']:,}, {counts['curves']:,} of them with a curve")
-    if told := getattr(plugin(explorer.data, space.data["name"], "data set"), "describe", None):
-        table.add_row("data", told(space.cells[0].data))
+    none = "0: a pair needs two seeds, and a cell without pairs has no phase" if not counts["pairs"] else ""
+    table.add_row("pairs", none or f"{counts['pairs']:,}, {counts['curves']:,} of them with a curve")
+    if description := getattr(plugin(explorer.data, space.data["name"], "data set"), "describe", None):
+        table.add_row("data", description(space.cells[0].data))
     for name, text in _costs(space, machines, counts["curves"]):
         table.add_row(name, text)
     table.add_row("", f"Estimated in {time.perf_counter() - started:.1f} s. Nothing was started.")
@@ -46,7 +46,7 @@ def describe(space: Space, cluster: str | None = None) -> Any:
 
 
 def _costs(space: Space, machines: Machines, curves: int) -> list[tuple[str, str]]:
-    """Rows of time, memory, disk and traffic."""
+    """Return the rows of time, memory, disk and network traffic."""
     slots, gpu, known = machines.slots(space), machines.gpu, {}
     share = 1e9 * gpu.memory * min(1.0, float(space.resources.gpus_per_trial)) if gpu else None
 
@@ -59,7 +59,7 @@ def _costs(space: Space, machines: Machines, curves: int) -> list[tuple[str, str
     nets = [network(cell) for cell in space.cells]
     if machines.here:
         check_layers(space)
-    # A run chooses its stacks by arithmetic on CPUs, and by the space alone on GPUs.
+    # On CPUs a run computes its stack sizes; on GPUs they depend on the space alone.
     by_arithmetic = sizes(space, lambda cell: (network(cell).shape, network(cell).inputs.classes))
     trials = [trial(s, network(s.cell)) for s in plan.stacks(space, sizes=NO_SIZES if gpu else by_arithmetic)]
     tasks = list(measurements(space, network, share))
@@ -77,8 +77,8 @@ def _costs(space: Space, machines: Machines, curves: int) -> list[tuple[str, str
         name = gpu.name if gpu else "cores like this machine's"
         where = f"{machines.devices} {name}{each}, {_counted(slots, 'trial')} at a time"
     rows = [("time", f"about {duration(start_s + sum(spent))} on {where}")]
-    told = f"training {duration(spent[0])}, measuring {duration(spent[1])}"
-    rows.append(("", f"(start and end {duration(start_s)}, {told})"))
+    parts = f"training {duration(spent[0])}, measuring {duration(spent[1])}"
+    rows.append(("", f"(start and end {duration(start_s)}, {parts})"))
     if others := [n for n in space.measures if not hasattr(plugin(explorer.measures, n, "measure"), "cost")]:
         rows.append(("", f"not counted: {', '.join(others)}"))
     most, largest = max(((p.device_bytes(share), p) for p in [*trials, *tasks]), key=lambda need: need[0])
@@ -87,20 +87,22 @@ def _costs(space: Space, machines: Machines, curves: int) -> list[tuple[str, str
         if most > share:
             at = " at ".join(f"{axis} {value}" for axis, value in largest.cell.at.items())
             enough = math.ceil(most / gpu.memory / 1e7) / 100
-            remedy = f"raise resources.gpus_per_trial to {enough:g}" if enough <= 1 else "no card has so much"
+            remedy = (
+                f"raise resources.gpus_per_trial to {enough:g}" if enough <= 1 else "the GPU is too small"
+            )
             rows.append(("", f"{largest.what}, {at}, does not fit: {remedy}"))
     sources = {data_source(net.cell): net.inputs for net in nets}
     stored = sum(one.bytes(one.available + one.test) for one in sources.values())
     process = CUDA_PROCESS + 2 * stored if gpu else PROCESS + most
     weights = 4.0 * space.seeds * sum(net.floats for net in nets)
     points = 2 * curves * space.measures.get("connectivity", {}).get("points", 0)
-    disk = weights + 1500 * space.seeds * len(nets) + 40 * points  # bytes of a model and of a point in tables
+    disk = weights + 1500 * space.seeds * len(nets) + 40 * points  # table bytes per model and per point
     rows.append(("memory", f"about {size(DRIVER + stored + slots / machines.nodes * process)} a machine"))
     rows.append(("disk", f"about {size(disk)}, {size(weights)} of it weights"))
     if not machines.here:
         copied = f"{size(stored * (machines.nodes - 1))} from node to node"
         rows.append(("traffic", f"{size(stored)} of data into the object store, {copied}"))
-    how = "a few real steps of each network timed here, times their number"
+    how = "from the time of a few real steps of each network on this machine"
     if gpu:
         how = f"FLOPs counted on the real networks, {UTILISATION:.0%} of the GPU's peak assumed"
     return [*rows, ("estimated", f"{how}, without early stopping; be prepared for a factor of two")]

@@ -1,4 +1,4 @@
-"""What a space has to do: its trials and its measurements, as gradients of its networks."""
+"""Work of a space: its trials and measurements, counted in gradients of its networks."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ from explorer.settings import plugin
 from explorer.space.model import Cell, Space
 from explorer.train.loop import Recipe, Split, milestones, train
 
-# Assumed of GPUs: shares of peak FLOP/s and bandwidth that are reached, seconds to launch a kernel and at
-# least in it, passes over the activations and kernels a layer in a gradient, bytes of an idle process.
+# Assumptions about GPUs: achieved shares of peak FLOP/s and of bandwidth, seconds to launch a kernel, minimum
+# seconds in a kernel, passes over the activations per gradient, kernels per layer and gradient, and bytes of
+# an idle process.
 UTILISATION, BANDWIDTH, LAUNCH_S, FLOOR_S, PASSES, KERNELS, CONTEXT = 0.3, 0.6, 8e-6, 3e-6, 8, 3, 0.5e9
-BATCH = 2  # inputs that are counted
-TIMED_INPUTS, TIMED_FLOPS, TIMED_STEPS, TIMED_S = 256, 5e8, 100, 0.1  # at most, of what is timed
+BATCH = 2  # inputs of the batch whose FLOPs are counted
+TIMED_INPUTS, TIMED_FLOPS, TIMED_STEPS, TIMED_S = 256, 5e8, 100, 0.1  # limits of what is timed
 
 
 class Inputs(NamedTuple):
-    """One input ``x`` and target ``y`` (1, …) of a cell's data, and how many there are."""
+    """One input ``x`` and target ``y`` (1, …) of a cell's data, and the numbers of inputs."""
 
     x: Tensor
     y: Tensor
@@ -48,7 +49,7 @@ class Inputs(NamedTuple):
 
     @classmethod
     def of(cls, cell: Cell, *, load: bool) -> Inputs:
-        """Describe the data of a cell. Those that state their shape are loaded only if ``load`` is set."""
+        """Describe the data of a cell. Data sets with a known shape are loaded only if ``load`` is set."""
         module, data = plugin(explorer.data, cell.data_name, "data set"), cell.data
         if not load and isinstance(data, PublishedOptions):
             x, every = torch.zeros(1, 2, data.length, dtype=torch.long), data.vocabulary
@@ -66,16 +67,16 @@ class Inputs(NamedTuple):
         return cls(torch.as_tensor(x), torch.as_tensor(y), classes, cell.inputs, test, available)
 
     def bytes(self, inputs: int) -> float:
-        """Return the memory of so many inputs and targets."""
+        """Return the bytes of this many inputs with their targets."""
         return float(inputs * (self.x.nbytes + self.y.nbytes))
 
     def example(self, inputs: int) -> list[Tensor]:
-        """Return so many inputs and targets."""
+        """Return this many inputs and targets."""
         return [one.repeat(inputs, *[1] * (one.dim() - 1)) for one in (self.x, self.y)]
 
 
 class Network:
-    """One architecture: FLOPs (convolutions, products) of a gradient and bytes kept for it, for one input."""
+    """One architecture, with FLOPs (convolutions, products) and activation bytes of a gradient per input."""
 
     def __init__(self, cell: Cell, inputs: Inputs):
         self.cell, self.inputs, self.shape = cell, inputs, tuple(inputs.x.shape[1:])
@@ -84,8 +85,8 @@ class Network:
         self.stacked = self.rows.execution == "stacked"
         self.floats = self.rows.parameters + self.rows.row()[1].numel()
         self.step_s = functools.cache(self._step_s)
-        (x, y), device = inputs.example(BATCH), "meta"  # shapes are enough
-        if ":" in cell.model_name:  # a user's network, which may look at numbers
+        (x, y), device = inputs.example(BATCH), "meta"  # shapes suffice
+        if ":" in cell.model_name:  # a user's network may depend on values
             check_outputs(self.rows, cell, x, y, inputs.classes)
             device = "cpu"
         module = copy.deepcopy(self.rows.module).to(device).train()
@@ -104,7 +105,7 @@ class Network:
         self.flops = (convolutions / BATCH, (counter.get_total_flops() - convolutions) / BATCH)
 
     def seconds(self, models: int, inputs: int) -> float:
-        """Time a step of so many models, each on so many inputs; of large batches and of loops a part."""
+        """Return the seconds of a step of all models, each on ``inputs`` inputs; time large steps in part."""
         some = models if self.stacked else 1
         most = min(TIMED_INPUTS, int(TIMED_FLOPS / (1 + some * sum(self.flops))))
         batch = min(inputs, max(BATCH, most))
@@ -116,7 +117,7 @@ class Network:
         data = Split(x, y, x_test, y_test, self.inputs.classes)
         options = self.cell.training.model_dump(include={"optimizer", "loss", "augment", "precision"})
         took, steps = 0.0, 2
-        for _ in range(2):  # the first time warms up, and says how many steps there is time for
+        for _ in range(2):  # the first pass warms up and determines how many steps to time
             recipe = Recipe(batch_size=batch, steps=steps, learning_rate=1e-6, history_points=1, **options)
             took = train(self.rows, theta, buffers, data, recipe, seeds=range(models)).wall_s / steps
             steps = max(4, min(TIMED_STEPS, int(TIMED_S / took)))
@@ -124,7 +125,7 @@ class Network:
 
 
 class Piece(NamedTuple):
-    """A trial, or a measure of a cell. ``held`` are the bytes kept beside data and activations."""
+    """A trial, or a measure of a cell. ``held`` is the memory in bytes besides data and activations."""
 
     what: str
     cell: Cell
@@ -133,7 +134,7 @@ class Piece(NamedTuple):
     held: float
 
     def seconds(self, gpu: Gpu | None, sharing: int) -> float:
-        """Return the time on cores of this machine, or on a GPU that so many processes take turns on."""
+        """Return the seconds on this machine's cores, or on a GPU that ``sharing`` processes share."""
         net, training = self.network, self.cell.training
         if gpu is None:
             return sum(times * net.seconds(models, inputs) for times, models, inputs in self.calls)
@@ -147,27 +148,27 @@ class Piece(NamedTuple):
         return gradients * max(kernels * LAUNCH_S, sharing * (computing + kernels * FLOOR_S))
 
     def device_bytes(self, share: float | None) -> float:
-        """Return what is held, the most activations, the data where they are kept, and a GPU's context."""
+        """Return the peak device bytes: held memory, activations, data if kept there, and the GPU context."""
         net, (_, models, batch) = self.network, self.calls[0]
         alive = net.activations * batch * (models if net.stacked else 1)
-        if self.what != "training":  # cut into chunks
+        if self.what != "training":  # computed in chunks
             alive = min(alive, 4 * memory.floats_at_once(share, GRAPH, memory.GRAPH))
         data = net.inputs.bytes(net.inputs.train + net.inputs.test)
         return self.held + alive + (data if share is None else CONTEXT + data * (data < share / 2))
 
 
 def trial(stack: Stack, net: Network) -> Piece:
-    """Count a training to its last checkpoint; early stopping is not foreseen."""
+    """Return the work of a training up to its last checkpoint, ignoring early stopping."""
     models, training, checkpoints = len(stack.rows), stack.cell.training, len(stack.parts[0].cells)
     looks = len(milestones(stack.steps, training.history_points)) + checkpoints
     steps: Call = (stack.steps, models, training.batch_size)
     calls = [steps, (FORWARD * looks, models, net.inputs.train + net.inputs.test)]
-    copies = 5 + checkpoints  # parameters, gradient, update, two vectors of an optimiser; kept models
+    copies = 5 + checkpoints  # parameters, gradient, update, two optimiser vectors, and the kept models
     return Piece("training", stack.cell, net, calls, 4.0 * models * copies * net.floats)
 
 
 def measurements(space: Space, net_of: Callable[[Cell], Network], share: float | None) -> Iterator[Piece]:
-    """Count the measures that tell their cost. A process may use ``share`` bytes of a GPU, None on a CPU."""
+    """Yield the work of measures with a known cost. ``share``: GPU bytes per process, or None on a CPU."""
     trained = {
         cell.id: CellMembers([cell.model_id(i) for i in range(cell.seeds)], []) for cell in space.cells
     }
@@ -179,7 +180,7 @@ def measurements(space: Space, net_of: Callable[[Cell], Network], share: float |
         for group in groups(module.KIND, space, trained, options):
             net, subjects, models = net_of(group.cell), len(group.subjects), len(group.trained.model_ids)
             floats = 0
-            if hasattr(module, "floats_held"):  # by each subject
+            if hasattr(module, "floats_held"):  # per subject
                 floats = module.floats_held(options, net.rows.parameters)
             held = min(subjects, subjects_at_once(floats, share)) * floats + models * net.floats
             amount = Size(subjects, models, net.inputs.train, net.inputs.test, bool(net.rows.norms))

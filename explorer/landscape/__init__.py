@@ -1,7 +1,7 @@
 """Measures of trained models, in pure torch: no Ray, no run folder, no files.
 
-Every function takes rows (:class:`explorer.models.rows.Rows` with ``theta`` and ``buffers``) and never
-changes them, nor the global random state; :func:`rows_of` turns modules into rows::
+Functions take models as a :class:`explorer.models.rows.Rows` with matrices ``theta`` and ``buffers``. They
+change neither the models nor the global random state. :func:`rows_of` converts modules to this form::
 
     from explorer.landscape import connectivity, hessian, rows_of, similarity
 

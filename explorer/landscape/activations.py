@@ -20,10 +20,11 @@ Place = tuple[str, str]  # a module's name, and its input or output
 def correlations(
     network: Rows, spec: Spec, thetas: tuple[Tensor, Tensor], buffers: tuple[Tensor, Tensor], x: Tensor
 ) -> dict[int, Tensor]:
-    """Correlations (units of the first, units of the second) for each group, summed over its sites.
+    """Return correlations (units of the first, units of the second) per group, summed over its sites.
 
-    A unit's samples are its activations at all inputs x (inputs, *shape) and positions; of sequences,
-    where there are tokens. A unit that is constant correlates 0. Memory is that of a few inputs at a time.
+    The samples of a unit are its activations at all inputs x (inputs, *shape) and positions. In sequences,
+    only positions with tokens count. A constant unit has correlation 0. Only a few inputs are in memory at a
+    time.
 
     Raises:
         ValueError: ``spec`` has a group without a site.
@@ -37,7 +38,7 @@ def correlations(
     modules = [network.to_module(*row) for row in zip(thetas, buffers, strict=True)]
     places = {(s.module, s.side) for sites in spec.sites.values() for s in sites}
     sums: dict[tuple[int, int], Comoments] = {}
-    for part in graph_parts(network, x):  # every layer's output is held
+    for part in graph_parts(network, x):  # the outputs of all layers are in memory
         seen = [_activations(module, places, x[part]) for module in modules]
         for group, sites in spec.sites.items():
             for number, site in enumerate(sites):
@@ -51,7 +52,7 @@ def correlations(
 
 
 class Comoments:
-    """Products of deviations from the mean, summed over samples that come in parts (Chan et al., 1983)."""
+    """Sums of products of deviations from the mean, over samples added in parts (Chan et al., 1983)."""
 
     def __init__(self, left: Tensor, right: Tensor) -> None:
         size = len(left)
@@ -61,7 +62,7 @@ class Comoments:
         self.products = left.new_zeros(size, size)
 
     def add(self, left: Tensor, right: Tensor) -> None:
-        """More samples (units, samples) of both."""
+        """Add samples (units, samples) of both networks."""
         new = left.shape[1]
         if not new:
             return
@@ -77,15 +78,15 @@ class Comoments:
         self.count = total
 
     def correlation(self) -> Tensor:
-        """(units of left, units of right); 0 where a unit is constant."""
+        """Return correlations (units of left, units of right); 0 if a unit is constant."""
         lengths = [square.sqrt() for square in self.squares]
-        # What is left of a constant unit is rounding.
+        # A constant unit has only rounding noise.
         scales = [torch.where(s > 1e-9 * s.max(), 1 / s, 0.0) for s in lengths]
         return self.products * scales[0][:, None] * scales[1]
 
 
 def _activations(module: nn.Module, places: set[Place], x: Tensor) -> dict[Place, list[Tensor]]:
-    """What enters or leaves some layers, each time one is used."""
+    """Return inputs or outputs of layers, each time a layer is used."""
     found: dict[Place, list[Tensor]] = {place: [] for place in places}
     with _watching(module, found):
         module(x)
@@ -96,7 +97,7 @@ def _activations(module: nn.Module, places: set[Place], x: Tensor) -> dict[Place
 def _watching(module: nn.Module, found: dict[Place, list[Tensor]]) -> Iterator[None]:
     def keep(place: Place) -> Callable[..., None]:
         def hook(_layer: nn.Module, inputs: tuple[Tensor, ...], *output: Tensor) -> None:
-            # A copy: a layer behind may work in place.
+            # A copy, because a later layer may work in place.
             found[place].append((output or inputs)[0].to(torch.float64, copy=True))
 
         return hook
@@ -114,7 +115,7 @@ def _watching(module: nn.Module, found: dict[Place, list[Tensor]]) -> Iterator[N
 
 
 def _units(values: Tensor, site: Site, size: int, network: Rows, x: Tensor) -> Tensor:
-    """A site's units (size, samples)."""
+    """Return the units (size, samples) of a site."""
     values = tokens_of(values, network, site.module, x)
     dim = site.dim % values.dim()
     units = values.narrow(dim, site.start, site.length).unflatten(dim, (size, -1))

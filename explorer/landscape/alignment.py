@@ -1,9 +1,9 @@
-"""Permutation alignment: the order of hidden units in which one model lies nearest to another.
+"""Permutation alignment: the order of hidden units in which one model is closest to another.
 
-Two trained networks may be far apart only because their hidden units come in another order (Entezari et
-al., 2022). Aligned, the straight line between them often has a much lower barrier (Ainsworth et al.,
-2023, "Git Re-Basin"). In attention whole heads come in another order, and channels within each head
-(Verma & Elbayad, 2024, "Merging Text Transformer Models from Different Initializations").
+Two trained networks may be far apart only because their hidden units have a different order (Entezari et al.,
+2022). After alignment, the straight line between them often has a much lower barrier (Ainsworth et al., 2023,
+"Git Re-Basin"). In attention, whole heads are permuted, and channels within each head (Verma & Elbayad, 2024,
+"Merging Text Transformer Models from Different Initializations").
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def align(
     method: Method = "weights",
     spec: Spec | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """``b`` and ``buffers_b`` with hidden units permuted to match ``a``: the same functions, pair by pair.
+    """Return ``b`` and ``buffers_b`` with hidden units permuted to match ``a``; functions stay the same.
 
     Args:
         a, b: (pairs, parameters); ``buffers_a``, ``buffers_b`` (pairs, numbers).
-        x: inputs (inputs, *shape); their activations are compared by ``activations``, ``weights`` needs
-            one only.
-        seeds: of the order in which weight matching visits the layers, one a pair.
-        spec: the permutations allowed; by default those found by :func:`permutation_spec`.
+        x: inputs (inputs, *shape). The method ``activations`` compares activations at these inputs;
+            ``weights`` needs only one input.
+        seeds: of the order in which weight matching visits the layers, one per pair.
+        spec: the allowed permutations; by default those that :func:`permutation_spec` finds.
 
     Raises:
         ValueError: the permutations of this network cannot be found.
@@ -63,7 +63,7 @@ def align(
 def permute(
     network: Rows, spec: Spec, permutations: Permutations, theta: Tensor, buffers: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """One model (parameters,) and its buffers (numbers,) with unit ``permutations[group][i]`` at place i."""
+    """Permute a model (parameters,) and its buffers (numbers,): unit ``permutations[group][i]`` goes to i."""
     pieces = network._split(theta[None])
     stats = network._split_buffers(buffers[None])
     moved = [
@@ -84,7 +84,7 @@ def _permuted(
     *,
     skip: int | None = None,
 ) -> Tensor:
-    """A parameter with its axes permuted, all but axis ``skip``."""
+    """Permute the axes of a parameter, except axis ``skip``."""
     for place, axis in enumerate(axes or ()):
         if axis is not None and place != skip:
             piece = piece.index_select(place, _order(axis, permutations).to(piece.device))
@@ -92,7 +92,7 @@ def _permuted(
 
 
 def _order(axis: Axis, permutations: Permutations) -> Tensor:
-    """Indices along an axis."""
+    """Return the indices along a permuted axis."""
     parts, start = [], 0
     for block in axis:
         order = torch.arange(block.size) if block.group is None else permutations[block.group]
@@ -105,12 +105,12 @@ def _order(axis: Axis, permutations: Permutations) -> Tensor:
 def match_weights(
     network: Rows, spec: Spec, a: Tensor, b: Tensor, *, seed: int, sweeps: int = 100
 ) -> Permutations:
-    """Permutations of ``b`` (parameters,) that bring its weights near to those of ``a``.
+    """Return permutations of ``b`` (parameters,) that bring its weights close to those of ``a``.
 
-    Coordinate descent on ‖a − π(b)‖: the groups take turns in random order, each solved exactly as an
-    assignment problem with the others held, until no group gains (Ainsworth et al., 2023, algorithm 1); the
-    groups of an attention's heads take their turn together. A local optimum; ``sweeps`` bounds the turns of
-    all groups.
+    Coordinate descent on ‖a − π(b)‖ (Ainsworth et al., 2023, algorithm 1). Groups are visited in random
+    order. Each is solved exactly as an assignment problem with the others fixed, until no group improves. The
+    groups of an attention's heads are solved together. The result is a local optimum; ``sweeps`` limits the
+    number of visits of all groups.
     """
     pieces_a, pieces_b = (
         {n: p[0].double().cpu() for n, p in zip(network._names, network._split(t[None]), strict=True)}
@@ -161,7 +161,7 @@ def _total(likeness: Tensor, order: Tensor) -> float:
 def _likeness(
     a: Tensor, b: Tensor, axes: tuple[Axis | None, ...], found: Permutations, place: int, group: int
 ) -> Tensor:
-    """Inner products (units of a, units of b) along axis ``place``, all other axes permuted as found."""
+    """Return inner products (units of a, units of b) along axis ``place``, with other axes permuted."""
     b = _permuted(b, axes, found, skip=place)
     total, start = torch.zeros((), dtype=a.dtype), 0
     for block in axes[place] or ():
@@ -178,11 +178,12 @@ def _likeness(
 def match_activations(
     network: Rows, spec: Spec, a: Tensor, b: Tensor, buffers_a: Tensor, buffers_b: Tensor, x: Tensor
 ) -> Permutations:
-    """Permutations of ``b`` whose units correlate most with those of ``a`` on inputs ``x`` (inputs, *shape).
+    """Return permutations of ``b`` whose units correlate most with those of ``a`` on ``x`` (inputs, *shape).
 
-    For each group, the sum of the correlations over inputs and positions of matched units is largest, at
-    all inputs of layers that carry the group (Li et al., 2016; Ainsworth et al., 2023), of an attention's
-    queries and keys at their outputs. Dead units count 0; of sequences, padding does not count.
+    For each group, the permutation maximises the summed correlations of matched units over inputs and
+    positions (Li et al., 2016; Ainsworth et al., 2023). Activations are read at the inputs of all layers that
+    carry the group; queries and keys of attention are read at their outputs. Dead units have correlation 0.
+    Padding of sequences does not count.
     """
     found: Permutations = {}
     alike = correlations(network, spec, (a, b), (buffers_a, buffers_b), x)
@@ -192,10 +193,10 @@ def match_activations(
 
 
 def _assign(likenesses: Sequence[Tensor], heads: Heads) -> list[Tensor]:
-    """The unit of b for each unit of a (units,), in each group: the largest sum of ``likenesses``.
+    """Return, per group, the unit of b for each unit of a (units,) that maximises the sum of ``likenesses``.
 
-    Each likeness is (units of a, units of b). Exact: channels are matched within each pair of heads, then
-    the heads by the sums that this gives.
+    Each likeness is (units of a, units of b). The solution is exact: channels are matched within each pair of
+    heads, and then heads are matched by the resulting sums.
     """
     count = heads.count
     inner = []  # for each group the best order (heads of a, heads of b, channels) within each pair of heads
@@ -212,7 +213,7 @@ def _assign(likenesses: Sequence[Tensor], heads: Heads) -> list[Tensor]:
 
 
 def _best(likeness: Tensor) -> Tensor:
-    """The column of each row, all different, with the largest sum."""
-    from scipy.optimize import linear_sum_assignment  # here: half of what importing the landscape would take
+    """Return a different column for each matrix row, with the largest sum."""
+    from scipy.optimize import linear_sum_assignment  # on use: half of the import time of this package
 
     return torch.as_tensor(linear_sum_assignment(likeness.numpy(), maximize=True)[1])

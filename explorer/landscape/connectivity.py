@@ -1,9 +1,9 @@
 """Mode connectivity: low-loss curves between trained models, all pairs of a cell in one stack.
 
-A curve joins two models a and b; its bends are trained so that the training loss is low along it (Garipov
-et al., 2018; Draxler et al., 2018). The usual one is the quadratic Bézier curve
-γ(t) = (1−t)²·a + 2t(1−t)·c + t²·b. The error on the way tells whether the two lie in one connected region
-(Yang et al., 2021).
+A curve joins two models a and b. Its bends are trained so that the training loss along the curve is low
+(Garipov et al., 2018; Draxler et al., 2018). The usual curve is the quadratic Bézier curve γ(t) = (1−t)²·a +
+2t(1−t)·c + t²·b. The error along the curve shows whether both models lie in one connected region (Yang et
+al., 2021).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from explorer.models.draws import draws, seeded_one_by_one
 from explorer.models.rows import Rows
 from explorer.train.loop import Split, batches, evaluate, taken
 
-STEPS_MIN = 36  # with which the fall of the loss can be told from its noise
+STEPS_MIN = 36  # fewer steps cannot separate the fall of the loss from noise
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class Profile:
 class Fit:
     """Fitted paths, and whether more steps would have lowered them.
 
-    ``fall`` is how much the mean loss along the path (nats) fell from the second to the third sixth of the
-    steps, the end of the time at the full learning rate; later the loss falls because the rate does. It
-    is regressed on the steps' own losses, with a polynomial in t for the shape of the path;
-    ``fall_stderr`` is its standard error. A pair is ``converged`` when it is shown that the fall was
-    small: fall + 2·stderr at most ``tolerance`` of the loss (of .01 nats, where the loss is less). So a
-    fit too short to tell is not; below 36 steps the fall is NaN.
+    ``fall`` is the decrease of the mean loss along the path (nats) from the second to the third sixth of the
+    steps, the end of the phase at full learning rate. Later, the loss falls because the rate falls. ``fall``
+    is estimated by regression on the losses of the steps, with a polynomial in t for the shape of the path.
+    ``fall_stderr`` is its standard error. A pair is ``converged`` if fall + 2·stderr is at most ``tolerance``
+    times the loss (or times .01 nats, if the loss is smaller). So a fit that is too short to show this does
+    not count as converged. Below 36 steps, the fall is NaN.
     """
 
     path: Path
@@ -54,7 +54,7 @@ class Fit:
 
 
 def curve_rate(step: int, steps: int) -> float:
-    """Factor of the learning rate: flat to half, falling linearly to 1 % at 90 % of the steps, then flat."""
+    """Return the learning-rate factor: 1 for half of the steps, then linear to 1 % at 90 %, then constant."""
     place = step / steps
     return 1.0 if place <= 0.5 else 1.0 - (place - 0.5) / 0.4 * 0.99 if place <= 0.9 else 0.01
 
@@ -78,17 +78,18 @@ def fit_paths(
     weight_decay: float = 0.0,
     tolerance: float = 0.1,
 ) -> Fit:
-    """Paths from ``a`` to ``b`` (pairs, parameters), fitted side by side.
+    """Fit paths from ``a`` to ``b`` (pairs, parameters), all pairs together.
 
     Minimises the expected training loss at t ~ U(0, 1) by SGD with momentum. ``weight_decay`` is an L2
-    penalty on the point of the path. ``buffers`` (pairs, numbers) start the BatchNorm statistics, which
-    are not used here: training mode normalises by the batch. Cost: a gradient a step and pair.
+    penalty on the sampled point of the path. ``buffers`` (pairs, numbers) are the initial BatchNorm
+    statistics. They are not used here, because training mode normalises by the batch. Cost: one gradient per
+    step and pair.
 
     Args:
-        seeds: of the batches and of t, one a pair; a pair's path does not depend on its neighbours.
+        seeds: of the batches and of t, one per pair; the path of a pair does not depend on other pairs.
         bends: trainable points between the ends.
-        start: the bends at first (pairs, bends, parameters), such as random initialisations; None puts
-            them evenly on the straight line.
+        start: initial bends (pairs, bends, parameters), such as random initialisations. If None, bends start
+            evenly spaced on the straight line.
 
     Raises:
         ValueError: ``bends`` or ``steps`` is below 1, or ``start`` has another shape.
@@ -117,7 +118,7 @@ def fit_paths(
     bound, held = network.bound(point), constant(momentum, a.dtype)
 
     def advance(step: int, index: Tensor, weight: Sequence[Tensor], loss: Tensor) -> None:
-        # In place: fresh memory for every product would cost more than the arithmetic.
+        # In place: allocating memory for every product would cost more than the arithmetic.
         torch.mul(a, weight[0], out=point)
         for place, factor in zip(points[1:], weight[1:], strict=True):
             point.addcmul_(place, factor)
@@ -138,7 +139,7 @@ def fit_paths(
             velocity.mul_(held).addcmul_(gradient, factor)
             bend.add_(velocity, alpha=-rate)
 
-    if bound is not None:  # without what automatic differentiation keeps of every operation
+    if bound is not None:  # inference mode avoids the bookkeeping of automatic differentiation
         advance = torch.inference_mode()(advance)
     for step, (weight, loss) in enumerate(zip(factors, losses.unbind(0), strict=True)):  # each (pairs, 1)
         advance(step, next(order), weight, loss)
@@ -146,8 +147,8 @@ def fit_paths(
 
 
 def _marked(path: Path, losses: Tensor, times: Tensor, tolerance: float) -> Fit:
-    """The fit of ``losses`` (pairs, steps) at places ``times`` (pairs, steps)."""
-    # Each pair's numbers side by side in memory: sums round in the same way however many pairs there are.
+    """Return the fit from ``losses`` (pairs, steps) at positions ``times`` (pairs, steps)."""
+    # The numbers of a pair are contiguous, so sums round the same way for any number of pairs.
     losses, times = losses.contiguous(), times.contiguous()
     steps = losses.shape[1]
     loss = losses[:, steps * 9 // 10 :].mean(1)
@@ -182,7 +183,7 @@ def fit_curves(
     momentum: float = 0.9,
     weight_decay: float = 0.0,
 ) -> Tensor:
-    """Control points (pairs, parameters) of quadratic Bézier curves: see :func:`fit_paths`."""
+    """Fit quadratic Bézier curves (:func:`fit_paths`); return their control points (pairs, parameters)."""
     fit = fit_paths(
         network,
         a,
@@ -203,15 +204,15 @@ def fit_curves(
 def profile(
     network: Rows, a: Tensor, control: Tensor, b: Tensor, buffers: Tensor, data: Split, *, points: int = 11
 ) -> Profile:
-    """:func:`profile_path` of quadratic Bézier curves; a control point midway makes the straight line."""
+    """Return :func:`profile_path` of quadratic Bézier curves; a midway control point gives a line."""
     return profile_path(network, Path(torch.stack([a, control, b], 1)), buffers, data, points=points)
 
 
 def profile_path(network: Rows, path: Path, buffers: Tensor, data: Split, *, points: int = 11) -> Profile:
-    """Loss and error at evenly spaced t from 0 to 1 along any paths, on training and test data.
+    """Return loss and error at evenly spaced t from 0 to 1 along paths, on training and test data.
 
-    BatchNorm statistics are estimated again on the training inputs at every point, the ends included.
-    ``buffers`` (pairs, numbers) give their shape and all buffers that are not estimated.
+    BatchNorm statistics are re-estimated on the training inputs at every point, including the ends.
+    ``buffers`` (pairs, numbers) give the shape of the statistics and all other buffers.
     """
     t = torch.linspace(0, 1, points, dtype=torch.float64)
     columns: list[list[Tensor]] = [[], [], [], []]
@@ -226,20 +227,20 @@ def profile_path(network: Rows, path: Path, buffers: Tensor, data: Split, *, poi
 
 
 def mode_connectivity(error: Tensor) -> Tensor:
-    """m − e(t*) of errors (pairs, points): m is the mean of both ends, t* the point that differs most from m.
+    """Return m − e(t*) of errors (pairs, points): m is the mean of both ends, t* the point farthest from m.
 
-    Negative: a barrier. About 0: well connected. Positive: the curve is better than its ends. Where a
-    rise and a fall are equal, the first on the way counts.
+    Negative: a barrier. About 0: well connected. Positive: the curve is better than its ends. If a rise and a
+    fall have the same size, the first one along the path counts.
     """
     difference = error[:, [0, -1]].mean(1, keepdim=True) - error
     return difference.gather(1, difference.abs().argmax(1, keepdim=True)).squeeze(1)
 
 
 def barrier(values: Tensor) -> Tensor:
-    """Largest rise above the mean of both ends, (pairs,) of (pairs, points); at least 0."""
+    """Return the largest rise above the mean of both ends, (pairs,) from (pairs, points); at least 0."""
     return (values - values[:, [0, -1]].mean(1, keepdim=True)).amax(1).clamp_min(0)
 
 
 def dip(values: Tensor) -> Tensor:
-    """Largest fall below the mean of both ends, (pairs,) of (pairs, points); at least 0."""
+    """Return the largest fall below the mean of both ends, (pairs,) from (pairs, points); at least 0."""
     return (values[:, [0, -1]].mean(1, keepdim=True) - values).amax(1).clamp_min(0)

@@ -29,20 +29,20 @@ def translate(
     beam: int = 1,
     length_penalty: float = 1.0,
 ) -> Tensor:
-    """Translations (rows, sentences, length) of source tokens (sentences, source length).
+    """Translate source tokens (sentences, source length) into tokens (models, sentences, length).
 
-    Each is a sequence of tokens with EOS at its end and PAD after. Beam search keeps the ``beam`` most
-    probable beginnings at each place; the answer is the one with the highest
-    log-probability / tokens^``length_penalty`` (EOS counts as a token) of the first ``beam`` that end, or
-    fewer where no other can be better any more. ``beam`` = 1 is greedy decoding. PAD and BOS are never
-    given out; at the last place only EOS is.
+    Each translation is a sequence of tokens with EOS at its end, followed by PAD. Beam search keeps the
+    ``beam`` most probable hypotheses at each position. It ends when ``beam`` hypotheses have ended, or when
+    no other hypothesis can become better. The answer is the ended hypothesis with the highest log-probability
+    / tokens^``length_penalty``; EOS counts as a token. ``beam`` = 1 is greedy decoding. PAD and BOS are never
+    produced. At the last position, only EOS is produced.
 
-    The Transformer of this package remembers the places before; any other network is asked for the whole
-    target again for each token. Sentences go through in chunks, those of similar length together.
+    The Transformer of this package caches keys and values of earlier positions. Any other network computes
+    the whole target again for each token. Sentences are decoded in chunks of similar length.
 
     Args:
-        theta: (rows, parameters); ``buffers`` (rows, numbers).
-        length: the most tokens of a translation, EOS among them; that of the source if left out.
+        theta: (models, parameters); ``buffers`` (models, numbers).
+        length: maximum number of tokens of a translation, including EOS; by default that of the source.
 
     Raises:
         ValueError: ``beam`` or ``length`` is below 1, or ``length_penalty`` below 0.
@@ -56,9 +56,10 @@ def translate(
     rows = theta.shape[0]
     kind = _Remembering if isinstance(network.module, Seq2Seq) else _Whole
     budget = memory.floats_at_once(memory.card_bytes(theta.device), MEMORY, memory.EVALUATION)
-    # As many sentences as suit one model: how long they are together must not depend on the other models.
+    # The chunk of sentences is sized for one model: its padded length must not depend on the number of
+    # models.
     size = max(1, budget // (beam * kind.numbers(network, source, length)))
-    some = max(1, size // max(1, len(source)))  # rows at once
+    some = max(1, size // max(1, len(source)))  # models at once
     used = (source != PAD).sum(1).clamp_min(1)
     found = source.new_zeros(rows, len(source), length)
     parts = used.argsort(stable=True).split(size)
@@ -80,19 +81,19 @@ def translate(
 
 
 class _State(Protocol):
-    """Sentences under way, ``beam`` hypotheses of each side by side in the batch."""
+    """State of decoding: sentences in the batch, with ``beam`` hypotheses of each."""
 
     def step(self, tokens: Tensor) -> Tensor:
-        """Scores (rows, batch, vocabulary) of what follows ``tokens`` (rows or 1, batch)."""
+        """Return scores (models, batch, vocabulary) of the tokens after ``tokens`` (models or 1, batch)."""
         ...
 
     def pick(self, index: Tensor) -> None:
-        """Go on from the entries ``index`` (rows, batch) of the batch."""
+        """Keep the entries ``index`` (models, batch) of the batch."""
         ...
 
 
 class _Whole:
-    """Any network: the whole target again for each token."""
+    """Decoding with any network: each token computes the whole target again."""
 
     def __init__(self, network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor):
         self.network, self.theta, self.buffers, self.x, self.seen = network, theta, buffers, x, 0
@@ -121,7 +122,7 @@ class _Whole:
 
 
 class _Remembering:
-    """The Transformer of this package: one place of the target for each token."""
+    """Decoding with the Transformer of this package: each token computes one target position."""
 
     def __init__(self, module: Seq2Seq, source: Tensor, beam: int):
         self.module, self.state = module, module.start(source[None], beam)
@@ -160,10 +161,10 @@ def _search(
     length_penalty: float,
     device: torch.device,
 ) -> Tensor:
-    """Translations (rows, sentences, length) of the sentences that ``state`` is at the beginning of."""
+    """Search translations (models, sentences, length) of the sentences of a new ``state``."""
     scores = state.step(torch.full((1, sentences * beam), BOS, device=device))
     alive = scores.new_full((rows, sentences, beam), -torch.inf)  # log-probability of each hypothesis
-    alive[:, :, 0] = 0  # they are all the same at first
+    alive[:, :, 0] = 0  # at first, all hypotheses are equal
     tokens = torch.full((rows, sentences, beam, length), PAD, device=scores.device)
     answer, best = tokens[:, :, 0].clone(), scores.new_full((rows, sentences), -torch.inf)
     ended, going_on = torch.zeros_like(best), torch.ones_like(best, dtype=torch.bool)
@@ -171,7 +172,7 @@ def _search(
     for place in range(length):
         log_p, word, origin = _candidates(alive, scores, last=place == length - 1)
         ends = (word == EOS) & log_p.isfinite()
-        # Those that end compete with the answer so far; only the first ``beam`` candidates may.
+        # Hypotheses that end compete with the current answer; only the first ``beam`` candidates may end.
         value = (log_p / (place + 1) ** length_penalty).masked_fill(~ends, -torch.inf)[:, :, :beam]
         top, which = value.max(2)
         better = going_on & (top > best)
@@ -182,7 +183,7 @@ def _search(
         ended += ends[:, :, :beam].sum(2)
         alive, which = log_p.masked_fill(word == EOS, -torch.inf).topk(beam)
         origin, word = _pick(origin, which), _pick(word, which)
-        # The best a hypothesis can become: no further loss, and the longest length to divide it by.
+        # Upper bound on the final value: no further loss of log-probability, divided by the longest length.
         going_on &= (ended < beam) & (alive[:, :, 0] / length**length_penalty > best)
         if not going_on.any():
             break
@@ -194,10 +195,11 @@ def _search(
 
 
 def _candidates(alive: Tensor, scores: Tensor, *, last: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """The best 2·beam ways to go on from hypotheses of log-probability ``alive`` (rows, sentences, beam).
+    """Return the best 2·beam continuations of hypotheses with log-probability ``alive``, in descending order.
 
-    Log-probability, word and hypothesis of each, falling. Twice the beam, because each hypothesis can end
-    in one way: so there are enough that do not. ``scores``: (rows, sentences · beam, vocabulary).
+    ``alive`` is (models, sentences, beam), ``scores`` (models, sentences · beam, vocabulary). The result is
+    log-probability, word and hypothesis of each continuation. Each hypothesis has one continuation that ends,
+    so 2·beam continuations include at least ``beam`` that go on.
     """
     beam, vocabulary = alive.shape[2], scores.shape[2]
     log_p = scores.log_softmax(2).unflatten(1, alive.shape[1:])
@@ -211,5 +213,5 @@ def _candidates(alive: Tensor, scores: Tensor, *, last: bool) -> tuple[Tensor, T
 
 
 def _pick(of: Tensor, index: Tensor) -> Tensor:
-    """Entries ``index`` (rows, sentences, kept) of the third dimension."""
+    """Return entries ``index`` (models, sentences, kept) of the third dimension."""
     return torch.take_along_dim(of, index.view(*index.shape, *[1] * (of.dim() - 3)), 2)

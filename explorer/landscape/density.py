@@ -16,10 +16,10 @@ from explorer.models.rows import Rows
 
 @dataclass(frozen=True)
 class Density:
-    """Each row's spectrum as point masses: share ``weights`` of the eigenvalues lies at ``nodes``.
+    """Spectrum of each model as point masses: a share ``weights`` of the eigenvalues lies at ``nodes``.
 
-    Both are (rows, probes · steps); the weights of a row sum to 1. The mean of a function f of the
-    eigenvalues is about Σ weights·f(nodes): exact, for each probe's own weighting of the eigenvectors,
+    Both are (models, probes · steps); the weights of a model sum to 1. The mean of a function f of the
+    eigenvalues is about Σ weights·f(nodes). For each probe's own weighting of the eigenvectors, this is exact
     for polynomials of degree below 2·steps.
     """
 
@@ -27,7 +27,7 @@ class Density:
     weights: Tensor
 
     def at(self, values: Tensor, *, width: float) -> Tensor:
-        """Density (rows, values) at ``values`` (values,), each node a normal bump of deviation ``width``."""
+        """Return the density (models, values) at ``values``; each node is a normal of deviation ``width``."""
         z = (values[None, :, None] - self.nodes[:, None, :]) / width
         bumps = torch.exp(-z.square() / 2) / (width * math.sqrt(2 * math.pi))
         return (bumps * self.weights[:, None, :]).sum(2)
@@ -44,15 +44,16 @@ def spectral_density(
     steps: int = 40,
     probes: int = 4,
 ) -> Density:
-    """Density of the eigenvalues of the Hessian of the mean cross-entropy at each row.
+    """Estimate the density of the eigenvalues of the Hessian of the mean loss at each model.
 
-    Stochastic Lanczos quadrature (Ghorbani et al., 2019): from each of ``probes`` random normal vectors,
-    ``steps`` of Lanczos; the Ritz values are the nodes, the squared first entries of the tridiagonal's
-    eigenvectors the weights. Cost: about 2 · steps · probes gradient-equivalents a row.
+    Stochastic Lanczos quadrature (Ghorbani et al., 2019) takes ``steps`` Lanczos steps from each of
+    ``probes`` random normal vectors. The Ritz values are the nodes. The squared first entries of the
+    eigenvectors of the tridiagonal matrix are the weights. Cost: about 2 · steps · probes
+    gradient-equivalents per model.
 
     Args:
-        theta: (rows, parameters); ``x``: inputs (inputs, *shape); ``y``: labels (inputs,).
-        seeds: of the random vectors, one a row.
+        theta: (models, parameters); ``x``: inputs (inputs, *shape); ``y``: labels (inputs,).
+        seeds: of the random vectors, one per model.
     """
     operator, vectors = HessianOperator(network, theta, x, y, buffers), Vectors(seeds, theta)
     nodes, weights = [], []
@@ -62,5 +63,5 @@ def spectral_density(
         alpha = torch.where(broken, 0.0, space.alpha)
         values, frame = torch.linalg.eigh(tridiagonal(alpha, space.beta))
         nodes.append(torch.where(broken, torch.nan, values))
-        weights.append(frame[:, 0].square() / probes)  # 0 for what a row that ended early is filled up with
+        weights.append(frame[:, 0].square() / probes)  # 0 for the padding of a model that ended early
     return Density(torch.cat(nodes, 1), torch.cat(weights, 1))

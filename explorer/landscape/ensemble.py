@@ -1,4 +1,4 @@
-"""What an ensemble of models gains over its members."""
+"""Gain of an ensemble of models over its members."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ class Ensemble:
     """Measures of an ensemble of models (Theisen et al., 2023, "When are ensembles really effective?").
 
     With E the members' mean error, V the error of their majority vote and D the share of inputs on which
-    two different members disagree, averaged over pairs:
-    ``improvement_rate`` = (E − V) / E and ``disagreement_error_ratio`` = D / E. Ensembles help where the
-    ratio is above 1, and little below. Both are NaN where no member errs; D and the ratio are NaN for
-    one model.
+    two different members disagree, averaged over pairs: ``improvement_rate`` = (E − V) / E and
+    ``disagreement_error_ratio`` = D / E. Ensembles help if the ratio is above 1, and help little below. Both
+    are NaN if no member makes an error. D and the ratio are NaN for one model.
     """
 
     member_accuracy_percent: float
@@ -31,19 +30,21 @@ class Ensemble:
 
 
 def ensemble(logits: Tensor, y: Tensor) -> Ensemble:
-    """Measures of the ensemble of all rows; logits (rows, inputs, classes), labels ``y`` (inputs,).
+    """Return the measures of the ensemble of all models.
 
-    A tied vote goes to the tied class of highest mean probability.
+    ``logits`` are (models, inputs, classes), ``y`` are labels (inputs,). A tied vote goes to the tied class
+    with the highest mean probability.
     """
     return _measured(_sums(TASKS["classification"], logits, y), len(logits))
 
 
 @torch.no_grad()
 def ensemble_of(network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor, y: Tensor) -> Ensemble:
-    """The same for any task, chunk by chunk: models (rows, parameters), inputs (inputs, *shape) and targets.
+    """Return the same measures for any task, in chunks of inputs.
 
-    An error is the task's; with numbers for answers, vote and average are both the mean answer, and D is
-    the mean squared difference, so that E − V = D · (rows − 1) / (2 · rows) (Krogh & Vedelsby, 1994).
+    ``theta`` is (models, parameters), ``x`` (inputs, *shape). Errors are those of the task. If answers are
+    numbers, vote and average are both the mean answer, and D is the mean squared difference, so E − V = D ·
+    (models − 1) / (2 · models) (Krogh & Vedelsby, 1994).
     """
     sums = [
         _sums(network.task, network.outputs(theta, x[part], buffers), y[part]) for part in network.chunks(x)
@@ -52,7 +53,7 @@ def ensemble_of(network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor,
 
 
 def _sums(task: Task, outputs: Tensor, y: Tensor) -> Tensor:
-    """Summed errors of members, vote and average, summed differences of pairs, and the number of items."""
+    """Return summed errors of members, vote and average, summed differences of pairs, and number of items."""
     kept, targets = task.kept(outputs, y), task.kept(y[None], y)
     items = task.scored(targets)
     apart = task.apart(task.answers(kept)).sum() * items if len(outputs) > 1 else torch.nan

@@ -1,8 +1,8 @@
 """The Hessian of the mean training loss: the ends of its spectrum and its trace, for many models at once.
 
-Lanczos with full reorthogonalisation gives the eigenvalues. Its vectors then deflate the trace: the part
-of the Hessian inside their span is known exactly, Hutchinson's probes are needed for the rest only
-(the idea of Hutch++, Meyer et al., 2021). Evaluation mode throughout.
+Lanczos with full reorthogonalisation gives the eigenvalues. Its vectors also deflate the trace: the part of
+the Hessian inside their span is known exactly, so Hutchinson's probes are needed only for the rest (the idea
+of Hutch++, Meyer et al., 2021). Models are always in evaluation mode.
 """
 
 from __future__ import annotations
@@ -20,26 +20,27 @@ from explorer.models.rows import Rows
 
 @dataclass(frozen=True)
 class Hessian:
-    """Curvature of each row; eigenvalues and trace are those of the Hessian of the mean loss.
+    """Curvature of each model: eigenvalues and trace of the Hessian of the mean loss.
 
-    ``residual`` is ‖H·v − θ·v‖ of ``top_eigenvalue`` θ: some eigenvalue lies within it (absolute), usually
-    much nearer; likewise the other residuals. ``trace_stderr`` is the standard deviation of the mean over
-    probes, estimated from above by √(2·‖R‖² / probes), R being the Hessian outside the Lanczos vectors and
-    ‖R‖² its squared Frobenius norm, measured by the same probes; it is 0 where the vectors span everything.
+    ``residual`` is ‖H·v − θ·v‖ for ``top_eigenvalue`` θ. Some eigenvalue lies within this absolute distance
+    of θ, and usually much closer. The other residuals have the same meaning. ``trace_stderr`` is the standard
+    deviation of the mean over probes. It is estimated from above by √(2·‖R‖² / probes), where R is the
+    Hessian outside the Lanczos vectors and ‖R‖² its squared Frobenius norm, measured by the same probes. It
+    is 0 if the vectors span the whole space.
     """
 
-    top_eigenvalue: Tensor  # (rows,)
-    residual: Tensor  # (rows,)
-    trace: Tensor  # (rows,)
-    trace_stderr: Tensor  # (rows,)
-    samples: Tensor  # (rows, probes): of the trace; NaN after the row's last probe
-    eigenvalues: Tensor  # (rows, top_k): the largest, falling; NaN where Lanczos ended with fewer
-    eigenvalue_residuals: Tensor  # (rows, top_k)
-    bottom_eigenvalue: Tensor  # (rows,): the smallest, signed; a bound from above until it has converged
-    bottom_residual: Tensor  # (rows,)
-    eigenvalues_converged: Tensor  # (rows,): the tolerance was reached within ``lanczos_steps``
-    trace_converged: Tensor  # (rows,): the trace's tolerance was reached within ``probes_max``
-    products: Tensor  # (rows,): Hessian-vector products that the row used
+    top_eigenvalue: Tensor  # (models,)
+    residual: Tensor  # (models,)
+    trace: Tensor  # (models,)
+    trace_stderr: Tensor  # (models,)
+    samples: Tensor  # (models, probes): of the trace; NaN after the model's last probe
+    eigenvalues: Tensor  # (models, top_k): the largest, descending; NaN if Lanczos ended with fewer
+    eigenvalue_residuals: Tensor  # (models, top_k)
+    bottom_eigenvalue: Tensor  # (models,): the smallest, signed; an upper bound until it has converged
+    bottom_residual: Tensor  # (models,)
+    eigenvalues_converged: Tensor  # (models,): the tolerance was reached within ``lanczos_steps``
+    trace_converged: Tensor  # (models,): the trace's tolerance was reached within ``probes_max``
+    products: Tensor  # (models,): Hessian-vector products that the model used
 
 
 def hessian(
@@ -57,35 +58,37 @@ def hessian(
     top_k: int = 1,
     smallest: bool = False,
 ) -> Hessian:
-    """Ends of the spectrum and trace of the Hessian of the mean cross-entropy at each row.
+    """Compute the ends of the spectrum and the trace of the Hessian of the mean loss at each model.
 
     Args:
-        theta: (rows, parameters); ``x``: inputs (inputs, *shape); ``y``: labels (inputs,).
-        seeds: of the random vectors, one a row. A row's numbers depend on its own seed alone, not on its
-            neighbours in the stack.
-        lanczos_steps: at most; a row goes on until the estimated errors of the ``top_k`` largest eigenvalues
-            are at most ``tolerance`` of its largest absolute one (and the smallest has converged, where
-            ``smallest``), and then as long as a step saves more than a probe of the trace.
-        probes_max: Hutchinson probes at most; a row stops, after 4 or more, when its standard error is
-            at most ``trace_tolerance`` of its trace.
-        smallest: Lanczos goes on until the smallest eigenvalue has converged, too: its residual is at most
-            100 ``tolerance`` of its own size, which takes some 30 to 60 steps. It is reported either way.
+        theta: (models, parameters); ``x``: inputs (inputs, *shape); ``y``: labels (inputs,).
+        seeds: of the random vectors, one per model. Results of a model depend only on its own
+            seed, not on other models in the stack.
+        lanczos_steps: maximum number of steps. A model continues until the estimated errors of the ``top_k``
+            largest eigenvalues are at most ``tolerance`` times its largest absolute eigenvalue. If
+            ``smallest``, the smallest eigenvalue must have converged too. After that, a model continues as
+            long as a step saves more than one probe of the trace.
+        probes_max: maximum number of Hutchinson probes. After at least 4 probes, a model stops when its
+            standard error is at most ``trace_tolerance`` times its trace.
+        smallest: Lanczos continues until the smallest eigenvalue has converged: its residual is at most
+            100 ``tolerance`` times its own size. This takes about 30 to 60 steps. The smallest eigenvalue is
+            reported in either case.
 
-    A row whose loss is not finite comes out as NaN.
+    If the loss of a model is not finite, its results are NaN.
 
-    Cost: a gradient, then about two gradient-equivalents a Lanczos step and a probe. Memory does not grow
-    with the number of inputs; it holds ``lanczos_steps`` vectors a row.
+    Cost: one gradient, then about two gradient-equivalents per Lanczos step and per probe. Memory does not
+    grow with the number of inputs. It holds ``lanczos_steps`` vectors per model.
 
     Raises:
-        ValueError: a budget is below 1, or there is not one seed a row.
+        ValueError: a budget is below 1, or the number of seeds differs from the number of models.
     """
     for name, value in {"lanczos_steps": lanczos_steps, "probes_max": probes_max, "top_k": top_k}.items():
         if value < 1:
             raise ValueError(f"{name} is {value}; it must be at least 1")
     if len(seeds) != len(theta):
-        raise ValueError(f"{len(seeds)} seeds for {len(theta)} rows; give one a row")
+        raise ValueError(f"{len(seeds)} seeds for {len(theta)} models; give one per model")
     operator, vectors = HessianOperator(network, theta, x, y, buffers), Vectors(seeds, theta)
-    start = vectors.normal()  # not of signs: those can be exactly orthogonal to an eigenvector
+    start = vectors.normal()  # normal, because signs can be exactly orthogonal to an eigenvector
     estimate = DeflatedTrace(operator, vectors.signs, probes_max=probes_max, tolerance=trace_tolerance)
     space = lanczos(
         operator,

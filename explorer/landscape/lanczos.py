@@ -1,4 +1,4 @@
-"""Lanczos iteration of many symmetric operators side by side."""
+"""Lanczos iteration for many symmetric operators at once."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-REAL = torch.float64  # of everything that is as small as the Krylov space
+REAL = torch.float64  # type of all tensors of the size of the Krylov space
 
-# The smallest eigenvalue lies near 0, where the spectrum is densest: an error small beside the largest
-# eigenvalue does not even tell its sign. So its residual is held against its own size too, times the
-# tolerance and this: a tenth of it at a tolerance of 0.001, which leaves an error below 1 %.
+# The smallest eigenvalue lies near 0, where the spectrum is densest. An error that is small relative to the
+# largest eigenvalue does not even determine its sign. So its residual must also be small relative to its own
+# size: at most size · tolerance · NEAR_ZERO. At a tolerance of 0.001 this is a tenth of the size, which
+# leaves an error below 1 %.
 NEAR_ZERO = 100
 
 Watch = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -21,21 +22,21 @@ Watch = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Krylov:
-    """Krylov spaces of the rows, and what they say of the ends of the spectrum.
+    """Krylov spaces of the models, and their estimates of the ends of the spectrum.
 
-    A row that ended before the others goes on with zero vectors, zero ``alpha`` and zero ``beta``: its
-    numbers are the same whatever its neighbours do. Small tensors are on the CPU, in double precision.
+    A model that ended before the others continues with zero vectors, zero ``alpha`` and zero ``beta``, so its
+    results do not depend on the other models. Small tensors are on the CPU, in double precision.
     """
 
-    basis: Tensor  # (rows, k, parameters), orthonormal
-    alpha: Tensor  # (rows, k): diagonal of the tridiagonal matrix; NaN for a row that is not finite
-    beta: Tensor  # (rows, k - 1): its off-diagonal
-    largest: Tensor  # (rows, wanted): largest Ritz values, falling; NaN where the space holds fewer
-    largest_residual: Tensor  # (rows, wanted): some eigenvalue lies within so much of the Ritz value
-    smallest: Tensor  # (rows,): smallest Ritz value, signed
-    smallest_residual: Tensor  # (rows,)
-    converged: Tensor  # (rows,)
-    steps: Tensor  # (rows,): products that the row used
+    basis: Tensor  # (models, k, parameters), orthonormal
+    alpha: Tensor  # (models, k): diagonal of the tridiagonal matrix; NaN for a model that is not finite
+    beta: Tensor  # (models, k - 1): its off-diagonal
+    largest: Tensor  # (models, wanted): largest Ritz values, descending; NaN if the space has fewer
+    largest_residual: Tensor  # (models, wanted): some eigenvalue is at most this far from the Ritz value
+    smallest: Tensor  # (models,): smallest Ritz value, signed
+    smallest_residual: Tensor  # (models,)
+    converged: Tensor  # (models,)
+    steps: Tensor  # (models,): products that the model used
 
 
 def lanczos(
@@ -48,18 +49,19 @@ def lanczos(
     smallest: bool = False,
     watch: Watch | None = None,
 ) -> Krylov:
-    """Krylov spaces grown from ``start`` (rows, parameters), with full reorthogonalisation.
+    """Grow Krylov spaces from ``start`` (models, parameters), with full reorthogonalisation.
 
-    A row stops when the estimated errors (:func:`ritz_errors`) of its ``wanted`` largest Ritz values (and of
-    the smallest, where ``smallest``) are at most ``tolerance`` of its largest absolute Ritz value, and the
-    residual of the smallest 100 ``tolerance`` of its own size (or ``tolerance`` / 100 of the largest).
-    A negative ``tolerance`` never stops. A row whose products are not finite has NaN for its numbers.
+    A model stops when the estimated errors (:func:`ritz_errors`) of its ``wanted`` largest Ritz values are at
+    most ``tolerance`` times its largest absolute Ritz value. If ``smallest``, the error of the smallest Ritz
+    value must meet this bound too, and its residual must be at most 100 ``tolerance`` times its own size (or
+    ``tolerance`` / 100 times the largest). With a negative ``tolerance``, no model stops. If the products of
+    a model are not finite, its results are NaN.
 
     Args:
-        steps: at most. The basis takes ``steps`` vectors of memory a row.
+        steps: maximum number of steps. The basis takes memory for ``steps`` vectors per model.
         watch: called in every step with the new basis vector q, the part of H·q outside the basis (both
-            (rows, parameters)), the trace inside the basis (rows,) and which rows are active (rows,).
-            Returns the rows that are to go on though they have converged.
+            (models, parameters)), the trace inside the basis (models,) and which models are active (models,).
+            Returns the models that must continue although they have converged.
     """
     rows, parameters = start.shape
     steps = min(steps, parameters)
@@ -80,7 +82,7 @@ def lanczos(
             product = product - project(known, product)
         length = torch.linalg.vector_norm(product, dim=1, dtype=REAL).cpu()
         size = alpha.abs().amax(1).maximum(beta.amax(1)).maximum(length)
-        # Below the rounding of the product the next vector would be noise: the space is exhausted.
+        # Below the rounding of the product, the next vector would be noise, so the space is exhausted.
         exhausted = length <= 100 * torch.finfo(start.dtype).eps * size
         beta[:, step] = torch.where(active & ~exhausted, length, 0.0)
         values, residuals = ritz(alpha[:, : step + 1], beta[:, : step + 1])
@@ -98,12 +100,12 @@ def lanczos(
 
 
 def project(basis: Tensor, vectors: Tensor) -> Tensor:
-    """The part (rows, parameters) of ``vectors`` inside the spans of ``basis`` (rows, k, parameters)."""
+    """Project ``vectors`` (models, parameters) onto the spans of ``basis`` (models, k, parameters)."""
     return torch.bmm(torch.bmm(vectors.unsqueeze(1), basis.transpose(1, 2)), basis).squeeze(1)
 
 
 def tridiagonal(alpha: Tensor, beta: Tensor) -> Tensor:
-    """Matrices (rows, k, k) of diagonals (rows, k) and off-diagonals (rows, k - 1)."""
+    """Return matrices (models, k, k) from diagonals (models, k) and off-diagonals (models, k - 1)."""
     matrix = torch.diag_embed(alpha)
     if alpha.shape[1] > 1:
         matrix = matrix + torch.diag_embed(beta, 1) + torch.diag_embed(beta, -1)
@@ -111,16 +113,16 @@ def tridiagonal(alpha: Tensor, beta: Tensor) -> Tensor:
 
 
 def ritz(alpha: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
-    """Ritz values (rows, k), rising, and their residual norms (rows, k); ``alpha``, ``beta`` (rows, k)."""
+    """Return ascending Ritz values and residual norms, both (models, k); ``alpha``, ``beta`` (models, k)."""
     values, vectors = torch.linalg.eigh(tridiagonal(alpha, beta[:, :-1]))
     return values, beta[:, -1:] * vectors[:, -1].abs()
 
 
 def ritz_errors(values: Tensor, residuals: Tensor) -> Tensor:
-    """Estimated errors (rows, k) of rising Ritz values (rows, k): the lesser of residual and residual² / gap.
+    """Estimate errors (models, k) of ascending Ritz values: the smaller of residual and residual² / gap.
 
-    Kato and Temple's bound, with the gap to the nearest other Ritz value for the one to the nearest other
-    eigenvalue. It is far below the residual for eigenvalues that stand alone.
+    This is the bound of Kato and Temple, with the gap to the nearest other Ritz value in place of the gap to
+    the nearest other eigenvalue. For isolated eigenvalues it is far below the residual.
     """
     gaps = functional.pad(values.diff(dim=1), (1, 1), value=torch.inf)
     gap = gaps[:, 1:].minimum(gaps[:, :-1])
@@ -128,7 +130,7 @@ def ritz_errors(values: Tensor, residuals: Tensor) -> Tensor:
 
 
 class _Ends:
-    """The latest Ritz values of each row at both ends, as long as the row is active."""
+    """Latest Ritz values at both ends, updated as long as a model is active."""
 
     def __init__(self, rows: int, wanted: int):
         self.large, self.large_residual = torch.full((2, rows, wanted), torch.nan, dtype=REAL).unbind(0)
@@ -146,7 +148,7 @@ class _Ends:
         smallest: bool,
         step: int,
     ) -> Tensor:
-        """Take over the Ritz values (rows, k) of the active rows; returns which have converged (rows,)."""
+        """Store the Ritz values (models, k) of the active models; return which have converged (models,)."""
         found = min(self.large.shape[1], values.shape[1])
         self.large[active, :found] = values.flip(1)[active, :found]
         self.large_residual[active, :found] = residuals.flip(1)[active, :found]

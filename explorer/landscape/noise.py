@@ -1,4 +1,4 @@
-"""The gradient noise scale: the batch size up to which larger batches pay."""
+"""Gradient noise scale: the batch size up to which larger batches are worthwhile."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from explorer.train.loop import batches
 
 @dataclass(frozen=True)
 class NoiseScale:
-    """Noise of each row's gradient over inputs.
+    """Noise of each model's gradient over inputs.
 
-    ``variance`` is tr Σ, the summed variance of the single-input gradient; ``squared_gradient`` |G|² of
-    the mean gradient (unbiased; can be negative where noise is all there is); ``scale`` tr Σ / |G|² in
-    inputs, infinite where |G|² is not positive; ``scale_stderr`` its jackknife standard error.
+    ``variance`` is tr Σ, the summed variance of the single-input gradient. ``squared_gradient`` is |G|² of
+    the mean gradient; the estimate is unbiased and can be negative if there is only noise. ``scale`` is tr Σ
+    / |G|² in inputs, infinite if |G|² is not positive. ``scale_stderr`` is its jackknife standard error.
     """
 
-    scale: Tensor  # (rows,)
-    scale_stderr: Tensor  # (rows,)
-    variance: Tensor  # (rows,)
-    squared_gradient: Tensor  # (rows,)
+    scale: Tensor  # (models,)
+    scale_stderr: Tensor  # (models,)
+    variance: Tensor  # (models,)
+    squared_gradient: Tensor  # (models,)
 
 
 def noise_scale(
@@ -39,15 +39,15 @@ def noise_scale(
     batch_size: int = 16,
     batch_count: int = 64,
 ) -> NoiseScale:
-    """B_simple = tr Σ / |G|² (McCandlish et al., 2018) of the mean loss, evaluation mode.
+    """Compute B_simple = tr Σ / |G|² (McCandlish et al., 2018) of the mean loss in evaluation mode.
 
-    From the gradients g_i of ``batch_count`` batches of ``batch_size`` inputs, drawn without replacement
-    within a pass: tr Σ = batch_size·Σ|g_i − ḡ|²/(k − 1), |G|² = |ḡ|² − tr Σ/(k·batch_size). Cost: k
-    gradients of a batch, all of which are held.
+    It uses the gradients g_i of k = ``batch_count`` batches of ``batch_size`` inputs, drawn without
+    replacement within a pass: tr Σ = batch_size·Σ|g_i − ḡ|²/(k − 1), |G|² = |ḡ|² − tr Σ/(k·batch_size). Cost:
+    k gradients of a batch, all held in memory.
 
     Args:
-        theta: (rows, parameters); ``x``: inputs (inputs, *shape); ``y``: targets (inputs, …).
-        seeds: of the batches, one a row.
+        theta: (models, parameters); ``x``: inputs (inputs, *shape); ``y``: targets (inputs, …).
+        seeds: of the batches, one per model.
 
     Raises:
         ValueError: fewer than 3 batches, or a batch of more than half of the inputs.
@@ -64,7 +64,7 @@ def noise_scale(
         index = next(order)
         loss = network.task.loss(network(theta, x[index], buffers), y[index]).sum()
         gradients.append(torch.autograd.grad(loss, theta)[0])
-    stack = torch.stack(gradients, 1)  # (rows, batches, parameters)
+    stack = torch.stack(gradients, 1)  # (models, batches, parameters)
     products = torch.zeros(len(theta), batch_count, batch_count, dtype=REAL, device=theta.device)
     for piece in stack.split(2**18, 2):  # in double precision, piece by piece
         own = piece.to(REAL)
@@ -80,9 +80,12 @@ def noise_scale(
 
 
 def _moments(products: Tensor, keep: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
-    """tr Σ and |G|² (rows,) of the gradients in ``keep``, from inner products (rows, batches, batches)."""
+    """Return tr Σ and |G|² (models,) of the gradients in ``keep``.
+
+    ``products`` holds inner products (models, batches, batches).
+    """
     k = keep.sum()
-    # Sums along a row's own numbers, not products of matrices whose rounding depends on the number of rows.
+    # Sums over each model's numbers; the rounding of matrix products would depend on the number of models.
     mean = (products * torch.outer(keep, keep)).sum((1, 2)) / k**2  # |ḡ|²
     total = (products.diagonal(dim1=1, dim2=2) * keep).sum(1)  # Σ|g_i|²
     variance = batch_size * (total - k * mean) / (k - 1)

@@ -1,4 +1,4 @@
-"""Products of Hessians with vectors, for many models at once, in bounded memory."""
+"""Hessian-vector products for many models at once, in bounded memory."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from torch import Tensor
 from explorer.models import memory
 from explorer.models.rows import Rows, at_once, blocks
 
-# Numbers that the graph of a gradient may hold on a processor (256 MB of float32); on a card it is a part of
-# what the process may use.
+# Numbers that the graph of a gradient may hold on a CPU (256 MB of float32). On a GPU, the limit is a share
+# of the memory that the process may use.
 GRAPH = 2**26
-# A graph of a gradient holds, of every layer's output: the output, what its derivative needs, and both
-# again for the derivative of the gradient (measured on the networks of this package: 4 to 6 times).
+# For every layer, the graph of a gradient holds the output, what its derivative needs, and both again for the
+# derivative of the gradient (measured on the networks of this package: 4 to 6 times the output).
 COPIES = 6
 
 
 class HessianOperator:
-    """Product of the Hessians of the rows' mean losses with vectors (rows, parameters), evaluation mode.
+    """Product of the Hessians of the models' mean losses with vectors (models, parameters), evaluation mode.
 
-    Double backward. Where all rows and inputs fit into the memory budget, the graph of the gradient is kept
-    and a product costs about two gradients; otherwise it is built again, chunk by chunk, in every product,
-    which costs about four and needs memory that does not grow with the number of inputs. Either way the
-    products are the same up to rounding.
+    Products use double backward. If all models and inputs fit into the memory budget, the graph of the
+    gradient is kept and a product costs about two gradients. Otherwise every product builds the graph again,
+    chunk by chunk. This costs about four gradients, and memory does not grow with the number of inputs. Both
+    ways give the same products up to rounding.
 
     Args:
-        theta: (rows, parameters); ``buffers`` (rows, numbers).
+        theta: (models, parameters); ``buffers`` (models, numbers).
         x: inputs (inputs, *shape); ``y``: targets (inputs, …).
     """
 
@@ -38,17 +38,17 @@ class HessianOperator:
         pieces = theta.detach().split(self.some)
         stats = [None] * len(pieces) if buffers is None else buffers.split(self.some)
         self.rows = [self._leaf(*piece) for piece in zip(pieces, stats, strict=True)]
-        # A chunk's share of all that is scored; as tensors, so that nothing waits for the device.
+        # Share of the scored items in each chunk; as tensors, so nothing waits for the device.
         scored = torch.stack([network.task.scored(y[None, part])[0] for part in self.parts]).double()
         self.weights = (scored / scored.sum().clamp_min(1)).to(theta)
         self._kept = self._gradient(0, 0) if len(self.parts) == len(self.rows) == 1 else None
 
     def _leaf(self, theta: Tensor, buffers: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Parameters to differentiate by, with buffers.
+        """Return the parameters to differentiate by, with buffers.
 
-        PyTorch lays out, and sums up, second derivatives of attention and under vmap in another way for one
-        row than for several, which rounds differently. A row that is alone is then taken twice, unless
-        memory never lets another be beside it.
+        For second derivatives of attention and under vmap, PyTorch uses another layout and order of summation
+        for one model than for several, which rounds differently. A single model is therefore duplicated,
+        unless memory never holds two models at once.
         """
         execution = self.network._differentiated(self.x[None])
         attends = execution == "stacked" and self.network.task.by_token
@@ -63,14 +63,14 @@ class HessianOperator:
         return torch.autograd.grad(loss, theta, create_graph=True)[0]
 
     def __call__(self, vectors: Tensor) -> Tensor:
-        """Products (rows, parameters)."""
+        """Return the products (models, parameters)."""
         return torch.cat([self._product(rows, own) for rows, own in enumerate(vectors.split(self.some))])
 
     def _product(self, rows: int, vectors: Tensor) -> Tensor:
         theta = self.rows[rows][0]
         along = vectors.expand(len(theta), -1)
-        # The derivative of gradient · vector. The vectors as ``grad_outputs`` give the same bits, but make
-        # torch import its symbolic shapes first, a third of a second in every worker.
+        # The derivative of gradient · vector. Passing the vectors as ``grad_outputs`` gives the same bits,
+        # but then torch first imports its symbolic shapes, which takes a third of a second in every worker.
         if self._kept is not None:
             total = torch.autograd.grad((self._kept * along).sum(), theta, retain_graph=True)[0]
         else:
@@ -81,16 +81,16 @@ class HessianOperator:
 
 
 def graph_parts(network: Rows, x: Tensor) -> list[slice]:
-    """Slices of the inputs ``x`` (inputs, *shape) whose graph of one model's gradient fits into the budget.
+    """Return slices of the inputs ``x`` (inputs, *shape) whose gradient graph fits the budget for one model.
 
-    They do not depend on the number of models: the last bits of a mean depend on its parts.
+    The slices do not depend on the number of models, because the rounding of a mean depends on its parts.
     """
     size = _graph_inputs(network, x)
     return [slice(start, min(start + size, len(x))) for start in range(0, len(x), size)]
 
 
 def graph_blocks(network: Rows, rows: int, x: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Slices of ``rows`` models, and of the inputs (:func:`graph_parts`), that fit at once."""
+    """Yield slices of ``rows`` models and of the inputs (:func:`graph_parts`) that fit into the budget."""
     return blocks(rows, graph_parts(network, x), _graph_inputs(network, x))
 
 
@@ -100,33 +100,33 @@ def _graph_inputs(network: Rows, x: Tensor) -> int:
 
 
 def graph_inputs(card_bytes: float | None, outputs: int) -> int:
-    """Inputs whose graph is held at once, of one model with so many ``outputs`` an input.
+    """Return how many inputs the graph of one model may hold, with ``outputs`` numbers per input.
 
-    ``card_bytes``: bytes of a card that the process may use, None on a processor.
+    ``card_bytes``: bytes of GPU memory that the process may use, None on a CPU.
     """
     return max(1, memory.floats_at_once(card_bytes, GRAPH, memory.GRAPH) // (COPIES * outputs))
 
 
 def outputs_per_input(network: Rows, x: Tensor) -> int:
-    """Numbers in the outputs of all layers together for one input of ``x`` (1 or more, *shape)."""
+    """Return the total numbers in the outputs of all layers for one input of ``x`` (1 or more, *shape)."""
     return sum(network.output_sizes(x, leaves=True))
 
 
 class Vectors:
-    """Random vectors (rows, parameters), each row from its own seed, drawn one after the other."""
+    """Random vectors (models, parameters), drawn in sequence, for each model from its own seed."""
 
     def __init__(self, seeds: Sequence[int], like: Tensor):
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self.like = like
 
     def normal(self) -> Tensor:
-        """Independent standard normal numbers."""
+        """Draw independent standard normal numbers."""
         size = self.like.shape[1]
         return torch.stack(
             [torch.randn(size, generator=g, dtype=self.like.dtype) for g in self.generators]
         ).to(self.like)
 
     def signs(self) -> Tensor:
-        """Independent signs, −1 or 1 with probability a half each (Rademacher)."""
+        """Draw independent signs, −1 or 1 with probability 1/2 each (Rademacher)."""
         halves = [torch.empty(self.like.shape[1]).bernoulli_(0.5, generator=g) for g in self.generators]
         return (2 * torch.stack(halves) - 1).to(self.like)

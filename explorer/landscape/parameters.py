@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def l2_distance(theta_a: Tensor, theta_b: Tensor) -> Tensor:
-    """Euclidean distances (pairs,) of parameter vectors (pairs, parameters)."""
+    """Return Euclidean distances (pairs,) between parameter vectors (pairs, parameters)."""
     return torch.linalg.vector_norm(theta_a.double() - theta_b.double(), dim=1)

@@ -16,30 +16,31 @@ Kind = Literal["bezier", "chain"]
 class Path:
     """Paths of ``pairs`` of models: the ends and, between them, the bends.
 
-    ``points`` is (pairs, bends + 2, parameters). A Bézier curve of degree bends + 1 leaves its ends towards
-    the neighbouring bend; a chain runs straight from point to point, each stretch in equal time.
+    ``points`` is (pairs, bends + 2, parameters). A Bézier curve of degree bends + 1 leaves each end towards
+    the neighbouring bend. A chain is straight between points and spends equal time on each segment.
     """
 
     points: Tensor
     kind: Kind = "bezier"
 
     def at(self, t: float) -> Tensor:
-        """The models (pairs, parameters) at place ``t`` in [0, 1]."""
+        """Return the models (pairs, parameters) at position ``t`` in [0, 1]."""
         weights = path_weights(self.kind, self.points.shape[1], torch.tensor(t, dtype=torch.float64))
-        # Only what counts: a bend that is not finite must not spoil the ends.
+        # Points of weight 0 are left out: a bend that is not finite must not affect the ends.
         terms = [w * self.points[:, i] for i, w in enumerate(weights.tolist()) if w]
         return torch.stack(terms).sum(0)
 
 
 def straight(a: Tensor, b: Tensor) -> Path:
-    """The straight lines from ``a`` to ``b``, each (pairs, parameters)."""
+    """Return the straight lines from ``a`` to ``b``, each (pairs, parameters)."""
     return Path(torch.stack([a, b], 1))
 
 
 def path_weights(kind: Kind, points: int, t: Tensor) -> Tensor:
-    """Weights (*shape, points) of a path's points at places ``t`` (*shape); they sum to 1.
+    """Return the weights (*shape, points) of a path's points at positions ``t`` (*shape); they sum to 1.
 
-    Bézier: Bernstein polynomials, C(n, i)·tⁱ·(1 − t)ⁿ⁻ⁱ with n = points − 1. Chain: hats of width 1/n.
+    Bézier: Bernstein polynomials, C(n, i)·tⁱ·(1 − t)ⁿ⁻ⁱ with n = points − 1. Chain: hat functions of width
+    1/n.
     """
     n, i = points - 1, torch.arange(points, dtype=t.dtype, device=t.device)
     t = t.unsqueeze(-1)

@@ -1,9 +1,9 @@
-"""Which axes of which parameters may be permuted together without changing a network's function.
+"""Permutations of parameter axes that leave the function of a network unchanged.
 
-Hidden units and channels have no order: a permutation of a layer's outputs is undone by the same
-permutation of the next layer's inputs. A residual sum ties the channels of its terms together; a
-concatenation sets permutations side by side. :func:`permutation_spec` finds all of this by following
-the channels through a network once. Transformers say theirs themselves.
+Hidden units and channels have no order: permuting the outputs of a layer is undone by the same permutation of
+the inputs of the next layer. The terms of a residual sum must be permuted alike. A concatenation joins the
+permutations of its terms. :func:`permutation_spec` finds these permutations by following the channels through
+a network once. Transformers define theirs themselves.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from explorer.models.symmetries import Axis, Block, Heads, Site, Spec
 __all__ = ["Axis", "Block", "Heads", "Site", "Spec", "permutation_spec"]
 
 
-# What keeps channels apart and treats all alike, whatever it does to a channel.
+# Layers that treat every channel separately and in the same way.
 KEEPING_MODULES = (
     nn.ReLU,
     nn.LeakyReLU,
@@ -74,18 +74,19 @@ ADDING = (operator.add, operator.iadd, torch.add)
 
 
 def permutation_spec(module: nn.Module, x: Tensor) -> Spec:
-    """The permutations that leave the function of ``module`` unchanged.
+    """Return the permutations that leave the function of ``module`` unchanged.
 
-    A module with a method ``symmetries()`` says them itself, as the Transformers of this package do. Of
-    others, covers linear layers, convolutions (plain and depthwise), BatchNorm, pooling, activations,
-    flattening, residual sums and concatenations: multi-layer perceptrons, VGG, ResNet, DenseNet and the like.
+    A module with a method ``symmetries()`` defines them itself, as the Transformers of this package do. For
+    other modules, this function supports linear layers, convolutions (plain and depthwise), BatchNorm,
+    pooling, activations, flattening, residual sums and concatenations, as in multi-layer perceptrons, VGG,
+    ResNet and DenseNet.
 
     Args:
-        x: a few inputs (batch, *shape), to follow shapes with.
+        x: a few inputs (batch, *shape), used to follow shapes.
 
     Raises:
-        ValueError: the network cannot be traced, or does something with its channels that is not known
-            here; the message names it. Or what it says of itself does not fit its parameters.
+        ValueError: the network cannot be traced, or has an operation that is not supported; the message names
+            it. Or the result of ``symmetries()`` does not fit the parameters.
     """
     if hasattr(module, "symmetries"):
         own: Any = module
@@ -93,8 +94,8 @@ def permutation_spec(module: nn.Module, x: Tensor) -> Spec:
     for name, layer in module.named_modules():
         if "attention" in type(layer).__name__.lower():
             raise ValueError(
-                f"nothing is known of how attention ({name!r}, {type(layer).__name__}) may be permuted; "
-                "give a Spec of your own, or the network a method symmetries() that returns it"
+                f"it is unknown how attention ({name!r}, {type(layer).__name__}) may be permuted; give a "
+                "Spec of your own, or give the network a method symmetries() that returns it"
             )
     module = module.eval()
     try:
@@ -107,7 +108,7 @@ def permutation_spec(module: nn.Module, x: Tensor) -> Spec:
 
 
 def _fitting(spec: Spec, module: nn.Module) -> Spec:
-    """The spec, if it fits the module's parameters and itself."""
+    """Return the spec; raise ValueError if it is inconsistent or does not fit the module's parameters."""
     for name, value in [*module.named_parameters(), *module.named_buffers()]:
         axes = spec.axes.get(name)
         if axes is None:
@@ -133,9 +134,9 @@ def _fitting(spec: Spec, module: nn.Module) -> Spec:
 
 
 class _Follower(fx.Interpreter):
-    """Runs a network node by node, noting the channels (dimension 1) of every node's output.
+    """An interpreter that runs a network node by node and records the channels (dimension 1) of each output.
 
-    Groups that turn out to be the same are merged (``find``); group 0 stands for "stays as it is".
+    Groups that turn out to be the same are merged (``_find``). Group 0 means "not permuted".
     """
 
     def __init__(self, trace: fx.GraphModule):
@@ -145,7 +146,7 @@ class _Follower(fx.Interpreter):
         self.channels: dict[fx.Node, Axis | None] = {}
         self.axes: dict[str, list[Axis | None]] = {}
         self.parent, self.size = [0], [0]
-        self.inputs: dict[fx.Node, str] = {}  # what enters layers that mix, and the first such layer
+        self.inputs: dict[fx.Node, str] = {}  # inputs of layers that mix channels, and the first such layer
 
     @torch.no_grad()
     def follow(self, x: Tensor) -> Spec:
@@ -161,7 +162,7 @@ class _Follower(fx.Interpreter):
                 length = block.size * block.repeat
                 if block.group is not None:
                     site = Site(layer, start, length)
-                    if site not in sites[block.group]:  # a layer that is used twice is read each time
+                    if site not in sites[block.group]:  # a layer that is used twice has several sites
                         sites[block.group].append(site)
                 start += length
         return Spec(axes, groups, sites)
@@ -191,14 +192,16 @@ class _Follower(fx.Interpreter):
             return None
         if name in KEEPING:
             return self._kept(node, before[0], value)
-        raise ValueError(f"nothing is known of what {name!r} does to channels; give a Spec of your own")
+        raise ValueError(f"the effect of {name!r} on channels is unknown; give a Spec of your own")
 
     def _layer(
         self, node: fx.Node, name: str, layer: nn.Module, before: Axis | None, value: Tensor
     ) -> Axis | None:
         if isinstance(layer, nn.Linear):
             if value.dim() != 2 and before is not None:
-                raise ValueError(f"the linear layer {name!r} has {value.dim()} dimensions; 2 are known here")
+                raise ValueError(
+                    f"the linear layer {name!r} has {value.dim()} dimensions; only 2 are supported"
+                )
             return self._new(node, name, layer, before, layer.out_features, 0)
         if isinstance(layer, CONVOLUTIONS):
             if layer.groups == 1:
@@ -206,7 +209,7 @@ class _Follower(fx.Interpreter):
             if before is None or layer.groups == layer.in_channels == layer.out_channels:
                 self._note(name, layer, [before] + [None] * (layer.weight.dim() - 1), [before])
                 return before
-            raise ValueError(f"the grouped convolution {name!r} is not known here; give a Spec of your own")
+            raise ValueError(f"the grouped convolution {name!r} is not supported; give a Spec of your own")
         if isinstance(layer, nn.modules.batchnorm._NormBase) or (
             isinstance(layer, nn.GroupNorm) and layer.num_groups in (1, layer.num_channels)
         ):
@@ -217,12 +220,12 @@ class _Follower(fx.Interpreter):
         if isinstance(layer, (*KEEPING_MODULES, nn.Flatten, nn.Unflatten)) or before is None:
             return self._kept(node, before, value)
         raise ValueError(
-            f"nothing is known of what the layer {name!r} ({type(layer).__name__}) does to channels; "
+            f"the effect of the layer {name!r} ({type(layer).__name__}) on channels is unknown; "
             "give a Spec of your own"
         )
 
     def _new(self, node: fx.Node, name: str, layer: Any, before: Axis | None, size: int, kernel: int) -> Axis:
-        """A layer that mixes its inputs: its outputs are a new group."""
+        """Add a layer that mixes its inputs; its outputs are a new group."""
         for entering in node.all_input_nodes:
             self.inputs.setdefault(entering, name)
         self.parent.append(len(self.parent))
@@ -237,13 +240,13 @@ class _Follower(fx.Interpreter):
             self._register(f"{name}.bias", bias)
 
     def _register(self, name: str, axes: list[Axis | None]) -> None:
-        """Note a parameter's axes; a layer that is used twice ties both uses together."""
+        """Record the axes of a parameter; if a layer is used twice, merge the groups of both uses."""
         for old, new in zip(self.axes.get(name, axes), axes, strict=True):
             self._merge(old, new)
         self.axes.setdefault(name, axes)
 
     def _kept(self, node: fx.Node, before: Axis | None, value: Tensor) -> Axis | None:
-        """Channels that pass through, or are flattened together with what lies behind them."""
+        """Return channels that pass through, or that are flattened with the dimensions after them."""
         if before is None:
             return None
         length = sum(b.size * b.repeat for b in before)
@@ -253,16 +256,16 @@ class _Follower(fx.Interpreter):
         raise ValueError(f"{node.format_node()}: {length} channels became the shape {tuple(value.shape)}")
 
     def _same(self, before: Sequence[Axis | None], value: Tensor) -> Axis | None:
-        """A sum: all terms must be permuted alike."""
+        """Merge the terms of a sum, which must be permuted alike."""
         for axis in before[1:]:
             self._merge(before[0], axis)
         return before[0]
 
     def _joined(self, node: fx.Node) -> Axis | None:
-        """A concatenation along the channels."""
+        """Return the channels of a concatenation along the channels."""
         terms, place = node.args[0], node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
         if place != 1:
-            raise ValueError(f"{node.format_node()}: only a concatenation of channels (dim=1) is known here")
+            raise ValueError(f"{node.format_node()}: only a concatenation of channels (dim=1) is supported")
         blocks: list[Block] = []
         for term in terms:  # pyright: ignore[reportGeneralTypeIssues, reportOptionalIterable]
             axis = self.channels[term]  # pyright: ignore[reportArgumentType]
@@ -275,7 +278,7 @@ class _Follower(fx.Interpreter):
             self._pin(other)
             return
         if [(b.size, b.repeat) for b in one] != [(b.size, b.repeat) for b in other]:
-            raise ValueError("a sum of channels that are grouped differently is not known here")
+            raise ValueError("a sum of channels that are grouped differently is not supported")
         for left, right in zip(one, other, strict=True):
             low, high = sorted((self._find(left.group or 0), self._find(right.group or 0)))
             self.parent[high] = low

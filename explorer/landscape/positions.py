@@ -1,4 +1,4 @@
-"""Which values of a layer belong to a token, where a network works on sequences that are padded."""
+"""Positions of tokens in the values of a layer, for networks on padded sequences."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from explorer.models.rows import Rows
 
 
 def positions(network: Rows, layer: str, x: Tensor) -> Tensor | None:
-    """Where (inputs, length) the layer sees tokens and no padding; None for a task without sequences.
+    """Return where (inputs, length) the layer sees tokens, not padding; None for a task without sequences.
 
-    A network says it by a method ``positions(layer, x)``. Without one, tokens (inputs, length) have no
-    padding.
+    A network defines this by a method ``positions(layer, x)``. Without one, tokens (inputs, length) are
+    assumed to have no padding.
 
     Raises:
         ValueError: the inputs are two sequences, and the network does not say which one the layer sees.
@@ -25,13 +25,13 @@ def positions(network: Rows, layer: str, x: Tensor) -> Tensor | None:
     if x.dim() == 2:
         return torch.ones_like(x, dtype=torch.bool)
     raise ValueError(
-        f"whether layer {layer!r} sees source or target tokens is not known, nor where they are padding; "
+        f"it is unknown whether layer {layer!r} sees source or target tokens, and where they are padding; "
         "give the network a method positions(layer, x) that returns where (inputs, length) it sees tokens"
     )
 
 
 def tokens_of(values: Tensor, network: Rows, layer: str, x: Tensor) -> Tensor:
-    """Values (tokens, features) of a layer where there are tokens; of other tasks all, as they are.
+    """Return the values (tokens, features) of a layer at tokens; for other tasks, all values unchanged.
 
     Raises:
         ValueError: the values are not one vector for each token.

@@ -1,4 +1,4 @@
-"""From trained modules to rows."""
+"""Conversion of trained modules to the matrix form of this package."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from explorer.models.rows import Execution, Rows
 
 
 def rows_of(*modules: nn.Module, execution: Execution = "loop") -> tuple[Rows, Tensor, Tensor]:
-    """Modules of one architecture as ``network``, ``theta`` (rows, parameters), ``buffers`` (rows, numbers).
+    """Return modules as ``network``, ``theta`` (models, parameters) and ``buffers`` (models, numbers).
 
-    The modules are copied. ``execution`` is ``loop`` or ``vmap``.
+    All modules must have the same architecture. They are copied. ``execution`` is ``loop`` or ``vmap``.
 
     Raises:
         ValueError: no module is given, or they differ in the names or shapes of their parameters.
@@ -24,6 +24,8 @@ def rows_of(*modules: nn.Module, execution: Execution = "loop") -> tuple[Rows, T
         found = {name: tuple(p.shape) for name, p in module.named_parameters()}
         if found != expected:
             names = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
-            raise ValueError(f"the modules are not of one architecture; they differ in {', '.join(names)}")
+            raise ValueError(
+                f"the modules do not have the same architecture; they differ in {', '.join(names)}"
+            )
     pairs = [network.row(module) for module in modules]
     return network, torch.stack([theta for theta, _ in pairs]), torch.stack([stats for _, stats in pairs])

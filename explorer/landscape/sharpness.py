@@ -1,4 +1,4 @@
-"""Sharpness: how much the loss can rise within a given distance of a model."""
+"""Sharpness: the largest rise of the loss within a given distance of a model."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from explorer.train.loop import evaluate
 
 @dataclass(frozen=True)
 class Sharpness:
-    """Rise of the mean loss (nats) of each row to the highest point found within the radius, at least 0."""
+    """Rise of the mean loss (nats) of each model to the highest point found within the radius, at least 0."""
 
-    rise: Tensor  # (rows,)
-    loss: Tensor  # (rows,): mean loss of the model itself
+    rise: Tensor  # (models,)
+    loss: Tensor  # (models,): mean loss of the model itself
 
 
 def sharpness(
@@ -31,18 +31,18 @@ def sharpness(
     steps: int = 1,
     adaptive: bool = False,
 ) -> Sharpness:
-    """max L(θ + ε) − L(θ) over ‖ε‖ ≤ ``radius``, by gradient ascent in evaluation mode.
+    """Estimate max L(θ + ε) − L(θ) over ‖ε‖ ≤ ``radius``, by gradient ascent in evaluation mode.
 
-    One step goes the whole radius along the gradient, as sharpness-aware minimisation does (Foret et al.,
-    2021). More steps, of 2·radius/steps each, are projected back onto the ball; the highest point on the
-    way counts, so the result is a lower bound of the maximum. ``adaptive`` measures ε relative to each
-    parameter, ‖ε/|θ|‖ ≤ ``radius``, which ignores a rescaling of the weights (Kwon et al., 2021). A
-    row whose gradient is 0 has the rise 0.
+    One step moves the whole radius along the gradient, as in sharpness-aware minimisation (Foret et al.,
+    2021). With more steps, each step has length 2·radius/steps and is projected back onto the ball. The
+    highest point along the way counts, so the result is a lower bound of the maximum. ``adaptive`` measures ε
+    relative to each parameter, ‖ε/|θ|‖ ≤ ``radius``, which makes the result invariant to rescaling of the
+    weights (Kwon et al., 2021). If the gradient of a model is 0, its rise is 0.
 
     Args:
-        theta: (rows, parameters); ``x``: inputs (inputs, *shape); ``y``: targets (inputs, …).
+        theta: (models, parameters); ``x``: inputs (inputs, *shape); ``y``: targets (inputs, …).
 
-    Cost: a gradient and an evaluation a step.
+    Cost: one gradient and one evaluation per step.
 
     Raises:
         ValueError: ``radius`` is not positive or ``steps`` is below 1.
@@ -69,7 +69,7 @@ def _length(vectors: Tensor) -> Tensor:
 
 
 def _gradient(network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor, y: Tensor) -> Tensor:
-    """Gradients (rows, parameters) of the mean losses, evaluation mode, in chunks."""
+    """Return gradients (models, parameters) of the mean losses in evaluation mode, computed in chunks."""
     total, scored = torch.zeros_like(theta), network.task.scored(y[None]).clamp_min(1)
     for own, part in graph_blocks(network, len(theta), x):
         leaf = theta[own].requires_grad_()

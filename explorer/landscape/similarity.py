@@ -1,4 +1,4 @@
-"""How alike models answer: linear CKA of their outputs or layers, and disagreement."""
+"""Similarity of models: linear CKA of their outputs or layers, and disagreement."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Estimator = Literal["biased", "debiased"]
 
 
 def mixup(x: Tensor, *, inputs: int, seed: int, alpha: float = 16.0, batch_size: int = 128) -> Tensor:
-    """Mixed-up inputs (inputs, *shape): λ·x_i + (1 − λ)·x_j with one λ ~ Beta(alpha, alpha) a batch.
+    """Return mixup inputs (inputs, *shape): λ·x_i + (1 − λ)·x_j, one λ ~ Beta(alpha, alpha) per batch.
 
-    The pairs i, j are drawn without replacement where there are enough inputs (Zhang et al., 2018).
+    If there are enough inputs, pairs i, j are drawn without replacement (Zhang et al., 2018).
     """
     generator = np.random.default_rng(seed)
     n = len(x)
@@ -31,9 +31,9 @@ def mixup(x: Tensor, *, inputs: int, seed: int, alpha: float = 16.0, batch_size:
 
 
 def probes(task: Task, x: Tensor, y: Tensor, *, inputs: int, seed: int) -> tuple[Tensor, Tensor | None]:
-    """Inputs whose outputs CKA compares: mixed up, or where they are tokens as they are, with their targets.
+    """Return inputs for CKA: mixup inputs, or, for token inputs, unmixed sequences with their targets.
 
-    Tokens cannot be mixed up: whole sequences are drawn until they have ``inputs`` scored tokens.
+    Tokens cannot be mixed. Whole sequences are drawn until they have ``inputs`` scored tokens.
     """
     if x.is_floating_point():
         return mixup(x, inputs=inputs, seed=seed), None
@@ -44,43 +44,43 @@ def probes(task: Task, x: Tensor, y: Tensor, *, inputs: int, seed: int) -> tuple
 
 
 def linear_cka(outputs: Tensor, *, estimator: Estimator = "biased") -> Tensor:
-    """Linear CKA (rows, rows) of all pairs of outputs or features (rows, inputs, features).
+    """Compute linear CKA (models, models) of all pairs of outputs or features (models, inputs, features).
 
-    HSIC(X, Y) / √(HSIC(X, X)·HSIC(Y, Y)) with linear kernels (Kornblith et al., 2019). It is 1 for outputs
-    that agree up to rotation, scale and shift. ``biased`` is ‖YᵀX‖² / (‖XᵀX‖·‖YᵀY‖) of centred features, as
-    in the paper; it grows towards 1 when there are more features than inputs. ``debiased`` uses the
-    unbiased HSIC (Song et al., 2012; Nguyen et al., 2021): 0 on average for unrelated features, it can be
-    negative, and needs at least 4 inputs.
+    CKA is HSIC(X, Y) / √(HSIC(X, X)·HSIC(Y, Y)) with linear kernels (Kornblith et al., 2019). It is 1 for
+    outputs that agree up to rotation, scale and shift. ``biased`` is ‖YᵀX‖² / (‖XᵀX‖·‖YᵀY‖) of centred
+    features, as in the paper. It grows towards 1 if there are more features than inputs. ``debiased`` uses
+    the unbiased HSIC (Song et al., 2012; Nguyen et al., 2021). It is 0 on average for unrelated features, can
+    be negative, and needs at least 4 inputs.
 
-    Computed in feature space where there are fewer features than inputs, else with inputs × inputs Gram
-    matrices. NaN where a model's output does not depend on its input.
+    If there are fewer features than inputs, CKA is computed in feature space, otherwise with inputs × inputs
+    Gram matrices. It is NaN if the output of a model does not depend on its input.
 
     Raises:
         ValueError: ``debiased`` with fewer than 4 inputs.
     """
     outputs = outputs.double().contiguous()
     centred = outputs - outputs.mean(1, keepdim=True)
-    # What is left of a constant output is rounding, of the precision it was computed in.
+    # A centred constant output consists of rounding noise, at the precision of its computation.
     spread, size = centred.square().sum((1, 2)), outputs.square().sum((1, 2))
     centred = torch.where((spread > 1e-12 * size)[:, None, None], centred, torch.nan)
     if estimator == "debiased":
         hsic = _unbiased_hsic(centred)
     else:
         hsic = _inner_products(centred)
-    norm = hsic.diagonal().sqrt()  # NaN where the unbiased estimate is negative
+    norm = hsic.diagonal().sqrt()  # NaN if the unbiased estimate is negative
     return hsic / (norm[:, None] * norm[None, :])
 
 
 def _inner_products(x: Tensor) -> Tensor:
-    """⟨XXᵀ, YYᵀ⟩ = ‖XᵀY‖² (rows, rows) of all pairs of features (rows, inputs, features)."""
-    # One product for each pair: those of several rows in one call round by the number of rows.
+    """Return ⟨XXᵀ, YYᵀ⟩ = ‖XᵀY‖² (models, models) of all pairs of features (models, inputs, features)."""
+    # One product per pair: the rounding of a batched product would depend on the number of models.
     if x.shape[2] > x.shape[1]:
         return _of_pairs(lambda one, other: (one * other).sum(), [own @ own.mT for own in x])
     return _of_pairs(lambda one, other: (one.mT @ other).square().sum(), list(x))
 
 
 def _of_pairs(of: Callable[[Tensor, Tensor], Tensor], values: Sequence[Tensor]) -> Tensor:
-    """A symmetric function of two as a matrix (rows, rows)."""
+    """Return a symmetric function of two values as a matrix (models, models)."""
     found = values[0].new_empty(len(values), len(values))
     for i, one in enumerate(values):
         for j in range(i, len(values)):
@@ -89,15 +89,16 @@ def _of_pairs(of: Callable[[Tensor, Tensor], Tensor], values: Sequence[Tensor]) 
 
 
 def _unbiased_hsic(x: Tensor) -> Tensor:
-    """Unbiased HSIC (rows, rows) of all pairs, times a constant; features (rows, inputs, features), centred.
+    """Return the unbiased HSIC (models, models) of all pairs, times a constant.
 
-    With K̃ = XXᵀ without its diagonal: tr K̃L̃ + 1ᵀK̃1·1ᵀL̃1 / ((n−1)(n−2)) − 2/(n−2)·1ᵀK̃L̃1. As the features are
-    centred, XXᵀ1 = 0 and so K̃1 = −diag(XXᵀ).
+    ``x`` holds centred features (models, inputs, features). With K̃ = XXᵀ without its diagonal, HSIC is tr
+    K̃L̃ + 1ᵀK̃1·1ᵀL̃1 / ((n−1)(n−2)) − 2/(n−2)·1ᵀK̃L̃1. As the features are centred, XXᵀ1 = 0 and so K̃1 =
+    −diag(XXᵀ).
     """
     n = x.shape[1]
     if n < 4:
         raise ValueError(f"the debiased CKA needs at least 4 inputs; there are {n}")
-    diagonal = x.square().sum(2)  # (rows, inputs)
+    diagonal = x.square().sum(2)  # (models, inputs)
     along, total = _of_pairs(lambda one, other: (one * other).sum(), list(diagonal)), diagonal.sum(1)
     return _inner_products(x) - along + torch.outer(total, total) / ((n - 1) * (n - 2)) - 2 / (n - 2) * along
 
@@ -106,17 +107,18 @@ def _unbiased_hsic(x: Tensor) -> Tensor:
 def layer_outputs(
     network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, layers: Sequence[str]
 ) -> dict[str, Tensor]:
-    """Outputs (rows, inputs, features) of chosen layers in evaluation mode, flattened but for the inputs.
+    """Return outputs (models, inputs, features) of chosen layers in evaluation mode, flattened per input.
 
-    For tasks on sequences (rows, tokens, features), in the order of inputs and places; padding is left out.
+    For tasks on sequences, outputs are (models, tokens, features), in the order of inputs and positions,
+    without padding.
 
     Args:
-        theta: (rows, parameters); ``buffers`` (rows, numbers); ``x`` (inputs, *shape).
+        theta: (models, parameters); ``buffers`` (models, numbers); ``x`` (inputs, *shape).
         layers: names of submodules, as in ``named_modules()``.
 
     Raises:
-        ValueError: there is no such layer; the message lists those there are. Or a layer is used never or
-            several times, or has no value for each input or token.
+        ValueError: a layer does not exist; the message lists the layers. Or a layer is not used exactly once,
+            or does not have a value for each input or token.
     """
     known = [name for name, _ in network.module.named_modules() if name]
     missing = [name for name in layers if name not in known]
@@ -139,7 +141,7 @@ def layer_outputs(
 
 
 def _only(outputs: list[object], layer: str, network: Rows, x: Tensor) -> Tensor:
-    """The output (items, features) of a layer that is used once."""
+    """Return the output (items, features) of a layer that is used exactly once."""
     if len(outputs) != 1:
         raise ValueError(
             f"layer {layer!r} is used {len(outputs)} times for an input; CKA needs one that is used once"
@@ -158,5 +160,8 @@ def _keep(outputs: list[object]) -> Callable[[nn.Module, object, object], None]:
 
 
 def disagreement(logits: Tensor) -> Tensor:
-    """Share (rows, rows) of inputs on which two models answer differently; logits (rows, inputs, classes)."""
+    """Return the share (models, models) of inputs on which two models answer differently.
+
+    ``logits`` is (models, inputs, classes).
+    """
     return TASKS["classification"].apart(logits.argmax(2))

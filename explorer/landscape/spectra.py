@@ -1,4 +1,4 @@
-"""Heavy tails of the layers' weight spectra."""
+"""Heavy-tail exponents of the weight spectra of layers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 
 from explorer.models.rows import Rows
 
-TAIL_MIN = 8  # eigenvalues a fitted tail must have
+TAIL_MIN = 8  # minimum number of eigenvalues in a fitted tail
 
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """A tail p(λ) ∝ λ^−alpha from ``minimum`` on; ``distance`` is Kolmogorov and Smirnov's, from the data."""
+    """A tail p(λ) ∝ λ^−alpha for λ ≥ ``minimum``, at Kolmogorov–Smirnov ``distance`` from the data."""
 
     alpha: float
     minimum: float
@@ -23,11 +23,12 @@ class PowerLaw:
 
 
 def fit_power_law(values: Tensor) -> PowerLaw:
-    """Maximum-likelihood power law of the upper tail of positive ``values`` (n,).
+    """Fit a power law to the upper tail of positive ``values`` (n,) by maximum likelihood.
 
-    alpha = 1 + k / Σ ln(λ_i / minimum) over the k values from ``minimum`` on; of all values that leave at
-    least 8, ``minimum`` is the one whose tail lies closest to its power law in the Kolmogorov–Smirnov
-    sense (Clauset et al., 2009). NaN with fewer than 9 positive values, or when all are equal.
+    alpha = 1 + k / Σ ln(λ_i / minimum) over the k values that are at least ``minimum``. Candidates for
+    ``minimum`` are the values that leave at least 8 in the tail. The chosen one has the smallest
+    Kolmogorov–Smirnov distance between tail and power law (Clauset et al., 2009). The fit is NaN with fewer
+    than 9 positive values, or if all values are equal.
     """
     ordered = values[values > 0].double().cpu().sort().values
     n = len(ordered)
@@ -49,34 +50,35 @@ def fit_power_law(values: Tensor) -> PowerLaw:
 
 @dataclass(frozen=True)
 class Spectra:
-    """Power-law fits of each weight matrix of each row, in the order of ``layers``."""
+    """Power-law fits of each weight matrix of each model, in the order of ``layers``."""
 
     layers: list[str]
-    fits: list[list[PowerLaw]]  # [row][layer]
-    largest: Tensor  # (rows, layers): largest eigenvalue, the squared spectral norm
+    fits: list[list[PowerLaw]]  # [model][layer]
+    largest: Tensor  # (models, layers): largest eigenvalue, the squared spectral norm
 
     @property
     def alpha(self) -> Tensor:
-        """Exponents (rows, layers); NaN for layers too small to have a tail."""
+        """Exponents (models, layers); NaN for layers too small to have a tail."""
         return torch.tensor([[fit.alpha for fit in row] for row in self.fits], dtype=torch.float64)
 
     @property
     def mean_alpha(self) -> Tensor:
-        """Mean exponent (rows,) over the layers that have one."""
+        """Mean exponent (models,) over the layers that have one."""
         return self.alpha.nanmean(1)
 
     @property
     def weighted_alpha(self) -> Tensor:
-        """Mean of alpha·log₁₀ of the largest eigenvalue (rows,) over the layers that have an exponent."""
+        """Mean of alpha·log₁₀ of the largest eigenvalue (models,) over the layers that have an exponent."""
         return (self.alpha * self.largest.log10()).nanmean(1)
 
 
 def weight_spectra(network: Rows, theta: Tensor) -> Spectra:
-    """Heavy-tail exponents of the weight matrices of ``theta`` (rows, parameters) (Martin & Mahoney, 2021).
+    """Fit heavy-tail exponents of the weight matrices of ``theta`` (models, parameters).
 
-    The eigenvalues of WᵀW for each parameter of two or more dimensions, a convolution's kernel as one
-    matrix (channels out, channels in · kernel). Typical of well-trained large layers is 2 to 6; small
-    layers have too few eigenvalues for a trustworthy fit (see ``PowerLaw.tail``).
+    Fits use the eigenvalues of WᵀW of each parameter with two or more dimensions (Martin & Mahoney, 2021).
+    The kernel of a convolution is one matrix (channels out, channels in · kernel). Well-trained large layers
+    typically have exponents of 2 to 6. Small layers have too few eigenvalues for a reliable fit (see
+    ``PowerLaw.tail``).
     """
     layers, fits, largest, start = [], [[] for _ in theta], [], 0
     for name, shape in network.layers:
@@ -84,7 +86,7 @@ def weight_spectra(network: Rows, theta: Tensor) -> Spectra:
         start += shape.numel()
         if len(shape) < 2:
             continue
-        values = torch.linalg.svdvals(piece.view(len(theta), shape[0], -1).double()).square()  # (rows, k)
+        values = torch.linalg.svdvals(piece.view(len(theta), shape[0], -1).double()).square()  # (models, k)
         layers.append(name)
         largest.append(values[:, 0].cpu())
         for row, own in zip(fits, values, strict=True):

@@ -1,4 +1,4 @@
-"""Traces of symmetric operators: Hutchinson's estimate, deflated by a Krylov space while that grows."""
+"""Traces of symmetric operators: Hutchinson's estimate, deflated by a growing Krylov space."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 from explorer.landscape.lanczos import REAL, Krylov, project
 
-PROBES_MIN = 4  # with 3, three standard errors hold in 97 of 100 seeds only, at loose tolerances
-PATIENCE = 5  # Lanczos steps over which their gain is judged
+PROBES_MIN = 4  # with 3 and loose tolerances, three standard errors cover the truth in only 97 of 100 seeds
+PATIENCE = 5  # number of Lanczos steps over which their gain is measured
 
 
 @dataclass(frozen=True)
 class Trace:
-    """Traces, standard errors and whether the tolerance is met, each (rows,), and samples (rows, probes)."""
+    """Traces, standard errors and convergence, each (models,), and samples (models, probes)."""
 
     value: Tensor
     stderr: Tensor
@@ -27,13 +27,14 @@ class Trace:
 class DeflatedTrace:
     """Trace of H as the trace inside a basis plus Hutchinson's estimate outside of it.
 
-    With signs z and R = P·H·P (P projects the basis out), zᵀRz has the mean tr R and a variance of at most
-    2·‖R‖², and ‖Rz‖² has the mean ‖R‖² (Frobenius). So each probe measures the uncertainty too; the
-    spread of three samples is too small half of the time, and a rule that stops on it stops by luck.
+    With random signs z and R = P·H·P (P projects the basis out), zᵀRz has mean tr R and variance at most
+    2·‖R‖², and ‖Rz‖² has mean ‖R‖² (Frobenius). So each probe also measures the uncertainty. The sample
+    spread of three probes would be too small half of the time, and a stopping rule based on it would stop by
+    chance.
 
-    The first probes are multiplied by H before Lanczos starts. As HQ = QT + w·eᵀ for a Lanczos basis Q,
-    R·z follows for every basis without another product. So while Lanczos runs it is known how many
-    probes would be needed, and :meth:`watch` lets it go on as long as a step saves more than a probe.
+    The first probes are multiplied by H before Lanczos starts. Since HQ = QT + w·eᵀ for a Lanczos basis Q,
+    R·z follows for every basis without another product. So while Lanczos runs, the number of probes still
+    needed is known, and :meth:`watch` continues as long as a step saves more than one probe.
     """
 
     def __init__(
@@ -47,19 +48,19 @@ class DeflatedTrace:
         self.operator, self.draw = operator, draw
         self.probes_max, self.tolerance = probes_max, tolerance
         first = [draw() for _ in range(min(PROBES_MIN, probes_max))]
-        self.rest = torch.stack(first, 1)  # (rows, probes, parameters): P·z
+        self.rest = torch.stack(first, 1)  # (models, probes, parameters): P·z
         self.image = torch.stack([operator(z) for z in first], 1)  # P·H·z
         self.samples, self.squares = self._measure(self.image)
         self.needed: list[Tensor] = []
 
     def _measure(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """zᵀRz and ‖Rz‖², each (rows, probes)."""
+        """Return zᵀRz and ‖Rz‖², each (models, probes)."""
         return (self.rest * image).sum(2, dtype=REAL).cpu(), image.square().sum(2, dtype=REAL).cpu()
 
     def watch(self, vector: Tensor, outside: Tensor, inside: Tensor, active: Tensor) -> Tensor:
-        """Take a basis vector in; returns the rows for which more of them pay (see ``lanczos``)."""
+        """Add a basis vector; return the models for which more vectors are worthwhile (see ``lanczos``)."""
         direction = vector.unsqueeze(1)  # vectors first: see ``product`` in ``explorer.models.products``
-        along = torch.bmm(direction, self.rest.mT).mT  # (rows, probes, 1)
+        along = torch.bmm(direction, self.rest.mT).mT  # (models, probes, 1)
         self.rest = self.rest - along * direction
         self.image = self.image - torch.bmm(direction, self.image.mT).mT * direction
         samples, squares = self._measure(self.image - along * outside.unsqueeze(1))
@@ -70,7 +71,7 @@ class DeflatedTrace:
         short = ~(self.needed[-1] <= self.samples.shape[1])
         if len(self.needed) <= PATIENCE:
             return short
-        # Not "saved >= PATIENCE": a tolerance of 0 makes infinity less infinity.
+        # Not "saved >= PATIENCE": with a tolerance of 0, the difference is infinity minus infinity.
         return short & ~(self.needed[-1 - PATIENCE] - self.needed[-1] < PATIENCE)
 
     def finish(self, space: Krylov) -> Trace:
@@ -79,7 +80,7 @@ class DeflatedTrace:
         Args:
             space: the Krylov space whose vectors :meth:`watch` has taken in.
         """
-        # A row's own vectors alone: products and sums of others' length round in another way.
+        # Use only the model's own vectors: products and sums of another length would round differently.
         steps = space.steps.tolist()
         inside = torch.stack([own[:k].sum() for own, k in zip(space.alpha, steps, strict=True)])
         bases = [own[None, :k] for own, k in zip(space.basis, steps, strict=True)]
@@ -108,6 +109,6 @@ class DeflatedTrace:
         return Trace(value, stderr, samples, stderr <= self.tolerance * value.abs())
 
     def _estimate(self, samples: Tensor, squares: Tensor, active: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Value and standard error (rows,) from rows without NaN, and the active rows that need more."""
+        """Return value and standard error (models,), and which active models without NaN need more."""
         value, stderr = samples.mean(1), (2 * squares.mean(1) / samples.shape[1]).sqrt()
         return value, stderr, active & value.isfinite() & ~(stderr <= self.tolerance * value.abs())

@@ -1,13 +1,14 @@
-"""Measures by name: from the models of a cell to rows of the tables.
+"""Measures by name: each turns the models of a cell into rows of the tables.
 
-Each name is a file that is imported when it is used and defines the following; the numerics are in
-:mod:`explorer.landscape`.
+Each name is a file in this package. The file is imported on first use and defines the names below. The
+numerical code is in :mod:`explorer.landscape`.
 
-``Options``: its budget. ``KIND``: ``model`` or ``pair``. ``COLUMNS``: what it adds to that table.
-``EXTRA``: other tables it writes rows of. ``measure(cell, subjects, options)``: does it.
+``Options``: the budget. ``KIND``: ``model``, ``pair`` or ``cell``. ``COLUMNS``: the columns that the measure
+adds to that table. ``EXTRA``: other tables that it writes. ``measure(cell, subjects, options)``: the function
+that takes the measure.
 """
 
-# In the order of their columns in tables.
+# Tables list the columns of measures in this order.
 NAMES = (
     "hessian",
     "density",

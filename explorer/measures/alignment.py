@@ -20,7 +20,7 @@ COLUMNS = {
         "percentage points",
         "`linear_barrier` after the hidden units of `model_b` are permuted to match",
         title="Aligned linear barrier",
-        see="On the straight line once the hidden units are matched: what is left is no mere permutation.",
+        see="Straight-line barrier after hidden units are matched. What remains is not due to permutation.",
         averaged=True,
         map=70,
         digits=1,
@@ -30,7 +30,7 @@ COLUMNS = {
         "nats",
         "`linear_loss_barrier` after that permutation",
         title="Aligned linear loss barrier",
-        see="The same for the training loss.",
+        see="As aligned linear barrier, for the training loss.",
         averaged=True,
     ),
     "aligned_l2_distance": Column(
@@ -38,14 +38,14 @@ COLUMNS = {
         "",
         "`l2_distance` after that permutation",
         title="Aligned parameter distance",
-        see="How far apart replicates are once their hidden units are matched.",
+        see="Distance between replicates after their hidden units are matched.",
         averaged=True,
     ),
 }
 
 
 class Options(Settings):
-    """How the units are matched."""
+    """Settings of the matching of hidden units."""
 
     method: Literal["weights", "activations"] = Field(
         "weights", description="what is compared (Ainsworth et al., 2023)"
@@ -59,12 +59,12 @@ class Options(Settings):
 
 
 def cost(options: Options, size: Size) -> list[Call]:
-    """Return what it costs, in gradients."""
+    """Return the cost of this measure, in gradients."""
     return path(size, options.points) + forward(size, 2 * size.subjects, options.inputs)
 
 
 def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measured:
-    """Align and evaluate the pairs in ``subjects``."""
+    """Align the two models of each pair in ``subjects`` and evaluate the line between them."""
     from explorer.landscape import connectivity
     from explorer.landscape.alignment import align
     from explorer.landscape.parameters import l2_distance

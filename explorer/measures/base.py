@@ -1,4 +1,4 @@
-"""What a measure is given, and what it gives back."""
+"""Input and output types of measures."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class CellModels:
     build: Callable[[], nn.Module]
 
     def seeds(self, purpose: str, names: list[str] | None = None) -> list[int]:
-        """A random seed for each model (or each of ``names``), decided by what it is and the purpose."""
+        """Return a random seed for each model (or name in ``names``), determined by the name and purpose."""
         return [seed_for(purpose, name) for name in names or self.model_ids]
 
     def initial(self, seeds: list[int]) -> Tensor:
-        """Freshly initialised parameters (seeds, parameters) of the architecture."""
+        """Return freshly initialised parameters (seeds, parameters) of the architecture."""
         from explorer.models.rows import initial_rows
 
         return initial_rows(self.build, self.network, seeds)[0].to(self.theta)
 
     def by_model(self, subjects: list[str], names: list[str], columns: list[list[Any]]) -> Measured:
-        """A row a model, from columns of (models,)."""
+        """Return one table row per model, from columns of (models,)."""
         rows = zip(*columns, strict=True)
         return Measured(
             [
@@ -51,7 +51,7 @@ class CellModels:
         )
 
     def by_pair(self, subjects: list[Pair], names: list[str], columns: list[list[Any]]) -> Measured:
-        """A row a pair, from columns of (pairs,)."""
+        """Return one table row per pair, from columns of (pairs,)."""
         rows = zip(*columns, strict=True)
         return Measured(
             [
@@ -61,20 +61,20 @@ class CellModels:
         )
 
     def ends(self, pairs: list[Pair]) -> tuple[list[int], list[int]]:
-        """Rows of the first and of the second model of each pair."""
-        place = {model_id: row for row, model_id in enumerate(self.model_ids)}
-        return [place[a] for a, _ in pairs], [place[b] for _, b in pairs]
+        """Return the positions in ``theta`` of the first and of the second model of each pair."""
+        position = {model_id: row for row, model_id in enumerate(self.model_ids)}
+        return [position[a] for a, _ in pairs], [position[b] for _, b in pairs]
 
 
-# Numbers that what is measured side by side on a processor may hold beside activations (4 GiB of float32); on
-# a card it is a part of what the process may use.
+# On a CPU, subjects that are measured together may hold this many floats besides activations (4 GiB of
+# float32). On a GPU, the limit is a share of the memory that the process may use.
 FLOATS_AT_ONCE = 2**30
 
 
 def subjects_at_once(floats: int, card_bytes: float | None) -> int:
-    """How many subjects that hold so many numbers each are measured side by side; one at least.
+    """Return how many subjects are measured together if each holds ``floats`` numbers; at least one.
 
-    ``card_bytes``: bytes of a card that the process may use, None on a processor.
+    ``card_bytes``: bytes of GPU memory that the process may use, None on a CPU.
     """
     from explorer.models import memory
 
@@ -82,9 +82,9 @@ def subjects_at_once(floats: int, card_bytes: float | None) -> int:
 
 
 def in_parts(subjects: list[Any], floats: int, theta: Tensor) -> list[list[Any]]:
-    """The subjects, as many in a part as are measured side by side where ``theta`` is.
+    """Split the subjects into parts that can be measured together on the device of ``theta``.
 
-    What is measured of one does not depend on the others, so not on the parts either, beyond rounding.
+    The result for one subject does not depend on the others, so the split changes it only by rounding.
     """
     from explorer.models import memory
 
@@ -94,19 +94,19 @@ def in_parts(subjects: list[Any], floats: int, theta: Tensor) -> list[list[Any]]
 
 @dataclass
 class Measured:
-    """Rows a measure leaves: one a subject (model, pair, cell), and more tables where it has them."""
+    """Table rows that a measure returns: one per subject (model, pair or cell), and rows of extra tables."""
 
     rows: list[dict[str, Any]]
     extra: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     @classmethod
     def joined(cls, parts: list[Measured]) -> Measured:
-        """Those of several parts as one."""
+        """Join the results of several parts."""
         kinds = dict.fromkeys(kind for part in parts for kind in part.extra)
         extra = {kind: [row for part in parts for row in part.extra.get(kind, [])] for kind in kinds}
         return cls([row for part in parts for row in part.rows], extra)
 
 
 def pair_name(pair: Pair) -> str:
-    """Name of a pair, by which its random streams are seeded."""
+    """Return the name of a pair, from which its random streams are seeded."""
     return f"{pair[0]}-{pair[1]}"

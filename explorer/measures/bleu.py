@@ -23,9 +23,9 @@ COLUMNS = {
     "bleu": Column(
         "number",
         "",
-        "BLEU of the test sentences' translations, 0 to 100 (corpus, sacrebleu)",
+        "corpus BLEU of the translations of the test sentences, 0 to 100 (sacrebleu)",
         title="BLEU",
-        see="How near the translations of test sentences come to the true ones, from 0 to 100.",
+        see="Agreement of translated test sentences with their references, from 0 to 100.",
         averaged=True,
         map=11,
         digits=1,
@@ -33,16 +33,16 @@ COLUMNS = {
     "bleu_copy": Column(
         "number",
         "",
-        "the same of the source sentences, copied as their translation",
+        "the same for the source sentences copied as translations",
         title="BLEU of copying",
-        see="Of the source taken as its translation: what is worth nothing.",
+        see="BLEU of the source copied as its translation: a score that needs no learning.",
         averaged=True,
     ),
 }
 
 
 class Options(Settings):
-    """How the test sentences are translated."""
+    """Settings of the translation of the test sentences."""
 
     inputs: int = Field(1000, ge=1, description="test sentences that are translated: the first so many")
     beam: int = Field(1, ge=1, le=100, description="hypotheses kept at a time; 1 is greedy decoding")
@@ -52,18 +52,18 @@ class Options(Settings):
 
 
 def cost(options: Options, size: Size) -> list[Call]:
-    """Return what it costs, in gradients."""
+    """Return the cost of this measure, in gradients."""
     return [(FORWARD * options.beam, size.subjects, min(options.inputs, size.test))]
 
 
 def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured:
-    """BLEU of the models named in ``subjects``, decoded side by side, and of copying the source.
+    """Return the BLEU of the models named in ``subjects``, decoded together, and of copying the source.
 
-    Corpus BLEU of four-grams by ``sacrebleu`` with its defaults (Papineni et al., 2002; Post, 2018) of the
-    words that the tokens stand for. The references have been through the vocabulary as well.
+    ``sacrebleu`` computes corpus BLEU of four-grams with its defaults (Papineni et al., 2002; Post, 2018) on
+    the words that the tokens stand for. The references are also encoded and decoded with the vocabulary.
 
     Raises:
-        InputError: the package is not installed.
+        InputError: the package sacrebleu is not installed.
     """
     from explorer.landscape.decoding import translate
 
@@ -85,19 +85,19 @@ def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured
 
 
 def texts(vocabulary: str, tokens: Tensor) -> list[str]:
-    """Sentences of tokens (sentences, length)."""
+    """Return the sentences that tokens (sentences, length) stand for."""
     from explorer.data.subwords import decode
 
     return [decode(vocabulary, ids) for ids in tokens.tolist()]
 
 
 def corpus_bleu(translations: list[str], references: list[str]) -> float:
-    """BLEU from 0 to 100 of a corpus with one reference for each sentence."""
+    """Return the BLEU, from 0 to 100, of a corpus with one reference for each sentence."""
     try:
         from sacrebleu.metrics.bleu import BLEU
     except ImportError as error:
         raise InputError(
-            f"bleu is counted by the package sacrebleu: pip install 'explorer-landscapes[text]' ({error})"
+            f"the measure bleu needs the package sacrebleu: pip install 'explorer-landscapes[text]' ({error})"
         ) from error
-    # force: no warning that references look as if they were split into words already.
+    # force: suppresses the warning that the references look tokenised already.
     return BLEU(force=True).corpus_score(translations, [references]).score

@@ -18,13 +18,13 @@ COLUMNS = {
     "mode_connectivity": Column(
         "number",
         "percentage points",
-        "m − e(t*): mean training error of the two ends, less the error at the point of the "
-        "Bézier curve that differs most from it; negative = barrier, positive = better than "
+        "m − e(t*): mean training error of the two ends, minus the error at the point of the "
+        "Bézier curve that differs most from that mean; negative = barrier, positive = better than "
         "the ends",
         title="Mode connectivity",
-        see="Percentage points of training error. Below 0 (orange) a barrier stands between "
-        "replicates; near 0 they are connected; above 0 (blue) the curve found better points "
-        "than its ends, so these had not converged.",
+        see="Percentage points of training error. Below 0 (orange): a barrier separates the "
+        "replicates. Near 0: they are connected. Above 0 (blue): the curve found better points "
+        "than its ends, so the ends had not converged.",
         averaged=True,
         map=30,
         diverging=True,
@@ -35,7 +35,7 @@ COLUMNS = {
         "percentage points",
         "largest rise of the training error along the curve above m, at least 0",
         title="Curve barrier",
-        see="Largest rise of the training error on the curve.",
+        see="Largest rise of the training error along the curve.",
         averaged=True,
         digits=1,
     ),
@@ -44,16 +44,16 @@ COLUMNS = {
         "percentage points",
         "largest fall of the training error along the curve below m, at least 0",
         title="Curve dip",
-        see="Largest fall of the training error on the curve: ends not converged.",
+        see="Largest fall of the training error along the curve. A large dip: the ends had not converged.",
         averaged=True,
         digits=1,
     ),
     "loss_barrier": Column(
         "number",
         "nats",
-        "largest rise of the training loss along the curve above its ends' mean",
+        "largest rise of the training loss along the curve above the mean of its ends",
         title="Curve loss barrier",
-        see="Still tells cells apart where the training error is 0 everywhere and mode connectivity cannot.",
+        see="Still distinguishes cells if the training error is 0 everywhere and mode connectivity cannot.",
         averaged=True,
         map=60,
     ),
@@ -62,8 +62,8 @@ COLUMNS = {
         "percentage points",
         "`barrier` along the straight line instead of the curve",
         title="Linear barrier",
-        see="On the straight line; large nearly everywhere: unless their neurons are aligned, "
-        "networks are seldom linearly connected.",
+        see="Barrier on the straight line. It is large nearly everywhere: networks are rarely linearly "
+        "connected unless their hidden units are aligned.",
         averaged=True,
         map=65,
         digits=1,
@@ -73,14 +73,14 @@ COLUMNS = {
         "nats",
         "`loss_barrier` along the straight line",
         title="Linear loss barrier",
-        see="The rise of the training loss on the straight line.",
+        see="Largest rise of the training loss on the straight line.",
         averaged=True,
     ),
     "curve_steps": Column(
-        "integer", "optimiser steps", "budget of the curve fit (mode connectivity depends on it)"
+        "integer", "optimiser steps", "number of steps of the curve fit (mode connectivity depends on it)"
     ),
     "curve_converged": Column(
-        "flag", "", "the loss along the curve had stopped falling: more steps would change little"
+        "flag", "", "the loss along the curve had stopped falling, so more steps would change little"
     ),
     "curve_loss_fall": Column(
         "number", "nats", "how much the loss along the curve still fell at the full learning rate"
@@ -101,13 +101,13 @@ class Along(Settings):
 
 
 class Count(Settings):
-    """So many pairs of one architecture from the whole grid, drawn by content."""
+    """A given number of pairs of one architecture from the whole grid, drawn by content."""
 
     count: int = Field(ge=1)
 
 
 class Options(Settings):
-    """Budget of the paths. Mode connectivity depends on it: hold it fixed over what is compared."""
+    """Budget of the paths. Mode connectivity depends on it: keep it the same in all runs you compare."""
 
     pairs: Annotated[int, Field(ge=1)] | Literal["all"] | Within | Along | Count = Field(
         "all",
@@ -130,18 +130,21 @@ class Options(Settings):
 
 
 def cost(options: Options, size: Size) -> list[Call]:
-    """Return what it costs, in gradients."""
+    """Return the cost of this measure, in gradients."""
     return [(options.steps, size.subjects, options.batch_size), *path(size, 2 * options.points)]
 
 
 def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measured:
-    """Fit and evaluate the paths of the pairs in ``subjects``, as many at once as memory holds."""
+    """Fit and evaluate the paths of the pairs in ``subjects``, as many at a time as fit into memory."""
     parts = in_parts(subjects, floats_held(options, cell.network.parameters), cell.theta)
     return Measured.joined([_side_by_side(cell, part, options) for part in parts])
 
 
 def floats_held(options: Options, parameters: int) -> int:
-    """That a pair's path takes while it is fitted: ends, a point, its gradient and step; and three a bend."""
+    """Return how many floats a pair holds while its path is fitted.
+
+    The ends, a point, its gradient and step, and three vectors for each bend.
+    """
     return (7 + 3 * options.bends) * parameters
 
 

@@ -13,7 +13,7 @@ KIND: Kind = "model"
 EXTRA: tuple[str, ...] = ()
 COLUMNS = {
     "density_nodes": Column(
-        "numbers", "", "eigenvalues at which the spectral density of the Hessian has mass"
+        "numbers", "", "eigenvalues at which the estimated spectral density of the Hessian has mass"
     ),
     "density_weights": Column(
         "numbers", "", "share of the eigenvalues at each of `density_nodes`; they sum to 1"
@@ -30,18 +30,18 @@ class Options(Settings):
 
 
 def cost(options: Options, size: Size) -> list[Call]:
-    """Return what it costs, in gradients."""
+    """Return the cost of this measure, in gradients."""
     return products(options, size, options.steps * options.probes)
 
 
 def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured:
-    """Spectral density of the models named in ``subjects``, as many at once as memory holds."""
+    """Measure the spectral density of the models in ``subjects``, as many at a time as fit into memory."""
     parts = in_parts(subjects, floats_held(options, cell.network.parameters), cell.theta)
     return Measured.joined([_side_by_side(cell, part, options) for part in parts])
 
 
 def floats_held(options: Options, parameters: int) -> int:
-    """That a model's Krylov space takes."""
+    """Return how many floats the Krylov space of a model holds."""
     return min(options.steps, parameters) * parameters
 
 

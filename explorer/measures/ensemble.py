@@ -1,4 +1,4 @@
-"""What an ensemble of a cell's models gains."""
+"""Gain of an ensemble of a cell's models over its members."""
 
 from __future__ import annotations
 
@@ -15,39 +15,40 @@ COLUMNS = {
         "percent",
         "test accuracy of the majority vote of the cell's models",
         title="Ensemble accuracy",
-        see="Test accuracy of the vote of a cell's models: it gains most where they err differently.",
+        see="Test accuracy of the vote of a cell's models. It gains most if their errors differ.",
         map=66,
         digits=1,
     ),
     "ensemble_improvement_rate": Column(
         "number",
         "",
-        "(E − V) / E: E the mean error of a model, V that of the vote",
+        "(E − V) / E, where E is the mean error of a model and V is the error of the vote",
         title="Ensemble improvement rate",
-        see="Share of a model's error that the vote does without.",
+        see="Share of the mean error of a model that the vote removes.",
     ),
     "disagreement_error_ratio": Column(
         "number",
         "",
-        "D / E: D the share of inputs on which two models disagree (of numbers, E and D are squares)",
+        "D / E, where D is the share of inputs on which two models disagree (in regression, E and D are "
+        "mean squares)",
         title="Disagreement-error ratio",
-        see="Disagreement of two models over the error of one.",
+        see="Disagreement of two models divided by the mean error of one model.",
     ),
-    "ensemble_models": Column("integer", "", "models that voted"),
+    "ensemble_models": Column("integer", "", "number of models that voted"),
 }
 
 
 class Options(Settings):
-    """There is nothing to set."""
+    """No settings."""
 
 
 def cost(options: Options, size: Size) -> list[Call]:
-    """Return what it costs, in gradients."""
+    """Return the cost of this measure, in gradients."""
     return forward(size, size.models)
 
 
 def measure(cell: CellModels, subjects: list[tuple[str, str]], options: Options) -> Measured:
-    """The vote of all models of the cell; ``subjects`` names the cell and this one set of models."""
+    """Measure the vote of all models of the cell; ``subjects`` names the cell and this one set of models."""
     from explorer.landscape.ensemble import ensemble_of
 
     result = ensemble_of(cell.network, cell.theta, cell.buffers, cell.data.x_test, cell.data.y_test)

@@ -19,7 +19,7 @@ COLUMNS = {
         "",
         "largest eigenvalue of the Hessian of the mean training loss",
         title="Hessian top eigenvalue",
-        see="Large: the loss bends sharply in one direction. It tends to follow temperature.",
+        see="Large: the loss curves sharply in one direction. It tends to follow temperature.",
         averaged=True,
         map=50,
         log=True,
@@ -27,9 +27,9 @@ COLUMNS = {
     "hessian_trace": Column(
         "number",
         "",
-        "trace of that Hessian (Hutchinson estimate)",
+        "trace of the Hessian of the mean training loss (Hutchinson estimate)",
         title="Hessian trace",
-        see="Large: the loss bends sharply in many directions.",
+        see="Sum of the curvatures. Large: the loss curves sharply in many directions.",
         averaged=True,
         map=51,
         log=True,
@@ -38,17 +38,17 @@ COLUMNS = {
     "hessian_bottom_eigenvalue": Column(
         "number",
         "",
-        "its smallest eigenvalue, signed; only a bound from above without `smallest: true`",
+        "smallest eigenvalue of the Hessian, signed; without `smallest: true` only an upper bound",
         title="Hessian bottom eigenvalue",
-        see="Below 0: some direction still leads downhill, so training has not ended in a minimum.",
+        see="Below 0: the loss curves downwards in some direction, so training did not end in a minimum.",
         averaged=True,
         diverging=True,
     ),
     "hessian_eigenvalues": Column(
-        "numbers", "", "its largest eigenvalues, falling (as many as `top` asks for)"
+        "numbers", "", "largest eigenvalues of the Hessian in descending order (`top` of them)"
     ),
     "hessian_converged": Column(
-        "flag", "", "eigenvalues and trace reached their tolerance within the budget"
+        "flag", "", "whether eigenvalues and trace reached their tolerance within the budget"
     ),
 }
 
@@ -72,18 +72,18 @@ class Options(Settings):
 
 
 def cost(options: Options, size: Size) -> list[Call]:
-    """Return what it costs, in gradients."""
+    """Return the cost of this measure, in gradients."""
     return products(options, size, TAKEN * (options.lanczos_steps + options.probes))
 
 
 def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured:
-    """Ends of the spectrum and trace of the models named in ``subjects``, as many at once as memory holds."""
+    """Measure the models in ``subjects``, as many at a time as fit into memory."""
     parts = in_parts(subjects, floats_held(options, cell.network.parameters), cell.theta)
     return Measured.joined([_side_by_side(cell, part, options) for part in parts])
 
 
 def floats_held(options: Options, parameters: int) -> int:
-    """That a model's Krylov space takes."""
+    """Return how many floats the Krylov space of a model holds."""
     return min(options.lanczos_steps, parameters) * parameters
 
 

@@ -17,13 +17,13 @@ COLUMNS = {
         "inputs",
         "gradient noise scale tr Σ / |G|²",
         title="Gradient noise scale",
-        see="The batch size at which noise and gradient are of one size: above it, larger batches "
-        "bring little.",
+        see="Batch size at which the gradient noise is as large as the gradient. Above it, larger batches "
+        "gain little.",
         averaged=True,
         map=68,
         log=True,
     ),
-    "noise_scale_stderr": Column("number", "inputs", "its jackknife standard error"),
+    "noise_scale_stderr": Column("number", "inputs", "jackknife standard error of `noise_scale`"),
 }
 
 
@@ -35,18 +35,18 @@ class Options(Settings):
 
 
 def cost(options: Options, size: Size) -> list[Call]:
-    """Return what it costs, in gradients."""
+    """Return the cost of this measure, in gradients."""
     return [(options.batches, size.subjects, options.batch_size)]
 
 
 def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured:
-    """Noise scale of the models named in ``subjects``, as many at once as memory holds."""
+    """Measure the noise scale of the models named in ``subjects``, as many at a time as fit into memory."""
     parts = in_parts(subjects, floats_held(options, cell.network.parameters), cell.theta)
     return Measured.joined([_side_by_side(cell, part, options) for part in parts])
 
 
 def floats_held(options: Options, parameters: int) -> int:
-    """That a model's gradients take, one by one and stacked."""
+    """Return how many floats the gradients of a model hold, separately and stacked."""
     return 2 * options.batches * parameters
 
 

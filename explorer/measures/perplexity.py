@@ -1,4 +1,4 @@
-"""Perplexity of each model: its loss in the words of those who predict sequences."""
+"""Perplexity of each model: the exponential of its mean loss per token."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ COLUMNS = {
     "train_perplexity": Column(
         "number",
         "",
-        "exp of the mean loss of a training token",
+        "exponential of the mean loss per training token",
         title="Training perplexity",
-        see="The same of the training set.",
+        see="As test perplexity, on the training set.",
         averaged=True,
         log=True,
     ),
     "test_perplexity": Column(
         "number",
         "",
-        "exp of the mean loss of a test token",
+        "exponential of the mean loss per test token",
         title="Test perplexity",
-        see="Tokens among which a model hesitates, as it were.",
+        see="Number of equally likely tokens that would give the same loss.",
         averaged=True,
         map=12,
         log=True,
@@ -35,25 +35,25 @@ COLUMNS = {
     "bits_per_character": Column(
         "number",
         "bits",
-        "test loss in bits, where tokens are characters",
+        "test loss in bits, if tokens are characters",
         title="Bits per character",
-        see="Of the test text; 8 is a plain file.",
+        see="Test loss in bits per character. An uncompressed file uses 8.",
         averaged=True,
     ),
 }
 
 
 class Options(Settings):
-    """There is nothing to set."""
+    """No settings."""
 
 
 def cost(options: Options, size: Size) -> list[Call]:
-    """Return what it costs, in gradients."""
+    """Return the cost of this measure, in gradients."""
     return forward(size, size.subjects, size.train)
 
 
 def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured:
-    """exp(mean loss of a token) on training and test set; for language, the test loss in bits too."""
+    """Measure exp(mean loss per token) on training and test set; for language, also the test loss in bits."""
     from explorer.train.loop import evaluate
 
     rows, _ = cell.ends([(name, name) for name in subjects])

@@ -1,4 +1,4 @@
-"""Points of paths as rows of the ``curves`` table."""
+"""Rows of the ``curves`` table from the points of paths."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def point_rows(subjects: list[Pair], path: str, profile: Profile) -> list[dict[str, Any]]:
-    """A row a point and pair of the profile of a path."""
+    """Return one row for each point and pair of the profile of a path."""
     columns = {
         "train_loss": profile.train_loss,
         "train_error_percent": profile.train_error_percent,

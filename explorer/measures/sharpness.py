@@ -25,10 +25,10 @@ COLUMNS = {
     "adaptive_sharpness": Column(
         "number",
         "nats",
-        "the same, distances taken relative to each parameter",
+        "the same, with distances relative to each parameter",
         title="Adaptive sharpness",
-        see="As sharpness, but distances are taken relative to each parameter, so that rescaling "
-        "does not count.",
+        see="As sharpness, but with distances relative to each parameter, so rescaling the weights "
+        "does not change it.",
         averaged=True,
         log=True,
     ),
@@ -45,12 +45,12 @@ class Options(Settings):
 
 
 def cost(options: Options, size: Size) -> list[Call]:
-    """Return what it costs, in gradients."""
+    """Return the cost of this measure, in gradients."""
     return products(options, size, options.steps)  # plain and adaptive: two gradients a step
 
 
 def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured:
-    """Plain and adaptive sharpness of the models named in ``subjects``, side by side."""
+    """Measure plain and adaptive sharpness of the models named in ``subjects``, all together."""
     from explorer.landscape.sharpness import sharpness
 
     rows, _ = cell.ends([(name, name) for name in subjects])

@@ -1,4 +1,4 @@
-"""How alike the models of a cell are: CKA, disagreement, distance."""
+"""Similarity of the models of a cell: CKA, disagreement and distance."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ COLUMNS = {
     "cka": Column(
         "number",
         "",
-        "linear CKA (biased) of the softmax outputs on mixed-up training inputs; 1 = alike",
+        "linear CKA (biased) of the softmax outputs on mixup training inputs; 1 = most similar",
         title="CKA similarity",
-        see="1: replicates answer alike. Among fitted, connected cells it tells IV-A from IV-B.",
+        see="1: replicates give similar outputs. In fitted, connected cells, CKA separates IV-A from IV-B.",
         averaged=True,
         map=40,
     ),
     "cka_logits": Column(
         "number",
         "",
-        "the same of the logits",
+        "the same for the logits",
         title="CKA of the logits",
-        see="As CKA, but before the softmax, which hides all but the top answer.",
+        see="As CKA, but before the softmax. The softmax hides nearly everything except the top answer.",
         averaged=True,
     ),
     "cka_debiased": Column(
@@ -37,14 +37,14 @@ COLUMNS = {
         "",
         "`cka` with the debiased HSIC estimate",
         title="CKA, debiased",
-        see="As CKA, without the bias that few inputs and wide layers bring.",
+        see="As CKA, without the bias that occurs with few inputs and wide layers.",
         averaged=True,
         digits=2,
     ),
     "disagreement_percent": Column(
         "number",
         "percent",
-        "share of test inputs on which the two models answer differently; of numbers, 100 "
+        "share of test inputs on which the two models answer differently; in regression, 100 "
         "times the mean squared difference",
         title="Disagreement",
         see="Share of test inputs that two replicates answer differently.",
@@ -55,9 +55,9 @@ COLUMNS = {
     "l2_distance": Column(
         "number",
         "",
-        "Euclidean distance of the two parameter vectors",
+        "Euclidean distance between the two parameter vectors",
         title="Parameter distance",
-        see="L2 norm: how far apart replicates end; grows with the number of parameters.",
+        see="Euclidean distance between trained replicates. It grows with the number of parameters.",
         averaged=True,
         map=64,
     ),
@@ -83,12 +83,12 @@ class Options(Settings):
 
 
 def cost(options: Options, size: Size) -> list[Call]:
-    """Return what it costs, in gradients."""
+    """Return the cost of this measure, in gradients."""
     return forward(size, size.models, options.inputs)
 
 
 def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measured:
-    """CKA on mixed-up inputs, disagreement on the test inputs and distance of the pairs in ``subjects``."""
+    """Measure CKA on mixed inputs, disagreement on test inputs and distance of the pairs in ``subjects``."""
     from explorer.landscape.parameters import l2_distance
     from explorer.landscape.similarity import layer_outputs, linear_cka, probes
 

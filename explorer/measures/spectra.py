@@ -12,9 +12,9 @@ COLUMNS = {
     "spectral_alpha": Column(
         "number",
         "",
-        "heavy-tail exponent of the weight matrices' spectra, mean over layers",
+        "heavy-tail exponent of the spectra of the weight matrices, averaged over layers",
         title="Spectral exponent",
-        see="Exponent of the heavy tail of the weights' spectra, mean over layers; small: heavier tails.",
+        see="Power-law exponent of the weight spectra, averaged over layers. Smaller: heavier tails.",
         averaged=True,
         map=69,
     ),
@@ -23,18 +23,18 @@ COLUMNS = {
         "",
         "mean over layers of alpha · log₁₀ of the largest eigenvalue",
         title="Weighted spectral exponent",
-        see="The exponents weighted by the logarithm of each largest eigenvalue.",
+        see="Spectral exponents, each weighted by the logarithm of its layer's largest eigenvalue.",
         averaged=True,
     ),
 }
 
 
 class Options(Settings):
-    """There is nothing to set."""
+    """No settings."""
 
 
 def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured:
-    """Exponents of the models named in ``subjects``."""
+    """Measure the exponents of the models named in ``subjects``."""
     from explorer.landscape.spectra import weight_spectra
 
     rows, _ = cell.ends([(name, name) for name in subjects])

@@ -1,4 +1,4 @@
-"""The columns of every table: those of all runs, and those that measures add."""
+"""Columns of every table: those that every run has, and those that measures add."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EVERY = {
 }
 AVERAGED_MODELS = tuple(name for name, column in MODELS.items() if column.averaged)
 AVERAGED_PAIRS = tuple(name for name, column in PAIRS.items() if column.averaged)
-# Which some pairs of a cell may be without.
+# Some pairs of a cell may lack these.
 OF_CURVES = tuple(
     name
     for name, column in plugin(explorer.measures, "connectivity", "measure").COLUMNS.items()
@@ -42,7 +42,7 @@ OF_CURVES = tuple(
 
 @functools.cache
 def mapped() -> tuple[str, ...]:
-    """Return the columns of which a page has a map, in their order there."""
+    """Return the columns for which a page shows a map, in the order of the maps."""
     found = {name: column.map for name, column in EVERY.items() if column.map}
     return tuple(sorted(found, key=lambda name: found[name]))
 

@@ -1,4 +1,4 @@
-"""Architectures by name. Each name is a file with ``Options`` and ``build``, imported on use."""
+"""Architectures by name. Each name is a file with ``Options`` and ``build``, imported on first use."""
 
 NAMES = (
     "cnn",

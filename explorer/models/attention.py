@@ -1,8 +1,9 @@
-"""Pieces of transformers, for one model and for a stack of models alike.
+"""Modules of Transformers, for one model and for a stack of models.
 
-The parameters of a piece are its own, or have rows in front, (rows, *shape), with inputs of
-(rows or 1, batch, tokens, …): every product is then one batched product of all rows. Attention is
-written out: PyTorch's fused attention has no second derivative on CPU, which a Hessian needs.
+The parameters of a module are those of one model, or have a leading dimension of models, (models, *shape),
+with inputs of (models or 1, batch, tokens, …). Then every product is one batched product of all models.
+Attention is written out, because PyTorch's fused attention has no second derivative on CPU, which a Hessian
+needs.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ Order = Literal["pre", "post"]
 
 @dataclass
 class Keys:
-    """Keys and values (…, batch, heads, tokens, width / heads) that queries look at.
+    """Keys and values (…, batch, heads, tokens, width / heads) that queries attend to.
 
-    ``hidden`` is true where a query must not look; it broadcasts to (…, batch, heads, queries, tokens).
+    ``hidden`` is true where a query must not attend; it broadcasts to (…, batch, heads, queries, tokens).
     """
 
     keys: Tensor
@@ -32,18 +33,18 @@ class Keys:
     hidden: Tensor | None = None
 
     def extend(self, keys: Tensor, values: Tensor) -> None:
-        """Take more tokens in."""
+        """Append keys and values of more tokens."""
         self.keys = torch.cat([self.keys, keys], -2)
         self.values = torch.cat([self.values, values], -2)
 
     def pick(self, index: Tensor) -> None:
-        """Keep of each row the entries ``index`` (rows, kept) of the batch."""
+        """Keep the entries ``index`` (models, kept) of the batch of each model."""
         index = index[:, :, None, None, None]
         self.keys, self.values = (torch.take_along_dim(t, index, 1) for t in (self.keys, self.values))
 
 
 class Heads(nn.Module):
-    """What the two kinds of attention share: heads, their softmax and the last map."""
+    """Base of self-attention and cross-attention: heads, softmax and output map."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -52,14 +53,14 @@ class Heads(nn.Module):
         self.project = Linear(width, width)
 
     def split(self, x: Tensor, parts: int) -> list[Tensor]:
-        """(…, tokens, parts · width) as parts of (…, heads, tokens, width / heads) each."""
+        """Split (…, tokens, parts · width) into parts of (…, heads, tokens, width / heads) each."""
         return [p.unflatten(-1, (self.heads, -1)).transpose(-2, -3) for p in x.chunk(parts, -1)]
 
     def attend(self, queries: Tensor, to: Keys) -> Tensor:
-        """(…, tokens, width) of queries (…, heads, tokens, width / heads)."""
+        """Return the attention output (…, tokens, width) of queries (…, heads, tokens, width / heads)."""
         scores = (queries / math.sqrt(queries.shape[-1])) @ to.keys.mT  # (…, heads, queries, tokens)
         if to.hidden is not None:
-            # Not −∞: where everything is hidden, the softmax is then uniform instead of NaN.
+            # Not −∞: if everything is hidden, the softmax is uniform instead of NaN.
             scores = scores.masked_fill(to.hidden, torch.finfo(scores.dtype).min)
         mixed = self.softmax(scores).to(to.values.dtype) @ to.values
         return self.project(mixed.transpose(-2, -3).flatten(-2))
@@ -73,7 +74,7 @@ class SelfAttention(Heads):
         self.queries_keys_values = Linear(width, 3 * width)
 
     def forward(self, x: Tensor, hidden: Tensor | None = None, past: Keys | None = None) -> Tensor:
-        """Of (…, batch, tokens, width); ``past`` holds earlier tokens, and takes these in."""
+        """Attend within ``x`` (…, batch, tokens, width); its tokens are appended to those in ``past``."""
         queries, keys, values = self.split(self.queries_keys_values(x), 3)
         if past is None:
             return self.attend(queries, Keys(keys, values, hidden))
@@ -90,19 +91,19 @@ class CrossAttention(Heads):
         self.keys_values = Linear(width, 2 * width)
 
     def keys_of(self, other: Tensor, hidden: Tensor | None) -> Keys:
-        """What it looks at in the other sequence (…, batch, tokens, width)."""
+        """Return keys and values of the other sequence (…, batch, tokens, width)."""
         keys, values = self.split(self.keys_values(other), 2)
         return Keys(keys, values, hidden)
 
     def forward(self, x: Tensor, other: Keys) -> Tensor:
-        """Of (…, batch, tokens, width)."""
+        """Attend from ``x`` (…, batch, tokens, width) to the other sequence."""
         return self.attend(self.split(self.queries(x), 1)[0], other)
 
 
 class Block(nn.Module):
-    """Attention within, attention across (if asked for) and a perceptron, each added to its input.
+    """Self-attention, cross-attention (if ``across``) and a perceptron, each added to its input.
 
-    ``order``: the LayerNorm is taken of the input of each (``pre``) or of the sum (``post``).
+    ``order``: LayerNorm is applied to the input of each branch (``pre``) or to the sum (``post``).
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, hidden: Tensor | None = None, other: Keys | None = None, past: Keys | None = None
     ) -> Tensor:
-        """(…, batch, tokens, width); ``hidden`` is the mask of the attention within."""
+        """Map (…, batch, tokens, width) to the same shape; ``hidden`` is the mask of self-attention."""
         pre = self.order == "pre"
         y = self.attention(self.norm(x) if pre else x, hidden, past)
         x = x + y if pre else self.norm(x + y)
@@ -137,7 +138,7 @@ class Block(nn.Module):
         return x + y if pre else self.perceptron_norm(x + y)
 
     def symmetries(self, found: Symmetries, name: str, stream: Axis | None) -> None:
-        """Note what may be permuted in this block ``name``, whose inputs and outputs are ``stream``."""
+        """Record the symmetries of this block ``name``, whose inputs and outputs are ``stream``."""
         first: Linear = self.perceptron[0]  # pyright: ignore[reportAssignmentType]
         shape = {"width": first.in_features, "heads": self.attention.heads}
         found.norm(f"{name}.norm", stream)
@@ -151,14 +152,14 @@ class Block(nn.Module):
 
 
 def later(tokens: int, device: torch.device) -> Tensor:
-    """The causal mask (tokens, tokens): true where the key comes after the query."""
+    """Return the causal mask (tokens, tokens): true where the key comes after the query."""
     return torch.ones(tokens, tokens, dtype=torch.bool, device=device).triu(1)
 
 
 def sinusoids(tokens: int, width: int, like: Tensor, *, first: int = 0) -> Tensor:
-    """Positions (tokens, width) of Vaswani et al. (2017), from place ``first`` on.
+    """Return the position encodings (tokens, width) of Vaswani et al. (2017), from position ``first`` on.
 
-    sin(t / 10000^(2i / width)) and the cosine of the same, in turn.
+    Entries alternate between sin(t / 10000^(2i / width)) and the cosine of the same angle.
     """
     rates = 1e-4 ** (torch.arange(0, width, 2, dtype=like.dtype, device=like.device) / width)
     places = torch.arange(first, first + tokens, dtype=like.dtype, device=like.device)
@@ -167,9 +168,9 @@ def sinusoids(tokens: int, width: int, like: Tensor, *, first: int = 0) -> Tenso
 
 
 def glorot(module: nn.Module) -> None:
-    """Uniform weights of variance 2 / (inputs + outputs) (Glorot & Bengio, 2010), biases 0.
+    """Initialise with uniform weights of variance 2 / (inputs + outputs) (Glorot & Bengio, 2010), biases 0.
 
-    Queries, keys and values are maps of their own, though one matrix holds them.
+    Queries, keys and values count as separate maps, although one matrix holds them.
     """
     for layer in module.modules():
         if isinstance(layer, Linear) and layer.bias is not None:

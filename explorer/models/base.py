@@ -1,4 +1,4 @@
-"""From an architecture's settings to rows. The place where names become networks."""
+"""Networks from the name and settings of an architecture."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 
 class ModelOptions(Options):
-    """Settings of any architecture of this package."""
+    """Settings common to all architectures of this package."""
 
     width: int = Field(16, ge=1, le=65_536, description="width of the network: units or channels")
 
 
 def builder(name: str, options: Any, shape: tuple[int, ...], classes: int) -> Callable[[], nn.Module]:
-    """A function that makes a freshly initialised module from torch's global generator.
+    """Return a function that builds a module, freshly initialised from torch's global generator.
 
-    ``name`` is an architecture of this package, or ``module:function`` of the user, called as
+    ``name`` is an architecture of this package, or a user's ``module:function``, called as
     ``function(shape=..., classes=..., **options)``.
 
     Raises:
-        InputError: the user's function fails, or returns no module.
+        InputError: the user's function fails or does not return a module. The returned function raises this.
     """
     if ":" not in name:
         return lambda: plugin(explorer.models, name, "architecture").build(options, shape, classes)
@@ -49,16 +49,17 @@ def builder(name: str, options: Any, shape: tuple[int, ...], classes: int) -> Ca
         if not isinstance(module, nn.Module):
             raise InputError(f"{name!r} returned {type(module).__name__}; a torch.nn.Module is needed")
         if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
-            raise InputError(f"{name!r} has a lazy layer; give it its size, which shape and classes decide")
+            raise InputError(f"{name!r} has a lazy layer; set its size from shape and classes")
         return module
 
     return build
 
 
 def own(name: str, options: Any, what: str) -> Any:
-    """Return the architecture's own ``stacked_forward``, ``stacked_gradient`` or ``derived_execution``.
+    """Return ``stacked_forward``, ``stacked_gradient`` or ``derived_execution`` of an architecture.
 
-    None where there is none, or where it would ignore an option (:func:`honours`): the module is used then.
+    If the architecture does not define the function, or the function would ignore an option
+    (:func:`honours`), return None. Then the module is used.
     """
     if ":" in name:
         return None
@@ -68,22 +69,22 @@ def own(name: str, options: Any, what: str) -> Any:
 
 
 def honours(module: Any, options: ModelOptions) -> bool:
-    """Return whether an architecture's stacked functions know all options that are not at their default.
+    """Return whether an architecture's stacked functions support all options that differ from their default.
 
-    They know those in its ``HONOURED``; all others are the module's alone.
+    They support the options in ``HONOURED``; only the module supports the others.
     """
     others = type(options).model_fields.keys() - set(getattr(module, "HONOURED", ()))
     return all(getattr(options, name) == type(options).model_fields[name].default for name in others)
 
 
 def first_task(name: str) -> str:
-    """The task that an architecture is for before others: the loss of its own gradient."""
+    """Return the main task of an architecture, whose loss its ``stacked_gradient`` uses."""
     module = None if ":" in name else plugin(explorer.models, name, "architecture")
     return getattr(module, "TASKS", ("classification",))[0]
 
 
 def has_choice(name: str, options: Any, *, gpus: bool) -> bool:
-    """Whether rows of the architecture could go by vmap or one by one, and which is faster is not known."""
+    """Return whether timing must decide between vmap and running models one by one."""
     if ":" in name:
         return True
     module = plugin(explorer.models, name, "architecture")
@@ -100,7 +101,7 @@ def network(
     execution: Execution | None = None,
     task: str = "classification",
 ) -> tuple[Callable[[], nn.Module], Rows]:
-    """The builder of an architecture and its function of rows."""
+    """Return the builder of an architecture and its :class:`~explorer.models.rows.Rows`."""
     from explorer.models.rows import Rows, seeded
 
     build = builder(name, options, shape, classes)

@@ -1,4 +1,4 @@
-"""Pieces that the larger architectures share. Each works under ``vmap`` and can be differentiated twice."""
+"""Modules shared by larger architectures. Each works under ``vmap`` and can be differentiated twice."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from explorer.settings import InputError
 
 
 def normalisation(kind: Norm, channels: int, *, signals: bool = False) -> nn.Module:
-    """BatchNorm, GroupNorm or nothing, over images or signals of so many channels.
+    """Return BatchNorm, GroupNorm or no normalisation of images or signals with ``channels`` channels.
 
-    GroupNorm (Wu and He, 2018) has 32 groups at most, and at least 16 channels a group where there are
-    so many: with one channel a group, an image of one pixel would be normalised to 0.
+    GroupNorm (Wu and He, 2018) has at most 32 groups, and at least 16 channels per group if there are enough
+    channels. With one channel per group, an image of one pixel would be normalised to 0.
     """
     if kind == "batch":
         return nn.BatchNorm1d(channels) if signals else nn.BatchNorm2d(channels)
@@ -27,13 +27,13 @@ def normalisation(kind: Norm, channels: int, *, signals: bool = False) -> nn.Mod
 
 
 def convolution(inputs: int, outputs: int, kernel: int, *, stride: int = 1, norm: Norm) -> list[nn.Module]:
-    """A convolution that keeps the size at stride 1, and its normalisation; without one it has a bias."""
+    """Return a convolution that keeps the size at stride 1, and its normalisation; without it, a bias."""
     layer = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=norm == "none")
     return [layer, normalisation(norm, outputs)]
 
 
 class Residual(nn.Module):
-    """ReLU of the sum of two branches (He et al., 2016), or the sum alone."""
+    """Residual sum of two branches (He et al., 2016), with or without ReLU."""
 
     def __init__(self, body: nn.Module, shortcut: nn.Module, *, activate: bool) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Residual(nn.Module):
 
 
 class Dense(nn.Module):
-    """The input with new channels behind it (Huang et al., 2017)."""
+    """Concatenation of the input and new channels (Huang et al., 2017)."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
@@ -56,19 +56,19 @@ class Dense(nn.Module):
 
 
 def head(channels: int, classes: int) -> list[nn.Module]:
-    """The mean over an image, and a linear map to classes."""
+    """Return average pooling over an image, and a linear map to classes."""
     return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)]
 
 
 def image_shape(shape: tuple[int, ...], name: str, least: int) -> tuple[int, int, int]:
-    """The shape (channels, height, width) of one input.
+    """Return the shape (channels, height, width) of one input.
 
     Raises:
-        InputError: the inputs are no images, or smaller than ``least`` pixels a side.
+        InputError: the inputs are not images, or a side has fewer than ``least`` pixels.
     """
     if len(shape) != 3 or min(shape[1:]) < least:
         raise InputError(
-            f"{name} needs images (channels, height, width) of {least} pixels a side at least; "
+            f"{name} needs images (channels, height, width) with sides of at least {least} pixels; "
             f"the inputs are {shape}"
         )
     return shape[0], shape[1], shape[2]

@@ -16,21 +16,24 @@ if TYPE_CHECKING:
     from explorer.models.rows import BindGradient, Derived, Forward
     from explorer.models.stacked_cnn import Stacked
 
-HONOURED = ("width", "norm", "activation")  # by stacked functions
+HONOURED = ("width", "norm", "activation")  # supported by stacked functions
 
 
 class Options(ModelOptions):
-    """Works on images (channels, height, width) of at least 4×4, signals (channels, length) and (length,)."""
+    """Options for images (channels, height, width) or signals (channels, length) or (length,).
+
+    Sides need at least 4 pixels.
+    """
 
     norm: Norm = Field(default="batch", description="normalisation after each convolution")
     activation: Activation = Field(default="relu", description="leaky_relu has slope 0.1")
 
 
 def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
-    """A freshly initialised module that maps (batch, *shape) to (batch, classes).
+    """Build a freshly initialised module that maps (batch, *shape) to (batch, classes).
 
     Raises:
-        InputError: the inputs are no images or signals, or too small to be halved twice.
+        InputError: the inputs are not images or signals, or are too small to be halved twice.
     """
     from torch import nn
 
@@ -59,29 +62,29 @@ def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
 
 
 def stacks(options: Options) -> bool:
-    """Whether there is a stacked forward and gradient for these options."""
+    """Return whether there is a stacked forward and gradient for these options."""
     return options.norm == "none" and options.activation != "gelu"
 
 
 def settled(options: Options, *, gpus: bool) -> bool:
-    """Whether it is known that those are fastest: on a processor, for narrow networks."""
+    """Return whether stacked functions are known to be fastest: on a CPU, for narrow networks."""
     return stacks(options) and options.width <= 16 and not gpus
 
 
 def stacked_forward(options: Options) -> Forward | None:
-    """All rows in products of matrices, without derivatives; where :func:`stacks`."""
+    """Return the forward pass of all models as matrix products, without derivatives, if :func:`stacks`."""
     return _stacked(options).forward if stacks(options) else None
 
 
 def stacked_gradient(options: Options) -> BindGradient | None:
-    """Loss and gradient of all rows by hand (``benchmarks/cnn_step.py``); where :func:`stacks`."""
+    """Return hand-written loss and gradient of all models (``benchmarks/cnn_step.py``), if :func:`stacks`."""
     from explorer.models.rows import made_anew
 
     return made_anew(_stacked(options).gradient) if stacks(options) else None
 
 
 def derived_execution(options: Options) -> Derived:
-    """For Hessians: PyTorch's own convolutions, many rows at once where there is little to do."""
+    """Return the execution for Hessians: PyTorch's convolutions, by vmap for small batches and widths."""
     return lambda batch: "vmap" if batch * options.width <= 4096 else "loop"
 
 

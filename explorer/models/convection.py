@@ -1,4 +1,4 @@
-"""A solution of the convection equation as a network, for one model and for a stack alike."""
+"""A network for the convection equation, for one model and for a stack of models."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from explorer.models.stacking import Linear
 class Convection(nn.Module):
     """u(x, t) and its derivative along (β, 1) in the plane (x, t), which is u_t + β·u_x.
 
-    The derivative goes through the layers beside the value (forward mode): one tangent, whatever the
-    number of parameters, and an ordinary graph that can be differentiated as often as needed.
+    The derivative is computed in forward mode, layer by layer with the value. This needs one tangent for any
+    number of parameters, and gives an ordinary graph that can be differentiated as often as needed.
     """
 
     def __init__(self, *, width: int, depth: int, periodic: bool) -> None:
@@ -30,7 +30,7 @@ class Convection(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(…, batch, 2) of (x, t, β) of (…, batch, 3)."""
+        """Map (x, t, β), (…, batch, 3), to u and its derivative, (…, batch, 2)."""
         place, time, speed = x.unbind(-1)
         if self.periodic:
             sine, cosine = place.sin(), place.cos()

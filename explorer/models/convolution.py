@@ -1,9 +1,9 @@
-"""Convolutions of many models at once as batched products of matrices, with gradients written out by hand.
+"""Convolutions of many models at once as batched matrix products, with hand-written gradients.
 
-Activations are (rows, channels, height, width, batch): with the batch last, patches are gathered in long
-runs, and products, maxima and activations need no transposed copies. Signals have height 1. Fresh memory
-would cost as much as the arithmetic, so a layer keeps its arrays from call to call: it serves one size of
-input, one call at a time.
+Activations are (models, channels, height, width, batch). With the batch last, patches are gathered in long
+contiguous runs, and products, maxima and activations need no transposed copies. Signals have height 1.
+Allocating memory would cost as much as the arithmetic, so a layer reuses its arrays. It therefore serves one
+size of input, and one call at a time.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ Sides = tuple[int, int]
 
 
 def kernel_of(weight: Tensor) -> Sides:
-    """Kernel (height, width) of weights (rows, outputs, inputs, …)."""
+    """Return the kernel size (height, width) of weights (models, outputs, inputs, …)."""
     return (1, weight.shape[3]) if weight.dim() == 4 else (weight.shape[3], weight.shape[4])
 
 
 class Padded:
-    """Zeros (rows, channels, height, width, batch), ``inside``, with the border that a kernel needs.
+    """Zeros with a border for the kernel around ``inside`` (models, channels, height, width, batch).
 
-    The views ``lines`` and ``patches`` are of (…, pool, height, width, batch): lines that are pooled together
-    lie apart, so that their maximum is one of long runs. What fills no window of ``pool`` is left out.
+    The views ``lines`` and ``patches`` are (…, pool, height, width, batch). Lines that are pooled together
+    are separate along ``pool``, so their maximum works on long runs. Incomplete pooling windows are left out.
     """
 
     def __init__(self, like: Tensor, shape: tuple[int, ...], kernel: Sides):
@@ -34,12 +34,12 @@ class Padded:
         self.inside = self.array[:, :, top : top + height, left : left + width]
 
     def lines(self, pool: Sides) -> Tensor:
-        """(rows, channels, pool, height, width, batch)."""
+        """Return the view (models, channels, pool, height, width, batch)."""
         (row, channel, *_), (sides, strides) = self.array.stride(), self._apart(pool)
         return self.inside.as_strided((*self.shape[:2], *sides), (row, channel, *strides))
 
     def patches(self, pool: Sides = (1, 1)) -> Tensor:
-        """(rows, channels, *kernel, pool, height, width, batch)."""
+        """Return the view (models, channels, *kernel, pool, height, width, batch)."""
         (row, channel, line, place, _), (sides, strides) = self.array.stride(), self._apart(pool)
         return self.array.as_strided(
             (*self.shape[:2], *self.kernel, *sides), (row, channel, line, place, *strides)
@@ -53,7 +53,7 @@ class Padded:
 
 
 class Gathered:
-    """Patches as a matrix (rows, channels × kernel, places × batch)."""
+    """Patches as a matrix (models, channels × kernel, places × batch)."""
 
     def __init__(self, patches: Tensor):
         self.patches, self.copy = patches, patches.new_empty(patches.shape)
@@ -65,13 +65,14 @@ class Gathered:
 
 
 class Convolution:
-    """A convolution that keeps the size; where it is ``pooled``, with the maximum over windows of 2 a side.
+    """A convolution that keeps the size; if ``pooled``, followed by the maximum over windows of side 2.
 
     Args:
-        weight: (rows, outputs, inputs, …), for the shapes.
-        sides: of the inputs, which go ``inside``. The attribute is of the outputs.
-        gradient: whether gradients can be asked for.
-        first: no gradient by the inputs.
+        weight: (models, outputs, inputs, …); only its shape is used.
+        sides: height and width of the inputs, which are written to ``inside``. The attribute ``sides`` is
+            that of the outputs.
+        gradient: whether gradients will be needed.
+        first: whether this is the first layer, which needs no gradient with respect to its inputs.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Convolution:
         self.gradient, self.first = gradient, first
         if gradient:
             self.error, self.line_error = torch.empty_like(self.sums), torch.empty_like(self.lines)
-            # How much larger the second is of those of which the maximum is taken.
+            # By how much the second of the two values under the maximum is larger.
             self.lower_excess = torch.empty_like(self.sums[:, :, 0])
             self.right_excess = torch.empty_like(self.largest)
         if gradient and not first:
@@ -97,7 +98,7 @@ class Convolution:
             self.inside_error = weight.new_empty(rows, inputs, *sides, batch)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Outputs (rows, outputs, height, width, batch) of what is ``inside``, without a bias."""
+        """Return outputs (models, outputs, height, width, batch) of ``inside``, without a bias."""
         torch.bmm(weight.flatten(2), self.patches.fresh(), out=self.sums.flatten(2))
         lines = self.sums[:, :, 0]
         if self.pool[0] == 2:
@@ -113,20 +114,20 @@ class Convolution:
         return torch.maximum(left, right, out=self.largest)
 
     def of_weight(self, weight: Tensor, error: Tensor) -> Tensor:
-        """Gradient by the weight, from that by the outputs; after :meth:`forward`."""
-        self.error_of_sums = self._before_pooling(error)  # (rows, outputs, pool, height, width, batch)
+        """Return the gradient of the weight from that of the outputs; call :meth:`forward` first."""
+        self.error_of_sums = self._before_pooling(error)  # (models, outputs, pool, height, width, batch)
         return torch.bmm(self.error_of_sums.flatten(2), self.patches.matrix.mT).view(weight.shape)
 
     def of_inputs(self, weight: Tensor) -> Tensor:
-        """Gradient by the inputs; after :meth:`of_weight`."""
+        """Return the gradient of the inputs; call :meth:`of_weight` first."""
         self.error_lines.copy_(self.error_of_sums)
         turned = weight.flip(*range(3, weight.dim())).transpose(1, 2).flatten(2)
         torch.bmm(turned, self.error_patches.fresh(), out=self.inside_error.flatten(2))
         return self.inside_error
 
     def _before_pooling(self, error: Tensor) -> Tensor:
-        # Of equal values the first gets the error. Equal sums come of equal patches, such as dark corners:
-        # then it does not matter which.
+        # If two values are equal, the first gets the error. Equal sums come from equal patches, such as dark
+        # corners, so the choice does not matter.
         if self.pool[1] == 2:
             _divided(error, self.right_excess, self.line_error, 4)
             error = self.line_error.flatten(3, 4)
@@ -137,23 +138,23 @@ class Convolution:
 
 
 def _divided(error: Tensor, excess: Tensor, out: Tensor, dim: int) -> None:
-    """The error goes to the second in ``dim`` of ``out`` where that has an excess, to the first elsewhere."""
+    """Assign the error to the second of ``out`` along ``dim`` if it has an excess, otherwise to the first."""
     first, second = out.unbind(dim)
     torch.ops.aten.threshold_backward.grad_input(error, excess, 0, grad_input=second)
     torch.sub(error, second, out=first)
 
 
 class Dense:
-    """A convolution of images of at most 2 a side, where each output sees every input: one linear map.
+    """A convolution of images of side 2 at most, as one linear map: each output sees every input.
 
-    Of so small an image most of a patch is border. The map has 4/9 of the products, and inputs as they
-    are. ``sides`` and arguments as in :class:`Convolution`.
+    In such small images, most of a patch is border. The linear map needs 4/9 of the products and no patches.
+    ``sides`` and the arguments are as in :class:`Convolution`.
     """
 
     def __init__(self, weight: Tensor, sides: Sides, batch: int, *, gradient: bool):
         (rows, outputs, inputs), kernel = weight.shape[:3], kernel_of(weight)
         self.sides, places = sides, sides[0] * sides[1]
-        # Which number of the kernel stands between a place of the output and one of the input.
+        # The kernel entry that connects each output position with each input position.
         table = weight.new_zeros(*sides, *sides, *kernel)
         for y, x in _places(sides):
             for v, u in _places(sides):
@@ -170,9 +171,9 @@ class Dense:
             self.inside_error = torch.empty_like(self.values)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Outputs (rows, outputs, height, width, batch) of what is ``inside``, without a bias."""
+        """Return outputs (models, outputs, height, width, batch) of ``inside``, without a bias."""
         rows, outputs, inputs = weight.shape[:3]
-        # A product with zeros and ones lays the numbers out faster than an index does.
+        # A product with a matrix of zeros and ones is faster than indexing.
         torch.bmm(
             self.table,
             weight.reshape(rows, outputs * inputs, -1).mT,
@@ -182,16 +183,16 @@ class Dense:
         return self._by_channel(torch.bmm(self.matrix, self.values, out=self.sums), outputs)
 
     def of_weight(self, weight: Tensor, error: Tensor) -> Tensor:
-        """Gradient by the weight, from that by the outputs; after :meth:`forward`."""
+        """Return the gradient of the weight from that of the outputs; call :meth:`forward` first."""
         rows, outputs, inputs = weight.shape[:3]
         self.error = error.permute(0, 2, 3, 1, 4).reshape(self.sums.shape)
         of_map = torch.bmm(self.error, self.values.mT).view(self.map.shape)
         blocks = of_map.transpose(2, 3).reshape(rows, -1, outputs * inputs)
-        # Few long lines, and then transposed: three times faster than many short ones.
+        # Few long lines, then transposed: three times faster than many short lines.
         return torch.bmm(self.table.mT, blocks).mT.reshape(weight.shape)
 
     def of_inputs(self, weight: Tensor) -> Tensor:
-        """Gradient by the inputs; after :meth:`of_weight`."""
+        """Return the gradient of the inputs; call :meth:`of_weight` first."""
         torch.bmm(self.matrix.mT, self.error, out=self.inside_error)
         return self._by_channel(self.inside_error, weight.shape[2])
 

@@ -1,4 +1,4 @@
-"""The decoder-only network, for one model and for a stack alike."""
+"""Decoder-only Transformer, for one model and for a stack of models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPREAD = 0.02  # standard deviation of the initial weights (Radford et al., 2019
 
 
 class Decoder(nn.Module):
-    """Tokens are whole numbers below ``vocabulary``; each is hidden from those before it."""
+    """Decoder-only network. Tokens are integers below ``vocabulary``; no token attends to later tokens."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Decoder(nn.Module):
             self.output.weight = self.embedding.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores (…, batch, length, vocabulary) of the token after each of (…, batch, length)."""
+        """Return scores (…, batch, length, vocabulary) of the token after each of (…, batch, length)."""
         places = torch.arange(x.shape[-1], device=x.device).view(*[1] * (x.dim() - 1), -1)
         h = self.embedding(x) + self.position(places)
         hidden = later(x.shape[-1], x.device)
@@ -59,7 +59,7 @@ class Decoder(nn.Module):
         return self.output(self.norm(h))
 
     def symmetries(self) -> Spec:
-        """Channels of the residual stream, heads and their channels, hidden units."""
+        """Return symmetries: channels of the residual stream, heads and their channels, hidden units."""
         found = Symmetries()
         stream = found.group(self.norm.normalized_shape[0])
         found.axes |= {f"{name}.weight": (None, stream) for name in ("embedding", "position")}

@@ -1,7 +1,8 @@
 """DenseNet of 40 layers (Huang et al., 2017), without bottlenecks; the growth rate is the width.
 
-A 3×3 convolution to 16 channels, then three blocks of twelve 3×3 convolutions that each add k channels to
-their input, between them a 1×1 convolution and 2×2 averaging. The paper's k = 12 has 1.0 million parameters.
+A 3×3 convolution to 16 channels is followed by three blocks of twelve 3×3 convolutions, each of which adds k
+channels to its input. Between blocks are a 1×1 convolution and 2×2 average pooling. The paper's k = 12 has
+1.0 million parameters.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ BLOCKS, LAYERS = 3, 12
 
 
 class Options(ModelOptions):
-    """Works on images (channels, height, width) of at least 4×4."""
+    """Options for images (channels, height, width) of at least 4×4."""
 
     width: int = Field(default=12, ge=1, le=4096, description="growth rate: channels that each layer adds")
     norm: Norm = Field(default="batch", description="normalisation before each convolution")
 
 
 def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
-    """A freshly initialised module that maps (batch, *shape) to (batch, classes).
+    """Build a freshly initialised module that maps (batch, *shape) to (batch, classes).
 
     Raises:
-        InputError: the inputs are no images, or too small.
+        InputError: the inputs are not images, or are too small.
     """
     from torch import nn
 

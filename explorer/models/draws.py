@@ -1,6 +1,6 @@
-"""Networks that draw random numbers while they train (dropout): every row from a seed of its own.
+"""Networks that draw random numbers in training (dropout), with a separate seed for every model.
 
-Torch's global generator would tie what a row draws to its neighbours and to all that ran before.
+With torch's global generator, the draws of a model would depend on the other models and on earlier work.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from torch import Tensor
 
 from explorer.models.rows import Rows, seeded
 
-# Of theta (rows, parameters), inputs, targets and buffers: losses (rows,) and gradients (rows, parameters).
+# (theta, inputs, targets, buffers) -> losses (models,) and gradients (models, parameters).
 LossAndGradient = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def draws(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor) -> bool:
-    """Whether it draws random numbers in training mode: found by trying, on two of the inputs ``x``."""
+    """Return whether the network draws random numbers in training mode, by a test on two inputs."""
     if network.execution == "stacked":
-        return False  # an architecture's own forward
+        return False  # a stacked forward draws nothing
     device = theta.device
     with torch.no_grad(), seeded(0, device):
         before = _state(device)
@@ -32,7 +32,7 @@ def _state(device: torch.device) -> Tensor:
 
 
 def seeded_one_by_one(gradient: LossAndGradient, seeds: Sequence[int], step: int) -> LossAndGradient:
-    """The same, row by row; what a row draws is decided by its seed and the step alone."""
+    """Return the same function, run one model at a time, with draws from the model's seed and the step."""
 
     def row_by_row(theta: Tensor, x: Tensor, y: Tensor, buffers: Tensor) -> tuple[Tensor, Tensor]:
         found = []

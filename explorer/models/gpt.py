@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from explorer.models.rows import Forward
 
 TASKS = ("language",)
-HONOURED = ("width", "layers", "heads", "feed_forward", "tied")  # by stacked functions
+HONOURED = ("width", "layers", "heads", "feed_forward", "tied")  # supported by stacked functions
 
 
 class Options(ModelOptions):
-    """``layers`` blocks, LayerNorm before each branch, GELU perceptrons, learnt positions, no dropout.
+    """A network of ``layers`` blocks: LayerNorm before branches, GELU, learnt positions, no dropout.
 
-    Weights start as GPT-2's: normal with standard deviation 0.02, less by √(2 · layers) where a branch
-    ends; biases 0. The scores of the next token have no bias.
+    Weights are initialised as in GPT-2: normal with standard deviation 0.02, divided by √(2 · layers) in the
+    last map of each branch; biases are 0. The scores of the next token have no bias.
     """
 
     width: int = Field(default=64, ge=2, le=65_536, description="embedding dimension")
@@ -39,15 +39,15 @@ class Options(ModelOptions):
 
 
 def check(cell: Any) -> None:
-    """Of :class:`explorer.space.model.Cell`; raises InputError where the settings do not go together."""
+    """Check a :class:`explorer.space.model.Cell`; raise InputError if its settings are incompatible."""
     attention_heads("gpt", cell.model.width, cell.model.heads)
 
 
 def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
-    """A freshly initialised module that maps tokens (batch, length) to scores (batch, length, classes).
+    """Build a freshly initialised module that maps tokens (batch, length) to scores (batch, length, classes).
 
     Raises:
-        InputError: the inputs are no sequences, or heads does not divide the width.
+        InputError: the inputs are not sequences, or heads does not divide the width.
     """
     from explorer.models.decoder import Decoder
 
@@ -57,7 +57,7 @@ def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
 
 
 def stacked_forward(options: Options) -> Forward:
-    """All rows in one batched product a layer."""
+    """Return a forward pass with one batched product per layer for all models."""
     from explorer.models.decoder import Decoder
     from explorer.models.stacking import stacked
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 Activation = Literal["relu", "leaky_relu", "gelu", "tanh"]
 Norm = Literal["batch", "group", "none"]
-SLOPE = 0.1  # of leaky_relu; plain ReLU leaves dead models at widths of 2 to 4
-HONOURED = ("width", "depth", "activation")  # by stacked functions
+SLOPE = 0.1  # slope of leaky_relu; plain ReLU gives dead models at widths of 2 to 4
+HONOURED = ("width", "depth", "activation")  # supported by stacked functions
 
 
 class Options(ModelOptions):
@@ -32,7 +32,7 @@ class Options(ModelOptions):
 
 
 def activation_module(name: str) -> nn.Module:
-    """The activation as a module."""
+    """Return the activation as a module."""
     from torch import nn
 
     if name == "leaky_relu":
@@ -41,7 +41,10 @@ def activation_module(name: str) -> nn.Module:
 
 
 def he_initialise(module: nn.Module) -> None:
-    """Normal weights of variance 2 / inputs (He et al., 2015), biases 0, from torch's global generator."""
+    """Initialise with normal weights of variance 2 / inputs (He et al., 2015) and biases of 0.
+
+    Draws come from torch's global generator.
+    """
     from torch import nn
 
     for layer in module.modules():
@@ -52,7 +55,7 @@ def he_initialise(module: nn.Module) -> None:
 
 
 def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
-    """A freshly initialised module that maps (batch, *shape) to (batch, classes)."""
+    """Build a freshly initialised module that maps (batch, *shape) to (batch, classes)."""
     from torch import nn
 
     layers: list[nn.Module] = [nn.Flatten()]
@@ -66,13 +69,13 @@ def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
 
 
 def parameters(options: Options, shape: tuple[int, ...], classes: int) -> int:
-    """Number of parameters, by arithmetic."""
+    """Return the number of parameters without building a model."""
     sizes = [math.prod(shape), *[options.width] * options.depth, classes]
     return sum((inputs + 1) * units for inputs, units in itertools.pairwise(sizes))
 
 
 def stacked_forward(options: Options) -> Forward:
-    """All rows in one ``baddbmm`` a layer."""
+    """Return a forward pass with one ``baddbmm`` per layer for all models."""
     import torch
     from torch.nn import functional
 
@@ -86,22 +89,22 @@ def stacked_forward(options: Options) -> Forward:
     }[options.activation]
 
     def forward(parameters: Sequence[Tensor], x: Tensor) -> Tensor:
-        # Units before the batch: the weights' gradients and the loss then need no transposed copies
+        # Units come before the batch, so gradients of weights and the loss need no transposed copies
         # (a step is 1.1 to 1.5 times faster, a Hessian-vector product 1.1 to 1.3 times).
-        h = x.flatten(2).expand(parameters[0].shape[0], -1, -1).transpose(1, 2)  # (rows, inputs, batch)
+        h = x.flatten(2).expand(parameters[0].shape[0], -1, -1).transpose(1, 2)  # (models, inputs, batch)
         for layer in range(0, len(parameters), 2):
             weight, bias = parameters[layer], parameters[layer + 1]
             h = product(weight, h if layer == 0 else act(h), bias.unsqueeze(2))
-        return h.transpose(1, 2)  # (rows, batch, classes)
+        return h.transpose(1, 2)  # (models, batch, classes)
 
     return forward
 
 
 def stacked_gradient(options: Options) -> BindGradient:
-    """Loss and gradient of all rows, written out by hand.
+    """Return the hand-written loss and gradient of all models.
 
-    The same arithmetic as automatic differentiation without its bookkeeping, which is most of the time
-    of a step of a small network: 1.7 to 3 times faster (``benchmarks/mlp_step.py``).
+    The arithmetic is that of automatic differentiation, but without its bookkeeping, which takes most of the
+    time of a step of a small network. It is 1.7 to 3 times faster (``benchmarks/mlp_step.py``).
     """
     import torch
 
@@ -123,8 +126,8 @@ def stacked_gradient(options: Options) -> BindGradient:
         loss_and_error = CrossEntropy(parameters[0])
 
         def step(x: Tensor, y: Tensor, wanted: bool) -> Tensor | None:
-            shown = x.flatten(2).expand(rows, -1, -1)  # (rows, batch, inputs)
-            z = product(weights[0], shown.mT, biases[0])  # (rows, units, batch)
+            shown = x.flatten(2).expand(rows, -1, -1)  # (models, batch, inputs)
+            z = product(weights[0], shown.mT, biases[0])  # (models, units, batch)
             sums, results = [], []
             for weight, bias in zip(weights[1:], biases[1:], strict=True):
                 sums.append(z)
@@ -133,7 +136,7 @@ def stacked_gradient(options: Options) -> BindGradient:
             losses, d = loss_and_error(z, y, wanted)
             for layer in range(len(sums), -1, -1):
                 torch.sum(d, 2, out=places[2 * layer + 1])
-                # Not ``out=``: a product whose place is not contiguous takes three times as long.
+                # Not ``out=``: writing a product to non-contiguous memory takes three times as long.
                 places[2 * layer].copy_(product(d, results[layer - 1].mT if layer else shown))
                 if layer:
                     d = derivative(product(transposed[layer], d), sums[layer - 1])
@@ -145,15 +148,15 @@ def stacked_gradient(options: Options) -> BindGradient:
 
 
 class CrossEntropy:
-    """Mean cross-entropy, and its gradient by the scores."""
+    """Mean cross-entropy, and its gradient with respect to the scores."""
 
     def __init__(self, like: Tensor):
         self.minus_one = like.new_full((1,), -1.0)
 
     def __call__(self, scores: Tensor, y: Tensor, wanted: bool) -> tuple[Tensor | None, Tensor]:
-        """Losses (rows,), if they are ``wanted``, and gradients (rows, classes, batch).
+        """Return losses (models,), if ``wanted``, and gradients (models, classes, batch).
 
-        Of ``scores`` (rows, classes, batch) and labels ``y`` (rows or 1, batch).
+        ``scores`` is (models, classes, batch), ``y`` holds labels (models or 1, batch).
         """
         import torch
 

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from explorer.models.rows import Forward
 
 TASKS = ("regression",)
-HONOURED = ("width", "depth", "periodic")  # by stacked functions
+HONOURED = ("width", "depth", "periodic")  # supported by stacked functions
 
 
 class Options(ModelOptions):
     """A perceptron u(x, t) of ``depth`` hidden layers of ``width`` tanh units, and its derivative.
 
-    Inputs are (x, t, β), outputs (u, u_t + β·u_x), of the same u: β is the equation's, not the network's.
-    Parameters: (i + 1)·width + (depth - 1)·(width + 1)·width + width + 1, where i is 3, or 2 if not
+    Inputs are (x, t, β), outputs are (u, u_t + β·u_x) of the same u. β belongs to the equation, not to the
+    network. Parameters: (i + 1)·width + (depth - 1)·(width + 1)·width + width + 1, where i is 3, or 2 if not
     ``periodic``.
     """
 
@@ -35,13 +35,13 @@ class Options(ModelOptions):
 
 
 def check(cell: Any) -> None:
-    """Of :class:`explorer.space.model.Cell`; raises InputError where the data ask for no derivative."""
+    """Check a :class:`explorer.space.model.Cell`; raise InputError if the data need no derivative."""
     if getattr(cell.data, "physics", True) is False:
-        raise InputError("pinn learns from the equation: data.physics is false; give it as true, or take mlp")
+        raise InputError("pinn needs the equation, but data.physics is false; set it to true, or use mlp")
 
 
 def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
-    """A freshly initialised module that maps (batch, 3) to (batch, 2).
+    """Build a freshly initialised module that maps (batch, 3) to (batch, 2).
 
     Raises:
         InputError: the inputs are not (x, t, β), or the outputs not (u, residual).
@@ -57,13 +57,13 @@ def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
 
 
 def parameters(options: Options, shape: tuple[int, ...], classes: int) -> int:
-    """Number of parameters, by arithmetic."""
+    """Return the number of parameters without building a model."""
     inputs, width = 3 if options.periodic else 2, options.width
     return (inputs + 1) * width + (options.depth - 1) * (width + 1) * width + width + 1
 
 
 def stacked_forward(options: Options) -> Forward:
-    """All rows in one batched product a layer."""
+    """Return a forward pass with one batched product per layer for all models."""
     from explorer.models.convection import Convection
     from explorer.models.stacking import stacked
 

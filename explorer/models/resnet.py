@@ -12,7 +12,7 @@ from explorer.models.mlp import Norm, he_initialise
 if TYPE_CHECKING:
     from torch import nn
 
-LARGE = 65  # pixels a side from which on images are large
+LARGE = 65  # images with sides of at least so many pixels are large
 
 
 class ResNetOptions(ModelOptions):
@@ -38,13 +38,13 @@ def build_resnet(
     expansion: int,
     name: str,
 ) -> nn.Module:
-    """A network of ``blocks`` in each stage: basic ones, or bottlenecks where ``expansion`` is above 1.
+    """Build a network with ``blocks`` per stage: basic blocks, or bottlenecks if ``expansion`` is above 1.
 
-    Without normalisation the last convolution of each block starts at 0 (the block is the identity), which
+    Without normalisation, the last convolution of each block starts at 0, so the block is the identity. This
     keeps the signal from growing with depth (Zhang et al., 2019, Fixup).
 
     Raises:
-        InputError: the inputs are no images.
+        InputError: the inputs are not images.
     """
     from torch import nn
 
@@ -91,7 +91,7 @@ def _basic(inputs: int, inner: int, outputs: int, stride: int, norm: Norm) -> li
 
 
 def _bottleneck(inputs: int, inner: int, outputs: int, stride: int, norm: Norm) -> list[nn.Module]:
-    # The stride sits in the 3×3 convolution, as in all current implementations.
+    # The 3×3 convolution has the stride, as in all current implementations.
     from torch import nn
 
     from explorer.models.blocks import convolution

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 class Options(ResNetOptions):
-    """Works on images (channels, height, width) of any size."""
+    """Options for images (channels, height, width) of any size."""
 
 
 def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
-    """A freshly initialised module that maps (batch, *shape) to (batch, classes)."""
+    """Build a freshly initialised module that maps (batch, *shape) to (batch, classes)."""
     return build_resnet(options, shape, classes, blocks=(2, 2, 2, 2), expansion=1, name="resnet18")

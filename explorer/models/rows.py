@@ -1,9 +1,8 @@
-"""A model is a row: networks as functions of a matrix of parameters.
+"""Networks as functions of a matrix of parameters with one row per model.
 
-The numerical core sees no modules, only ``theta`` of (rows, parameters), ``buffers`` of (rows, numbers)
-and a function that maps both and an input to outputs: logits of (rows, batch, classes), for example. So
-training, curves, Lanczos and Hutchinson run for many models at once, and a single model is a matrix of
-one row.
+The numerical code does not use modules. It uses ``theta`` (models, parameters), ``buffers`` (models, numbers)
+and a function that maps both and an input to outputs, such as logits (models, batch, classes). So training,
+curves, Lanczos and Hutchinson run for many models at once, and a single model is a matrix with one row.
 """
 
 from __future__ import annotations
@@ -22,22 +21,22 @@ from explorer.tasks import TASKS, Task
 
 Execution = Literal["stacked", "vmap", "loop"]
 Forward = Callable[[Sequence[Tensor], Tensor], Tensor]
-Pieces = Sequence[Tensor]  # of a matrix of parameters, each (rows, *its shape) in the module's order
-# Of inputs and targets, and whether the losses are wanted: they are returned then, mean ones (rows,).
+Pieces = Sequence[Tensor]  # of a parameter matrix, each (models, *shape) in the module's order
+# (inputs, targets, wanted) -> mean losses (models,) if they are wanted.
 Step = Callable[[Tensor, Tensor, bool], Tensor | None]
-# Of parameters, and the places where a step puts their gradients.
+# (parameters, tensors that a step writes their gradients to) -> step.
 BindGradient = Callable[[Pieces, Pieces], Step]
 Derived = Callable[[int], Execution]  # of the batch size
-# Numbers that one evaluation on a processor may hold in a layer's activations at once (32 MB of float32); on
-# a card it is a part of what the process may use.
+# Numbers that a layer's activations may hold in one evaluation on a CPU (32 MB of float32). On a GPU, the
+# limit is a share of the memory that the process may use.
 MEMORY = 2**23
 
 
 class Bound(NamedTuple):
-    """What steps at one ``theta`` have in common.
+    """A step and its gradient for one ``theta`` that is changed in place.
 
-    ``step``: takes inputs (rows or 1, batch, *shape) on the device, targets (rows or 1, batch, …), and
-    whether the mean losses (rows,) are to be returned. ``gradient`` (rows, parameters) is the last step's.
+    ``step`` takes inputs (models or 1, batch, *shape) on the device, targets (models or 1, batch, …), and
+    whether to return the mean losses (models,). ``gradient`` (models, parameters) is that of the last step.
     """
 
     step: Step
@@ -45,7 +44,7 @@ class Bound(NamedTuple):
 
 
 def made_anew(gradient: Callable[[Pieces, Tensor, Tensor], tuple[Tensor, list[Tensor]]]) -> BindGradient:
-    """Of a function of parameters, inputs and targets that returns losses and gradients in new tensors."""
+    """Return the bound form of a function (parameters, inputs, targets) -> losses, gradients."""
 
     def bind(parameters: Pieces, places: Pieces) -> Step:
         def step(x: Tensor, y: Tensor, wanted: bool) -> Tensor:
@@ -60,23 +59,24 @@ def made_anew(gradient: Callable[[Pieces, Tensor, Tensor], tuple[Tensor, list[Te
 
 
 class Rows:
-    """An ``nn.Module`` as a function of rows.
+    """An ``nn.Module`` as a function of a matrix of models.
 
     Args:
-        module: any module that maps (batch, *shape) to outputs (batch, …). It is copied, never changed.
-        forward: the architecture's own stacked forward, if it has one: maps its parameters, each of
-            (rows, *its shape) in the module's order, and inputs of (rows, batch, *shape) to logits.
-        gradient: its own loss and gradient, if it has that too. It is given parameters that are changed in
-            place, and the places of their gradients; what it returns takes inputs and targets (rows or 1,
-            batch, …), puts the gradient of the mean loss of each row there, and returns those losses.
-        derived: how rows run, by batch size, where ``forward`` cannot be differentiated and a derivative is
-            asked for: a Hessian's, or that of another loss.
-        task: what the outputs are and which loss they have.
-        execution: ``stacked`` uses ``forward``; ``vmap`` and ``loop`` suit every module. All give the
-            same up to rounding; which is fastest depends on the architecture and the device.
+        module: any module that maps (batch, *shape) to outputs (batch, …). It is copied and never changed.
+        forward: the architecture's own stacked forward, if it has one. It maps its parameters, each
+            (models, *shape) in the module's order, and inputs (models, batch, *shape) to outputs.
+        gradient: the architecture's own loss and gradient, if it has them. It is called with parameters that
+            are changed in place, and with tensors for their gradients. It returns a step. The step takes
+            inputs and targets (models or 1, batch, …), writes the gradient of the mean loss of each model to
+            these tensors, and returns the losses.
+        derived: the execution, by batch size, if ``forward`` cannot be differentiated and a derivative is
+            needed, for a Hessian or for another loss.
+        task: the task, which defines the loss of the outputs.
+        execution: ``stacked`` uses ``forward``; ``vmap`` and ``loop`` work for every module. All give the
+            same results up to rounding. Which is fastest depends on the architecture and the device.
 
-    Parameters that the module shares (tied weights) are one piece of the row. Buffers that are floating
-    (BatchNorm statistics) are a row of their own; others are constants.
+    Parameters that the module shares (tied weights) occur once in ``theta``. Floating-point buffers
+    (BatchNorm statistics) are in the matrix ``buffers``; other buffers are constants.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Rows:
         self._buffer_names, self._buffer_shapes = list(buffers), [b.shape for b in buffers.values()]
         self._sizes = [p.numel() for p in parameters.values()]
         self._buffer_sizes = [b.numel() for b in buffers.values()]
-        # Where the module keeps each of them; a tied weight has several places.
+        # Where the module stores each parameter and buffer; a tied weight is stored in several places.
         self._places = _places(self.module, self._names, "_parameters")
         self._buffer_places = _places(self.module, self._buffer_names, "_buffers")
         self.norms = [m for m in self.module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -107,16 +107,16 @@ class Rows:
 
     @property
     def parameters(self) -> int:
-        """Numbers in a row."""
+        """Number of parameters of a model."""
         return sum(self._sizes)
 
     @property
     def layers(self) -> list[tuple[str, torch.Size]]:
-        """Name and shape of each piece of a row, in order."""
+        """Name and shape of each parameter of a model, in order."""
         return list(zip(self._names, self._shapes, strict=True))
 
     def row(self, module: nn.Module | None = None) -> tuple[Tensor, Tensor]:
-        """Parameters (parameters,) and buffers (numbers,) of a module of this architecture, copied."""
+        """Return copies of the parameters (parameters,) and buffers (numbers,) of a module."""
         module = module or self.module
         own, state = dict(module.named_parameters()), dict(module.named_buffers())
         pieces = [own[name].detach().flatten() for name in self._names]
@@ -124,7 +124,7 @@ class Rows:
         return torch.cat(pieces), torch.cat(stats) if stats else pieces[0].new_zeros(0)
 
     def to_module(self, theta: Tensor, buffers: Tensor) -> nn.Module:
-        """A new module, in evaluation mode, with the parameters (parameters,) and buffers of one row."""
+        """Return a new module, in evaluation mode, with parameters (parameters,) and buffers of one model."""
         module = copy.deepcopy(self.module).to(theta.dtype).eval()
         pieces = dict(zip(self._names, self._split(theta[None]), strict=True))
         stats = dict(zip(self._buffer_names, self._split_buffers(buffers[None]), strict=True))
@@ -140,7 +140,7 @@ class Rows:
         return self
 
     def _split(self, theta: Tensor) -> list[Tensor]:
-        # One split has one backward (a concatenation); slices would have one padded matrix each.
+        # The backward of one split is one concatenation; each slice would need a padded matrix.
         pieces = theta.split(self._sizes, dim=-1)
         leading = theta.shape[:-1]
         return [p if len(s) == 1 else p.view(leading + s) for p, s in zip(pieces, self._shapes, strict=True)]
@@ -152,13 +152,13 @@ class Rows:
     def __call__(
         self, theta: Tensor, x: Tensor, buffers: Tensor | None = None, *, training: bool = False
     ) -> Tensor:
-        """Outputs (rows, batch, …) of ``theta`` (rows, parameters).
+        """Return outputs (models, batch, …) of ``theta`` (models, parameters).
 
         Args:
-            x: inputs (rows, batch, *shape), or (1, batch, *shape) when all rows see the same; moved to the
-                device of ``theta`` from elsewhere.
-            buffers: (rows, numbers); may be left out when the architecture has none.
-            training: training mode: BatchNorm uses the batch and updates ``buffers`` in place.
+            x: inputs (models, batch, *shape), or (1, batch, *shape) if all models see the same inputs. They
+                are moved to the device of ``theta``.
+            buffers: (models, numbers); optional if the architecture has none.
+            training: use training mode, in which BatchNorm uses the batch and updates ``buffers`` in place.
         """
         x = x.to(theta.device, non_blocking=True)
         wanted = torch.is_grad_enabled() and (theta.requires_grad or x.requires_grad)
@@ -174,13 +174,14 @@ class Rows:
                 raise ValueError("this architecture has buffers (BatchNorm statistics); pass them")
             buffers = theta.new_zeros(rows, 0)
         if execution == "vmap":
-            # With two rows or more, and inputs of its own for each, a convolution is one in groups, one
-            # for each row. Gradients of deep networks still round by the number of rows.
+            # With two models or more, and separate inputs for each, a convolution becomes one grouped
+            # convolution with a group per model. Rounding of gradients of deep networks still depends on the
+            # number of models.
             some = max(2, rows)
             pieces = self._split(theta if rows > 1 else torch.cat([theta, theta]))
             stats = self._split_buffers(buffers)
-            # vmap's BatchNorm flattens the statistics of all rows, which copies what is not contiguous:
-            # the update would be lost in the copy.
+            # vmap's BatchNorm flattens the statistics of all models. Tensors that are not contiguous would be
+            # copied, and the update of the copy would be lost.
             own = [b.expand(some, *b.shape[1:]).clone(memory_format=torch.contiguous_format) for b in stats]
             call = vmap(self._one, randomness="different")
             outputs = call(pieces, own, x.expand(some, *x.shape[1:]))[:rows]
@@ -194,13 +195,13 @@ class Rows:
         )
 
     def _differentiated(self, x: Tensor) -> Execution:
-        """How rows run where a derivative is asked for."""
+        """Return the execution that is used if a derivative is needed."""
         stacked = self.execution == "stacked"
         return self.derived(x.shape[1]) if stacked and self.derived is not None else self.execution
 
     def _one(self, pieces: list[Tensor], stats: list[Tensor], x: Tensor) -> Tensor:
-        # What torch.func.functional_call does, without looking the places up by name each time: that alone
-        # is a fifth of a small convolutional network's step.
+        # The same as torch.func.functional_call, but without looking parameters up by name each time, which
+        # alone takes a fifth of a step of a small convolutional network.
         values = [*zip(self._places, pieces, strict=True), *zip(self._buffer_places, stats, strict=True)]
         before = [(store, key, store[key]) for places, _ in values for store, key in places]
         try:
@@ -213,9 +214,9 @@ class Rows:
                 store[key] = value
 
     def bound(self, theta: Tensor) -> Bound | None:
-        """The architecture's own gradient at a ``theta`` that is changed in place, if it has one.
+        """Return the architecture's own gradient for a ``theta`` that is changed in place, or None.
 
-        Pieces are cut once for all steps, and their gradients need not be put together.
+        ``theta`` is split once for all steps, and gradients are written to their final place.
         """
         if self.execution != "stacked" or self.gradient is None:
             return None
@@ -225,14 +226,14 @@ class Rows:
     def loss_gradient(
         self, theta: Tensor, x: Tensor, y: Tensor, buffers: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Mean loss (rows,) of a batch in training mode, and its gradient (rows, parameters).
+        """Return the mean loss (models,) of a batch in training mode, and its gradient (models, parameters).
 
         Args:
-            x: inputs (rows or 1, batch, *shape); ``y``: targets (rows or 1, batch, …).
-            buffers: (rows, numbers), updated in place.
+            x: inputs (models or 1, batch, *shape); ``y``: targets (models or 1, batch, …).
+            buffers: (models, numbers), updated in place.
         """
         if (bound := self.bound(theta)) is not None:
-            with torch.inference_mode():  # no version counters either: a fifth of such a step
+            with torch.inference_mode():  # avoids version counters too, a fifth of such a step
                 losses = bound.step(x.to(theta.device), y, True)
                 assert losses is not None
                 return losses, bound.gradient
@@ -245,7 +246,7 @@ class Rows:
     def _one_by_one(
         self, theta: Tensor, x: Tensor, y: Tensor, buffers: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        # A row's graph is gone before the next one's is made: memory does not grow with the rows.
+        # The graph of a model is freed before the next is built, so memory does not grow with the models.
         losses, gradient = theta.new_empty(len(theta)), torch.empty_like(theta)
         for row in range(len(theta)):
             own = slice(row, row + 1)
@@ -258,9 +259,9 @@ class Rows:
         return losses, gradient
 
     def output_sizes(self, x: Tensor, *, leaves: bool = False) -> list[int]:
-        """Numbers in the input and in each layer's output, for one input of ``x`` (1 or more, *shape).
+        """Return the sizes of the input and of each layer's output, for one input of ``x`` (inputs, *shape).
 
-        ``leaves`` leaves out layers that are made of others.
+        With ``leaves``, layers that consist of other layers are left out.
         """
         sizes = [x[0].numel()]
 
@@ -273,7 +274,7 @@ class Rows:
         mode, weight = self.module.training, next(self.module.parameters())
         try:
             with torch.no_grad():
-                dtype = weight.dtype if x.is_floating_point() else x.dtype  # token ids stay whole
+                dtype = weight.dtype if x.is_floating_point() else x.dtype  # token ids stay integers
                 self.module.eval()(x[:1].to(weight.device, dtype))
         finally:
             self.module.train(mode)
@@ -282,41 +283,42 @@ class Rows:
         return sizes
 
     def activations(self, x: Tensor) -> int:
-        """Numbers in the largest layer's output for one input, measured once on ``x`` (1 or more, *shape)."""
+        """Return the size of the largest layer output for one input of ``x`` (inputs, *shape); cached."""
         self._activations = self._activations or max(self.output_sizes(x))
         return self._activations
 
     def chunks(self, x: Tensor) -> list[slice]:
-        """Slices of the inputs (inputs, *shape) for which one model fits into the memory budget.
+        """Return slices of the inputs (inputs, *shape) for which one model fits into the memory budget.
 
-        They do not depend on the number of models: the last bits of a mean depend on its chunks.
+        The slices do not depend on the number of models, because the rounding of a mean depends on its
+        chunks.
         """
         return list(self._slices(len(x), self.budget() // self.activations(x)))
 
     def blocks(self, rows: int, x: Tensor) -> Iterator[tuple[slice, slice]]:
-        """Slices of ``rows`` models, and of the inputs (:meth:`chunks`), that fit at once."""
+        """Yield slices of ``rows`` models and of the inputs (:meth:`chunks`) that fit into the budget."""
         return blocks(rows, self.chunks(x), self.budget() // self.activations(x))
 
     def budget(self) -> int:
-        """Numbers that a layer's activations may take at once where the constants are."""
+        """Return how many numbers a layer's activations may hold on the device of this network."""
         device = next(self.module.parameters()).device
         return memory.floats_at_once(memory.card_bytes(device), MEMORY, memory.EVALUATION)
 
     @staticmethod
     def _slices(inputs: int, size: int) -> Iterator[slice]:
-        # Of about equal size, and of 2 inputs at least: BatchNorm cannot take the variance of one.
+        # Slices of about equal size, with at least 2 inputs: BatchNorm cannot take the variance of one.
         count = min(-(-inputs // max(1, size)), max(1, inputs // 2))
         for part in range(count):
             yield slice(inputs * part // count, inputs * (part + 1) // count)
 
     @torch.no_grad()
     def outputs(self, theta: Tensor, x: Tensor, buffers: Tensor | None = None) -> Tensor:
-        """Outputs (rows, inputs, …) in evaluation mode of inputs (inputs, *shape), in chunks."""
+        """Return outputs (models, inputs, …) of inputs (inputs, *shape) in evaluation mode, in chunks."""
         return self._in_blocks(lambda outputs: outputs, theta, x, buffers)
 
     @torch.no_grad()
     def answers(self, theta: Tensor, x: Tensor, buffers: Tensor | None = None) -> Tensor:
-        """The task's answers (rows, inputs, …) to inputs (inputs, *shape), in chunks."""
+        """Return the task's answers (models, inputs, …) to inputs (inputs, *shape), in chunks."""
         return self._in_blocks(self.task.answers, theta, x, buffers)
 
     def _in_blocks(
@@ -330,15 +332,15 @@ class Rows:
 
     @torch.no_grad()
     def estimate_buffers(self, theta: Tensor, buffers: Tensor, x: Tensor) -> Tensor:
-        """BatchNorm statistics (rows, numbers) of ``theta`` re-estimated on inputs (inputs, *shape).
+        """Re-estimate BatchNorm statistics (models, numbers) of ``theta`` on inputs (inputs, *shape).
 
-        A cumulative average over batches, weighted by their size, as in stochastic weight averaging
-        (Izmailov et al., 2018). Nothing but BatchNorm is in training mode, so nothing is drawn at random.
-        Without BatchNorm the buffers are returned as they are.
+        The estimate is a cumulative average over batches, weighted by their size, as in stochastic weight
+        averaging (Izmailov et al., 2018). Only BatchNorm is in training mode, so there are no random draws.
+        Without BatchNorm, the buffers are returned unchanged.
 
-        Normalisation uses a batch's own statistics, so the estimate depends on the batches. They are as
-        large as ``MEMORY`` lets them be for one model: they hang on the architecture alone, neither on the
-        other rows nor on the device.
+        Normalisation uses the statistics of each batch, so the estimate depends on the batches. They are as
+        large as ``MEMORY`` allows for one model. So they depend only on the architecture, neither on the
+        other models nor on the device.
         """
         if not self.norms:
             return buffers
@@ -351,7 +353,7 @@ class Rows:
         before = [norm.momentum for norm in self.norms]
         seen = 0
         self.module.train()
-        for part in self.module.modules():  # the rest as it will be evaluated: without dropout
+        for part in self.module.modules():  # other layers are in evaluation mode, without dropout
             part.training = part is self.module or part in self.norms
         try:
             for part in batches:
@@ -368,12 +370,12 @@ class Rows:
 
 
 def at_once(parts: Sequence[slice], size: int) -> int:
-    """How many rows may see any of these slices of the inputs at once, if one row may see ``size`` inputs."""
+    """Return how many models fit at once with any of these slices, if one model fits with ``size`` inputs."""
     return max(1, size // max((part.stop - part.start for part in parts), default=1))
 
 
 def blocks(rows: int, parts: Sequence[slice], size: int) -> Iterator[tuple[slice, slice]]:
-    """Slices of so many rows, each with all slices of the inputs (see :func:`at_once`)."""
+    """Yield slices of models, each with every slice of the inputs (see :func:`at_once`)."""
     some = at_once(parts, size)
     for start in range(0, rows, some):
         for part in parts:
@@ -381,7 +383,7 @@ def blocks(rows: int, parts: Sequence[slice], size: int) -> Iterator[tuple[slice
 
 
 def _places(module: nn.Module, names: Sequence[str], kind: str) -> list[list[tuple[dict[str, Any], str]]]:
-    """For each name the dictionaries and keys under which the module holds that very tensor."""
+    """Return, for each name, all dictionaries and keys under which the module stores that tensor."""
     held: dict[int, list[tuple[dict[str, Any], str]]] = {}
     for part in module.modules():
         for key, value in getattr(part, kind).items():
@@ -393,17 +395,17 @@ def _places(module: nn.Module, names: Sequence[str], kind: str) -> list[list[tup
 
 @contextmanager
 def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
-    """Torch's global generators set to ``seed`` inside; as they were before afterwards, ``device``'s too."""
+    """Seed torch's global generators, also that of ``device``, within this block; restore them afterwards."""
     with torch.random.fork_rng(devices=[device] if device is not None and device.type == "cuda" else []):
         if torch.cuda.is_available():
             torch.manual_seed(seed)
-        else:  # it would keep the stack of its callers, for each kind of device that is not there
+        else:  # torch.manual_seed would keep a stack trace for each missing kind of device
             torch.default_generator.manual_seed(seed)
         yield
 
 
 def initial_rows(build: Callable[[], nn.Module], rows: Rows, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Freshly initialised models: ``theta`` (seeds, parameters) and ``buffers`` (seeds, numbers)."""
+    """Return freshly initialised models: ``theta`` (seeds, parameters), ``buffers`` (seeds, numbers)."""
     thetas, buffers = [], []
     for seed in seeds:
         with seeded(seed):

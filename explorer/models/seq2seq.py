@@ -1,4 +1,4 @@
-"""The encoder-decoder network, for one model and for a stack alike."""
+"""Encoder-decoder Transformer, for one model and for a stack of models."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ PAD = 0
 
 @dataclass
 class Translating:
-    """What a translation under way has seen: the source, and the target so far, as each block needs it."""
+    """State of a translation: keys and values of the source and of the target so far, for each block."""
 
     source: list[Keys]
     target: list[Keys]
     seen: int = 0
 
     def pick(self, index: Tensor) -> None:
-        """Go on from the entries ``index`` (rows, kept) of the batch, of the same sources."""
+        """Keep the entries ``index`` (models, kept) of the batch, which have the same sources."""
         for past in self.target:
             past.pick(index)
 
 
 class Seq2Seq(nn.Module):
-    """Encoder and decoder. Tokens are whole numbers below ``vocabulary``; 0 is padding.
+    """Encoder and decoder. Tokens are integers below ``vocabulary``; 0 is padding.
 
-    Padding of the source is hidden from all attention, and a target token from those before it. So what
-    comes after a target position changes nothing there.
+    No token attends to padding of the source, and no target token attends to later target tokens. So later
+    tokens do not change the output at a target position.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Seq2Seq(nn.Module):
         return vectors + sinusoids(tokens.shape[-1], self.width, vectors, first=first)
 
     def encode(self, source: Tensor) -> list[Keys]:
-        """What each block of the decoder sees of source tokens (…, batch, length)."""
+        """Return the keys and values of source tokens (…, batch, length) for each block of the decoder."""
         hidden = (source == PAD)[..., None, None, :]  # (…, batch, heads, queries, tokens)
         x = self._embed(self.source, source)
         for block in self.encoder:
@@ -93,11 +93,14 @@ class Seq2Seq(nn.Module):
         return self.decoder_norm(x) if self.pre else x
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores (…, batch, length, vocabulary) of tokens (…, batch, 2, length)."""
+        """Return scores (…, batch, length, vocabulary) of tokens (…, batch, 2, length)."""
         return self.output(self._decode(x[..., 1, :], self.encode(x[..., 0, :]), None))
 
     def symmetries(self) -> Spec:
-        """Heads and their channels, hidden units. The residual stream has an order: that of the sinusoids."""
+        """Return symmetries: heads and their channels, hidden units.
+
+        The sinusoids fix the order of the residual stream.
+        """
         found = Symmetries()
         for name in ("encoder", "decoder"):
             for place, block in enumerate(cast("list[Block]", getattr(self, name))):
@@ -105,12 +108,12 @@ class Seq2Seq(nn.Module):
         return found.spec()
 
     def positions(self, layer: str, x: Tensor) -> Tensor:
-        """Where (batch, length) a layer, by its name, sees a token and no padding; x (batch, 2, length)."""
+        """Return where (batch, length) the layer sees a token, not padding; ``x`` is (batch, 2, length)."""
         of_source = layer.startswith(("source", "encoder")) or layer.endswith(".keys_values")
         return x[:, 0 if of_source else 1] != PAD
 
     def start(self, source: Tensor, copies: int) -> Translating:
-        """Begin to translate source tokens (…, batch, length), each ``copies`` times side by side."""
+        """Start translating source tokens (…, batch, length), with ``copies`` hypotheses of each."""
         keys = self.encode(source)
         for of_block in keys:
             of_block.keys, of_block.values = (
@@ -122,7 +125,7 @@ class Seq2Seq(nn.Module):
         return Translating(keys, none)
 
     def step(self, tokens: Tensor, state: Translating) -> Tensor:
-        """Scores (…, batch, vocabulary) of what follows ``tokens`` (…, batch), which the state takes in."""
+        """Append ``tokens`` (…, batch) to the state; return scores (…, batch, vocabulary) of the next."""
         x = self._decode(tokens.unsqueeze(-1), state.source, state.target, state.seen)
         state.seen += 1
         return self.output(x).squeeze(-2)

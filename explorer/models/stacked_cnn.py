@@ -1,7 +1,7 @@
-"""The small convolutional network for many models at once: outputs, and the gradient written out by hand.
+"""The small convolutional network for many models at once: outputs and hand-written gradient.
 
-Without a norm, and with an activation that never falls: then the maximum can be taken before bias and
-activation, which leaves them a quarter of the work.
+It requires no normalisation and a monotonically increasing activation. Then the maximum can be taken before
+bias and activation, which reduces their work to a quarter.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from explorer.models.convolution import Convolution, Dense, Sides
 from explorer.models.mlp import SLOPE, CrossEntropy
 from explorer.models.rows import blocks
 
-# Numbers of a layer's patches that an evaluation works on at once: they stay in a core's cache.
+# Numbers in a layer's patches per step of an evaluation, so that they fit into the cache of a core.
 CACHE = 2**19
-HELD = 2**21  # such numbers that a gradient holds at once: a larger batch is worked on in parts
-KEPT = 8  # sizes of input for which arrays are kept: the steps', those of evaluations, and their last parts
-DENSE = 16  # inputs from which on laying out a dense map costs less than it saves
+HELD = 2**21  # the same for a gradient; larger batches are processed in parts
+KEPT = 8  # number of input sizes for which arrays are kept: of steps, of evaluations and of their last parts
+DENSE = 16  # number of inputs from which on a dense map saves more than it costs
 
 Layer = Convolution | Dense
 Parameters = Sequence[Tensor]
@@ -40,9 +40,9 @@ ACTIVATIONS: dict[str, tuple[Activate, Derive]] = {
 
 
 class Stacked:
-    """The network as a function of all its parameters, each (rows, *shape) in the module's order.
+    """The network as a function of its parameters, each (models, *shape) in the module's order.
 
-    It keeps arrays for the sizes that it was last called with, and serves one call at a time.
+    It reuses arrays for recent input sizes, so it serves one call at a time.
     """
 
     def __init__(self, activation: str):
@@ -50,7 +50,7 @@ class Stacked:
         self.kept: dict[object, list[Layer]] = {}
 
     def forward(self, parameters: Parameters, x: Tensor) -> Tensor:
-        """Logits (rows, batch, classes) of inputs (rows or 1, batch, *shape), not to be differentiated."""
+        """Return logits (models, batch, classes) of ``x`` (models or 1, batch, *shape), without a graph."""
         found: dict[int, list[Tensor]] = {}
         for own, part in _blocks(parameters, x, CACHE):
             some = [p[own] for p in parameters]
@@ -59,7 +59,7 @@ class Stacked:
         return torch.cat([torch.cat(parts, 1) for parts in found.values()])
 
     def gradient(self, parameters: Parameters, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Mean losses (rows,) for labels (rows or 1, batch), and the gradient of each parameter."""
+        """Return mean losses (models,) for labels (models or 1, batch), and gradients of the parameters."""
         found = list(_blocks(parameters, x, HELD))
         if len(found) == 1:
             return self._gradient(parameters, x, y)
@@ -95,7 +95,7 @@ class Stacked:
     def _outputs(
         self, parameters: Parameters, x: Tensor, *, gradient: bool
     ) -> tuple[list[Layer], Tensor, Tensor, Tensor]:
-        """Layers, logits (rows, classes, batch), the last layer's results, and their means."""
+        """Return layers, logits (models, classes, batch), the results of the last layer, and their means."""
         layers = self._layers(parameters, x, gradient=gradient)
         layers[0].inside.copy_(_as_images(x).permute(0, 2, 3, 4, 1))
         for place, layer in enumerate(layers):
@@ -113,13 +113,13 @@ class Stacked:
         if key not in self.kept:
             if len(self.kept) == KEPT:
                 self.kept.clear()
-            with torch.inference_mode(False):  # they outlive the mode of this call
+            with torch.inference_mode(False):  # the arrays must outlive the inference mode of this call
                 self.kept[key] = _made(weights, sides, batch, gradient=gradient)
         return self.kept[key]
 
 
 def _as_images(x: Tensor) -> Tensor:
-    """Images (rows, batch, channels, height, width) of images, signals with channels, or signals."""
+    """Return images, signals with channels or signals as (models, batch, channels, height, width)."""
     if x.dim() == 5:
         return x
     return x.unsqueeze(3) if x.dim() == 4 else x[:, :, None, None]
@@ -145,9 +145,9 @@ def _made(weights: Sequence[Tensor], sides: Sides, batch: int, *, gradient: bool
 
 
 def _blocks(parameters: Parameters, x: Tensor, budget: int) -> Iterator[tuple[slice, slice]]:
-    """Slices of rows and of inputs whose patches fit into a budget of numbers.
+    """Yield slices of models and of inputs whose patches fit into a budget of numbers.
 
-    The inputs are cut as for one row: what is summed up of them must not depend on the rows beside it.
+    Inputs are split as for one model, so that sums over them do not depend on the other models.
     """
     size, inputs = max(1, budget // _patch_numbers(parameters, _sides(x))), x.shape[1]
     parts = [slice(start, min(start + size, inputs)) for start in range(0, inputs, size)]
@@ -155,12 +155,12 @@ def _blocks(parameters: Parameters, x: Tensor, budget: int) -> Iterator[tuple[sl
 
 
 def _of(values: Tensor, rows: slice) -> Tensor:
-    """The values of these rows, or those that all rows share."""
+    """Return the values of these models, or the values that all models share."""
     return values[rows] if len(values) > 1 else values
 
 
 def _patch_numbers(parameters: Parameters, sides: Sides) -> int:
-    """Numbers in the patches of one input, in the layer that has most."""
+    """Return the largest number of values in the patches of one input in any layer."""
     (height, width), most = sides, 0
     for weight in parameters[:-2:2]:
         most = max(most, weight[0, 0].numel() * height * width)

@@ -1,7 +1,7 @@
-"""Modules whose parameters may have rows in front, so that one module serves a model and a stack.
+"""Modules whose parameters may have a leading dimension of models, for one model or a stack.
 
-With its own parameters a module is an ordinary one. With parameters of (rows, *shape) it maps
-(rows or 1, batch, …) to (rows, batch, …), and every product is one batched product of all rows.
+With its own parameters, such a module is an ordinary module. With parameters of (models, *shape), it maps
+(models or 1, batch, …) to (models, batch, …), and every product is one batched product of all models.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn import functional
 from explorer.models.products import product
 from explorer.models.rows import Forward, _places
 
-Make = Callable[[Sequence[Tensor]], nn.Module]  # from parameters with rows in front
+Make = Callable[[Sequence[Tensor]], nn.Module]  # from parameters (models, *shape)
 Places = Sequence[Sequence[tuple[dict[str, Any], str]]]
 
 
@@ -28,10 +28,10 @@ class Linear(nn.Linear):
         return self.map(input, self.bias)
 
     def map(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """The map with another bias, or with none: that of tangents."""
+        """Apply the map with another bias, or without bias, as tangents need."""
         if self.weight.dim() == 2:
             return functional.linear(x, self.weight, bias)
-        flat = x.expand(self.weight.shape[0], *x.shape[1:]).flatten(1, -2)  # (rows, inputs, features)
+        flat = x.expand(self.weight.shape[0], *x.shape[1:]).flatten(1, -2)  # (models, inputs, features)
         found = product(flat, self.weight.mT, None if bias is None else bias.unsqueeze(1))
         return found.unflatten(1, x.shape[1:-1])
 
@@ -47,14 +47,14 @@ class LayerNorm(nn.LayerNorm):
 
 
 class Embedding(nn.Module):
-    """Vectors of tokens, at first normal with standard deviation ``spread``."""
+    """Vectors of tokens, initialised from a normal distribution with standard deviation ``spread``."""
 
     def __init__(self, vocabulary: int, width: int, *, spread: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(spread * torch.randn(vocabulary, width))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(…, tokens, width) of (…, tokens)."""
+        """Return vectors (…, tokens, width) of tokens (…, tokens)."""
         if self.weight.dim() == 2:
             return functional.embedding(tokens, self.weight)
         rows, _, width = self.weight.shape
@@ -64,7 +64,7 @@ class Embedding(nn.Module):
 
 @contextmanager
 def holding(places: Places, pieces: Sequence[Tensor]) -> Iterator[None]:
-    """Other parameters in the places of a module's own, which come back afterwards."""
+    """Replace the parameters of a module within this block, and restore them afterwards."""
     pairs = list(zip(places, pieces, strict=True))
     before = [(store, key, store[key]) for own, _ in pairs for store, key in own]
     try:
@@ -78,9 +78,9 @@ def holding(places: Places, pieces: Sequence[Tensor]) -> Iterator[None]:
 
 
 def stacked(make: Make) -> Forward:
-    """Return the stacked forward of a module of these pieces.
+    """Return the stacked forward of a module that is built from the classes above.
 
-    ``make`` builds the module from the first parameters it is given, of which it needs the shapes.
+    ``make`` builds the module on the first call, from the shapes of the parameters.
     """
     module: Any = None
     places: Places = []

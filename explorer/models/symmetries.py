@@ -1,7 +1,7 @@
-"""Which axes of which parameters may be permuted together without changing a network's function.
+"""Description of the parameter axes that can be permuted together without changing a network's function.
 
-:func:`explorer.landscape.permutations.permutation_spec` finds them for most networks. A network whose
-pieces it does not know says them itself, by a method ``symmetries()`` that returns a :class:`Spec`.
+:func:`explorer.landscape.permutations.permutation_spec` finds them for most networks. Other networks define
+them by a method ``symmetries()`` that returns a :class:`Spec`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Block:
-    """A stretch of an axis: ``size`` channels of one ``group``, each ``repeat`` numbers long once flattened.
+    """A segment of an axis: ``size`` channels of one ``group``, each ``repeat`` numbers after flattening.
 
-    ``group`` None is a stretch that stays as it is: inputs of the network, and classes.
+    ``group`` None is a segment that is never permuted: inputs of the network, and classes.
     """
 
     group: int | None
@@ -28,9 +28,10 @@ Axis = tuple[Block, ...]
 
 @dataclass(frozen=True)
 class Site:
-    """Where activations of a group are read: at the input or output of a ``module``, by its name.
+    """A position at which activations of a group are read: input or output of the named ``module``.
 
-    They are ``length`` numbers from ``start`` on of dimension ``dim``; dimension 0 is the network's inputs.
+    The activations are ``length`` numbers from ``start`` on, along dimension ``dim``. Dimension 0 is the
+    inputs.
     """
 
     module: str
@@ -44,8 +45,8 @@ class Site:
 class Heads:
     """Groups whose channels come in ``count`` heads of equal size.
 
-    Heads are permuted as a whole, in all ``groups`` alike, and channels within their head, in each group on
-    its own.
+    Whole heads are permuted in the same way in all ``groups``. Channels are permuted within their head,
+    separately in each group.
     """
 
     count: int
@@ -56,8 +57,8 @@ class Heads:
 class Spec:
     """Axes of each parameter and buffer by name, and the number of channels of each group.
 
-    A name that is not in ``axes`` is never permuted. Channels of a group have no order, but for those of
-    ``heads``. Only the matching of activations needs ``sites``, at least one a group.
+    A name that is not in ``axes`` is never permuted. Channels of a group can be permuted freely, except
+    within ``heads``. Only matching by activations needs ``sites``, at least one per group.
     """
 
     axes: dict[str, tuple[Axis | None, ...]]
@@ -66,13 +67,13 @@ class Spec:
     heads: tuple[Heads, ...] = ()
 
     def turns(self) -> list[Heads]:
-        """What is matched at once: each group, and the groups of heads together."""
+        """Return what is matched at once: each group, with the groups of the same heads together."""
         joint = {group: heads for heads in self.heads for group in heads.groups}
         return list(dict.fromkeys(joint.get(group, Heads(1, (group,))) for group in self.groups))
 
 
 class Symmetries:
-    """A :class:`Spec` in the making. An axis that is None stays as it is."""
+    """A builder of a :class:`Spec`. An axis that is None is never permuted."""
 
     def __init__(self) -> None:
         self.axes: dict[str, tuple[Axis | None, ...]] = {}
@@ -84,30 +85,31 @@ class Symmetries:
         return Spec(self.axes, self.groups, self.sites, tuple(self.joint))
 
     def group(self, size: int) -> Axis:
-        """The axis of a new group of so many channels."""
+        """Return the axis of a new group of ``size`` channels."""
         number = len(self.groups) + 1
         self.groups[number], self.sites[number] = size, []
         return (Block(number, size),)
 
     def heads(self, width: int, count: int) -> tuple[Axis, Axis]:
-        """Axes (width,) of an attention of ``count`` heads: of its queries and keys, and of its values."""
+        """Return the axes (width,) of ``count`` attention heads: of queries and keys, and of values."""
         look, carry = self.group(width), self.group(width)
         self.joint.append(Heads(count, tuple(block.group or 0 for block in look + carry)))
         return look, carry
 
     def linear(self, name: str, inputs: Axis | None, outputs: Axis | None) -> None:
-        """A linear map of the last dimension. What enters it is a site of its inputs."""
+        """Add a linear map of the last dimension; its inputs become a site."""
         self.axes |= {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
         self._read(name, inputs or (), "input")
 
     def norm(self, name: str, channels: Axis | None) -> None:
-        """A LayerNorm of the last dimension."""
+        """Add a LayerNorm of the last dimension."""
         self.axes |= {f"{name}.weight": (channels,), f"{name}.bias": (channels,)}
 
     def self_attention(self, name: str, stream: Axis | None, *, width: int, heads: int) -> None:
-        """Attention with the maps ``queries_keys_values`` and ``project``, from ``stream`` to ``stream``.
+        """Add self-attention on ``stream``, with the maps ``queries_keys_values`` and ``project``.
 
-        Scores are products of queries and keys, so both are permuted alike; outputs are sums of values.
+        Scores are products of queries and keys, so both are permuted in the same way. Outputs are sums of
+        values.
         """
         look, carry = self.heads(width, heads)
         self.linear(f"{name}.queries_keys_values", stream, look + look + carry)
@@ -115,7 +117,7 @@ class Symmetries:
         self.linear(f"{name}.project", carry, stream)
 
     def cross_attention(self, name: str, stream: Axis | None, *, width: int, heads: int) -> None:
-        """Attention from ``stream`` to another sequence, which stays as it is.
+        """Add attention from ``stream`` to another sequence, which is never permuted.
 
         Its maps are ``queries``, ``keys_values`` and ``project``.
         """
@@ -127,7 +129,7 @@ class Symmetries:
         self.linear(f"{name}.project", carry, stream)
 
     def perceptron(self, first: str, last: str, stream: Axis | None, *, hidden: int) -> None:
-        """Two linear maps with ``hidden`` units between them, from ``stream`` to ``stream``."""
+        """Add two linear maps with ``hidden`` units between them, from ``stream`` to ``stream``."""
         units = self.group(hidden)
         self.linear(first, stream, units)
         self.linear(last, units, stream)

@@ -23,14 +23,14 @@ HONOURED = (
     "feed_forward",
     "norm",
     "tied",
-)  # by stacked functions
+)  # supported by stacked functions
 
 
 class Options(ModelOptions):
     """Encoder and decoder of ``layers`` blocks each, ReLU perceptrons, sinusoidal positions, no dropout.
 
-    Embeddings start normal with variance 1 / width and enter times √width; other weights uniform
-    (Glorot). The scores of the next token have no bias.
+    Embeddings are initialised from a normal distribution of variance 1 / width and multiplied by √width as
+    inputs. Other weights are initialised uniformly (Glorot). The scores of the next token have no bias.
     """
 
     width: int = Field(default=64, ge=2, le=65_536, description="embedding dimension")
@@ -49,15 +49,17 @@ class Options(ModelOptions):
 
 
 def check(cell: Any) -> None:
-    """Of :class:`explorer.space.model.Cell`; raises InputError where the settings do not go together."""
+    """Check a :class:`explorer.space.model.Cell`; raise InputError if its settings are incompatible."""
     attention_heads("transformer", cell.model.width, cell.model.heads)
 
 
 def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
-    """A freshly initialised module that maps tokens (batch, 2, length) to scores (batch, length, classes).
+    """Build a freshly initialised module.
+
+    It maps tokens (batch, 2, length) to scores (batch, length, classes).
 
     Raises:
-        InputError: the inputs are no pairs of sequences, or heads does not divide the width.
+        InputError: the inputs are not pairs of sequences, or heads does not divide the width.
     """
     from explorer.models.seq2seq import Seq2Seq
 
@@ -70,7 +72,7 @@ def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
 
 
 def stacked_forward(options: Options) -> Forward:
-    """All rows in one batched product a layer."""
+    """Return a forward pass with one batched product per layer for all models."""
     from explorer.models.seq2seq import Seq2Seq
     from explorer.models.stacking import stacked
 

@@ -1,7 +1,8 @@
 """VGG11 (Simonyan and Zisserman, 2015, configuration A) with one linear layer as its classifier.
 
 Eight 3×3 convolutions of k, 2k, 4k, 4k, 8k, 8k, 8k, 8k channels, k being the width (64 in the paper). As is
-usual for small images, BatchNorm follows each convolution and the paper's three linear layers are one.
+usual for small images, BatchNorm follows each convolution, and one linear layer replaces the three of the
+paper.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ PLAN = (1, "pool", 2, "pool", 4, 4, "pool", 8, 8, "pool", 8, 8, "pool")  # chann
 
 
 class Options(ModelOptions):
-    """Works on images (channels, height, width) of any size; a side is halved five times, until it is 1."""
+    """Options for images (channels, height, width) of any size; sides are halved at most five times."""
 
     width: int = Field(
         default=64, ge=1, le=4096, description="channels k of the first convolution; 8k at the end"
@@ -29,10 +30,10 @@ class Options(ModelOptions):
 
 
 def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
-    """A freshly initialised module that maps (batch, *shape) to (batch, classes).
+    """Build a freshly initialised module that maps (batch, *shape) to (batch, classes).
 
     Raises:
-        InputError: the inputs are no images.
+        InputError: the inputs are not images.
     """
     from torch import nn
 

@@ -1,4 +1,4 @@
-"""Pieces of the vision Transformer, and the network."""
+"""Vision Transformer and its modules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from explorer.models.symmetries import Spec, Symmetries
 class Attention(nn.Module):
     """Multi-head self-attention over tokens (batch, tokens, width) (Vaswani et al., 2017).
 
-    Written out: PyTorch's fused attention has no second derivative on CPU, which a Hessian needs.
+    Attention is written out, because PyTorch's fused attention has no second derivative on CPU.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -33,9 +33,9 @@ class Attention(nn.Module):
 
 
 class Tokens(nn.Module):
-    """Images as tokens (batch, 1 + patches, width): a class token, then a linear map of each patch.
+    """Tokens (batch, 1 + patches, width) of images: a class token, then a linear map of each patch.
 
-    To each its learnt position is added (Dosovitskiy et al., 2021).
+    A learnt position is added to each token (Dosovitskiy et al., 2021).
     """
 
     def __init__(self, shape: tuple[int, ...], patch: int, width: int) -> None:
@@ -77,7 +77,7 @@ class VisionTransformer(nn.Sequential):
                 nn.init.zeros_(layer.bias)
 
     def symmetries(self) -> Spec:
-        """Channels of the residual stream, heads and their channels, hidden units."""
+        """Return symmetries: channels of the residual stream, heads and their channels, hidden units."""
         found, blocks = Symmetries(), list(self.children())[1:-3]
         tokens: Any = self[0]
         width = tokens.embed.out_channels

@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-HEAD = 32  # width of a head where the number of heads is left out
+HEAD = 32  # width of a head if the number of heads is left out
 
 
 class Options(ModelOptions):
-    """Works on images (channels, height, width) whose sides the patch divides.
+    """Options for images (channels, height, width) whose sides are multiples of the patch.
 
-    Each of ``depth`` blocks adds attention, and a perceptron of one hidden layer of ``4 · width`` units
-    (GELU), each after a LayerNorm. Weights start as in the paper's code: uniform (Glorot), biases at 0.
+    Each of ``depth`` blocks adds attention and a perceptron with one hidden layer of ``4 · width`` units
+    (GELU), each after a LayerNorm. Weights are initialised as in the paper's code: uniform (Glorot), biases
+    0.
     """
 
     width: int = Field(default=64, ge=1, le=65_536, description="embedding dimension")
@@ -34,10 +35,10 @@ class Options(ModelOptions):
 
 
 def attention_heads(options: Options) -> int:
-    """Number of heads.
+    """Return the number of heads.
 
     Raises:
-        InputError: it does not divide the width.
+        InputError: the number does not divide the width.
     """
     if options.heads is None:
         return next(h for h in range(max(1, options.width // HEAD), 0, -1) if options.width % h == 0)
@@ -47,15 +48,15 @@ def attention_heads(options: Options) -> int:
 
 
 def check(cell: Any) -> None:
-    """Of :class:`explorer.space.model.Cell`; raises InputError where the settings do not go together."""
+    """Check a :class:`explorer.space.model.Cell`; raise InputError if its settings are incompatible."""
     attention_heads(cell.model)
 
 
 def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
-    """A freshly initialised module that maps (batch, *shape) to (batch, classes).
+    """Build a freshly initialised module that maps (batch, *shape) to (batch, classes).
 
     Raises:
-        InputError: the inputs are no images, or heads or patch do not divide what they should.
+        InputError: the inputs are not images, or the heads or the patch do not divide the width or the sides.
     """
     from explorer.models.blocks import image_shape
     from explorer.models.vision import VisionTransformer

@@ -1,8 +1,8 @@
-"""From models and pairs to cells, from cells to phases of learning, and what that says in words.
+"""Cells from models and pairs, phases of learning from cells, and findings in words.
 
 The taxonomy is that of Yang et al., "Taxonomizing local versus global structure in neural network loss
-landscapes" (NeurIPS 2021, arXiv 2107.11228), who drew its borders by eye. Here a border is a number, a
-``Cut``, found from the run or given by the user.
+landscapes" (NeurIPS 2021, arXiv 2107.11228). They drew the borders between phases by eye. Here each border is
+a number, a ``Cut``, which is found from the run or given by the user.
 
 ========  =============  ==========================  =====================================
 phase     training loss  mode connectivity (mc)      reading
@@ -14,12 +14,12 @@ IV-A      low            within ±connected, low CKA  connected, but unlike each
 IV-B      low            within ±connected, high CKA connected and alike
 ========  =============  ==========================  =====================================
 
-Two corners that the taxonomy leaves open. *High loss and mc near 0*: the sign decides between I and II,
-because there is no phase "connected" among underfitted models; such a cell is marked as near the cut
-where its spread reaches over 0. *Low loss and mc above +connected*: the curve found points with a much
-smaller training error than its ends, so the ends have not converged: II, whatever their loss.
+The taxonomy leaves two cases open. *High loss and mc near 0*: the sign of mc decides between I and II,
+because underfitted models have no "connected" phase. If the standard error of such a cell reaches over 0, the
+cell is marked as near the cut. *Low loss and mc above +connected*: the curve found points with a much smaller
+training error than its ends, so the ends have not converged. Such a cell is in phase II, whatever its loss.
 
-Only numpy and pandas are imported; every function takes tables with columns missing.
+This package imports only numpy and pandas. Every function accepts tables in which columns are missing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From models and pairs to cells: one row a grid point, with means, spreads and counts."""
+"""Cells from models and pairs: one row per grid point, with means, spreads and counts."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from explorer.settings import InputError
 
 
 def axis_names(axes: Mapping[str, Sequence[str]]) -> list[str]:
-    """The swept settings, load before temperature, each once."""
+    """Return the swept settings, load before temperature, each once."""
     return list(dict.fromkeys([*axes.get("load", ()), *axes.get("temperature", ())]))
 
 
 def cells(models: pd.DataFrame, pairs: pd.DataFrame, axes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """One row a grid point: the axes, ``cell_id``, counts, and each measure's mean and spread.
+    """Return one row per grid point: the axes, ``cell_id``, counts, and mean and spread of each measure.
 
-    A measure's mean stands under its own name, its standard deviation (ddof 1; NaN below two values)
-    under ``<name>_std``. Only rows with status ``ok`` count (all do where there is no such column). A cell
-    whose models all failed keeps its row, with ``n_models`` 0. Columns: ``explorer.columns.CELLS``.
+    The mean of a measure is under its own name, its standard deviation (ddof 1; NaN below two values) under
+    ``<name>_std``. Only rows with status ``ok`` count; without a status column, all rows count. If all models
+    of a cell failed, the cell keeps its row, with ``n_models`` 0. Columns: ``explorer.columns.CELLS``.
     """
     names = axis_names(axes)
     models = _located(models, names)
@@ -49,17 +49,20 @@ def cells(models: pd.DataFrame, pairs: pd.DataFrame, axes: Mapping[str, Sequence
 
 
 def within_cells(pairs: pd.DataFrame) -> pd.DataFrame:
-    """The pairs whose two models are of one cell: others say nothing of either cell."""
+    """Return the pairs whose two models are in the same cell; other pairs describe neither cell."""
     if not {"cell_id", "cell_id_b"} <= set(pairs):
         return pairs
     return pairs[pairs["cell_id_b"].isna() | (pairs["cell_id_b"] == pairs["cell_id"])]
 
 
 def foreign_cells(table: pd.DataFrame, axes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """Somebody else's table of cells with the columns that ours has: ids and counts.
+    """Return a user's table of cells with the id and count columns that Explorer's own table has.
 
-    Counts that it does not give are 0, which stands for "not told" wherever a mean is at hand. Phases that
-    it brings are dropped: they are found again, by this run's cuts.
+    Missing counts become 0. If a cell has a mean, 0 means "unknown". Phases in the table are dropped and
+    found again with this run's cuts.
+
+    Raises:
+        InputError: two rows have the same settings.
     """
     table = _located(table.drop(columns=[c for c in ("phase", "near_cut") if c in table]), axis_names(axes))
     for count in ("n_models", "n_diverged", "n_pairs"):
@@ -69,14 +72,14 @@ def foreign_cells(table: pd.DataFrame, axes: Mapping[str, Sequence[str]]) -> pd.
     doubled = table.duplicated("cell_id", keep=False)
     if doubled.any():
         raise InputError(
-            f"the table of cells has {int(doubled.sum())} rows that share a place on the axes "
+            f"the table of cells has {int(doubled.sum())} rows with the same values of the axes "
             f"{', '.join(axis_names(axes)) or '(none)'}, first at row {int(doubled.to_numpy().argmax()) + 1}"
         )
     return table
 
 
 def _located(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """The table with every axis and ``cell_id`` as a column; a nameless cell is called by its settings."""
+    """Add missing axes and ``cell_id`` as columns; a cell without an id is named after its settings."""
     table = table.reset_index(drop=True)
     for name in names:
         if name not in table:
@@ -109,7 +112,7 @@ def _averages(table: pd.DataFrame, keys: list[str], names: Sequence[str], count:
 
 
 def _joined(left: pd.DataFrame, right: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """All rows of both; an empty table gives just its columns, for those have no types to be merged by."""
+    """Merge all rows of both tables; an empty table, whose columns have no types, adds only columns."""
     every = list(dict.fromkeys([*left, *right]))
     if left.empty or right.empty:
         return (right if left.empty else left).reindex(columns=every)
@@ -117,21 +120,22 @@ def _joined(left: pd.DataFrame, right: pd.DataFrame, keys: list[str]) -> pd.Data
 
 
 def standard_error(cells: pd.DataFrame, name: str) -> pd.Series:
-    """Standard error of a cell's mean; NaN where its spread is unknown.
+    """Return the standard error of each cell's mean; NaN if the spread is unknown.
 
-    Pairs share models, so ten pairs of five models are not ten draws. Taken is the worse case, that all
-    spread comes from the models: a pair's value is e_a + e_b with variance v of each e. With N pairs of n
-    models, each model in d = 2N/n of them (taken as equal, and as 1 at least), the mean has variance 4v/n,
-    while the sample variance of the pairs expects 2v (1 - (d - 1)/(N - 1)), for two pairs that share a model
-    covary by v.
+    Pairs share models, so ten pairs of five models are not ten independent draws. This function assumes the
+    worst case, in which all spread comes from the models: a pair's value is e_a + e_b, and each e has
+    variance v. Let N pairs be formed of n models, each model in d = 2N/n pairs (assumed equal for all models,
+    and at least 1). Two pairs that share a model have covariance v. So the mean has variance 4v/n, and the
+    sample variance of the pairs has expectation 2v (1 - (d - 1)/(N - 1)).
     """
     spread, models = column(cells, f"{name}_std"), column(cells, "n_models")
     if name not in AVERAGED_PAIRS:
-        return spread / np.sqrt(models.where(models > 0, 1))  # not told: as if it were one
+        return spread / np.sqrt(models.where(models > 0, 1))  # if the number of models is unknown, assume one
     pairs, curves = column(cells, "n_pairs"), column(cells, "n_curves")
     if name in OF_CURVES:
         pairs = pairs.where(~(curves > 0), curves)
-    # Few pairs leave models out. Without a table of models: as if no two pairs shared one.
+    # With few pairs, some models are in no pair. If the number of models is unknown, assume that no two pairs
+    # share a model.
     models = models.where(models > 0, 2 * pairs).clip(upper=2 * pairs)
     each = 2 * pairs / models
     factor = (2 / models) * (pairs - 1) / (pairs - each).where(pairs > each)
@@ -139,10 +143,10 @@ def standard_error(cells: pd.DataFrame, name: str) -> pd.Series:
 
 
 def rank_correlations(cells: pd.DataFrame, xs: Sequence[str], ys: Sequence[str]) -> pd.DataFrame:
-    """Spearman's rank correlation over cells of each x with each y: columns ``x``, ``y``, ``rho``, ``n``.
+    """Return Spearman's rank correlation over cells, of each x with each y, as ``x``, ``y``, ``rho``, ``n``.
 
-    Ties share their mean rank. ``rho`` is NaN below three cells or where a column is constant. Columns
-    that are missing or not numbers are left out.
+    Tied values share their mean rank. ``rho`` is NaN if there are fewer than three cells or if a column is
+    constant. Columns that are missing or not numeric are left out.
     """
     rows = []
     for x in xs:
@@ -159,7 +163,7 @@ def rank_correlations(cells: pd.DataFrame, xs: Sequence[str], ys: Sequence[str])
 
 
 def column(table: pd.DataFrame, name: str) -> pd.Series:
-    """A column as floats; all NaN where it is missing."""
+    """Return a column as floats; all NaN if the column is missing."""
     if name not in table:
         return pd.Series(np.nan, index=table.index, dtype=float)
     return pd.to_numeric(table[name], errors="coerce").astype(float)

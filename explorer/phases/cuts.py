@@ -1,4 +1,4 @@
-"""The borders between phases: found from a run or given, and the phase of each cell."""
+"""Cuts (borders between phases), found from a run or given, and the phase of each cell."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ READINGS = {
     "IV-A": "connected, but unlike each other",
     "IV-B": "connected and alike",
 }
-# A mean loss of .01 nats is fitted by anyone's standard (probability .99 for every label), one of .1 is
-# not (a wrong answer among twenty weighs as much): a loss cut found from data stays between the two. Other
-# tasks have their own.
+# Models with a mean loss of .01 nats clearly fit their data (probability .99 for every label). At .1 nats
+# they do not: one wrong answer in twenty costs as much. A loss cut found from data stays between the two.
+# Other tasks have their own limits.
 FITTED = (0.01, 0.1)
-CONNECTED = 2.0  # percentage points; at 1, hot but converged small networks count as under-trained
+CONNECTED = 2.0  # percentage points; at 1, small converged networks trained hot would count as under-trained
 AUTHORS_CKA = 0.65
 LEAST_CKA_RANGE = 0.05
-RIVAL = 0.9  # a gap of at least this share of the widest one might as well hold the cut
+RIVAL = 0.9  # a gap at least this share as wide as the widest one is an equally plausible place for the cut
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A border between phases; ``given`` says that the user set it."""
+    """A border between phases; ``given`` is true if the user set it."""
 
     name: str
     value: float
@@ -46,11 +46,13 @@ def find_cuts(
     overrides: Mapping[str, Any] | None = None,
     fitted: tuple[float, float] = FITTED,
 ) -> dict[str, Cut]:
-    """The three cuts ``train_loss`` (nats), ``connected`` (percentage points of mc) and ``cka``.
+    """Return the three cuts ``train_loss`` (nats), ``connected`` (percentage points of mc) and ``cka``.
 
-    ``fitted`` are the losses between which the task lets a loss cut fall.
-    ``overrides`` fixes any of them by name; None and ``auto`` stand for "find it". Raises ValueError for a
-    name that is not one of the three and for a value that is not a positive number.
+    ``overrides`` fixes cuts by name; None and ``auto`` mean "find this cut". ``fitted`` holds the lowest and
+    highest loss at which the task allows the loss cut.
+
+    Raises:
+        ValueError: a name is not one of the three, or a value is not a positive number.
     """
     given: dict[str, float] = {}
     for name, value in (overrides or {}).items():
@@ -68,8 +70,8 @@ def find_cuts(
         Cut(
             "connected",
             CONNECTED,
-            "default for small networks, whose curves end within about 2 points of their "
-            "ends' error when nothing stands between them; the authors' ResNets bear out 1",
+            "default for small networks: without a barrier, the error along a curve stays within "
+            "about 2 points of the error at its ends; the authors' ResNets support a value of 1",
         ),
     )
     low = column(cells, "train_loss") < cuts["train_loss"].value
@@ -81,19 +83,17 @@ def find_cuts(
 
 
 def _loss_cut(loss: pd.Series, fitted: tuple[float, float]) -> Cut:
-    """In the widest gap of log loss that reaches into ``fitted``; no split outside it."""
+    """Return the cut in the widest gap of log loss that overlaps ``fitted``; else a cut at its border."""
     surely_low, surely_high = fitted
     values = loss.dropna().to_numpy()
     if len(values) == 0:
-        return Cut("train_loss", surely_low, "no training loss at hand: the authors' value")
+        return Cut("train_loss", surely_low, "no training loss measured: the authors' value")
     if values.max() <= surely_low:
         return Cut("train_loss", surely_low, f"every cell is below {surely_low} nats: all fit their data")
     if values.min() >= surely_high:
         return Cut("train_loss", surely_high, f"every cell is above {surely_high} nats: none fits its data")
     if len(values) == 1:
-        return Cut(
-            "train_loss", surely_high, "a single cell shows no gap: the upper end of what counts as fitted"
-        )
+        return Cut("train_loss", surely_high, "one cell has no gap: the highest loss that counts as fitted")
     gaps = _gaps(loss, fitted)
     if not gaps:
         return Cut("train_loss", surely_high, f"no cell lies above {surely_high} nats")
@@ -102,7 +102,7 @@ def _loss_cut(loss: pd.Series, fitted: tuple[float, float]) -> Cut:
 
 
 class _Gap(NamedTuple):
-    """Between the losses of two neighbouring cells; ``width`` is that of its logarithm."""
+    """A gap between the losses of two neighbouring cells; ``width`` is its width in log loss."""
 
     width: float
     low: float
@@ -115,21 +115,22 @@ class _Gap(NamedTuple):
 
 
 def _gaps(loss: pd.Series, fitted: tuple[float, float]) -> list[_Gap]:
-    """The gaps of log loss that reach into ``fitted``, the widest first, each with its cut."""
+    """Return the gaps of log loss that overlap ``fitted``, widest first, each with its cut."""
     surely_low, surely_high = fitted
     values = np.sort(loss.dropna().clip(lower=1e-12).to_numpy())
-    found = []
+    gaps = []
     for a, b in pairwise(map(float, values)):
         if a < surely_high and b > surely_low:
             cut = float(np.clip(np.sqrt(a * b), max(a, surely_low), min(b, surely_high)))
-            found.append(_Gap(float(np.log(b / a)), a, b, cut))
-    return sorted(found, key=lambda gap: -gap.width)
+            gaps.append(_Gap(float(np.log(b / a)), a, b, cut))
+    return sorted(gaps, key=lambda gap: -gap.width)
 
 
 def _rivals(cells: pd.DataFrame, cuts: Mapping[str, Cut], fitted: tuple[float, float]) -> str:
-    """What would change if the loss cut lay in another gap that is as wide, or nearly so; empty without one.
+    """Describe what would change if the loss cut lay in another gap of about the same width.
 
-    Of several, that which changes the phase of most cells. The cut of CKA is found again for it.
+    If several gaps qualify, the one that changes the phase of most cells is described. The CKA cut is found
+    again for each. The text is empty if no gap qualifies.
     """
     gaps = _gaps(column(cells, "train_loss"), fitted)
     others = [gap for gap in gaps[1:] if gap.width >= RIVAL * gaps[0].width > 0]
@@ -151,7 +152,7 @@ def _rivals(cells: pd.DataFrame, cuts: Mapping[str, Cut], fitted: tuple[float, f
 
 
 def _cka_cut(cka: pd.Series) -> Cut:
-    """Two-class split (least variance within the classes) of the low-loss, connected cells' CKA."""
+    """Split the CKA of the low-loss, connected cells into the two classes with least variance within."""
     values = np.sort(cka.dropna().to_numpy())
     if len(values) < 4:
         few = "cell is" if len(values) == 1 else "cells are"
@@ -161,8 +162,8 @@ def _cka_cut(cka: pd.Series) -> Cut:
         return Cut(
             "cka",
             AUTHORS_CKA,
-            f"connected low-loss cells span only {number(values[0])} to {number(values[-1])}: "
-            "nothing to split, so the authors' value",
+            f"connected low-loss cells span only {number(values[0])} to {number(values[-1])}, "
+            "too little to split: the authors' value",
         )
     within = [values[:k].var() * k + values[k:].var() * (len(values) - k) for k in range(1, len(values))]
     k = int(np.argmin(within)) + 1
@@ -170,15 +171,16 @@ def _cka_cut(cka: pd.Series) -> Cut:
         "cka",
         float(values[k - 1 : k + 1].mean()),
         f"splits the {len(values)} connected low-loss cells of this run, "
-        f"{number(values[0])} to {number(values[-1])}, into the two tightest groups",
+        f"{number(values[0])} to {number(values[-1])}, into two groups with the least variance within groups",
     )
 
 
 def classify(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> pd.DataFrame:
-    """A copy with ``phase`` (empty where a measure that decides is missing) and ``near_cut``.
+    """Return a copy of the cells with ``phase`` (empty if a needed measure is missing) and ``near_cut``.
 
-    A cell is near a cut when its mean ± standard error reaches over it (``standard_error``): what is sorted
-    is the mean, and how well it is known improves with replicates, which a standard deviation does not.
+    A cell is near a cut if its mean ± standard error (``standard_error``) reaches over the cut. The standard
+    error is used because the mean is what gets classified: with more replicates the mean is known better,
+    while the standard deviation stays the same.
     """
     out = cells.copy()
     phase, low, high, level = _sorted(cells, cuts)
@@ -202,7 +204,7 @@ def classify(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> pd.DataFrame:
 def _sorted(
     cells: pd.DataFrame, cuts: Mapping[str, Cut]
 ) -> tuple[np.ndarray, pd.Series, pd.Series, pd.Series]:
-    """The phase of each cell; whether its loss is low, is high; whether it is low and connected."""
+    """Return the phase of each cell, and whether it has low loss, high loss, low loss and is connected."""
     loss, mc, cka = (column(cells, n) for n in ("train_loss", "mode_connectivity", "cka"))
     loss_cut, connected, cka_cut = (cuts[n].value for n in ("train_loss", "connected", "cka"))
     known = loss.notna() & mc.notna()
@@ -219,7 +221,7 @@ def _sorted(
 
 
 def sensitivity(cells: pd.DataFrame, cuts: Mapping[str, Cut], by: float = 0.1) -> dict[str, int]:
-    """How many cells change phase when a cut moves up or down by the share ``by`` (the worse of the two)."""
+    """Count cells that change phase if a cut moves up or down by the share ``by``; the larger count."""
     before = _sorted(cells, cuts)[0]
     moved: dict[str, int] = {}
     for name, cut in cuts.items():

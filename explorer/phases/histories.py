@@ -1,4 +1,4 @@
-"""What the training histories of replicates say of stopping early."""
+"""Effect of early stopping, estimated from the training histories of replicates."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from explorer.phases.words import ACCURACY
 
 
 def gains_of_stopping(models: pd.DataFrame, epochs: pd.DataFrame) -> dict[Any, np.ndarray]:
-    """Accuracy that each model gains, stopped at the step that was best for its cell's *other* replicates.
+    """Return the accuracy that each model gains if stopped at the best step of its cell's *other* replicates.
 
-    By ``cell_id``, in points against the end, (models,); only cells of two models or more whose histories
-    have two steps in common. Empty where the tables do not tell.
+    Gains (models,) by ``cell_id``, in points relative to the end of training. Only cells with at least two
+    models and two common steps in their histories are included. Empty if the tables lack the columns.
     """
     if not {"model_id", "cell_id"} <= set(models) or not {"model_id", "step", ACCURACY} <= set(epochs):
         return {}
@@ -22,10 +22,10 @@ def gains_of_stopping(models: pd.DataFrame, epochs: pd.DataFrame) -> dict[Any, n
     history = epochs.merge(ok[["model_id", "cell_id"]], on="model_id")
     every = history.pivot_table(index=["cell_id", "model_id"], columns="step", values=ACCURACY)
     known = every.notna().to_numpy()
-    filled = every.ffill(axis="columns").to_numpy()  # a model that has ended before the others stays as it is
+    filled = every.ffill(axis="columns").to_numpy()  # a model that ended early keeps its last value
     gains = {}
     for cell, places in every.groupby(level="cell_id").indices.items():
-        table = filled[places][:, known[places].any(axis=0)]  # other cells may have steps of their own
+        table = filled[places][:, known[places].any(axis=0)]  # other cells may have other steps
         table = table[:, ~np.isnan(table).any(axis=0)]  # (models, steps)
         if min(table.shape) >= 2:
             others = (table.sum(axis=0) - table) / (len(table) - 1)  # (models, steps)

@@ -1,4 +1,4 @@
-"""How surely a cell belongs to its phase."""
+"""Probability that a cell belongs to each phase."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from explorer.phases.cuts import PHASES, Cut
 
 
 def memberships(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> pd.DataFrame:
-    """Share of each phase in each cell, columns ``PHASES``; a row sums to 1.
+    """Return the probability of each phase for each cell, columns ``PHASES``; a row sums to 1.
 
-    Each measure that decides is taken as normal about its mean with its standard error, independent of the
-    others; where the error is unknown the mean counts as exact. NaN where a measure that decides is missing.
+    Each measure that decides is modelled as normal around its mean with its standard error, independent of
+    the others. If the error is unknown, the mean counts as exact. NaN if a measure that decides is missing.
     """
     low = _below(cells, "train_loss", cuts["train_loss"].value)
     connected = cuts["connected"].value
-    borders = (-connected, 0.0, np.nextafter(connected, np.inf))  # the last one counts as connected
+    borders = (-connected, 0.0, np.nextafter(connected, np.inf))  # mc = connected is connected
     under, negative, upto = (_below(cells, "mode_connectivity", border) for border in borders)
     level = low * (upto - under)
     unlike = _below(cells, "cka", cuts["cka"].value)
@@ -36,7 +36,7 @@ def memberships(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> pd.DataFrame:
 
 
 def _below(cells: pd.DataFrame, name: str, border: float) -> np.ndarray:
-    """Probability that a cell's mean lies below a border."""
+    """Return the probability that each cell's mean lies below a border."""
     mean, error = column(cells, name).to_numpy(), standard_error(cells, name).fillna(0.0).to_numpy()
     known = error > 0
     z = np.divide(border - mean, error, out=np.zeros(len(mean)), where=known)

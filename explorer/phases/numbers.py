@@ -1,4 +1,4 @@
-"""Numbers and column names as a person reads them."""
+"""Numbers and column names in readable form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 
 def spoken(name: str) -> str:
-    """A column's name as a person says it."""
+    """Return a column's name in words."""
     words = name.removesuffix("_percent").replace("_", " ").replace("cka", "CKA").replace("l2", "parameter")
     return (
         words.replace("hessian", "Hessian")
@@ -19,7 +19,7 @@ def spoken(name: str) -> str:
 
 
 def number(value: float, digits: int | None = None) -> str:
-    """Three significant digits (two below .001), or ``digits`` after the point; empty for NaN."""
+    """Format with three significant digits (two below .001) or ``digits`` decimals; empty for NaN."""
     if value is None or not np.isfinite(value):
         return ""
     if digits is not None:
@@ -34,29 +34,29 @@ def number(value: float, digits: int | None = None) -> str:
 
 
 def unsigned_zero(text: str) -> str:
-    """``-0.0``, which rounding leaves behind, without its sign."""
+    """Return a rounded zero such as ``-0.0`` without its sign; other texts unchanged."""
     return text.removeprefix("-") if text.startswith("-") and not text.strip("-0.") else text
 
 
 def signed(value: float) -> str:
-    """A correlation, always with its sign."""
+    """Format a correlation, always with its sign."""
     return f"{value:+.2f}".replace("-", "−")
 
 
 def measured(row: pd.Series, name: str, digits: int | None = None) -> str:
-    """A cell's mean ± standard deviation; just the mean where the spread is unknown."""
+    """Format a cell's mean ± standard deviation; the mean alone if the spread is unknown."""
     spread = row.get(f"{name}_std", np.nan)
     text = number(float(row[name]), digits)
     return f"{text} ± {number(float(spread), digits)}" if text and pd.notna(spread) else text
 
 
 def counted(n: int, noun: str) -> str:
-    """``1 cell``, ``2 cells``, ``1,000 cells``."""
+    """Format a count with its noun: ``1 cell``, ``2 cells``, ``1,000 cells``."""
     return f"{n} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def setting(value: Any) -> str:
-    """An axis's value, numbers without needless digits."""
+    """Format an axis's value; numbers without needless digits."""
     if isinstance(value, (int, float, np.number)):
         return f"{float(value):,.6g}" if abs(float(value)) < 1e4 else f"{float(value):,.0f}"
     return str(value)

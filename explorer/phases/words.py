@@ -1,4 +1,4 @@
-"""What a run shows, in plain sentences written from its classified cells."""
+"""Findings of a run in plain sentences, written from its classified cells."""
 
 from __future__ import annotations
 
@@ -27,38 +27,39 @@ FEW_CELLS = 10
 
 
 def findings(cells: pd.DataFrame, cuts: Mapping[str, Cut], axes: Mapping[str, Sequence[str]]) -> list[str]:
-    """What a run shows, in about five plain sentences written from its classified cells."""
+    """Return the findings of a run as about five plain sentences, written from its classified cells."""
     names = [n for n in axis_names(axes) if n in cells]
-    said = [
+    sentences = [
         _best(cells, names),
         _barriers(cells, cuts, names),
         _load(cells, list(axes.get("load", ()))),
         _rankings(cells),
         _failures(cells),
     ]
-    return [s for s in said if s]
+    return [s for s in sentences if s]
 
 
 def _best(cells: pd.DataFrame, names: list[str]) -> str:
     accuracy = column(cells, ACCURACY)
     if not accuracy.notna().any():
-        return "No test accuracy at hand yet, so nothing can be said about which cells generalise."
+        return "No test accuracy has been measured yet, so it is unknown which cells generalise."
     first = int(np.nanargmax(accuracy))
     best = cells.iloc[first]
     spread = standard_error(cells, ACCURACY).fillna(0.0)
     close = int((accuracy + spread >= accuracy.iloc[first] - spread.iloc[first]).sum()) - 1
-    told = int(best["n_models"])  # 0: a table of cells from elsewhere that does not say
-    models = f" ({counted(told, 'model')})" if told else ""
+    n_models = int(best["n_models"])  # 0: a user's table of cells without this number
+    models = f" ({counted(n_models, 'model')})" if n_models else ""
     text = f"The best test accuracy, {measured(best, ACCURACY, 1)} %{models}, is at {_where(best, names)}"
     if phase := best.get("phase", ""):
         text += f", in phase {phase} ({READINGS[phase]})"
-        text += "; that cell lies near a cut" if best.get("near_cut") else ""
+        text += "; this cell lies near a cut" if best.get("near_cut") else ""
     if close and spread.any():
-        text += f"; {counted(close, 'other cell')} cannot be told from it by standard error"
+        overlap = "overlaps" if close == 1 else "overlap"
+        text += f"; {counted(close, 'other cell')} {overlap} with it within one standard error"
     elif close:
         text += f"; {counted(close, 'other cell')} {'has' if close == 1 else 'have'} the same"
-    if 0 < told < 3:
-        text += "; with so few models a cell, chance may decide which is best"
+    if 0 < n_models < 3:
+        text += "; with so few models per cell, the best cell may be best by chance"
     return text + "."
 
 
@@ -66,28 +67,28 @@ def _barriers(cells: pd.DataFrame, cuts: Mapping[str, Cut], names: list[str]) ->
     mc, cut = column(cells, "mode_connectivity"), cuts["connected"].value
     n = int(mc.notna().sum())
     if n == 0:
-        return "No curves between models have been measured yet, so phases cannot be told."
+        return "No curves between models have been measured yet, so the cells have no phases."
     behind = cells[mc < -cut]
     if behind.empty:
-        text = f"No barrier: in none of {counted(n, 'cell')} is mode connectivity below −{number(cut)} points"
+        text = f"No barrier: mode connectivity is below −{number(cut)} points in none of {counted(n, 'cell')}"
     else:
         worst = cells.iloc[int(np.nanargmin(mc))]
         deepest = f"{measured(worst, 'mode_connectivity', 1)} points, at {_where(worst, names)}"
         low, of = f"(mode connectivity below −{number(cut)} points)", counted(n, "cell")
-        text = f"A barrier {low} stands in 1 of {of}: {deepest}"
+        text = f"There is a barrier {low} in 1 of {of}: {deepest}"
         if len(behind) > 1:
             where = _extent(behind, cells[mc.notna()], names)
-            text = f"Barriers {low} stand in {len(behind)} of {of}{where}; the deepest, {deepest}"
+            text = f"There are barriers {low} in {len(behind)} of {of}{where}; the deepest is {deepest}"
     error, loss = column(cells, "train_error_percent"), column(cells, "loss_barrier")
     trivial = (error < 0.05) & mc.notna()
     if trivial.sum() >= n / 4:
         text += (
-            f". In {int(trivial.sum())} cells the training error is 0, so mode connectivity near 0 is trivial"
+            f". In {int(trivial.sum())} cells, training error is 0, so mode connectivity is trivially near 0"
         )
         if loss[trivial].notna().any():
             there = cells.iloc[int(np.nanargmax(loss.where(trivial)))]
             text += (
-                f": look at the loss barrier there (at most {measured(there, 'loss_barrier')} nats, "
+                f": use the loss barrier for these cells (at most {measured(there, 'loss_barrier')} nats, "
                 f"at {_where(there, names)})"
             )
     return text + "."
@@ -100,26 +101,27 @@ def _load(cells: pd.DataFrame, load: list[str]) -> str:
     parts = []
     for r in found.itertuples():
         rho = float(r.rho)  # type: ignore[arg-type]
-        how = "hardly follows" if abs(rho) < 0.3 else "rises with" if rho > 0 else "falls with"
+        how = "hardly changes with" if abs(rho) < 0.3 else "rises with" if rho > 0 else "falls with"
         parts.append(f"{how} {spoken(str(r.x))} (Spearman {signed(rho)}, n = {r.n} cells)")
-    few = "; so few cells can show it by chance" if found["n"].max() < FEW_CELLS else ""
+    few = "; with so few cells, this may be chance" if found["n"].max() < FEW_CELLS else ""
     return f"Mode connectivity {' and '.join(parts)}{few}."
 
 
 def _rankings(cells: pd.DataFrame) -> str:
-    close_kin = ("cka_logits", "linear_loss_barrier", "disagreement_percent")  # would crowd the others out
+    # Variants of other measures; they would fill the list.
+    close_kin = ("cka_logits", "linear_loss_barrier", "disagreement_percent")
     found = rank_correlations(cells, [n for n in (*LOCAL, *GLOBAL) if n not in close_kin], [ACCURACY]).dropna(
         subset=["rho"]
     )
     if found.empty:
         return ""
     found = found.iloc[np.argsort(-found["rho"].abs().to_numpy(), kind="stable")]
-    told = [f"{spoken(str(r.x))} ({signed(float(r.rho))})" for r in found.itertuples()]
-    text = f"Best in step with test accuracy over cells: {', '.join(told[:3])}"
-    if len(told) > 3:
-        text += f"; least: {told[-1]}"
+    ranked = [f"{spoken(str(r.x))} ({signed(float(r.rho))})" for r in found.itertuples()]
+    text = f"Strongest rank correlations with test accuracy over cells: {', '.join(ranked[:3])}"
+    if len(ranked) > 3:
+        text += f"; weakest: {ranked[-1]}"
     n = int(found["n"].max())
-    return text + f" (Spearman, n = {n}{': too few to lean on' if n < FEW_CELLS else ''})."
+    return text + f" (Spearman, n = {n}{': too few to rely on' if n < FEW_CELLS else ''})."
 
 
 def _failures(cells: pd.DataFrame) -> str:
@@ -137,7 +139,7 @@ def _failures(cells: pd.DataFrame) -> str:
 
 
 def hessian_contrast(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> str:
-    """How the Hessian goes with the split by training loss, in a sentence; empty without a Hessian."""
+    """Compare the Hessian of low-loss and high-loss cells in a sentence; empty without a Hessian."""
     loss = column(cells, "train_loss")
     for name in ("hessian_trace", "hessian_top_eigenvalue"):
         values = column(cells, name)
@@ -148,8 +150,9 @@ def hessian_contrast(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> str:
         if values.notna().sum() < 2:
             continue
         if low.empty or high.empty:
-            return f"All cells with a {spoken(name)} lie on one side of the loss cut: nothing to compare."
-        if low.median() <= 0 or high.median() <= 0:  # no ratio; a top eigenvalue is seldom so
+            where = "on one side of the loss cut, so they cannot be compared"
+            return f"All cells with a {spoken(name)} lie {where}."
+        if low.median() <= 0 or high.median() <= 0:  # no ratio; rare for a top eigenvalue
             continue
         rho = rank_correlations(cells, [name], ["train_loss"])["rho"].iloc[0]
         ratio = float(high.median() / low.median())
@@ -167,7 +170,7 @@ def _where(row: pd.Series, names: list[str]) -> str:
 
 
 def _extent(some: pd.DataFrame, every: pd.DataFrame, names: list[str]) -> str:
-    """On which side of each axis some cells lie, where that leaves part of the axis out."""
+    """Describe which part of each axis some cells cover; an axis they span fully is not mentioned."""
     sides = []
     for name in names:
         here, all_ = column(some, name).dropna(), column(every, name).dropna()

@@ -1,4 +1,4 @@
-"""Whether the layers that a space wants compared exist. Looked up before a record is touched."""
+"""Check that the layers to compare exist in the networks of a space. Runs before any record changes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from explorer.space.model import Cell, Space
 
 
 def check_layers(space: Space) -> None:
-    """Look for the ``layers`` of ``similarity`` in one network of each kind; widths do not change names.
+    """Check that one network of each kind has the ``layers`` of ``similarity``. Width does not change names.
 
-    Builds networks on the data's shape, which takes torch and the data; nothing where no layers are named.
+    Does nothing if no layers are given. Otherwise it loads torch and the data and builds the networks.
 
     Raises:
-        InputError: a network of the space does not have one of them.
+        InputError: a network of the space lacks one of the layers.
     """
     layers = space.measures.get("similarity", {}).get("layers")
     if not layers:

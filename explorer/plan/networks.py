@@ -1,4 +1,4 @@
-"""Whether the data and the networks of a space go together. Tried before a record is touched."""
+"""Check that the networks of a space accept its data. Runs before any record changes."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 def check_data(cell: Cell, clean: Arrays) -> None:
-    """Whether the cell's task and settings are for such data.
+    """Check that the data suit the task and the settings of a cell.
 
     Raises:
-        InputError: its targets are of another kind, or its inputs are no images.
+        InputError: the targets are of the wrong kind, or the inputs should be images and are not.
     """
     numbers = clean.y_train.dtype.kind == "f"
     if numbers != (cell.task == "regression"):
         kind, fits = ("numbers", "regression") if numbers else ("class numbers", "classification")
         raise InputError(
             f"{cell.data_name} has {kind} as targets, which is task: {fits}; "
-            f"the space is learnt as {cell.task}"
+            f"the task of the space is {cell.task}"
         )
     if numbers and getattr(cell.data, "balanced", False):
         raise InputError(f"balanced: {cell.data_name} has numbers as targets, not classes")
@@ -40,13 +40,13 @@ def check_data(cell: Cell, clean: Arrays) -> None:
 
 
 def check_networks(space: Space) -> None:
-    """Try the user's own architectures, each of them with all its settings, on two inputs.
+    """Try each of the user's own architectures, with each of its settings, on two inputs.
 
-    Takes torch and the data; nothing where the architecture is one of this package. One that fails is left
-    to the run, where its models become failures, as long as there is another that does not.
+    Does nothing for an architecture of this package. Otherwise it loads torch and the data. If some
+    architectures fail and others do not, the run records models of the failing ones as failures.
 
     Raises:
-        InputError: the task is not for the data; outputs are not what they should be; all fail.
+        InputError: the task does not suit the data, outputs have the wrong shape, or all architectures fail.
     """
     own = {(architecture_key(c), data_source(c)): c for c in space.cells if ":" in c.model_name}
     failed: list[InputError] = []
@@ -71,11 +71,11 @@ def check_networks(space: Space) -> None:
 
 
 def check_outputs(rows: Rows, cell: Cell, x: Tensor, y: Tensor, classes: int) -> None:
-    """Whether a network takes inputs (inputs, *shape) and gives what its task is scored by.
+    """Check that a network accepts inputs (inputs, *shape) and returns outputs of the right shape.
 
     Raises:
-        InputError: it fails, and its error is the cause of this one; or its outputs are not
-            (inputs, classes), of sequences (inputs, length, classes).
+        InputError: the network fails (its error is the cause of this one), or its outputs are not
+            (inputs, classes) or, for sequences, (inputs, length, classes).
     """
     import torch
 
@@ -87,10 +87,12 @@ def check_outputs(rows: Rows, cell: Cell, x: Tensor, y: Tensor, classes: int) ->
             outputs = rows.module(x)
     except Exception as error:
         raise InputError(
-            f"{called} fails for two inputs {tuple(x.shape)}: {type(error).__name__}: {error}"
+            f"{called} fails on two inputs {tuple(x.shape)}: {type(error).__name__}: {error}"
         ) from error
     length = () if cell.task == "regression" else tuple(y.shape[1:])
     needed = (len(x), *length, classes)
     given = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
     if given != needed:
-        raise InputError(f"{called} gives {given} for two inputs {tuple(x.shape)}; it should give {needed}")
+        raise InputError(
+            f"{called} returns {given} for two inputs {tuple(x.shape)}; it should return {needed}"
+        )

@@ -1,4 +1,4 @@
-"""What is to be done: the grid minus the records."""
+"""Plan of a run: the work of the grid that has no record yet."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ def stacks(
     done: frozenset[str] = frozenset(),
     sizes: Sizes = NO_SIZES,
 ) -> list[Stack]:
-    """The stacks of the space less the models that are ``done``, the longest first.
+    """Return the stacks of the space without the models that are ``done``, the longest first.
 
-    So no worker is left with a long one at the end. Stacks follow from the space and the sizes alone, since
-    a stack is recorded whole; only in a space that has grown are old and new models apart.
+    This order avoids a long stack at the end. The stacks depend only on the space and the sizes, because a
+    stack is recorded as a whole. Only in a space that has grown are old and new models in different stacks.
     """
-    found = []
+    result = []
     for whole in parts(space, sizes):
         if not done:
-            found.append(Stack(whole))
+            result.append(Stack(whole))
         elif left := [part for part in (_left(part, done) for part in whole) if part.seeds]:
             ids = (cell.model_id(seed) for part in left for cell in part.cells for seed in part.seeds)
-            found.append(Stack(left, frozenset(ids) - done))
-    return sorted(found, key=_work, reverse=True)
+            result.append(Stack(left, frozenset(ids) - done))
+    return sorted(result, key=_work, reverse=True)
 
 
 def _left(part: Part, done: frozenset[str]) -> Part:
-    """The seeds of which a model is missing."""
+    """Return the part with only those seeds that lack a model."""
     return Part(part.cells, [s for s in part.seeds if not done.issuperset(c.model_id(s) for c in part.cells)])
 
 
@@ -49,9 +49,9 @@ def _work(stack: Stack) -> int:
 
 
 def drop_halves(space: Space, store: Store, *, train: bool) -> None:
-    """Take back the records whose other half is lost: stacks without histories, measures without points.
+    """Delete records that lost their companion: stacks without histories, measures without points.
 
-    What belongs to a record is written before it, under the same key; so it is missing only after damage.
+    The companion of a record is written first, under the same key, and so is missing only after damage.
     """
     wholes = {name: module.EXTRA for name, module, _ in measures_of(space.measures)}
     if train:
@@ -63,13 +63,13 @@ def drop_halves(space: Space, store: Store, *, train: bool) -> None:
 
 
 def drop_settled(space: Space, store: Store) -> None:
-    """Take back the failures of what has been done since as a part of other work: the space had grown."""
+    """Delete failure records of work that has since been done in other stacks, after the space grew."""
     failures = store.by_key("failures")
     if not failures:
         return
     done = {("models", row["model_id"]) for row in store.read_records("models", ["model_id"]).to_pylist()}
     for name, module, _ in measures_of(space.measures):
-        if module.KIND != "cell":  # of a cell's models there may be more now
+        if module.KIND != "cell":  # a cell may have more models now
             done |= {(name, *row.values()) for row in store.read_records(name, IDS[module.KIND]).to_pylist()}
     for key, table in failures.items():
         rows = table.to_pylist()
@@ -81,14 +81,14 @@ def drop_settled(space: Space, store: Store) -> None:
 
 
 def _failed(row: dict[str, Any]) -> tuple[str, ...]:
-    """Of a row of ``failures``: the measure (or ``models``) and what it is of."""
+    """Return the measure (or ``models``) of a row of ``failures``, and the ids of its subject."""
     ids = [row[name] for name in ("model_a", "model_b", "model_id") if row.get(name)]
     return ("models" if row["kind"] == "models" else row["error"].partition(":")[0], *ids)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done: stacks of models without a record, or measures of trained models without one."""
+    """The work to do: stacks of models without a record, or measures of trained models without one."""
 
     stacks: list[Stack]
     tasks: list[MeasureTask]
@@ -105,11 +105,11 @@ def missing(
     train: bool = True,
     given_up: frozenset[str] = frozenset(),
 ) -> Plan:
-    """Return what has no record: the stacks or, once no stack is left, the measures.
+    """Return the work without a record: the stacks or, if no stack is left, the measures.
 
     Args:
-        train: whether models without a record are to be trained.
-        given_up: ids of stacks and tasks that are not to be tried again.
+        train: whether to train models without a record.
+        given_up: ids of stacks and tasks that must not be tried again.
     """
     stacks = (
         [stack for stack in missing_stacks(space, store, sizes) if stack.id not in given_up] if train else []
@@ -119,7 +119,7 @@ def missing(
 
 
 def missing_stacks(space: Space, store: Store, sizes: Sizes = NO_SIZES) -> list[Stack]:
-    """The stacks of models that have no record."""
+    """Return the stacks of models without a record."""
     return stacks(space, _recorded(store), sizes)
 
 
@@ -128,7 +128,7 @@ def _recorded(store: Store) -> frozenset[str]:
 
 
 def missing_tasks(space: Space, store: Store) -> list[MeasureTask]:
-    """The measures that have no record, of the models that are trained."""
+    """Return the measures of trained models that have no record."""
     cells = trained_cells(space, store)
     tasks: list[MeasureTask] = []
     for name, module, options in measures_of(space.measures):
@@ -141,7 +141,7 @@ def missing_tasks(space: Space, store: Store) -> list[MeasureTask]:
 
 
 def measures_of(measures: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Name, file and checked options of each measure of a space."""
+    """Yield the name, the module and the checked options of each measure of a space."""
     for name, values in measures.items():
         module = plugin(explorer.measures, name, "measure")
         yield name, module, module.Options.model_validate(values)
@@ -158,7 +158,7 @@ def _width(cell: Cell) -> int:
 
 
 def count(space: Space) -> dict[str, int]:
-    """Cells, models and pairs of the whole grid, and the curves that are fitted."""
+    """Return the numbers of cells, models and pairs of the whole grid, and of the curves to fit."""
     cells, pairs = len(space.cells), math.comb(space.seeds, 2)
     curves = 0
     if "connectivity" in space.measures:

@@ -1,4 +1,4 @@
-"""What ``run.yaml`` says of where a run came from: versions, commit, machine."""
+"""Provenance of a run for ``run.yaml``: versions, commit, machine."""
 
 from __future__ import annotations
 
@@ -34,28 +34,28 @@ def describe(space: Space, name: str) -> dict[str, Any]:
 
 
 def sources(space: Space) -> list[str]:
-    """Fingerprints of the data files and of the sources of the models that the space takes from the user."""
-    found = set()
+    """Return the fingerprints of the user's data files and model sources in the space."""
+    fingerprints = set()
     for cell in space.cells:
         training = cell.settings["training"]
-        found |= {
+        fingerprints |= {
             cell.settings["data"].get("content"),
             cell.settings["model"].get("source"),
             training.get("optimizer_source"),
             training.get("loss_source"),
         }
-    return sorted(f for f in found if f)
+    return sorted(f for f in fingerprints if f)
 
 
 def _commit() -> str | None:
-    """Commit of the current folder, if it is a git checkout."""
+    """Return the commit of the current folder if it is a git checkout."""
     try:
-        found = subprocess.run(
+        result = subprocess.run(
             ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.strip() or None
+    return result.stdout.strip() or None
 
 
 def _machine() -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Which models are trained side by side: replicates of a cell, and cells whose models have the same shape.
+"""Stacks of models that are trained together: replicates of a cell, and cells with models of one shape.
 
-A small network's step is mostly the cost of starting its operations, which many models share; a large
-one's is memory traffic, and models that no longer fit into a core's cache together slow each other down.
-No torch, no Ray.
+A step of a small network is dominated by the cost of launching its operations, which a stack shares among
+its models. A step of a large network is dominated by memory traffic: models that together exceed a core's
+cache slow each other down. Imports neither torch nor Ray.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ from explorer.settings import digest, plugin
 from explorer.space.model import Cell, Space
 from explorer.space.training import Use, names_of
 
-# On a CPU, measured with networks of 1,000 to 400,000 parameters (``benchmarks/side_by_side.py``): beyond
-# so many models nothing more is gained, and beyond so many parameters all together it gets slower.
+# Limits on a CPU, measured with networks of 1,000 to 400,000 parameters (``benchmarks/side_by_side.py``):
+# more models do not help, and more parameters per stack are slower.
 MODELS_PER_STACK, PARAMETERS_PER_STACK = 40, 2**19
-OWN_DATA = {"label_noise", "noise_kind"}  # they change the targets only
+OWN_DATA = {"label_noise", "noise_kind"}  # settings that change the targets only
 
-Shape = Callable[[Cell], tuple[tuple[int, ...], int]]  # of an input, and the number of classes
-Sizes = Mapping[str, int]  # models that run fastest side by side, by architecture
-NO_SIZES: Sizes = {}  # nothing is known: all replicates of a cell side by side, and no two cells
+Shape = Callable[[Cell], tuple[tuple[int, ...], int]]  # shape of an input, and the number of classes
+Sizes = Mapping[str, int]  # fastest number of models per stack, by architecture
+NO_SIZES: Sizes = {}  # default: all replicates of one cell form a stack
 
 
 def shape_of(clean: Arrays, cell: Cell) -> tuple[tuple[int, ...], int]:
-    """Shape of an input of a cell, and the number of its classes, of the clean data that it starts from."""
+    """Return the shape of a cell's input and its number of classes, from its clean data."""
     return clean.shape, len(getattr(cell.data, "classes", None) or range(clean.classes))
 
 
 def sizes(space: Space, shape: Shape, known: Sizes = NO_SIZES) -> dict[str, int]:
-    """The sizes of stacks on a CPU, of the architectures whose parameters can be counted by arithmetic.
+    """Return the stack sizes on a CPU for architectures that can count their parameters arithmetically.
 
-    They follow from the space and the shape of its data. That they do not from the number of workers has
-    its price where those are many: ``cells_per_trial: 1`` spreads the models over more of them.
+    The sizes depend on the space and the shape of its data, not on the number of workers. With many workers
+    this can leave some idle; ``cells_per_trial: 1`` then spreads the models over more workers.
 
     Args:
-        known: what the run has chosen already, which stays.
+        known: sizes that the run has already chosen; they are kept.
     """
-    found = dict(known)
+    result = dict(known)
     for cell in space.cells:
         count = None if ":" in cell.model_name else getattr(_module(cell), "parameters", None)
         key = architecture_key(cell)
-        if count is not None and key not in found:
-            found[key] = max(
+        if count is not None and key not in result:
+            result[key] = max(
                 1, min(MODELS_PER_STACK, PARAMETERS_PER_STACK // count(cell.model, *shape(cell)))
             )
-    return found
+    return result
 
 
 def _module(cell: Cell) -> object:
@@ -57,7 +57,7 @@ def _module(cell: Cell) -> object:
 
 
 def parts(space: Space, sizes: Sizes = NO_SIZES) -> Iterator[list[Part]]:
-    """The stacks: what each consists of. They follow from the space and the sizes, not from what is done."""
+    """Yield the parts of each stack. They depend on the space and the sizes, not on finished work."""
     for family in _families(space):
         cell = family[0][-1]
         seeds = _seeds_at_once(cell, space.resources.replicates_per_trial, sizes)
@@ -67,7 +67,7 @@ def parts(space: Space, sizes: Sizes = NO_SIZES) -> Iterator[list[Part]]:
 
 
 def _families(space: Space) -> list[list[list[Cell]]]:
-    """Trainings (cells that are checkpoints of one), those of a list can be rows of one stack."""
+    """Group trainings that can share a stack. A training is a list of cells: its checkpoints."""
     trainings: dict[str, list[Cell]] = {}
     for cell in space.cells:
         trainings.setdefault(cell.whole.id, []).append(cell)
@@ -80,12 +80,11 @@ def _families(space: Space) -> list[list[list[Cell]]]:
 
 
 def _family(cells: list[Cell]) -> str:
-    """The same for trainings of one shape: all but what each row of a stack may have of its own."""
+    """Return a key that is equal for trainings that can share a stack."""
     cell, training = cells[-1], cells[-1].training
     alone = any(getattr(training, name) is not None for name in names_of(Use.ALONE))
-    if (
-        alone or cell.own_data or ":" in training.optimizer
-    ):  # it would be computed on until the last of the stack stops; or it has one rule for all rows
+    # A stopped model is computed until its stack stops; a user's optimiser has one rule for all rows.
+    if alone or cell.own_data or ":" in training.optimizer:
         return cell.whole.id
     settings = cell.whole.settings
     own = OWN_DATA if cell.task == "classification" and isinstance(cell.data, DataOptions) else set()
@@ -100,7 +99,7 @@ def _family(cells: list[Cell]) -> str:
 
 
 def _seeds_at_once(cell: Cell, replicates: int | str, sizes: Sizes) -> list[list[int]]:
-    """Seeds of a cell, in stacks of about equal size."""
+    """Split the seeds of a cell into stacks of about equal size."""
     count = cell.seeds
     if isinstance(replicates, int):
         return [list(range(start, min(start + replicates, count))) for start in range(0, count, replicates)]
@@ -110,7 +109,7 @@ def _seeds_at_once(cell: Cell, replicates: int | str, sizes: Sizes) -> list[list
 
 
 def _together(family: list[list[Cell]], seeds: int, space: Space, sizes: Sizes) -> Iterator[list[list[Cell]]]:
-    """The trainings of a family in groups, each for one stack; what has the same settings side by side."""
+    """Split a family into one group of trainings per stack, by similar settings."""
     wanted, most = space.resources.cells_per_trial, 1
     if isinstance(wanted, int):
         most = wanted

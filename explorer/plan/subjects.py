@@ -1,4 +1,4 @@
-"""What is measured: the models, pairs and cells that a measure is taken of."""
+"""Subjects of the measures: models, pairs and cells."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from explorer.runs.store import Store
 from explorer.settings import digest
 from explorer.space.model import Cell, Space
 
-AT_ONCE = 64  # more models or pairs of a cell than these are measured in several stacks
+AT_ONCE = 64  # maximum number of models or pairs of a cell per task
 
 
 @dataclass(frozen=True)
 class CellMembers:
-    """Where some models are that can be measured, in the order of their seeds."""
+    """Locations of trained models, in the order of their seeds."""
 
     model_ids: list[str]
     members: list[Member]
@@ -26,10 +26,10 @@ class CellMembers:
 
 @dataclass(frozen=True)
 class Group:
-    """What is measured side by side. It follows from the space alone, not from what is still missing.
+    """Subjects that are measured together. Groups depend on the space, not on the work that is left.
 
-    Where each replicate has its own data, ``seed`` is the one on whose data all of ``subjects`` are measured:
-    a model on its own, a pair on those of its first model, a cell on those of its first replicate.
+    If each replicate has its own data, all ``subjects`` are measured on the data of replicate ``seed``: a
+    model on its own data, a pair on the data of its first model, a cell on the data of its first replicate.
     """
 
     cell: Cell
@@ -39,16 +39,16 @@ class Group:
 
 
 def trained_cells(space: Space, store: Store) -> dict[str, CellMembers]:
-    """The models with status ``ok`` of each cell, by cell id."""
+    """Return the models with status ``ok`` of each cell, by cell id."""
     columns = ["model_id", "cell_id", "stack", "weights_sha256", "seed", "status"]
     return trained_of(space.cells, store.read_records("models", columns).to_pylist())
 
 
 def trained_of(cells: list[Cell], rows: list[dict[str, Any]]) -> dict[str, CellMembers]:
-    """The same for some cells, from whole records of the stacks that hold their models."""
-    place: dict[str, int] = {}  # row of a model in its stack
+    """Return the models with status ``ok`` of some cells, from the complete records of their stacks."""
+    last_row: dict[str, int] = {}  # row of a model in its stack
     for row in rows:
-        row["place"] = place[row["stack"]] = place.get(row["stack"], -1) + 1
+        row["place"] = last_row[row["stack"]] = last_row.get(row["stack"], -1) + 1
     wanted = {cell.id: {cell.model_id(seed) for seed in range(cell.seeds)} for cell in cells}
     by_cell: dict[str, list[dict[str, Any]]] = {}
     for row in sorted(rows, key=lambda r: r["seed"]):
@@ -63,7 +63,7 @@ def trained_of(cells: list[Cell], rows: list[dict[str, Any]]) -> dict[str, CellM
 
 
 def groups(kind: Kind, space: Space, cells: dict[str, CellMembers], options: Any) -> Iterator[Group]:
-    """The subjects of a measure, in stacks."""
+    """Yield the subjects of a measure in groups."""
     if not within_cell(kind, options):
         yield from _beyond(space, cells, options.pairs)
         return
@@ -73,7 +73,7 @@ def groups(kind: Kind, space: Space, cells: dict[str, CellMembers], options: Any
 
 
 def cell_groups(kind: Kind, cell: Cell, trained: CellMembers, options: Any) -> Iterator[Group]:
-    """The subjects that a measure has within one cell, in stacks."""
+    """Yield the subjects of a measure within one cell in groups."""
     if kind == "cell":
         first = next(seed for seed in range(cell.seeds) if cell.model_id(seed) == trained.model_ids[0])
         yield Group(cell, trained, [(cell.id, digest(trained.model_ids))], first)
@@ -86,7 +86,7 @@ def cell_groups(kind: Kind, cell: Cell, trained: CellMembers, options: Any) -> I
 
 
 def _parts(cell: Cell, trained: CellMembers, subjects: list[Any]) -> Iterator[Group]:
-    """The subjects, whose first models are of this cell, apart by the data they are measured on."""
+    """Split subjects whose first model is in this cell by size and by the data they are measured on."""
     by_seed: dict[int, list[Any]] = {0: subjects}
     if cell.own_data:
         seeds, by_seed = {cell.model_id(seed): seed for seed in range(cell.seeds)}, {}
@@ -99,13 +99,13 @@ def _parts(cell: Cell, trained: CellMembers, subjects: list[Any]) -> Iterator[Gr
 
 
 def within_cell(kind: Kind, options: Any) -> bool:
-    """Whether what the measure compares lies within one cell."""
+    """Return whether the measure compares models of the same cell only."""
     pairs = getattr(options, "pairs", "all")
     return kind != "pair" or isinstance(pairs, int | str) or hasattr(pairs, "within")
 
 
 def pairs_of(model_ids: list[str], wanted: Any) -> list[Pair]:
-    """All pairs of a cell's models, or ``wanted`` of them drawn by content."""
+    """Return all pairs of a cell's models, or ``wanted`` of them, drawn by content hash."""
     pairs = list(itertools.combinations(model_ids, 2))
     return _drawn(pairs, wanted) if isinstance(wanted, int) else pairs
 
@@ -116,9 +116,9 @@ def _drawn(pairs: list[Pair], wanted: int) -> list[Pair]:
 
 
 def _beyond(space: Space, cells: dict[str, CellMembers], wanted: Any) -> Iterator[Group]:
-    """Pairs of models of different cells, in one group a cell of the first model."""
-    found: dict[str, list[Pair]] = {}
-    home = {model: cell_id for cell_id, trained in cells.items() for model in trained.model_ids}
+    """Yield pairs of models of different cells, grouped by the cell of the first model."""
+    by_first: dict[str, list[Pair]] = {}
+    cell_of = {model: cell_id for cell_id, trained in cells.items() for model in trained.model_ids}
     by_id = {cell.id: cell for cell in space.cells}
     if hasattr(wanted, "along"):
         pairs = list(_neighbours(space, cells, wanted.along))
@@ -131,21 +131,21 @@ def _beyond(space: Space, cells: dict[str, CellMembers], wanted: Any) -> Iterato
         everything = [pair for ids in kinds.values() for pair in itertools.combinations(ids, 2)]
         pairs = _drawn(everything, wanted.count)
     for a, b in pairs:
-        found.setdefault(home[a], []).append((a, b))
-    for cell_id, subjects in found.items():
+        by_first.setdefault(cell_of[a], []).append((a, b))
+    for cell_id, subjects in by_first.items():
         for part in _parts(by_id[cell_id], cells[cell_id], subjects):
-            homes = dict.fromkeys([cell_id, *(home[b] for _, b in part.subjects)])
+            cell_ids = dict.fromkeys([cell_id, *(cell_of[b] for _, b in part.subjects)])
             trained = CellMembers(
-                [model for place in homes for model in cells[place].model_ids],
-                [member for place in homes for member in cells[place].members],
+                [model for cell_id in cell_ids for model in cells[cell_id].model_ids],
+                [member for cell_id in cell_ids for member in cells[cell_id].members],
             )
             yield replace(part, trained=trained)
 
 
 def _neighbours(space: Space, cells: dict[str, CellMembers], axis: str) -> Iterator[Pair]:
-    """Pairs of the same seed at neighbouring values of an axis, all else equal.
+    """Yield pairs with the same seed at neighbouring values of an axis, all else equal.
 
-    Numbers are neighbours by size, whatever their order in the space; others as they are listed.
+    Numbers are sorted first. Other values keep their order in the space.
     """
     values = space.axes[axis]
     numbers = all(isinstance(value, int | float) for value in values)

@@ -1,4 +1,4 @@
-"""Units of work: a stack of models to train, a measure of a cell to take. No torch, no Ray."""
+"""Units of work: a stack of models to train, or a measure of a cell. Imports neither torch nor Ray."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from explorer.space.model import Cell
 
 @dataclass(frozen=True)
 class Part:
-    """Replicates of one training, taken at one or more checkpoints (a cell each)."""
+    """Replicates of one training, taken at one or more checkpoints. Each checkpoint is a cell."""
 
     cells: list[Cell]
     seeds: list[int]
@@ -30,7 +30,7 @@ class Part:
 
 
 class Model(NamedTuple):
-    """A model of a stack, and its row there."""
+    """A model and its row in a stack."""
 
     id: str
     cell: Cell
@@ -40,9 +40,9 @@ class Model(NamedTuple):
 
 @dataclass(frozen=True)
 class Stack:
-    """Models of one shape that are trained side by side, each part with its own settings.
+    """Models of one shape that are trained together, each part with its own settings.
 
-    ``wanted`` are the models that have no record yet.
+    ``wanted`` has the models without a record; None means all.
     """
 
     parts: list[Part]
@@ -51,17 +51,17 @@ class Stack:
 
     @property
     def size(self) -> int:
-        """Number of its models."""
+        """Number of models."""
         return len(self.models)
 
     @property
     def cell(self) -> Cell:
-        """One of its cells: all have the shapes, the steps and the inputs in common."""
+        """One of the cells. All cells of a stack share shapes, steps and inputs."""
         return self.parts[0].cell
 
     @property
     def steps(self) -> int:
-        """Optimiser steps until its last checkpoint."""
+        """Optimiser steps until the last checkpoint."""
         return self.cell.checkpoint_step
 
     @property
@@ -70,12 +70,12 @@ class Stack:
 
     @functools.cached_property
     def rows(self) -> list[tuple[Part, int]]:
-        """Training and seed of each row."""
+        """Part and seed of each row."""
         return [(part, seed) for part in self.parts for seed in part.seeds]
 
     @functools.cached_property
     def models(self) -> list[Model]:
-        """Its models, in the order of parts, checkpoints, seeds."""
+        """The models, ordered by part, checkpoint and seed."""
         every, first = [], 0
         for part in self.parts:
             every += [
@@ -92,7 +92,7 @@ class Stack:
 
     @functools.cached_property
     def streams(self) -> list[str]:
-        """What seeds the random streams of each row: the model at the end of its training."""
+        """Seed content of each row's random streams: the id of the model at the end of the training."""
         return [part.cell.whole.model_id(seed) for part, seed in self.rows]
 
     @functools.cached_property
@@ -101,16 +101,16 @@ class Stack:
 
     @functools.cached_property
     def at(self) -> dict[str, Any]:
-        """Where it is in the grid: the value of each axis, or its first and last."""
+        """Location in the grid: the value of each axis, or the first and the last one."""
         cells = self.cells
-        found = {}
+        location = {}
         for axis in cells[0].at:
             values = list(dict.fromkeys(cell.at[axis] for cell in cells))
-            found[axis] = values[0] if len(values) == 1 else f"{values[0]}…{values[-1]}"
-        return found
+            location[axis] = values[0] if len(values) == 1 else f"{values[0]}…{values[-1]}"
+        return location
 
     def records(self) -> list[dict[str, Any]]:
-        """Ids and settings of its models, as the first columns of the ``models`` table."""
+        """Return ids and settings of the models: the first columns of the ``models`` table."""
         return [
             {"model_id": m.id, "cell_id": m.cell.id, **m.cell.columns, "seed": m.seed} for m in self.models
         ]
@@ -122,7 +122,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class Member:
-    """Where some models of a cell are: rows of a stack's weights, whose file has this checksum."""
+    """Location of some models of a cell: rows of a stack's weights, and the checksum of their file."""
 
     stack: str
     sha256: str | None
@@ -131,10 +131,10 @@ class Member:
 
 @dataclass(frozen=True)
 class MeasureTask:
-    """One measure of one cell: the models or pairs that are still to be measured.
+    """One measure of one cell, for the models or pairs without a record.
 
-    ``members`` say where the cell's models are, in the order of ``model_ids``. ``seed`` is the replicate on
-    whose data it is taken, where each has its own.
+    ``members`` has the locations of the cell's models, in the order of ``model_ids``. If each replicate has
+    its own data, the measure uses the data of replicate ``seed``.
     """
 
     measure: str
@@ -155,16 +155,16 @@ class MeasureTask:
 
     @property
     def size(self) -> int:
-        """Number of its measurements."""
+        """Number of measurements."""
         return len(self.subjects)
 
     @property
     def at(self) -> dict[str, Any]:
-        """Where it is in the grid: the value of each axis."""
+        """Location in the grid: the value of each axis."""
         return self.cell.at
 
     def subject_rows(self) -> list[dict[str, Any]]:
-        """Ids of what it measures."""
+        """Return the ids of the subjects."""
         if isinstance(self.subjects[0], str):
             return [{"model_id": name} for name in self.subjects]
         if plugin(explorer.measures, self.measure, "measure").KIND == "cell":
@@ -180,7 +180,7 @@ class MeasureTask:
 
 
 class Span(NamedTuple):
-    """When a piece of work was done and by which process; ``began`` is in seconds since 1970."""
+    """Time and process of a piece of work; ``began`` is in seconds since 1970."""
 
     began: float
     seconds: float
@@ -189,7 +189,7 @@ class Span(NamedTuple):
 
 
 def span_of(work: Callable[[], object]) -> Span:
-    """Do it; returns when, how long, and by whom."""
+    """Do the work and return its start, its duration and its process."""
     began, mark = time.time(), time.perf_counter()
     work()
     return Span(began, time.perf_counter() - mark, socket.gethostname(), os.getpid())
@@ -197,13 +197,13 @@ def span_of(work: Callable[[], object]) -> Span:
 
 @dataclass(frozen=True)
 class Done:
-    """A piece of work that has ended: ``number`` models trained, or measurements taken.
+    """A finished or failed piece of work: ``number`` models or measurements.
 
     Args:
         kind: ``training``, or the name of the measure.
-        at: where in the grid.
-        span: None for what failed: there is nobody to say.
-        error: what it failed with for good.
+        at: location in the grid.
+        span: time and process; None if the work failed, since no process reports it then.
+        error: the error of the last try; empty if the work succeeded.
     """
 
     kind: str
@@ -214,15 +214,15 @@ class Done:
 
 
 def data_source(cell: Cell) -> str:
-    """Name of the clean arrays a cell starts from: data set and the settings that are not corruption."""
+    """Return the name of a cell's clean arrays: the data set and its settings except those of corruption."""
     return json.dumps([cell.data_name, cell.data.source()], sort_keys=True)
 
 
 def architecture_key(cell: Cell) -> str:
-    """The architecture with its options."""
+    """Return a key of the architecture with its options."""
     return digest([cell.model_name, cell.settings["model"]], 8)
 
 
 def step_key(cell: Cell, batch_size: int) -> str:
-    """What decides how the rows of a step are run best: the architecture, and the size of the batch."""
+    """Return the key by which the execution of a step is chosen: architecture and batch size."""
     return f"{architecture_key(cell)} {batch_size}"

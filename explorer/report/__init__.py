@@ -1,4 +1,4 @@
-"""Report pages: from the tables of a run to charts, from charts to one site that opens from disk."""
+"""Report pages: charts from the tables of a run, and a site of charts that opens from disk."""
 
 from __future__ import annotations
 
@@ -21,24 +21,28 @@ def write(
 ) -> Path:
     """Write the site of a run and return the path of its ``index.html``.
 
-    ``out/index.html`` needs no network and no neighbour; beside it lie ``charts/`` (SVG and PNG, unless
-    ``images`` is false) and ``tables/`` (cells, models, pairs as Parquet, the small ones also as CSV).
-    ``cuts`` fixes borders between phases by name (``explorer.phases.find_cuts``); the others are those of
-    the run's own space. With ``refresh_s`` the page loads itself again every so many seconds. Tables
-    and columns that the run lacks are named on the page. Every file is written whole, by rename. Raises
-    ValueError for a wrong cut, before anything is written.
+    ``out/index.html`` needs neither a network nor other files. Next to it are ``charts/`` (SVG and PNG,
+    unless ``images`` is false) and ``tables/`` (cells, models and pairs as Parquet, small ones also as CSV).
+    ``cuts`` fixes borders between phases by name (``explorer.phases.find_cuts``); all other cuts come from
+    the run's own space. With ``refresh_s``, the page reloads itself every ``refresh_s`` seconds. The page
+    names tables and columns that the run lacks. Every file is written completely, then renamed.
+
+    Raises:
+        ValueError: a cut is invalid; nothing has been written.
     """
-    from explorer.report.site import write_site  # Altair takes .3 s to import: not before it is needed
+    from explorer.report.site import write_site  # on use: Altair takes .3 s to import
 
     return write_site(run, Path(out), cuts=cuts, images=images, refresh_s=refresh_s)
 
 
 def compare(runs: Sequence[Run], out: Path | str, *, cuts: dict[str, Any] | None = None) -> Path:
-    """Write a page that puts runs side by side, and return the path of its ``index.html``.
+    """Write a page that compares runs side by side, and return the path of its ``index.html``.
 
-    Cells are matched by the settings of the axes that all runs share; maps share their scales, and beside
-    them stands the difference from the first run. ``cuts`` hold for all; the others are each run's own.
-    Raises InputError where the runs share no axis or no cell.
+    Cells are matched by the settings of the axes that all runs share. Maps share their scales. Next to them,
+    a map shows the difference from the first run. ``cuts`` apply to all runs; each run keeps its other cuts.
+
+    Raises:
+        InputError: the runs share no axis or no cell.
     """
     from explorer.report.comparison import write_comparison
 

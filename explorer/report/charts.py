@@ -1,8 +1,8 @@
-"""The charts, each a function from a tidy table to an Altair chart.
+"""Charts: functions from a tidy table to an Altair chart.
 
-They carry no theme, so that they can be layered and put side by side: ``explorer.report.theme.enable()``
-sets it in a notebook. On a page every chart of cells listens to two parameters, ``marked`` (the cell under
-the pointer) and ``chosen`` (the cell that was clicked), both a ``cell_id``.
+Charts have no theme, so they can be layered and concatenated. In a notebook,
+``explorer.report.theme.enable()`` sets the theme. On a page, every chart of cells has two parameters,
+``marked`` (the cell under the pointer) and ``chosen`` (the cell that was clicked). Both hold a ``cell_id``.
 """
 
 from __future__ import annotations

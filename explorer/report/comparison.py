@@ -1,4 +1,4 @@
-"""Runs side by side: the same maps on shared scales, and the difference from the first."""
+"""Page that compares runs: the same maps on shared scales, and differences from the first run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from explorer.settings import InputError
 
 
 def write_comparison(runs: Sequence[Run], out: Path, *, cuts: dict[str, Any] | None) -> Path:
-    """See ``explorer.report.compare``."""
+    """Write the comparison; see ``explorer.report.compare``."""
     with in_words(runs[0].task.words):
         return _write_comparison(runs, out, cuts)
 
@@ -77,7 +77,7 @@ def _write_comparison(runs: Sequence[Run], out: Path, cuts: dict[str, Any] | Non
 
 
 def _named(runs: Sequence[Run]) -> list[Run]:
-    """The runs; those of one name by their folders too."""
+    """Return copies of the runs; runs with the same name get their folder added to the name."""
     every = [run.name for run in runs]
     out = [copy(run) for run in runs]
     for run in out:
@@ -88,7 +88,7 @@ def _named(runs: Sequence[Run]) -> list[Run]:
 def _shared(
     runs: Sequence[Run], tables: list[pd.DataFrame]
 ) -> tuple[dict[str, list[str]], list[pd.DataFrame]]:
-    """The axes that all runs have, and the cells at settings that all of them have."""
+    """Return the axes that all runs share, and each run's cells at settings that all runs have."""
     axes = {
         kind: [n for n in runs[0].axes.get(kind, ()) if all(n in phases.axis_names(r.axes) for r in runs)]
         for kind in ("load", "temperature")
@@ -153,7 +153,7 @@ def _measure(
         one = _plane(apart, right, up)
         chart = charts.difference_map(one, name, right, up, power=power, scale_from=apart)
         data["sets"][f"{name}-gap{k}"] = columns(apart, 5, exact=names)
-        title = f"{runs[k].name} less {runs[0].name}"
+        title = f"{runs[k].name} minus {runs[0].name}"
         made.append(_figure(f"{name}-gap{k}", chart, title, f"{name}-gap{k}", height, data))
     return {"title": measure_title(name, power), "see": measure(name).see, "figures": made}
 

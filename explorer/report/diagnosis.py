@@ -1,4 +1,4 @@
-"""A run's diagnosis as lines of text: phases, what holds cells back, what to change, how sure."""
+"""Diagnosis of a run as lines of text: phases, what limits cells, what to change, how certain."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ def diagnose(
     cuts: Mapping[str, float] | None = None,
     learn: Sequence[Run] = (),
 ) -> list[str]:
-    """What ``explorer diagnose`` prints.
+    """Return the lines that ``explorer diagnose`` prints.
 
-    ``cell`` is a ``cell_id`` or settings such as ``width=8,batch_size=16``; without it the run's phases and
-    its best cell are diagnosed. ``learn`` are the runs on whose cells a decision tree is fitted.
+    ``cell`` is a ``cell_id`` or settings such as ``width=8,batch_size=16``. Without it, the phases of the run
+    and its best cell are diagnosed. A decision tree is fitted on the cells of the runs in ``learn``.
 
     Raises:
-        InputError: no such cell; a table without any measure; too few cells for a tree.
+        InputError: there is no such cell, the table has no measure, or a tree has too few cells.
     """
     found = run.cuts(cuts)
     cells = phases.classify(run.grid, found).reset_index(drop=True)
     lacking = [n for n in NEEDED if n not in cells or not cells[n].notna().any()]
     if len(lacking) == len(NEEDED):
-        raise InputError(f"{run.folder} has no {', '.join(NEEDED)}: nothing to diagnose by")
+        raise InputError(f"{run.folder} has no {', '.join(NEEDED)}, so it cannot be diagnosed")
     stopping = phases.gains_of_stopping(run.models, run.epochs)
     tree, say = grow([_part(one) for one in learn]) if learn else None, run.task.words.say
     lines = [
         f"Diagnosis of {run.name}: {len(cells)} cells, {len(run.models)} models, {len(run.pairs)} pairs."
     ]
     if lacking:
-        lines.append(f"Missing: {', '.join(lacking)}; phases are told only where they are not needed.")
+        lines.append(f"Missing: {', '.join(lacking)}. Only cells that do not need them have a phase.")
     if cell is not None:
         chosen = _row(cells, run, cell)
         lines += ["", *_told(advise_cells(cells, found, run.axes, {chosen}, stopping)[chosen])]
@@ -75,15 +75,16 @@ def _by_tree(tree: Tree | None, cells: pd.DataFrame) -> list[str]:
     if tree is None:
         return []
     counts = pd.Series([answer for answer, _ in tree.advise(cells)]).value_counts()
-    told = ", ".join(f"{answer} in {n}" for answer, n in counts.items())
+    answers = ", ".join(f"{answer} in {n}" for answer, n in counts.items())
     if len(cells) == 1:
         answer, share = tree.advise(cells)[0]
-        told = f"{answer} (so in {share:.0%} of the like cells it was fitted on)".replace("%", " %")
+        answers = f"{answer} (correct for {share:.0%} of the similar cells it was fitted on)"
+        answers = answers.replace("%", " %")
     return [
         "",
-        f"A decision tree fitted on {tree.n_cells} cells says: {told}.",
+        f"A decision tree fitted on {tree.n_cells} cells advises: {answers}.",
         f"  Cross-validated accuracy over {tree.n_folds} held-out groups: {tree.accuracy:.2f}; always giving "
-        f"the commonest answer: {tree.baseline:.2f}.",
+        f"the most common answer: {tree.baseline:.2f}.",
         *(f"  {line}" for line in tree.rules.rstrip().splitlines()),
     ]
 
@@ -101,7 +102,7 @@ def _row(cells: pd.DataFrame, run: Run, cell: str) -> str:
         name, equals, value = (p.strip() for p in part.partition("="))
         if not equals or name not in names:
             example = ",".join(f"{n}={cells[n].iloc[0]}" for n in names) or str(cells["cell_id"].iloc[0])
-            raise InputError(f"--cell {cell}: it should be a cell_id, or settings such as {example}")
+            raise InputError(f"--cell {cell}: give a cell_id, or settings such as {example}")
         same = kept[name].astype(str) == value
         if pd.api.types.is_numeric_dtype(kept[name]):
             try:
@@ -114,5 +115,5 @@ def _row(cells: pd.DataFrame, run: Run, cell: str) -> str:
             )
         kept = kept[same]
     if len(kept) != 1:
-        raise InputError(f"--cell {cell} fits {len(kept)} cells; name every axis: {', '.join(names)}")
+        raise InputError(f"--cell {cell} matches {len(kept)} cells; give every axis: {', '.join(names)}")
     return str(kept["cell_id"].iloc[0])

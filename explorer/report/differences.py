@@ -1,4 +1,4 @@
-"""What is said of runs side by side: how far apart they are in measures, phases, settings; what some lack."""
+"""Differences between runs in measures, phases and settings, and what only some of the runs have."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from explorer.report.rows import measures
 from explorer.results import Run
 
 COMPARED = [n for n in facts.IN_TABLE if n != "hessian_top_eigenvalue"]
-SPREADS = 2.0  # standard errors beyond which a cell counts as different
+SPREADS = 2.0  # a cell counts as different if its means differ by more standard errors than this
 
 
 def of_measures(runs: Sequence[Run], tables: Sequence[pd.DataFrame]) -> list[dict[str, Any]]:
-    """For each measure and each further run: the mean difference over cells, its 95 % interval, cells apart.
+    """Return the mean difference from the first run, its 95 % interval, and counts of cells that differ.
 
-    The interval is a bootstrap over cells, none for a single one. ``above`` and ``below`` count the cells
-    whose means differ from the first run's by more than SPREADS standard errors; empty where no cell has any.
+    One entry for each measure and each further run. The interval is bootstrapped over cells; one cell alone
+    has none. ``above`` and ``below`` count the cells whose means differ from those of the first run by more
+    than SPREADS standard errors; they are empty if no cell has a standard error.
     """
     out = []
     random = np.random.default_rng(0)
@@ -39,15 +40,15 @@ def of_measures(runs: Sequence[Run], tables: Sequence[pd.DataFrame]) -> list[dic
                 means = random.choice(known, (1000, len(known))).mean(axis=1)
                 low, high = (phases.number(float(v), digits) for v in np.percentile(means, [2.5, 97.5]))
                 interval = f"{low} to {high}"
-            told = bool(np.isfinite(error[np.isfinite(gap)]).any())
+            has_errors = bool(np.isfinite(error[np.isfinite(gap)]).any())
             out.append(
                 {
                     "title": measure_title(name),
                     "run": runs[k].name,
                     "mean": phases.number(float(known.mean()), digits),
                     "interval": interval,
-                    "above": int((gap > SPREADS * error).sum()) if told else "",
-                    "below": int((gap < -SPREADS * error).sum()) if told else "",
+                    "above": int((gap > SPREADS * error).sum()) if has_errors else "",
+                    "below": int((gap < -SPREADS * error).sum()) if has_errors else "",
                     "n": len(known),
                 }
             )
@@ -57,60 +58,60 @@ def of_measures(runs: Sequence[Run], tables: Sequence[pd.DataFrame]) -> list[dic
 def of_phases(
     runs: Sequence[Run], tables: Sequence[pd.DataFrame], cuts: Sequence[Mapping[str, phases.Cut]]
 ) -> str:
-    """How many cells have another phase than in the first run; by its cuts too, where others differ."""
-    text = f"Another phase than in {runs[0].name}: {_moved(runs, tables)}."
+    """Describe how many cells have another phase than in the first run, also by the first run's cuts."""
+    text = f"Cells in a different phase than in {runs[0].name}: {_moved(runs, tables)}."
     values = {name: [phases.number(own[name].value) for own in cuts] for name in cuts[0]}
     unlike = [f"{phases.spoken(name)} {', '.join(v)}" for name, v in values.items() if len(set(v)) > 1]
     if unlike:
         same = [phases.classify(t, cuts[0]) for t in tables]
         text += (
-            f" Each run is sorted by cuts of its own ({'; '.join(unlike)}); by those of {runs[0].name}: "
+            f" Each run has its own cuts ({'; '.join(unlike)}). With the cuts of {runs[0].name}: "
             f"{_moved(runs, same)}."
         )
     return text
 
 
 def _moved(runs: Sequence[Run], tables: Sequence[pd.DataFrame]) -> str:
-    """Of the cells whose phase both runs know."""
-    first, told = tables[0]["phase"].fillna(""), []
+    """Count the cells that changed phase, among cells with a phase in both runs."""
+    first, parts = tables[0]["phase"].fillna(""), []
     for run, table in zip(runs[1:], tables[1:], strict=True):
         phase = table["phase"].fillna("")
         both = (phase != "") & (first != "")
         n = int((both & (phase != first)).sum())
-        many = f"{n} of {phases.counted(int(both.sum()), 'cell')}" if both.any() else "none can be told"
-        told.append(f"{many} in {run.name}")
-    return ", ".join(told)
+        many = f"{n} of {phases.counted(int(both.sum()), 'cell')}" if both.any() else "unknown"
+        parts.append(f"{many} in {run.name}")
+    return ", ".join(parts)
 
 
 def only_some(runs: Sequence[Run], tables: Sequence[pd.DataFrame], names: Sequence[str]) -> list[str]:
-    """What cannot be compared, and why."""
+    """Return sentences that say what cannot be compared, and why."""
     axes = sorted({n for r in runs for n in phases.axis_names(r.axes)} - set(names))
     shown = [measures(t) for t in tables]
     lacking = [n for n in COMPARED if any(n in s for s in shown) and not all(n in s for s in shown)]
     tasks = list(dict.fromkeys(run.task.name for run in runs))
     budgets = list(dict.fromkeys(facts.curve_budget(r) for r in runs))
     gaps = [
-        (axes, f"Axes that only some of the runs have: {', '.join(axis(n).title for n in axes)}."),
+        (axes, f"Only some of the runs have these axes: {', '.join(axis(n).title for n in axes)}."),
         (
             lacking,
-            f"Measures that only some of the runs have at these cells: "
+            f"Only some of the runs have these measures in these cells: "
             f"{', '.join(measure(n).title for n in lacking)}.",
         ),
         (
             len(tasks) > 1,
-            f"The runs learn different tasks ({', '.join(tasks)}): their accuracies, errors and losses are "
-            "not of one kind.",
+            f"The runs have different tasks ({', '.join(tasks)}), so their accuracies, errors and losses are "
+            "of different kinds.",
         ),
         (
             len(budgets) > 1,
-            f"The curves’ budgets differ ({'; '.join(budgets)}): mode connectivity cannot be compared.",
+            f"The curves have different budgets ({'; '.join(budgets)}), so do not compare mode connectivity.",
         ),
     ]
     return [text for gap, text in gaps if gap]
 
 
 def of_settings(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """The settings of the spaces that are not the same in all runs."""
+    """Return the settings of the spaces that differ between runs."""
     flat = [_flat(facts.mapping(r.info.get("space"))) for r in runs]
     keys = list(dict.fromkeys(k for f in flat for k in f if k not in ("name", "description")))
     return [

@@ -1,4 +1,4 @@
-"""Axes, colour scales, tooltips and frames that the charts share."""
+"""Axes, colour scales, tooltips and frames shared by the charts."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from explorer.report import theme
 from explorer.report.labels import axis, axis_title, measure, measure_title
 from explorer.report.rows import prepared, values
 
-FRAME = "frame"  # a mark of this name lets the pointer through (page.css), else it would flicker under it
-INK = "currentColor"  # in a notebook and in a picture the ink is that of the text around: black
+FRAME = "frame"  # page.css lets the pointer pass through marks of this name, which would otherwise flicker
+INK = "currentColor"  # on a page, the colour of the surrounding text; in a notebook or picture, black
 
 
 def finished(layers: list[Any], rows: pd.DataFrame, title: str, height: Any = None) -> alt.LayerChart:
-    """Layers over one table of cells, with the parameters by which charts of cells are linked."""
+    """Return layers over one table of cells, with the parameters that link charts of cells."""
     chart = layered(layers, rows, title, height)
     chart.params = [alt.VariableParameter(name=n, value="") for n in ("marked", "chosen")]
     return chart
 
 
 def layered(layers: list[Any], rows: pd.DataFrame, title: str, height: Any = None) -> alt.LayerChart:
-    """Layers over one table."""
+    """Return a chart of layers over one table."""
     chart = alt.LayerChart(data=rows, title=title, height=alt.Undefined if height is None else height)
-    chart.layer = layers  # as an argument they would be copied, twice
+    chart.layer = layers  # as an argument, Altair would copy them twice
     return chart
 
 
 def plane_rows(cells: pd.DataFrame, load: str, temperature: str | None) -> pd.DataFrame:
-    """The prepared rows of one plane; ValueError where two of them share a place."""
+    """Return the prepared rows of one plane; raise ValueError if two of them share a position."""
     keys = [k for k in (load, temperature) if k]
     if cells.duplicated(keys).any():
         raise ValueError(
-            f"several cells share a place on the plane of {' and '.join(keys)}: "
+            f"several cells share a position on the plane of {' and '.join(keys)}: "
             "choose one value of each other axis first"
         )
     return prepared(cells)
@@ -45,9 +45,9 @@ def plane_rows(cells: pd.DataFrame, load: str, temperature: str | None) -> pd.Da
 def place(
     rows: pd.DataFrame, load: str, temperature: str | None, *, label_size: float = 11
 ) -> dict[str, Any]:
-    """The ordinal channels ``x`` and, where there is a second axis, ``y`` of a map.
+    """Return the ordinal channels ``x`` and, if there is a second axis, ``y`` of a map.
 
-    ``label_size`` is that of the values below it, in pixels.
+    ``label_size`` is the font size of the values below the map, in pixels.
     """
     across = values(rows, load)
     at: dict[str, Any] = {
@@ -74,13 +74,13 @@ def place(
 
 
 def vertical_order(rows: pd.DataFrame, name: str) -> list[Any]:
-    """An axis's values from the top of a map downwards: the hot end on top."""
+    """Return the values of an axis from the top of a map downwards, with the hot end on top."""
     up = values(rows, name)
     return up[::-1] if axis(name).large_on_top and pd.api.types.is_numeric_dtype(rows[name]) else up
 
 
 def value_axis(rows: pd.DataFrame, name: str) -> alt.X:
-    """Log where the values span a factor of eight, linear otherwise; bands for words."""
+    """Return an axis: logarithmic if the values span a factor of eight, otherwise linear; bands for words."""
     if not pd.api.types.is_numeric_dtype(rows[name]):
         return alt.X(field=escaped(name), type="ordinal", sort=values(rows, name), title=axis_title(name))
     ticks = values(rows, name)
@@ -95,7 +95,7 @@ def value_axis(rows: pd.DataFrame, name: str) -> alt.X:
 
 
 def measure_axis(channel: Any, rows: pd.DataFrame, name: str) -> Any:
-    """A measure on a position channel (``alt.X`` or ``alt.Y``), log where it asks for that and can be."""
+    """Return a measure on ``alt.X`` or ``alt.Y``, logarithmic if the measure asks for it and allows it."""
     scale = position_scale(rows, name)
     axis_ = (
         alt.Axis(values=_powers(rows[name]), labelExpr=in_units(0))
@@ -106,9 +106,10 @@ def measure_axis(channel: Any, rows: pd.DataFrame, name: str) -> Any:
 
 
 def _powers(column: pd.Series) -> list[float]:
-    """Powers of ten in and around the values, at most about six: a log axis otherwise has a line a digit.
+    """Return about six powers of ten at most, in and around the values, as ticks of a log axis.
 
-    Where fewer than two lie between the values, also 2 and 5 of each.
+    Without ticks, Vega draws a line for each digit. If fewer than two powers lie between the values, 2 and 5
+    times each power are added.
     """
     low, high = int(np.floor(np.log10(column.min()))), int(np.ceil(np.log10(column.max())))
     powers = [float(f"1e{k}") for k in range(low, high + 1, max(1, -(-(high - low) // 6)))]
@@ -118,7 +119,7 @@ def _powers(column: pd.Series) -> list[float]:
 
 
 def position_scale(rows: pd.DataFrame, name: str, *, spread: bool = False) -> alt.Scale:
-    """The scale of ``measure_axis``; with ``spread`` one for all the rows, whichever of them are drawn."""
+    """Return the scale of ``measure_axis``; with ``spread``, the scale spans all rows with their spread."""
     log = measure(name).log and bool((rows[name].dropna() > 0).all())
     ends = _reach(rows, name, log=log) if spread else alt.Undefined
     if log:
@@ -127,7 +128,7 @@ def position_scale(rows: pd.DataFrame, name: str, *, spread: bool = False) -> al
 
 
 def _reach(rows: pd.DataFrame, name: str, *, log: bool) -> Any:
-    """The ends of all means ± standard deviation; on a log axis none reaches down to 0."""
+    """Return the ends of all means ± standard deviation; on a log axis, no end reaches 0."""
     mean = rows[name].astype(float)
     error = rows[f"{name}_std"].astype(float).fillna(0.0) if f"{name}_std" in rows else 0.0 * mean
     low, high = (mean - error).where((mean > error) if log else mean.notna(), mean), mean + error
@@ -136,7 +137,7 @@ def _reach(rows: pd.DataFrame, name: str, *, log: bool) -> Any:
 
 
 def colour_scale(column: pd.Series, name: str) -> alt.Scale:
-    """Diverging and centred on 0, log, or linear, as the measure asks for and its values allow."""
+    """Return a diverging (centred on 0), logarithmic or linear colour scale, as the measure asks for."""
     known = column[np.isfinite(column.to_numpy(dtype=float, na_value=np.nan))].astype(float)
     if measure(name).diverging:
         reach = float(known.abs().max()) if len(known) and known.abs().max() > 0 else 1.0
@@ -151,10 +152,10 @@ def colour_scale(column: pd.Series, name: str) -> alt.Scale:
 
 
 def coloured(layer: alt.Chart, column: pd.Series, name: str) -> tuple[alt.Chart, str]:
-    """The layer, and the field by which ``colour_scale`` colours it.
+    """Return the layer and the field that ``colour_scale`` colours.
 
-    A logarithm has no place for a negative value (an estimated trace near 0 may be one): it takes the colour
-    of the smallest positive one.
+    On a log scale, negative values (such as an estimated trace near 0) take the colour of the smallest
+    positive value.
     """
     scale = colour_scale(column, name).to_dict()
     if scale.get("type") != "log" or not (column < 0).any():
@@ -163,7 +164,7 @@ def coloured(layer: alt.Chart, column: pd.Series, name: str) -> tuple[alt.Chart,
 
 
 def key(column: pd.Series, name: str, title: str | None, power: int = 0) -> alt.Legend:
-    """The legend of ``colour_scale``: few short numbers, in units of ten to the ``power``."""
+    """Return the legend of ``colour_scale``: a few short numbers, in units of ten to the ``power``."""
     scale = colour_scale(column, name).to_dict()
     ticks = _log_ticks(*scale["domain"]) if scale.get("type") == "log" else []
     return alt.Legend(
@@ -176,16 +177,17 @@ def key(column: pd.Series, name: str, title: str | None, power: int = 0) -> alt.
 
 
 def in_units(power: int) -> str:
-    """The Vega expression of a legend's labels: three digits, in units of ten to the ``power``."""
-    told = f"datum.value * 1e{-power}"
-    return f"abs({told}) < 1e3 ? format({told}, '.3~g') : format({told}, abs({told}) < 1e9 ? '.3~s' : '.2~g')"
+    """Return the Vega expression of a legend's labels: three digits, in units of ten to the ``power``."""
+    v = f"datum.value * 1e{-power}"
+    return f"abs({v}) < 1e3 ? format({v}, '.3~g') : format({v}, abs({v}) < 1e9 ? '.3~s' : '.2~g')"
 
 
 def of_setting(steps: list[Any], whole: str = "datum.label") -> Any:
-    """The Vega expression of the labels of an axis's values: three digits, or as many as tell them apart.
+    """Return the Vega expression for axis labels: three digits, or more if needed to distinguish values.
 
-    Whole numbers and words stay as they are. Those of an axis that is no band are told by ``whole``: Vega's
-    own have as many digits as the distance of two of them, so that 8 and 32 become 8 and 3e+1.
+    Whole numbers and words are unchanged. ``whole`` is the expression for whole numbers on continuous axes.
+    Vega's own labels there have as many digits as the distance of two values needs: 8 and 32 become 8 and
+    3e+1.
     """
     broken = [v for v in steps if isinstance(v, float) and v % 1]
     if not broken:
@@ -195,7 +197,7 @@ def of_setting(steps: list[Any], whole: str = "datum.label") -> Any:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten between two numbers, four at most; if fewer than two, 1, 2 and 5 of each."""
+    """Return at most four powers of ten between two numbers; if fewer than two, 1, 2 and 5 times each."""
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     ticks = [float(f"1e{k}") for k in decades if low <= float(f"1e{k}") <= high]
     if len(ticks) < 2:
@@ -204,7 +206,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
 
 
 def highlight(at: dict[str, Any]) -> list[alt.Chart]:
-    """A frame in black on white around the cell, to be seen on every colour and in both modes."""
+    """Return a black frame on white around the cell, visible on every colour and in dark mode."""
     frames = []
     for who, dash in (("chosen", None), ("marked", [4, 3])):
         spot = alt.Chart().transform_filter(f"datum.cell_id === {who}").encode(**at)
@@ -219,29 +221,29 @@ def highlight(at: dict[str, Any]) -> list[alt.Chart]:
 
 
 def either(test: str, yes: str, no: str, channel: Any = alt.ColorValue) -> Any:
-    """One of two values by a Vega expression (``alt.condition``, but without its slow detour by schema)."""
+    """Choose between two values by a Vega expression; ``alt.condition`` without its slow schema check."""
     return channel(no, condition={"test": test, "value": yes})
 
 
 def place_tips(load: str | None, temperature: str | None) -> list[alt.Tooltip]:
-    """Tooltips that say which cell it is."""
+    """Return tooltips that identify the cell."""
     return [tip(escaped(n), axis(n).title) for n in (load, temperature) if n]
 
 
 def tip(field: str, title: str) -> alt.Tooltip:
-    """A tooltip line."""
+    """Return one line of a tooltip."""
     return alt.Tooltip(field=field, title=title)
 
 
 def escaped(name: str) -> str:
-    """A column name as a Vega field: a dot or a bracket in it is not a path."""
+    """Return a column name as a Vega field, with dots and brackets escaped."""
     for sign in "\\.[]":
         name = name.replace(sign, "\\" + sign)
     return name
 
 
 def counted_in(cells: pd.DataFrame, name: str) -> tuple[str, str]:
-    """The column that counts what a measure is a mean of, and that column's title."""
+    """Return the column that counts the values behind a mean, and its title."""
     if name in OF_CURVES and "n_curves" in cells:
         return "n_curves", "n, curves"
     return ("n_pairs", "n, pairs") if name in AVERAGED_PAIRS else ("n_models", "n, models")

@@ -1,4 +1,4 @@
-"""A run elsewhere: one table, a row a model, and a summary in Markdown."""
+"""Export of a run: one table with a row per model, and a summary in Markdown."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ FORMATS = (".csv", ".parquet")
 
 
 def export(run: Run, out: Path, *, cuts: Mapping[str, float] | None = None) -> list[Path]:
-    """Write ``out`` (.csv or .parquet) and the summary beside it (.md); the paths of both.
+    """Write ``out`` (.csv or .parquet) and a summary (.md) next to it; return both paths.
 
-    The table has a row a model (a row a cell where there are no models): its own columns, and for its cell
-    ``phase``, ``near_cut`` and, named ``cell_<measure>``, the means of the measures of pairs.
+    The table has a row per model, or a row per cell if the run has no models. To the columns of the model it
+    adds ``phase`` and ``near_cut`` of its cell, and the cell means of pair measures as ``cell_<measure>``.
 
     Raises:
-        InputError: another ending; no tables to export.
+        InputError: ``out`` has another ending, or there are no tables to export.
     """
     if out.suffix not in FORMATS:
-        raise InputError(f"--out {out}: it should end in {' or '.join(FORMATS)}")
+        raise InputError(f"--out {out}: the name must end in {' or '.join(FORMATS)}")
     found = run.cuts(cuts)
     cells = phases.classify(run.grid, found)
     if cells.empty:
@@ -44,7 +44,7 @@ def export(run: Run, out: Path, *, cuts: Mapping[str, float] | None = None) -> l
 
 
 def one_table(run: Run, cells: pd.DataFrame) -> pd.DataFrame:
-    """The models joined with their cells' phase and means of pairs; the cells where there are no models."""
+    """Return the models joined with phase and pair means of their cells; the cells if there are no models."""
     if run.models.empty:
         return cells
     shared = [n for n in AVERAGED_PAIRS if n in cells]
@@ -61,10 +61,10 @@ def one_table(run: Run, cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(run: Run, cells: pd.DataFrame, cuts: Mapping[str, phases.Cut]) -> str:
-    """Findings, phases, claims and advice as Markdown."""
+    """Return findings, phases, claims and advice as Markdown."""
     claims = check_claims(cells, cuts, run.axes, models=run.models, pairs=run.pairs, epochs=run.epochs)
     say = run.task.words.say
-    counts = cells["phase"].replace("", "not known").value_counts()
+    counts = cells["phase"].replace("", "unknown").value_counts()
     lines = [f"# {run.name}", "", *(f"- {_plain(say(s))}" for s in phases.findings(cells, cuts, run.axes))]
     lines += ["", "## Phases", "", "| phase | reading | cells |", "| --- | --- | --- |"]
     lines += [f"| {p} | {phases.READINGS.get(str(p), '')} | {n} |" for p, n in counts.items()]
@@ -94,5 +94,5 @@ def _row(claim: Claim) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text of others in Markdown: a bar ends a cell of a table, an angle bracket begins markup."""
+    """Escape text for Markdown: a bar would end a table cell, an angle bracket would start markup."""
     return text.replace("<", "&lt;").replace("|", "\\|")

@@ -1,4 +1,4 @@
-"""What a page says of a run besides its charts: gaps, cells as a table, budgets, failures."""
+"""Facts of a run on its page besides charts: gaps, the table of cells, budgets and failures."""
 
 from __future__ import annotations
 
@@ -28,44 +28,44 @@ RANKED_WITH_AXES = [n for n in IN_TABLE if n not in ("bleu", "test_perplexity", 
 
 
 def missing(run: Run, cells: pd.DataFrame) -> list[str]:
-    """What the tables at hand cannot show, as sentences."""
+    """Return sentences that say what is missing from the tables."""
     shown = measures(cells)
     means = run.models.empty and run.pairs.empty and bool(shown)
     alone = "; a pair needs two seeds" if "seed" in run.models and run.models["seed"].nunique() == 1 else ""
     gaps = [
-        (means, "Only means of cells: no replicates, and no spread but where a column _std gives it."),
+        (means, "Only means of cells are known: no replicates, and no spread without a column _std."),
         (run.models.empty and not means, "No models: training, accuracy and Hessian are not shown."),
         (
             run.pairs.empty and not means,
             f"No pairs: mode connectivity, CKA and distances are not shown, and no cell has a phase{alone}.",
         ),
-        (run.curves.empty, "No curves: the details of a cell show no paths."),
+        (run.curves.empty, "No curves: paths are not shown in the details of a cell."),
         (run.epochs.empty, "No training histories."),
     ]
-    said = [text for gap, text in gaps if gap]
+    sentences = [text for gap, text in gaps if gap]
     lacking = [
         measure(n).title
         for n in ("test_accuracy_percent", "train_loss", "mode_connectivity", "cka", "hessian_trace")
         if n not in shown
     ]
     if lacking and (means or not (run.models.empty and run.pairs.empty)):
-        said.append(f"Without values: {', '.join(lacking)}.")
+        sentences.append(f"No values of: {', '.join(lacking)}.")
     if not phases.axis_names(run.axes):
-        said.append("No axes: all models are taken as one cell.")
-    return said
+        sentences.append("No axes: all models are treated as one cell.")
+    return sentences
 
 
 def shares(memberships: pd.DataFrame) -> list[str]:
-    """``IV-B 71 %, IV-A 29 %`` a cell: the phases that have at least a twentieth; empty where unknown."""
-    said = []
+    """Return phases of at least 5 % probability, as ``IV-B 71 %, IV-A 29 %``, per cell; empty if unknown."""
+    texts = []
     for row in memberships.to_dict("records"):
         known = sorted(((v, str(k)) for k, v in row.items() if v >= 0.05), reverse=True)
-        said.append(", ".join(f"{phase} {share:.0%}".replace("%", " %") for share, phase in known))
-    return said
+        texts.append(", ".join(f"{phase} {share:.0%}".replace("%", " %") for share, phase in known))
+    return texts
 
 
 def cell_table(rows: pd.DataFrame, names: list[str]) -> dict[str, Any]:
-    """The table of cells that stands on the page itself: at most LISTED_CELLS rows, ``more`` left out."""
+    """Return the table of cells on the page: at most LISTED_CELLS rows; ``more`` counts the others."""
     shown = [n for n in IN_TABLE if n in measures(rows)]
     body = [
         {
@@ -90,32 +90,35 @@ def cell_table(rows: pd.DataFrame, names: list[str]) -> dict[str, Any]:
 
 
 def curve_budget(run: Run) -> str:
-    """The curves' budget, without which mode connectivity cannot be compared between runs."""
+    """Return the curve budget in words. Mode connectivity is comparable only at equal budgets."""
     if "curve_steps" in run.pairs and run.pairs["curve_steps"].notna().any():
         steps = sorted({int(s) for s in run.pairs["curve_steps"].dropna()})
         if len(steps) == 1:
-            return f"{steps[0]:,} steps a curve"
-        return f"{steps[0]:,} to {steps[-1]:,} steps a curve: not the same everywhere, so compare with care"
+            return f"{steps[0]:,} steps per curve"
+        return f"{steps[0]:,} to {steps[-1]:,} steps per curve; budgets differ, so compare with care"
     plan = mapping(mapping(mapping(run.info.get("space")).get("measures")).get("connectivity"))
-    return f"{plan['steps']} steps a curve" if "steps" in plan else "budget of the curves not recorded"
+    return f"{plan['steps']} steps per curve" if "steps" in plan else "curve budget not recorded"
 
 
 def machine(run: Run) -> str:
-    """``Linux, 2 CPUs, 8 GB memory``: the known parts as a person says them, the others by name."""
-    said = {"platform": "{}", "cpus": "{} CPUs", "memory_gb": "{} GB memory", "gpus": "{} GPUs"}
+    """Describe the machine as ``Linux, 2 CPUs, 8 GB memory``; unknown parts are listed by name."""
+    formats = {"platform": "{}", "cpus": "{} CPUs", "memory_gb": "{} GB memory", "gpus": "{} GPUs"}
     parts = mapping(run.info.get("machine")).items()
-    return ", ".join(said.get(k, f"{k} {{}}").format(v) for k, v in parts if v not in (None, "", 0, []))
+    return ", ".join(formats.get(k, f"{k} {{}}").format(v) for k, v in parts if v not in (None, "", 0, []))
 
 
 def failures(run: Run) -> dict[str, Any]:
-    """Models and pairs that did not end well: ``rows`` (at most LISTED_FAILURES) of ``n``."""
+    """Return the number ``n`` of models and pairs that failed, diverged or have an error.
+
+    ``rows`` lists at most LISTED_FAILURES of them.
+    """
     lost = []
     for table, name in ((run.models, "model"), (run.pairs, "pair")):
         if "status" not in table:
             continue
         kept = [n for n in phases.axis_names(run.axes) if n in table]
         wrong = table["status"] != "ok"
-        if "error" in table:  # also pairs that are measured in part
+        if "error" in table:  # pairs with one failed measure have an error too
             wrong |= table["error"].fillna("") != ""
         for r in table[wrong].to_dict("records"):
             who = (
@@ -136,7 +139,7 @@ def failures(run: Run) -> dict[str, Any]:
 
 
 def ranked(cells: pd.DataFrame, cuts: Mapping[str, phases.Cut]) -> list[dict[str, Any]]:
-    """Rank correlations of measures with test accuracy, over all cells and (``_low``) the low-loss ones."""
+    """Return rank correlations of measures with test accuracy, over all and (``_low``) low-loss cells."""
     names = [*phases.LOCAL, *phases.GLOBAL]
     fitted = (
         cells[cells["train_loss"] < cuts["train_loss"].value] if "train_loss" in cells else cells.iloc[:0]
@@ -147,7 +150,7 @@ def ranked(cells: pd.DataFrame, cuts: Mapping[str, phases.Cut]) -> list[dict[str
 
 
 def axis_ranks(cells: pd.DataFrame, names: list[str]) -> dict[str, Any]:
-    """Rank correlations of axes with measures: ``ys`` and, for each axis, one ``{rho, n}`` a measure."""
+    """Return rank correlations of axes with measures: ``ys``, and one ``{rho, n}`` per axis and measure."""
     found = phases.rank_correlations(cells, names, RANKED_WITH_AXES)
     ys = list(dict.fromkeys(found["y"]))
     rows = []
@@ -158,5 +161,5 @@ def axis_ranks(cells: pd.DataFrame, names: list[str]) -> dict[str, Any]:
 
 
 def mapping(value: Any) -> dict[str, Any]:
-    """The value as a dictionary, empty where it is none: any part of ``run.info`` may be missing."""
+    """Return the value as a dictionary, empty if it is not one: parts of ``run.info`` may be missing."""
     return dict(value) if isinstance(value, Mapping) else {}

@@ -1,6 +1,6 @@
-"""Which charts a page shows, section by section, and in what words: specs without data.
+"""Charts of a page by section, with their texts, as specs without data.
 
-The page gives every chart of cells the same rows, stored once.
+The page stores the rows of cells once and gives them to every chart of cells.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from explorer.results import Run
 
 SLICES = ("test_accuracy_percent", "train_loss", "mode_connectivity", "cka")
 AGAINST_ACCURACY = ("hessian_trace", "mode_connectivity", "cka", "l2_distance")
-ROOM = 130  # pixels that the title of an upright axis takes
+ROOM = 130  # pixels that the title of a vertical axis needs
 LOCAL_GLOBAL = (
-    "A point is a cell: to the right sharper ({}), higher up better connected, lighter more accurate. If "
-    "smoothness were enough, colour would change from left to right only; where it changes upwards, "
-    "connectivity adds something."
+    "Each point is a cell. Points further right are sharper ({}), higher points are better connected and "
+    "lighter points are more accurate. If smoothness were enough, colour would change only from left to "
+    "right. If colour also changes upwards, connectivity adds information."
 )
 
 
 def of_cells(rows: pd.DataFrame, right: str | None, up: str | None) -> dict[str, list[dict[str, Any]]]:
-    """By section: ``id``, ``title``, ``see`` (the sentence beside it), ``spec``, a map's ``measure``."""
+    """Return figures by section: ``id``, ``title``, ``see`` (the caption), ``spec``, ``measure`` of a map."""
     groups: dict[str, list[dict[str, Any]]] = {k: [] for k in ("map", "maps", "scatter", "against", "slices")}
     if right is None or rows.empty:
         return groups
@@ -65,7 +65,7 @@ def of_cells(rows: pd.DataFrame, right: str | None, up: str | None) -> dict[str,
 def of_claims(
     rows: pd.DataFrame, right: str | None, up: str | None, claims: Sequence[Claim]
 ) -> dict[str, dict[str, Any]]:
-    """By the name of a claim: the chart that shows it, as far as this run's plane can."""
+    """Return the chart of each claim by name, if this run's plane can show it."""
     made = {}
     for claim in claims:
         if claim.chart is None or right is None:
@@ -100,7 +100,7 @@ def _figure(
 
 
 def of_any(rows: pd.DataFrame) -> dict[str, Any] | None:
-    """A scatter of measures yet to be chosen: its fields ``x__`` and ``y__`` are replaced on the page."""
+    """Return a scatter chart of any two measures; the page replaces its fields ``x__`` and ``y__``."""
     if not measures(rows):
         return None
     blank = rows.iloc[:1].assign(x__=1.0, y__=1.0, x___text="", y___text="")
@@ -108,9 +108,9 @@ def of_any(rows: pd.DataFrame) -> dict[str, Any] | None:
 
 
 def spec(chart: alt.LayerChart, data: str) -> dict[str, Any]:
-    """The chart as Vega-Lite that reads its rows from the dataset ``data``, which is not part of it.
+    """Return the chart as Vega-Lite without schema and theme; its rows come from the dataset ``data``.
 
-    Without schema and theme. Altair's own way copies every layer several times first.
+    The dataset is not part of the spec. Altair's own conversion would copy every layer several times.
     """
     rows = alt.NamedData(name=data)
     parts = {part: getattr(chart, part) for part in ("layer", "title", "height", "params")}
@@ -119,13 +119,13 @@ def spec(chart: alt.LayerChart, data: str) -> dict[str, Any]:
 
 
 def page_spec(chart: alt.LayerChart, data: str) -> dict[str, Any]:
-    """As ``spec``, as wide as its box, without the title, which the page gives."""
+    """Return ``spec`` at the width of its container and without the title, which the page shows itself."""
     kept = {k: v for k, v in spec(chart, data).items() if k != "title"}
     return {**kept, "width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
 
 
 def of_one_cell(run: Run) -> list[dict[str, Any]]:
-    """The charts of a cell's details, as far as the run has rows for them: ``rows`` names which."""
+    """Return the charts of a cell's details for which the run has data; ``rows`` names the data."""
     paths = [str(p) for p in run.curves["path"].unique()] if "path" in run.curves else ["bezier"]
     paths = sorted(paths, key=lambda p: (p != "bezier", p != "linear", p))
     empty = pd.DataFrame({"t": [], "path": [], "pair": [], "step": [], "seed": []})

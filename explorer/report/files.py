@@ -1,4 +1,4 @@
-"""What lies beside the page, and how every file is written."""
+"""Files next to the page: tables and details, each written completely or not at all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CSV_BYTES = 200_000
 
 
 def write(path: Path, content: bytes) -> None:
-    """Whole or not at all: a reader of the page never meets half a file."""
+    """Write a file completely or not at all, so readers never see half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
@@ -30,7 +30,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def write_tables(run: Run, cells: pd.DataFrame, folder: Path) -> list[dict[str, str]]:
-    """cells, models and pairs as Parquet, and as CSV where that stays small; what was written."""
+    """Write cells, models and pairs as Parquet, and as CSV if that is small; list the files."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, table in (("cells", cells), ("models", run.models), ("pairs", run.pairs)):
@@ -38,7 +38,7 @@ def write_tables(run: Run, cells: pd.DataFrame, folder: Path) -> list[dict[str, 
             continue
         plain = table.copy()
         plain.columns = plain.columns.astype(str)
-        mixed = [c for c in plain if plain[c].dtype == object]  # Parquet holds one type a column
+        mixed = [c for c in plain if plain[c].dtype == object]  # a Parquet column has one type
         plain = plain.astype(dict.fromkeys(mixed, "string"))
         files = {f"{name}.parquet": plain.to_parquet(index=False)}
         csv = plain.to_csv(index=False, float_format="%.7g").encode()
@@ -56,7 +56,7 @@ def write_tables(run: Run, cells: pd.DataFrame, folder: Path) -> list[dict[str, 
 
 
 def write_details(detail: dict[str, dict[str, Any]], folder: Path) -> dict[str, str]:
-    """A script a cell: unlike JSON, a page opened from disk may read it."""
+    """Write one script per cell: a page opened from disk can load scripts, but not JSON."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
     for k, (cell, content) in enumerate(detail.items()):
@@ -66,7 +66,7 @@ def write_details(detail: dict[str, dict[str, Any]], folder: Path) -> dict[str, 
 
 
 def write_models(detail: dict[str, dict[str, Any]], folder: Path) -> str:
-    """The models of all cells in one script, for the table that sorts and filters them."""
+    """Write the models of all cells to one script, for the table that sorts and filters them."""
     models = {cell: content["models"] for cell, content in detail.items() if "models" in content}
     write(folder / "models.js", f"explorerModels({script_json(models)})".encode())
     return "details/models.js"

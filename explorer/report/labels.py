@@ -1,7 +1,7 @@
-"""What a reader is told of each axis and measure: title, unit, number format, palette, what to see.
+"""Labels of axes and measures: title, unit, number format, palette and caption.
 
-What is said of a measure stands in its own file; an axis needs a line in ``AXES`` only where its plain column
-name would not do.
+Texts of a measure are in its own file. An axis needs a line in ``AXES`` only if its column name is not clear
+enough.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from explorer.tasks import Words
 
 
 class Measure(NamedTuple):
-    """What pages say of a column (:class:`explorer.columns.Column`). The unit is as short as in titles."""
+    """Texts that pages show for a column (:class:`explorer.columns.Column`). Units are short, for titles."""
 
     title: str
     unit: str
@@ -28,7 +28,10 @@ class Measure(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """``hint`` says which end is hot or loaded. Hot is on top in a map, so batch size counts downwards."""
+    """Label of an axis; ``hint`` says which end is hot or has high load.
+
+    In maps the hot end is on top, so batch size decreases upwards (``large_on_top`` is false).
+    """
 
     title: str
     hint: str = ""
@@ -55,7 +58,7 @@ _words: ContextVar[Words] = ContextVar("words", default=Words())  # noqa: B039 (
 
 @contextmanager
 def in_words(words: Words) -> Iterator[None]:
-    """Inside, labels and :func:`said` speak of a task in its own words."""
+    """Use the terms of a task in labels and in :func:`said` within this block."""
     before = _words.set(words)
     try:
         yield
@@ -64,12 +67,12 @@ def in_words(words: Words) -> Iterator[None]:
 
 
 def said(text: str) -> str:
-    """A sentence written for classification, in the words of the task that is drawn."""
+    """Return a sentence written for classification in the terms of the current task."""
     return _words.get().say(text)
 
 
 def measure(name: str) -> Measure:
-    """The label of a measure; one made from its column name where none is written down."""
+    """Return the label of a measure; if none is defined, one made from its column name."""
     known = EVERY.get(name)
     if known is None or not known.title:
         return Measure(said(_sentence(name)), "", "")
@@ -78,12 +81,12 @@ def measure(name: str) -> Measure:
 
 
 def axis(name: str) -> Axis:
-    """The label of an axis; one made from its column name where none is written down."""
+    """Return the label of an axis; if none is defined, one made from its column name."""
     return AXES.get(name, Axis(_sentence(name)))
 
 
 def measure_title(name: str, exponent: int = 0) -> str:
-    """``Training loss (nats)``, with an exponent ``Training loss (10⁻³ nats)``."""
+    """Return a title such as ``Training loss (nats)``, with an exponent ``Training loss (10⁻³ nats)``."""
     label = measure(name)
     power = f"10{str(exponent).translate(RAISED)} " if exponent else ""
     unit = f"{power}{label.unit}".strip()
@@ -91,7 +94,7 @@ def measure_title(name: str, exponent: int = 0) -> str:
 
 
 def axis_title(name: str) -> str:
-    """``Batch size (small = hot)``."""
+    """Return a title such as ``Batch size (small = hot)``."""
     label = axis(name)
     return f"{label.title} ({label.hint})" if label.hint else label.title
 

@@ -1,4 +1,4 @@
-"""Charts with continuous axes: measure against measure, slices, paths, histories."""
+"""Charts with continuous axes: scatter charts, slices, paths, histories and spectra."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PATHS = {"bezier": "Bézier curve, fitted", "linear": "straight line"}
 def scatter(
     cells: pd.DataFrame, x: str, y: str, colour: str, load: str | None = None, temperature: str | None = None
 ) -> alt.LayerChart:
-    """One measure against another, a point a cell; ``colour`` is a third measure or ``phase``."""
+    """Plot one measure against another, one point per cell; ``colour`` is a third measure or ``phase``."""
     rows = prepared(cells)
     names = [n for n in (x, y, colour) if f"{n}_text" in rows]
     tips = [
@@ -91,9 +91,9 @@ def slices(
     *,
     scale_from: pd.DataFrame | None = None,
 ) -> alt.LayerChart:
-    """A measure along one axis, a line a value of the other, hot to cold; bars: ± one standard deviation.
+    """Plot a measure along one axis, one line per value of the other axis, coloured from hot to cold.
 
-    ``scale_from`` as for ``heat_map``.
+    Bars show ± one standard deviation. ``scale_from`` is as in ``heat_map``.
     """
     rows = plane_rows(cells, load, temperature)
     at: dict[str, Any] = {"x": value_axis(rows, load)}
@@ -156,9 +156,9 @@ def slices(
 def curves(
     points: pd.DataFrame, name: str = "train_error_percent", paths: Sequence[str] = ("bezier", "linear")
 ) -> alt.LayerChart:
-    """A measure along the paths between models: a thin line a pair, the mean over pairs bold.
+    """Plot a measure along the paths between models: a thin line per pair, the mean over pairs bold.
 
-    ``points`` has ``t``, ``path``, ``pair`` and the measure: one cell's rows of the table ``curves``.
+    ``points`` has ``t``, ``path``, ``pair`` and the measure: the rows of one cell in the table ``curves``.
     """
     shades = [theme.BEZIER, theme.LINEAR, "#6a9f58", "#a8719f"]
     words = ", ".join(f"'{k}': '{v}'" for k, v in PATHS.items())
@@ -170,7 +170,7 @@ def curves(
         labelExpr=f"({{{words}}})[datum.value] || datum.label",
     )
     by = alt.Color("path:N", legend=key, scale=alt.Scale(domain=list(paths), range=shades[: len(paths)]))
-    x = alt.X("t:Q", title="Place on the path (0 and 1 = the two models)", scale=alt.Scale(domain=[0, 1]))
+    x = alt.X("t:Q", title="Position on the path (0 and 1 = the two models)", scale=alt.Scale(domain=[0, 1]))
     y = alt.Y(
         field=name, type="quantitative", title=measure_title(name), scale=alt.Scale(zero=False, nice=True)
     )
@@ -193,7 +193,7 @@ def curves(
 
 
 def histories(points: pd.DataFrame, name: str = "train_loss") -> alt.LayerChart:
-    """A measure over the steps of training, a line a replicate (``step``, ``seed`` and the measure)."""
+    """Plot a measure over training steps, one line per replicate (``step``, ``seed`` and the measure)."""
     scale = alt.Scale(type="log") if measure(name).log else alt.Scale(zero=False)
     at = {
         "x": alt.X("step:Q", title="Optimiser steps", axis=alt.Axis(tickCount=5)),
@@ -217,10 +217,10 @@ def histories(points: pd.DataFrame, name: str = "train_loss") -> alt.LayerChart:
 
 
 def spectra(points: pd.DataFrame) -> alt.LayerChart:
-    """The Hessian's spectral density: share of the eigenvalues (log) at each place, a point a model's node.
+    """Plot the spectral density of the Hessian: share of eigenvalues (log), one point per node and model.
 
-    ``points`` has ``seed``, ``eigenvalue`` and ``weight``. Eigenvalues stand on a scale that is linear near 0
-    and logarithmic beyond, so that the bulk at 0 and the few large ones are both seen.
+    ``points`` has ``seed``, ``eigenvalue`` and ``weight``. The scale of eigenvalues is linear near 0 and
+    logarithmic beyond, so both the bulk near 0 and the few large eigenvalues are visible.
     """
     at = {
         "x": alt.X(

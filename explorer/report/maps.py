@@ -1,4 +1,4 @@
-"""Maps of the load × temperature plane: a square a cell."""
+"""Maps of the load × temperature plane: one square per cell."""
 
 from __future__ import annotations
 
@@ -28,16 +28,18 @@ from explorer.report.encodings import (
 from explorer.report.labels import measure, measure_title
 from explorer.report.rows import compact, exponent, measures
 
-CROWDED = 11  # more columns than this leave no room for a number in each
+CROWDED = 11  # with this many columns or more, cells have no room for a number
 
 
 def phase_map(
     cells: pd.DataFrame, load: str, temperature: str | None = None, *, legend: bool = True
 ) -> alt.LayerChart:
-    """Cells of the load × temperature plane coloured by phase; a ring marks those near a cut.
+    """Plot the cells of the load × temperature plane coloured by phase; a ring marks cells near a cut.
 
-    ``cells`` is what ``explorer.phases.classify`` returns, one row a grid point of the plane: choose the
-    values of any further axis first (ValueError otherwise).
+    ``cells`` is the result of ``explorer.phases.classify`` with one row per grid point of the plane.
+
+    Raises:
+        ValueError: two cells share a grid point; choose the values of the other axes first.
     """
     rows = plane_rows(cells, load, temperature)
     tips = [
@@ -104,11 +106,11 @@ def heat_map(
     *,
     scale_from: pd.DataFrame | None = None,
 ) -> alt.LayerChart:
-    """One measure's mean over the plane, its number in each cell; rows as for ``phase_map``.
+    """Plot the mean of a measure over the plane, with the number in each cell; rows as in ``phase_map``.
 
     The palette is sequential, on a log scale for losses and curvature; for mode connectivity it diverges
-    from 0. Numbers of a small measure are told in thousandths or less, which the title says. ``scale_from``
-    is the table that the palette spans (``cells`` by default), so that several planes can share it.
+    from 0. Numbers of a small measure are in thousandths or smaller units, which the title states. The
+    palette spans the table ``scale_from`` (``cells`` by default), so several planes can share one palette.
     """
     rows = plane_rows(cells, load, temperature)
     tips = [
@@ -123,18 +125,19 @@ def heat_map(
     known = f"isValid(datum['{name}'])"
     spanned = (rows if scale_from is None else scale_from)[name]
     power = exponent(spanned, measure(name))
-    told, field = coloured(base.transform_filter(known), spanned, name)
+    known_cells, field = coloured(base.transform_filter(known), spanned, name)
     colour = alt.Color(
         field=field,
         type="quantitative",
         scale=colour_scale(spanned, name),
         legend=key(spanned, name, None, power),
     )
-    layers: list[Any] = [_ground(base), told.mark_rect().encode(color=colour)]
+    layers: list[Any] = [_ground(base), known_cells.mark_rect().encode(color=colour)]
     if rows[load].nunique() < CROWDED:
-        dark = f"luminance(scale('color', datum['{field}'])) < .18"  # there black and white contrast equally
+        # At a luminance of .18, black and white have equal contrast.
+        dark = f"luminance(scale('color', datum['{field}'])) < .18"
         layers.append(
-            told.mark_text(fontSize=_number_size(rows[load].nunique())).encode(
+            known_cells.mark_text(fontSize=_number_size(rows[load].nunique())).encode(
                 text=alt.Text(field=f"{name}_label", type="nominal"),
                 color=either(dark, "#ffffff", "#111111"),
             )
@@ -144,12 +147,12 @@ def heat_map(
 
 
 def _number_size(columns: int) -> int:
-    """Pixels of the numbers in the cells: five signs must fit into the width of a small map's cell."""
+    """Return the font size of numbers in cells, in pixels: five characters must fit into a narrow cell."""
     return 10 if columns <= 8 else 8
 
 
 def _label_size(columns: int) -> int:
-    """Pixels of the values below the columns: three digits must fit into the width of a small map's cell."""
+    """Return the font size of values below columns, in pixels: three digits must fit into a narrow cell."""
     return 11 if columns <= 8 else 9
 
 
@@ -162,9 +165,9 @@ def difference_map(
     power: int = 0,
     scale_from: pd.DataFrame | None = None,
 ) -> alt.LayerChart:
-    """How a measure of one run differs from another's: column ``difference``, diverging from 0 (blue: more).
+    """Plot the difference of a measure between two runs, column ``difference``; blue is positive.
 
-    Its numbers are told in units of ten to the ``power``; ``scale_from`` is as for ``heat_map``.
+    Numbers are in units of ten to the ``power``; ``scale_from`` is as in ``heat_map``.
     """
     rows = plane_rows(cells, load, temperature)
     at = place(rows, load, temperature, label_size=_label_size(rows[load].nunique()))
@@ -193,22 +196,22 @@ def difference_map(
 
 
 def told_differences(differences: pd.Series, name: str, power: int = 0) -> list[str]:
-    """The numbers in the cells of a ``difference_map``."""
+    """Return the numbers in the cells of a ``difference_map``."""
     return [compact(v * 10.0**-power, measure(name)) for v in differences]
 
 
 def _on_dark() -> str:
-    """Whether a cell's phase has a dark colour."""
+    """Return the Vega test of whether a cell's phase has a dark colour."""
     return " || ".join(f"datum.phase === '{p}'" for p, ink in theme.PHASE_INKS.items() if ink == "#ffffff")
 
 
 def _ground(base: alt.Chart) -> alt.Chart:
-    """A faint square for each grid point, so that an empty one shows as empty."""
+    """Draw a faint square for each grid point, so empty grid points are visible."""
     return base.mark_rect(fillOpacity=0.06, fill=INK, strokeOpacity=0.25, stroke=INK, strokeWidth=0.5)
 
 
 def _notes(base: alt.Chart) -> alt.Chart:
-    """× where every model failed, a dot where nothing was run."""
+    """Draw × if every model of a cell failed, and a dot if the cell was not run."""
     return (
         base.transform_filter("datum.note !== ''")
         .mark_text(fontSize=13, fill=INK, opacity=0.75)
@@ -217,7 +220,7 @@ def _notes(base: alt.Chart) -> alt.Chart:
 
 
 def _unsorted(base: alt.Chart) -> alt.Chart:
-    """A question mark where models exist but a measure that decides is missing."""
+    """Draw a question mark if a cell has models but lacks a measure that decides."""
     return (
         base.transform_filter("datum.note === '' && datum.phase === ''")
         .mark_text(fontSize=12, fill=INK, opacity=0.75)

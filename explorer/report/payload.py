@@ -1,4 +1,4 @@
-"""The numbers that a page carries: each once, rounded, as columns, safe inside a <script> element."""
+"""Data of a page: rounded columns, each number stored once, safe inside a <script> element."""
 
 from __future__ import annotations
 
@@ -43,27 +43,27 @@ PAIR_COLUMNS = (
     "cka",
     "l2_distance",
 )
-HISTORY_POINTS = 60  # a line two hundred pixels wide shows no more
+HISTORY_POINTS = 60  # a line of two hundred pixels cannot show more
 
 
 def script_json(value: Any) -> str:
-    """JSON that cannot end the script element it stands in, nor open a comment in it; NaN becomes null."""
+    """Return JSON that cannot end its script element or open a comment in it; NaN becomes null."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def columns(table: pd.DataFrame, digits: int = 6, exact: Sequence[str] = ()) -> dict[str, list[Any]]:
-    """A table as ``{column: values}``, missing numbers as None.
+    """Return a table as ``{column: values}``, with missing numbers as None.
 
-    Numbers have ``digits`` significant digits, those of the columns ``exact`` all that they have.
+    Numbers have ``digits`` significant digits; the columns ``exact`` keep all digits.
     """
     return {str(name): _values(table[name], 17 if name in exact else digits) for name in table}
 
 
 def details(run: Run, cells: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """By ``cell_id``: its models, its pairs, its models' histories and its pairs' curves.
+    """Return by ``cell_id``: models, pairs, training histories, curves and spectra.
 
-    Curves, histories and spectra come as one array a line, in the order of the keys ``c`` (curves: pair,
+    Curves, histories and spectra are one array per line, in the order of the keys ``c`` (curves: pair,
     path, t, training error, training loss), ``h`` (histories: seed, step, training loss, test accuracy) and
     ``s`` (spectra: seed, eigenvalues, their shares).
     """
@@ -93,7 +93,7 @@ def details(run: Run, cells: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 
 def _with_cell(table: pd.DataFrame, cells: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """The table with the ``cell_id`` that ``cells`` gives to its settings."""
+    """Return the table with the ``cell_id`` that ``cells`` has for the same settings."""
     if not names or not set(names) <= set(table):
         return table
     return table.drop(columns=[c for c in ("cell_id",) if c in table]).merge(
@@ -102,7 +102,7 @@ def _with_cell(table: pd.DataFrame, cells: pd.DataFrame, names: list[str]) -> pd
 
 
 def _second_placed(pairs: pd.DataFrame, cells: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """The pairs, whose second seed says where it is if that is another cell: ``0 (batch size 16)``."""
+    """Return pairs with the other cell's settings after the second seed, such as ``0 (batch size 16)``."""
     if not {"cell_id", "cell_id_b", "seed_b"} <= set(pairs):
         return pairs
     at, seeds = cells.set_index("cell_id")[names], pairs["seed_b"].astype(object)
@@ -162,7 +162,7 @@ def _history_lines(epochs: pd.DataFrame, models: pd.DataFrame) -> list[tuple[str
 
 
 def _spectrum_lines(models: pd.DataFrame) -> list[tuple[str, list[Any]]]:
-    """The spectral density of the Hessian of each model that has one, without nodes of no weight."""
+    """Return the spectral density of the Hessian of each model that has one, without nodes of weight 0."""
     if not {"density_nodes", "density_weights", "cell_id"} <= set(models):
         return []
     lines = []
@@ -178,7 +178,7 @@ def _spectrum_lines(models: pd.DataFrame) -> list[tuple[str, list[Any]]]:
 
 
 def _groups(table: pd.DataFrame, keys: Sequence[str]) -> list[tuple[int, int]]:
-    """First row and end of each group in a table sorted by ``keys``."""
+    """Return first row and end of each group in a table sorted by ``keys``."""
     if table.empty:
         return []
     new = np.zeros(len(table), dtype=bool)

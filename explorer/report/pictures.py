@@ -20,7 +20,7 @@ MAPS = (ACCURACY, "mode_connectivity", "cka", "hessian_top_eigenvalue", "hessian
 
 
 def chosen(groups: Mapping[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """Which of the page's charts are drawn as pictures: by file name, ``title`` and ``spec``."""
+    """Return the charts of the page that are saved as pictures: by file name, ``title`` and ``spec``."""
     if not groups["map"]:
         return {}
     drawn = {"phase_map": groups["map"][0]}
@@ -33,9 +33,9 @@ def chosen(groups: Mapping[str, list[dict[str, Any]]]) -> dict[str, dict[str, An
 def specs(
     cells: pd.DataFrame, axes: Mapping[str, Sequence[str]], groups: Mapping[str, list[dict[str, Any]]]
 ) -> dict[str, dict[str, Any]]:
-    """The chosen charts as whole Vega-Lite specs, data and theme included, by file name.
+    """Return the chosen charts as complete Vega-Lite specs with data and theme, by file name.
 
-    With more than two axes they show the plane of the most accurate cell, which the title says.
+    With more than two axes, the charts show the plane of the most accurate cell, and the title says so.
     """
     drawn = chosen(groups)
     right, up, others = plane({k: [n for n in v if n in cells] for k, v in axes.items()})
@@ -47,7 +47,7 @@ def specs(
         for name in others:
             cells = cells[cells[name] == best[name]]
         note = ", ".join(f"{axis(n).title} {best[n]}" for n in others)
-    with_legend = figures.spec(charts.phase_map(cells, right, up), "cells")  # on the page it stands beside
+    with_legend = figures.spec(charts.phase_map(cells, right, up), "cells")  # pages have their own legend
     drawn["phase_map"] = {**drawn["phase_map"], "spec": with_legend}
     rows = json.loads(prepared(cells).to_json(orient="records"))
     floors = len(values(cells, up)) if up else 0
@@ -55,7 +55,7 @@ def specs(
 
 
 def repacked(png: bytes) -> bytes:
-    """The same picture, its pixels deflated harder: vl-convert's PNGs shrink to about a quarter."""
+    """Return the same picture, compressed better: PNGs of vl-convert shrink to about a quarter."""
     at, pixels, chunks = 8, b"", []
     while at < len(png):
         (size,) = struct.unpack(">I", png[at : at + 4])

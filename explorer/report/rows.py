@@ -1,4 +1,4 @@
-"""The tidy table behind the charts: a row a grid point, those not run included, numbers also as text."""
+"""Tidy table behind the charts: one row per grid point, also if not run, with numbers also as text."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ NOT_RUN, FAILED = "not run", "no model left"
 
 
 def plane(axes: Mapping[str, Sequence[str]]) -> tuple[str | None, str | None, list[str]]:
-    """The axis drawn to the right (load), the one drawn upwards (temperature), and the rest.
+    """Return the horizontal axis (load), the vertical axis (temperature), and the other axes.
 
-    With no temperature a second load axis takes its place, and the other way round.
+    Without a temperature axis, a second load axis is vertical, and vice versa.
     """
     load, temperature = list(axes.get("load", ())), list(axes.get("temperature", ()))
     first = (load or temperature or [None])[0]
@@ -29,23 +29,23 @@ def plane(axes: Mapping[str, Sequence[str]]) -> tuple[str | None, str | None, li
 
 
 def values(cells: pd.DataFrame, name: str) -> list[Any]:
-    """An axis's values as plain Python objects: numbers by size, text in order of appearance."""
+    """Return the values of an axis as Python objects: numbers by size, text in order of appearance."""
     column = cells[name].dropna()
     unique = column.drop_duplicates().tolist()
     return sorted(unique) if pd.api.types.is_numeric_dtype(column) else [str(v) for v in unique]
 
 
 def measures(cells: pd.DataFrame) -> list[str]:
-    """The measures that at least one cell has, in the order in which they are shown."""
+    """Return the measures that at least one cell has, in display order."""
     return [n for n in titled() if n in cells and cells[n].notna().any()]
 
 
 def completed(
     cells: pd.DataFrame, axes: Mapping[str, Sequence[str]], space: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """The cells and a row (``n_models`` 0, no measures) for each point of the grid that has none.
+    """Return the cells, plus a row (``n_models`` 0, no measures) for each missing point of the grid.
 
-    The grid is the product of the values met in the table and, where the space lists its values, those.
+    The grid is the product of the axis values in the table and of those that the space lists.
     """
     names = [n for n in axis_names(axes) if n in cells]
     planned = {**_listed(space.get("load")), **_listed(space.get("temperature"))}
@@ -79,7 +79,7 @@ def completed(
 
 
 def rounded(cells: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """The cells with their settings as pages tell them: to six digits, unless two would become the same."""
+    """Round settings to six digits, as pages show them, unless two values would become equal."""
     short = {
         n: cells[n].map(lambda v: float(f"{v:.6g}"))
         for n in names
@@ -91,9 +91,10 @@ def rounded(cells: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 
 
 def prepared(cells: pd.DataFrame, scale_from: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Adds ``note`` (why a cell is empty) and, for each measure, ``<name>_text`` ("93.1 ± 0.4") and the
-    shorter ``<name>_label``, in the units of ``exponent`` over ``scale_from`` (``cells`` by default). A table
-    that has them is returned as it is.
+    """Add ``note`` (why a cell is empty) and, for each measure, ``<name>_text`` and ``<name>_label``.
+
+    The text is "93.1 ± 0.4", for example. The label is shorter, in the units of ``exponent`` over
+    ``scale_from`` (``cells`` by default). A table that already has a ``note`` is returned unchanged.
     """
     if "note" in cells:
         return cells
@@ -104,11 +105,11 @@ def prepared(cells: pd.DataFrame, scale_from: pd.DataFrame | None = None) -> pd.
     for column in ("phase", "near_cut"):
         if column not in out:
             out[column] = ""
-    told = measures(out)
-    nothing = (out["n_models"] == 0) & (out["n_pairs"] == 0) & ~out[told].notna().any(axis=1)
+    shown = measures(out)
+    nothing = (out["n_models"] == 0) & (out["n_pairs"] == 0) & ~out[shown].notna().any(axis=1)
     out["note"] = np.select([nothing & (out["n_diverged"] > 0), nothing], [FAILED, NOT_RUN], default="")
     added: dict[str, list[str]] = {}
-    for name in told:
+    for name in shown:
         digits = measure(name).digits
         spread = out[f"{name}_std"] if f"{name}_std" in out else pd.Series(np.nan, index=out.index)
         scale = 10.0 ** -exponent((out if scale_from is None else scale_from)[name], measure(name))
@@ -118,9 +119,9 @@ def prepared(cells: pd.DataFrame, scale_from: pd.DataFrame | None = None) -> pd.
 
 
 def exponent(column: pd.Series, label: Measure) -> int:
-    """The power of ten (0, −3, −6, …) in whose units a map's numbers are short.
+    """Return the power of ten (0, −3, −6, …) in whose units the numbers of a map are short.
 
-    It is that of the middle value, where a quarter of the values would otherwise need more than two places.
+    It is 0 unless more than a quarter of the values are below .01; then it is that of the median.
     """
     sizes = column[np.isfinite(column.to_numpy(dtype=float, na_value=np.nan)) & (column != 0)].abs()
     if label.digits is not None or sizes.empty or (sizes < 0.01).mean() <= 0.25:
@@ -129,7 +130,7 @@ def exponent(column: pd.Series, label: Measure) -> int:
 
 
 def compact(value: float, label: Measure) -> str:
-    """A number that fits into a cell of a map: at most five signs."""
+    """Format a number for a cell of a map, with at most five characters."""
     if not np.isfinite(value):
         return ""
     size = abs(value)
@@ -150,9 +151,9 @@ def compact(value: float, label: Measure) -> str:
 
 
 def with_spread(value: float, spread: float, digits: int | None) -> str:
-    """``93.1 ± 0.4``; the value alone where the spread is unknown, a dash where there is no value.
+    """Format as ``93.1 ± 0.4``; the value alone if the spread is unknown, a dash if there is no value.
 
-    Without ``digits`` both have as many decimals as give the spread two significant digits.
+    Without ``digits``, both numbers have as many decimals as give the spread two significant digits.
     """
     if digits is None and 1e-5 < spread < 100:
         digits = max(0, 1 - int(np.floor(np.log10(spread))))
@@ -163,5 +164,5 @@ def with_spread(value: float, spread: float, digits: int | None) -> str:
 
 
 def _listed(part: Any) -> dict[str, list[Any]]:
-    """The axes of a space whose values are written out as a list."""
+    """Return the axes of a space whose values are given as a list."""
     return {k: v for k, v in part.items() if isinstance(v, list)} if isinstance(part, Mapping) else {}

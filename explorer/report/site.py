@@ -1,4 +1,4 @@
-"""One self-contained site from a run: tables in, files out."""
+"""Self-contained report site of a run."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from explorer.report.payload import columns, details, script_json
 from explorer.report.rows import completed, measures, plane, prepared, rounded, values
 from explorer.results import Run
 
-ADVISED_CELLS = 500  # of more, only whole phases are advised on the page
+ADVISED_CELLS = 500  # with more cells, the page gives advice for phases only
 HEADS = (
     "test_accuracy_percent",
     "train_loss",
     "train_error_percent",
     "test_loss",
-)  # of the page's own tables
-DETAIL_BYTES = 3_000_000  # beyond this a cell's details lie beside the page and are read on a click
+)  # columns whose heads in the tables of a cell depend on the task
+DETAIL_BYTES = 3_000_000  # above this size, details of cells are separate files, loaded on a click
 
 
 def write_site(
     run: Run, out: Path, *, cuts: dict[str, Any] | None, images: bool, refresh_s: int | None = None
 ) -> Path:
-    """See ``explorer.report.write``."""
+    """Write the site; see ``explorer.report.write``."""
     with in_words(run.task.words):
         return _write_site(run, out, cuts, images, refresh_s)
 
@@ -55,7 +55,7 @@ def _write_site(
     grid = completed(cells.assign(phase_shares=facts.shares(shares)), run.axes, space)
     rows = prepared(rounded(grid, phases.axis_names(run.axes)))
     right, up, _ = plane_of(run, rows)
-    with debug_mode(False):  # Altair's schema check takes longer than all else; the tests do it
+    with debug_mode(False):  # Altair's schema check takes longer than everything else; tests run it
         groups = figures.of_cells(rows, right, up)
         pictured = pictures.specs(rows, run.axes, groups) if images else {}
         claims = check_claims(cells, found, run.axes, models=run.models, pairs=run.pairs, epochs=run.epochs)
@@ -101,12 +101,12 @@ def _write_site(
 
 
 def plane_of(run: Run, rows: pd.DataFrame) -> tuple[str | None, str | None, list[str]]:
-    """The plane that the maps show, of those axes that the rows have."""
+    """Return the plane that the maps show, from the axes that the rows have."""
     return plane({k: [n for n in names if n in rows] for k, names in run.axes.items()})
 
 
 def _data(run: Run, rows: pd.DataFrame, groups: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """What the page's script needs: rows and specs."""
+    """Return the data of the page's script: rows and specs."""
     right, up, others = plane_of(run, rows)
     shown = measures(rows)
     best = int(np.nanargmax(rows[phases.ACCURACY])) if phases.ACCURACY in shown else None
@@ -141,7 +141,7 @@ def _data(run: Run, rows: pd.DataFrame, groups: Mapping[str, list[dict[str, Any]
 def _context(
     run: Run, cells: pd.DataFrame, rows: pd.DataFrame, cuts: Mapping[str, phases.Cut]
 ) -> dict[str, Any]:
-    """What the template says besides charts."""
+    """Return the variables of the template, except charts."""
     right, up, others = plane_of(run, rows)
     space = facts.mapping(run.info.get("space"))
     moved = phases.sensitivity(cells, cuts)
@@ -197,7 +197,7 @@ def _context(
 
 @cache
 def environment() -> jinja2.Environment:
-    """The templates of pages."""
+    """Return the environment with the templates of pages."""
     found = jinja2.Environment(
         loader=jinja2.PackageLoader("explorer.report"),
         autoescape=True,
@@ -209,11 +209,11 @@ def environment() -> jinja2.Environment:
     return found
 
 
-@jinja2.pass_context  # otherwise what is constant in a template is said once, in the words of the first page
+@jinja2.pass_context  # otherwise Jinja evaluates constants once, in the terms of the first page's task
 def _said(_context: jinja2.runtime.Context, text: str) -> str:
     return said(text)
 
 
 def asset(name: str) -> str:
-    """The text of a stylesheet or script."""
+    """Return the text of a stylesheet or script."""
     return resources.files("explorer.report").joinpath("assets").joinpath(name).read_text(encoding="utf-8")

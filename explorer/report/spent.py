@@ -1,4 +1,4 @@
-"""Where a run's time went: its sessions' stages on the clock, its workers' seconds by what they did."""
+"""Time of a run: elapsed time of the stages of each session, and seconds of workers by activity."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from explorer import phases
 from explorer.report.facts import mapping
 from explorer.results import Run
 
-# In their order; others that a session has follow.
+# In display order; other stages of a session follow.
 STAGES = {
     "start_up": "Start-up",
     "calibration": "Calibration",
@@ -24,7 +24,7 @@ COUNTS = ("trained", "measured", "failed")
 
 
 def stages(run: Run) -> dict[str, Any]:
-    """A row a session: when it began, the seconds of each stage (``heads``) and of all, what came of it."""
+    """Return a row per session: start, seconds of each stage (``heads``), total seconds, and counts."""
     found = _sessions(run)
     spent = [_seconds(session.get("stages")) for session in found]
     names = list(dict.fromkeys([*STAGES, *(name for one in spent for name in one)]))
@@ -42,7 +42,7 @@ def stages(run: Run) -> dict[str, Any]:
 
 
 def workers(run: Run) -> list[dict[str, str]]:
-    """Seconds of all workers in all sessions by what they did, and the share of each, the most first."""
+    """Return seconds of all workers in all sessions by activity, with shares, largest first."""
     spent: Counter[str] = Counter()
     for session in _sessions(run):
         spent.update(_seconds(session.get("workers")))  # pyright: ignore[reportArgumentType]
@@ -59,7 +59,7 @@ def _sessions(run: Run) -> list[dict[str, Any]]:
 
 
 def _seconds(value: Any) -> dict[str, float]:
-    """``{"training_s": 2}`` as ``{"training": 2.0}``; what is no number is left out."""
+    """Return ``{"training_s": 2}`` as ``{"training": 2.0}``; values that are not numbers are left out."""
     read = {str(name).removesuffix("_s"): _number(given) for name, given in mapping(value).items()}
     return {name: seconds for name, seconds in read.items() if seconds is not None}
 

@@ -1,7 +1,7 @@
-"""Colours and type of all charts and pages, in one place.
+"""Colours and fonts of all charts and pages.
 
-Charts on a page are drawn as SVG with ``currentColor`` as their ink, so that the page's dark mode, its
-switch and its print style reach into them without drawing anything again.
+Charts on a page are SVG with ``currentColor`` as ink. So the dark mode, its switch and the print style of the
+page apply to charts without drawing them again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 INK = "#1d2733"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
-# Apart in lightness as well as in hue, so that they survive colour blindness and a grey printer.
+# The colours differ in lightness and in hue, so they remain distinct with colour blindness and in greyscale.
 PHASE_COLOURS = {"I": "#8c2f1b", "II": "#f2b134", "III": "#c58fbb", "IV-A": "#b3d9f2", "IV-B": "#1d6fa8"}
 PHASE_INKS = {"I": "#ffffff", "II": "#1d2733", "III": "#1d2733", "IV-A": "#1d2733", "IV-B": "#ffffff"}
 
@@ -30,7 +30,7 @@ BEZIER, LINEAR, TRAIN, TEST = "#2f7fb5", "#d0722b", "#2f7fb5", "#d0722b"
 
 
 def temperature_colours(n: int) -> list[str]:
-    """``n`` colours from hot to cold, none too light or too dark for either background."""
+    """Return ``n`` colours from hot to cold, readable on light and dark backgrounds."""
     stops = [tuple(int(c[i : i + 2], 16) for i in (1, 3, 5)) for c in HOT_TO_COLD]
     out = []
     for k in range(n):
@@ -43,7 +43,7 @@ def temperature_colours(n: int) -> list[str]:
 
 
 def config(ink: str = INK) -> dict[str, Any]:
-    """The Vega-Lite config of every chart; ``ink="currentColor"`` for charts on a page."""
+    """Return the Vega-Lite config of every chart; ``ink="currentColor"`` for charts on a page."""
     return {
         "background": None,
         "font": FONT,

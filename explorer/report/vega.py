@@ -1,4 +1,4 @@
-"""The script of the pages, and pictures of charts, both made by vl-convert."""
+"""Vega script of the pages and pictures of charts, both made by vl-convert."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ VERSION = ".".join(alt.VEGALITE_VERSION.removeprefix("v").split(".")[:2])
 
 @cache
 def script() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed, fit to stand inside a script element.
+    """Return Vega, Vega-Lite and Vega-Embed as text for a script element.
 
-    Kept in the user's cache folder: vl-convert takes some seconds to put it together.
+    The script is cached in the user's cache folder, because vl-convert takes some seconds to build it.
     """
     file = Path(pooch.os_cache("explorer")) / f"vega-{version('vl-convert-python')}-{VERSION}.js"
     with suppress(OSError):

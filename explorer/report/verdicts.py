@@ -1,4 +1,4 @@
-"""Claims as a page shows them: verdict, reason, and the interval as a strip."""
+"""Claims for display: verdict, reason, and the interval as a strip."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from explorer.phases.claims import FAILS, HOLDS, UNKNOWN, UNTESTED, Claim
 
 ORDER = (HOLDS, FAILS, UNKNOWN)
 SIGNS = {HOLDS: "✓", FAILS: "✗", UNKNOWN: "?"}
-WIDTH = 260  # of a strip, in pixels of its own
+WIDTH = 260  # of a strip, in the strip's own pixels
 
 
 def listed(claims: Sequence[Claim], figures: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """The claims that the run tests: those that hold first, among equals those with a chart.
+    """Return the claims that the run tests: those that hold first, and with a chart before without.
 
-    So cards side by side are of about the same height.
+    This order gives neighbouring cards about the same height.
     """
     tested = [c for c in claims if c.verdict != UNTESTED]
     tested.sort(key=lambda c: (ORDER.index(c.verdict), c.name not in figures))
@@ -29,17 +29,17 @@ def listed(claims: Sequence[Claim], figures: Mapping[str, dict[str, Any]]) -> li
 
 
 def score(claims: Sequence[Claim]) -> str:
-    """How many hold, do not hold, cannot be told, as a sentence."""
+    """Return a sentence with the numbers of claims by verdict."""
     n = {v: sum(c.verdict == v for c in claims) for v in (*ORDER, UNTESTED)}
     tested = len(claims) - n[UNTESTED]
     return (
-        f"Of {counted(tested, 'claim')} that this run can be asked, {n[HOLDS]} hold, {n[FAILS]} do not, "
-        f"and of {n[UNKNOWN]} it cannot tell."
+        f"Of {counted(tested, 'claim')} that this run can test, {n[HOLDS]} hold, {n[FAILS]} do not hold "
+        f"and {n[UNKNOWN]} cannot be decided."
     )
 
 
 def strip(claim: Claim) -> dict[str, Any] | None:
-    """Where interval, effect, null and least relevant effect lie on a strip, in its pixels."""
+    """Return the positions of interval, effect, null and least relevant effect on a strip, in pixels."""
     if not np.isfinite(claim.p):
         return None
     marks = [claim.low, claim.high, claim.effect, claim.null, claim.least]

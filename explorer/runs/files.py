@@ -1,4 +1,4 @@
-"""Files that exist whole or not at all, on a local disk or an object store."""
+"""Files with atomic writes, on a local disk or an object store."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from typing import TypeVar
 from pyarrow import fs
 
 T = TypeVar("T")
-PATIENCE_S = 600.0  # with an object store that has answered before
-AGAIN_S = 2.0  # between two tries, each of which takes some seconds by itself
-PASSING = re.compile(  # what S3 says of a trouble that may pass
+PATIENCE_S = 600.0  # seconds to retry an object store that has answered before
+AGAIN_S = 2.0  # pause between two tries; each try takes some seconds as well
+PASSING = re.compile(  # S3 errors that may be temporary
     r"AWS Error (NETWORK_CONNECTION|SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|REQUEST_TIMEOUT|THROTTLING"
     r"|UNKNOWN \(HTTP status (429|5\d\d)\))"
 )
-UNFINISHED = re.compile(r"\.[0-9a-f]{8}\.tmp$")  # a name that write() gives to what it has not renamed yet
+UNFINISHED = re.compile(r"\.[0-9a-f]{8}\.tmp$")  # temporary name of a file that write() has not yet renamed
 
 
 @contextlib.contextmanager
 def placed(path: str | Path) -> Iterator[None]:
-    """An error of the system that names no file, as when a disk gets full, names this one."""
+    """Add this path to an OSError in the block that names no file (for example, of a full disk)."""
     try:
         yield
     except OSError as error:
@@ -35,23 +35,24 @@ def placed(path: str | Path) -> Iterator[None]:
 
 
 class BadBlockError(OSError, ValueError):
-    """A local disk that cannot read what it holds: damage, and not one that passes."""
+    """Read error of a local disk: permanent damage."""
 
 
 class Files:
     """A folder of :mod:`pyarrow.fs`: local, or a URI such as ``s3://bucket/runs/digits``.
 
-    A local file is written beside its place, synced and renamed. An object is serialised first and put
-    in one piece, since an exception inside an open stream would still publish what was written.
+    A local file is written under a temporary name in the same folder, synced and renamed. An object is
+    serialised first and written in one piece, because an exception inside an open stream would still publish
+    the part that was written.
 
-    An object store that is ``known`` to be there, since it has answered before, may be out of reach for
-    ``patience_s``: ``say`` hears of it, and what was to be done is tried again and again.
+    If an object store has answered before (``known``) and then does not answer, each operation is retried
+    for up to ``patience_s``, and ``say`` receives a message.
     """
 
     def __init__(self, location: str | Path, say: Callable[[str], None] = lambda _: None):
         self.location, self.say = str(location), say
         self.patience_s, self.known = PATIENCE_S, False
-        self._since: float | None = None  # when it got out of reach
+        self._since: float | None = None  # when the object store stopped answering
         if "://" in self.location:
             self.fs, self.root = fs.FileSystem.from_uri(self.location)
         else:
@@ -62,16 +63,16 @@ class Files:
         return f"{self.root}/{name}"
 
     def _patiently(self, call: Callable[[], T]) -> T:
-        """Return what ``call`` returns; call again while an object store is out of reach.
+        """Return the result of ``call``; retry while an object store does not answer.
 
-        pyarrow's own retries get over single errors, cut connections and stalls, and give up after six
-        seconds. Longer outages are waited for here, where the user can be told and Ctrl-C gets through.
+        pyarrow's retries handle single errors, cut connections and stalls, and give up after six seconds.
+        This method handles longer outages: it tells the user, and Ctrl-C works.
         """
         while True:
             try:
-                found = call()
+                result = call()
             except OSError as error:
-                if not PASSING.search(str(error)):  # an answer, such as that there is no such file
+                if not PASSING.search(str(error)):  # an answer, for example that the file does not exist
                     self.known, self._since = True, None
                     raise
                 now = time.monotonic()
@@ -79,11 +80,11 @@ class Files:
                     raise
                 if self._since is None:
                     self._since = now
-                    self.say(f"{self.location} does not answer, and is tried again: {error}")
+                    self.say(f"{self.location} does not answer; trying again: {error}")
                 time.sleep(AGAIN_S)
             else:
                 self.known, self._since = True, None
-                return found
+                return result
 
     def write(self, name: str, content: bytes) -> None:
         path = self.path(name)
@@ -108,11 +109,11 @@ class Files:
             stream.write(content)
 
     def read(self, name: str) -> bytes:
-        """The content of a file.
+        """Return the content of a file.
 
         Raises:
-            FileNotFoundError: there is none.
-            BadBlockError: a local disk cannot read it.
+            FileNotFoundError: the file does not exist.
+            BadBlockError: the local disk cannot read the file.
         """
         try:
             return self._patiently(lambda: self._get(self.path(name)))
@@ -130,12 +131,12 @@ class Files:
         return info.type == fs.FileType.File
 
     def delete(self, name: str) -> None:
-        """Delete a file, if it is there."""
+        """Delete a file if it exists."""
         with contextlib.suppress(FileNotFoundError):
             self._patiently(lambda: self.fs.delete_file(self.path(name)))
 
     def names(self, folder: str, suffix: str) -> list[str]:
-        """Names below the root of the files of one folder, sorted."""
+        """Return the sorted names, relative to the root, of the files in one folder."""
         selector = fs.FileSelector(self.path(folder), allow_not_found=True)
         return sorted(
             f"{folder}/{f.base_name}"
@@ -144,9 +145,9 @@ class Files:
         )
 
     def set_aside(self, name: str) -> str:
-        """Move a file to ``damaged/``; returns its new name."""
+        """Move a file to ``damaged/`` and return its new name."""
         aside = f"damaged/{name.replace('/', '-')}.{uuid.uuid4().hex[:6]}"
-        if self.local:  # it may be unreadable, and the disk full
+        if self.local:  # rename: the file may be unreadable and the disk full
             os.makedirs(self.path("damaged"), exist_ok=True)
             os.rename(self.path(name), self.path(aside))
             return aside
@@ -155,7 +156,7 @@ class Files:
         return aside
 
     def drop_unfinished(self) -> None:
-        """In a local folder, delete what processes that were killed have left half-written."""
+        """Delete the temporary files that killed processes have left in a local folder."""
         if not self.local:
             return
         for folder, _, names in os.walk(self.root):
@@ -165,12 +166,12 @@ class Files:
                         os.unlink(os.path.join(folder, name))
 
     def size_bytes(self) -> int:
-        """Bytes of all files."""
+        """Return the total size of all files in bytes."""
         selector = fs.FileSelector(self.root, recursive=True, allow_not_found=True)
         return sum(f.size or 0 for f in self._patiently(lambda: self.fs.get_file_info(selector)))
 
 
 def join(storage: str, name: str) -> str:
-    """The place of a run below a storage folder or URI; a query, such as an endpoint, stays at the end."""
+    """Return the location of a run below a storage folder or URI. A query (``?…``) stays at the end."""
     base, question, query = storage.partition("?")
     return f"{base.rstrip('/')}/{name}{question}{query}"

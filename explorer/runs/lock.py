@@ -1,4 +1,4 @@
-"""A run folder is worked on by one driver at a time."""
+"""Lock of a run folder: only one driver at a time works on a run."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from explorer.settings import InputError
 
 NAME = "hold.yaml"
 LOCK = "hold.lock"  # empty; stays in a local folder
-WAIT_S = 0.2  # for the lock, in which a driver that has just taken it writes who it is
-BEAT_S = 20.0  # a hold is renewed so often
-SETTLE_S = 0.5  # within which drivers that start at the same moment have all written theirs
-STALE_S = 120.0  # a hold that was not renewed for so long is one that a crash left
+WAIT_S = 0.2  # wait for the lock; its new holder writes the hold file meanwhile
+BEAT_S = 20.0  # interval between two renewals of a hold
+SETTLE_S = 0.5  # time for drivers that start simultaneously to write their holds
+STALE_S = 120.0  # a hold without renewal for this long is left over from a crash
 
 
 class RunLock:
-    """Holds a run folder for as long as the block lasts.
+    """Exclusive hold of a run folder for the duration of a block.
 
-    A local folder is locked by the operating system, which ends the lock with the process. A file names
-    host, process and the time of the last renewal. On an object store, and on a disk without locks, this
-    file alone is the hold: of drivers that start at the same moment, the last one to write it has the run.
-    A file that was not renewed for two minutes does not block, nor does one of a process of this machine
-    that has ended or has left the lock.
+    A local folder is locked by the operating system, which releases the lock when the process ends. A file
+    contains the host, the process id and the time of the last renewal. On an object store, and on a disk
+    without locks, only this file marks the hold: if several drivers start at the same moment, the last one to
+    write the file gets the run. The file does not block if it was not renewed for two minutes, or if its
+    process ran on this machine and has ended or has released the lock.
 
     Raises:
-        InputError: another driver works on the run; the message says who. Or the folder cannot be written.
+        InputError: another driver works on the run (the message names it), or the folder cannot be written.
     """
 
     def __init__(self, files: Files):
@@ -75,7 +75,7 @@ class RunLock:
         self._ends.close()
 
     def _lock(self, ends: ExitStack) -> bool:
-        """Lock a local folder until ``ends`` closes; return False where there are no locks."""
+        """Lock a local folder until ``ends`` closes. Return False if the storage has no locks."""
         if not self.files.local:
             return False
         os.makedirs(self.files.root, exist_ok=True)
@@ -84,7 +84,7 @@ class RunLock:
             lock.acquire(timeout=WAIT_S)
         except Timeout:
             raise self._refusal(self._read()) from None
-        except (OSError, NotImplementedError):  # as on some network file systems
+        except (OSError, NotImplementedError):  # some network file systems have no locks
             return False
         ends.callback(lock.release)
         return True
@@ -93,7 +93,7 @@ class RunLock:
         return plainyaml.dump({**self.mine, "renewed": time.time()})
 
     def _read(self) -> dict[str, Any]:
-        """Return what the file says; nothing where there is none, or a damaged one."""
+        """Return the content of the hold file; empty if it is missing or damaged."""
         try:
             other = plainyaml.load(self.files.read(NAME))
         except (OSError, ValueError):
@@ -109,7 +109,7 @@ class RunLock:
         return not locked and isinstance(pid, int) and psutil.pid_exists(pid)
 
     def _refusal(self, other: dict[str, Any]) -> InputError:
-        who = "another process of this machine, which has just started"
+        who = "another process on this machine, which has just started"
         if other:
             who = (
                 f"process {other.get('pid')} on {other.get('host')}, "
@@ -117,7 +117,7 @@ class RunLock:
             )
         return InputError(
             f"{self.files.location} is held by {who}. "
-            "Wait for it, or stop it; a hold that a crash leaves does not block."
+            "Wait for that process or stop it. The hold of a crashed process expires by itself."
         )
 
     def _give_up(self) -> None:

@@ -1,4 +1,4 @@
-"""Tables as Parquet files that know whether they are what was written."""
+"""Tables as Parquet files with a checksum of the whole file."""
 
 from __future__ import annotations
 
@@ -17,26 +17,28 @@ KINDS = {
     "numbers": pa.list_(pa.float64()),
     "flag": pa.bool_(),
 }
-MARK = b"explorer-sha256:"  # before the checksum of a file, among its metadata
-# Bytes up to which a table is written plainly, which takes a quarter of the time and often less room, and a
-# file is read by one thread.
+MARK = b"explorer-sha256:"  # prefix of a file's checksum in its metadata
+# Up to this many bytes, a table is written without compression, which takes a quarter of the time and often
+# less space, and a file is read by one thread.
 SMALL = 2**16
 PLAINLY = {"compression": "none", "use_dictionary": False, "write_statistics": False}
 
 
 def table_of(rows: list[dict[str, Any]]) -> pa.Table:
-    """Rows as an Arrow table, every documented column in its documented type."""
-    known = tables.EVERY
+    """Return rows as an Arrow table. Documented columns get their documented types."""
+    documented = tables.EVERY
     names = list(dict.fromkeys(name for row in rows for name in row))
     arrays = {}
     for name in names:
         values = [row.get(name) for row in rows]
-        arrays[name] = pa.array(values, KINDS[known[name].kind]) if name in known else pa.array(values)
+        arrays[name] = (
+            pa.array(values, KINDS[documented[name].kind]) if name in documented else pa.array(values)
+        )
     return pa.table(arrays)
 
 
 def to_parquet(table: pa.Table) -> bytes:
-    """The table as a file that holds its own checksum, for Parquet has none of the names and sizes in it."""
+    """Return a table as a Parquet file with a checksum, because Parquet's own do not cover its metadata."""
     sink = pa.BufferOutputStream()
     marked = table.replace_schema_metadata({**(table.schema.metadata or {}), b"checksum": MARK + b"0" * 64})
     how: dict[str, Any] = PLAINLY if table.nbytes <= SMALL else {"compression": "zstd"}
@@ -47,29 +49,29 @@ def to_parquet(table: pa.Table) -> bytes:
 
 
 def _set_checksum(content: bytearray, checksum: bytes) -> bytes:
-    """Put it into the last place that is marked for it; returns what was there, nothing if there is none."""
-    place = content.rfind(MARK) + len(MARK)
-    if place < len(MARK):
+    """Overwrite the checksum after the last ``MARK`` and return the old one; empty if there is no mark."""
+    start = content.rfind(MARK) + len(MARK)
+    if start < len(MARK):
         return b""
-    before = bytes(content[place : place + 64])
-    content[place : place + 64] = checksum
-    return before
+    old = bytes(content[start : start + 64])
+    content[start : start + 64] = checksum
+    return old
 
 
 def of_parquet(content: bytes) -> pa.Table:
-    """The table of a file, every documented column in its documented type.
+    """Return the table of a Parquet file. Documented columns get their documented types.
 
-    One without a checksum, of an earlier version, is taken as it is otherwise.
+    A file without a checksum, from an earlier version, is accepted.
 
     Raises:
-        ValueError: it is not what was written, or nothing that :func:`table_of` makes.
+        ValueError: the checksum is wrong, or the file does not contain such a table.
     """
     checked = bytearray(content)
     checksum = _set_checksum(checked, b"0" * 64)
     if checksum and hashlib.sha256(checked).hexdigest().encode() != checksum:
         raise ValueError("its content is not what was written")
     try:
-        # Not pq.read_table: that imports pyarrow.dataset, and with it pandas, in half a second.
+        # pq.read_table would import pyarrow.dataset and pandas, which takes half a second.
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         return _typed(file.read(use_threads=len(content) > SMALL))
     except MemoryError:
@@ -81,9 +83,9 @@ def of_parquet(content: bytes) -> pa.Table:
 def _typed(table: pa.Table) -> pa.Table:
     names = table.column_names
     if len(set(names)) < len(names):
-        raise ValueError("it has a column twice")
+        raise ValueError("it has two columns of the same name")
     for place, name in enumerate(names):
-        column, known = table.column(place), tables.EVERY.get(name)
-        if known and column.type not in (KINDS[known.kind], pa.null()):
-            table = table.set_column(place, name, column.cast(KINDS[known.kind]))
+        column, documented = table.column(place), tables.EVERY.get(name)
+        if documented and column.type not in (KINDS[documented.kind], pa.null()):
+            table = table.set_column(place, name, column.cast(KINDS[documented.kind]))
     return table

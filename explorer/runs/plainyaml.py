@@ -1,4 +1,4 @@
-"""YAML of plain data, as run folders hold it: what others may have written does no harm to who reads it."""
+"""Safe YAML of plain data for run folders, which may come from untrusted sources."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import yaml
 
 class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
-        # A few lines of aliases of aliases stand for more than fits into memory.
+        # Nested aliases in a few lines can expand to more than fits into memory.
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not allowed")
         return super().compose_node(parent, index)
@@ -21,15 +21,15 @@ class _Dumper(yaml.SafeDumper):
 
 
 def dump(value: Any) -> bytes:
-    """Plain data as YAML in UTF-8, without aliases."""
+    """Return plain data as YAML in UTF-8, without aliases."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True).encode()
 
 
 def load(content: bytes) -> Any:
-    """What the YAML stands for.
+    """Return the plain data of YAML content.
 
     Raises:
-        ValueError: it is not valid YAML of plain data, or has aliases.
+        ValueError: the content is not valid YAML of plain data, or has aliases.
     """
     try:
         return yaml.load(content, Loader=_Loader)  # a SafeLoader

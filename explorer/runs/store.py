@@ -1,21 +1,22 @@
-"""The run folder. The only module that knows a file name.
+"""The run folder. This is the only module that knows its file names.
 
 ::
 
     run.yaml                       the frozen space, versions, machine
-    hold.yaml, hold.lock           who works on the run at the moment, and the lock of a local folder
+    hold.yaml, hold.lock           the driver that works on the run now, and the lock of a local folder
     sessions/<start>.yaml          what each start of the program did, and how long it took
     sessions/<start>.log           its log: what was done when, and by which worker
-    profile/trace.json             the last start with --profile, for chrome://tracing or Perfetto
+    profile/trace.json             trace of the last start with --profile, for chrome://tracing or Perfetto
     weights/<stack>.safetensors    trained models of one stack: theta, buffers
-    states/<stack>.safetensors     a long training under way; removed when it is done
-    records/<kind>/<key>.parquet   what is known, as it is found: the truth
-    records/<kind>/fold-*.parquet  many records in one file; their keys are in its metadata
+    states/<stack>.state           state of a long training in progress; deleted when the training ends
+    records/<kind>/<key>.parquet   results, written as they are computed: the primary data
+    records/<kind>/fold-*.parquet  many records in one file; the file's metadata has their keys
     tables/<table>.parquet         the records joined, sorted and named for people
-    damaged/                       files that could not be read, set aside
+    damaged/                       files that could not be read
 
-A record exists whole or not at all, and existing means complete: a resumed run does what has no record.
-Works on a local folder and on any file system of :mod:`pyarrow.fs` (``s3://bucket/path``).
+A record is written atomically, and its existence means that its work is complete. A resumed run does the
+work that has no record. The folder is local or on any file system of :mod:`pyarrow.fs`
+(``s3://bucket/path``).
 """
 
 from __future__ import annotations
@@ -43,51 +44,53 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-META = "explorer"  # the entry of a safetensors header that holds what goes with the arrays, as JSON
-KINDS = {str: "text", dict: "mapping", list: "list"}
-MEND = "Without it, `run` with the space file and this name makes it anew, and keeps what is trained."
-FOLD_AT = 500  # records of a kind that lie in files of their own before they are folded into one
+META = "explorer"  # key of a safetensors header for metadata of the arrays, as JSON
+KINDS = {str: "string", dict: "mapping", list: "list"}
+REPAIR = (
+    "Delete it, then `run` the space file under this name: run.yaml is rewritten and trained models are kept."
+)
+FOLD_AT = 500  # number of separate record files of a kind that are merged into one file
 
 
 class DamagedError(Exception):
-    """A file of the run is not what was written (power cut, bad disk). It was set aside."""
+    """Damage of a file of the run (power cut, bad disk). The file was moved to ``damaged/``."""
 
 
 class Store:
-    """Reads and writes one run folder.
+    """Access to one run folder.
 
-    ``warn`` hears of damaged files, which are set aside, so that what they held is done again; it is told on
-    standard error, if left out.
+    Damaged files are moved aside, and their work is done again. ``warn`` receives a message about each; by
+    default it prints to standard error.
     """
 
     def __init__(self, location: str | Path, warn: Callable[[str], None] | None = None):
         self.files = Files(location, say=lambda text: self.warn(text))
         self.warn = warn or _to_standard_error
         self.location = self.files.location
-        self.warned: list[str] = []  # settings that were told to be ignored
+        self.warned: list[str] = []  # ignored settings that ``warn`` has already reported
 
     def exists(self) -> bool:
-        """Whether there is a run here."""
+        """Return whether the folder contains a run."""
         return self.files.exists("run.yaml")
 
     # run.yaml and sessions ------------------------------------------------------------------------
 
     def write_info(self, info: dict[str, Any]) -> None:
-        """Write ``run.yaml``; the sessions, which have files of their own, are left out."""
+        """Write ``run.yaml`` without the sessions, which have their own files."""
         kept = {key: value for key, value in info.items() if key != "sessions"}
         self.files.write("run.yaml", plainyaml.dump(kept))
 
     def update_info(self, **changes: Any) -> None:
-        """Change entries of ``run.yaml``, and keep all others as they are there."""
+        """Change entries of ``run.yaml`` and keep all others."""
         self.write_info(self._read_info() | changes)
 
     def read_info(self) -> dict[str, Any]:
-        """``run.yaml``, with the sessions under ``sessions``, oldest first.
+        """Return ``run.yaml`` with the sessions under ``sessions``, oldest first.
 
-        Under ``space`` are the settings that were said and the defaults; those that were said under ``said``.
+        ``space`` has the given settings and the defaults; ``said`` has the given settings only.
 
         Raises:
-            InputError: there is none, or it cannot be read.
+            InputError: ``run.yaml`` is missing or cannot be read.
         """
         info = self._read_info()
         info["said"] = info["space"]
@@ -106,10 +109,10 @@ class Store:
         except FileNotFoundError:
             raise InputError(f"{self.location} is not a run folder: it has no run.yaml") from None
         except (OSError, ValueError) as error:
-            raise InputError(f"{self.location}: run.yaml cannot be read: {error}. {MEND}") from error
+            raise InputError(f"{self.location}: run.yaml cannot be read: {error}. {REPAIR}") from error
         if wrong := _not_ours(info):
             raise InputError(
-                f"{self.location}: run.yaml is not one of Explorer's, or is damaged: {wrong}. {MEND}"
+                f"{self.location}: run.yaml is damaged or was not written by Explorer: {wrong}. {REPAIR}"
             )
         return info
 
@@ -125,26 +128,26 @@ class Store:
     # Weights and states ---------------------------------------------------------------------------
 
     def write_weights(self, stack: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> str:
-        """Models of one stack: ``theta`` (models, parameters), ``buffers`` (models, numbers).
+        """Write the models of one stack: ``theta`` (models, parameters), ``buffers`` (models, numbers).
 
-        ``meta`` says what the rows are (``model_ids``) and how a row is cut (``layers``). Returns the
-        SHA-256 of the file, to be kept in the stack's record.
+        ``meta`` has the model of each row (``model_ids``) and the split of a row into layers (``layers``).
+        Return the SHA-256 of the file, which belongs in the stack's record.
         """
         content = _safetensors(arrays, meta)
         self.files.write(f"weights/{stack}.safetensors", content)
         return hashlib.sha256(content).hexdigest()
 
     def read_weights(self, stack: str, sha256: str | None = None) -> dict[str, np.ndarray]:
-        """The arrays of a stack.
+        """Return the arrays of a stack.
 
         Raises:
-            DamagedError: the file is missing, or differs from the ``sha256`` given; the stack's record
-                is then taken back, so that a resumed run trains it again.
+            DamagedError: the file is missing or does not match ``sha256``. The stack's record is deleted, and
+                a resumed run trains the stack again.
         """
         return self._weights(stack, sha256)[0]
 
     def read_model(self, stack: str, model_id: str, sha256: str) -> tuple[np.ndarray, np.ndarray]:
-        """Parameters and buffers of one model of a stack, each (numbers,).
+        """Return the parameters and the buffers of one model of a stack, each (numbers,).
 
         Raises:
             DamagedError: see :meth:`read_weights`.
@@ -172,13 +175,13 @@ class Store:
             ) from error
 
     def write_state(self, stack: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
-        """Where a long training is."""
+        """Write the state of a long training in progress."""
         content = _safetensors(arrays, meta)
         checked = hashlib.sha256(content).digest() + content
         self.files.write(f"states/{stack}.state", checked)
 
     def read_state(self, stack: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """What :meth:`write_state` wrote last, or None where there is nothing sound."""
+        """Return what :meth:`write_state` wrote last, or None if it is missing or damaged."""
         from safetensors import SafetensorError, deserialize
         from safetensors.numpy import load
 
@@ -200,7 +203,7 @@ class Store:
         self.files.delete(f"states/{stack}.state")
 
     def damaged(self, name: str, error: BaseException) -> None:
-        """Set a file aside that cannot be read, and say so; unless somebody else has done so meanwhile."""
+        """Move an unreadable file aside and warn, unless another process has already moved it."""
         what = f"{self.location}/{name} is damaged ({error})"
         try:
             aside = self.files.set_aside(name)
@@ -209,22 +212,22 @@ class Store:
         except OSError as reason:
             if reason.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
                 raise
-            self.warn(f"{what}; it is not used.")  # who only reads the run may not be allowed to change it
+            self.warn(f"{what}; it is not used.")  # a reader of the run may have no write permission
         else:
-            self.warn(f"{what}; it is kept as {aside}, and resume makes it again.")
+            self.warn(f"{what}; it is kept as {aside}, and resume computes it again.")
 
     # Records --------------------------------------------------------------------------------------
 
     def write_record(self, kind: str, key: str, rows: list[dict[str, Any]]) -> None:
-        """One record: rows of one kind, in one file that appears whole."""
+        """Write one record, the rows of one kind, atomically."""
         self.files.write(f"records/{kind}/{key}.parquet", to_parquet(table_of(rows)))
 
     def has_record(self, kind: str, key: str) -> bool:
-        """Whether there is a record in a file of its own (folded ones are not looked for)."""
+        """Return whether a record has its own file. Records in merged files do not count."""
         return self.files.exists(f"records/{kind}/{key}.parquet")
 
     def drop_record(self, kind: str, key: str) -> None:
-        """Take one record back, if it is there."""
+        """Delete one record if it exists."""
         self.files.delete(f"records/{kind}/{key}.parquet")
         for name in self._names(kind):
             if os.path.basename(name).startswith("fold-"):
@@ -234,15 +237,15 @@ class Store:
                     self.files.delete(name)
 
     def drop_records(self, kind: str) -> None:
-        """Take all records of a kind back."""
+        """Delete all records of a kind."""
         for name in self._names(kind):
             self.files.delete(name)
 
     def read_records(self, kind: str, columns: list[str] | None = None) -> pa.Table:
-        """All rows of a kind, in the order of the records' keys. A record that is there twice counts once.
+        """Return all rows of a kind, sorted by record key. Duplicate records count once.
 
         Raises:
-            InputError: they are of no one kind, and not all of Explorer's.
+            InputError: the records have incompatible columns.
         """
         parts = self.by_key(kind, columns)
         if not parts:
@@ -255,7 +258,7 @@ class Store:
             ) from error
 
     def by_key(self, kind: str, columns: list[str] | None = None) -> dict[str, pa.Table]:
-        """The sound records of a kind, by key."""
+        """Return the undamaged records of a kind, by key."""
         parts: dict[str, pa.Table] = {}
         seen: set[str] = set()
         again = True
@@ -264,19 +267,19 @@ class Store:
             seen.update(names)
             again = False
             for name in names:
-                found = self._unfold(name)
-                again |= not found  # it may have been folded meanwhile, into a file that was not there yet
-                for key, part in found.items():
+                records = self._unfold(name)
+                again |= not records  # the record may just have been merged into a new file
+                for key, part in records.items():
                     parts.setdefault(
                         key, part.select([c for c in columns if c in part.column_names]) if columns else part
                     )
         return parts
 
     def fold(self, kind: str, at: int = FOLD_AT) -> bool:
-        """Put the records that lie in files of their own into one, if there are at least ``at``.
+        """Merge the separate record files of a kind into one if there are at least ``at``; return whether.
 
-        Readers see the same at every moment: the one file is there before the many are gone, and a
-        record that is there twice counts once.
+        Readers always see the same records: the merged file exists before the separate files are deleted,
+        and a duplicate record counts once.
         """
         names = [n for n in self._names(kind) if not os.path.basename(n).startswith("fold-")]
         if len(names) < at:
@@ -300,7 +303,7 @@ class Store:
         self.files.write(f"records/{kind}/fold-{digest(keys)}.parquet", to_parquet(merged))
 
     def _unfold(self, name: str) -> dict[str, pa.Table]:
-        """The records of a file, by key; none when it is damaged or has gone meanwhile (it was folded)."""
+        """Return the records of a file by key; empty if it is damaged, or gone because it was merged."""
         try:
             table = of_parquet(self.files.read(name))
             sizes = (table.schema.metadata or {}).get(b"records")
@@ -315,7 +318,7 @@ class Store:
     # Tables ---------------------------------------------------------------------------------------
 
     def write_table(self, name: str, frame: pd.DataFrame) -> None:
-        """A table as Parquet, for pandas, Polars, DuckDB."""
+        """Write a table as Parquet, for pandas, Polars and DuckDB."""
         self.files.write(
             f"tables/{name}.parquet", to_parquet(pa.Table.from_pandas(frame, preserve_index=False))
         )
@@ -326,12 +329,12 @@ def _to_standard_error(text: str) -> None:
 
 
 def _key(name: str) -> str:
-    """Of the record that has a file of its own."""
+    """Return the key of a record from the name of its file."""
     return os.path.basename(name).removesuffix(".parquet")
 
 
 def _parts(table: pa.Table, keys: Any) -> dict[str, pa.Table]:
-    """A table cut into records. Raises ValueError where these are no keys with numbers of rows."""
+    """Split a table into records. Raise ValueError if ``keys`` is not a list of keys with row counts."""
     parts, start = {}, 0
     try:
         for key, rows in keys:
@@ -343,20 +346,20 @@ def _parts(table: pa.Table, keys: Any) -> dict[str, pa.Table]:
 
 
 def _joined(said: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """The settings that were said, and the defaults of all others."""
-    found = dict(said)
+    """Return the given settings, with the defaults of all others."""
+    joined = dict(said)
     for key, value in defaults.items():
-        if key not in found:
-            found[key] = value
-        elif isinstance(value, dict) and isinstance(found[key], dict):
-            found[key] = _joined(found[key], value)
-    return found
+        if key not in joined:
+            joined[key] = value
+        elif isinstance(value, dict) and isinstance(joined[key], dict):
+            joined[key] = _joined(joined[key], value)
+    return joined
 
 
 def _not_ours(info: Any) -> str:
-    """What others count on and ``run.yaml`` does not have; nothing if it is as it should be."""
+    """Return what is wrong with the content of ``run.yaml``, or an empty text."""
     if not isinstance(info, dict):
-        return "it is no mapping"
+        return "it is not a mapping"
     said, defaults = (info[k] if isinstance(info.get(k), dict) else {} for k in ("space", "defaults"))
     space = _joined(said, defaults)
     for name, value, kind in (
@@ -369,20 +372,20 @@ def _not_ours(info: Any) -> str:
         *((name, info.get(name, {}), dict) for name in ("stacks", "execution", "memory")),
     ):
         if not isinstance(value, kind):
-            return f"{name} is missing, or no {KINDS[kind]}"
+            return f"{name} is missing or not a {KINDS[kind]}"
     return ""
 
 
-def _is_session(found: Any) -> bool:
-    """Whether this is what a start of the program leaves, as far as others count on it."""
-    if not isinstance(found, dict):
+def _is_session(session: Any) -> bool:
+    """Return whether this is a valid session record, as far as other code relies on it."""
+    if not isinstance(session, dict):
         return False
-    parts = [found.get(name, {}) for name in ("stages", "workers")]
+    parts = [session.get(name, {}) for name in ("stages", "workers")]
     if not all(isinstance(part, dict) for part in parts):
         return False
     return all(
         isinstance(seconds, int | float)
-        for seconds in (found.get("wall_s", 0), *(s for part in parts for s in part.values()))
+        for seconds in (session.get("wall_s", 0), *(s for part in parts for s in part.values()))
     )
 
 
@@ -393,24 +396,24 @@ def _plain(started: str) -> str:
 def _safetensors(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> bytes:
     from safetensors.numpy import save
 
-    # One entry only: safetensors writes several in an order of its own, and the checksum would change.
+    # One entry only: safetensors writes several entries in varying order, which would change the checksum.
     return save(arrays, metadata={META: json.dumps(meta)})
 
 
 def _meta(content: bytes) -> dict[str, Any]:
-    """What goes with the arrays of a safetensors file. Raises ValueError where nothing does."""
+    """Return the metadata of a safetensors file. Raise ValueError if it has none from Explorer."""
     length = int.from_bytes(content[:8], "little")
     try:
         return json.loads(json.loads(content[8 : 8 + length])["__metadata__"][META])
     except (KeyError, TypeError) as error:
-        raise ValueError("it is not one of Explorer's") from error
+        raise ValueError("it was not written by Explorer") from error
 
 
 def locate(name_or_folder: str | Path, storage: str = "runs") -> Store:
-    """The run of this name below ``storage``, or in this folder or at this URI.
+    """Return the store of a run, given by its name below ``storage``, its folder or its URI.
 
     Raises:
-        InputError: there is none; the message lists the runs there are.
+        InputError: no such run exists; the message lists the existing runs.
     """
     text = str(name_or_folder)
     places = [text] if "://" in text else [text, join(storage, text)]
@@ -420,11 +423,11 @@ def locate(name_or_folder: str | Path, storage: str = "runs") -> Store:
             return store
     if Path(text).suffix in (".yaml", ".yml") and Path(text).is_file():
         raise InputError(
-            f"{text} is a space file, not a run: `run {shlex.quote(text)}` makes one, or goes on with it"
+            f"{text} is a space file, not a run: `run {shlex.quote(text)}` starts or resumes its run"
         )
     root = Path(storage)
-    there = [p.parent.name for p in root.glob("*/run.yaml")] if root.is_dir() else []
+    names = [p.parent.name for p in root.glob("*/run.yaml")] if root.is_dir() else []
     raise InputError(
         f"there is no run {text!r}: neither {' nor '.join(places)} has a run.yaml; "
-        f"runs in {storage}/: {suggest(text, there) or 'none'}"
+        f"runs in {storage}/: {suggest(text, names) or 'none'}"
     )

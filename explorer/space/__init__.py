@@ -1,1 +1,1 @@
-"""Spaces: what a user may ask for, how a space file is read and checked. Imports no torch."""
+"""Spaces: the settings a user may give, and how a space file is read and checked. Imports no torch."""

@@ -1,4 +1,4 @@
-"""Checks a space to its last cell, by arithmetic, before anything is started. Imports nothing heavy."""
+"""Validation of a space, including every cell, before anything is started. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ PACKAGES: dict[str, tuple[ModuleType, str]] = {
     "data": (explorer.data, "data set"),
     "model": (explorer.models, "architecture"),
 }
-# What is wrong, where the words of pydantic do not end the sentence "it should be …".
+# Phrases that complete the sentence "it should be …", for errors whose pydantic message does not.
 PHRASES = {
     "string_pattern_mismatch": "of the form {pattern}",
     "too_short": "a list of {min_length} value(s) or more",
     "too_long": "a list of {max_length} values or fewer",
     "string_too_long": "at most {max_length} characters long",
 }
-# Settings of the data that change nothing in some cells.
+# Data settings that have no effect in some cells.
 IDLE = ("train_size", "subset", "noise_kind", "corruption", "corruption_seed")
-# Names that the tables have for something else: an option of a user's function may bear one, an axis may not.
+# Column names of the tables. An option of a user's function may have such a name; an axis may not.
 TAKEN = {**IDS, **SETTINGS, **MODELS, **PAIR_IDS, **PAIRS, **CELLS}
 
 
-# Settings that earlier versions had, and what became of them.
+# Settings of earlier versions, and why they were removed.
 REMOVED = {
     "resources.overlap": "all models are trained before the first is measured",
-    "resources.graphs": "steps are never replayed as CUDA graphs",
+    "resources.graphs": "training steps never run as CUDA graphs",
 }
 DEFAULT_MEASURES: dict[str, dict[str, Any]] = {"hessian": {}, "connectivity": {}, "similarity": {}}
 
 
 class Problem(Exception):
-    """Something wrong at a place of the file; the reader adds file and line."""
+    """An error at a path in the file; the reader adds the file name and the line."""
 
     def __init__(self, path: tuple[Any, ...], message: str):
         super().__init__(message)
@@ -62,13 +62,15 @@ class Problem(Exception):
 
 
 def check(raw: Any) -> Space:
-    """A space from plain data, checked to the last cell by arithmetic; imports nothing heavy.
+    """Return a space from plain data after checking every cell. Imports nothing heavy.
 
     Raises:
-        Problem: the first thing that is wrong, with its place.
+        Problem: the first error, with its path.
     """
     if not isinstance(raw, dict):
-        raise Problem((), "a space file is a mapping of name, data, model, load, temperature, training, …")
+        raise Problem(
+            (), "a space file must be a mapping of name, data, model, load, temperature, training, …"
+        )
     said, raw = raw, dict(raw)
     for section in ("data", "model"):
         if isinstance(raw.get(section), str):
@@ -79,7 +81,7 @@ def check(raw: Any) -> Space:
         raw["measures"] = {k: {} if v is None else v for k, v in raw["measures"].items()}
     training, numbers = raw.get("training"), raw.get("task") == "regression"
     if isinstance(training, dict) and training.get("loss") == "cross_entropy" and not numbers:
-        raw["training"] = {k: v for k, v in training.items() if k != "loss"}  # the task's own, by its name
+        raw["training"] = {k: v for k, v in training.items() if k != "loss"}  # the default loss, by its name
     space = _validated(Space, raw, ())
     space = space.model_copy(
         update={
@@ -108,7 +110,7 @@ def check(raw: Any) -> Space:
 
 
 def _task(space: Space) -> str:
-    """The task of the space, which its data set, architecture and measures are for."""
+    """Return the task of the space. The data set, the architecture and the measures must support it."""
     data = space.data["name"]
     possible = tasks_of(_plugin(explorer.data, data, "data set", ("data", "name")))
     task = space.task or possible[0]
@@ -123,7 +125,7 @@ def _task(space: Space) -> str:
         if task not in allowed:
             name = space.model["name"] if path[0] == "model" else path[1]
             raise Problem(
-                path, f"{name!r} is for {' or '.join(allowed)}; data set {data!r} is learnt as {task}"
+                path, f"{name!r} is for {' or '.join(allowed)}; the task of data set {data!r} here is {task}"
             )
     return task
 
@@ -131,7 +133,7 @@ def _task(space: Space) -> str:
 def _check_axes(space: Space) -> None:
     both = set(space.load) & set(space.temperature)
     if both:
-        raise Problem(("temperature", min(both)), f"{min(both)!r} is a load axis already")
+        raise Problem(("temperature", min(both)), f"{min(both)!r} is already a load axis; remove one of them")
     if not space.axes:
         raise Problem(
             ("load",), "there is nothing to sweep: give at least one axis under load or temperature"
@@ -149,8 +151,8 @@ def _check_axes(space: Space) -> None:
             if section != "training" and key in TAKEN:
                 raise Problem(
                     (kind, axis),
-                    f"axis {axis!r} has the name of a column of the tables, which would hide it; "
-                    f"call the option of {getattr(space, section)['name']} otherwise",
+                    f"axis {axis!r} has the same name as a column of the tables; "
+                    f"rename this option of {getattr(space, section)['name']}",
                 )
             for place, value in enumerate(values):
                 values[place] = _axis_value(space, section, key, value, (kind, axis, place))
@@ -159,8 +161,8 @@ def _check_axes(space: Space) -> None:
             if axis == "train_size" and len({type(value) for value in values}) > 1:
                 raise Problem(
                     (kind, axis),
-                    f"{values} are numbers of inputs and shares of them, which have no common order; "
-                    "give all as numbers, or all as shares",
+                    f"{values} mixes numbers of inputs and shares of them, which have no common order; "
+                    "give only numbers or only shares",
                 )
     pairs = space.measures.get("connectivity", {}).get("pairs")
     along = pairs.get("along") if isinstance(pairs, dict) else None
@@ -168,8 +170,8 @@ def _check_axes(space: Space) -> None:
         allowed = [axis for axis in space.axes if resolve(axis, space)[0] == "training"]
         raise Problem(
             ("measures", "connectivity", "pairs"),
-            f"along {along!r}: it should be an axis of the training, so that the two models have the same "
-            f"data and architecture: {', '.join(allowed) or 'this space has none'}",
+            f"along {along!r}: it should be an axis of the training, because both models of a pair need the "
+            f"same data and architecture: {', '.join(allowed) or 'this space has none'}",
         )
     for place, entry in enumerate(space.skip):
         for axis in entry:
@@ -180,12 +182,14 @@ def _check_axes(space: Space) -> None:
 
 
 def _axis_value(space: Space, section: str, key: str, value: Any, path: tuple[Any, ...]) -> Any:
-    """The value as the setting's own type has it (10.0 → 10 where whole numbers are asked for)."""
+    """Return the value in the type of the setting (10.0 → 10 for integers)."""
     if section == "training":
         clear = {"steps": "epochs", "epochs": "steps"}.get(key)
         base = {k: v for k, v in space.training.model_dump().items() if k != clear}
         if clear and getattr(space.training, clear) is not None:
-            raise Problem(path[:2], f"axis {key!r} and training.{clear} exclude each other")
+            raise Problem(
+                path[:2], f"axis {key!r} and training.{clear} exclude each other; remove one of them"
+            )
         return getattr(_validated(TrainingOptions, {**base, key: value}, path, only=key), key)
     name = getattr(space, section)["name"]
     if section == "model" and ":" in name:
@@ -203,17 +207,17 @@ def _check_cells(space: Space) -> None:
         raise Problem(("training",), "give the length of training as either steps or epochs")
     try:
         cells = space.cells
-    except ValidationError as error:  # two swept settings that do not go together
+    except ValidationError as error:  # two swept settings that cannot be combined
         raise Problem(("load",), _message(error.errors()[0], None)[1]) from error
     if not cells:
-        raise Problem(("skip",), "every cell of the grid is skipped")
+        raise Problem(("skip",), "skip leaves out every cell of the grid")
     for cell in cells:
         _check_part(cell, "data", cell.data_name)
         _check_part(cell, "model", cell.model_name)
         if cell.task == "regression" and getattr(cell.data, "noise_kind", "other") != "other":
             raise Problem(
                 ("data", "noise_kind"),
-                "noise_kind is of class labels; label_noise gives a regression the targets of other inputs",
+                "noise_kind is for class labels; in regression, label_noise exchanges targets between inputs",
             )
         try:
             inputs = cell.inputs
@@ -234,7 +238,7 @@ def _check_cells(space: Space) -> None:
 
 
 def _needed(measure: str) -> None:
-    """That the packages which only this measure needs are here."""
+    """Raise Problem if a package that this measure needs is not installed."""
     for package in getattr(plugin(explorer.measures, measure, "measure"), "NEEDS", ()):
         if importlib.util.find_spec(package) is None:
             raise Problem(
@@ -243,7 +247,7 @@ def _needed(measure: str) -> None:
 
 
 def _check_part(cell: Cell, section: str, name: str) -> None:
-    """That a cell's settings suit its data set or architecture, where that has a function ``check``."""
+    """Call the function ``check`` of the cell's data set or architecture, if it has one."""
     if ":" in name:
         return
     package, what = PACKAGES[section]
@@ -256,10 +260,10 @@ def _check_part(cell: Cell, section: str, name: str) -> None:
 
 
 def _check_twins(space: Space) -> None:
-    """Two cells are never the same models: their grid point would be trained and shown twice."""
-    known: dict[str, Any] = {}
+    """Raise Problem if two cells have the same models; these would be trained and shown twice."""
+    cells: dict[str, Any] = {}
     for cell in space.cells:
-        twin = known.setdefault(cell.id, cell)
+        twin = cells.setdefault(cell.id, cell)
         if twin is not cell:
             axis = next(name for name in IDLE if name in cell.at and cell.at[name] != twin.at[name])
             raise Problem(
@@ -306,33 +310,33 @@ def _validated(model: type[BaseModel], values: Any, path: tuple[Any, ...], only:
 
 
 def _message(error: Any, model: type[BaseModel] | None) -> tuple[tuple[Any, ...], str]:
-    place = tuple(
+    path = tuple(
         p
         for p in error["loc"]
         if isinstance(p, int) or not p.startswith(("constrained", "function-", "literal", "list["))
     )
-    field = ".".join(str(p) for p in place)
+    field = ".".join(str(p) for p in path)
     if field in REMOVED:
-        return place, f"{field} was removed: {REMOVED[field]}. Delete it"
+        return path, f"{field} was removed: {REMOVED[field]}. Delete it"
     if error["type"] == "extra_forbidden":
         known = (
             list(model.model_fields)
             if model and len(error["loc"]) == 1
             else _nested_fields(model, error["loc"][:-1])
         )
-        told = f"known: {suggest(str(error['loc'][-1]), known)}" if known else "there is nothing to set"
-        return place, f"{error['loc'][-1]!r} is not known here; {told}"
+        hint = f"known: {suggest(str(error['loc'][-1]), known)}" if known else "there are no settings here"
+        return path, f"{error['loc'][-1]!r} is not known here; {hint}"
     if error["type"] == "missing":
-        return place[:-1], f"{field} is missing"
+        return path[:-1], f"{field} is missing"
     if error.get("ctx", {}).get("pattern") == NAME:
-        return place, f"{field}: {error['input']!r} is not allowed; it should be {NAME_RULE}"
+        return path, f"{field}: {error['input']!r} is not allowed; it should be {NAME_RULE}"
     phrase = PHRASES.get(error["type"])
     text = phrase.format(**error["ctx"]) if phrase else error["msg"]
     text = text.removeprefix("Value error, ").removeprefix("Input should be ")
     prefix = f"{field}: " if field else ""
     if error["type"] == "value_error":
-        return place, f"{prefix}{text}"
-    return place, f"{prefix}{error['input']!r} is not allowed; it should be {text}"
+        return path, f"{prefix}{text}"
+    return path, f"{prefix}{error['input']!r} is not allowed; it should be {text}"
 
 
 def _nested_fields(model: type[BaseModel] | None, path: tuple[Any, ...]) -> list[str]:

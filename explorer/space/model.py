@@ -1,8 +1,8 @@
-"""What a space file may say, and the grid of models it stands for.
+"""The space file as a model of settings, and the grid of cells that it describes.
 
 A space names a data set, an architecture, a training, and the settings that are swept: ``load`` axes
-(how much is asked of the model) and ``temperature`` axes (how noisy training is). Torch-free: a wrong
-file is told at once.
+(how much is asked of the model) and ``temperature`` axes (how noisy training is). Imports no torch, which
+keeps the report of a wrong file fast.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class Log2Range(Options):
     def values(self) -> list[Any]:
         low, high = self.log2
         if not 0 < low <= high:
-            raise ValueError(f"log2 needs two numbers, 0 < first <= last; it has {[low, high]}")
+            raise ValueError(f"log2 needs two numbers with 0 < first <= last, not {[low, high]}")
         values = [low * 2**i for i in range(math.floor(math.log2(high / low) + 1e-9) + 1)]
         return [_whole(v) for v in values]
 
 
 class GeometricRange(Options):
-    """``n`` values from the first to the last, evenly spaced on a log axis; whole if both ends are whole."""
+    """``n`` values from first to last, evenly spaced on a log axis; integers if both ends are integers."""
 
     geom: tuple[float, float]
     n: int = Field(ge=2, le=10_000)
@@ -56,7 +56,7 @@ class GeometricRange(Options):
     def values(self) -> list[Any]:
         low, high = self.geom
         if not 0 < low < high:
-            raise ValueError(f"geom needs two numbers, 0 < first < last; it has {[low, high]}")
+            raise ValueError(f"geom needs two numbers with 0 < first < last, not {[low, high]}")
         values = [low * (high / low) ** (i / (self.n - 1)) for i in range(self.n)]
         if low == int(low) and high == int(high):
             return list(dict.fromkeys(round(v) for v in values))
@@ -109,31 +109,31 @@ def _condition(value: Any) -> Any:
 
 
 class ResourceOptions(Options):
-    """What a trial or a measuring worker takes. Fractions share a device: 0.25 of a GPU packs four on it."""
+    """Resources of each trial and measuring worker. A fraction shares a GPU: 0.25 runs four on one."""
 
     cpus_per_trial: float = Field(1, gt=0, le=1024)
     gpus_per_trial: Annotated[float, Field(ge=0, le=1024)] | Literal["auto"] = Field(
-        0.0, description="auto: by the memory that each architecture needs, measured before training"
+        0.0, description="auto: from the memory that each architecture needs, measured before training"
     )
     save_every_minutes: float = Field(
-        5, gt=0, le=1e5, description="a training that takes longer keeps its state so often"
+        5, gt=0, le=1e5, description="interval at which a longer training saves its state"
     )
     replicates_per_trial: int | Literal["all", "auto"] = Field(
         "auto",
-        description="seeds of a cell that are trained side by side; auto: all, unless they are so large that "
-        "they slow each other down",
+        description="replicates of a cell that are trained together; auto: all, or fewer if large models "
+        "would slow each other down",
     )
     cells_per_trial: int | Literal["auto"] = Field(
         "auto",
-        description="cells that are trained side by side, where their models have the same shape and as many "
-        "steps (other rates, decays, label noise); auto: as many as run fastest",
+        description="cells that are trained together, if their models have the same shape and number of "
+        "steps (learning rate, weight decay and label noise may differ); auto: as many as run fastest",
     )
 
     @field_validator("cpus_per_trial", "gpus_per_trial")
     @classmethod
     def _whole_above_one(cls, value: float | str) -> float | str:
         if isinstance(value, float) and value > 1 and value != int(value):
-            raise ValueError(f"{value} is above 1 and must be whole then")
+            raise ValueError(f"{value} is not allowed; a value above 1 must be a whole number")
         return value
 
     @field_validator("replicates_per_trial", "cells_per_trial")
@@ -146,53 +146,53 @@ class ResourceOptions(Options):
 
 
 class PhaseOptions(Options):
-    """Cuts between the phases; ``auto`` finds them from the run."""
+    """Cuts between the phases; ``auto`` finds them from the results."""
 
     train_loss: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
-        "auto", description="training loss below it is low"
+        "auto", description="a training loss below this value counts as low"
     )
     connected: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
-        "auto", description="|mode connectivity| below it is connected (percentage points)"
+        "auto", description="|mode connectivity| below this value counts as connected (percentage points)"
     )
     cka: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] = Field(
-        "auto", description="CKA above it is high"
+        "auto", description="a CKA above this value counts as high"
     )
 
 
 class Space(Options):
-    """A space file, checked."""
+    """A checked space file."""
 
-    name: str = Field(pattern=NAME, description="of the run, unless --name says otherwise")
+    name: str = Field(pattern=NAME, description="name of the run, unless --name is given")
     description: str = Field("", max_length=10_000, description="shown on the report page")
-    data: dict[str, Any] = Field(description="name of the data set and its options")
+    data: dict[str, Any] = Field(description="name and options of the data set")
     task: Literal["classification", "regression", "translation", "language"] | None = Field(
-        None, description="what is learnt; what the data set is made for, if left out"
+        None, description="task to learn; default: the usual task of the data set"
     )
-    model: dict[str, Any] = Field(description="name of the architecture (or module:function) and its options")
+    model: dict[str, Any] = Field(description="name (or module:function) and options of the architecture")
     load: dict[str, Axis] = Field(
-        default_factory=dict, description="swept settings that say how much is asked of the model"
+        default_factory=dict, description="swept settings that determine how much is asked of the model"
     )
     temperature: dict[str, Axis] = Field(
-        default_factory=dict, description="swept settings that say how noisy training is"
+        default_factory=dict, description="swept settings that determine how noisy training is"
     )
-    seeds: int = Field(5, ge=1, le=100_000, description="replicates a cell")
+    seeds: int = Field(5, ge=1, le=100_000, description="replicates per cell")
     training: TrainingOptions
-    measures: dict[str, dict[str, Any]] = Field(description="what is measured, with its budget")
+    measures: dict[str, dict[str, Any]] = Field(description="measures to take, with their budgets")
     resources: ResourceOptions = ResourceOptions()  # pyright: ignore[reportCallIssue]
     skip: list[dict[str, Annotated[Condition, BeforeValidator(_condition)]]] = Field(
-        default_factory=list, description="cells left out: those that meet all bounds of one entry"
+        default_factory=list, description="cells to leave out: those that meet all bounds of one entry"
     )
     phases: PhaseOptions = PhaseOptions()  # pyright: ignore[reportCallIssue]
     _said: dict[str, Any] | None = PrivateAttr(default=None)
 
     @property
     def axes(self) -> dict[str, list[Any]]:
-        """All axes, load first, with their values."""
+        """All axes with their values, load first."""
         return {**self.load, **self.temperature}
 
     @cached_property
     def cells(self) -> list[Cell]:
-        """The grid points that are not skipped, in the order of the axes' values."""
+        """The grid points that are not skipped, in the order of the axis values."""
         names = list(self.axes)
         cells = []
         for values in itertools.product(*self.axes.values()):
@@ -202,22 +202,22 @@ class Space(Options):
         return cells
 
     def remember(self, said: dict[str, Any]) -> None:
-        """Keep the plain data that the space was parsed from: what was said."""
+        """Keep a copy of the plain data that the space was parsed from."""
         self._said = copy.deepcopy(said)
 
     @property
     def said(self) -> dict[str, Any]:
-        """The plain data that the space was parsed from; everything, if it was not."""
+        """The plain data that the space was parsed from; all settings if it was not parsed."""
         return self.frozen() if self._said is None else self._said
 
     def frozen(self) -> dict[str, Any]:
-        """Everything the file says and leaves to defaults, as plain YAML-able data."""
+        """Return all settings, given and default, as plain data for YAML."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A grid point: its place on the axes, and every setting of its models but the seed."""
+    """A grid point: its axis values, and every setting of its models except the seed."""
 
     at: dict[str, Any]
     data_name: str
@@ -252,28 +252,30 @@ class Cell:
 
     @cached_property
     def inputs(self) -> int:
-        """Training inputs of each model."""
+        """Number of training inputs of each model."""
         return train_inputs(self.data, _available(self.data_name, self.data)[0])
 
     @cached_property
     def plain_data(self) -> Any:
-        """Settings of the data without those that change nothing."""
+        """Data settings without those that have no effect."""
         return self.data.plain(_available(self.data_name, self.data)[0])
 
     @property
     def own_data(self) -> bool:
-        """Whether each replicate has data of its own, so that no two models share a stack."""
+        """Whether each replicate has its own data. If so, no two replicates share a stack."""
         return self.plain_data.corruption == "own"
 
     @cached_property
     def steps(self) -> int:
-        """Optimiser steps of each model."""
+        """Number of optimiser steps of each model."""
         return self.training.length(self.inputs)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """Everything that decides its models but the seed. Values left at their default are left out, so
-        that an option added later does not rename the models of today."""
+        """Everything that determines the cell's models, except the seed.
+
+        Default values are omitted. As a result, an option that is added later does not change existing ids.
+        """
         data = {"name": self.data_name, **self.plain_data.model_dump(exclude_defaults=True)}
         fingerprint = getattr(plugin(explorer.data, self.data_name, "data set"), "fingerprint", None)
         if fingerprint:
@@ -303,7 +305,7 @@ class Cell:
 
     @cached_property
     def whole(self) -> Cell:
-        """The cell whose training this one is taken from: itself, unless it is a checkpoint."""
+        """The cell at the end of this cell's training: itself, unless this cell is a checkpoint."""
         if self.training.checkpoint == 1:
             return self
         training = self.training.model_copy(update={"checkpoint": 1.0})
@@ -311,7 +313,7 @@ class Cell:
 
     @property
     def checkpoint_step(self) -> int:
-        """Step at which its models are taken."""
+        """Step after which the cell's models are taken."""
         return max(1, round(self.training.checkpoint * self.steps))
 
     def model_id(self, seed: int) -> str:
@@ -319,7 +321,7 @@ class Cell:
 
     @cached_property
     def columns(self) -> dict[str, Any]:
-        """Its settings as columns of a table: scalars only, the axes always."""
+        """The settings as table columns: scalar settings, and all axes."""
         model = self.model if isinstance(self.model, dict) else self.model.model_dump()
         training = self.training.model_dump(exclude={*names_of(Use.HISTORY), "steps"}, exclude_none=True)
         every = {
@@ -339,7 +341,7 @@ class Cell:
 
 
 def tasks_of(module: Any, default: tuple[str, ...] = ("classification",)) -> tuple[str, ...]:
-    """The tasks that a data set, an architecture or a measure is for; a data set's first is its usual one."""
+    """Return the tasks of a data set, an architecture or a measure. A data set's first is its default."""
     return getattr(module, "TASKS", default)
 
 
@@ -356,9 +358,10 @@ def _section_options(section: str, name: str, values: dict[str, Any]) -> Any:
 
 
 def known_settings(space: Space) -> dict[str, list[str]]:
-    """The settings of each section, by name; those of a user's own function are what the space gives it.
+    """Return the names of the settings of each section.
 
-    A width, which is the load of most spaces, needs no value to be swept.
+    For a user's function, these are the options that the space gives, and ``width``: most spaces sweep it,
+    and it need not be given as well.
     """
     model_name = space.model["name"]
     if ":" in model_name:
@@ -372,10 +375,10 @@ def known_settings(space: Space) -> dict[str, list[str]]:
 
 
 def resolve(axis: str, space: Space) -> tuple[str, str]:
-    """Section and name of the setting that an axis sweeps.
+    """Return the section and the name of the setting that an axis sweeps.
 
     Raises:
-        InputError: no section has it.
+        InputError: no section has this setting.
     """
     known = known_settings(space)
     for section in SECTIONS:
@@ -383,5 +386,5 @@ def resolve(axis: str, space: Space) -> tuple[str, str]:
             return section, axis
     everything = list(itertools.chain(*known.values()))
     own = [name for name in (space.data["name"], space.model["name"]) if ":" in name]
-    hint = f" (an option of {' or '.join(own)} is known once the space gives it a value)" if own else ""
+    hint = f" (give the options of {' or '.join(own)} a value to make them known)" if own else ""
     raise InputError(f"there is no setting {axis!r} to sweep; known: {suggest(axis, everything)}{hint}")

@@ -1,4 +1,4 @@
-"""Reads a space file: YAML with line numbers, overrides, one clear message for what is wrong."""
+"""Reader of space files: YAML with line numbers, overrides, and one clear message per error."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ MAX_BYTES = 1_000_000
 
 
 def read(path: str | Path, overrides: Sequence[str] | None = None) -> Space:
-    """The space of a file, checked, after overrides such as ``training.steps=500``.
+    """Read and check a space file after applying overrides such as ``training.steps=500``.
 
     Raises:
-        InputError: with file, line, what is wrong and what is allowed.
+        InputError: the file is wrong; the message has the file, the line, the error and what is allowed.
     """
     file = Path(path)
     if (file / "run.yaml").is_file():
         command = f"resume {shlex.quote(str(file))}"
-        raise InputError(f"{file} is the folder of a run, not a space file; `{command}` goes on with it")
+        raise InputError(f"{file} is the folder of a run, not a space file; `{command}` resumes it")
     try:
         if file.stat().st_size > MAX_BYTES:
-            raise InputError(f"{file} has more than {MAX_BYTES:,} bytes; a space file is short")
+            raise InputError(f"{file} has more than {MAX_BYTES:,} bytes, the limit for a space file")
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         near = dict.fromkeys([file.parent, Path("spaces")])
-        there = {str(p): p.stem for folder in near if folder.is_dir() for p in folder.glob("*.yaml")}
-        close = difflib.get_close_matches(file.stem, there.values(), n=3, cutoff=0.5)
-        ordered = sorted(there, key=lambda p: ([*close, there[p]].index(there[p]), p))
+        candidates = {str(p): p.stem for folder in near if folder.is_dir() for p in folder.glob("*.yaml")}
+        close = difflib.get_close_matches(file.stem, candidates.values(), n=3, cutoff=0.5)
+        ordered = sorted(candidates, key=lambda p: ([*close, candidates[p]].index(candidates[p]), p))
         raise InputError(
             f"there is no file {file}; there are: {', '.join(ordered) or 'no .yaml files near it'}"
         ) from None
@@ -64,41 +64,41 @@ def read(path: str | Path, overrides: Sequence[str] | None = None) -> Space:
 
 
 def parse(raw: dict[str, Any], overrides: Sequence[str] = ()) -> Space:
-    """The space of plain data (as in ``run.yaml``, or from Python), checked, after overrides.
+    """Check plain data (from ``run.yaml`` or Python) after applying overrides, and return the space.
 
     Raises:
-        InputError: with the place of what is wrong.
+        InputError: the data or an override is wrong; the message names the setting.
     """
     try:
         return _overridden(raw, overrides)
     except Problem as problem:
         where, message = ".".join(str(p) for p in problem.path), problem.message
         field, _, rest = message.partition(": ")
-        if rest and f".{where}".endswith(f".{field}"):  # it names the place already
+        if rest and f".{where}".endswith(f".{field}"):  # the message already names the setting
             message = rest
         raise InputError(f"{where}: {message}" if where else message) from None
 
 
 def _overridden(raw: Any, overrides: Sequence[str]) -> Space:
-    """The checked space of plain data, which stay as they are, after overrides.
+    """Return the checked space of a copy of the plain data with the overrides applied.
 
     Raises:
-        InputError: an override is wrong; named as it was typed.
-        Problem: the data are, without any override.
+        InputError: an override is wrong; the message shows it as it was typed.
+        Problem: the data are wrong without any override.
     """
     given = copy.deepcopy(raw)
     of_measures = any(override.strip().startswith("measures.") for override in overrides)
     if of_measures and isinstance(given, dict) and given.get("measures") is None:
-        given["measures"] = dict(DEFAULT_MEASURES)  # one more measure does not take their place
+        given["measures"] = dict(DEFAULT_MEASURES)  # an added measure must not replace the defaults
     paths = [set_value(given, override) for override in overrides]
-    found = _checked(given)
-    if isinstance(found, Space):
-        _effective(found, overrides, paths)
-        return found
-    guilty = _guilty(raw, overrides, paths, found)
+    checked = _checked(given)
+    if isinstance(checked, Space):
+        _effective(checked, overrides, paths)
+        return checked
+    guilty = _guilty(raw, overrides, paths, checked)
     if not guilty:
-        raise found
-    raise InputError(f"{', '.join(f'--set {override}' for override in guilty)}: {found.message}")
+        raise checked
+    raise InputError(f"{', '.join(f'--set {override}' for override in guilty)}: {checked.message}")
 
 
 def _checked(data: Any) -> Space | Problem:
@@ -111,10 +111,10 @@ def _checked(data: Any) -> Space | Problem:
 
 
 def _effective(space: Space, overrides: Sequence[str], paths: Sequence[tuple[str, ...]]) -> None:
-    """That no override sets to one value what the grid sweeps, which would change nothing.
+    """Check that no override sets a swept setting, because the axis would replace its value.
 
     Raises:
-        InputError: one does.
+        InputError: an override sets a swept setting.
     """
     swept: dict[tuple[str, ...], str] = {resolve(axis, space): axis for axis in space.axes}
     for override, path in zip(overrides, paths, strict=True):
@@ -124,16 +124,18 @@ def _effective(space: Space, overrides: Sequence[str], paths: Sequence[tuple[str
         kind = "load" if axis in space.load else "temperature"
         if not {(kind,), (kind, axis)} & set(paths):
             raise InputError(
-                f"--set {override}: the grid sweeps {axis}, so that this would change nothing; "
-                f"for one value of it, --set {kind}.{axis}=[{override.partition('=')[2].strip()}]"
+                f"--set {override}: this has no effect because the grid sweeps {axis}; "
+                f"to use one value only, write --set {kind}.{axis}=[{override.partition('=')[2].strip()}]"
             )
 
 
 def _guilty(
     raw: Any, overrides: Sequence[str], paths: Sequence[tuple[str, ...]], problem: Problem
 ) -> Sequence[str]:
-    """Those without which, one by one, it would not be wrong; else the last that set its place; else all, if
-    it would not be wrong without any.
+    """Return the overrides that cause the problem.
+
+    These are the overrides that each fix the problem when removed. If there are none, it is the last
+    override that sets the problem's path. Otherwise, if the data are sound without overrides, it is all.
     """
 
     def persists(kept: Sequence[str]) -> bool:
@@ -141,10 +143,13 @@ def _guilty(
         try:
             for override in kept:
                 set_value(given, override)
-        except InputError:  # one goes into what another has made
+        except InputError:  # one override needs a section that another one creates
             return False
-        found = _checked(given)
-        return isinstance(found, Problem) and (found.path, found.message) == (problem.path, problem.message)
+        checked = _checked(given)
+        return isinstance(checked, Problem) and (checked.path, checked.message) == (
+            problem.path,
+            problem.message,
+        )
 
     needed = [o for k, o in enumerate(overrides) if not persists([*overrides[:k], *overrides[k + 1 :]])]
     placed = [o for o, path in zip(overrides, paths, strict=True) if problem.path[: len(path)] == path]
@@ -167,9 +172,9 @@ def _unique_keys(node: yaml.Node | None) -> None:
         for key, value in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
-                raise Problem((line,), "a key is a plain word")
+                raise Problem((line,), "a key must be a plain word")
             if key.value in seen:
-                raise Problem((line,), f"{key.value!r} is there already, in line {seen[key.value]}")
+                raise Problem((line,), f"{key.value!r} is already defined in line {seen[key.value]}")
             seen[key.value] = line
             _unique_keys(value)
     elif isinstance(node, yaml.SequenceNode):
@@ -178,14 +183,14 @@ def _unique_keys(node: yaml.Node | None) -> None:
 
 
 def _line(node: yaml.Node | None, path: tuple[Any, ...]) -> int:
-    """Line of the deepest node on the path that the file has."""
+    """Return the line of the deepest node on the path that exists in the file."""
     line = node.start_mark.line + 1 if node else 1
     for step in path:
         if isinstance(node, yaml.MappingNode):
-            found = next(((k, v) for k, v in node.value if k.value == str(step)), None)
-            if found is None:
+            entry = next(((k, v) for k, v in node.value if k.value == str(step)), None)
+            if entry is None:
                 return line
-            line, node = found[0].start_mark.line + 1, found[1]
+            line, node = entry[0].start_mark.line + 1, entry[1]
         elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
             node = node.value[step]
             line = node.start_mark.line + 1  # pyright: ignore[reportOptionalMemberAccess]
@@ -195,7 +200,7 @@ def _line(node: yaml.Node | None, path: tuple[Any, ...]) -> int:
 
 
 def set_value(raw: Any, override: str) -> tuple[str, ...]:
-    """Set ``section.key=value`` in plain data; returns the path."""
+    """Set ``section.key=value`` in plain data and return the path."""
     key, equals, text = override.partition("=")
     path = tuple(key.strip().split("."))
     if not equals or not all(path):

@@ -1,7 +1,7 @@
-"""The space of a run folder: what the user said, and the defaults of the version that began the run.
+"""The space of a run folder: the user's settings, and the defaults of the version that started the run.
 
-A later version goes on with those defaults. It leaves out the settings and measures that it does not know,
-and tells them in one line.
+A later version keeps those defaults. It ignores settings and measures that it does not know, and lists
+them in one warning.
 """
 
 from __future__ import annotations
@@ -17,47 +17,47 @@ from explorer.runs.store import Store
 from explorer.settings import plugin
 from explorer.space.model import Space
 
-CHANGE_MODELS = ("data.", "model.", "training.")  # sections whose settings decide what is trained
+CHANGE_MODELS = ("data.", "model.", "training.")  # sections whose settings determine the models
 
 
 def split(space: Space, said: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the entries of ``run.yaml`` that hold a space: ``space``, what was said, and ``defaults``.
+    """Return the entries of ``run.yaml`` that hold a space: ``space`` (given settings) and ``defaults``.
 
     Args:
-        said: plain data that has a key for each setting that was said; what the space was parsed from, if
-            left out.
+        said: plain data with a key for each given setting; by default the data that the space was parsed
+            from.
     """
     frozen = space.frozen()
-    found = _only(frozen, space.said if said is None else said)
-    return {"space": found, "defaults": _without(frozen, found)}
+    given = _only(frozen, space.said if said is None else said)
+    return {"space": given, "defaults": _without(frozen, given)}
 
 
 def _only(values: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
-    """Return the values that have a key, of all depths."""
-    found = {}
+    """Return the values whose key is in ``keys``, at all depths."""
+    selected = {}
     for key, value in values.items():
         if key in keys:
-            both = isinstance(value, dict) and isinstance(keys[key], dict)
-            found[key] = _only(value, keys[key]) if both else value
-    return found
+            nested = isinstance(value, dict) and isinstance(keys[key], dict)
+            selected[key] = _only(value, keys[key]) if nested else value
+    return selected
 
 
 def _without(values: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
-    """Return the values that have none."""
-    found = {}
+    """Return the values whose key is not in ``keys``, at all depths."""
+    remaining = {}
     for key, value in values.items():
         if key not in keys:
-            found[key] = value
+            remaining[key] = value
         elif isinstance(value, dict) and (rest := _without(value, keys[key])):
-            found[key] = rest
-    return found
+            remaining[key] = rest
+    return remaining
 
 
 def read_info(store: Store) -> dict[str, Any]:
-    """Return ``run.yaml`` with a space that this version knows, and warn once of what was left out.
+    """Return ``run.yaml`` without settings that this version does not know, and warn once about these.
 
     Raises:
-        InputError: it is missing or damaged.
+        InputError: ``run.yaml`` is missing or damaged.
     """
     info = store.read_info()
     info["space"], ignored = known(info["space"])
@@ -65,44 +65,44 @@ def read_info(store: Store) -> dict[str, Any]:
         store.warned = ignored
         line = f"{store.location}: settings of another version are ignored: {', '.join(ignored)}"
         if any(name.startswith(CHANGE_MODELS) for name in ignored):
-            line += ". Models that were trained with them count as others, and are trained again without"
+            line += ". Models trained with them count as different models and are trained again without them"
         store.warn(line)
     return info
 
 
 def known(raw: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the plain data of a space without the settings and measures that this version does not have.
+    """Return a space's plain data without unknown settings and measures, and the names of these.
 
-    Also returns the names of those.
+    "Unknown" means that this version does not have them.
     """
-    found, ignored = dict(raw), []
+    kept, ignored = dict(raw), []
     for name in raw.keys() - Space.model_fields.keys():
-        del found[name]
+        del kept[name]
         ignored.append(name)
     for section, options in (("training", None), ("resources", None), ("phases", None), *_plugins(raw)):
         options = options or Space.model_fields[section].annotation
-        if isinstance(found.get(section), dict):
-            found[section] = _known(found[section], options, section, ignored)
-    if isinstance(found.get("measures"), dict):
-        kept = {}
-        for name, values in found["measures"].items():
+        if isinstance(kept.get(section), dict):
+            kept[section] = _known(kept[section], options, section, ignored)
+    if isinstance(kept.get("measures"), dict):
+        measures = {}
+        for name, values in kept["measures"].items():
             if name in explorer.measures.NAMES:
                 options = plugin(explorer.measures, name, "measure").Options
-                kept[name] = _known(values, options, f"measures.{name}", ignored)
+                measures[name] = _known(values, options, f"measures.{name}", ignored)
             else:
                 ignored.append(f"measures.{name}")
-        found["measures"] = kept
-    return found, sorted(ignored)
+        kept["measures"] = measures
+    return kept, sorted(ignored)
 
 
 def _plugins(raw: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Return the options of the data set and of the architecture, where they are this package's."""
-    found = []
+    """Return the options of the data set and of the architecture, if they belong to this package."""
+    options = []
     for section, package in (("data", explorer.data), ("model", explorer.models)):
         values = raw.get(section)
         if isinstance(values, dict) and values.get("name") in package.NAMES:
-            found.append((section, plugin(package, values["name"], section).Options))
-    return found
+            options.append((section, plugin(package, values["name"], section).Options))
+    return options
 
 
 def _known(values: Any, options: Any, where: str, ignored: list[str]) -> Any:

@@ -11,7 +11,7 @@ from explorer.space.model import GeometricRange, Log2Range, Space
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema of a space file, for editors."""
+    """Return the JSON Schema of a space file."""
     schema = Space.model_json_schema(by_alias=True)
     axis = {
         "anyOf": [

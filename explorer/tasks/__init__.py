@@ -1,4 +1,4 @@
-"""What models learn. A space's data set says which of these tasks it is, or the space itself does."""
+"""Tasks that models learn. The data set of a space, or the space itself, names one of these tasks."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ TASKS: dict[str, Task] = {t.name: t for t in (Classification(), Regression(), Tr
 
 
 def task(name: str) -> Task:
-    """The task of this name.
+    """Return the task of this name.
 
     Raises:
-        InputError: there is none; the message lists those there are.
+        InputError: no task has this name; the message lists the known names.
     """
     if name not in TASKS:
         raise InputError(f"there is no task {name!r}; known: {suggest(name, list(TASKS))}")

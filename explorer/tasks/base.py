@@ -1,4 +1,4 @@
-"""The interface of a task: its loss, its error, and what measures compare. Torch is imported when used."""
+"""Interface of a task: its loss, its error, and what measures compare. Torch is imported on first use."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Words:
-    """How pages speak of a task: everything there is written for classification, and said in these words."""
+    """Terms that pages use for a task. All texts are written for classification and translated with these."""
 
     error: str = "error"  # after "training" and "test"
     accuracy: str = "accuracy"
     loss_unit: str = "nats"
     items: str = "inputs"  # what the disagreement is a share of
-    apart: str = ""  # what it is, where it is no share
+    apart: str = ""  # description of the disagreement, if it is not a share
 
     def say(self, text: str) -> str:
-        """A sentence about a classification in the words of this task."""
+        """Return a sentence written for classification in the terms of this task."""
         for pattern, words in (
             (r"Share of test inputs that two replicates answer differently", self.apart or None),
             (r"(?<![\w-])accuracy", self.accuracy),
@@ -35,66 +35,67 @@ class Words:
 
 
 class Task:
-    """What is learnt. An *item* is what is scored: an input, a token of a sentence, a number.
+    """A task. An *item* is the unit that is scored: an input, a token of a sentence or a number.
 
-    Outputs are (rows, inputs, …, features), targets (rows or 1, inputs, …). The error of an item is
-    between 0 and 1 for answers that are right or wrong, and a squared distance for numbers.
+    Outputs are (models, inputs, …, features), targets (models or 1, inputs, …). The error of an item is 0 or
+    1 if answers are right or wrong, and a squared distance if answers are numbers.
     """
 
     name: str
     words = Words()
-    worst_percent = 100.0  # error of a model that is not finite
-    by_token = False  # whether inputs are sequences, so that a layer has a value for each token
-    fitted = (0.01, 0.1)  # loss: fitted by anyone's standard below the first, by nobody's above the second
+    worst_percent = 100.0  # error of a model whose loss is not finite
+    by_token = False  # inputs are sequences, so a layer has a value for each token
+    fitted = (0.01, 0.1)  # a loss below the first is clearly fitted, above the second clearly not
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Mean loss (rows,) over the scored items."""
+        """Return the mean loss (models,) over the scored items."""
         raise NotImplementedError
 
     def scored(self, y: Tensor) -> Tensor:
-        """Number of scored items (rows or 1,) of targets."""
+        """Return the number of scored items (models or 1,) of targets."""
         raise NotImplementedError
 
     def wrong(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Summed error (rows,) of the scored items."""
+        """Return the summed error (models,) of the scored items."""
         raise NotImplementedError
 
     def answers(self, outputs: Tensor) -> Tensor:
-        """What the models say: (rows, inputs, …)."""
+        """Return the answers (models, inputs, …) of the models."""
         return outputs.argmax(-1)
 
     def dead(self, answers: Tensor) -> Tensor:
-        """Whether a model (rows,) says the same whatever the input: it has learnt nothing, and never will."""
+        """Return whether each model (models,) gives one answer to all inputs: it cannot recover from that."""
         return (answers == answers[:, :1]).flatten(1).all(1)
 
     def kept(self, values: Tensor, y: Tensor) -> Tensor:
-        """Values (rows, items, …) of what is scored, of values (rows, inputs, …) and targets (inputs, …).
+        """Select the values (models, items, …) of the scored items.
 
-        Of a regression, where a number of an input is an item, they are (rows, items).
+        ``values`` is (models, inputs, …), ``y`` is (inputs, …). In regression each number of a target is an
+        item, so the result is (models, items).
         """
         return values
 
     def apart(self, answers: Tensor) -> Tensor:
-        """Mean difference (rows, rows) of all pairs of models' answers (rows, items, …)."""
+        """Return the mean difference (models, models) between the answers (models, items, …) of all pairs."""
         import torch
 
         return torch.stack([(answers != own).double().mean(1) for own in answers])
 
     def compared(self, outputs: Tensor) -> Tensor:
-        """What CKA compares: (rows, items, features) of outputs (rows, items, features)."""
+        """Return what CKA compares, (models, items, features), from outputs (models, items, features)."""
         return outputs.softmax(-1)
 
     def average(self, outputs: Tensor) -> Tensor:
-        """The mean answer of all rows, as outputs (1, items, features)."""
+        """Return the mean answer of all models, as outputs (1, items, features)."""
         return outputs.double().softmax(-1).mean(0, keepdim=True)
 
     def vote(self, outputs: Tensor) -> Tensor:
-        """The majority's answer of all rows, as outputs (1, items, features).
+        """Return the majority answer of all models, as outputs (1, items, features).
 
-        A tied vote goes to the tied answer of highest mean probability.
+        A tied vote goes to the tied answer with the highest mean probability.
         """
         from torch.nn import functional
 
         votes = functional.one_hot(outputs.argmax(-1), outputs.shape[-1]).sum(0, keepdim=True)
-        # Probabilities, which are 1 at most, decide between whole numbers of votes only.
+        # Half a probability is below one vote, so the probabilities only break ties.
         return votes + self.average(outputs) / 2

@@ -1,4 +1,4 @@
-"""Classification: an input has one of some classes."""
+"""Classification: each input belongs to one of several classes."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ if TYPE_CHECKING:
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """Mean cross-entropy (rows,) of logits (rows, batch, classes) and labels (rows or 1, batch)."""
+    """Return the mean cross-entropy (models,).
+
+    ``logits`` is (models, batch, classes), ``y`` holds labels (models or 1, batch).
+    """
     from torch.nn import functional
 
-    # Classes before the batch: the softmax then runs along the batch in long vectors (3 to 8 times faster).
+    # With classes before the batch, the softmax is vectorised along the batch (3 to 8 times faster).
     labels = y.expand(logits.shape[:2])
     return functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none").mean(1)
 
 
 class Classification(Task):
-    """Cross-entropy; 0/1 error. Outputs (rows, inputs, classes), labels (rows or 1, inputs)."""
+    """Cross-entropy and 0/1 error. Outputs (models, inputs, classes), labels (models or 1, inputs)."""
 
     name = "classification"
 

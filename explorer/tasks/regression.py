@@ -1,4 +1,4 @@
-"""Regression: an input has one or more numbers."""
+"""Regression: the target of each input is one or more numbers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class Regression(Task):
-    """Mean squared error. Outputs (rows, inputs, numbers), targets (rows or 1, inputs, numbers).
+    """Mean squared error. Outputs (models, inputs, numbers), targets (models or 1, inputs, numbers).
 
-    Where a target is NaN nothing is asked. The error in percent is 100 times the mean squared error: of
-    targets scaled to variance 1, the share of their variance that is not explained (100 · (1 − R²)).
+    Targets that are NaN are not scored. The error in percent is 100 times the mean squared error. For targets
+    scaled to variance 1 this is the share of variance that is not explained, 100 · (1 − R²).
     """
 
     name = "regression"
@@ -35,8 +35,8 @@ class Regression(Task):
     def wrong(self, outputs: Tensor, y: Tensor) -> Tensor:
         import torch
 
-        # A constant where nothing is asked, for its second derivative counts as well; not NaN times 0, whose
-        # gradient is NaN.
+        # If a target is NaN, the difference is a constant, so its second derivative is 0 too. Multiplying NaN
+        # by 0 instead would give a NaN gradient.
         apart = torch.where(y.isnan(), 0.0, outputs - y.nan_to_num())
         return apart.square().flatten(1).sum(1)
 
@@ -49,7 +49,7 @@ class Regression(Task):
     def apart(self, answers: Tensor) -> Tensor:
         import torch
 
-        items = max(1, answers[0].numel())  # a chunk of inputs may be asked for nothing
+        items = max(1, answers[0].numel())  # a chunk of inputs may have no scored items
         return torch.stack([(answers - own).double().square().flatten(1).sum(1) / items for own in answers])
 
     def compared(self, outputs: Tensor) -> Tensor:

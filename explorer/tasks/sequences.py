@@ -1,4 +1,4 @@
-"""Sequences: every token of a target is predicted from those before it (teacher forcing)."""
+"""Sequence tasks: models predict each target token from the tokens before it (teacher forcing)."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 
 class Sequences(Task):
-    """Cross-entropy a token; share of wrong tokens.
+    """Cross-entropy per token, and share of wrong tokens.
 
-    Outputs (rows, inputs, length, vocabulary), targets (rows or 1, inputs, length). Negative targets
-    (padding) are not scored: means are over all other tokens of a batch, so a long sentence counts more.
+    Outputs (models, inputs, length, vocabulary), targets (models or 1, inputs, length). Negative targets
+    (padding) are not scored. Means are over all other tokens of a batch, so a long sentence counts more.
     """
 
     by_token = True
-    fitted = (0.1, 1.0)  # perplexity 1.1 and 2.7: a text is never as sure as a label
+    fitted = (0.1, 1.0)  # perplexity 1.1 and 2.7; text is less predictable than class labels
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         from torch.nn import functional
 
-        # As they lie in memory: the scores of a token are many, unlike the classes of a classification.
+        # Keep the memory layout: a token has many scores, so transposing as in classification does not pay.
         tokens = y.expand(outputs.shape[:3])
         losses = functional.cross_entropy(
             outputs.flatten(0, 2), tokens.flatten(), ignore_index=-100, reduction="none"
@@ -37,7 +37,7 @@ class Sequences(Task):
         return ((outputs.argmax(-1) != y) & (y >= 0)).flatten(1).sum(1)
 
     def dead(self, answers: Tensor) -> Tensor:
-        # Models that have learnt how often tokens are, and nothing else yet, answer alike everywhere too.
+        # A model that has so far learnt only token frequencies also gives one answer everywhere.
         return answers.new_zeros(len(answers)).bool()
 
     def kept(self, values: Tensor, y: Tensor) -> Tensor:
@@ -45,14 +45,14 @@ class Sequences(Task):
 
 
 class Translation(Sequences):
-    """From a sentence to a sentence. Inputs are token ids (inputs, 2, length): source, shifted target."""
+    """Translation of sentences. Inputs are token ids (inputs, 2, length): source and shifted target."""
 
     name = "translation"
     words = Words(error="token error", accuracy="token accuracy", items="target tokens")
 
 
 class Language(Sequences):
-    """The next character of a text. Inputs are ids (inputs, length)."""
+    """Prediction of the next character of a text. Inputs are character ids (inputs, length)."""
 
     name = "language"
     words = Words(error="character error", accuracy="character accuracy", items="characters")

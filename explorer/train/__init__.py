@@ -1,1 +1,1 @@
-"""Training: the loop, its steps, optimisers, and what ends it early. Needs torch and numpy alone."""
+"""Training: the loop, its steps, optimisers and early stopping. Needs only torch and numpy."""

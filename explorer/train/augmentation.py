@@ -8,14 +8,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-PAD = 4  # pixels; a shift is at most so far each way (He et al., 2016); an eighth of small images
+PAD = 4  # largest shift in pixels, each way (He et al., 2016); an eighth of the side for small images
 
 
 def crop_and_flip(x: Tensor, seeds: Sequence[int], step: int) -> Tensor:
-    """Images (rows, batch, channels, height, width), each shifted with zeros coming in and mirrored or not.
+    """Shift each image, filling with zeros, and mirror it with probability 1/2.
 
-    The draws of a row are decided by its seed and the step alone, so a training that goes on from a
-    saved state draws the same.
+    Images are (models, batch, channels, height, width).
+
+    The draws of a model depend only on its seed and the step, so training resumed from a saved state makes
+    the same draws.
     """
     rows, batch, channels, height, width = x.shape
     pad = min(PAD, max(1, min(height, width) // 8))
@@ -23,11 +25,11 @@ def crop_and_flip(x: Tensor, seeds: Sequence[int], step: int) -> Tensor:
     for seed in seeds:
         generator = torch.Generator().manual_seed((seed ^ (step * 0x9E3779B97F4A7C15)) % 2**63)
         draws.append(torch.rand(3, batch, generator=generator))
-    down, right, flip = torch.stack(draws, 1).to(x.device)  # each (rows, batch)
+    down, right, flip = torch.stack(draws, 1).to(x.device)  # each (models, batch)
     down, right = (down * (2 * pad + 1)).long(), (right * (2 * pad + 1)).long()
-    i = torch.arange(height, device=x.device) + down[..., None]  # (rows, batch, height)
+    i = torch.arange(height, device=x.device) + down[..., None]  # (models, batch, height)
     j = torch.arange(width, device=x.device)
-    j = torch.where(flip[..., None] < 0.5, j.flip(0), j) + right[..., None]  # (rows, batch, width)
+    j = torch.where(flip[..., None] < 0.5, j.flip(0), j) + right[..., None]  # (models, batch, width)
     padded = functional.pad(x, (pad, pad, pad, pad))
     which = torch.arange(rows, device=x.device)[:, None, None, None, None]
     image = torch.arange(batch, device=x.device)[None, :, None, None, None]

@@ -1,4 +1,4 @@
-"""Trains models of one shape as the rows of one matrix. Pure torch: no Ray, no files."""
+"""Training of models of one shape as one matrix, a model per row. Pure torch: no Ray, no files."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from explorer.train.stopping import Stopping, Watch
 class Split:
     """Tensors of a data set: inputs (inputs, *shape), targets (inputs, …).
 
-    ``classes`` is the size of the model's output, ``vocabulary`` turns token ids into text. Targets are on
-    the device that works on them. Inputs are, too, or in host memory where they do not fit: :meth:`batch`
-    and :class:`~explorer.models.rows.Rows` move the part that is worked on.
+    ``classes`` is the size of the model's output; ``vocabulary`` maps token ids to text. Targets are on the
+    device that trains. Inputs are there too, or in host memory if they do not fit. In that case,
+    :meth:`batch` and :class:`~explorer.models.rows.Rows` copy the part that is needed.
     """
 
     x_train: Tensor
@@ -36,11 +36,11 @@ class Split:
 
     @classmethod
     def of(cls, arrays: Any, device: torch.device | str = "cpu", *, limit: float | None = None) -> Split:
-        """From :class:`explorer.data.base.Arrays`, copied to the device.
+        """Create a Split from :class:`explorer.data.base.Arrays`, copied to the device.
 
         Args:
-            limit: bytes of the device that the inputs may take; above it they stay in host memory, pinned
-                where that makes copies faster. No limit if left out.
+            limit: bytes of device memory that the inputs may take. If they need more, they stay in host
+                memory, pinned for a GPU. No limit by default.
         """
         device = torch.device(device)
         fits = limit is None or arrays.x_train.nbytes + arrays.x_test.nbytes <= limit
@@ -55,11 +55,11 @@ class Split:
 
     @property
     def device(self) -> torch.device:
-        """Where models are trained and measured."""
+        """The device that trains and measures models."""
         return self.y_train.device
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Training inputs and targets at ``index``, which lies where the inputs do; both on the device."""
+        """Return training inputs and targets at ``index`` on the device; ``index`` is where inputs are."""
         x = taken(self.x_train, index)
         if x.device != self.device:
             x = (x.pin_memory() if self.device.type == "cuda" else x).to(self.device, non_blocking=True)
@@ -68,7 +68,7 @@ class Split:
 
 
 def taken(values: Tensor, index: Tensor) -> Tensor:
-    """``values[index]``, in the way that is fastest for batches: (*index, …) of values (inputs, …)."""
+    """Return ``values[index]``, (*index, …) of values (inputs, …), in the fastest way for batches."""
     if values.dim() == 1:
         return values.take(index)
     return values.index_select(0, index.flatten()).view(*index.shape, *values.shape[1:])
@@ -76,10 +76,10 @@ def taken(values: Tensor, index: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class State:
-    """Where a training is: everything that decides how it goes on.
+    """State of a training: everything that is needed to resume it.
 
-    ``tensors`` holds ``theta``, ``buffers`` and the optimiser's state; ``meta`` is plain data (step,
-    history and what has stopped).
+    ``tensors`` holds ``theta``, ``buffers`` and the state of the optimiser and of early stopping. ``meta`` is
+    plain data (step, history and the models of past checkpoints).
     """
 
     tensors: dict[str, Tensor]
@@ -88,9 +88,9 @@ class State:
 
 @dataclass
 class Trained:
-    """What training leaves: ``models`` of (replicates, …) at each checkpoint, the last one being the end.
+    """Result of training: ``models`` of (replicates, …) at each checkpoint; the last is the end of training.
 
-    ``history`` holds a dict a point and replicate: ``row`` (its place in the stack) and the columns of
+    ``history`` holds a dict per point and replicate: ``row`` (its position in the stack) and the columns of
     the ``epochs`` table.
     """
 
@@ -117,7 +117,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Models:
-    """Models at one moment: rows, and a dict a replicate with its measures, ``status`` and ``error``."""
+    """Models at one step, and a dict per replicate with its measures, ``status`` and ``error``."""
 
     theta: Tensor  # (replicates, parameters)
     buffers: Tensor  # (replicates, numbers)
@@ -125,12 +125,13 @@ class Models:
 
 
 def learning_rates(schedule: str, rate: float, steps: int, warmup: float = 0.0) -> list[float]:
-    """The learning rate of each step.
+    """Return the learning rate of each step.
 
-    ``constant``; ``cosine`` falls to 0 along half a cosine; ``one_decay`` is a tenth from 75 % of the
-    steps on; ``step`` is a tenth from 50 % and a hundredth from 75 % on; ``one_cycle`` (Smith & Topin,
-    2019) rises linearly from 4 % to the full rate at 30 % and falls along half a cosine to 0. Over the
-    first ``warmup`` share of the steps, the rate is held back linearly.
+    ``constant`` does not change. ``cosine`` falls to 0 along half a cosine. ``one_decay`` is a tenth from
+    75 % of the steps on. ``step`` is a tenth from 50 % and a hundredth from 75 % on. ``one_cycle`` (Smith &
+    Topin, 2019) rises linearly from 4 % to the full rate at 30 % and then falls to 0 along half a cosine.
+    During the first ``warmup`` share of the steps, the rate is also multiplied by a factor that rises
+    linearly to 1.
     """
     factor: dict[str, Callable[[float], float]] = {
         "constant": lambda t: 1.0,
@@ -150,9 +151,9 @@ def learning_rates(schedule: str, rate: float, steps: int, warmup: float = 0.0) 
 def batches(
     inputs: int, batch_size: int, seeds: Sequence[int], device: torch.device | str = "cpu", skip: int = 0
 ) -> Iterator[Tensor]:
-    """Endless batches of indices (seeds, batch_size): a fresh permutation a pass, its own for each seed.
+    """Yield batches of indices (seeds, batch_size) without end: a new permutation per pass and seed.
 
-    The incomplete last batch of a pass is dropped. ``skip`` leaves the first so many batches out.
+    The incomplete last batch of a pass is dropped. The first ``skip`` batches are left out.
     """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     per_pass = inputs // batch_size
@@ -170,14 +171,14 @@ def batches(
 def evaluate(
     network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor, y: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Mean loss (rows,) and error in percent (rows,) over inputs (inputs, *shape), evaluation mode."""
+    """Return mean loss and error in percent, both (models,), over ``x`` (inputs, *shape), evaluation mode."""
     return _evaluate(network, theta, buffers, x, y[None])
 
 
 def _evaluate(
     network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor, y: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The same for targets (rows or 1, inputs, …)."""
+    """Return the same as ``evaluate`` for targets (models or 1, inputs, …)."""
     rows, task = theta.shape[0], network.task
     loss = torch.zeros(rows, dtype=torch.float64)
     wrong = torch.zeros(rows, dtype=torch.float64)
@@ -188,14 +189,14 @@ def _evaluate(
         loss[own] += task.loss(outputs, targets).double().cpu() * scored
         wrong[own] += task.wrong(outputs, targets).cpu()
     items = task.scored(y).double().cpu()
-    # A model that is not finite is wrong everywhere: argmax of NaN would be class 0.
+    # A model whose loss is not finite counts as wrong everywhere; argmax of NaN would be class 0.
     finite = torch.isfinite(loss)
     worst = torch.tensor(task.worst_percent, dtype=torch.float64)
     return loss / items, torch.where(finite, 100 * wrong / items, worst)
 
 
 def milestones(steps: int, points: int) -> list[int]:
-    """Steps at which the history is kept: up to ``points``, about even on a log axis, with 0 and the end."""
+    """Return the steps of the history: up to ``points``, about even on a log axis, with 0 and the end."""
     if points < 2:
         return [steps]
     inner = [round(steps ** (i / (points - 2))) for i in range(points - 1)] if points > 2 else [steps]
@@ -204,27 +205,28 @@ def milestones(steps: int, points: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How models are trained. What is :data:`~explorer.train.steps.Each` may differ from model to model.
+    """Settings of training. Settings of type :data:`~explorer.train.steps.Each` may differ between models.
 
     Args:
         batch_size: at most the number of training inputs.
         steps: optimiser steps of the schedule.
-        learning_rate: initial one, or one a model.
-        optimizer: a name of :mod:`explorer.train.optimisers`; or a user's ``module:function``, called with
-            ``momentum`` and ``weight_decay``, that returns an object with the methods ``start`` and ``step``
-            of :class:`explorer.train.optimisers.base.Optimiser`. Its settings are the same for all models.
+        learning_rate: initial rate, or one per model.
+        optimizer: a name in :mod:`explorer.train.optimisers`, or a user's ``module:function``. The function
+            is called with ``momentum`` and ``weight_decay`` and returns an object with the methods ``start``
+            and ``step`` of :class:`explorer.train.optimisers.base.Optimiser`. Its settings are the same for
+            all models.
         momentum, weight_decay, rho: see the file of the optimiser.
-        loss: the task's own if left out, or a user's ``module:function`` of outputs (models, batch, …) and
-            targets (models, batch, …) that returns the losses (models,) to be minimised. What is measured,
-            and the rules of ``stopping`` but for the loss they follow, stay with the task's own.
+        loss: by default that of the task, or a user's ``module:function`` of outputs (models, batch, …) and
+            targets (models, batch, …) that returns the losses (models,) to minimise. ``stopping`` follows the
+            minimised loss; tables and measures always use the loss of the task.
         schedule, warmup: see :func:`learning_rates`.
-        history_points: of the training history, about even on a log axis.
-        checkpoints: steps at which the models are kept; the end alone, if left out. Training ends at the
-            last of them, with the schedule of ``steps``.
-        stopping: rules that stop a model early, and which of its states is kept.
+        history_points: number of points in the training history, about even on a log axis.
+        checkpoints: steps at which models are kept; by default only the end. Training ends at the last
+            checkpoint; the schedule is still that of ``steps``.
+        stopping: rules that stop a model early, and which of its states to keep.
         augment: shift and mirror the images of each batch.
         precision: ``float32``, or ``bf16`` for mixed precision of the gradient.
-        channels_last: keep images in that memory format, which suits convolutions on many devices.
+        channels_last: keep images in this memory format, which is faster for convolutions on many devices.
         compile: compile the loss with ``torch.compile``.
     """
 
@@ -260,22 +262,22 @@ def train(
     save: Callable[[State], None] | None = None,
     save_every_s: float = 300.0,
 ) -> Trained:
-    """Train models side by side, each on its own order of the data.
+    """Train models together, each on its own order of the data.
 
-    Each model is trained to the same bits as without its neighbours, as far as the architecture's arithmetic
-    does not depend on their number. Networks that draw random numbers (dropout) go one by one, each from its
-    own seed; the global random state is not touched.
+    If the architecture's arithmetic does not depend on the number of models, each model gets the same bits as
+    when trained alone. Networks that draw random numbers (dropout) are trained one by one, each from its own
+    seed. The global random state does not change.
 
     Args:
-        theta, buffers: the initial models (models, parameters) and (models, numbers); not changed.
-        seeds: of the data orders, one a model.
-        targets: training targets (models, inputs, …) of each model, where they differ; those of ``data`` if
-            left out.
-        state: goes on from here instead of from the start; to the same bits as without the break.
-        save: is given the state now and then, at most every ``save_every_s`` seconds.
+        theta, buffers: initial models (models, parameters) and (models, numbers); they are not changed.
+        seeds: of the data orders, one per model.
+        targets: training targets (models, inputs, …), if they differ between models; by default those of
+            ``data``.
+        state: resume from this state. The result has the same bits as without the interruption.
+        save: called with the state at most every ``save_every_s`` seconds.
 
-    A model that diverges (its loss is not finite) or is dead (it gives one answer for every training
-    input) is marked so; its neighbours are not touched.
+    If a model diverges (its loss is not finite) or is dead (it gives one answer for every training input),
+    its status says so. Other models are not affected.
     """
     started = saved = time.perf_counter()
     steps, stopping = recipe.steps, recipe.stopping
@@ -375,7 +377,7 @@ def _judged(
     measures: list[dict[str, float]],
     lengths: list[int],
 ) -> list[dict[str, Any]]:
-    """The measures of each replicate, with its status."""
+    """Return the measures of each replicate, with its status."""
     dead = network.task.dead(network.answers(theta, data.x_train, buffers)).tolist()
     final = []
     for row, measured in enumerate(measures):

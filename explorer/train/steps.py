@@ -1,4 +1,4 @@
-"""A training step of all rows."""
+"""One training step of all models."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from explorer.settings import user_function
 from explorer.train.optimisers.base import PerRowOptimiser, optimiser
 from explorer.train.stopping import Watch
 
-Each = float | Sequence[float]  # the same for all rows, or one a row
+Each = float | Sequence[float]  # the same for all models, or one per model
 RowGroup = tuple[slice, tuple[float, ...]]
-Rates = Sequence[float] | Sequence[Sequence[float]]  # by step; with several parts, one for each of them
-Batch = Callable[[Tensor, int], tuple[Tensor, Tensor]]  # of indices and step: inputs and targets of all rows
+Rates = Sequence[float] | Sequence[Sequence[float]]  # per step; with several parts, also per part
+Batch = Callable[[Tensor, int], tuple[Tensor, Tensor]]  # (indices, step) -> inputs and targets of all models
 
 
 def parts(rows: int, *settings: Each) -> list[RowGroup]:
-    """Return consecutive rows that have all of these settings in common, with the settings."""
+    """Return slices of consecutive models with equal settings, together with these settings."""
     columns = [[s] * rows if isinstance(s, float | int) else s for s in settings]
     found, first = [], 0
     for values, same in itertools.groupby(zip(*columns, strict=True)):
@@ -33,22 +33,22 @@ def parts(rows: int, *settings: Each) -> list[RowGroup]:
 
 
 def optimiser_of(optimizer: str, parts: Sequence[RowGroup]) -> Any:
-    """Return the optimiser of parts whose settings are the learning rate, momentum, weight decay and rho.
+    """Return the optimiser of parts with settings (learning rate, momentum, weight decay, rho).
 
     Raises:
-        ValueError: it is a user's, and there are several parts.
+        ValueError: a user's optimiser has several parts.
     """
     if ":" not in optimizer:
         rules = [(rows, optimiser(optimizer, *own)) for rows, (_, *own) in parts]
         return rules[0][1] if len(rules) == 1 else PerRowOptimiser(rules)
     if len(parts) > 1:
-        raise ValueError("the settings of a user's optimiser are the same for all rows")
+        raise ValueError("the settings of a user's optimiser must be the same for all models")
     _, (_, momentum, decay, _) = parts[0]
     return user_function(optimizer)(momentum=momentum, weight_decay=decay)
 
 
 def loss_gradient_of(network: Rows, loss: str | None, precision: str, compiled: bool) -> LossAndGradient:
-    """Return the function that gives losses (rows,) of a batch in training mode and their gradients."""
+    """Return the function that computes losses (models,) of a batch in training mode and their gradients."""
     if loss is None and precision == "float32" and not compiled:
         return network.loss_gradient
 
@@ -82,15 +82,16 @@ def make_step(
     seeds: Sequence[int] | None = None,
     bound: Bound | None = None,
 ) -> Callable[[Tensor, int], None]:
-    """Return a function that takes step number ``step`` on the inputs at ``index`` (rows, batch).
+    """Return a function that takes step number ``step`` on the inputs at ``index`` (models, batch).
 
-    It changes ``theta``, ``buffers``, the optimiser's ``memory`` and what ``watch`` has summed up in place.
+    The function changes ``theta``, ``buffers``, the optimiser's ``memory`` and the sums of ``watch`` in
+    place.
 
     Args:
         optimiser: see :func:`optimiser_of`.
-        seeds: of the models of a network that draws random numbers, which go one by one then.
-        bound: the same gradient as ``loss_gradient``, at ``theta``; not for a user's optimiser, which may
-            keep a gradient beyond the next one.
+        seeds: seeds of the models, for a network that draws random numbers; models then run one by one.
+        bound: the same gradient as ``loss_gradient``, at ``theta``. Not allowed for a user's optimiser, which
+            may keep a gradient while the next one overwrites it.
     """
     watched = watch is not None
 
@@ -109,5 +110,5 @@ def make_step(
 
         optimiser.step(theta, gradient, memory, rates[step], step)
 
-    # Without what automatic differentiation keeps of every operation: a tenth of a small network's step.
+    # Inference mode avoids the bookkeeping of automatic differentiation, a tenth of a small network's step.
     return take if bound is None else torch.inference_mode()(take)

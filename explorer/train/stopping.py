@@ -1,4 +1,4 @@
-"""When a replicate stops before its last step, and which of its states is kept."""
+"""Early stopping of replicates, and the choice of the state to keep."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class NoChange(Protocol):
-    """When a loss counts as no longer moving: see :class:`Stopping`."""
+    """Rule for when a loss counts as no longer changing: see :class:`Stopping`."""
 
     @property
     def change(self) -> float: ...
@@ -22,13 +22,13 @@ class NoChange(Protocol):
 
 @dataclass(frozen=True)
 class Stopping:
-    """Rules that go by the mean training loss of a pass (of its batches, as they were trained on).
+    """Stopping rules on the mean training loss of a pass, averaged over batches as they were trained.
 
     Args:
-        early_stop: stop when the loss moved by at most ``change`` in each of ``epochs`` passes in a row,
-            counted from pass ``after`` on (Yang et al., 2021: 1e-4, 5, 30).
+        early_stop: stop when the loss changed by at most ``change`` in each of ``epochs`` passes in a row,
+            counted after pass ``after`` (Yang et al., 2021: 1e-4, 5, 30).
         stop_at_loss: stop when the loss is at most this.
-        keep: ``best`` keeps the state at the end of the pass with the least loss, ``last`` the last one.
+        keep: ``best`` keeps the state at the end of the pass with the lowest loss, ``last`` the last state.
     """
 
     early_stop: NoChange | None = None
@@ -40,7 +40,7 @@ class Stopping:
 
 
 class Watch:
-    """Follows the losses of all rows; everything it knows is in ``tensors``, so that it can be saved."""
+    """Monitor of the losses of all models; its whole state is in ``tensors``, so it can be saved."""
 
     def __init__(
         self, rule: Stopping, theta: Tensor, buffers: Tensor, tensors: dict[str, Tensor] | None = None
@@ -58,11 +58,11 @@ class Watch:
         }
 
     def seen(self, loss: Tensor) -> None:
-        """A batch's losses (rows,)."""
+        """Add the losses (models,) of a batch."""
         self.tensors["watch_sum"] += loss.detach()
 
     def passed(self, number: int, batches: int, step: int, theta: Tensor, buffers: Tensor) -> bool:
-        """The end of pass ``number`` (from 1) at ``step``: rows may stop. Whether all have stopped."""
+        """Apply the rules after pass ``number`` (from 1) at ``step``; return whether all have stopped."""
         t = self.tensors
         loss = t["watch_sum"] / batches
         t["watch_sum"].zero_()
@@ -86,7 +86,7 @@ class Watch:
         return bool((t["watch_stopped"] >= 0).all())
 
     def kept(self, theta: Tensor, buffers: Tensor) -> tuple[Tensor, Tensor]:
-        """The models that count at the moment: the best, or those that stopped and the others as they are."""
+        """Return the models to keep: the best, or the stopped ones and the others in their current state."""
         t = self.tensors
         take = torch.isfinite(t["watch_least"]) if self.rule.keep == "best" else t["watch_stopped"] >= 0
         return (
@@ -95,6 +95,6 @@ class Watch:
         )
 
     def steps(self, step: int) -> list[int]:
-        """Steps that each row has trained for, at ``step``."""
+        """Return the number of steps that each model has trained for, at ``step``."""
         stopped = self.tensors["watch_stopped"]
         return torch.where(stopped >= 0, stopped, step).tolist()

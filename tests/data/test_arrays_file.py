@@ -64,7 +64,7 @@ def test_the_fingerprint_follows_the_content_not_the_name(tmp_path: Path) -> Non
         ({"x_train": np.array(1.0)}, r"x_train \(\)"),
         ({"x_test": np.ones((0, 4)), "y_test": np.array([], int)}, "x_test"),
         ({"x_test": np.ones((3, 5))}, "different shapes"),
-        ({"y_train": np.array([0.0, 1, 2, 0, 1, 2])}, "y_train should hold class numbers"),
+        ({"y_train": np.array([0.0, 1, 2, 0, 1, 2])}, "y_train and y_test should both hold class numbers"),
         ({"y_test": np.array([0, -1, 2])}, "y_test should hold class numbers"),
         ({"x_test": np.full((3, 4), np.nan)}, "x_test holds values that are not finite"),
         ({"x_test": np.full((3, 4), "blue")}, "x_test"),
@@ -86,7 +86,7 @@ def test_a_wrong_content_is_named(tmp_path: Path, changes: dict[str, Any], messa
 
 def test_a_csv_is_told_what_to_do_with_it(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_text("1,2,0\n3,4,1\n")
-    with pytest.raises(InputError, match=r"own\.csv is no \.npz file; numpy\.savez writes one"):
+    with pytest.raises(InputError, match=r"own\.csv is not an \.npz file; numpy\.savez writes one"):
         arrays.load(arrays.Options(path=str(tmp_path / "own.csv")))
 
 

@@ -110,6 +110,6 @@ def test_the_equation_needs_a_network_that_knows_the_derivative() -> None:
         "name": "x", "data": {"name": "convection", "physics": True}, "model": "mlp", "load": {"width": [4]},
         "training": {"steps": 5},
     }  # fmt: skip
-    with pytest.raises(InputError, match="asks for a derivative, which mlp does not give; take pinn"):
+    with pytest.raises(InputError, match="needs a derivative as output, which mlp does not have; use pinn"):
         parse(raw)
     assert parse({**raw, "model": "pinn"}).task == "regression"

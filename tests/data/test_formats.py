@@ -63,7 +63,7 @@ def test_a_damaged_idx_file_is_refused_by_name(raw: bytes, message: str, tmp_pat
     ("members", "message"),
     [
         ({"cifar-10-batches-bin/data_batch_1.bin": b""}, "lacks data_batch_2.bin.*binary version"),
-        ({name: bytes(3072) for name in cifar10.MEMBERS}, "no multiple of a record's 3073"),
+        ({name: bytes(3072) for name in cifar10.MEMBERS}, "not a multiple of the record size 3073"),
     ],
 )
 def test_a_wrong_archive_is_refused(

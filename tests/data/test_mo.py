@@ -69,8 +69,8 @@ def test_the_rule_of_plurals_is_not_looked_at(tmp_path: Path) -> None:
         (lambda raw: raw[: len(raw) // 2], "is cut off"),
         (lambda raw: raw[:15], "is cut off"),
         (lambda raw: raw[:8] + b"\xff\xff\xff\xff" + raw[12:], "is cut off"),
-        (lambda raw: b"PK\x03\x04" + raw[4:], "is no message catalogue"),
-        (lambda raw: b"", "is no message catalogue"),
+        (lambda raw: b"PK\x03\x04" + raw[4:], "is not a message catalogue"),
+        (lambda raw: b"", "is not a message catalogue"),
         (lambda raw: raw.replace(b"utf-8", b"ascii"), "is not in ascii"),
         (lambda raw: raw.replace(b"utf-8", b"utf-x"), "is not in utf-x"),
         (lambda raw: raw.replace(b"utf-8", b"rot13"), "is not in rot13"),
@@ -146,7 +146,7 @@ def test_pairs_of_all_catalogues_below_a_folder(tmp_path: Path) -> None:
     assert left_out == {
         "with markup, placeholders or code": 1,
         "too short": 1,
-        "there already": 2,  # "Open the file" otherwise, "The disk is full" otherwise
+        "duplicate": 2,  # "Open the file" otherwise, "The disk is full" otherwise
     }
     arrays = mo.load(options)
     texts = [subwords.decode(arrays.vocabulary, row) for y in (arrays.y_train, arrays.y_test) for row in y]

@@ -101,7 +101,7 @@ def test_the_fingerprint_follows_the_content_not_the_name(tmp_path: Path) -> Non
         (b"a\nb\n", b"c\n", "s has 2 lines, .*t has 1"),
         (b"", b"", "there are no lines"),
         (b"a\n\n", b"\nb\n", "0 training and 0 test pairs are left.*2 empty"),
-        (b"a b\n" * 9, b"c d\n" * 9, "are left.*8 there already"),
+        (b"a b\n" * 9, b"c d\n" * 9, "are left.*8 duplicate"),
         (b"same\n" * 3, b"same\n" * 3, "3 with the same text on both sides"),
         ("gut\nschön\n".encode("latin-1"), b"good\nnice\n", r"s is not UTF-8: byte 0xf6 in line 2 \(byte 7"),
         ("gut\n".encode("utf-16"), b"good\n", "byte 0xff in line 1"),
@@ -126,7 +126,7 @@ def test_a_bad_corpus_is_told_when_a_space_is_checked(
         ("a.tsv", "x\ty\n", ("de", "en"), "no column 'de' in its first line; it has x, y"),
         ("a.tsv", "x\ty\n", (0, 1), "numbered from 1"),
         ("a.parquet", "no Parquet", None, "cannot be read as Parquet"),
-        ("a.doc", "x", None, "two text files, .* or a .tsv or .parquet"),
+        ("a.doc", "x", None, "two text files, .* or one .tsv or .parquet"),
     ],
 )
 def test_a_wrong_file_is_named(name: str, content: str, columns: Any, said: str, tmp_path: Path) -> None:

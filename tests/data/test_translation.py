@@ -42,7 +42,7 @@ def test_pairs_are_cleaned_and_what_is_left_out_is_counted() -> None:
     ]
     kept, left_out = clean_pairs(pairs)
     assert kept == [("Das ist gut", "That is good"), ("Caf\u00e9", "coffee house")]
-    assert left_out == {"there already": 1, "empty": 2, "with the same text on both sides": 1}
+    assert left_out == {"duplicate": 1, "empty": 2, "with the same text on both sides": 1}
     assert ("Name", "Name") in clean_pairs(pairs, identical=True)[0]
 
 
@@ -136,7 +136,7 @@ def test_settings_of_other_tasks_are_refused() -> None:
 @pytest.mark.parametrize(
     ("train", "test", "said"),
     [
-        ([], [], "0 training and 0 test pairs are left; .*left out: 7 there already"),
+        ([], [], "0 training and 0 test pairs are left; .*left out: 7 duplicate"),
         ([("a b", "c d")] * 2, [], "2 training and 0 test pairs"),
         ([("eins zwei drei vier fünf", "one")] * 2, [("a", "b")], "0 training.*2 too long"),
     ],
@@ -145,6 +145,4 @@ def test_a_corpus_of_which_too_little_is_left_is_refused(
     train: list[tuple[str, str]], test: list[tuple[str, str]], said: str
 ) -> None:
     with pytest.raises(InputError, match=f"mine: {said}"):
-        encode_corpus(
-            Corpus(train, test, Counter({"there already": 7})), TranslationOptions(length=4), "mine"
-        )
+        encode_corpus(Corpus(train, test, Counter({"duplicate": 7})), TranslationOptions(length=4), "mine")

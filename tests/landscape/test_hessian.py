@@ -108,7 +108,7 @@ def test_an_empty_budget_is_marked() -> None:
     assert found.eigenvalues[:, 2:].isnan().all()
     with pytest.raises(ValueError, match="probes_max is 0"):
         hessian(network, theta, x, y, seeds=[0, 1], probes_max=0)
-    with pytest.raises(ValueError, match="1 seeds for 2 rows"):
+    with pytest.raises(ValueError, match="1 seeds for 2 models"):
         hessian(network, theta, x, y, seeds=[0])
 
 

@@ -41,8 +41,8 @@ def test_budgets_count_numbers_of_four_bytes() -> None:
     room = 1000 * 4 * 8  # 1000 numbers for a graph
     assert graph_inputs(room, outputs=8) == 1000 // (6 * 8)
     assert graph_inputs(room, outputs=10**9) == 1
-    assert base.at_once(100, 4.0 * 16 * 300) == 3
-    assert base.at_once(100, None) == base.NUMBERS // 100
+    assert base.subjects_at_once(100, 4.0 * 16 * 300) == 3
+    assert base.subjects_at_once(100, None) == base.FLOATS_AT_ONCE // 100
 
 
 def test_results_do_not_hang_on_the_memory_beyond_rounding(monkeypatch: pytest.MonkeyPatch) -> None:

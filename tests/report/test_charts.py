@@ -221,7 +221,9 @@ def test_a_column_name_with_a_dot_is_a_name_not_a_path(cells):
 def test_two_cells_on_one_place_are_refused():
     run = synthetic_run(widths=(4, 8), batch_sizes=(8,), seeds=2, third={"label_noise": [0.0, 0.2]})
     cells = phases.cells(run.models, run.pairs, run.axes)
-    with pytest.raises(ValueError, match="several cells share a place on the plane of width and batch_size"):
+    with pytest.raises(
+        ValueError, match="several cells share a position on the plane of width and batch_size"
+    ):
         charts.heat_map(cells, "cka", "width", "batch_size")
 
 

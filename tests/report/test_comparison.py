@@ -100,10 +100,10 @@ def test_cells_whose_phase_a_run_does_not_know_are_not_of_another_phase():
     one, part = made("clean"), made("part")
     part.pairs = part.pairs[part.pairs["width"] > 2]  # what is measured so far
     said = differences.of_phases([one, part], tables(one, part), [one.cuts(), one.cuts()])
-    assert said == "Another phase than in clean: 0 of 4 cells in part."
+    assert said == "Cells in a different phase than in clean: 0 of 4 cells in part."
     single = made("one", seeds=1)
     said = differences.of_phases([one, single], tables(one, single), [one.cuts()] * 2)
-    assert said == "Another phase than in clean: none can be told in one."
+    assert said == "Cells in a different phase than in clean: unknown in one."
 
 
 def test_phases_that_differ_by_the_cuts_alone_are_told_from_others():
@@ -114,8 +114,8 @@ def test_phases_that_differ_by_the_cuts_alone_are_told_from_others():
     moved = int((sorted_so[0]["phase"] != sorted_so[1]["phase"]).sum())
     assert moved > 0
     assert said == (
-        f"Another phase than in clean: {moved} of 6 cells in strict. Each run is sorted by cuts of its own "
-        "(CKA 0.8, 0.99); by those of clean: 0 of 6 cells in strict."
+        f"Cells in a different phase than in clean: {moved} of 6 cells in strict. Each run has its own cuts "
+        "(CKA 0.8, 0.99). With the cuts of clean: 0 of 6 cells in strict."
     )
 
 
@@ -126,10 +126,10 @@ def test_what_only_some_runs_have_is_named():
     other.info["space"]["task"] = "language"
     said = differences.only_some([one, other], tables(one, other), ["width"])
     assert said == [
-        "Axes that only some of the runs have: Batch size.",
-        "Measures that only some of the runs have at these cells: CKA similarity, Hessian trace.",
-        "The runs learn different tasks (classification, language): their accuracies, errors and losses are "
-        "not of one kind.",
+        "Only some of the runs have these axes: Batch size.",
+        "Only some of the runs have these measures in these cells: CKA similarity, Hessian trace.",
+        "The runs have different tasks (classification, language), so their accuracies, errors and losses "
+        "are of different kinds.",
     ]
     assert differences.only_some([one, one], tables(one, one), ["width", "batch_size"]) == []
 

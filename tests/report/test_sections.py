@@ -80,9 +80,9 @@ def test_one_seed_is_told_that_pairs_need_two_and_counts_are_grammatical(tmp_pat
 def test_every_claim_is_on_the_page_with_verdict_interval_and_chart(page: Path):
     html = page.read_text(encoding="utf-8")
     said = text(page)
-    assert "Of 11 claims that this run can be asked" in said
+    assert "Of 11 claims that this run can test" in said
     assert said.count('<article class="card claim"') == 11
-    assert "8 claims that this run cannot be asked" in said
+    assert "8 claims that this run cannot test" in said
     ids = {f["id"] for f in embedded(html, "data")["figures"]}
     assert {"claim-best-is-connected", "claim-width-connects", "claim-cka-ranks-accuracy"} <= ids
     assert re.search(r'aria-label="Effect [\d.]+, 95 % interval [\d.]+ to [\d.]+, p = [\d.]+ after', said)
@@ -134,7 +134,7 @@ def test_an_export_has_a_row_a_model_with_its_phase(run: Run, tmp_path: Path, en
     np.testing.assert_allclose(by_cell, expected.reindex(by_cell.index))
     summary = page.read_text(encoding="utf-8")
     assert "| IV-B | connected and alike |" in summary
-    assert "Connectivity comes with width" in summary
+    assert "Connectivity increases with width" in summary
 
 
 def test_an_export_that_is_broken_off_leaves_the_one_before(
@@ -155,7 +155,7 @@ def test_an_export_that_is_broken_off_leaves_the_one_before(
 
 
 def test_an_export_of_another_kind_is_refused(run: Run, tmp_path: Path):
-    with pytest.raises(InputError, match=r"should end in \.csv or \.parquet"):
+    with pytest.raises(InputError, match=r"must end in \.csv or \.parquet"):
         export(run, tmp_path / "all.xlsx")
 
 
@@ -186,8 +186,8 @@ def test_a_table_of_1690_cells_from_elsewhere_is_a_page_in_seconds(tmp_path: Pat
     assert time.process_time() - started < 40, "a few seconds on most machines"
     said = text(index)
     assert "1690 cells" in said
-    assert "No curves: the details of a cell show no paths." in said
-    assert "Only means of cells: no replicates" in said
+    assert "No curves: paths are not shown in the details of a cell." in said
+    assert "Only means of cells are known: no replicates" in said
     assert "No models" not in said
     assert "diverged or failed." not in said
     assert "The spread between replicates is unknown" in said
@@ -199,7 +199,7 @@ def test_foreign_rows_that_share_a_place_are_refused(tmp_path: Path):
     pd.DataFrame({"width": [2, 2, 4], "train_loss": [0.1, 0.2, 0.3]}).to_csv(
         tmp_path / "cells.csv", index=False
     )
-    with pytest.raises(InputError, match="2 rows that share a place on the axes width"):
+    with pytest.raises(InputError, match="2 rows with the same values of the axes width"):
         load(tmp_path)
 
 

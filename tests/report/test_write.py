@@ -93,12 +93,12 @@ def test_the_page_states_findings_budget_failures_and_how_it_came_to_be(page: Pa
     html = text(page)
     for said in (
         "The best test accuracy",
-        "1,000 steps a curve",
+        "1,000 steps per curve",
         "loss is not finite",
         "Linux, 2 CPUs, 8 GB memory",
         "ray 2.60.0",
         "connectivity:",
-        "Spearman over cells",
+        "Spearman correlation over cells",
     ):
         assert said in html, said
 
@@ -144,7 +144,10 @@ def test_a_folder_with_only_some_tables_gets_a_page_that_says_what_is_missing(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("width;batch_size;train_loss\n2;8;0,5\n", "no column has a name of docs/tables.md.*has commas"),
+        (
+            "width;batch_size;train_loss\n2;8;0,5\n",
+            "no column is one of those in docs/tables.md.*needs commas",
+        ),
         ("width,train_loss,train_loss\n2,0.5,0.1\n", "there are several columns train_loss"),
         ("width,train_loss\n2,low\n", "train_loss should hold numbers, not 'low'"),
     ],

@@ -1,4 +1,4 @@
-"""From phases to advice: rules of the taxonomy with a run's own evidence, and a tree fitted on tables."""
+"""Advice from phases: rules of the taxonomy with a run's own evidence, and a decision tree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps between neighbouring cells of a grid: what was changed, and what came of it."""
+"""Steps between neighbouring cells of a grid: the change of setting and the change of accuracy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from explorer.phases.aggregate import column, standard_error
 from explorer.phases.claims.resampling import lines
 from explorer.phases.words import ACCURACY
 
-# What a larger and a smaller value of an axis is.
+# Meaning of a larger and of a smaller value of each axis.
 DIRECTIONS: dict[str, tuple[str, str]] = {
     "width": ("larger model", "smaller model"),
     "depth": ("larger model", "smaller model"),
@@ -41,10 +41,10 @@ COLUMNS = ("cell", "to", "axis", "value", "move", "gain", "stderr")
 
 
 def moves(cells: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """A row for each step between neighbouring cells, in both directions.
+    """Return one row for each step between neighbouring cells, in both directions.
 
     ``cell`` and ``to`` are row numbers of ``cells``; ``gain`` is the change of test accuracy in points,
-    ``stderr`` its standard error (NaN where a spread is unknown).
+    ``stderr`` its standard error (NaN if a spread is unknown).
     """
     cells = cells.reset_index(drop=True)
     accuracy, error = column(cells, ACCURACY).to_numpy(), standard_error(cells, ACCURACY).to_numpy()

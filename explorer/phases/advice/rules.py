@@ -1,4 +1,4 @@
-"""What holds a cell back, by its phase, and the next change worth trying, by what its neighbours show."""
+"""Advice for a cell: what limits it, from its phase, and the next change to try, from its neighbours."""
 
 from __future__ import annotations
 
@@ -17,37 +17,40 @@ from explorer.phases.cuts import PHASES, READINGS, Cut
 from explorer.phases.membership import memberships
 from explorer.phases.numbers import counted, number, setting, spoken
 
-# By phase: what holds generalisation back, and the changes the taxonomy suggests, the first one first.
+# By phase: what limits generalisation, and the changes that the taxonomy suggests, most important first.
 CAUSES: dict[str, tuple[str, tuple[str, ...]]] = {
     "I": (
-        "the model is too small for the data: it does not fit them, and error rises between its replicates",
+        "the model is too small for the data: it does not fit them, and error rises between replicates",
         ("larger model", "longer training", "colder training"),
     ),
     "II": (
-        "training is too hot, or was stopped early: curves find better points than the models reached",
+        "training is too hot or stopped too early: curves find better points than the models reached",
         ("colder training", "longer training"),
     ),
     "III": (
-        "model too small or data too poor: it fits them, but every replicate in a basin of its own",
+        "model too small or data too poor: replicates fit the data, but each in its own basin",
         ("larger model", "cleaner data", "more data", "hotter training"),
     ),
     "IV-A": (
-        "data and model leave the solution open: replicates are connected, yet answer differently",
+        "data and model do not determine the solution: replicates are connected, but answer differently",
         ("larger model", "more data", "cleaner data", "hotter training", "colder training"),
     ),
     "IV-B": (
-        "nothing that the landscape shows: replicates are connected and alike",
+        "nothing visible in the loss landscape: replicates are connected and alike",
         ("more data", "cleaner data", "larger model"),
     ),
 }
 SURE = ("fairly sure", "a guess with some support", "a guess")
 Step = Sequence[Any]  # axis, move, gain in points, its standard error
-COUNTS = 0.3  # points of accuracy below which a change is not worth naming
+COUNTS = 0.3  # points of accuracy; smaller changes are not mentioned
 
 
 @dataclass(frozen=True)
 class Advice:
-    """``change`` is what to try next, ``sure`` one of SURE, ``evidence`` sentences with numbers."""
+    """Advice for some cells.
+
+    ``change`` is what to try next, ``sure`` is one of SURE, ``evidence`` holds sentences with numbers.
+    """
 
     where: str
     phase: str
@@ -64,7 +67,7 @@ class Advice:
 
 @dataclass(frozen=True)
 class Tried:
-    """A move that was made in the run: what ``n`` steps of it gained, in points; how many ``helped``."""
+    """A move made in the run: the mean gain of its ``n`` steps in points, and how many steps ``helped``."""
 
     axis: str
     move: str
@@ -75,7 +78,7 @@ class Tried:
 
     @property
     def surely_helped(self) -> bool:
-        return self.gain > COUNTS and self.gain > 2 * self.stderr  # never where the error is unknown
+        return self.gain > COUNTS and self.gain > 2 * self.stderr  # false if the error is unknown
 
     def surely_above(self, other: Tried) -> bool:
         return self.gain - other.gain > 2 * math.hypot(self.stderr, other.stderr)
@@ -87,9 +90,9 @@ def advise_phases(
     axes: Mapping[str, Sequence[str]],
     stopping: Mapping[Any, np.ndarray] | None = None,
 ) -> list[Advice]:
-    """One piece of advice for each phase that the run has cells in, judged over those cells.
+    """Return one piece of advice for each phase with cells in the run, based on those cells.
 
-    ``stopping`` is what ``gains_of_stopping`` finds in the training histories.
+    ``stopping`` is the result of ``gains_of_stopping``.
     """
     cells = cells.reset_index(drop=True)
     names = [n for n in axis_names(axes) if n in cells]
@@ -113,7 +116,10 @@ def advise_cells(
     among: Collection[str] | None = None,
     stopping: Mapping[Any, np.ndarray] | None = None,
 ) -> dict[str, Advice]:
-    """Advice for cells by ``cell_id``: for all, or for those ``among``; ``stopping`` as for a phase."""
+    """Return advice by ``cell_id`` for all cells or for those in ``among``.
+
+    ``stopping`` is the result of ``gains_of_stopping``.
+    """
     cells = cells.reset_index(drop=True)
     names = [n for n in axis_names(axes) if n in cells]
     steps, shares = moves(cells, names), memberships(cells, cuts)
@@ -132,7 +138,7 @@ def advise_cells(
             lacking = ", ".join(spoken(n) for n in lacks if lacks[n][place])
             alone = row.get("n_models") == 1 and lacks["mode_connectivity"][place]
             missing = "train another seed: a pair needs two" if alone else "measure what is missing first"
-            out[cell] = _measured_only(where, f"cannot be told without {lacking}", missing, mine)
+            out[cell] = _measured_only(where, f"unknown without {lacking}", missing, mine)
             continue
         ended = _stopped(stopping, [row["cell_id"]])
         advice = _advice(where, row["phase"], 1, float(shares[row["phase"]].iloc[place]), mine, ended)
@@ -145,13 +151,14 @@ def advise_cells(
 
 def _advice(where: str, phase: str, n: int, share: float, tried: list[Tried], ended: Tried | None) -> Advice:
     cause, wanted = CAUSES[phase]
-    evidence = [f"Phase {phase} with {share:.0%} by the errors of the means.".replace("%", " %")]
+    likely = f"{share:.0%}".replace("%", " %")
+    evidence = [f"Probability of phase {phase}, from the standard errors of the means: {likely}."]
     evidence += [_told(t) for t in tried[:4]]
     if ended:
         evidence.append(
-            f"Stopped at the step that was best for the other replicates, models gained "
-            f"{number(ended.gain, 2)} ± {number(ended.stderr, 2)} points of accuracy against the end "
-            f"of training; {ended.helped} of {ended.n} did better."
+            f"Models stopped at the best step of the other replicates gained "
+            f"{number(ended.gain, 2)} ± {number(ended.stderr, 2)} points of accuracy compared with the end "
+            f"of training; {ended.helped} of {ended.n} models improved."
         )
     helped = [t for t in tried if t.surely_helped]
     suggested = [t for t in helped if t.move in wanted]
@@ -162,7 +169,7 @@ def _advice(where: str, phase: str, n: int, share: float, tried: list[Tried], en
         sure = SURE[0] if share >= 0.8 else SURE[1]
         return Advice(where, phase, n, cause, _change(suggested[0]), sure, evidence)
     if helped:
-        evidence.append("The taxonomy would not have named this change; the run's own neighbours do.")
+        evidence.append("The taxonomy does not suggest this change; neighbouring cells of this run do.")
         return Advice(where, phase, n, cause, _change(helped[0]), SURE[1], evidence)
     untried = [m for m in wanted if m not in {t.move for t in tried}]
     if phase == "IV-B":
@@ -170,10 +177,10 @@ def _advice(where: str, phase: str, n: int, share: float, tried: list[Tried], en
         return Advice(where, phase, n, cause, text, SURE[0] if tried and share >= 0.8 else SURE[1], evidence)
     if untried:
         here = "this cell" if n == 1 else "these cells"
-        evidence.append(f"{untried[0].capitalize()} was not tried from {here}: the taxonomy suggests it.")
+        evidence.append(f"{untried[0].capitalize()} was not tried from {here}; the taxonomy suggests it.")
         return Advice(where, phase, n, cause, f"try {untried[0]}", SURE[2], evidence)
-    evidence.append("No step to a neighbour on this grid gains accuracy beyond its error.")
-    return Advice(where, phase, n, cause, "none on this grid: vary another setting", SURE[1], evidence)
+    evidence.append("No step to a neighbouring cell gains more accuracy than its error.")
+    return Advice(where, phase, n, cause, "none on this grid; vary another setting", SURE[1], evidence)
 
 
 def _measured_only(where: str, cause: str, missing: str, tried: list[Tried]) -> Advice:
@@ -183,30 +190,30 @@ def _measured_only(where: str, cause: str, missing: str, tried: list[Tried]) -> 
 
 
 def _steps(moved: pd.DataFrame) -> Iterable[tuple[int, Step]]:
-    """Row number of the cell and step, of each row of ``moves``."""
+    """Yield the row number of the cell and the step, for each row of ``moves``."""
     columns = (moved[name].tolist() for name in ("cell", "axis", "move", "gain", "stderr"))
     return ((cell, step) for cell, *step in zip(*columns, strict=True))
 
 
 def _stopped(stopping: Mapping[Any, np.ndarray] | None, cells: Iterable[Any]) -> Tried | None:
-    """What stopping early gained the models of some cells; None where it did not surely help.
+    """Return what early stopping gained the models of some cells; None if it did not clearly help.
 
-    Models of a cell choose each other's step, so a mean over n of them is taken as one over n/2.
+    Models of a cell choose each other's step, so a mean over n of them counts as a mean over n/2.
     """
-    found = [stopping[cell] for cell in cells if cell in stopping] if stopping else []
-    if not found:
+    by_cell = [stopping[cell] for cell in cells if cell in stopping] if stopping else []
+    if not by_cell:
         return None
-    gains = np.concatenate(found)
+    gains = np.concatenate(by_cell)
     stderr = float(gains.std(ddof=1) / max(1.0, len(gains) / 2) ** 0.5)
     ended = Tried("", "shorter training", float(gains.mean()), stderr, len(gains), int((gains > 0).sum()))
     return ended if ended.surely_helped else None
 
 
 def _tried(steps: Iterable[Step]) -> list[Tried]:
-    """Mean gain of each move over the steps taken, the best first.
+    """Return the mean gain of each move over the steps taken, best first.
 
-    Steps in a line share cells, so a mean over n of them is taken as one over n/2. Where the spread over
-    replicates is unknown, that over the steps stands for it.
+    Steps in a line share cells, so a mean over n of them counts as a mean over n/2. If the spread over
+    replicates is unknown, the spread over steps is used instead.
     """
     groups: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for axis, move, gain, stderr in steps:

@@ -1,8 +1,8 @@
-"""A shallow decision tree from landscape measures to the change that helped, in the manner of *MD tree*.
+"""A shallow decision tree from landscape measures to the change that helped, similar to *MD tree*.
 
 Zhou et al., "MD tree: a model-diagnostic tree grown on loss landscape" (ICML 2024), fit cuts on training
-error, connectivity, sharpness and similarity to tell what a model fails of. Here the answer that the tree
-learns is the step to a neighbouring cell that gained most accuracy.
+error, connectivity, sharpness and similarity to diagnose why a model fails. Here the tree learns to predict
+the step to a neighbouring cell that gained most accuracy.
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ DEPTH, LEAF, FEWEST = 3, 3, 12
 
 @dataclass(frozen=True)
 class Tree:
-    """``accuracy`` is cross-validated over held-out lines of load (or runs), ``baseline`` that of always
-    giving the commonest answer, on the same folds; ``rules`` is the tree as text."""
+    """A fitted decision tree.
+
+    ``accuracy`` is cross-validated over held-out lines of load (or runs). ``baseline`` is the accuracy of
+    always giving the most common answer, on the same folds. ``rules`` is the tree as text.
+    """
 
     accuracy: float
     baseline: float
@@ -40,7 +43,7 @@ class Tree:
     model: DecisionTreeClassifier
 
     def advise(self, cells: pd.DataFrame) -> list[tuple[str, float]]:
-        """The change that it advises for each cell, and the share of like cells that it helped."""
+        """Return the change advised for each cell, and the share of similar cells that it helped."""
         shares = np.asarray(self.model.predict_proba(_features(cells).fillna(-1.0).to_numpy()))
         best = shares.argmax(axis=1)
         return [(str(self.model.classes_[k]), float(s[k])) for k, s in zip(best, shares, strict=True)]
@@ -94,7 +97,7 @@ def _features(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _labelled(name: str, cells: pd.DataFrame, axes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """The features of each cell, its line of load, and the move that gained most there (or ``keep``)."""
+    """Return the features of each cell, its line of load, and the move that gained most (or ``keep``)."""
     cells = cells.reset_index(drop=True)
     names = [n for n in axis_names(axes) if n in cells]
     steps = moves(cells, names)

@@ -1,4 +1,4 @@
-"""The claims of Yang et al. (NeurIPS 2021), checked on the tables of a run."""
+"""Claims of Yang et al. (NeurIPS 2021), checked on the tables of a run."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def check_claims(
     pairs: pd.DataFrame,
     epochs: pd.DataFrame,
 ) -> list[Claim]:
-    """Every claim with its verdict, effect, 95 % interval and chart; ``cells`` come from ``classify``.
+    """Return every claim with its verdict, effect, 95 % interval and chart; ``cells`` come from ``classify``.
 
-    Intervals: bootstrap over replicates and, where a claim is about cells or lines of the grid, over those
-    too. p: Holm over all claims tested. Cells of one grid are no independent draws from anything, so the
-    intervals speak of this grid's noise, not of other data sets.
+    Intervals are bootstrapped over replicates. If a claim is about cells or lines of the grid, they are
+    bootstrapped over cells or lines too. p is corrected by Holm's method over all claims tested. Cells of one
+    grid are not independent draws, so the intervals describe the noise of this grid, not other data sets.
     """
     bench = Bench(cells.reset_index(drop=True), cuts, axes, models, pairs, epochs)
     return corrected([_checked(bench, *claim) for claim in _claims()])
@@ -59,34 +59,38 @@ def _claims() -> list[tuple[str, str, Check]]:
     return [
         (
             "best-is-connected",
-            "The best test accuracy lies where models are connected, alike and smooth.",
+            "Test accuracy is best where models are connected and similar and the loss is smooth.",
             across.best_is_connected,
         ),
         (
             "smoothness-is-not-enough",
-            "Smoothness alone is not enough: at an equal Hessian, connected cells generalise better.",
+            "Smoothness alone is not enough: at equal Hessian, connected cells generalise better.",
             across.smoothness_is_not_enough,
         ),
         (
             "hessian-transition",
-            "The transition of the Hessian along temperature goes with a tenfold drop of the training loss.",
+            "Along temperature, the Hessian's transition coincides with a tenfold drop of the training loss.",
             along.loss_falls_at_the_transition,
         ),
         (
             "connectivity-adds",
-            "Connectivity adds to the Hessian: among low-loss cells it still ranks accuracy given both.",
+            "Among low-loss cells, connectivity ranks accuracy even when the Hessian is accounted for.",
             across.connectivity_adds,
         ),
         ("cka-ranks-accuracy", "CKA ranks accuracy among low-loss cells.", across.cka_ranks),
         (
             "cka-beats-distance",
-            "CKA ranks accuracy better than the distance of parameters does.",
+            "CKA ranks accuracy better than parameter distance does.",
             across.cka_ranks_better_than_distance,
         ),
-        ("width-connects", "Connectivity comes with width when training is cold.", across.width_connects),
+        (
+            "width-connects",
+            "Connectivity increases with width when training is cold.",
+            across.width_connects,
+        ),
         (
             "lowest-loss-is-not-best",
-            "Behind a barrier the most accurate cell is not the one of lowest training loss.",
+            "Behind a barrier, the most accurate cell is not the one with the lowest training loss.",
             along.zero_loss_is_not_best,
         ),
         (
@@ -113,7 +117,7 @@ def _claims() -> list[tuple[str, str, Check]]:
         ),
         (
             "label-noise-spares-hessian",
-            "Label noise barely moves the Hessian.",
+            "Label noise barely changes the Hessian.",
             settings.label_noise_spares_the_hessian,
         ),
         (
@@ -128,7 +132,7 @@ def _claims() -> list[tuple[str, str, Check]]:
         ),
         (
             "small-decay-small-trace",
-            "A small weight decay gives a tiny trace without better accuracy.",
+            "A small weight decay gives a tiny Hessian trace, but no better accuracy.",
             settings.small_decay_small_trace,
         ),
         (

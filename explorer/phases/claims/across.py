@@ -1,4 +1,4 @@
-"""Claims about cells against each other: which measures go with accuracy."""
+"""Claims that compare cells with each other: which measures rank accuracy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RELEVANT_RHO = 0.2
 
 
 def best_is_connected(bench: Bench) -> tuple[Evidence, Chart]:
-    """Where the best tenth of the cells rank in connectivity, CKA and smoothness; the worst of the three.
+    """Rank the most accurate tenth of the cells by connectivity, CKA and smoothness; return the worst rank.
 
     Cells whose mode connectivity lies within the tolerance are equally connected.
     """
@@ -45,15 +45,15 @@ def best_is_connected(bench: Bench) -> tuple[Evidence, Chart]:
     first: list[float] = []
     values, n = bench.over_cells([ACCURACY, "mode_connectivity", "cka", local], lowest)
     note = (
-        f"By rank they stand at {first[0]:.0%} in connectivity, {first[1]:.0%} in CKA and {first[2]:.0%} in "
+        f"Their mean rank is {first[0]:.0%} in connectivity, {first[1]:.0%} in CKA and {first[2]:.0%} in "
         f"smoothness (low {spoken(local)}); chance would give 50%."
     ).replace("%", " %")
-    said = f"Lowest mean rank of the {n_best} most accurate cells among three measures, as a share"
+    said = f"Lowest mean rank of the {n_best} most accurate cells in the three measures, as a share"
     return Evidence(values[0], values[1:], "", said, f"{n} cells", null=0.5, least=0.6, note=note), chart
 
 
 def smoothness_is_not_enough(bench: Bench) -> tuple[Evidence, Chart]:
-    """Accuracy of connected less unconnected cells, matched by their Hessian."""
+    """Compare the accuracy of connected and unconnected cells, matched by their Hessian."""
     local = bench.curvature
     bench.has(ACCURACY, "mode_connectivity")
     accuracy, curvature = bench.draws.of(ACCURACY), bench.draws.of(local)
@@ -62,42 +62,43 @@ def smoothness_is_not_enough(bench: Bench) -> tuple[Evidence, Chart]:
     mc = column(bench.cells, "mode_connectivity").abs().to_numpy()
     known = np.isfinite(log[0]) & np.isfinite(accuracy[0]) & np.isfinite(mc)
     connected = np.flatnonzero(known & (mc <= bench.cuts["connected"].value))
-    apart = np.flatnonzero(known & (mc > bench.cuts["connected"].value))
-    if min(len(connected), len(apart)) < 3:
+    unconnected = np.flatnonzero(known & (mc > bench.cuts["connected"].value))
+    if min(len(connected), len(unconnected)) < 3:
         raise CannotTell(
-            f"{len(connected)} connected and {len(apart)} unconnected cells are too few to match."
+            f"{len(connected)} connected and {len(unconnected)} unconnected cells are too few to match."
         )
     caliper = CALIPER * float(np.std(log[0, known]))
     ordered = connected[np.argsort(log[0, connected], kind="stable")]
-    after = np.clip(np.searchsorted(log[0, ordered], log[0, apart]), 1, len(ordered) - 1)
-    below, above = log[0, apart] - log[0, ordered[after - 1]], log[0, ordered[after]] - log[0, apart]
+    after = np.clip(np.searchsorted(log[0, ordered], log[0, unconnected]), 1, len(ordered) - 1)
+    below = log[0, unconnected] - log[0, ordered[after - 1]]
+    above = log[0, ordered[after]] - log[0, unconnected]
     partner = ordered[np.where(below < above, after - 1, after)]
-    close = np.abs(log[0, partner] - log[0, apart]) <= caliper
+    close = np.abs(log[0, partner] - log[0, unconnected]) <= caliper
     partners, group = np.unique(partner[close], return_inverse=True)
     if len(partners) < FEWEST_MATCHED:
         raise CannotTell(
-            f"{int(close.sum())} of {len(apart)} unconnected cells have a connected one that is as smooth, "
-            f"{len(partners)} in all, of {FEWEST_MATCHED} that are needed: in this run the Hessian and "
-            f"connectivity move together."
+            f"{int(close.sum())} of {len(unconnected)} unconnected cells can be matched with a connected "
+            f"cell of the same smoothness. These are {len(partners)} different connected cells, and "
+            f"{FEWEST_MATCHED} are needed: in this run, the Hessian and connectivity vary together."
         )
-    # Cells that share a partner are drawn together: its accuracy is in all their differences.
-    apart_sums = np.stack(
-        [accuracy[:, apart[close][group == g]].sum(axis=1) for g in range(len(partners))], axis=1
+    # Cells that share a partner are resampled together: the partner's accuracy enters all their differences.
+    sums = np.stack(
+        [accuracy[:, unconnected[close][group == g]].sum(axis=1) for g in range(len(partners))], axis=1
     )
     sizes = np.bincount(group)
-    gaps = accuracy[:, partners] * sizes - apart_sums  # (1 + draws, partners)
+    gaps = accuracy[:, partners] * sizes - sums  # (1 + draws, partners)
     again = cells_again(len(partners), "partners")
     values = np.take_along_axis(gaps, again, axis=1).sum(axis=1) / sizes[again].sum(axis=1)
     matched = int(close.sum())
-    said = f"Accuracy of connected less unconnected cells of the same {spoken(local)}"
-    basis = f"{matched} unconnected cells, matched with {len(partners)} connected ones"
+    said = f"Accuracy of connected minus unconnected cells with the same {spoken(local)}"
+    basis = f"{matched} unconnected cells, matched with {len(partners)} connected cells"
     return Evidence(values[0], values[1:], "points", said, basis, least=0.5), Chart(
         "scatter", (local, ACCURACY, "mode_connectivity")
     )
 
 
 def connectivity_adds(bench: Bench) -> tuple[Evidence, Chart]:
-    """Partial rank correlation of connectivity and accuracy given the Hessian, low-loss cells."""
+    """Compute the partial rank correlation of connectivity and accuracy given the Hessian, low-loss cells."""
     name = _connectivity(bench)
     given = [n for n in ("hessian_trace", "hessian_top_eigenvalue") if column(bench.cells, n).notna().any()]
     if not given:
@@ -113,15 +114,15 @@ def connectivity_adds(bench: Bench) -> tuple[Evidence, Chart]:
         f"Partial rank correlation of {closeness} and accuracy given {' and '.join(spoken(g) for g in given)}"
     )
     note = "" if name == "mode_connectivity" else (
-        "Mode connectivity itself is near 0 in most low-loss cells, whose training error is 0, so the loss "
-        "barrier stands in for it."
+        "In most low-loss cells the training error is 0 and mode connectivity is near 0, so the loss barrier "
+        "is used instead."
     )  # fmt: skip
     found = Evidence(values[0], values[1:], "", said, f"{n} low-loss cells", least=RELEVANT_RHO, note=note)
     return found, Chart("scatter", (name, ACCURACY, given[0]))
 
 
 def _connectivity(bench: Bench) -> str:
-    """Mode connectivity; the curves' loss barrier where the error is 0 on most of the low-loss cells."""
+    """Return ``mode_connectivity``, or ``loss_barrier`` if mode connectivity is 0 in most low-loss cells."""
     bench.has("mode_connectivity")
     mc = column(bench.cells, "mode_connectivity")[bench.low_loss()].abs().dropna()
     flat = len(mc) > 0 and float((mc < 0.05).mean()) > 0.5
@@ -131,7 +132,7 @@ def _connectivity(bench: Bench) -> str:
 
 
 def cka_ranks(bench: Bench) -> tuple[Evidence, Chart]:
-    """Rank correlation of CKA and accuracy, low-loss cells."""
+    """Compute the rank correlation of CKA and accuracy, low-loss cells."""
     values, n = bench.over_cells(["cka", ACCURACY], spearman, among=bench.low_loss(), what="low-loss cells")
     said = "Rank correlation of CKA and accuracy"
     found = Evidence(values[0], values[1:], "", said, f"{n} low-loss cells", least=RELEVANT_RHO)
@@ -139,20 +140,20 @@ def cka_ranks(bench: Bench) -> tuple[Evidence, Chart]:
 
 
 def cka_ranks_better_than_distance(bench: Bench) -> tuple[Evidence, Chart]:
-    """How much better CKA ranks accuracy than a small parameter distance does, low-loss cells."""
+    """Compute how much better CKA ranks accuracy than a small parameter distance does, low-loss cells."""
     values, n = bench.over_cells(
         ["cka", "l2_distance", ACCURACY],
         lambda cka, l2, accuracy: spearman(cka, accuracy) - spearman(-l2, accuracy),
         among=bench.low_loss(),
         what="low-loss cells",
     )
-    said = "Rank correlation with accuracy, CKA less (negative) parameter distance"
+    said = "Rank correlation with accuracy, CKA minus (negative) parameter distance"
     found = Evidence(values[0], values[1:], "", said, f"{n} low-loss cells", least=0.1)
     return found, Chart("scatter", ("l2_distance", ACCURACY, "cka"))
 
 
 def width_connects(bench: Bench) -> tuple[Evidence, Chart]:
-    """Rank correlation of width and mode connectivity in the colder half of the grid."""
+    """Compute the rank correlation of width and mode connectivity in the colder half of the grid."""
     width = bench.axis("width", "width")
     among, cold = None, ""
     if any(n in bench.cells and bench.numeric(n) for n in bench.axes.get("temperature", ())):

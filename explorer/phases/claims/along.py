@@ -1,4 +1,4 @@
-"""Claims about what happens along one axis of the grid, other settings held fixed."""
+"""Claims about changes along one axis of the grid, with the other settings fixed."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ from explorer.phases.words import ACCURACY
 from explorer.settings import seed_for
 
 RELEVANT_RHO = 0.2
-HALVES = "picked and read off in separate halves of the noise"
-TRANSITION = 2.0  # a Hessian that changes less than so many times between neighbours has no transition
+HALVES = "chosen and evaluated on separate halves of the noise"
+TRANSITION = 2.0  # a Hessian has a transition if it changes by at least this factor between neighbours
 
 
 def on_lines(
     bench: Bench, along: str, names: Sequence[str], fewest: int, *, logs: Sequence[str] = ()
 ) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
-    """Whole lines along an axis: axis values, each measure as (1 + draws, lines, values), cells' places.
+    """Return complete lines along an axis: axis values, measures (1 + draws, lines, values), cell positions.
 
-    Lines that lack a measure somewhere are left out, and those where one of ``logs``, whose logarithm is
-    taken, is not positive. CannotTell where none is left, or where nothing says how much a line would vary:
-    neither replicates nor many lines.
+    A line is left out if a cell of it lacks a measure, or if a measure of ``logs``, whose logarithm is taken,
+    is not positive.
+
+    Raises:
+        CannotTell: no line is left, or neither replicates nor many lines show how much a line varies.
     """
     bench.has(*names)
     grid, steps = lines(bench.cells, along, bench.names)
@@ -39,13 +41,13 @@ def on_lines(
     if not bench.replicated(*names) and len(whole) < FEWEST_CELLS:
         raise CannotTell(
             f"The spread between replicates is unknown, and {counted(len(whole), 'line')} of cells along "
-            f"{spoken(along)} cannot stand for it; {FEWEST_CELLS} could."
+            f"{spoken(along)} cannot replace it; {FEWEST_CELLS} lines could."
         )
     return steps, [bench.draws.of(n)[:, whole] for n in names], whole
 
 
 def mean_trend(bench: Bench, along: str, name: str) -> tuple[np.ndarray, str]:
-    """Rank correlation of a measure with an axis, mean over lines, (1 + draws,); and its basis."""
+    """Return the rank correlation of a measure with an axis, mean over lines (1 + draws,), and its basis."""
     steps, (measured,), _ = on_lines(bench, along, [name], 3)
     rho = spearman(np.broadcast_to(steps, measured.shape), measured)  # (1 + draws, lines)
     again = cells_again(rho.shape[1], along, name)
@@ -54,7 +56,7 @@ def mean_trend(bench: Bench, along: str, name: str) -> tuple[np.ndarray, str]:
 
 
 def loss_falls_at_the_transition(bench: Bench) -> tuple[Evidence, Chart]:
-    """Powers of ten of training loss across the Hessian's steepest step along temperature."""
+    """Measure the drop of training loss (powers of ten) at the Hessian's steepest step along temperature."""
     temperature, local = bench.temperature, bench.curvature
     measures = [local, "train_loss"]
     _, (curvature, loss), _ = on_lines(bench, temperature, measures, 3, logs=measures)
@@ -63,8 +65,8 @@ def loss_falls_at_the_transition(bench: Bench) -> tuple[Evidence, Chart]:
     steep = np.abs(drop[0]).max(axis=1) >= np.log10(TRANSITION)
     if steep.sum() < 2:
         raise CannotTell(
-            f"The {spoken(local)} has no transition along {spoken(temperature)}: on {int(steep.sum())} of "
-            f"{len(steep)} lines does it change more than {number(TRANSITION)} times between neighbours."
+            f"The {spoken(local)} has no transition along {spoken(temperature)}: it changes by more than a "
+            f"factor of {number(TRANSITION)} between neighbours on {int(steep.sum())} of {len(steep)} lines."
         )
     drop, fall = drop[:, steep], fall[:, steep]
     at = np.abs(drop).argmax(axis=2)[..., None]
@@ -73,37 +75,37 @@ def loss_falls_at_the_transition(bench: Bench) -> tuple[Evidence, Chart]:
     values = np.median(np.take_along_axis(down[..., 0], again, axis=1), axis=1)
     said = f"Median drop of training loss at the steepest step of {spoken(local)} along {spoken(temperature)}"
     basis = f"{int(steep.sum())} lines with a transition"
-    note = f"That is {number(10.0 ** float(values[0]))} times."
+    note = f"That is a factor of {number(10.0 ** float(values[0]))}."
     return Evidence(values[0], values[1:], "powers of ten", said, basis, least=1.0, note=note), Chart(
         "slices", ("train_loss", temperature)
     )
 
 
 def _halved(bench: Bench, measured: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two versions of the means with independent errors, by Gaussian data fission: m + e and m − e.
+    """Split means into two versions with independent errors, m + e and m − e, by Gaussian data fission.
 
-    A place that is picked in one version and read off in the other is not flattered by having been picked
-    (Leiner et al., "Data fission", 2023). ``measured`` is (1 + draws, lines, values); e spreads as it does.
+    A position is chosen in one version and its value is read from the other, so the choice does not bias the
+    value (Leiner et al., "Data fission", 2023). ``measured`` is (1 + draws, lines, values); e has its spread.
     """
     spread = measured[1:].std(axis=0)
     if not (spread > 1e-9 * np.abs(measured[0])).any():  # more than rounding
-        raise CannotTell("The spread between replicates is unknown, so noise cannot be told from a dip.")
+        raise CannotTell("The spread between replicates is unknown, so a dip may be noise.")
     noise = spread * np.random.default_rng(seed_for("halves")).normal(size=(DRAWS, *spread.shape))
     return measured[0] + noise, measured[0] - noise
 
 
 def _fission(values: np.ndarray, **words) -> Evidence:
-    """Evidence from values that were read off in a half: those spread √2 times too wide."""
+    """Return evidence from values read from one half, with their spread divided by √2."""
     effect = float(values.mean())
     return Evidence(effect, effect + (values - effect) / np.sqrt(2), "points", **words)
 
 
 def double_descent(bench: Bench, along: str) -> tuple[Evidence, Chart]:
-    """Depth of the deepest dip of accuracy along an axis that recovers on both sides."""
+    """Measure the depth of the deepest dip of accuracy along an axis that recovers on both sides."""
     if not _noisy(bench):
-        raise NotTestable("The claim is about training with label noise, and there is none.")
+        raise NotTestable("The claim is about training with label noise, and this run has none.")
     steps, (accuracy,), whole = on_lines(bench, along, [ACCURACY], 4)
-    if "label_noise" in bench.names:  # clean lines say nothing of it
+    if "label_noise" in bench.names:  # the claim is not about lines without noise
         noisy = (column(bench.cells, "label_noise").to_numpy()[whole] > 0).all(axis=1)
         if not noisy.any():
             raise CannotTell(f"No line of at least 4 complete cells along {spoken(along)} has label noise.")
@@ -125,16 +127,16 @@ def double_descent(bench: Bench, along: str) -> tuple[Evidence, Chart]:
     where = ", ".join(
         [f"{spoken(along)} {number(float(steps[at]))}", *(f"{spoken(n)} {cell[n]}" for n in others)]
     )
-    said = f"Depth of the deepest dip of accuracy along {spoken(along)}, against the lower of its shoulders"
+    said = f"Depth of the deepest dip of accuracy along {spoken(along)}, below the lower of its two shoulders"
     note = f"The dip is most often at {where}."
     basis = f"{counted(len(whole), 'line')} of {len(steps)} cells; {HALVES}"
     return _fission(values, said=said, basis=basis, least=1.0, note=note), Chart("slices", (ACCURACY, along))
 
 
 def _noisy(bench: Bench) -> bool:
-    """Whether any model was trained with label noise, or the tables do not say.
+    """Return whether any model was trained with label noise, or whether this is unknown.
 
-    Those of a run say the task; where they do and tell of no label noise, the data set knows none.
+    Tables of a run have a ``task`` column. If they have it but no ``label_noise``, the data set has no noise.
     """
     for table in (bench.cells, bench.models):
         if "label_noise" in table:
@@ -143,7 +145,7 @@ def _noisy(bench: Bench) -> bool:
 
 
 def zero_loss_is_not_best(bench: Bench) -> tuple[Evidence, Chart]:
-    """On lines that end behind a barrier: accuracy of the best temperature less that of the lowest loss."""
+    """Compare accuracy at the best temperature and at the lowest loss, on lines that end behind a barrier."""
     temperature = bench.temperature
     _, (accuracy, loss, mc), _ = on_lines(
         bench, temperature, [ACCURACY, "train_loss", "mode_connectivity"], 2
@@ -151,34 +153,34 @@ def zero_loss_is_not_best(bench: Bench) -> tuple[Evidence, Chart]:
     lowest = loss[0].argmin(axis=1)
     apart = mc[0][np.arange(len(lowest)), lowest] < -bench.cuts["connected"].value
     if not apart.any():
-        raise CannotTell("No cell of lowest training loss on its line lies behind a barrier.")
+        raise CannotTell("On no line does the cell with the lowest training loss lie behind a barrier.")
     pick, read = _halved(bench, accuracy[:, apart])
     best = pick.argmax(axis=2)[..., None]
     gain = np.take_along_axis(read, best, 2)[..., 0] - read[:, np.arange(int(apart.sum())), lowest[apart]]
-    said = f"Accuracy at the best {spoken(temperature)} less that at the lowest training loss"
+    said = f"Accuracy at the best {spoken(temperature)} minus accuracy at the lowest training loss"
     basis = f"{counted(int(apart.sum()), 'line')} behind a barrier; {HALVES}"
     found = _fission(gain.mean(axis=1), said=said, basis=basis, least=0.5)
     return found, Chart("slices", (ACCURACY, temperature))
 
 
 def early_stopping_helps(bench: Bench) -> tuple[Evidence, Chart]:
-    """Accuracy gained by stopping where the *other* replicates were best, in cells behind a barrier."""
+    """Measure accuracy gained by stopping where the *other* replicates were best, behind a barrier."""
     if not {"model_id", "step", ACCURACY} <= set(bench.epochs) or bench.epochs[ACCURACY].notna().sum() == 0:
         raise NotTestable("No test accuracy during training was recorded.")
     bench.has("mode_connectivity")
     apart = column(bench.cells, "mode_connectivity") < -bench.cuts["connected"].value
     inside = set(bench.cells.loc[apart.to_numpy(), "cell_id"])
     if "cell_id" not in bench.models:
-        raise NotTestable("The models do not say which cell they belong to.")
+        raise NotTestable("The table of models does not name the cell of each model.")
     gains = [g for cell, g in gains_of_stopping(bench.models, bench.epochs).items() if cell in inside]
     if len(gains) < 2 or sum(map(len, gains)) < FEWEST_CELLS:
         raise CannotTell(
-            f"{counted(len(gains), 'cell')} behind a barrier, of {sum(map(len, gains))} models in all, with "
-            f"histories of two or more; 2 cells and {FEWEST_CELLS} models are needed."
+            f"{counted(len(gains), 'cell')} behind a barrier with at least two training histories, "
+            f"{counted(sum(map(len, gains)), 'model')} in all; 2 cells and {FEWEST_CELLS} models are needed."
         )
     random, again = np.random.default_rng(seed_for("stopping")), cells_again(len(gains), "stopping")
     within = np.array([[g.mean(), *random.choice(g, (DRAWS, len(g))).mean(axis=1)] for g in gains]).T
     values = np.take_along_axis(within, again, axis=1).mean(axis=1)
-    said = "Accuracy when stopped at the step that was best for the other replicates, less the final accuracy"
+    said = "Accuracy when stopped at the best step of the other replicates, minus the final accuracy"
     found = Evidence(values[0], values[1:], "points", said, f"{len(gains)} cells behind a barrier", least=0.5)
     return found, Chart("scatter", ("train_loss", ACCURACY, "mode_connectivity"))

@@ -1,4 +1,4 @@
-"""From an effect and its draws to a verdict."""
+"""Verdicts of claims, from an effect and its resampled values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Chart:
-    """The chart that shows a claim: ``scatter`` (x, y, colour) or ``slices`` (measure, axis)."""
+    """Chart of a claim: ``scatter`` (x, y, colour) or ``slices`` (measure, axis)."""
 
     kind: str
     fields: tuple[str, ...]
@@ -23,10 +23,10 @@ class Chart:
 
 @dataclass(frozen=True)
 class Evidence:
-    """An effect, positive where it speaks for the claim, with its value in resampled runs.
+    """An effect, positive if it supports the claim, with its values in resampled runs.
 
-    ``least`` is the smallest effect that would matter; ``said`` names the effect in a sentence's beginning;
-    ``basis`` says of what it is made ("40 cells").
+    ``least`` is the smallest effect that would matter. ``said`` names the effect at the beginning of a
+    sentence. ``basis`` names the data behind it, such as "40 cells".
     """
 
     effect: float
@@ -41,13 +41,13 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper and what this run says of it.
+    """A claim of the paper, with the verdict of this run.
 
-    ``low`` and ``high`` end the 95 % bootstrap interval of ``effect``; ``p`` is its two-sided bootstrap
-    probability under ``null``, after Holm's correction over all claims that the run tests. A claim *holds*
-    when p < .05, the effect lies on the claimed side and is at least ``least``; it *does not hold* when
-    the whole interval lies below ``least``; else the run *cannot tell*. Claims that need an axis which
-    the run has not are *not testable here*.
+    ``low`` and ``high`` are the ends of the 95 % bootstrap interval of ``effect``. ``p`` is its two-sided
+    bootstrap probability under ``null``, after Holm's correction over all claims that the run tests. A claim
+    *holds* if p < .05, the effect lies on the claimed side and the effect is at least ``least``. It *does not
+    hold* if the whole interval lies below ``least``. Otherwise the run *cannot tell*. If the run lacks an
+    axis or a measure that the claim needs, the claim is *not testable here*.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Claim:
 
 
 def judged(name: str, statement: str, chart: Chart, found: Evidence) -> Claim:
-    """A claim with its interval and raw p; the verdict waits for the correction (``corrected``)."""
+    """Return a claim with its interval and uncorrected p; ``corrected`` adds the verdict."""
     draws = found.draws[np.isfinite(found.draws)]
     low, high = np.percentile(draws, [50 * LEVEL, 100 - 50 * LEVEL])
     sides = [(draws <= found.null).sum(), (draws >= found.null).sum()]
@@ -82,7 +82,7 @@ def judged(name: str, statement: str, chart: Chart, found: Evidence) -> Claim:
 
 
 def corrected(claims: Sequence[Claim]) -> list[Claim]:
-    """The same claims with Holm's p over those that were tested, and their verdicts."""
+    """Return the claims with verdicts and p after Holm's correction over the tested claims."""
     tested = sorted((c for c in claims if np.isfinite(c.p)), key=lambda c: c.p)
     adjusted: dict[str, float] = {}
     worst = 0.0
@@ -104,13 +104,13 @@ def _decided(claim: Claim) -> Claim:
         return replace(claim, verdict=HOLDS)
     if claim.high < claim.least:
         reason = (
-            f"At least {needed} would count." if claim.least > claim.null else f"All of it below {needed}."
+            f"At least {needed} would count." if claim.least > claim.null else f"All of it is below {needed}."
         )
         return replace(claim, verdict=FAILS, why=f"{claim.why} {reason}")
     if claim.low <= claim.null:
-        reason = f"The interval reaches over {number(claim.null)}."
+        reason = f"The interval includes {number(claim.null)}."
     elif claim.effect < claim.least:
-        reason = f"The effect is there, but may be smaller than the {needed} that would count."
+        reason = f"There is an effect, but it may be smaller than the {needed} that would count."
     else:
-        reason = f"With {number(claim.p)} after correction for the number of claims, it may be chance."
+        reason = f"p = {number(claim.p)} after correction for the number of claims, so it may be chance."
     return replace(claim, verdict=UNKNOWN, why=f"{claim.why} {reason}")

@@ -1,6 +1,6 @@
-"""What other replicates and other cells might have given: resampled means of cells, ranks, lines.
+"""Resampling of replicates and cells: resampled means of cells, ranks and lines.
 
-Every array of draws has the run as it was measured in row 0 and a resampled run in each further row.
+In every array of draws, row 0 is the run as measured and each further row is a resampled run.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from explorer.phases.aggregate import column, standard_error, within_cells
 from explorer.settings import seed_for
 
 DRAWS = 1000
-BLOCK = 4_000_000  # numbers held at a time
+BLOCK = 4_000_000  # numbers held in memory at a time
 
 
 class Draws:
     """Means of each cell under resampling of its replicates.
 
-    Models are drawn with replacement within their cell; a pair counts as often as both its models were
-    drawn together, so that pairs which share a model move together. Drawn from n models, a mean moves too
-    little, by √((n − 1)/n) and that of pairs by √((n − 2)/n): the draws are that much farther from the mean
-    as it was measured. Where there are no rows of models or
-    pairs, a mean moves by its standard error (normal); where that is unknown too, it stays.
+    Models are drawn with replacement within their cell. The weight of a pair is the product of the numbers of
+    draws of its two models, so pairs that share a model vary together. Resampling n models underestimates the
+    standard deviation of a mean by a factor √((n − 1)/n), and for pairs by √((n − 2)/n). The draws are spread
+    around the measured mean to correct for this. Without rows of models or pairs, means are drawn from a
+    normal distribution with their standard error. If that is unknown too, the means do not vary.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Draws:
         self._made: dict[str, np.ndarray] = {}
 
     def of(self, name: str) -> np.ndarray:
-        """A measure's means, (1 + draws, cells); NaN where a cell has none."""
+        """Return the means of a measure, (1 + draws, cells); NaN if a cell has none."""
         if name not in self._made:
             measured = column(self.cells, name).to_numpy()
             resampled = self._from_pairs(name) if name in AVERAGED_PAIRS else self._from_models(name)
@@ -50,7 +50,7 @@ class Draws:
 
     @cached_property
     def _counts(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """The place of each model's cell, and how often each draw took the model, (draws, models)."""
+        """Position of each model's cell, and how often each draw contains the model, (draws, models)."""
         places = _places(self._models, self.cells, self._names)
         if places is None or not len(places):
             return None
@@ -96,7 +96,7 @@ class Draws:
         return self._widened(drawn, name, np.bincount(joined[0], minlength=len(self.cells)), 2)
 
     def _means(self, values: np.ndarray, places: np.ndarray, weigh) -> np.ndarray:
-        """Weighted means by cell, (draws, cells); ``weigh(rows, at)`` gives weights (rows, at)."""
+        """Return weighted means by cell, (draws, cells); ``weigh(rows, at)`` gives weights (rows, at)."""
         out = np.full((DRAWS, len(self.cells)), np.nan)
         at = np.flatnonzero(np.isfinite(values) & (places >= 0))
         if not len(at):
@@ -114,7 +114,7 @@ class Draws:
         return out
 
     def _widened(self, drawn: np.ndarray, name: str, models: np.ndarray, lost: int) -> np.ndarray:
-        """Draws (draws, cells) with the spread that those of ``models`` (cells,) have, less ``lost``."""
+        """Scale the spread of draws (draws, cells) by √(n / (n − lost)); ``models`` (cells,) holds n."""
         measured = column(self.cells, name).to_numpy()
         return measured + (drawn - measured) * np.sqrt(models / np.maximum(models - lost, 1))
 
@@ -125,13 +125,13 @@ class Draws:
 
 
 def cells_again(n: int, *salt: str) -> np.ndarray:
-    """Places of ``n`` cells drawn with replacement, (1 + draws, n); row 0 takes each once."""
+    """Return positions of ``n`` cells drawn with replacement, (1 + draws, n); row 0 has each cell once."""
     random = np.random.default_rng(seed_for("cells", *salt))
     return np.vstack([np.arange(n), random.integers(0, n, (DRAWS, n))])
 
 
 def ranks(x: np.ndarray) -> np.ndarray:
-    """Ranks from 1 along the last axis, ties sharing their mean rank."""
+    """Return ranks from 1 along the last axis; tied values share their mean rank."""
     order = np.argsort(x, axis=-1, kind="stable")
     ordered = np.take_along_axis(x, order, axis=-1)
     n = x.shape[-1]
@@ -148,12 +148,12 @@ def ranks(x: np.ndarray) -> np.ndarray:
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Spearman's correlation along the last axis; 0 where one side is constant."""
+    """Return Spearman's correlation along the last axis; 0 if one side is constant."""
     return _correlation(np.stack([ranks(x), ranks(y)]))[..., 0, 1]
 
 
 def partial_spearman(x: np.ndarray, y: np.ndarray, *given: np.ndarray) -> np.ndarray:
-    """Correlation of the ranks of x and y after the linear part of the ranks of ``given`` is taken out.
+    """Return the correlation of the ranks of x and y after regressing out the ranks of ``given``.
 
     −P_xy / sqrt(P_xx P_yy), with P the inverse of the matrix of Spearman's correlations.
     """
@@ -163,7 +163,7 @@ def partial_spearman(x: np.ndarray, y: np.ndarray, *given: np.ndarray) -> np.nda
 
 
 def _correlation(stacked: np.ndarray) -> np.ndarray:
-    """(variables, ..., n) -> (..., variables, variables)."""
+    """Return correlation matrices: (variables, ..., n) -> (..., variables, variables)."""
     centred = stacked - stacked.mean(axis=-1, keepdims=True)
     product = np.einsum("i...n,j...n->...ij", centred, centred)
     size = np.sqrt(np.einsum("...ii->...i", product))
@@ -172,7 +172,7 @@ def _correlation(stacked: np.ndarray) -> np.ndarray:
 
 
 def lines(cells: pd.DataFrame, along: str, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The grid as lines along one axis: places of cells (lines, values), −1 where there is none; values."""
+    """Return the grid as lines along one axis: cell positions (lines, values), −1 for none; axis values."""
     others = [n for n in names if n != along and n in cells]
     steps = np.sort(cells[along].dropna().unique())
     key = cells.groupby(others, dropna=False).ngroup() if others else pd.Series(0, index=cells.index)
@@ -189,7 +189,7 @@ def _ok(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _places(table: pd.DataFrame, cells: pd.DataFrame, names: Sequence[str]) -> np.ndarray | None:
-    """The row number in ``cells`` of each row's cell, −1 for none; None where the table does not say."""
+    """Return the row number in ``cells`` of each row's cell, −1 for none; None if keys are missing."""
     keys = list(names) if names and set(names) <= set(table) else ["cell_id"]
     if table.empty or not set(keys) <= set(table) or not set(keys) <= set(cells):
         return None

@@ -167,8 +167,8 @@
   const facts = row => {
     const first = element("dl", null, { class: "facts" }), rest = element("dl", null, { class: "facts" }), more = element("details");
     const add = (list, k, v) => list.append(element("dt", k), element("dd", v));
-    if (row.phase_shares) add(first, "Phase, by the errors of the means", row.phase_shares);
-    add(first, "Models (lost), pairs", row.n_models || row.n_pairs ? `${row.n_models} (${row.n_diverged}), ${row.n_pairs}` : "not told");
+    if (row.phase_shares) add(first, "Phase probabilities, from standard errors", row.phase_shares);
+    add(first, "Models (lost), pairs", row.n_models || row.n_pairs ? `${row.n_models} (${row.n_diverged}), ${row.n_pairs}` : "unknown");
     const known = Object.entries(data.measures).filter(([name]) => row[name] !== null);
     known.forEach(([name, m], i) => add(i < 7 ? first : rest, m.title, row[`${name}_text`]));
     more.append(element("summary", "More measures"), rest);
@@ -212,7 +212,7 @@
       if (mine !== turn) { view.finalize(); return; }
       drawn.push(view);
     }
-    if (rows.curves.length) charts.append(element("p", "Thin: one pair of models; bold: the mean over pairs. A hump between the ends is a barrier.", { class: "note" }));
+    if (rows.curves.length) charts.append(element("p", "Thin lines are pairs of models, the bold line is the mean over pairs. A hump between the ends is a barrier.", { class: "note" }));
     tables.replaceChildren();
     const list = (title, source, heads) => {
       if (!source) return;

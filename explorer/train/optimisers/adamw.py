@@ -1,4 +1,4 @@
-"""AdamW (Loshchilov & Hutter, 2019), as PyTorch has it: betas (momentum, 0.999), epsilon 1e-8."""
+"""AdamW (Loshchilov & Hutter, 2019), as in PyTorch: betas (momentum, 0.999), epsilon 1e-8."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 from explorer.models.constants import constant
 from explorer.train.optimisers import base
 
-BETA = 0.999  # the second one
+BETA = 0.999  # the second beta
 
 
 class Optimiser(base.Optimiser):
-    """Weight decay is apart from the gradient: θ ← (1 − rate·weight_decay)·θ before the step."""
+    """AdamW; weight decay is separate from the gradient: θ ← (1 − rate·weight_decay)·θ before the step."""
 
     def start(self, theta: Tensor) -> dict[str, Tensor]:
         return {name: torch.zeros_like(theta) for name in ("first", "second")}

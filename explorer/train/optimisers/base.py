@@ -1,4 +1,4 @@
-"""What every optimiser shares. Each row of ``theta`` (models, parameters) is a model of its own."""
+"""Base of all optimisers. Each row of ``theta`` (models, parameters) is a model."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Gradient = Callable[
 
 @dataclass(frozen=True)
 class Optimiser:
-    """An optimiser of this package says how its state starts, and what a step does with a gradient.
+    """Base class: an optimiser defines its initial state, and the update for a gradient.
 
     Args:
-        momentum: first beta, where there are two.
-        rho: of optimisers that take their gradient at another point (:meth:`ascend`).
+        momentum: momentum, or the first of two betas.
+        rho: radius of optimisers that take their gradient at another point (:meth:`ascend`).
     """
 
     momentum: float = 0.9
@@ -30,7 +30,7 @@ class Optimiser:
     rho: float = 0.05
 
     def start(self, theta: Tensor) -> dict[str, Tensor]:
-        """Return its state before the first step."""
+        """Return the state before the first step."""
         raise NotImplementedError
 
     def update(self, theta: Tensor, g: Tensor, state: dict[str, Tensor], rate: float, step: int) -> None:
@@ -38,7 +38,7 @@ class Optimiser:
         raise NotImplementedError
 
     def ascend(self, theta: Tensor, g: Tensor) -> Tensor | None:
-        """Return the point where the gradient is taken instead, given that at ``theta``; None for there."""
+        """Return the point for the gradient, given gradient ``g`` at ``theta``; None means ``theta``."""
         return None
 
     def step(
@@ -52,22 +52,22 @@ class Optimiser:
 
 
 def optimiser(name: str, momentum: float = 0.9, weight_decay: float = 0.0, rho: float = 0.05) -> Optimiser:
-    """Return the optimiser of a name.
+    """Return the optimiser with this name.
 
     Raises:
-        InputError: there is none; the message lists those there are.
+        InputError: no optimiser has this name; the message lists the known names.
     """
     module = plugin(explorer.train.optimisers, name, "optimiser")
     return module.Optimiser(momentum, weight_decay, rho)
 
 
 class PerRowOptimiser:
-    """Optimisers of one name with settings of their own, each for some of the rows.
+    """Optimisers of one kind with different settings, each for a part of the models.
 
-    Each part takes the same arithmetic, to the same bits, as its optimiser alone on its rows.
+    Each part gives the same bits as its optimiser alone on its models.
 
     Args:
-        parts: consecutive rows, all together, and their optimiser.
+        parts: slices of consecutive models that cover all models, and their optimisers.
     """
 
     def __init__(self, parts: Sequence[tuple[slice, Optimiser]]):
@@ -75,13 +75,13 @@ class PerRowOptimiser:
         self._cut: tuple[Tensor, Tensor, list[tuple[Tensor, Tensor, dict[str, Tensor]]]] | None = None
 
     def start(self, theta: Tensor) -> dict[str, Tensor]:
-        """Return their state before the first step."""
+        """Return the joint state before the first step."""
         return self.parts[0][1].start(theta)
 
     def step(
         self, theta: Tensor, gradient: Gradient, state: dict[str, Tensor], rates: Sequence[float], step: int
     ) -> None:
-        """Change ``theta`` and ``state`` in place, with a rate for each part; ``step`` counts from 0."""
+        """Change ``theta`` and ``state`` in place, with one rate per part; ``step`` counts from 0."""
         g = gradient(theta)
         points = [rule.ascend(theta[rows], g[rows]) for rows, rule in self.parts]
         if found := [point for point in points if point is not None]:
@@ -93,7 +93,7 @@ class PerRowOptimiser:
     def _of_parts(
         self, theta: Tensor, g: Tensor, state: dict[str, Tensor]
     ) -> list[tuple[Tensor, Tensor, dict[str, Tensor]]]:
-        """Return parameters, gradients and state of each part; cut once, where they stay in their places."""
+        """Return parameters, gradients and state of each part, as cached views while tensors are the same."""
         if self._cut is None or self._cut[0] is not theta or self._cut[1] is not g:
             cut = [
                 (theta[rows], g[rows], {name: tensor[rows] for name, tensor in state.items()})

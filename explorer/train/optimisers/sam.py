@@ -1,4 +1,4 @@
-"""SAM (Foret et al., 2021): SGD with the gradient at θ + rho·g/‖g‖, the norm that of the whole model."""
+"""SAM (Foret et al., 2021): SGD with the gradient at θ + rho·g/‖g‖, with the norm of the whole model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from explorer.train.optimisers import sgd
 
 
 class Optimiser(sgd.Optimiser):
-    """Takes two gradients a step."""
+    """SAM; each step computes two gradients."""
 
     def ascend(self, theta: Tensor, g: Tensor) -> Tensor:
         return theta + self.rho * g / g.norm(dim=1, keepdim=True).clamp_min(1e-12)

@@ -1,4 +1,4 @@
-"""SGD with momentum, as PyTorch has it: v ← momentum·v + g + weight_decay·θ, θ ← θ − rate·v."""
+"""SGD with momentum, as in PyTorch: v ← momentum·v + g + weight_decay·θ, θ ← θ − rate·v."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from explorer.train.optimisers import base
 
 
 class Optimiser(base.Optimiser):
-    """Weight decay is an L2 penalty added to the gradient."""
+    """SGD; weight decay is an L2 penalty whose gradient is added."""
 
     def start(self, theta: Tensor) -> dict[str, Tensor]:
         return {"velocity": torch.zeros_like(theta)}
