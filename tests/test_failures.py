@@ -8,7 +8,7 @@ import traceback
 import pytest
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
 
-from explorer.engine.failures import DIED, FULL, failure
+from explorer.engine.failures import DIED, FULL, Cause, failure
 from explorer.settings import InputError
 
 
@@ -40,11 +40,13 @@ def test_what_a_worker_raised_is_told_by_type_and_message(cause: Exception, line
     sent = raised(cause)
     for error in (sent, sent.as_instanceof_cause()):
         found = failure(error)
-        assert found["error"] == line
-        assert line in found["traceback"]
+        assert found.error == line
+        assert line in found.traceback
+        assert found.cause is Cause.RAISED
 
 
 def test_a_death_is_told_by_what_can_be_done() -> None:
-    assert failure(RayActorError())["error"] == failure(WorkerCrashedError())["error"] == DIED
+    assert failure(RayActorError()).error == failure(WorkerCrashedError()).error == DIED
     full = OutOfMemoryError("Task was killed due to the node running low on memory.")
-    assert failure(full)["error"] == FULL
+    assert failure(full).error == FULL
+    assert (failure(full).cause, failure(RayActorError()).cause) == (Cause.MEMORY, Cause.DIED)

@@ -90,6 +90,12 @@ def test_the_numeric_core_needs_torch_and_numpy_alone() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_the_architecture_names_every_package() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    parts = {file.name + "/" * file.is_dir() for file in PACKAGE.iterdir() if not file.name.startswith("__")}
+    assert [name for name in parts if f"`{name}`" not in text] == []
+
+
 @pytest.mark.parametrize("document", ["docs/architecture.md", "CONTRIBUTING.md"])
 def test_files_that_a_document_names_exist(document: str) -> None:
     """A name such as ``engine/run.py`` is below the package; others are below the repository."""

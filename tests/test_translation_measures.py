@@ -12,7 +12,7 @@ import torch
 from in_process import train
 from torch import Tensor, nn
 
-from explorer.data.subwords import BOS, EOS, PAD, decode, encode, learn
+from explorer.data.formats.subwords import BOS, EOS, PAD, decode, encode, learn
 from explorer.landscape.decoding import translate
 from explorer.measures import bleu, perplexity
 from explorer.measures.base import CellModels

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from explorer.data.archives import read_members
-from explorer.data.cifar import HINT, read_records
 from explorer.data.dataset import Arrays
-from explorer.data.files import Source, locate
-from explorer.data.images import ImageOptions, available_images, image_arrays
+from explorer.data.formats.archives import read_members
+from explorer.data.formats.cifar import HINT, read_records
+from explorer.data.formats.files import Source, locate
+from explorer.data.formats.images import ImageOptions, available_images, image_arrays
 
 ARCHIVE = "cifar-10-binary.tar.gz"
 SOURCE = Source(

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from explorer.data.dataset import Arrays
-from explorer.data.encoded import EncodedOptions, decode, drawn, hash_files
-from explorer.data.images import available_images, image_arrays
+from explorer.data.formats.encoded import EncodedOptions, decode, drawn, hash_files
+from explorer.data.formats.images import available_images, image_arrays
 from explorer.settings import InputError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}

@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import Field
 
 from explorer.data.dataset import Arrays, check_classes
-from explorer.data.encoded import EncodedOptions, decode, drawn, hash_files
-from explorer.data.images import available_images, image_arrays
+from explorer.data.formats.encoded import EncodedOptions, decode, drawn, hash_files
+from explorer.data.formats.images import available_images, image_arrays
 from explorer.settings import InputError
 
 TEST_NAMES = ("test", "validation", "valid", "val")

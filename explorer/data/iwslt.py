@@ -12,12 +12,12 @@ import json
 import re
 from pathlib import Path
 
-from explorer.data.archives import read_members
 from explorer.data.dataset import Arrays
-from explorer.data.files import Source, locate
-from explorer.data.published import Pairs, PublishedOptions, TestPairs, encode_published
-from explorer.data.sequences import lines
-from explorer.data.translation import Encoded, Length, Pair, Vocabulary
+from explorer.data.formats.archives import read_members
+from explorer.data.formats.files import Source, locate
+from explorer.data.formats.published import Pairs, PublishedOptions, TestPairs, encode_published
+from explorer.data.formats.sequences import lines
+from explorer.data.formats.translation import Encoded, Length, Pair, Vocabulary
 from explorer.settings import InputError
 
 TASKS = ("translation",)
@@ -48,7 +48,7 @@ def available(options: Options) -> tuple[int, int]:
 
 
 def load(options: Options) -> Arrays:
-    """Return the pairs as arrays of tokens (see :func:`explorer.data.translation.encode_corpus`)."""
+    """Return the pairs as arrays of tokens (see :func:`explorer.data.formats.translation.encode_corpus`)."""
     return _encoded(json.dumps(options.source())).arrays
 
 

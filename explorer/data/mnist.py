@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from explorer.data.dataset import Arrays
-from explorer.data.files import Source, locate
-from explorer.data.idx import read_idx
-from explorer.data.images import ImageOptions, available_images, image_arrays
+from explorer.data.formats.files import Source, locate
+from explorer.data.formats.idx import read_idx
+from explorer.data.formats.images import ImageOptions, available_images, image_arrays
 
 SOURCE = Source(
     name="mnist",

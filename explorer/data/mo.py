@@ -12,10 +12,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from explorer.data.catalogue import read_catalogue, sentence_pair
-from explorer.data.own_text import OwnText
-from explorer.data.sequences import hash_content
-from explorer.data.translation import (
+from explorer.data.formats.catalogue import read_catalogue, sentence_pair
+from explorer.data.formats.own_text import OwnText
+from explorer.data.formats.sequences import hash_content
+from explorer.data.formats.translation import (
     Corpus,
     Encoded,
     Pair,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from explorer.data.bitext import read_bitext
-from explorer.data.own_text import OwnText
-from explorer.data.sequences import hash_content
-from explorer.data.translation import (
+from explorer.data.formats.bitext import read_bitext
+from explorer.data.formats.own_text import OwnText
+from explorer.data.formats.sequences import hash_content
+from explorer.data.formats.translation import (
     Corpus,
     Encoded,
     SplitOptions,

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from explorer.data.dataset import Arrays
-from explorer.data.files import Source, locate
-from explorer.data.images import ImageOptions, available_images, image_arrays
+from explorer.data.formats.files import Source, locate
+from explorer.data.formats.images import ImageOptions, available_images, image_arrays
 from explorer.settings import InputError
 
 SOURCE = Source(

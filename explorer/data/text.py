@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import Field
 
 from explorer.data.dataset import Arrays
-from explorer.data.sequences import SequenceOptions, as_text, read_bytes
-from explorer.data.subwords import MISSING
+from explorer.data.formats.sequences import SequenceOptions, as_text, read_bytes
+from explorer.data.formats.subwords import MISSING
 from explorer.settings import InputError, digest
 
 TASKS = ("language",)

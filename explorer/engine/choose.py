@@ -123,7 +123,7 @@ def _fastest(
     try:
         return ray.get(remote.remote(factory, choice.gpus, steps, rows))
     except RayError as error:
-        why = failure(error)["error"]
+        why = failure(error).error
         session.say(
             f"The fastest way to run models together could not be measured; they run one by one: {why}"
         )

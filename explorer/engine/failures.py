@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from enum import Enum
+
 from explorer.settings import InputError, in_a_line
 
 DIED = "the worker process died (out of memory, or killed)"
@@ -11,15 +14,32 @@ FULL = (
 )
 
 
-def failure(error: BaseException) -> dict[str, str]:
-    """Return a remote error as columns: ``error`` in one line, and the ``traceback`` of the worker."""
+class Cause(Enum):
+    """What ended a try."""
+
+    RAISED = "the worker raised an error, and lives"
+    DIED = "the worker process died"
+    MEMORY = "Ray killed the worker process because memory was nearly full"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a try failed: the ``error`` in one line, and the ``traceback`` of the worker."""
+
+    error: str
+    traceback: str = ""
+    cause: Cause = Cause.RAISED
+
+
+def failure(error: BaseException) -> Failure:
+    """Return the failure that a remote error stands for."""
     from ray.exceptions import OutOfMemoryError, RayActorError, WorkerCrashedError
 
     if isinstance(error, OutOfMemoryError):
-        return {"error": FULL, "traceback": str(error)[:10_000]}
+        return Failure(FULL, str(error)[:10_000], Cause.MEMORY)
     if isinstance(error, RayActorError | WorkerCrashedError):
-        return {"error": DIED, "traceback": str(error)}
-    return {"error": _line(error)[:500], "traceback": str(error)[-10_000:]}
+        return Failure(DIED, str(error), Cause.DIED)
+    return Failure(_line(error)[:500], str(error)[-10_000:])
 
 
 def _line(error: BaseException) -> str:

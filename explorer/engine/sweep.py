@@ -17,7 +17,7 @@ from ray.tune.search import Searcher
 from explorer.engine.attempts import Attempts
 from explorer.engine.cancel import Cancellation
 from explorer.engine.context import Context
-from explorer.engine.failures import failure
+from explorer.engine.failures import Failure, failure
 from explorer.engine.session import Session
 from explorer.plan.units import Done, Span, Stack, span_of
 
@@ -109,13 +109,13 @@ class Listener(tune.Callback):
         self.attempts.failed(self.stacks[trial.config["stack"]], _last_failure(trial))
 
 
-def _last_failure(trial: Trial) -> dict[str, str]:
+def _last_failure(trial: Trial) -> Failure:
     """Return the error of a trial, which Tune has just written to its private folder."""
     try:
         with open(str(trial.pickled_error_file), "rb") as file:
             return failure(cloudpickle.load(file))
     except Exception as error:  # the disk may be full, or the error cannot be unpickled
-        return {"error": "it failed to train", "traceback": f"its error could not be read: {error!r}"}
+        return Failure("it failed to train", f"its error could not be read: {error!r}")
 
 
 class Stop(tune.Stopper):
@@ -193,9 +193,7 @@ def sweep(
             return
         context.cancel.check()
         for place in set(places) - listener.settled:
-            context.attempts.failed(
-                stacks[place], {"error": "its trial ended without a result", "traceback": ""}
-            )
+            context.attempts.failed(stacks[place], Failure("its trial ended without a result"))
 
 
 def _ran_out_of_memory(error: BaseException | None) -> bool:

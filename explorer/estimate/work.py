@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import explorer.data
 import explorer.measures
-from explorer.data.published import PublishedOptions
+from explorer.data.formats.published import PublishedOptions
 from explorer.estimate.machines import Gpu
 from explorer.landscape.operator import GRAPH
 from explorer.measures.base import subjects_at_once

@@ -86,7 +86,7 @@ def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured
 
 def texts(vocabulary: str, tokens: Tensor) -> list[str]:
     """Return the sentences that tokens (sentences, length) stand for."""
-    from explorer.data.subwords import decode
+    from explorer.data.formats.subwords import decode
 
     return [decode(vocabulary, ids) for ids in tokens.tolist()]
 

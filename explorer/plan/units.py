@@ -115,9 +115,9 @@ class Stack:
             {"model_id": m.id, "cell_id": m.cell.id, **m.cell.columns, "seed": m.seed} for m in self.models
         ]
 
-    def failure_rows(self, what: dict[str, str]) -> list[dict[str, Any]]:
-        """Return rows of kind ``failures`` with the error and traceback of ``what``."""
-        return [{"kind": "models", **row, **what} for row in self.records()]
+    def failure_rows(self, error: str, traceback: str) -> list[dict[str, Any]]:
+        """Return rows of kind ``failures``."""
+        return [{"kind": "models", **row, "error": error, "traceback": traceback} for row in self.records()]
 
 
 @dataclass(frozen=True)
@@ -171,12 +171,12 @@ class MeasureTask:
             return [{"cell_id": cell_id} for cell_id, _ in self.subjects]
         return [{"model_a": a, "model_b": b} for a, b in self.subjects]
 
-    def failure_rows(self, what: dict[str, str]) -> list[dict[str, Any]]:
-        """Return rows of kind ``failures`` with the error and traceback of ``what``."""
+    def failure_rows(self, error: str, traceback: str) -> list[dict[str, Any]]:
+        """Return rows of kind ``failures``."""
         rows = self.subject_rows()
         kind = "pairs" if "model_a" in rows[0] else "measures"
-        named = {**what, "error": f"{self.measure}: {what['error']}"}
-        return [{"kind": kind, **row, **named} for row in rows]
+        what = {"error": f"{self.measure}: {error}", "traceback": traceback}
+        return [{"kind": kind, **row, **what} for row in rows]
 
 
 class Span(NamedTuple):

@@ -12,9 +12,10 @@ import pytest
 import scipy.io
 from small_sets import archive, idx
 
-from explorer.data import cifar10, fashion_mnist, files, mnist1d, svhn
-from explorer.data.archives import read_members
-from explorer.data.idx import read_idx
+from explorer.data import cifar10, fashion_mnist, mnist1d, svhn
+from explorer.data.formats import files
+from explorer.data.formats.archives import read_members
+from explorer.data.formats.idx import read_idx
 from explorer.settings import InputError
 
 GOOD = idx(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))

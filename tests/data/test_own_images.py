@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from explorer.data import image_folder, image_parquet
-from explorer.data.encoded import decode
+from explorer.data.formats.encoded import decode
 from explorer.settings import InputError
 
 Image = pytest.importorskip("PIL.Image")

@@ -10,8 +10,9 @@ import pyarrow.parquet
 import pytest
 from test_translation import counted
 
-from explorer.data import parallel, subwords
-from explorer.data.bitext import read_bitext
+from explorer.data import parallel
+from explorer.data.formats import subwords
+from explorer.data.formats.bitext import read_bitext
 from explorer.settings import InputError
 
 PAIRS = [("Guten Tag!", "Good day!"), ("Die Datei ist leer", "The file is empty"), ("Ja", "Yes")]

@@ -14,7 +14,8 @@ import pytest
 from serving import Server, serving
 from small_sets import SETS, TEST, TRAIN, made_cifar10, made_idx, made_svhn
 
-from explorer.data import cifar10, files, mnist, svhn
+from explorer.data import cifar10, mnist, svhn
+from explorer.data.formats import files
 from explorer.settings import InputError
 
 

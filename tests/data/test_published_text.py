@@ -13,7 +13,8 @@ from serving import Server, serving
 from small_sets import archive
 from test_translation import counted
 
-from explorer.data import iwslt, multi30k, subwords
+from explorer.data import iwslt, multi30k
+from explorer.data.formats import subwords
 from explorer.settings import InputError
 
 PAIRS = counted(400)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from explorer.data import subwords
+from explorer.data.formats import subwords
 from explorer.settings import InputError
 
 TEXTS = [
@@ -19,7 +19,7 @@ TEXTS = [
 ] * 5
 LEARN = """
 import sys, json
-from explorer.data import subwords
+from explorer.data.formats import subwords
 sys.stdout.write(subwords.learn(json.load(sys.stdin), 120))
 """
 

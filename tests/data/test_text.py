@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from explorer.data import subwords, text
+from explorer.data import text
 from explorer.data.base import prepare
+from explorer.data.formats import subwords
 from explorer.settings import InputError
 
 TEXT = "Es war einmal ein kleines Mädchen.\n" * 10 + "Ω" * 36

@@ -7,9 +7,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from explorer.data import subwords
 from explorer.data.base import prepare
-from explorer.data.translation import (
+from explorer.data.formats import subwords
+from explorer.data.formats.translation import (
     Corpus,
     SplitOptions,
     TranslationOptions,

@@ -17,6 +17,7 @@ from torch import nn
 import explorer.data
 import explorer.measures
 import explorer.models
+import explorer.train.optimisers
 from explorer.models import densenet40, resnet18, resnet50, vgg11, vit
 from explorer.models.blocks import normalisation
 from explorer.models.rows import seeded
@@ -253,3 +254,10 @@ def test_each_file_with_options_has_a_name_and_each_name_a_file(package: ModuleT
             found.add(file.stem.replace("_", "-"))
     assert set(package.NAMES) == found
     assert len(package.NAMES) == len(found)
+
+
+def test_each_file_of_an_optimiser_has_a_name_and_each_name_a_file() -> None:
+    package = explorer.train.optimisers
+    files = {file.stem for file in Path(package.__path__[0]).glob("*.py")} - {"__init__", "base"}
+    assert {name.replace("-", "_") for name in package.NAMES} == files
+    assert set(package.VERSIONS) <= set(package.NAMES)

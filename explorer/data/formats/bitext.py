@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from explorer.data.sequences import lines, read_bytes
-from explorer.data.translation import Pair
+from explorer.data.formats.sequences import lines, read_bytes
+from explorer.data.formats.translation import Pair
 from explorer.settings import InputError
 
 Columns = tuple[str | int, str | int]

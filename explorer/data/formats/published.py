@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from explorer.data.translation import (
+from explorer.data.formats.translation import (
     Corpus,
     Encoded,
     Pair,

@@ -12,9 +12,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from explorer.data import subwords
 from explorer.data.dataset import Arrays
-from explorer.data.sequences import SequenceOptions
+from explorer.data.formats import subwords
+from explorer.data.formats.sequences import SequenceOptions
 from explorer.settings import InputError, seed_for
 
 Pair = tuple[str, str]  # source, target

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from explorer.data.images import ImageOptions
+from explorer.data.formats.images import ImageOptions
 from explorer.settings import InputError, seed_for
 
 

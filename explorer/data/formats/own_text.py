@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from explorer.data.dataset import Arrays
-from explorer.data.translation import Encoded, SplitOptions
+from explorer.data.formats.translation import Encoded, SplitOptions
 
 Settings = TypeVar("Settings", bound=SplitOptions)
 
@@ -44,7 +44,7 @@ class OwnText(Generic[Settings]):
         return self._encoded(options).describe()
 
     def load(self, options: Settings) -> Arrays:
-        """Return the pairs as arrays of tokens (see :func:`explorer.data.translation.encode_corpus`).
+        """Return the pairs as arrays of tokens (see :func:`explorer.data.formats.translation.encode_corpus`).
 
         Raises:
             InputError: a file is missing or cannot be read, or too few pairs are left.

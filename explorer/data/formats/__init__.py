@@ -1,0 +1,1 @@
+"""What data sets share: readers of file formats, downloads, and the preparation of images and of text."""
