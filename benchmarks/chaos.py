@@ -209,8 +209,17 @@ def main() -> None:
             print(f"run {number}: {[k['kind'] for k in last['kills']]}, exit codes {last['exit_codes']}, "
                   f"{last['seconds']:.0f} s; differ {last['differ']}, trained again {last['trained_again']}, "
                   f"left {last['left']}", flush=True)  # fmt: skip
+            write("chaos", result_of(name, undisturbed, runs), arguments.out)  # an hour may end early
+    bad = [run for run in runs if run["differ"] or run["trained_again"] or run["left"]]
+    print(f"{sum(len(run['kills']) for run in runs)} kills in {len(runs)} runs; {len(bad)} runs with a fault")
+    if bad:
+        raise SystemExit(f"faults in the runs with the seeds {[run['seed'] for run in bad]}")
+
+
+def result_of(name: str, undisturbed: float, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the raw results of the runs so far."""
     kills = [kill for run in runs for kill in run["kills"]]
-    result = {
+    return {
         "question": "runs under random kills among all processes",
         "space": name,
         "undisturbed_s": undisturbed,
@@ -219,12 +228,6 @@ def main() -> None:
         "victims": dict(Counter(kill["kind"] for kill in kills)),
         "runs": runs,
     }
-    write("chaos", result, arguments.out)
-    bad = [run for run in runs if run["differ"] or run["trained_again"] or run["left"]]
-    print(f"{len(kills)} kills in {len(runs)} runs ({result['victims']}); {len(bad)} runs with a fault; "
-          f"{result['times_as_long']:.2f}× the undisturbed {undisturbed:.0f} s")  # fmt: skip
-    if bad:
-        raise SystemExit(f"faults in the runs with the seeds {[run['seed'] for run in bad]}")
 
 
 def disturb_nothing(space_file: Path, folder: Path) -> float:
