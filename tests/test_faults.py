@@ -193,7 +193,6 @@ class NoMemory:
     ("method", "what", "no_memory", "said"),
     [
         ("reset_config", KILLED, False, "the worker process died"),
-        ("reset_config", KILLED, True, "Ray killed the worker process"),
         ("reset_config", "raise OSError('no turn')", False, "OSError: no turn"),
         ("step", KILLED, True, "Ray killed the worker process"),
     ],
@@ -274,7 +273,7 @@ def test_max_hours_stops_cleanly(tiny: dict[str, Any], tmp_path: Path) -> None:
     command = f"trap '' INT; exec {sys.executable} {ROOT}/run_explore.py run space.yaml --max-hours"
     for hours in (
         "0.00005",
-        "0.008",
+        "0.005",
     ):  # the first is over while Ray starts; SIGINT is ignored, as after `… &`
         done = subprocess.run(
             ["bash", "-c", f"{command} {hours}"],
