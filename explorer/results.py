@@ -154,6 +154,7 @@ def read(store: Store) -> Run:
         failed = failed.drop(columns=["kind", "traceback"]).dropna(axis=1, how="all").assign(status="failed")
         done = set(models["model_id"]) if len(models) else set()
         models = pd.concat([models, failed[~failed["model_id"].isin(done)]], ignore_index=True)
+    models = _of_this_version(models, space, [*names, "seed"], store)
     for kind in _measures(space, "model"):
         measured = store.read_records(kind).to_pandas()
         if len(measured) and len(models):
@@ -201,6 +202,25 @@ def read(store: Store) -> Run:
         info=info,
         of_cells=_of_cells(store, space),
     )
+
+
+def _of_this_version(
+    models: pd.DataFrame, space: dict[str, Any], place: list[str], store: Store
+) -> pd.DataFrame:
+    """Return the models without those that another version has trained, if they were trained again since.
+
+    Two models then have the same axis values and seed. Those that count are in the grid of today.
+    """
+    if not set(place) <= set(models) or not models.duplicated(place).any():
+        return models
+    grid = parse(space)
+    ids = {cell.model_id(seed) for cell in grid.cells for seed in range(cell.seeds)}
+    kept = models[models["model_id"].isin(ids)]
+    store.warn(
+        f"{store.location}: the tables leave out {len(models) - len(kept)} models of another version, "
+        "which were trained again"
+    )
+    return kept
 
 
 def _of_known(frame: pd.DataFrame, models: set[str], *names: str) -> pd.DataFrame:

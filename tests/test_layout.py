@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import re
 import subprocess
 import sys
@@ -27,8 +28,8 @@ sys.meta_path.insert(0, Missing())
 import pkgutil, importlib
 import explorer.models.rows
 for package in ("explorer.landscape", "explorer.train"):
-    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        importlib.import_module(f"{{package}}.{{module.name}}")
+    for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{{package}}."):
+        importlib.import_module(module.name)
 
 import torch
 from torch import nn
@@ -46,6 +47,7 @@ def imports() -> dict[str, set[str]]:
     for module, file in files.items():
         found[module] = set()
         for node in ast.walk(ast.parse(file.read_text())):
+            assert not getattr(node, "level", 0), f"{file}: a relative import"
             if isinstance(node, ast.Import):
                 found[module] |= {alias.name for alias in node.names if alias.name in files}
             elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("explorer"):
@@ -70,6 +72,29 @@ def reachable(graph: dict[str, set[str]], start: str) -> set[str]:
             found.add(module)
             waiting += graph[module]
     return found
+
+
+def test_imports_point_down() -> None:
+    contract = configparser.ConfigParser()
+    contract.read(ROOT / ".importlinter")
+    layers = contract["importlinter:contract:floors"]["layers"].split("\n")
+    floor = {name.strip(): -i for i, layer in enumerate(layers) for name in layer.split("|") if name.strip()}
+    for module, imported in imports().items():
+        for other in imported:
+            here, there = (name.split(".")[1] if "." in name else "" for name in (module, other))
+            if here in floor and there in floor and here != there:
+                assert floor[there] < floor[here], f"{module} imports {other}"
+
+
+def test_every_package_is_one_and_no_file_of_it_is_ignored() -> None:
+    folders = {file.parent for file in PACKAGE.rglob("*.py")}
+    assert [str(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
+    if (ROOT / ".git").exists():
+        files = [str(file) for file in PACKAGE.rglob("*.py")]
+        done = subprocess.run(
+            ["git", "check-ignore", *files], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.stdout == ""
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:

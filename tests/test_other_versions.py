@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from in_process import work
 
 import explorer
-import explorer.settings
+import explorer.data
+import explorer.models
+from explorer.data import digits
+from explorer.models import mlp
 from explorer.plan import provenance
+from explorer.results import read
 from explorer.runs.store import Store
+from explorer.settings import plugin
 from explorer.space import recorded
 from explorer.space.reading import parse
+from explorer.space.training import TrainingOptions
 
 
 def changed(folder: Path, change: Any) -> Store:
@@ -94,3 +102,46 @@ def test_an_override_of_one_measure_keeps_the_default_ones(tiny: dict[str, Any])
     del plain["measures"]
     space = parse(plain, ["measures.sharpness={}"])
     assert space.measures.keys() == {"hessian", "connectivity", "similarity", "sharpness"}
+
+
+def test_models_of_another_version_that_were_trained_again_do_not_count(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = parse({**tiny, "measures": {}})
+    clean = digits.load(digits.Options())
+    store = work(space, clean, tmp_path / "tiny")
+    store.write_info(provenance.describe(space, "tiny"))
+    before = read(store)
+    monkeypatch.setattr(mlp, "VERSION", 2, raising=False)
+    work(parse({**tiny, "measures": {}}), clean, tmp_path / "tiny")
+    heard: list[str] = []
+    store.warn = heard.append
+    after = read(store)
+    assert len(after.models) == len(before.models) == 12
+    assert not set(after.models["model_id"]) & set(before.models["model_id"])
+    assert after.cells["n_models"].eq(3).all()
+    assert heard == [
+        f"{store.location}: the tables leave out 12 models of another version, which were trained again"
+    ]
+
+
+def defaults() -> dict[str, dict[str, str]]:
+    """Return the default of each setting that decides what is trained."""
+    options = {"training": TrainingOptions}
+    for section, package in (("data", explorer.data), ("model", explorer.models)):
+        options |= {f"{section} {name}": plugin(package, name, section).Options for name in package.NAMES}
+    return {
+        what: {name: repr(field.default) for name, field in o.model_fields.items()}
+        for what, o in options.items()
+    }
+
+
+def test_no_default_of_a_setting_has_changed() -> None:
+    """A model's id leaves out settings at their default, so another default would be another model of the same id.
+
+    If you change one on purpose, raise the version of what trains differently (CONTRIBUTING), and then
+    ``defaults.json``. A new setting needs no entry.
+    """
+    known = json.loads((Path(__file__).parent / "defaults.json").read_text())
+    now = defaults()
+    assert {what: {n: now[what][n] for n in names} for what, names in known.items()} == known

@@ -12,9 +12,19 @@ from explorer.settings import plugin
 
 
 def added(kind: Kind) -> dict[str, Column]:
-    """Return the columns that measures of a kind add to its table."""
-    modules = [plugin(explorer.measures, name, "measure") for name in explorer.measures.NAMES]
-    return {name: column for m in modules if kind == m.KIND for name, column in m.COLUMNS.items()}
+    """Return the columns that measures of a kind add to the table of that kind.
+
+    Raises:
+        ValueError: two measures have the same column.
+    """
+    found: dict[str, Column] = {}
+    for measure in explorer.measures.NAMES:
+        module = plugin(explorer.measures, measure, "measure")
+        if kind == module.KIND:
+            if twice := found.keys() & module.COLUMNS.keys():
+                raise ValueError(f"two measures have a column {min(twice)!r}")
+            found |= module.COLUMNS
+    return found
 
 
 MODELS = {**columns.MODELS, **added("model")}

@@ -54,6 +54,12 @@ def values(field: Any) -> list[Any]:
     return [value for value in found if value != field.default]
 
 
+def test_every_option_has_values_to_try() -> None:
+    for name in FAST:
+        fields = plugin(explorer.models, name, "architecture").Options.model_fields
+        assert all(values(field) for field in fields.values()), name
+
+
 def cases() -> Iterator[tuple[str, str, Any]]:
     for name in FAST:
         for option, field in plugin(explorer.models, name, "architecture").Options.model_fields.items():
@@ -75,14 +81,15 @@ def example(name: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def compare(name: str, options: ModelOptions) -> None:
-    """Assert that losses and gradients in training mode are those of the module, one by one."""
+    """Assert that outputs, losses and gradients are those of the module, one by one."""
     task, shape, classes = INPUTS[name]
     found = {}
     for way in (None, "loop"):
         build, rows = network(name, options, shape, classes, way, task)  # type: ignore[arg-type]
         theta, buffers = initial_rows(build, rows, [1, 2])
         x, y = example(name)
-        found[way] = rows.loss_gradient(theta, x, y, buffers)
+        outputs = [rows(theta, x, buffers.clone(), training=training) for training in (True, False)]
+        found[way] = (*rows.loss_gradient(theta, x, y, buffers), *outputs)
     for fast, plain in zip(found[None], found["loop"], strict=True):
         torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-5)
 
