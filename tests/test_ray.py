@@ -165,7 +165,10 @@ def test_addresses_beyond_this_machine_are_told_from_loopback() -> None:
 
 def test_ray_client_is_refused_with_the_way_that_works(tiny: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"ray://10\.0\.0\.1:10001 is Ray Client.*--address auto"):
-        explorer.run(tiny, storage=str(tmp_path), address="ray://10.0.0.1:10001")
+        explorer.run(tiny, storage=str(tmp_path / "runs"), address="ray://10.0.0.1:10001")
+    with pytest.raises(InputError, match="leave the address out"):
+        explorer.run(tiny, storage=str(tmp_path / "runs"), address="local")
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(
@@ -215,11 +218,48 @@ def test_the_folder_of_ray_stays_only_where_its_logs_may_help(
 ) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     (tmp_path / f"{cluster.SCRATCH}999999999-killed").mkdir()
-    with pytest.raises(cluster.RayLostError) if lost else nullcontext() as told, cluster._scratch() as folder:
+    with (
+        pytest.raises(cluster.RayLostError) if lost else nullcontext() as told,
+        cluster._scratch(keep=True) as folder,
+    ):
         if lost:
             raise cluster.RayLostError("gone")
     assert told is None or f"Ray's logs are in {folder}" in str(told.value)
     assert [str(path) for path in tmp_path.iterdir()] == ([folder] if lost else [])
+
+
+LOST = """
+import threading, time
+import psutil, ray
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+import explorer
+
+class Killer:
+    def say(self, message): ...
+    def advance(self, stage, done, failed): ...
+    def stage(self, name, total):
+        if name == "training":
+            threading.Thread(target=self.kill, daemon=True).start()
+    def kill(self):
+        time.sleep(2)
+        for process in psutil.Process().children():
+            if process.name() == "gcs_server":
+                process.kill()
+
+try:
+    explorer.run({**SPACE, "training": {"steps": 10_000_000}}, observer=Killer())
+except explorer.engine.cluster.RayLostError as error:
+    print("lost:", error, flush=True)
+import os
+os._exit(7)  # Ray itself would wait for a minute
+"""
+
+
+def test_a_lost_ray_of_the_caller_s_is_an_exception(tmp_path: Path) -> None:
+    done = python(LOST, tmp_path)
+    assert done.returncode == 7, done.stdout + done.stderr
+    assert "does not answer any more" in done.stdout
+    assert "logs" not in done.stdout
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals there")

@@ -58,14 +58,19 @@ def made(names: Sequence[str], store: Store, run: str) -> list[Callback]:
 
 
 def _tensorboard(folder: Path, run: str) -> Callback:
-    from ray.tune.logger import TBXLoggerCallback
+    from ray.tune import Callback
+    from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
 
-    class TensorBoard(TBXLoggerCallback):
-        """Tune's TensorBoard callback with a permanent folder; Tune's own folders are deleted."""
+    class TensorBoard(Callback):
+        """Writer of each trial's numbers in a folder that stays. Tune's own folders are deleted."""
 
-        def log_trial_start(self, trial: Any) -> None:
-            self._trial_writer[trial] = self._summary_writer_cls(str(folder / str(trial)), flush_secs=30)
-            self._trial_result[trial] = {}
+        def on_trial_result(
+            self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+        ) -> None:
+            with SummaryWriter(str(folder / str(trial))) as writer:  # a trial has one result
+                for name, value in result.items():
+                    if isinstance(value, int | float):
+                        writer.add_scalar(f"ray/tune/{name}", value, result["training_iteration"])
 
     return TensorBoard()
 

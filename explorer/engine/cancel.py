@@ -19,12 +19,18 @@ class Cancellation:
 
     def __init__(self) -> None:
         self.reason: BaseException | None = None
+        self._patience_s: float | None = None
         self._requested, self._lock = threading.Event(), threading.Lock()
 
-    def request(self, reason: BaseException) -> None:
-        """Request a stop. The first reason counts."""
+    def request(self, reason: BaseException, patience_s: float | None = None) -> None:
+        """Request a stop. Only the first reason counts.
+
+        Args:
+            patience_s: seconds to wait for the work to end, if not as long as :meth:`run` says.
+        """
         with self._lock:
-            self.reason = self.reason or reason
+            if self.reason is None:
+                self.reason, self._patience_s = reason, patience_s
         self._requested.set()
 
     @property
@@ -47,7 +53,7 @@ class Cancellation:
         if hours is None:
             yield
             return
-        timer = threading.Timer(hours * 3600, self.request, [OutOfTime()])
+        timer = threading.Timer(min(hours * 3600, threading.TIMEOUT_MAX), self.request, [OutOfTime()])
         timer.daemon = True
         timer.start()
         try:
@@ -86,7 +92,7 @@ class Cancellation:
         except KeyboardInterrupt as interrupt:
             self.request(interrupt)
         if self.requested:
-            ended.wait(patience_s)
+            ended.wait(patience_s if self._patience_s is None else self._patience_s)
             assert self.reason is not None
             raise self.reason from (errors[0] if errors and errors[0] is not self.reason else None)
         if errors:

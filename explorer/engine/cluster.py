@@ -27,7 +27,7 @@ import psutil
 from explorer.engine import ray_workarounds
 from explorer.engine.cancel import Cancellation
 from explorer.engine.interrupts import held_back
-from explorer.engine.where import Where
+from explorer.engine.where import NO_CLIENT, Where
 from explorer.settings import InputError
 from explorer.space.model import ResourceOptions
 
@@ -37,7 +37,6 @@ DRIVER = {
     "RAY_ENABLE_AUTO_CONNECT": "0",  # remains of a stopped run must not start another Ray
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # we report each failure, once
     "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_TUNE_DISABLE_PROGRESS": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # results are in our records; nothing reads Tune's files
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # nothing reads its checkpoints either
     "TUNE_WARN_THRESHOLD_S": "3600",
@@ -55,6 +54,7 @@ TUNE_STOPS_S = (
     15.0  # time for Tune to stop; code that runs after Ray's end may restart a Ray imported before us
 )
 WATCH_S = 0.25  # interval between two checks of Ray's servers
+ASK_S, MISSES = 3.0, 3  # between looks whether the control service of another's Ray answers
 ANSWERS_S = 120.0  # time for a cluster to start an actor; it may have to start a node first
 END_S = 5.0  # time for Ray's processes to end after ray.shutdown(); agents of a dead server take a minute
 
@@ -159,10 +159,10 @@ def connect(where: Where, own: bool, resources: ResourceOptions, cancel: Cancell
         InputError: no cluster answers at the address.
         RayLostError: our own Ray did not start, or can be reached from other machines.
     """
-    with _scratch() as scratch, ExitStack() as stack:
+    with _scratch(keep=own) as scratch, ExitStack() as stack:
         patience_s = 60.0 if _caller_has_ray() else TUNE_STOPS_S if "ray" in sys.modules else 1.0
         stack.enter_context(
-            _local_ray(where, resources, cancel, scratch) if own else _existing_ray(where.address)
+            _local_ray(where, resources, cancel, scratch) if own else _existing_ray(where.address, cancel)
         )
         import ray
 
@@ -176,25 +176,19 @@ def _caller_has_ray() -> bool:
     from ray.util.client import ray as client
 
     if client.is_connected():
-        raise InputError(_NO_CLIENT.format("this process is connected through ray://"))
+        raise InputError(f"this process is connected through ray://, {NO_CLIENT}")
     return ray.is_initialized()
 
 
-_NO_CLIENT = (
-    "{}, which Ray Tune does not support. Run Explorer on a machine of the cluster with --address auto, or "
-    "submit it there with `ray job submit`"
-)
-
-
 @contextmanager
-def _existing_ray(address: str | None) -> Iterator[None]:
+def _existing_ray(address: str | None, cancel: Cancellation) -> Iterator[None]:
     """Use the cluster at an address. Use the caller's Ray if it is that cluster, or if there is no address.
+
+    If its control service stops answering during the block, ``cancel`` is requested.
 
     Raises:
         InputError: no cluster answers at the address, or this process uses another one.
     """
-    if address and address.startswith("ray://"):
-        raise InputError(_NO_CLIENT.format(f"--address {address} is Ray Client"))
     import ray
 
     if ray.is_initialized():
@@ -204,7 +198,8 @@ def _existing_ray(address: str | None) -> Iterator[None]:
                 f"--address {address}: this process is connected to the Ray at {here}. "
                 "Remove the address to use that Ray, or call ray.shutdown() first."
             )
-        yield
+        with _watched(cancel):
+            yield
         return
     assert address is not None
     _require_listener(address)
@@ -214,9 +209,44 @@ def _existing_ray(address: str | None) -> Iterator[None]:
         raise InputError(f"--address {address}: no Ray cluster answers there ({error})") from error
     try:
         _require_actor_start(address)
-        yield
+        with _watched(cancel):
+            yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _watched(cancel: Cancellation) -> Iterator[None]:
+    """Request cancellation if nobody listens at the address of Ray's control service any more.
+
+    Ray itself would end this process, without an exception, after a minute.
+    """
+    import ray
+
+    address, ended = ray.get_runtime_context().gcs_address, threading.Event()
+
+    def watch() -> None:
+        misses = 0
+        while not ended.wait(ASK_S):
+            misses = 0 if _listens(address) else misses + 1
+            if misses >= MISSES:
+                cancel.request(RayLostError(f"the Ray at {address} does not answer any more"), patience_s=1.0)
+                return
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ASK_S).close()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _require_actor_start(address: str) -> None:
@@ -235,10 +265,11 @@ def _require_actor_start(address: str) -> None:
         ray.get(actor.ready.remote(), timeout=ANSWERS_S)
     except (RayActorError, GetTimeoutError) as error:
         raise InputError(
-            f"--address {address}: the cluster answers, but cannot start an actor for this process "
-            f"({type(error).__name__}). Its machines must be able to connect to this one. If this process "
-            "has started its own Ray before, as a run without an address does, it holds a token that the "
-            "cluster may not accept: use a new Python process."
+            f"--address {address}: the cluster at {ray.get_runtime_context().gcs_address} answers, but "
+            f"cannot start an actor for this process ({type(error).__name__}). Its machines must be able to "
+            "connect to this one. If this process has used a Ray of its own before, as a run without an "
+            "address does, that one had a token, and the cluster may have none or another: use a new Python "
+            "process. If --address auto has found another Ray than you mean, give HOST:PORT."
         ) from error
     ray.kill(actor)
 
@@ -409,7 +440,7 @@ def _quiet_loggers() -> Iterator[None]:
 
 
 @contextmanager
-def _scratch() -> Iterator[str]:
+def _scratch(*, keep: bool) -> Iterator[str]:
     """Provide a private folder with a short path. Delete it afterwards, and those of killed processes first.
 
     Ray puts its sockets there, and socket paths must be short. If Ray was lost, the folder stays, because
@@ -431,6 +462,9 @@ def _scratch() -> Iterator[str]:
     try:
         yield folder
     except RayLostError as error:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         error.args = (f"{error}. Ray's logs are in {folder}",)
         raise
     except BaseException:

@@ -18,7 +18,7 @@ from explorer.settings import plugin
 
 
 class Observer(Protocol):
-    """Receiver of a run's progress. Stages may overlap; ``stage`` gives the remaining work of a stage."""
+    """Receiver of a run's progress. ``stage`` gives the remaining work of a stage."""
 
     def say(self, message: str) -> None: ...
     def stage(self, name: str, total: int) -> None: ...

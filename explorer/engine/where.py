@@ -7,6 +7,11 @@ from dataclasses import dataclass
 
 from explorer.settings import InputError
 
+NO_CLIENT = (
+    "which Ray Tune does not support. Run Explorer on a machine of the cluster with --address auto, or "
+    "submit it there with `ray job submit`"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Where:
@@ -33,6 +38,10 @@ class Where:
     callbacks: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        if self.address == "local":
+            raise InputError("--address local: leave the address out; Explorer then starts its own Ray")
+        if self.address and self.address.startswith("ray://"):
+            raise InputError(f"--address {self.address} is Ray Client, {NO_CLIENT}")
         for name, least in (("workers", 1), ("gpus", 0), ("max_hours", 0)):
             value = getattr(self, name)
             if value is not None and not value >= least:
