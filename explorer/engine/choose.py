@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from explorer.engine.cancel import Cancellation
 from explorer.engine.clean import CleanData
 from explorer.engine.cluster import Cluster
 from explorer.engine.factory import WorkerFactory
@@ -22,6 +23,7 @@ from explorer.settings import InputError, digest
 from explorer.space.model import Cell, Space
 from explorer.space.training import Use, names_of
 
+LOOK_S = 0.5  # seconds between two looks for a request to stop
 MOST_TRIALS = 16  # per GPU: more trials only wait for each other's kernels
 HEADROOM = 1.15  # for memory fragmentation, and for kernels that choose a larger workspace
 
@@ -68,7 +70,13 @@ def given(space: Space) -> Choice:
 
 
 def choose(
-    space: Space, store: Store, clean: CleanData, refs: dict[str, Any], cluster: Cluster, session: Session
+    space: Space,
+    store: Store,
+    clean: CleanData,
+    refs: dict[str, Any],
+    cluster: Cluster,
+    session: Session,
+    cancel: Cancellation,
 ) -> Choice:
     """Decide how rows run, which models share a stack, and how many trials share a GPU.
 
@@ -84,12 +92,12 @@ def choose(
     if steps := _undecided(space, execution):
         rows = max(sum(len(part.seeds) for part in stack) for stack in parts(space, choice.sizes))
         with session.stage("calibration"):
-            execution |= _fastest(steps, rows, choice, choice.factory(store, refs), session)
+            execution |= _fastest(steps, rows, choice, choice.factory(store, refs), session, cancel)
     choice = replace(choice, execution=execution)
     if space.resources.gpus_per_trial == "auto":
         with session.stage("calibration"):
             factory = choice.factory(store, refs)
-            shares, info["memory"] = shares_of_a_card(space, info.get("memory", {}), cluster, factory)
+            shares, info["memory"] = shares_of_a_card(space, info.get("memory", {}), cluster, factory, cancel)
         choice = replace(choice, shares=shares)
     chosen = {"stacks": dict(choice.sizes), "execution": execution}
     store.update_info(**chosen, **{k: info[k] for k in ("memory",) if k in info})
@@ -113,7 +121,12 @@ def _undecided(space: Space, known: dict[str, str]) -> dict[str, tuple[Cell, int
 
 
 def _fastest(
-    steps: dict[str, tuple[Cell, int]], rows: int, choice: Choice, factory: WorkerFactory, session: Session
+    steps: dict[str, tuple[Cell, int]],
+    rows: int,
+    choice: Choice,
+    factory: WorkerFactory,
+    session: Session,
+    cancel: Cancellation,
 ) -> dict[str, str]:
     """Return the fastest execution for each kind of step, timed on a worker."""
     import ray
@@ -121,13 +134,26 @@ def _fastest(
 
     remote = ray.remote(num_cpus=choice.cpus, num_gpus=choice.gpus)(time_steps)
     try:
-        return ray.get(remote.remote(factory, choice.gpus, steps, rows))
+        return _result(remote.remote(factory, choice.gpus, steps, rows), cancel)
     except RayError as error:
         why = failure(error).error
         session.say(
             f"The fastest way to run models together could not be measured; they run one by one: {why}"
         )
         return dict.fromkeys(steps, "loop")
+
+
+def _result(call: Any, cancel: Cancellation) -> Any:
+    """Return what a remote call returns, unless a stop is requested before."""
+    import ray
+
+    try:
+        while not ray.wait([call], timeout=LOOK_S)[0]:
+            cancel.check()
+    except BaseException:
+        ray.cancel(call, force=True)
+        raise
+    return ray.get(call)
 
 
 def time_steps(
@@ -157,7 +183,7 @@ def largest(space: Space) -> dict[str, Cell]:
 
 
 def shares_of_a_card(
-    space: Space, known: dict[str, Any], cluster: Cluster, factory: WorkerFactory
+    space: Space, known: dict[str, Any], cluster: Cluster, factory: WorkerFactory, cancel: Cancellation
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Return the share of a GPU that each memory key needs, and the measured peaks for ``run.yaml``.
 
@@ -189,7 +215,8 @@ def shares_of_a_card(
     unknown = {key: cell for key, cell in cells.items() if known.get(key, {}).get("of") != described[key]}
 
     remote = ray.remote(num_cpus=resources.cpus_per_trial, num_gpus=1)(measure_peaks)
-    card, needs = ray.get(remote.remote(factory, list(unknown.values()), space, cluster.gpus_of_a_node))
+    call = remote.remote(factory, list(unknown.values()), space, cluster.gpus_of_a_node)
+    card, needs = _result(call, cancel)
     memory = dict(known)
     for key, needed in zip(unknown, needs, strict=True):
         if needed is None or needed * HEADROOM > card:

@@ -196,7 +196,7 @@ def _work(
     if not store.exists():
         store.write_info(provenance.describe(space, name))
     refs = clean.put()
-    choice = choose(space, store, clean, refs, cluster, session)
+    choice = choose(space, store, clean, refs, cluster, session, cancel)
     followers = callbacks.made(where.callbacks, store, name) if train else []
     attempts = Attempts(store, session)
     context = Context(cluster, choice, choice.factory(store, refs), attempts, session, cancel)
