@@ -182,10 +182,10 @@ def start_up(d: dict[str, Any]) -> list[str]:
 def chaos(d: dict[str, Any]) -> list[str]:
     victims = ", ".join(f"{number} × {kind}" for kind, number in sorted(d["victims"].items()))
     bad = {name: sum(len(run[name]) for run in d["runs"]) for name in ("differ", "trained_again", "left")}
+    note = f" ({d['note']})" if "note" in d else f"; {d['times_as_long']:.2f}× the undisturbed time (median)"
     return [
         f"{_counted(len(d['runs']), 'run')} with {_counted(d['kills'], 'kill')} in all ({victims}): tables that "
-        f"differ {bad['differ']}, models trained twice {bad['trained_again']}, processes left {bad['left']}; "
-        f"{d['times_as_long']:.2f}× the undisturbed time (median)"
+        f"differ {bad['differ']}, models trained twice {bad['trained_again']}, processes left {bad['left']}{note}"
     ]
 
 
