@@ -36,7 +36,7 @@ class Attempts:
         self.deaths += failure.cause is not Cause.RAISED
         if failure.cause is Cause.MEMORY and not self._reported_memory:
             self._reported_memory = True
-            self.session.say(f"{error[0].upper()}{error[1:]}. Its work is tried again.")
+            self.session.say(f"{error[0].upper()}{error[1:]}. Explorer tries its work again.")
         if self._failed[unit.id] < TRIES:
             again = f"try {self._failed[unit.id]} of {TRIES}"
             self.session.log(f"{unit.kind} at {unit.at} is tried again ({again} failed): {error}")
