@@ -97,10 +97,10 @@ def choose(
     if space.resources.gpus_per_trial == "auto":
         with session.stage("calibration"):
             factory = choice.factory(store, refs)
-            shares, info["memory"] = shares_of_a_card(space, info.get("memory", {}), cluster, factory, cancel)
+            shares, memory = shares_of_a_card(space, info.get("memory", {}), cluster, factory, cancel)
         choice = replace(choice, shares=shares)
-    chosen = {"stacks": dict(choice.sizes), "execution": execution}
-    store.update_info(**chosen, **{k: info[k] for k in ("memory",) if k in info})
+        store.update_info(memory=memory)
+    store.update_info(stacks=dict(choice.sizes), execution=execution)
     return choice
 
 

@@ -228,7 +228,11 @@ def _watched(cancel: Cancellation) -> Iterator[None]:
     def watch() -> None:
         misses = 0
         while not ended.wait(ASK_S):
-            misses = 0 if _listens(address) else misses + 1
+            try:
+                _connect(address, timeout_s=ASK_S)
+                misses = 0
+            except OSError:
+                misses += 1
             if misses >= MISSES:
                 cancel.request(RayLostError(f"the Ray at {address} does not answer any more"), patience_s=1.0)
                 return
@@ -238,15 +242,6 @@ def _watched(cancel: Cancellation) -> Iterator[None]:
         yield
     finally:
         ended.set()
-
-
-def _listens(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=ASK_S).close()
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def _require_actor_start(address: str) -> None:
@@ -402,13 +397,19 @@ def _advice(error: Exception) -> str:
 
 def _require_listener(address: str) -> None:
     """Raise InputError if nothing listens at the address. Ray itself would wait for minutes."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit():
+    port = address.rpartition(":")[2]
+    if port == address or not port.isdigit():
         return  # "auto", or another name that Ray understands
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        _connect(address, timeout_s=10)
     except (OSError, OverflowError) as error:
         raise InputError(f"--address {address}: no Ray cluster answers there ({error})") from error
+
+
+def _connect(address: str, timeout_s: float) -> None:
+    """Raise an error if nothing listens at ``host:port``."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=timeout_s).close()
 
 
 @contextmanager
@@ -443,8 +444,10 @@ def _quiet_loggers() -> Iterator[None]:
 def _scratch(*, keep: bool) -> Iterator[str]:
     """Provide a private folder with a short path. Delete it afterwards, and those of killed processes first.
 
-    Ray puts its sockets there, and socket paths must be short. If Ray was lost, the folder stays, because
-    Ray's logs may show the cause.
+    Ray puts its sockets there, and socket paths must be short.
+
+    Args:
+        keep: the folder stays if Ray was lost, because Ray's logs may show the cause.
     """
     root = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")
     root = root if root.is_dir() else Path(tempfile.gettempdir())
@@ -459,16 +462,14 @@ def _scratch(*, keep: bool) -> Iterator[str]:
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(old, ignore_errors=True)
     folder = tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-", dir=root)
+    delete = True
     try:
         yield folder
     except RayLostError as error:
-        if not keep:
+        if keep:
+            delete = False
+            error.args = (f"{error}. Ray's logs are in {folder}",)
+        raise
+    finally:
+        if delete:
             shutil.rmtree(folder, ignore_errors=True)
-            raise
-        error.args = (f"{error}. Ray's logs are in {folder}",)
-        raise
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    else:
-        shutil.rmtree(folder, ignore_errors=True)

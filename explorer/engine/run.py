@@ -160,11 +160,7 @@ def _complete(
                     stack.close()
             else:
                 session.say("Everything is already done; nothing was started.")
-                if not store.exists():  # run.yaml was lost
-                    store.write_info(provenance.describe(space, name))
     except OutOfTime:
-        if not store.exists():  # before the first model
-            store.write_info(provenance.describe(space, name))
         session.record["stopped"] = f"after {where.max_hours:g} hours, as requested"
     except KeyboardInterrupt:
         store.files.patience_s = 0.0
@@ -172,6 +168,8 @@ def _complete(
     finally:
         store.files.drop_unfinished()  # of processes that were killed while writing
         session.write()
+    if not store.exists():  # it was lost, or the time was over before it was written
+        store.write_info(provenance.describe(space, name))
     return _tables(store, space, session)
 
 

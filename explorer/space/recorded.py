@@ -17,6 +17,7 @@ from explorer.runs.store import Store
 from explorer.settings import plugin
 from explorer.space.model import Space
 
+SECTIONS = ("training", "resources", "phases")  # with the same settings in every space
 CHANGE_MODELS = ("data.", "model.", "training.")  # sections whose settings determine the models
 
 
@@ -79,9 +80,9 @@ def known(raw: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     for name in raw.keys() - Space.model_fields.keys():
         del kept[name]
         ignored.append(name)
-    for section, options in (("training", None), ("resources", None), ("phases", None), *_plugins(raw)):
-        options = options or Space.model_fields[section].annotation
-        if isinstance(kept.get(section), dict):
+    always = [(section, Space.model_fields[section].annotation) for section in SECTIONS]
+    for section, options in (*always, *_plugins(raw)):
+        if section in kept:
             kept[section] = _known(kept[section], options, section, ignored)
     if isinstance(kept.get("measures"), dict):
         measures = {}

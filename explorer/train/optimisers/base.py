@@ -11,9 +11,7 @@ from torch import Tensor
 import explorer.train.optimisers
 from explorer.settings import plugin
 
-Gradient = Callable[
-    [Tensor], Tensor
-]  # theta (models, parameters) -> gradient of the mean loss, the same shape
+Gradient = Callable[[Tensor], Tensor]  # theta (models, parameters) -> gradient of the mean loss at theta
 
 
 @dataclass(frozen=True)
@@ -82,11 +80,10 @@ class PerRowOptimiser:
         self, theta: Tensor, gradient: Gradient, state: dict[str, Tensor], rates: Sequence[float], step: int
     ) -> None:
         """Change ``theta`` and ``state`` in place, with one rate per part; ``step`` counts from 0."""
-        g = gradient(theta)
-        points = [rule.ascend(theta[rows], g[rows]) for rows, rule in self.parts]
+        cut = self._of_parts(theta, gradient(theta), state)
+        points = [rule.ascend(*own[:2]) for (_, rule), own in zip(self.parts, cut, strict=True)]
         if found := [point for point in points if point is not None]:
-            g = gradient(torch.cat(found))
-        cut = self._of_parts(theta, g, state)
+            cut = self._of_parts(theta, gradient(torch.cat(found)), state)
         for (_, rule), own, rate in zip(self.parts, cut, rates, strict=True):
             rule.update(*own, rate, step)
 
