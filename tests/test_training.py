@@ -26,7 +26,7 @@ from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
 from explorer.settings import InputError, plugin
 from explorer.space.training import EarlyStop
-from explorer.tasks.classification import cross_entropy
+from explorer.tasks import Classification
 from explorer.train.augmentation import crop_and_flip
 from explorer.train.loop import (
     Split,
@@ -124,9 +124,9 @@ def test_sam_is_sgd_with_the_gradient_of_the_worst_neighbour(data: Split) -> Non
 
     def gradient(where: Tensor, index: Tensor) -> Tensor:
         leaf = where.detach().requires_grad_()
-        return torch.autograd.grad(cross_entropy(rows(leaf, data.x_train[index]), data.y_train[index]), leaf)[
-            0
-        ]
+        return torch.autograd.grad(
+            Classification().loss(rows(leaf, data.x_train[index]), data.y_train[index]), leaf
+        )[0]
 
     for _ in range(3):
         index = next(order)
@@ -328,7 +328,7 @@ def passes_of(rows: Rows, theta: Tensor, data: Split, seed: int, passes: int) ->
         for _ in range(5):
             index = next(order)
             leaf = at.detach().requires_grad_()
-            loss = cross_entropy(rows(leaf, data.x_train[index]), data.y_train[index])
+            loss = Classification().loss(rows(leaf, data.x_train[index]), data.y_train[index])
             velocity = 0.9 * velocity + torch.autograd.grad(loss.sum(), leaf)[0]
             at = at - 0.3 * velocity
             losses.append(loss.item())

@@ -20,10 +20,10 @@ from explorer.space.training import TrainingOptions, Use, names_of
 
 LOSS = """
 import torch
-from explorer.tasks.classification import cross_entropy
+from explorer.tasks import Classification
 
 def half(outputs, y):
-    return 0.5 * cross_entropy(outputs, y)
+    return 0.5 * Classification().loss(outputs, y)
 """
 PLAIN: dict[str, Any] = {"steps": 60, "learning_rate": 0.05}
 # Another value of each setting, with what else it needs, on which trained models depend.

@@ -23,7 +23,7 @@ from explorer.landscape.connectivity import (
 )
 from explorer.landscape.paths import Kind, Path, straight
 from explorer.models.rows import Rows
-from explorer.tasks.classification import cross_entropy
+from explorer.tasks import Classification
 from explorer.train.loop import Split, evaluate
 
 
@@ -308,9 +308,9 @@ def test_permuting_hidden_units_keeps_the_ends_but_not_the_straight_line() -> No
         first.bias.copy_(first.bias[order])
         last.weight.copy_(last.weight[:, order])
     permuted = network.row(module)[0][None]
-    loss = cross_entropy(network(permuted, data.x_train[None]), data.y_train[None])
+    loss = Classification().loss(network(permuted, data.x_train[None]), data.y_train[None])
     torch.testing.assert_close(
-        loss, cross_entropy(network(theta[1:], data.x_train[None]), data.y_train[None])
+        loss, Classification().loss(network(theta[1:], data.x_train[None]), data.y_train[None])
     )
     own = evaluate(network, (theta[:1] + theta[1:]) / 2, None, data.x_train, data.y_train)[0]
     moved = evaluate(network, (theta[:1] + permuted) / 2, None, data.x_train, data.y_train)[0]

@@ -8,7 +8,7 @@ import torch
 from explorer.models import mlp
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
-from explorer.tasks.classification import cross_entropy
+from explorer.tasks import Classification
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
@@ -24,7 +24,7 @@ def test_gradient(depth: int, activation: str, shared: bool) -> None:
     y = torch.randint(0, 4, (1 if shared else 3, 7), generator=generator)
     losses, gradient = rows.loss_gradient(theta, x, y)
     leaf = theta.clone().requires_grad_()
-    expected = cross_entropy(rows(leaf, x, training=True), y)
+    expected = Classification().loss(rows(leaf, x, training=True), y)
     torch.testing.assert_close(losses, expected.detach())
     torch.testing.assert_close(gradient, torch.autograd.grad(expected.sum(), leaf)[0])
     plain = Rows(rows.module, rows.forward)
