@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import io
 import zlib
-from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
@@ -14,6 +12,7 @@ from pydantic import Field
 
 from explorer.data.base import DataOptions, counts
 from explorer.data.dataset import KEYS, Arrays, checked_arrays
+from explorer.data.formats.reading import content_hashes, read_bytes
 from explorer.settings import InputError
 
 TASKS = ("classification", "regression")
@@ -25,35 +24,9 @@ class Options(DataOptions):
     path: str = Field(description="the .npz file, relative to the current folder")
 
 
-@functools.lru_cache(maxsize=2)
-def _read(path: str, changed: int) -> tuple[Arrays, str]:
-    try:
-        raw = Path(path).read_bytes()
-        if not raw.startswith(b"PK"):
-            raise InputError(
-                f"{path} is not an .npz file; numpy.savez writes one: docs/spaces.md shows how, even from CSV"
-            )
-        with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
-            missing = [key for key in KEYS if key not in archive]
-            if missing:
-                raise InputError(f"{path} lacks {', '.join(missing)}; it has {', '.join(archive.files)}")
-            content = {key: archive[key] for key in KEYS}
-    except (OSError, ValueError, TypeError, BadZipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read as an .npz of plain arrays: {error}") from error
-    return checked_arrays(path, content), hashlib.sha256(raw).hexdigest()[:16]
-
-
-def _file(path: str) -> tuple[Arrays, str]:
-    """Return the arrays and the hash of the current file."""
-    try:
-        return _read(path, Path(path).stat().st_mtime_ns)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-
-
 def fingerprint(options: Options) -> str:
     """Return the hash of the file: its content, not its name, identifies the data set."""
-    return _file(options.path)[1]
+    return content_hashes([options.path])[0][:16]
 
 
 def available(options: Options) -> tuple[int, int]:
@@ -69,4 +42,23 @@ def load(options: Options) -> Arrays:
     Raises:
         InputError: shapes do not match, a label is not a class number, or an input is not finite.
     """
-    return _file(options.path)[0]
+    return _read(options.path, fingerprint(options))
+
+
+@functools.lru_cache(maxsize=2)
+def _read(path: str, content: str) -> Arrays:
+    # ``content`` is part of the cache key: it changes with the file.
+    raw = read_bytes(path)
+    if not raw.startswith(b"PK"):
+        raise InputError(
+            f"{path} is not an .npz file; numpy.savez writes one: docs/spaces.md shows how, even from CSV"
+        )
+    try:
+        with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
+            missing = [key for key in KEYS if key not in archive]
+            if missing:
+                raise InputError(f"{path} lacks {', '.join(missing)}; it has {', '.join(archive.files)}")
+            arrays = {key: archive[key] for key in KEYS}
+    except (OSError, ValueError, TypeError, BadZipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{path} cannot be read as an .npz of plain arrays: {error}") from error
+    return checked_arrays(path, arrays)

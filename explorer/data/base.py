@@ -54,6 +54,10 @@ class SubsetOptions(Options):
         """Return the settings that determine the clean arrays; :func:`prepare` uses the other ones."""
         return self.model_dump(exclude=set(SubsetOptions.model_fields))
 
+    def clean(self) -> Any:  # not Self: pyright does not know that frozen options are hashable
+        """Return the options with the defaults of all settings that :func:`prepare` uses."""
+        return self.model_validate(self.source())
+
     def plain(self, available: int) -> Self:
         """Return the options with every setting that has no effect set to its default.
 
@@ -157,15 +161,14 @@ def counts(options: DataOptions, train: int, test: int, load: Callable[[Any], Ar
     """
     if options.classes is None:
         return train, test
-    clean: Any = type(options).model_validate({**options.source(), "classes": options.classes})
-    return _counted(load, clean, (train, test))
+    clean = options.clean().model_copy(update={"classes": options.classes})
+    return _count(load, clean, (train, test))
 
 
 @functools.lru_cache(maxsize=16)
-def _counted(load: Callable[[Any], Arrays], options: DataOptions, total: tuple[int, int]) -> tuple[int, int]:
+def _count(load: Callable[[Any], Arrays], options: DataOptions, total: tuple[int, int]) -> tuple[int, int]:
     # Called for every cell of a grid. ``total`` changes the cache key if a user's own files change.
-    kept = corruption.of_classes(load(options), options.classes or ())
-    return len(kept.y_train), len(kept.y_test)
+    return corruption.of_classes(load(options), options.classes or ()).sizes
 
 
 def prepare(clean: Arrays, options: SubsetOptions, name: str) -> Arrays:

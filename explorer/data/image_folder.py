@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from explorer.data.dataset import Arrays
-from explorer.data.formats.encoded import EncodedOptions, decode, drawn, hash_files
-from explorer.data.formats.images import available_images, image_arrays
+from explorer.data.formats.encoded import EncodedOptions, decode, hash_files, user_arrays
+from explorer.data.formats.images import available_images
 from explorer.settings import InputError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
@@ -69,11 +69,8 @@ def available(options: Options) -> tuple[int, int]:
 def load(options: Options) -> Arrays:
     """Return the images scaled to 0 … 1. Classes are numbered in the order of their folder names."""
     classes, *parts = _listed(options.path)
-    x_train, x_test = (decode(((str(f), f.read_bytes()) for f, _ in part), options) for part in parts)
-    if x_train.shape[1:] != x_test.shape[1:]:
-        raise InputError(f"{options.path}: training and test images differ in size; set side to resize all")
-    y_train, y_test = (np.array([number for _, number in part]) for part in parts)
-    return image_arrays(
-        (x_train, y_train), drawn(x_test, y_test, options), options,
-        classes=len(classes), expected=(len(parts[0]), len(parts[1])), title=options.path,
-    )  # fmt: skip
+    train, test = (
+        (decode(((str(f), f.read_bytes()) for f, _ in part), options), np.array([n for _, n in part]))
+        for part in parts
+    )
+    return user_arrays(train, test, options, len(classes))

@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import Field
 
 from explorer.data.dataset import Arrays, check_classes
-from explorer.data.formats.encoded import EncodedOptions, decode, drawn, hash_files
-from explorer.data.formats.images import available_images, image_arrays
+from explorer.data.formats.encoded import EncodedOptions, decode, hash_files, user_arrays
+from explorer.data.formats.images import Part, available_images
 from explorer.settings import InputError
 
 TEST_NAMES = ("test", "validation", "valid", "val")
@@ -70,7 +70,7 @@ def _column(file: Path, names: list[str], wanted: str | None, usual: tuple[str, 
     return candidates[0]
 
 
-def _read(files: list[Path], options: Options) -> tuple[np.ndarray, np.ndarray]:
+def _read(files: list[Path], options: Options) -> Part:
     import pyarrow
     import pyarrow.parquet
 
@@ -114,15 +114,6 @@ def available(options: Options) -> tuple[int, int]:
 def load(options: Options) -> Arrays:
     """Return the images scaled to 0 … 1. Classes go from 0 to the largest label."""
     train, test = (_read(files, options) for files in _files(options.path))
-    if train[0].shape[1:] != test[0].shape[1:]:
-        raise InputError(f"{options.path}: training and test images differ in size; set side to resize all")
     classes = int(max(train[1].max(), test[1].max())) + 1
     check_classes(options.path, classes, len(train[1]))
-    return image_arrays(
-        train,
-        drawn(*test, options),
-        options,
-        classes=classes,
-        expected=(len(train[1]), len(test[1])),
-        title=options.path,
-    )
+    return user_arrays(train, test, options, classes)

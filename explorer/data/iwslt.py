@@ -6,29 +6,18 @@ reproduction of that recipe. A file in ``EXPLORER_DATA`` is used unchecked.
 
 from __future__ import annotations
 
-import functools
 import html
-import json
 import re
 from pathlib import Path
 
-from explorer.data.dataset import Arrays
 from explorer.data.formats.archives import read_members
-from explorer.data.formats.files import Source, locate
-from explorer.data.formats.published import Pairs, PublishedOptions, TestPairs, encode_published
-from explorer.data.formats.sequences import lines
-from explorer.data.formats.translation import Encoded, Length, Pair, Vocabulary
-from explorer.settings import InputError
+from explorer.data.formats.files import Source
+from explorer.data.formats.published import Pairs, PublishedOptions, PublishedText, TestPairs, pair_up
+from explorer.data.formats.reading import lines
+from explorer.data.formats.translation import Length, Pair, Vocabulary
 
 TASKS = ("translation",)
-ARCHIVE = "de-en.tgz"
-SOURCE = Source(
-    name="iwslt",
-    title="IWSLT 2014",
-    url="https://dl.fbaipublicfiles.com/fairseq/data/iwslt14/",
-    checksums={ARCHIVE: "md5:10936dfdf616504ddbd844e91b94ef4a"},
-    page="https://github.com/facebookresearch/fairseq/blob/main/examples/translation/prepare-iwslt14.sh",
-)
+LANGUAGES = ("de", "en")
 TESTS = ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012")  # the usual test set
 SEGMENT = re.compile(r"<seg id=[^>]*>(.*?)</seg>")
 
@@ -42,44 +31,35 @@ class Options(PublishedOptions):
     test_pairs: TestPairs = 6_000
 
 
-def available(options: Options) -> tuple[int, int]:
-    """Return the numbers of training and test pairs."""
-    return options.pairs, options.test_pairs
-
-
-def load(options: Options) -> Arrays:
-    """Return the pairs as arrays of tokens (see :func:`explorer.data.formats.translation.encode_corpus`)."""
-    return _encoded(json.dumps(options.source())).arrays
-
-
-@functools.lru_cache(maxsize=2)
-def _encoded(source: str) -> Encoded:
-    archive = locate(SOURCE)[ARCHIVE]
-    trains = [f"train.tags.de-en.{language}" for language in ("de", "en")]
-    tests = [f"IWSLT14.{test}.de-en.{language}.xml" for test in TESTS for language in ("de", "en")]
-    raw = dict(zip([*trains, *tests], read_members(archive, [*trains, *tests]), strict=True))
-    german, english = (_plain(raw[name], name) for name in trains)
-    train = _together(german, english, archive)
+def _read(archive: Path) -> tuple[list[Pair], list[Pair]]:
+    trains = [f"train.tags.de-en.{language}" for language in LANGUAGES]
+    tests = [f"IWSLT14.{test}.de-en.{language}.xml" for test in TESTS for language in LANGUAGES]
+    german, english, *others = map(lines, read_members(archive, [*trains, *tests]), [*trains, *tests])
+    train = pair_up(_sentences(german), _sentences(english), archive)
     test = [
         pair
-        for german, english in zip(tests[::2], tests[1::2], strict=True)
-        for pair in _together(_segments(raw[german], german), _segments(raw[english], english), archive)
+        for german, english in zip(others[::2], others[1::2], strict=True)
+        for pair in pair_up(_segments(german), _segments(english), archive)
     ]
-    return encode_published(train, test, Options.model_validate(json.loads(source)), SOURCE.title)
+    return train, test
 
 
-def _plain(raw: bytes, name: str) -> list[str]:
-    """Return the sentences, without the lines that begin with a tag and describe the talk."""
-    return [line for line in lines(raw, name) if not line.lstrip().startswith("<")]
+def _sentences(lines: list[str]) -> list[str]:
+    """Return the lines of a training file, except those that begin with a tag and describe the talk."""
+    return [line for line in lines if not line.lstrip().startswith("<")]
 
 
-def _segments(raw: bytes, name: str) -> list[str]:
-    """Return the segments of a test file, which has one per line."""
-    found = (SEGMENT.search(line) for line in lines(raw, name))
-    return [html.unescape(match.group(1)) for match in found if match]
+def _segments(lines: list[str]) -> list[str]:
+    """Return the segments of a test file, which has at most one per line."""
+    return [html.unescape(match.group(1)) for match in map(SEGMENT.search, lines) if match]
 
 
-def _together(german: list[str], english: list[str], archive: Path) -> list[Pair]:
-    if len(german) != len(english):
-        raise InputError(f"{archive}: {len(german)} German and {len(english)} English sentences in one part")
-    return list(zip(german, english, strict=True))
+SOURCE = Source(
+    name="iwslt",
+    title="IWSLT 2014",
+    url="https://dl.fbaipublicfiles.com/fairseq/data/iwslt14/",
+    checksums={"de-en.tgz": "md5:10936dfdf616504ddbd844e91b94ef4a"},
+    page="https://github.com/facebookresearch/fairseq/blob/main/examples/translation/prepare-iwslt14.sh",
+)
+TEXT = PublishedText(SOURCE, read=_read)
+available, load = TEXT.available, TEXT.load

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from explorer.data.dataset import Arrays
-from explorer.data.formats.files import Source, locate
-from explorer.data.formats.idx import read_idx
-from explorer.data.formats.images import ImageOptions, available_images, image_arrays
+from explorer.data.formats.files import Source
+from explorer.data.formats.idx import read_images
+from explorer.data.formats.images import ImageOptions, PublicImages
 
+SHAPE, CLASSES = (1, 28, 28), 10  # of the original images
 SOURCE = Source(
     name="mnist",
     title="MNIST",
@@ -19,24 +19,9 @@ SOURCE = Source(
     },
     page="https://ossci-datasets.s3.amazonaws.com/mnist/",
 )
-INPUTS = (60_000, 10_000)
-SHAPE, CLASSES = (1, 28, 28), 10  # of the original images
+IMAGES = PublicImages(SOURCE, sizes=(60_000, 10_000), classes=CLASSES, read=read_images)
+available, load = IMAGES.available, IMAGES.load
 
 
 class Options(ImageOptions):
     """60,000 training inputs at most and 10,000 test inputs of shape (1, 28, 28), 10 classes."""
-
-
-def available(options: Options) -> tuple[int, int]:
-    """Return the numbers of training and test inputs."""
-    return available_images(options, *INPUTS, load)
-
-
-def load(options: Options) -> Arrays:
-    """Return the images scaled to 0 … 1 and pooled as the options say."""
-    files = locate(SOURCE)
-    x_train, y_train, x_test, y_test = (read_idx(files[name]) for name in SOURCE.checksums)
-    return image_arrays(
-        (x_train[:, None], y_train), (x_test[:, None], y_test), options,
-        classes=CLASSES, expected=INPUTS, title=SOURCE.title,
-    )  # fmt: skip

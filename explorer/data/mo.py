@@ -6,29 +6,38 @@ packages and their versions. The content of the files is part of a model's ident
 
 from __future__ import annotations
 
+import functools
+import re
+import struct
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from explorer.data.formats.catalogue import read_catalogue, sentence_pair
-from explorer.data.formats.own_text import OwnText
-from explorer.data.formats.sequences import hash_content
+from explorer.data.dataset import Arrays
+from explorer.data.formats.reading import content_hashes, read_bytes
 from explorer.data.formats.translation import (
-    Corpus,
     Encoded,
     Pair,
     SplitOptions,
     clean_pairs,
-    encode_corpus,
+    encode_pairs,
     sentence_key,
     split_pairs,
 )
-from explorer.settings import InputError, suggest
+from explorer.settings import InputError, digest, suggest
 
 TASKS = ("translation",)
 PACKAGE = "libreoffice-l10n-de"  # an example with many pairs in a small file
+MAGIC = 0x950412DE
+CONTEXT, PLURAL = b"\x04", b"\0"
+
+# Signs that a message is not a sentence but code, markup, a path or a usage text.
+CODE = re.compile(r"[%{}<>\\|_&$@=#~^*`/\[\]\n\t]|--|^-|://|[A-Za-z]\.[A-Za-z]|\w\(|\b[A-Z]{5,}\b|\.\.\.")
+ACCELERATOR = re.compile(r"[_&](?=\w)")
+WORD = re.compile(r"[^\W\d_]{2,}")
 
 
 class Options(SplitOptions):
@@ -71,7 +80,34 @@ def _files(options: Options) -> list[Path]:
 
 def fingerprint(options: Options) -> str:
     """Return a hash of the contents of the catalogues."""
-    return hash_content(_files(options))
+    return digest(content_hashes(_files(options)))
+
+
+def available(options: Options) -> tuple[int, int]:
+    """Return the numbers of training and test pairs after cleaning."""
+    return load(options).sizes
+
+
+def describe(options: Options) -> str:
+    """Return the numbers of pairs, of subword units and of removed pairs as text."""
+    return _encode(options.clean(), fingerprint(options)).describe()
+
+
+def load(options: Options) -> Arrays:
+    """Return arrays of tokens (see :func:`explorer.data.formats.translation.encode_pairs`).
+
+    Raises:
+        InputError: a file is missing or cannot be read, or too few pairs are left.
+    """
+    return _encode(options.clean(), fingerprint(options)).arrays
+
+
+@functools.lru_cache(maxsize=2)
+def _encode(options: Options, content: str) -> Encoded:
+    # ``content`` is part of the cache key: it changes with the files.
+    pairs, left_out = sentences(options)
+    train, test = split_pairs(pairs, options)
+    return encode_pairs(train, test, left_out, options, f"catalogues in {options.path}")
 
 
 def sentences(options: Options) -> tuple[list[Pair], Counter[str]]:
@@ -96,11 +132,66 @@ def sentences(options: Options) -> tuple[list[Pair], Counter[str]]:
     return (pairs if options.into == "language" else [(b, a) for a, b in pairs]), left_out
 
 
-def _encode(options: Options) -> Encoded:
-    pairs, left_out = sentences(options)
-    corpus = Corpus(*split_pairs(pairs, options), left_out)
-    return encode_corpus(corpus, options, f"catalogues in {options.path}")
+def read_catalogue(path: Path) -> list[tuple[str, str]]:
+    """Return the English messages and their translations in the order of the file.
+
+    A plural message gives the first form of both languages. The file is read as a table of strings. Unlike
+    Python's ``gettext``, this function never compiles the rule for plural forms, which is code.
+
+    Raises:
+        InputError: the file is not a catalogue, is cut off, or is not in the encoding it declares.
+    """
+    raw = read_bytes(path)
+    order = next((o for o in "<>" if raw[:4] == struct.pack(f"{o}I", MAGIC)), None)
+    if order is None:
+        raise InputError(f"{path} is not a message catalogue (.mo)")
+    try:
+        count, keys, values = struct.unpack_from(f"{order}3I", raw, 8)
+        entries = list(
+            zip(_strings(raw, order, keys, count), _strings(raw, order, values, count), strict=True)
+        )
+    except struct.error as error:
+        raise InputError(f"{path} is cut off") from error
+    header = next((value for key, value in entries if not key), b"")
+    charset = re.search(rb"charset=([\w.:-]+)", header)
+    encoding = charset.group(1).decode("ascii") if charset else "utf-8"
+    try:
+        return [
+            (
+                key.split(CONTEXT)[-1].split(PLURAL)[0].decode(encoding),
+                value.split(PLURAL)[0].decode(encoding),
+            )
+            for key, value in entries
+            if key
+        ]
+    except (UnicodeDecodeError, LookupError) as error:
+        raise InputError(f"{path} is not in {encoding}, the encoding it declares: {error}") from error
 
 
-_own = OwnText(Options, fingerprint, _encode)
-available, describe, load = _own.available, _own.describe, _own.load
+def _strings(raw: bytes, order: str, table: int, count: int) -> Iterator[bytes]:
+    for entry in range(count):
+        length, start = struct.unpack_from(f"{order}2I", raw, table + 8 * entry)
+        if start + length > len(raw):
+            raise struct.error
+        yield raw[start : start + length]
+
+
+def sentence_pair(message: str, translation: str) -> tuple[str, str] | None:
+    """Return a message and its translation as plain text, or None if one of them is not plain text.
+
+    If both have a mark for a keyboard accelerator (``_Open``, ``E_xit``, ``&Open``), it is removed. So is an
+    ellipsis or a colon at the end. Placeholders, markup, options, paths and identifiers are not plain text.
+    """
+    for mark in "_&":
+        if message.count(mark) == translation.count(mark) == 1 and not _name(message, translation, mark):
+            message, translation = (ACCELERATOR.sub("", text) for text in (message, translation))
+    message, translation = (text.strip().removesuffix("...").rstrip("…: ") for text in (message, translation))
+    if any(CODE.search(text) or not WORD.search(text) for text in (message, translation)):
+        return None
+    return message, translation
+
+
+def _name(message: str, translation: str, mark: str) -> bool:
+    """Return whether both texts have the same word with the mark inside: a name such as ``file_name``."""
+    word = re.search(rf"\w+{mark}\w+", message)
+    return word is not None and word.group() in translation

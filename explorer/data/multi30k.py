@@ -5,29 +5,15 @@ The files come from a mirror, because the authors' server is gone. The checksums
 
 from __future__ import annotations
 
-import functools
-import json
+from pathlib import Path
 
-from explorer.data.dataset import Arrays
 from explorer.data.formats.archives import read_members
-from explorer.data.formats.files import Source, locate
-from explorer.data.formats.published import Pairs, PublishedOptions, TestPairs, encode_published
-from explorer.data.formats.sequences import lines
-from explorer.data.formats.translation import Encoded, Length, Pair, Vocabulary
-from explorer.settings import InputError
+from explorer.data.formats.files import Source
+from explorer.data.formats.published import Pairs, PublishedOptions, PublishedText, TestPairs, pair_up
+from explorer.data.formats.reading import lines
+from explorer.data.formats.translation import Length, Pair, Vocabulary
 
 TASKS = ("translation",)
-FILES = {"training.tar.gz": "train", "mmt16_task1_test.tar.gz": "test"}  # archive: stem of its files' names
-SOURCE = Source(
-    name="multi30k",
-    title="Multi30k",
-    url="https://raw.githubusercontent.com/neychev/small_DL_repo/master/datasets/Multi30k/",
-    checksums={
-        "training.tar.gz": "sha256:20140d013d05dd9a72dfde46478663ba05737ce983f478f960c1123c6671be5e",
-        "mmt16_task1_test.tar.gz": "sha256:6d1ca1dba99e2c5dd54cae1226ff11c2551e6ce63527ebb072a1f70f72a5cd36",
-    },
-    page="https://github.com/neychev/small_DL_repo/tree/master/datasets/Multi30k",
-)
 
 
 class Options(PublishedOptions):
@@ -39,26 +25,24 @@ class Options(PublishedOptions):
     test_pairs: TestPairs = 950
 
 
-def available(options: Options) -> tuple[int, int]:
-    """Return the numbers of training and test pairs."""
-    return options.pairs, options.test_pairs
+def _read(train: Path, test: Path) -> tuple[list[Pair], list[Pair]]:
+    return _read_part(train, ["train.de", "train.en"]), _read_part(test, ["test.de", "test.en"])
 
 
-def load(options: Options) -> Arrays:
-    """Return the pairs as arrays of tokens (see :func:`explorer.data.formats.translation.encode_corpus`)."""
-    return _encoded(json.dumps(options.source())).arrays
+def _read_part(archive: Path, names: list[str]) -> list[Pair]:
+    german, english = map(lines, read_members(archive, names), names)
+    return pair_up(german, english, archive)
 
 
-@functools.lru_cache(maxsize=2)
-def _encoded(source: str) -> Encoded:
-    archives = locate(SOURCE)
-    parts: list[list[Pair]] = []
-    for archive, name in FILES.items():
-        names = [f"{name}.de", f"{name}.en"]
-        german, english = map(lines, read_members(archives[archive], names), names)
-        if len(german) != len(english):
-            raise InputError(
-                f"{archives[archive]}: {len(german)} German and {len(english)} English sentences"
-            )
-        parts.append(list(zip(german, english, strict=True)))
-    return encode_published(parts[0], parts[1], Options.model_validate(json.loads(source)), SOURCE.title)
+SOURCE = Source(
+    name="multi30k",
+    title="Multi30k",
+    url="https://raw.githubusercontent.com/neychev/small_DL_repo/master/datasets/Multi30k/",
+    checksums={
+        "training.tar.gz": "sha256:20140d013d05dd9a72dfde46478663ba05737ce983f478f960c1123c6671be5e",
+        "mmt16_task1_test.tar.gz": "sha256:6d1ca1dba99e2c5dd54cae1226ff11c2551e6ce63527ebb072a1f70f72a5cd36",
+    },
+    page="https://github.com/neychev/small_DL_repo/tree/master/datasets/Multi30k",
+)
+TEXT = PublishedText(SOURCE, read=_read)
+available, load = TEXT.available, TEXT.load

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
+
 from pydantic import Field
 
-from explorer.data.formats.bitext import read_bitext
-from explorer.data.formats.own_text import OwnText
-from explorer.data.formats.sequences import hash_content
+from explorer.data.dataset import Arrays
+from explorer.data.formats.reading import content_hashes, lines, read_bytes
 from explorer.data.formats.translation import (
-    Corpus,
     Encoded,
+    Pair,
     SplitOptions,
     clean_pairs,
-    encode_corpus,
+    encode_pairs,
     split_pairs,
     without,
 )
-from explorer.settings import InputError
+from explorer.settings import InputError, digest
 
 TASKS = ("translation",)
+Columns = tuple[str | int, str | int]
 
 
 class Options(SplitOptions):
@@ -31,7 +34,7 @@ class Options(SplitOptions):
         default=None,
         description="test set in the same form; default: a share test_size of the pairs",
     )
-    columns: tuple[str | int, str | int] | None = Field(
+    columns: Columns | None = Field(
         default=None,
         description="columns of source and target: in a TSV file by number from 1 or by name in line 1 "
         "(default: 1 and 2), in a Parquet file by name",
@@ -50,23 +53,123 @@ def _files(options: Options) -> list[str]:
 
 def fingerprint(options: Options) -> str:
     """Return a hash of the files' contents."""
-    return hash_content(_files(options))
+    return digest(content_hashes(_files(options)))
 
 
-def _encode(options: Options) -> Encoded:
+def available(options: Options) -> tuple[int, int]:
+    """Return the numbers of training and test pairs after cleaning."""
+    return load(options).sizes
+
+
+def describe(options: Options) -> str:
+    """Return the numbers of pairs, of subword units and of removed pairs as text."""
+    return _encode(options.clean(), fingerprint(options)).describe()
+
+
+def load(options: Options) -> Arrays:
+    """Return arrays of tokens (see :func:`explorer.data.formats.translation.encode_pairs`).
+
+    Raises:
+        InputError: a file is missing or cannot be read, or too few pairs are left.
+    """
+    return _encode(options.clean(), fingerprint(options)).arrays
+
+
+@functools.lru_cache(maxsize=2)
+def _encode(options: Options, content: str) -> Encoded:
+    # ``content`` is part of the cache key: it changes with the files.
     title = " and ".join(_files(options))
-    lines = read_bitext(options.path, options.columns)
-    if not lines:
+    lines_read = read_pairs(options.path, options.columns)
+    if not lines_read:
         raise InputError(f"{title}: there are no lines")
-    pairs, left_out = clean_pairs(lines, identical=options.identical)
+    pairs, left_out = clean_pairs(lines_read, identical=options.identical)
     if options.test_path is None:
         train, test = split_pairs(pairs, options)
     else:
-        test, more = clean_pairs(read_bitext(options.test_path, options.columns), identical=options.identical)
+        test, more = clean_pairs(read_pairs(options.test_path, options.columns), identical=options.identical)
         left_out += more
         train = without(pairs, test, left_out)
-    return encode_corpus(Corpus(train, test, left_out), options, title)
+    return encode_pairs(train, test, left_out, options, title)
 
 
-_own = OwnText(Options, fingerprint, _encode)
-available, describe, load = _own.available, _own.describe, _own.load
+def read_pairs(path: str | tuple[str, str], columns: Columns | None) -> list[Pair]:
+    """Return the pairs (source, target) unchanged, in the order of the files.
+
+    Raises:
+        InputError: a file is missing, damaged or not UTF-8, the two files do not have the same number of
+            lines, or a column is missing.
+    """
+    if isinstance(path, tuple):
+        if columns is not None:
+            raise InputError(
+                "columns is for a .tsv or .parquet file; two text files have none. Remove columns"
+            )
+        return _two_files(*path)
+    kind = Path(path).suffix.casefold()
+    if kind == ".tsv":
+        return _table(path, columns or (1, 2))
+    if kind == ".parquet":
+        return _parquet(path, columns)
+    raise InputError(f"{path}: give two text files, [source, target], or one .tsv or .parquet file")
+
+
+def _two_files(source: str, target: str) -> list[Pair]:
+    both = [lines(read_bytes(path), path) for path in (source, target)]
+    if len(both[0]) != len(both[1]):
+        raise InputError(
+            f"{source} has {len(both[0])} lines, {target} has {len(both[1])}; each line should be the "
+            f"translation of the same line of the other file"
+        )
+    return list(zip(*both, strict=True))
+
+
+def _table(path: str, columns: Columns) -> list[Pair]:
+    """Read two columns of a TSV file, by number from 1 or by name in the first line."""
+    rows = [line.split("\t") for line in lines(read_bytes(path), path)]
+    places, first = [], 0
+    for column in columns:
+        if isinstance(column, str):
+            first = 1
+            if not rows or column not in rows[0]:
+                has = ", ".join(rows[0]) if rows else "nothing"
+                raise InputError(f"{path} has no column {column!r} in its first line; it has {has}")
+            places.append(rows[0].index(column))
+        elif column < 1:
+            raise InputError(f"{path}: columns are numbered from 1; there is no column {column}")
+        else:
+            places.append(column - 1)
+    for number, row in enumerate(rows[first:], first + 1):
+        if len(row) <= max(places):
+            raise InputError(f"{path}, line {number}: {len(row)} columns; column {max(places) + 1} is needed")
+    return [(row[places[0]], row[places[1]]) for row in rows[first:]]
+
+
+def _parquet(path: str, columns: Columns | None) -> list[Pair]:
+    """Read two text columns of a Parquet file, or two fields of a column ``translation``."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise InputError(f"{path} cannot be read as Parquet: {error}") from error
+    if "translation" in table.column_names and pyarrow.types.is_struct(
+        table.schema.field("translation").type
+    ):
+        table = (
+            table.select(["translation"])
+            .flatten()
+            .rename_columns([field.name for field in table.schema.field("translation").type])
+        )
+    texts = [
+        field.name
+        for field in table.schema
+        if pyarrow.types.is_string(field.type) or pyarrow.types.is_large_string(field.type)
+    ]
+    wanted = [str(column) for column in columns] if columns else texts[:2]
+    if len(wanted) < 2 or not set(wanted) <= set(texts):
+        raise InputError(
+            f"{path} lacks columns of text {', '.join(wanted)}; set columns to two of: {', '.join(texts)}"
+        )
+    source, target = (table.column(name).to_pylist() for name in wanted)
+    return [(a or "", b or "") for a, b in zip(source, target, strict=True)]  # null becomes an empty text

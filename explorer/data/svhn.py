@@ -6,35 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from explorer.data.dataset import Arrays
-from explorer.data.formats.files import Source, locate
-from explorer.data.formats.images import ImageOptions, available_images, image_arrays
+from explorer.data.formats.files import Source
+from explorer.data.formats.images import ImageOptions, Part, PublicImages
 from explorer.settings import InputError
-
-SOURCE = Source(
-    name="svhn",
-    title="SVHN",
-    url="http://ufldl.stanford.edu/housenumbers/",
-    checksums={
-        "train_32x32.mat": "md5:e26dedcc434d2e4c54c9b2d4a06d8373",
-        "test_32x32.mat": "md5:eb5a983be6a315427106f1b164d9cef3",
-    },
-    page="http://ufldl.stanford.edu/housenumbers/",
-)
-INPUTS = (73_257, 26_032)
-SHAPE, CLASSES = (3, 32, 32), 10  # of the original images
 
 
 class Options(ImageOptions):
     """73,257 training inputs at most and 26,032 test inputs of shape (3, 32, 32), 10 classes."""
 
 
-def available(options: Options) -> tuple[int, int]:
-    """Return the numbers of training and test inputs."""
-    return available_images(options, *INPUTS, load)
-
-
-def read_mat(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_mat(path: Path) -> Part:
     """Return uint8 images (inputs, 3, 32, 32) and labels (inputs,) from 0 to 9 (the file has 10 for 0).
 
     Raises:
@@ -58,8 +39,21 @@ def read_mat(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(x.transpose(3, 2, 0, 1)), y.astype(np.int64) % 10
 
 
-def load(options: Options) -> Arrays:
-    """Return the images scaled to 0 … 1 and pooled as the options say."""
-    files = locate(SOURCE)
-    train, test = (read_mat(files[name]) for name in SOURCE.checksums)
-    return image_arrays(train, test, options, classes=CLASSES, expected=INPUTS, title=SOURCE.title)
+SHAPE, CLASSES = (3, 32, 32), 10  # of the original images
+SOURCE = Source(
+    name="svhn",
+    title="SVHN",
+    url="http://ufldl.stanford.edu/housenumbers/",
+    checksums={
+        "train_32x32.mat": "md5:e26dedcc434d2e4c54c9b2d4a06d8373",
+        "test_32x32.mat": "md5:eb5a983be6a315427106f1b164d9cef3",
+    },
+    page="http://ufldl.stanford.edu/housenumbers/",
+)
+IMAGES = PublicImages(
+    SOURCE,
+    sizes=(73_257, 26_032),
+    classes=CLASSES,
+    read=lambda train, test: (read_mat(train), read_mat(test)),
+)
+available, load = IMAGES.available, IMAGES.load

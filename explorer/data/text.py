@@ -8,22 +8,23 @@ import json
 import numpy as np
 from pydantic import Field
 
+from explorer.data.base import SubsetOptions
 from explorer.data.dataset import Arrays
-from explorer.data.formats.sequences import SequenceOptions, as_text, read_bytes
+from explorer.data.formats.reading import as_text, read_bytes
 from explorer.data.formats.subwords import MISSING
 from explorer.settings import InputError, digest
 
 TASKS = ("language",)
 
 
-class Options(SequenceOptions):
+class Options(SubsetOptions):
     """A text file; by default, the reference of the Python language that comes with Python."""
 
+    length: int = Field(default=64, ge=2, le=4096, description="characters per window")
     path: str | None = Field(
         default=None,
         description="text file in UTF-8, relative to the current folder; default: Python's reference",
     )
-    length: int = Field(default=64, ge=2, le=4096, description="characters per window")
     test_share: float = Field(
         default=0.1, gt=0, lt=1, description="share of the text, at its end, that is used for testing"
     )

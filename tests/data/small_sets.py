@@ -15,6 +15,7 @@ import scipy.io
 from explorer.data import cifar10, cifar100, fashion_mnist, mnist, svhn
 
 TRAIN, TEST = 20, 10
+ARCHIVES = "cifar-10-binary.tar.gz", "cifar-100-binary.tar.gz"
 RNG = np.random.default_rng(0)
 
 
@@ -64,7 +65,7 @@ def made_cifar10() -> Made:
     }
     # As a tar archive may have them: in another order, with other files among them.
     members = {"cifar-10-batches-bin/readme.html": b"<html>", **dict(reversed(batches.items()))}
-    return {cifar10.ARCHIVE: archive(members)}, [x[:TRAIN], y[:TRAIN], x[TRAIN:], y[TRAIN:]]
+    return {ARCHIVES[0]: archive(members)}, [x[:TRAIN], y[:TRAIN], x[TRAIN:], y[TRAIN:]]
 
 
 def made_cifar100() -> Made:
@@ -76,7 +77,7 @@ def made_cifar100() -> Made:
         "cifar-100-binary/train.bin": b"".join(records[:TRAIN]),
         "cifar-100-binary/test.bin": b"".join(records[TRAIN:]),
     }
-    return {cifar100.ARCHIVE: archive(members)}, [x[:TRAIN], fine[:TRAIN], x[TRAIN:], fine[TRAIN:]]
+    return {ARCHIVES[1]: archive(members)}, [x[:TRAIN], fine[:TRAIN], x[TRAIN:], fine[TRAIN:]]
 
 
 def made_svhn() -> Made:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
-from small_sets import archive, idx
+from small_sets import ARCHIVES, archive, idx
 
 from explorer.data import cifar10, fashion_mnist, mnist1d, svhn
 from explorer.data.formats import files
@@ -71,7 +71,7 @@ def test_a_wrong_archive_is_refused(
     members: dict[str, bytes], message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("EXPLORER_DATA", str(tmp_path))
-    path = tmp_path / "cifar10" / cifar10.ARCHIVE
+    path = tmp_path / "cifar10" / ARCHIVES[0]
     path.parent.mkdir()
     path.write_bytes(archive(members))
     with pytest.raises(InputError, match=message):
@@ -108,7 +108,7 @@ def test_a_wrong_mat_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_real_fashion_mnist_where_debian_has_put_it() -> None:
-    if files.found(fashion_mnist.SYSTEM, fashion_mnist.SOURCE) is None:
+    if not files.find(fashion_mnist.SYSTEM, fashion_mnist.SOURCE):
         pytest.skip("the package dataset-fashion-mnist is not installed")
     read = fashion_mnist.load(fashion_mnist.Options(pool=4, test_size=1000))
     assert read.shape == (1, 7, 7)

@@ -11,7 +11,7 @@ from conftest import ROOT
 
 from explorer.data import mo
 from explorer.data.formats import subwords
-from explorer.data.formats.catalogue import read_catalogue, sentence_pair
+from explorer.data.mo import read_catalogue, sentence_pair
 from explorer.settings import InputError
 
 HEADER = "Content-Type: text/plain; charset={}\nPlural-Forms: nplurals=2; plural=n != 1;\n"

@@ -12,7 +12,7 @@ from test_translation import counted
 
 from explorer.data import parallel
 from explorer.data.formats import subwords
-from explorer.data.formats.bitext import read_bitext
+from explorer.data.parallel import read_pairs
 from explorer.settings import InputError
 
 PAIRS = [("Guten Tag!", "Good day!"), ("Die Datei ist leer", "The file is empty"), ("Ja", "Yes")]
@@ -38,7 +38,7 @@ def write(folder: Path, kind: str, pairs: list[tuple[str, str]], name: str = "ow
 @pytest.mark.parametrize("kind", ["txt", "tsv", "parquet"])
 def test_each_form_is_read_and_gives_the_same_data(kind: str, tmp_path: Path) -> None:
     found = write(tmp_path, kind, PAIRS)
-    assert read_bitext(found["path"], found.get("columns")) == PAIRS
+    assert read_pairs(found["path"], found.get("columns")) == PAIRS
     options = parallel.Options(**write(tmp_path, kind, counted(300)), vocabulary=150, length=8)
     arrays = parallel.load(options)
     same = parallel.load(parallel.Options(**write(tmp_path, "txt", counted(300)), vocabulary=150, length=8))
@@ -51,24 +51,24 @@ def test_each_form_is_read_and_gives_the_same_data(kind: str, tmp_path: Path) ->
 def test_columns_are_chosen_by_number_or_name(tmp_path: Path) -> None:
     table = tmp_path / "t.tsv"
     table.write_text("nr\ten\tde\n1\tGood day\tGuten Tag\n", encoding="utf-8")
-    assert read_bitext(str(table), (3, 2)) == [("de", "en"), ("Guten Tag", "Good day")]
-    assert read_bitext(str(table), ("de", "en")) == [("Guten Tag", "Good day")]
+    assert read_pairs(str(table), (3, 2)) == [("de", "en"), ("Guten Tag", "Good day")]
+    assert read_pairs(str(table), ("de", "en")) == [("Guten Tag", "Good day")]
 
 
 def test_parquet_as_data_hubs_have_it(tmp_path: Path) -> None:
     path = tmp_path / "hub.parquet"
     rows = [{"de": a, "en": b} for a, b in PAIRS]
     pyarrow.parquet.write_table(pa.table({"translation": rows}), path)
-    assert read_bitext(str(path), ("en", "de")) == [(b, a) for a, b in PAIRS]
+    assert read_pairs(str(path), ("en", "de")) == [(b, a) for a, b in PAIRS]
     pyarrow.parquet.write_table(pa.table({"de": ["Ja", None], "en": ["Yes", "No"]}), path)
-    assert read_bitext(str(path), None) == [("Ja", "Yes"), ("", "No")]
+    assert read_pairs(str(path), None) == [("Ja", "Yes"), ("", "No")]
 
 
 def test_lines_end_with_a_line_feed_and_nothing_else(tmp_path: Path) -> None:
     german, english = tmp_path / "a", tmp_path / "b"
     german.write_bytes("\ufeffeins\u2028zwei\x0bdrei\r\nJa".encode())
     english.write_bytes(b"one two three\nYes\n")
-    assert read_bitext((str(german), str(english)), None) == [
+    assert read_pairs((str(german), str(english)), None) == [
         ("eins\u2028zwei\x0bdrei", "one two three"),
         ("Ja", "Yes"),
     ]
@@ -140,6 +140,6 @@ def test_a_wrong_file_is_named(name: str, content: str, columns: Any, said: str,
 def test_columns_that_are_not_there_or_no_text_are_told(tmp_path: Path) -> None:
     found = write(tmp_path, "parquet", PAIRS)
     with pytest.raises(InputError, match="lacks columns of text id, en; set columns to two of: de, en"):
-        read_bitext(found["path"], ("id", "en"))
+        read_pairs(found["path"], ("id", "en"))
     with pytest.raises(InputError, match="two text files have none"):
-        read_bitext(write(tmp_path, "txt", PAIRS)["path"], (1, 2))
+        read_pairs(write(tmp_path, "txt", PAIRS)["path"], (1, 2))

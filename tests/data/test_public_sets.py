@@ -12,11 +12,13 @@ from types import ModuleType
 import numpy as np
 import pytest
 from serving import Server, serving
-from small_sets import SETS, TEST, TRAIN, made_cifar10, made_idx, made_svhn
+from small_sets import ARCHIVES, SETS, TEST, TRAIN, made_cifar10, made_idx, made_svhn
 
 from explorer.data import cifar10, mnist, svhn
 from explorer.data.formats import files
 from explorer.settings import InputError
+
+ARCHIVE = ARCHIVES[0]
 
 
 @pytest.fixture
@@ -33,13 +35,12 @@ def serve(
 
     server.content.update(content)
     sums = {name: "md5:" + hashlib.md5(raw).hexdigest() for name, raw in content.items()}
-    patch.setattr(module, "SOURCE", replace(module.SOURCE, url=server.url, checksums=sums))
-    patch.setattr(module, "INPUTS", (TRAIN, TEST))
+    source = replace(module.SOURCE, url=server.url, checksums=sums, system=None)
+    patch.setattr(module.IMAGES, "source", source)
+    patch.setattr(module.IMAGES, "sizes", (TRAIN, TEST))
     patch.setattr(files, "PAUSE_S", 0.0)
     patch.setattr(pooch, "os_cache", lambda project: cache / project)
     patch.delenv("EXPLORER_DATA", raising=False)
-    if hasattr(module, "SYSTEM"):
-        patch.setattr(module, "SYSTEM", cache / "no such folder")
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -123,20 +124,20 @@ def test_a_failed_download_gives_the_manual_way_and_leaves_nothing_behind(
     content, _ = made_cifar10()
     serve(cifar10, content, server, monkeypatch, tmp_path)
     if fault == "cut off":
-        server.cut = {cifar10.ARCHIVE: 100}
+        server.cut = {ARCHIVE: 100}
     elif fault == "checksum":
-        server.content[cifar10.ARCHIVE] = b"something else"
+        server.content[ARCHIVE] = b"something else"
     elif fault == "missing":
         server.content.clear()
     elif fault == "busy":
-        server.busy = {cifar10.ARCHIVE: [503] * files.ATTEMPTS}
+        server.busy = {ARCHIVE: [503] * files.ATTEMPTS}
     else:
-        monkeypatch.setattr(cifar10, "SOURCE", replace(cifar10.SOURCE, url="http://127.0.0.1:9/"))
+        monkeypatch.setattr(cifar10.IMAGES, "source", replace(cifar10.SOURCE, url="http://127.0.0.1:9/"))
     with pytest.raises(InputError, match=reason) as caught:
         cifar10.load(cifar10.Options())
     for part in (
         "CIFAR-10",
-        cifar10.ARCHIVE,
+        ARCHIVE,
         "https://www.cs.toronto.edu",
         str(tmp_path / "explorer" / "cifar10"),
         "EXPLORER_DATA",
@@ -150,7 +151,7 @@ def test_a_damaged_file_in_the_cache_is_replaced(
 ) -> None:
     content, parts = made_cifar10()
     serve(cifar10, content, server, monkeypatch, tmp_path)
-    cached = tmp_path / "explorer" / "cifar10" / cifar10.ARCHIVE
+    cached = tmp_path / "explorer" / "cifar10" / ARCHIVE
     cached.parent.mkdir(parents=True)
     cached.write_bytes(b"half of it")
     assert np.array_equal(cifar10.load(cifar10.Options()).y_train, parts[1])
@@ -185,17 +186,30 @@ def test_a_set_of_another_size_is_refused(
     server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     serve(mnist, made_idx()[0], server, monkeypatch, tmp_path)
-    monkeypatch.setattr(mnist, "INPUTS", (TRAIN + 1, TEST))
+    monkeypatch.setattr(mnist.IMAGES, "sizes", (TRAIN + 1, TEST))
     with pytest.raises(InputError, match=f"{TRAIN} training images.*there should be {TRAIN + 1}"):
         mnist.load(mnist.Options())
 
 
-def test_the_bar_shows_how_far_a_transfer_is() -> None:
-    with files._Progress("a file") as progress:
-        progress.total = 100
-        progress.update(30)
-        progress.update(20)
-        assert (progress.total, progress._bar.tasks[0].completed) == (100, 50)
-        progress.reset()
-        progress.update(100)
-        assert progress._bar.tasks[0].finished
+def test_the_bar_shows_how_far_a_transfer_is(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import rich.progress
+
+    tasks: list[tuple[str, float | None, float]] = []
+
+    class Recorded(rich.progress.Progress):
+        def stop(self) -> None:
+            tasks.extend((task.description, task.total, task.completed) for task in self.tasks)
+            super().stop()
+
+    monkeypatch.setattr(rich.progress, "Progress", Recorded)
+    content, _ = made_cifar10()
+    size = len(content[ARCHIVE])
+    serve(cifar10, content, server, monkeypatch, tmp_path)
+    server.cut = {ARCHIVE: 1}
+    cifar10.load(cifar10.Options())
+    (title, total, completed), whole = tasks
+    assert (title, total) == (f"CIFAR-10: {ARCHIVE}", size)
+    assert completed < size
+    assert whole == (title, size, size)

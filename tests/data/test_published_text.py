@@ -14,7 +14,7 @@ from small_sets import archive
 from test_translation import counted
 
 from explorer.data import iwslt, multi30k
-from explorer.data.formats import subwords
+from explorer.data.formats import published, subwords
 from explorer.settings import InputError
 
 PAIRS = counted(400)
@@ -57,7 +57,7 @@ def made_iwslt() -> dict[str, bytes]:
             segments = [f'<seg id="{i + 1}"> {pair[place]} </seg>' for i, pair in enumerate(part)]
             body = ['<?xml version="1.0"?>', '<doc docid="1">', "<title>Zahlen</title>", *segments, "</doc>"]
             members[f"de-en/IWSLT14.{name}.de-en.{language}.xml"] = text(body)
-    return {iwslt.ARCHIVE: archive(members)}
+    return {"de-en.tgz": archive(members)}
 
 
 SETS = {"iwslt": (iwslt, made_iwslt), "multi30k": (multi30k, made_multi30k)}
@@ -71,10 +71,10 @@ def serve(
 
     server.content.update(content)
     sums = {name: "sha256:" + hashlib.sha256(raw).hexdigest() for name, raw in content.items()}
-    patch.setattr(module, "SOURCE", replace(module.SOURCE, url=server.url, checksums=sums))
+    patch.setattr(module.TEXT, "source", replace(module.SOURCE, url=server.url, checksums=sums))
     patch.setattr(pooch, "os_cache", lambda project: cache / project)
     patch.delenv("EXPLORER_DATA", raising=False)
-    module._encoded.cache_clear()
+    published._load.cache_clear()
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -95,7 +95,7 @@ def test_each_set_is_downloaded_once_and_read_exactly(
     assert list(zip(*decoded[2:], strict=True)) == TEST
     assert module.available(options) == (290, 51) == (len(arrays.x_train), len(arrays.x_test))
     assert len(server.asked) == len(module.SOURCE.checksums)
-    module._encoded.cache_clear()
+    published._load.cache_clear()
     module.load(options)
     assert len(server.asked) == len(module.SOURCE.checksums)
 
@@ -140,7 +140,7 @@ def test_without_a_network_the_message_gives_the_manual_way(
     module, make = SETS[name]
     content = make()
     serve(module, content, server, monkeypatch, tmp_path)
-    monkeypatch.setattr(module, "SOURCE", replace(module.SOURCE, url="http://127.0.0.1:9/"))
+    monkeypatch.setattr(module.TEXT, "source", replace(module.TEXT.source, url="http://127.0.0.1:9/"))
     with pytest.raises(InputError) as caught:
         module.load(module.Options(**SMALL))
     for part in (module.SOURCE.title, *content, module.SOURCE.page, "EXPLORER_DATA"):

@@ -10,11 +10,10 @@ import pytest
 from explorer.data.base import prepare
 from explorer.data.formats import subwords
 from explorer.data.formats.translation import (
-    Corpus,
     SplitOptions,
     TranslationOptions,
     clean_pairs,
-    encode_corpus,
+    encode_pairs,
     sentence_key,
     split_pairs,
     without,
@@ -73,7 +72,7 @@ def test_no_source_sentence_is_in_both_parts() -> None:
 def test_arrays_have_the_tasks_shape_and_marks() -> None:
     train, test = counted(200)[:150], counted(200)[150:]
     options = TranslationOptions(length=6, vocabulary=150)
-    encoded = encode_corpus(Corpus(train, test, Counter()), options, "numbers")
+    encoded = encode_pairs(train, test, Counter(), options, "numbers")
     arrays = encoded.arrays
     assert arrays.x_train.shape == (150, 2, 6)
     assert arrays.y_train.shape == (150, 6)
@@ -93,8 +92,10 @@ def test_arrays_have_the_tasks_shape_and_marks() -> None:
 def test_long_pairs_are_left_out_and_counted_and_do_not_change_the_vocabulary() -> None:
     train, test = counted(1200)[:1100], counted(1200)[1100:]
     long, short = (
-        encode_corpus(
-            Corpus(train, [*test, ("eins", "one")], Counter()),
+        encode_pairs(
+            train,
+            [*test, ("eins", "one")],
+            Counter(),
             TranslationOptions(length=length, vocabulary=150),
             "",
         )
@@ -110,7 +111,7 @@ def test_long_pairs_are_left_out_and_counted_and_do_not_change_the_vocabulary() 
 
 def test_a_subset_is_drawn_and_nothing_else_is_changed() -> None:
     options = TranslationOptions(length=6, vocabulary=150)
-    clean = encode_corpus(Corpus(counted(200)[:150], counted(200)[150:], Counter()), options, "").arrays
+    clean = encode_pairs(counted(200)[:150], counted(200)[150:], Counter(), options, "").arrays
     half, tenth = (
         prepare(clean, TranslationOptions(length=6, vocabulary=150, train_size=n), "numbers")
         for n in (75, 15)
@@ -145,4 +146,4 @@ def test_a_corpus_of_which_too_little_is_left_is_refused(
     train: list[tuple[str, str]], test: list[tuple[str, str]], said: str
 ) -> None:
     with pytest.raises(InputError, match=f"mine: {said}"):
-        encode_corpus(Corpus(train, test, Counter({"duplicate": 7})), TranslationOptions(length=4), "mine")
+        encode_pairs(train, test, Counter({"duplicate": 7}), TranslationOptions(length=4), "mine")

@@ -1,8 +1,7 @@
-"""Decoder of image files (PNG, JPEG, …) to uint8 arrays, with pillow."""
+"""Image data sets from a user's own files (PNG, JPEG, …), decoded with pillow."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import io
 from collections.abc import Iterable, Sequence
@@ -12,7 +11,9 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from explorer.data.formats.images import ImageOptions
+from explorer.data.dataset import Arrays
+from explorer.data.formats.images import ImageOptions, Part, image_arrays
+from explorer.data.formats.reading import content_hashes
 from explorer.settings import InputError, seed_for
 
 
@@ -74,37 +75,26 @@ def decode(images: Iterable[tuple[str, bytes]], options: EncodedOptions) -> np.n
     return np.stack(decoded).transpose(0, 3, 1, 2)
 
 
-def drawn(x: np.ndarray, y: np.ndarray, options: EncodedOptions) -> tuple[np.ndarray, np.ndarray]:
-    """Return test images and labels in a seeded order if ``test_size`` is set, else unchanged.
+def user_arrays(train: Part, test: Part, options: EncodedOptions, classes: int) -> Arrays:
+    """Return a data set of a user's images. Its test images are a seeded sample if ``test_size`` is set.
 
-    The first ``test_size`` are used later. Files are usually sorted by class, so without this shuffle they
-    would all be of the first classes.
+    Files are usually sorted by class, so the first ``test_size`` images would all be of the first classes.
+
+    Raises:
+        InputError: training and test images differ in size, or cannot be pooled.
     """
-    if options.test_size is None:
-        return x, y
-    order = np.random.default_rng(seed_for("test images")).permutation(len(y))
-    return x[order], y[order]
+    x_test, y_test = test
+    if train[0].shape[1:] != x_test.shape[1:]:
+        raise InputError(f"{options.path}: training and test images differ in size; set side to resize all")
+    if options.test_size is not None:
+        order = np.random.default_rng(seed_for("test images")).permutation(len(y_test))
+        x_test, y_test = x_test[order], y_test[order]
+    return image_arrays(train, (x_test, y_test), options, classes)
 
 
 def hash_files(root: Path, files: Sequence[Path]) -> str:
-    """Return a hash of the names below ``root`` and the contents of files, in their order.
-
-    Files are read again only if a name, a size or a modification time has changed.
-
-    Raises:
-        InputError: a file cannot be read.
-    """
-    try:
-        states = [file.stat() for file in files]
-        return _hash(root, tuple(files), tuple((state.st_size, state.st_mtime_ns) for state in states))
-    except OSError as error:
-        raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
-
-
-@functools.lru_cache(maxsize=4)
-def _hash(root: Path, files: tuple[Path, ...], states: tuple[tuple[int, int], ...]) -> str:
+    """Return a hash of the names below ``root`` and the contents of files, in their order."""
     total = hashlib.sha256()
-    for file in files:
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
+    for file, content in zip(files, content_hashes(files), strict=True):
         total.update(f"{file.relative_to(root).as_posix()}\0{content}\n".encode())
     return total.hexdigest()[:16]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from explorer.settings import InputError
 
@@ -22,7 +23,7 @@ class Source:
     """A public data set as files.
 
     ``name`` is the folder in the cache, ``checksums`` maps file names to ``algorithm:digest`` as published by
-    the authors, and ``url`` is the prefix of the file names.
+    the authors, ``url`` is the prefix of the file names, and ``system`` is the folder of a system package.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Source:
     url: str
     checksums: dict[str, str]
     page: str
+    system: Path | None = None
 
 
 def folder(source: Source) -> Path:
@@ -41,32 +43,32 @@ def folder(source: Source) -> Path:
     return Path(pooch.os_cache("explorer")) / source.name
 
 
-def found(where: Path, source: Source) -> dict[str, Path] | None:
-    """Return the source's files in a folder, as published or without ``.gz``; None if one is missing."""
-    files = {}
+def find(where: Path, source: Source) -> list[Path]:
+    """Return the source's files in a folder, as published or without ``.gz``; nothing if one is missing."""
+    files = []
     for name in source.checksums:
-        there = [path for path in (where / name, where / name.removesuffix(".gz")) if path.is_file()]
-        if not there:
-            return None
-        files[name] = there[0]
+        present = [path for path in (where / name, where / name.removesuffix(".gz")) if path.is_file()]
+        if not present:
+            return []
+        files.append(present[0])
     return files
 
 
-def locate(source: Source, system: Path | None = None) -> dict[str, Path]:
-    """Return the path of each file; download missing files.
+def locate(source: Source) -> list[Path]:
+    """Return the paths of the source's files, in the order of ``checksums``; download missing files.
 
-    Files in ``EXPLORER_DATA`` or in ``system`` (a folder of a system package) are used unchecked. Files in
-    the cache are compared with the authors' checksums each time, and replaced if they differ.
+    Files in ``EXPLORER_DATA`` or in the folder of a system package are used unchecked. Files in the cache are
+    compared with the authors' checksums each time, and replaced if they differ.
 
     Raises:
         InputError: the files are missing and cannot be downloaded; the message explains the manual way.
     """
     target = folder(source)
-    for place in [*([target] if os.environ.get("EXPLORER_DATA") else []), *([system] if system else [])]:
-        if files := found(place, source):
+    for place in (target if os.environ.get("EXPLORER_DATA") else None, source.system):
+        if place and (files := find(place, source)):
             return files
     try:
-        return {name: _fetched(source, name, target) for name in source.checksums}
+        return [_fetch(source, name, target) for name in source.checksums]
     except Exception as error:
         raise InputError(
             f"{source.title} is not on this machine and could not be downloaded: {_reason(error)}. "
@@ -75,37 +77,43 @@ def locate(source: Source, system: Path | None = None) -> dict[str, Path]:
         ) from error
 
 
-def _fetched(source: Source, name: str, target: Path) -> Path:
+def _fetch(source: Source, name: str, target: Path) -> Path:
+    """Return the path of a file in the cache; download the file if it is missing or damaged."""
     import pooch
     import requests
 
     pooch.get_logger().setLevel("WARNING")
-    for attempt in range(ATTEMPTS):
-        with _Progress(f"{source.title}: {name}") as progress:
-            # pooch accepts any object with the interface of a progress bar, though its annotation says bool.
-            downloader: Any = pooch.HTTPDownloader(cast("Any", progress), chunk_size=2**16, timeout=TIMEOUT_S)
-            try:
-                # pooch writes a temporary file and renames it only if the checksum matches.
-                path = pooch.retrieve(
-                    source.url + name, source.checksums[name], fname=name, path=target, downloader=downloader
-                )
-                return Path(path)
-            except requests.RequestException as error:
-                if attempt == ATTEMPTS - 1 or not _passing(error):
-                    raise
-        time.sleep(PAUSE_S * 2**attempt)
+    url, checksum = source.url + name, source.checksums[name]
+    downloader: Any = functools.partial(_download, title=f"{source.title}: {name}")
+    transient = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            # pooch writes a temporary file and renames it only if the checksum matches.
+            return Path(pooch.retrieve(url, checksum, fname=name, path=target, downloader=downloader))
+        except requests.RequestException as error:
+            busy = error.response is not None and error.response.status_code in BUSY
+            if attempt == ATTEMPTS or not (busy or isinstance(error, transient)):
+                raise
+        time.sleep(PAUSE_S * 2 ** (attempt - 1))
     raise AssertionError("unreachable")
 
 
-def _passing(error: Exception) -> bool:
-    """Return whether a retry may succeed after this error."""
+def _download(url: str, output: str, _: object, *, title: str) -> None:
+    """Download a file for pooch, with a progress bar on standard error if that is a terminal."""
     import requests
+    from rich import progress
+    from rich.console import Console
 
-    if isinstance(error, requests.HTTPError):
-        return error.response is not None and error.response.status_code in BUSY
-    return isinstance(
-        error, requests.ConnectionError | requests.Timeout | requests.exceptions.ChunkedEncodingError
-    )
+    columns = (
+        "{task.description}", progress.BarColumn(), progress.DownloadColumn(),
+        progress.TransferSpeedColumn(), progress.TimeRemainingColumn(),
+    )  # fmt: skip
+    bar = progress.Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
+    with bar, requests.get(url, stream=True, timeout=TIMEOUT_S) as response, open(output, "wb") as file:
+        response.raise_for_status()
+        task = bar.add_task(title, total=int(response.headers.get("content-length", 0)) or None)
+        for block in response.iter_content(2**16):
+            bar.advance(task, file.write(block))
 
 
 def _reason(error: Exception) -> str:
@@ -113,54 +121,3 @@ def _reason(error: Exception) -> str:
     if "does not match the known hash" in text:
         return "the download does not match the authors' checksum; a proxy may have sent its own page instead"
     return f"{type(error).__name__}: {text[:200]}"
-
-
-class _Progress:
-    """Progress bar for pooch, drawn by rich on standard error if it is a terminal; otherwise silent."""
-
-    def __init__(self, title: str) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-
-        columns: list[Any] = [
-            "{task.description}",
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-        ]
-        self._bar = Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
-        self._task = self._bar.add_task(title, start=True, total=None)
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    @property
-    def total(self) -> float | None:
-        """Total bytes, which pooch sets from the response header."""
-        return self._bar.tasks[0].total
-
-    @total.setter
-    def total(self, value: float) -> None:
-        self._bar.update(self._task, total=value or None)
-
-    def update(self, count: int) -> None:
-        """Add ``count`` received bytes."""
-        self._bar.advance(self._task, count)
-
-    def reset(self) -> None:
-        """Reset the bar. Pooch finishes with a reset and one update of all bytes."""
-        self._bar.update(self._task, completed=0)
-
-    def close(self) -> None:
-        """Do nothing; leaving the context stops the bar."""

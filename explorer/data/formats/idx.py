@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from explorer.data.formats.images import Part
 from explorer.settings import InputError
 
 
@@ -36,3 +37,9 @@ def read_idx(path: Path) -> np.ndarray:
         kind = "cut off" if len(raw) - start < math.prod(shape) else "longer than its header says"
         raise InputError(f"{path} is {kind}: {len(raw) - start} values of {math.prod(shape)}")
     return np.frombuffer(raw, np.uint8)[start:].reshape(shape)
+
+
+def read_images(x_train: Path, y_train: Path, x_test: Path, y_test: Path) -> tuple[Part, Part]:
+    """Return the training and test images and labels of a data set in four files, as MNIST has them."""
+    train, test = ((read_idx(x)[:, None], read_idx(y)) for x, y in ((x_train, y_train), (x_test, y_test)))
+    return train, test

@@ -1,8 +1,9 @@
-"""Common parts of all image data sets. Raw images are uint8 (inputs, channels, height, width)."""
+"""Common parts of all image data sets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,10 @@ from pydantic import Field
 
 from explorer.data.base import DataOptions, counts, pool_images
 from explorer.data.dataset import Arrays
+from explorer.data.formats.files import Source, locate
 from explorer.settings import InputError
+
+Part = tuple[np.ndarray, np.ndarray]  # uint8 images (inputs, channels, height, width) and labels (inputs,)
 
 
 class ImageOptions(DataOptions):
@@ -40,38 +44,54 @@ def _test_inputs(options: ImageOptions, test: int) -> int:
     return size
 
 
-def image_arrays(
-    train: tuple[np.ndarray, np.ndarray],
-    test: tuple[np.ndarray, np.ndarray],
-    options: ImageOptions,
-    *,
-    classes: int,
-    expected: tuple[int, int],
-    title: str,
-) -> Arrays:
-    """Return uint8 images (inputs, channels, height, width) and labels (inputs,) as a data set.
-
-    The images are scaled to 0 … 1, pooled, and limited to ``test_size``, as the options say.
+def image_arrays(train: Part, test: Part, options: ImageOptions, classes: int) -> Arrays:
+    """Return a data set of images, scaled to 0 … 1, pooled, and limited to ``test_size``.
 
     Raises:
-        InputError: the number of inputs is not ``expected``, images and labels do not match, a label is out
-            of range, or the images cannot be pooled.
+        InputError: the images cannot be pooled.
     """
-    for part, (x, y), count in zip(("training", "test"), (train, test), expected, strict=True):
-        if len(x) != count or len(y) != count:
-            raise InputError(
-                f"{title}: {len(x)} {part} images and {len(y)} labels were read; there should be {count}"
-            )
-        if y.min() < 0 or y.max() >= classes:
-            raise InputError(
-                f"{title}: {part} labels go from {y.min()} to {y.max()}; there are {classes} classes"
-            )
-    kept = _test_inputs(options, len(test[0]))
-    x_train, x_test = (_scaled(x, options.pool) for x in (train[0], test[0][:kept]))
-    return Arrays(x_train, train[1].astype(np.int64), x_test, test[1][:kept].astype(np.int64), classes)
+    count = _test_inputs(options, len(test[0]))
+    x_train, x_test = (_scaled(x, options.pool) for x in (train[0], test[0][:count]))
+    return Arrays(x_train, train[1].astype(np.int64), x_test, test[1][:count].astype(np.int64), classes)
 
 
 def _scaled(x: np.ndarray, pool: int) -> np.ndarray:
     scaled = pool_images(x, pool) if pool > 1 else x.astype(np.float32)
     scaled /= 255
     return scaled
+
+
+@dataclass(eq=False)
+class PublicImages:
+    """A public data set of images: its files, its numbers of training and test images, and its classes.
+
+    ``read`` takes the paths of the files, in the order of ``source``, and returns both parts.
+    """
+
+    source: Source
+    sizes: tuple[int, int]
+    classes: int
+    read: Callable[..., tuple[Part, Part]]
+
+    def available(self, options: ImageOptions) -> tuple[int, int]:
+        """Return the numbers of training and test inputs."""
+        return available_images(options, *self.sizes, self.load)
+
+    def load(self, options: ImageOptions) -> Arrays:
+        """Return the images scaled to 0 … 1 and pooled as the options say.
+
+        Raises:
+            InputError: a file is missing or damaged, the number of images or labels is wrong, a label is out
+                of range, or the images cannot be pooled.
+        """
+        parts, title = self.read(*locate(self.source)), self.source.title
+        for part, (x, y), size in zip(("training", "test"), parts, self.sizes, strict=True):
+            if len(x) != size or len(y) != size:
+                raise InputError(
+                    f"{title}: {len(x)} {part} images and {len(y)} labels were read; there should be {size}"
+                )
+            if y.min() < 0 or y.max() >= self.classes:
+                raise InputError(
+                    f"{title}: {part} labels go from {y.min()} to {y.max()}; there are {self.classes} classes"
+                )
+        return image_arrays(*parts, options, self.classes)

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from explorer.data.formats.translation import (
-    Corpus,
-    Encoded,
-    Pair,
-    TranslationOptions,
-    clean_pairs,
-    encode_corpus,
-    without,
-)
+from explorer.data.dataset import Arrays
+from explorer.data.formats.files import Source, locate
+from explorer.data.formats.translation import Pair, TranslationOptions, clean_pairs, encode_pairs, without
 from explorer.settings import InputError
 
 Pairs = Annotated[int, Field(ge=2, description="number of training pairs: the first after cleaning")]
@@ -36,33 +31,59 @@ class PublishedOptions(TranslationOptions):
     into: Literal["english", "german"] = Field(default="english", description="target language")
 
 
-def encode_published(
-    train: Sequence[Pair], test: Sequence[Pair], options: PublishedOptions, title: str
-) -> Encoded:
-    """Return the arrays of pairs (German, English), in the direction and number that the options give.
+@dataclass(eq=False)
+class PublishedText:
+    """Published parallel text and its files.
+
+    ``read`` takes the paths of the files, in the order of ``source``, and returns the training and the test
+    pairs (German, English).
+    """
+
+    source: Source
+    read: Callable[..., tuple[list[Pair], list[Pair]]]
+
+    def available(self, options: PublishedOptions) -> tuple[int, int]:
+        """Return the numbers of training and test pairs."""
+        return options.pairs, options.test_pairs
+
+    def load(self, options: PublishedOptions) -> Arrays:
+        """Return arrays of tokens (see :func:`explorer.data.formats.translation.encode_pairs`).
+
+        The options give the direction and the number of pairs.
+
+        Raises:
+            InputError: a file is missing or damaged, or fewer pairs are left than the options ask for.
+        """
+        return _load(self, options.clean())
+
+
+@functools.lru_cache(maxsize=2)
+def _load(text: PublishedText, options: PublishedOptions) -> Arrays:
+    title, parts = text.source.title, text.read(*locate(text.source))
+    if options.into == "german":
+        parts = [[(english, german) for german, english in part] for part in parts]
+    (train, left_out), (test, left_out_of_test) = map(clean_pairs, parts)
+    left_out += left_out_of_test
+    encoded = encode_pairs(without(train, test, left_out), test, left_out, options, title)
+    arrays, pairs, test_pairs = encoded.arrays, options.pairs, options.test_pairs
+    for name, size, count in zip(("pairs", "test_pairs"), arrays.sizes, (pairs, test_pairs), strict=True):
+        if size < count:
+            raise InputError(f"{title}: {name} asks for {count:,}; there are {encoded.describe()}")
+    return replace(
+        arrays,
+        x_train=arrays.x_train[:pairs],
+        y_train=arrays.y_train[:pairs],
+        x_test=arrays.x_test[:test_pairs],
+        y_test=arrays.y_test[:test_pairs],
+    )
+
+
+def pair_up(german: list[str], english: list[str], archive: Path) -> list[Pair]:
+    """Return the pairs of the sentences of an archive.
 
     Raises:
-        InputError: fewer pairs are left than the options ask for.
+        InputError: the languages have different numbers of sentences.
     """
-    parts: list[list[Pair]] = []
-    left_out: Counter[str] = Counter()
-    for part in (train, test):
-        turned = part if options.into == "english" else [(english, german) for german, english in part]
-        clean, more = clean_pairs(turned)
-        parts.append(clean)
-        left_out += more
-    train, test = parts
-    encoded = encode_corpus(Corpus(without(train, test, left_out), test, left_out), options, title)
-    arrays, asked = encoded.arrays, (options.pairs, options.test_pairs)
-    for name, x, count in zip(("pairs", "test_pairs"), (arrays.x_train, arrays.x_test), asked, strict=True):
-        if len(x) < count:
-            raise InputError(f"{title}: {name} asks for {count:,}; there are {encoded.describe()}")
-    train_end, test_end = asked
-    cut = replace(
-        arrays,
-        x_train=arrays.x_train[:train_end],
-        y_train=arrays.y_train[:train_end],
-        x_test=arrays.x_test[:test_end],
-        y_test=arrays.y_test[:test_end],
-    )
-    return Encoded(cut, encoded.left_out)
+    if len(german) != len(english):
+        raise InputError(f"{archive}: {len(german)} German and {len(english)} English sentences in one part")
+    return list(zip(german, english, strict=True))

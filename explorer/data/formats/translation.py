@@ -12,15 +12,13 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from explorer.data.base import SubsetOptions
 from explorer.data.dataset import Arrays
 from explorer.data.formats import subwords
-from explorer.data.formats.sequences import SequenceOptions
 from explorer.settings import InputError, seed_for
 
 Pair = tuple[str, str]  # source, target
 IGNORED = -100  # target of an unscored position
-
-
 Length = Annotated[
     int,
     Field(
@@ -39,7 +37,7 @@ Vocabulary = Annotated[
 ]
 
 
-class TranslationOptions(SequenceOptions):
+class TranslationOptions(SubsetOptions):
     """Settings of any data set of parallel text."""
 
     length: Length = 32
@@ -59,15 +57,6 @@ class SplitOptions(TranslationOptions):
 
 
 @dataclass(frozen=True)
-class Corpus:
-    """Training and test pairs, and the number of removed pairs by reason."""
-
-    train: list[Pair]
-    test: list[Pair]
-    left_out: Counter[str]
-
-
-@dataclass(frozen=True)
 class Encoded:
     """Arrays of a corpus, and the number of removed pairs by reason."""
 
@@ -79,11 +68,11 @@ class Encoded:
         arrays = self.arrays
         return (
             f"{len(arrays.x_train):,} training and {len(arrays.x_test):,} test pairs, "
-            f"{arrays.classes:,} subword units; left out: {told(self.left_out)}"
+            f"{arrays.classes:,} subword units; left out: {_in_words(self.left_out)}"
         )
 
 
-def told(left_out: Counter[str]) -> str:
+def _in_words(left_out: Counter[str]) -> str:
     """Return the numbers of removed pairs by reason, the most frequent first."""
     return ", ".join(f"{count:,} {reason}" for reason, count in left_out.most_common() if count) or "nothing"
 
@@ -94,7 +83,7 @@ def clean_pairs(pairs: Iterable[Pair], *, identical: bool = False) -> tuple[list
     Args:
         identical: keep pairs whose two sentences are the same.
     """
-    kept: dict[Pair, None] = {}
+    clean: dict[Pair, None] = {}
     left_out: Counter[str] = Counter()
     for pair in pairs:
         source, target = (" ".join(unicodedata.normalize("NFC", text).split()) for text in pair)
@@ -102,11 +91,11 @@ def clean_pairs(pairs: Iterable[Pair], *, identical: bool = False) -> tuple[list
             left_out["empty"] += 1
         elif source == target and not identical:
             left_out["with the same text on both sides"] += 1
-        elif (source, target) in kept:
+        elif (source, target) in clean:
             left_out["duplicate"] += 1
         else:
-            kept[source, target] = None
-    return list(kept), left_out
+            clean[source, target] = None
+    return list(clean), left_out
 
 
 def sentence_key(text: str) -> str:
@@ -122,37 +111,44 @@ def split_pairs(pairs: Sequence[Pair], options: SplitOptions) -> tuple[list[Pair
     """
     parts: tuple[list[Pair], list[Pair]] = [], []
     for pair in pairs:
-        drawn = seed_for("test", options.split_seed, sentence_key(pair[0])) / 2**63
-        parts[drawn < options.test_size].append(pair)
+        share = seed_for("test", options.split_seed, sentence_key(pair[0])) / 2**63
+        parts[share < options.test_size].append(pair)
     return parts
 
 
 def without(train: Sequence[Pair], test: Sequence[Pair], left_out: Counter[str]) -> list[Pair]:
     """Return the training pairs whose source is not among the test pairs; count the others."""
     tested = {sentence_key(source) for source, _ in test}
-    kept = [pair for pair in train if sentence_key(pair[0]) not in tested]
-    left_out["with a source that is in the test set"] += len(train) - len(kept)
-    return kept
+    rest = [pair for pair in train if sentence_key(pair[0]) not in tested]
+    left_out["with a source that is in the test set"] += len(train) - len(rest)
+    return rest
 
 
-def encode_corpus(corpus: Corpus, options: TranslationOptions, title: str) -> Encoded:
+def encode_pairs(
+    train: Sequence[Pair],
+    test: Sequence[Pair],
+    left_out: Counter[str],
+    options: TranslationOptions,
+    title: str,
+) -> Encoded:
     """Return arrays of tokens: x (pairs, 2, length), y (pairs, length).
 
     ``x[:, 0]`` is the source and ``x[:, 1]`` the target after a beginning mark, both padded with 0. ``y`` is
     the target followed by an end mark, padded with -100. The units are learned from all training pairs,
     including long ones, and so do not depend on ``train_size`` or ``length``.
 
+    Args:
+        left_out: numbers of pairs that were removed before, by reason.
+
     Raises:
         InputError: fewer than two training pairs or no test pair are left.
     """
-    left_out = Counter(corpus.left_out)
-    _enough(corpus.train, corpus.test, left_out, title)
-    vocabulary = subwords.learn((text for pair in corpus.train for text in pair), options.vocabulary)
-    train, test = (
-        _short(vocabulary, pairs, options.length, left_out) for pairs in (corpus.train, corpus.test)
-    )
-    _enough(train, test, left_out, title)
-    (x_train, y_train), (x_test, y_test) = (_padded(pairs, options.length) for pairs in (train, test))
+    left_out = left_out.copy()
+    _check_enough(train, test, left_out, title)
+    vocabulary = subwords.learn((text for pair in train for text in pair), options.vocabulary)
+    short, short_test = (_encode(vocabulary, pairs, options.length, left_out) for pairs in (train, test))
+    _check_enough(short, short_test, left_out, title)
+    (x_train, y_train), (x_test, y_test) = (_pad(pairs, options.length) for pairs in (short, short_test))
     units = subwords.size(vocabulary)
     return Encoded(Arrays(x_train, y_train, x_test, y_test, classes=units, vocabulary=vocabulary), left_out)
 
@@ -160,26 +156,29 @@ def encode_corpus(corpus: Corpus, options: TranslationOptions, title: str) -> En
 Tokens = tuple[list[int], list[int]]  # of source and target
 
 
-def _enough(train: Sequence[object], test: Sequence[object], left_out: Counter[str], title: str) -> None:
+def _check_enough(
+    train: Sequence[object], test: Sequence[object], left_out: Counter[str], title: str
+) -> None:
     if len(train) < 2 or not test:
         raise InputError(
             f"{title}: {len(train)} training and {len(test)} test pairs are left; 2 and 1 are needed; "
-            f"left out: {told(left_out)}"
+            f"left out: {_in_words(left_out)}"
         )
 
 
-def _short(vocabulary: str, pairs: Sequence[Pair], length: int, left_out: Counter[str]) -> list[Tokens]:
+def _encode(vocabulary: str, pairs: Sequence[Pair], length: int, left_out: Counter[str]) -> list[Tokens]:
+    """Encode the pairs that are not too long; count the others."""
     sources, targets = (subwords.encode(vocabulary, texts) for texts in zip(*pairs, strict=True))
-    kept = [
+    short = [
         (source, target)
         for source, target in zip(sources, targets, strict=True)
         if len(source) <= length and len(target) < length
     ]
-    left_out["too long"] += len(pairs) - len(kept)
-    return kept
+    left_out["too long"] += len(pairs) - len(short)
+    return short
 
 
-def _padded(pairs: Sequence[Tokens], length: int) -> tuple[np.ndarray, np.ndarray]:
+def _pad(pairs: Sequence[Tokens], length: int) -> tuple[np.ndarray, np.ndarray]:
     x = np.full((len(pairs), 2, length), subwords.PAD, np.int64)
     y = np.full((len(pairs), length), IGNORED, np.int64)
     for row, (source, target) in enumerate(pairs):

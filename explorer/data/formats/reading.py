@@ -1,4 +1,4 @@
-"""Common parts of text data sets: settings, and reading of UTF-8 files."""
+"""Reading of a user's files: bytes, UTF-8 text, and hashes of contents."""
 
 from __future__ import annotations
 
@@ -7,16 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import Field
-
-from explorer.data.base import SubsetOptions
-from explorer.settings import InputError, digest
-
-
-class SequenceOptions(SubsetOptions):
-    """Settings of any data set of text."""
-
-    length: int = Field(default=64, ge=2, le=4096, description="number of tokens per input")
+from explorer.settings import InputError
 
 
 def read_bytes(path: Path | str) -> bytes:
@@ -53,10 +44,8 @@ def lines(raw: bytes, name: Path | str) -> list[str]:
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
 
 
-def hash_content(files: Sequence[Path | str]) -> str:
-    """Return a hash of the contents of files, in their order, independent of their names.
-
-    Files are read again only if a size or a modification time has changed.
+def content_hashes(files: Sequence[Path | str]) -> list[str]:
+    """Return the SHA-256 of each file. A file is read again only if its size or modification time changes.
 
     Raises:
         InputError: a file cannot be read.
@@ -65,9 +54,9 @@ def hash_content(files: Sequence[Path | str]) -> str:
         states = [Path(file).stat() for file in files]
     except OSError as error:
         raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
-    return _hash(tuple(map(str, files)), tuple((state.st_size, state.st_mtime_ns) for state in states))
+    return [_sha256(str(f), s.st_size, s.st_mtime_ns) for f, s in zip(files, states, strict=True)]
 
 
-@functools.lru_cache(maxsize=8)
-def _hash(files: tuple[str, ...], states: tuple[tuple[int, int], ...]) -> str:
-    return digest([hashlib.sha256(read_bytes(file)).hexdigest() for file in files])
+@functools.cache
+def _sha256(file: str, size: int, changed: int) -> str:
+    return hashlib.sha256(read_bytes(file)).hexdigest()
