@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 
-from explorer.data.formats.cifar import read_cifar
 from explorer.data.formats.files import Source
 from explorer.data.formats.images import ImageOptions, PublicImages
+from explorer.data.formats.readers import read_cifar
 
 SHAPE, CLASSES = (3, 32, 32), 10  # of the original images
 MEMBERS = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 
-from explorer.data.formats.cifar import read_cifar
 from explorer.data.formats.files import Source
 from explorer.data.formats.images import ImageOptions, PublicImages
+from explorer.data.formats.readers import read_cifar
 
 SHAPE, CLASSES = (3, 32, 32), 100  # of the original images
 MEMBERS = ["train.bin", "test.bin"]

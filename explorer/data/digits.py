@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -41,8 +40,7 @@ def _images() -> tuple[np.ndarray, np.ndarray]:
     for folder in (package and package.submodule_search_locations) or ():
         file = Path(folder) / "datasets/data/digits.csv.gz"
         if file.exists():
-            with gzip.open(file, "rt", encoding="ascii") as text:
-                table = np.loadtxt(text, delimiter=",")
+            table = np.loadtxt(file, delimiter=",")
             return table[:, :-1], table[:, -1]
     from sklearn.datasets import load_digits
 

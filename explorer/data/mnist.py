@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from explorer.data.formats.files import Source
-from explorer.data.formats.idx import read_images
 from explorer.data.formats.images import ImageOptions, PublicImages
+from explorer.data.formats.readers import read_images
 
 SHAPE, CLASSES = (1, 28, 28), 10  # of the original images
 SOURCE = Source(

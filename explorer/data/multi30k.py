@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from explorer.data.formats.archives import read_members
 from explorer.data.formats.files import Source
 from explorer.data.formats.published import Pairs, PublishedOptions, PublishedText, TestPairs, pair_up
+from explorer.data.formats.readers import read_members
 from explorer.data.formats.reading import lines
 from explorer.data.formats.translation import Length, Pair, Vocabulary
 

@@ -52,32 +52,33 @@ def fingerprint(options: Options) -> str:
     return digest(_read(options))
 
 
-def _windows(characters: int, length: int) -> int:
+def _windows(text: str, length: int) -> int:
     """Return the number of disjoint windows. The last one needs one more character as its last target."""
-    return max(0, characters - 1) // length
+    return max(0, len(text) - 1) // length
 
 
-def _cut(text: str, options: Options) -> int:
-    """Return the position at which the test part begins.
+def _split(options: Options) -> tuple[str, str]:
+    """Return the training part and the test part of the text.
 
     Raises:
-        InputError: a part has too few windows.
+        InputError: the file cannot be read, or a part has too few windows.
     """
+    text = _read(options)
     cut = round(len(text) * (1 - options.test_share))
-    counts = _windows(cut, options.length), _windows(len(text) - cut, options.length)
-    if counts[0] < 2 or counts[1] < 1:
+    parts = text[:cut], text[cut:]
+    train, test = (_windows(part, options.length) for part in parts)
+    if train < 2 or test < 1:
         raise InputError(
-            f"{options.path or 'the text'}: {len(text)} characters give {counts[0]} training and {counts[1]} "
+            f"{options.path or 'the text'}: {len(text)} characters give {train} training and {test} "
             f"test windows of length {options.length}; at least 2 and 1 are needed"
         )
-    return cut
+    return parts
 
 
 def available(options: Options) -> tuple[int, int]:
     """Return the numbers of training and test windows."""
-    text = _read(options)
-    cut = _cut(text, options)
-    return _windows(cut, options.length), _windows(len(text) - cut, options.length)
+    train, test = _split(options)
+    return _windows(train, options.length), _windows(test, options.length)
 
 
 def load(options: Options) -> Arrays:
@@ -89,18 +90,16 @@ def load(options: Options) -> Arrays:
     Raises:
         InputError: the file cannot be read, is not UTF-8, or is too short.
     """
-    text = _read(options)
-    return _loaded(text, _cut(text, options), options.length)
+    return _load(*_split(options), options.length)
 
 
 @functools.lru_cache(maxsize=2)
-def _loaded(text: str, cut: int, length: int) -> Arrays:
-    train, test = text[:cut], text[cut:]
+def _load(train: str, test: str, length: int) -> Arrays:
     characters = [MISSING, *sorted(set(train) - {MISSING})]
     number = {character: place for place, character in enumerate(characters)}
     arrays = []
     for part in (train, test):
         ids = np.array([number.get(character, 0) for character in part], np.int64)
-        windows = _windows(len(part), length)
+        windows = _windows(part, length)
         arrays += [ids[start : start + windows * length].reshape(windows, length) for start in (0, 1)]
     return Arrays(*arrays, classes=len(characters), vocabulary=json.dumps(characters, ensure_ascii=False))

@@ -14,8 +14,7 @@ from small_sets import ARCHIVES, archive, idx
 
 from explorer.data import cifar10, fashion_mnist, mnist1d, svhn
 from explorer.data.formats import files
-from explorer.data.formats.archives import read_members
-from explorer.data.formats.idx import read_idx
+from explorer.data.formats.readers import read_idx, read_members
 from explorer.settings import InputError
 
 GOOD = idx(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))

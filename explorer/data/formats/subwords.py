@@ -27,8 +27,10 @@ def learn(texts: Iterable[str], size: int) -> str:
         InputError: the package is not installed.
     """
     tokenizers = _package()
+    split = tokenizers.pre_tokenizers
+    splitter = split.Sequence([split.Metaspace(), split.Punctuation(), split.Digits(individual_digits=True)])
     learner = tokenizers.Tokenizer(tokenizers.models.BPE(unk_token=SPECIAL[UNK]))
-    learner.pre_tokenizer = _splitting(tokenizers)
+    learner.pre_tokenizer = splitter
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=size,
         min_frequency=2,
@@ -41,7 +43,7 @@ def learn(texts: Iterable[str], size: int) -> str:
     # Rebuild without registering the special units; they would match text that contains "<eos>".
     merges = [tuple(merge) for merge in learned["merges"]]
     plain = tokenizers.Tokenizer(tokenizers.models.BPE(learned["vocab"], merges, unk_token=SPECIAL[UNK]))
-    plain.pre_tokenizer = _splitting(tokenizers)
+    plain.pre_tokenizer = splitter
     plain.decoder = tokenizers.decoders.Metaspace()
     return plain.to_str()
 
@@ -52,12 +54,8 @@ def encode(vocabulary: str, texts: Sequence[str]) -> list[list[int]]:
 
 
 def size(vocabulary: str) -> int:
-    """Return the number of units or characters."""
-    return (
-        len(_characters(vocabulary))
-        if vocabulary.startswith("[")
-        else _tokenizer(vocabulary).get_vocab_size()
-    )
+    """Return the number of units."""
+    return _tokenizer(vocabulary).get_vocab_size()
 
 
 def decode(vocabulary: str, ids: Sequence[int]) -> str:
@@ -68,16 +66,11 @@ def decode(vocabulary: str, ids: Sequence[int]) -> str:
     """
     ids = [int(i) for i in ids if i >= 0]
     if vocabulary.startswith("["):
-        characters = _characters(vocabulary)
+        characters = json.loads(vocabulary)
         return "".join(characters[i] for i in ids)
     if EOS in ids:
         ids = ids[: ids.index(EOS)]
     return _tokenizer(vocabulary).decode([i for i in ids if i not in (PAD, BOS)], skip_special_tokens=False)
-
-
-def _splitting(tokenizers: Any) -> Any:
-    split = tokenizers.pre_tokenizers
-    return split.Sequence([split.Metaspace(), split.Punctuation(), split.Digits(individual_digits=True)])
 
 
 @functools.lru_cache(maxsize=4)
@@ -85,18 +78,9 @@ def _tokenizer(vocabulary: str) -> Any:
     return _package().Tokenizer.from_str(vocabulary)
 
 
-@functools.lru_cache(maxsize=4)
-def _characters(vocabulary: str) -> list[str]:
-    return json.loads(vocabulary)
-
-
 def _package() -> Any:
     try:
         import tokenizers
-        import tokenizers.decoders
-        import tokenizers.models
-        import tokenizers.pre_tokenizers
-        import tokenizers.trainers
     except ImportError as error:
         raise InputError(
             f"subword units need the package tokenizers: pip install tokenizers ({error})"
