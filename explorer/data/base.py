@@ -79,8 +79,8 @@ class SubsetOptions(Options):
         """Return the options of one replicate, with its own seed if ``corruption`` is ``own``."""
         if self.corruption == "shared":
             return self
-        own = seed_for("replicate", self.corruption_seed, seed)
-        return self.model_copy(update={"corruption": "shared", "corruption_seed": own})
+        replicate_seed = seed_for("replicate", self.corruption_seed, seed)
+        return self.model_copy(update={"corruption": "shared", "corruption_seed": replicate_seed})
 
     def _idle(self) -> dict[str, Any]:
         """Return the defaults of settings that have no effect given the other settings."""
@@ -206,19 +206,19 @@ def prepare(clean: Arrays, options: SubsetOptions, name: str) -> Arrays:
     if options.balanced:
         order = order[corruption.balanced(clean.y_train[order], count, clean.classes)]
     order = order[:count]
-    x_train = clean.x_train[order]
+    x_train, x_test, y_test = clean.x_train[order], clean.x_test, clean.y_test
     if clean.y_train.dtype.kind == "f":
         y_train = corruption.noisy_targets(
             clean.y_train[order], options.label_noise, seed=seed("label noise"), available=total
         )
-        if options.standardise:
-            clean, y_train = _standard_targets(clean, y_train)
+        if options.standardise:  # over the selected (noisy) training targets
+            mean, scale = np.nanmean(y_train, 0), np.maximum(np.nanstd(y_train, 0), 1e-8)
+            y_train, y_test = (y_train - mean) / scale, (y_test - mean) / scale
     else:
         y_train = corruption.noisy_labels(
             clean.y_train[order], options.label_noise, clean.classes,
             kind=options.noise_kind, seed=seed("label noise"), available=total,
         )  # fmt: skip
-    x_test = clean.x_test
     if options.standardise:
         mean, scale = _moments(x_train)
         x_train -= mean  # in place: the subset is already a copy
@@ -226,13 +226,7 @@ def prepare(clean: Arrays, options: SubsetOptions, name: str) -> Arrays:
         x_test = (x_test - mean) / scale
     if options.pixel_noise:
         x_train = corruption.noisy_pixels(x_train, options.pixel_noise, seed=seed("pixel noise"))
-    return replace(clean, x_train=x_train, y_train=y_train, x_test=x_test)
-
-
-def _standard_targets(clean: Arrays, y_train: np.ndarray) -> tuple[Arrays, np.ndarray]:
-    """Scale each target to mean 0 and standard deviation 1 over the selected (noisy) training targets."""
-    mean, scale = np.nanmean(y_train, 0), np.maximum(np.nanstd(y_train, 0), 1e-8)
-    return replace(clean, y_test=(clean.y_test - mean) / scale), (y_train - mean) / scale
+    return replace(clean, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
 
 
 def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -23,6 +23,7 @@ from explorer.settings import InputError, seed_for
 TASKS = ("regression",)
 GRID = (64, 33)  # test points along x and t
 PERIOD = 2 * math.pi
+RANGES = np.array([PERIOD, 1])  # of x and t
 SCALE = math.sqrt(2)  # 1 over the standard deviation of a sine
 
 
@@ -78,19 +79,13 @@ def available(options: Options) -> tuple[int, int]:
     return options.points + (options.collocation if options.physics else 0), math.prod(GRID)
 
 
-def _drawn(what: str, count: int) -> np.ndarray:
+def _draw_points(what: str, count: int) -> np.ndarray:
     """Return points (count, 2), uniform in x and t, the same for each β. Smaller sets are nested."""
-    points = np.random.default_rng(seed_for("convection", what)).random((count, 2))
-    return points * [PERIOD, 1]
+    return np.random.default_rng(seed_for("convection", what)).random((count, 2)) * RANGES
 
 
-def _solution(points: np.ndarray, beta: float) -> np.ndarray:
-    return SCALE * np.sin(points[:, 0] - beta * points[:, 1])
-
-
-def _scaled(points: np.ndarray) -> np.ndarray:
-    ranges = np.array([PERIOD, 1])
-    return (points / ranges - 0.5) * math.sqrt(12)  # a uniform variable on [0, 1] has variance 1/12
+def _solve(points: np.ndarray, beta: float) -> np.ndarray:
+    return SCALE * np.sin(points[:, :1] - beta * points[:, 1:])  # (points, 1)
 
 
 def load(options: Options) -> Arrays:
@@ -100,27 +95,24 @@ def load(options: Options) -> Arrays:
     they are not scaled, because the network differentiates by them. NaN marks an output without a target. The
     test points are a grid with targets for u only.
     """
-    points = _drawn("points", options.points)
+    x_train = _draw_points("points", options.points)
     if options.physics:
-        points[:, 1] = 0
-    noise = np.random.default_rng(seed_for("convection", "noise")).standard_normal(options.points)
-    values = _solution(points, options.beta) + options.noise * noise
+        x_train[:, 1] = 0
+    noise = np.random.default_rng(seed_for("convection", "noise")).standard_normal((options.points, 1))
+    y_train = _solve(x_train, options.beta) + options.noise * noise
     x, t = np.arange(GRID[0]) * PERIOD / GRID[0], np.linspace(0, 1, GRID[1])
-    grid = np.stack(np.meshgrid(x, t, indexing="ij"), axis=-1).reshape(-1, 2)
-    tested = _solution(grid, options.beta)
-    if not options.physics:
-        return _arrays(_scaled(points), values[:, None], _scaled(grid), tested[:, None])
-    inside = _drawn("collocation", options.collocation)
-    asked = np.full((len(points) + len(inside), 2), np.nan)
-    asked[: len(points), 0] = values
-    asked[len(points) :, 1] = 0
-    speed = [[options.beta]]
-    return _arrays(
-        np.hstack([np.vstack([points, inside]), np.repeat(speed, len(asked), 0)]), asked,
-        np.hstack([grid, np.repeat(speed, len(grid), 0)]), np.stack([tested, np.full(len(grid), np.nan)], 1),
-    )  # fmt: skip
-
-
-def _arrays(*arrays: np.ndarray) -> Arrays:
-    x_train, y_train, x_test, y_test = (array.astype(np.float32) for array in arrays)
-    return Arrays(x_train, y_train, x_test, y_test, classes=y_train.shape[1])
+    x_test = np.stack(np.meshgrid(x, t, indexing="ij"), axis=-1).reshape(-1, 2)
+    y_test = _solve(x_test, options.beta)
+    if options.physics:
+        inside = _draw_points("collocation", options.collocation)
+        missing = np.full((len(inside), 1), np.nan)
+        y_train = np.block([[y_train, np.full_like(y_train, np.nan)], [missing, np.zeros_like(missing)]])
+        y_test = np.hstack([y_test, np.full_like(y_test, np.nan)])
+        x_train, x_test = (
+            np.hstack([points, np.full((len(points), 1), options.beta)])
+            for points in (np.vstack([x_train, inside]), x_test)
+        )
+    else:  # a uniform variable on [0, 1] has variance 1/12
+        x_train, x_test = ((points / RANGES - 0.5) * math.sqrt(12) for points in (x_train, x_test))
+    arrays = (array.astype(np.float32) for array in (x_train, y_train, x_test, y_test))
+    return Arrays(*arrays, classes=y_train.shape[1])

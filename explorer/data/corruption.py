@@ -51,7 +51,8 @@ def balanced(y: np.ndarray, count: int, classes: int) -> np.ndarray:
                 f"class {c} has {len(members)}"
             )
     order = np.argsort(rank, kind="stable")
-    if (taken := np.bincount(y[order[:count]], minlength=classes)).max() - taken.min() > 1:
+    sizes = np.bincount(y[order[:count]], minlength=classes)
+    if sizes.max() - sizes.min() > 1:
         raise InputError(
             f"balanced: {count} inputs do not divide over {classes} classes, "
             f"and too few classes have an extra input"

@@ -48,39 +48,22 @@ def checked_arrays(where: str, content: dict[str, np.ndarray]) -> Arrays:
         InputError: shapes do not match, a label is not a class number, or a number is not finite. The message
             begins with ``where``, the source of the arrays.
     """
-    x, y = {}, {}
-    for part in ("train", "test"):
-        x[part], y[part] = content[f"x_{part}"], content[f"y_{part}"]
-        numbers = y[part].dtype.kind == "f"
-        if (
-            y[part].ndim not in ((1, 2) if numbers else (1,))
-            or x[part].ndim < 2
-            or len(x[part]) != len(y[part])
-            or not x[part].size
-        ):
-            raise InputError(
-                f"{where}: x_{part} {x[part].shape} and y_{part} {y[part].shape} "
-                f"should be (inputs, …) and (inputs,)"
-            )
-        if x[part].dtype.kind not in "buif":
-            raise InputError(f"{where}: x_{part} holds {x[part].dtype}; numbers are needed")
-        with np.errstate(over="ignore"):  # overflow gives infinity, which the next check reports
-            x[part] = x[part].astype(np.float32)
-        if not np.isfinite(x[part]).all():
-            raise InputError(f"{where}: x_{part} holds values that are not finite")
-        y[part] = _targets(where, part, y[part]) if numbers else _labels(where, part, y[part])
-    if x["train"].shape[1:] != x["test"].shape[1:]:
+    x_train, y_train = _checked_part(where, "train", content["x_train"], content["y_train"])
+    x_test, y_test = _checked_part(where, "test", content["x_test"], content["y_test"])
+    if x_train.shape[1:] != x_test.shape[1:]:
         raise InputError(f"{where}: training and test inputs have different shapes")
-    if y["train"].dtype != y["test"].dtype or y["train"].shape[1:] != y["test"].shape[1:]:
+    if y_train.dtype != y_test.dtype or y_train.shape[1:] != y_test.shape[1:]:
         raise InputError(
             f"{where}: y_train and y_test should both hold class numbers, or both floats of the same width"
         )
-    if y["train"].ndim == 1 and (lowest := min(y["train"].min(), y["test"].min())) > 0:
-        raise InputError(f"{where}: the smallest label is {lowest}; classes are numbered from 0")
-    classes = y["train"].shape[1] if y["train"].ndim == 2 else int(max(y["train"].max(), y["test"].max())) + 1
-    if y["train"].ndim == 1:
-        check_classes(where, classes, len(y["train"]))
-    return Arrays(x["train"], y["train"], x["test"], y["test"], classes=classes)
+    if y_train.ndim == 2:
+        return Arrays(x_train, y_train, x_test, y_test, classes=y_train.shape[1])
+    labels = np.concatenate([y_train, y_test])
+    if labels.min() > 0:
+        raise InputError(f"{where}: the smallest label is {labels.min()}; classes are numbered from 0")
+    classes = int(labels.max()) + 1
+    check_classes(where, classes, len(y_train))
+    return Arrays(x_train, y_train, x_test, y_test, classes=classes)
 
 
 def check_classes(where: str, classes: int, inputs: int) -> None:
@@ -94,18 +77,29 @@ def check_classes(where: str, classes: int, inputs: int) -> None:
         )
 
 
-def _labels(where: str, part: str, y: np.ndarray) -> np.ndarray:
+def _checked_part(where: str, part: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the inputs (inputs, …) as float32, and labels (inputs,) or float32 targets (inputs, numbers)."""
+    numbers = y.dtype.kind == "f"
+    if y.ndim not in ((1, 2) if numbers else (1,)) or x.ndim < 2 or len(x) != len(y) or not x.size:
+        raise InputError(
+            f"{where}: x_{part} {x.shape} and y_{part} {y.shape} should be (inputs, …) and (inputs,)"
+        )
+    if x.dtype.kind not in "buif":
+        raise InputError(f"{where}: x_{part} holds {x.dtype}; numbers are needed")
+    with np.errstate(over="ignore"):  # overflow gives infinity, which the next checks report
+        x = x.astype(np.float32)
+        y = y.astype(np.float32).reshape(len(y), -1) if numbers else y
+    if not np.isfinite(x).all():
+        raise InputError(f"{where}: x_{part} holds values that are not finite")
+    if numbers:
+        if np.isinf(y).any() or np.isnan(y).all(0).any():
+            raise InputError(
+                f"{where}: y_{part} holds infinite values, or a number that is NaN for every input"
+            )
+        return x, y
     if y.dtype.kind not in "bui" or y.min() < 0:
         raise InputError(
             f"{where}: y_{part} should hold class numbers from 0, whole and not negative "
             f"(or floats, for task: regression)"
         )
-    return y.astype(np.int64)
-
-
-def _targets(where: str, part: str, y: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        y = y.astype(np.float32).reshape(len(y), -1)  # (inputs, numbers)
-    if np.isinf(y).any() or np.isnan(y).all(0).any():
-        raise InputError(f"{where}: y_{part} holds infinite values, or a number that is NaN for every input")
-    return y
+    return x, y.astype(np.int64)

@@ -12,6 +12,7 @@ from pydantic import Field
 from explorer.data.dataset import Arrays, check_classes
 from explorer.data.formats.encoded import EncodedOptions, decode, hash_files, user_arrays
 from explorer.data.formats.images import Part, available_images
+from explorer.data.formats.reading import open_parquet
 from explorer.settings import InputError
 
 TEST_NAMES = ("test", "validation", "valid", "val")
@@ -49,15 +50,10 @@ def _files(path: str) -> tuple[list[Path], list[Path]]:
 
 
 def _rows(files: list[Path]) -> int:
-    import pyarrow
-    import pyarrow.parquet
-
     total = 0
     for file in files:
-        try:
-            total += pyarrow.parquet.read_metadata(file).num_rows
-        except (OSError, pyarrow.ArrowException) as error:
-            raise InputError(f"{file} cannot be read as Parquet: {error}") from error
+        with open_parquet(file) as parquet:
+            total += parquet.metadata.num_rows
     return total
 
 
@@ -71,20 +67,15 @@ def _column(file: Path, names: list[str], wanted: str | None, usual: tuple[str, 
 
 
 def _read(files: list[Path], options: Options) -> Part:
-    import pyarrow
-    import pyarrow.parquet
-
     labels: list[Any] = []
 
     def images() -> Iterator[tuple[str, bytes]]:
         for file in files:
-            try:
-                names = pyarrow.parquet.read_schema(file).names
+            with open_parquet(file) as parquet:
+                names = parquet.schema_arrow.names
                 image = _column(file, names, options.image_column, IMAGE_NAMES, "image_column")
                 label = _column(file, names, options.label_column, LABEL_NAMES, "label_column")
-                table = pyarrow.parquet.read_table(file, columns=[image, label])
-            except (OSError, pyarrow.ArrowException) as error:
-                raise InputError(f"{file} cannot be read as Parquet: {error}") from error
+                table = parquet.read(columns=[image, label])
             labels.extend(table.column(label).to_pylist())
             for row, value in enumerate(table.column(image)):
                 content = value.as_py()

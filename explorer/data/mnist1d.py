@@ -45,11 +45,11 @@ def load(options: Options) -> Arrays:
     # The package seeds and uses the global generators.
     numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
     try:
-        made = make_dataset(arguments)
+        signals = make_dataset(arguments)
     finally:
         np.random.set_state(numpy_state)  # noqa: NPY002
         random.setstate(python_state)
     return Arrays(
-        made["x"].astype(np.float32), made["y"].astype(np.int64),
-        made["x_test"].astype(np.float32), made["y_test"].astype(np.int64), classes=10,
+        signals["x"].astype(np.float32), signals["y"].astype(np.int64),
+        signals["x_test"].astype(np.float32), signals["y_test"].astype(np.int64), classes=10,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field
 
 from explorer.data.dataset import Arrays
-from explorer.data.formats.reading import content_hashes, lines, read_bytes
+from explorer.data.formats.reading import content_hashes, lines, open_parquet, read_bytes
 from explorer.data.formats.translation import (
     Encoded,
     Pair,
@@ -146,25 +146,17 @@ def _table(path: str, columns: Columns) -> list[Pair]:
 
 def _parquet(path: str, columns: Columns | None) -> list[Pair]:
     """Read two text columns of a Parquet file, or two fields of a column ``translation``."""
-    import pyarrow
-    import pyarrow.parquet
+    from pyarrow import types
 
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise InputError(f"{path} cannot be read as Parquet: {error}") from error
-    if "translation" in table.column_names and pyarrow.types.is_struct(
-        table.schema.field("translation").type
-    ):
-        table = (
-            table.select(["translation"])
-            .flatten()
-            .rename_columns([field.name for field in table.schema.field("translation").type])
-        )
+    with open_parquet(path) as parquet:
+        table = parquet.read()
+    column = table.schema.field("translation").type if "translation" in table.column_names else None
+    if column is not None and types.is_struct(column):
+        table = table.select(["translation"]).flatten().rename_columns([field.name for field in column])
     texts = [
         field.name
         for field in table.schema
-        if pyarrow.types.is_string(field.type) or pyarrow.types.is_large_string(field.type)
+        if types.is_string(field.type) or types.is_large_string(field.type)
     ]
     wanted = [str(column) for column in columns] if columns else texts[:2]
     if len(wanted) < 2 or not set(wanted) <= set(texts):

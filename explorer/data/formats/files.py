@@ -34,20 +34,11 @@ class Source:
     system: Path | None = None
 
 
-def folder(source: Source) -> Path:
-    """Return the folder of the files: in ``EXPLORER_DATA`` if it is set, otherwise in the user's cache."""
-    if own := os.environ.get("EXPLORER_DATA"):
-        return Path(own).expanduser() / source.name
-    import pooch
-
-    return Path(pooch.os_cache("explorer")) / source.name
-
-
-def find(where: Path, source: Source) -> list[Path]:
+def find(folder: Path, source: Source) -> list[Path]:
     """Return the source's files in a folder, as published or without ``.gz``; nothing if one is missing."""
     files = []
     for name in source.checksums:
-        present = [path for path in (where / name, where / name.removesuffix(".gz")) if path.is_file()]
+        present = [path for path in (folder / name, folder / name.removesuffix(".gz")) if path.is_file()]
         if not present:
             return []
         files.append(present[0])
@@ -63,9 +54,12 @@ def locate(source: Source) -> list[Path]:
     Raises:
         InputError: the files are missing and cannot be downloaded; the message explains the manual way.
     """
-    target = folder(source)
-    for place in (target if os.environ.get("EXPLORER_DATA") else None, source.system):
-        if place and (files := find(place, source)):
+    import pooch
+
+    user_folder = os.environ.get("EXPLORER_DATA")
+    target = Path(user_folder or pooch.os_cache("explorer")).expanduser() / source.name
+    for folder in (target if user_folder else None, source.system):
+        if folder and (files := find(folder, source)):
             return files
     try:
         return [_fetch(source, name, target) for name in source.checksums]

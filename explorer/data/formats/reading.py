@@ -1,13 +1,18 @@
-"""Reading of a user's files: bytes, UTF-8 text, and hashes of contents."""
+"""Reading of a user's files: bytes, UTF-8 text, Parquet, and hashes of contents."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from explorer.settings import InputError
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
 
 
 def read_bytes(path: Path | str) -> bytes:
@@ -42,6 +47,23 @@ def lines(raw: bytes, name: Path | str) -> list[str]:
     """Return the lines of a file. A line ends with a line feed, optionally after a carriage return."""
     text = as_text(raw, name)
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+
+
+@contextlib.contextmanager
+def open_parquet(path: Path | str) -> Iterator[ParquetFile]:
+    """Open a Parquet file for the statements of a ``with`` block.
+
+    Raises:
+        InputError: the file cannot be opened or read.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            yield file
+    except (OSError, pyarrow.ArrowException) as error:
+        raise InputError(f"{path} cannot be read as Parquet: {error}") from error
 
 
 def content_hashes(files: Sequence[Path | str]) -> list[str]:

@@ -118,8 +118,8 @@ def split_pairs(pairs: Sequence[Pair], options: SplitOptions) -> tuple[list[Pair
 
 def without(train: Sequence[Pair], test: Sequence[Pair], left_out: Counter[str]) -> list[Pair]:
     """Return the training pairs whose source is not among the test pairs; count the others."""
-    tested = {sentence_key(source) for source, _ in test}
-    rest = [pair for pair in train if sentence_key(pair[0]) not in tested]
+    test_keys = {sentence_key(source) for source, _ in test}
+    rest = [pair for pair in train if sentence_key(pair[0]) not in test_keys]
     left_out["with a source that is in the test set"] += len(train) - len(rest)
     return rest
 
