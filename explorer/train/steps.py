@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from explorer.models.draws import LossAndGradient, seeded_one_by_one
-from explorer.models.rows import Bound, Rows
+from explorer.models.draws import seeded_one_by_one
+from explorer.models.rows import Bound, LossAndGradient, Rows
 from explorer.settings import user_function
 from explorer.train.optimisers.base import PerRowOptimiser, optimiser
 from explorer.train.stopping import Watch
