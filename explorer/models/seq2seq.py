@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 from torch import Tensor, nn
 
-from explorer.models.attention import Block, Keys, glorot, later, sinusoids
-from explorer.models.heads import attention_heads
+from explorer.models.attention import Block, Keys, later, sinusoids
 from explorer.models.stacking import Embedding, LayerNorm, Linear
 from explorer.models.symmetries import Spec, Symmetries
 
@@ -31,7 +31,7 @@ class Translating:
 
 
 class Seq2Seq(nn.Module):
-    """Encoder and decoder. Tokens are integers below ``vocabulary``; 0 is padding.
+    """Encoder and decoder. Tokens are integers; 0 is padding.
 
     No token attends to padding of the source, and no target token attends to later target tokens. So later
     tokens do not change the output at a target position.
@@ -39,37 +39,19 @@ class Seq2Seq(nn.Module):
 
     def __init__(
         self,
-        vocabulary: int,
-        *,
-        width: int,
-        layers: int,
-        heads: int | None,
-        feed_forward: int,
-        norm: Literal["pre", "post"],
-        tied: bool,
+        source: Embedding,
+        target: Embedding,
+        encoder: Sequence[Block],
+        decoder: Sequence[Block],
+        output: Linear,
     ) -> None:
         super().__init__()
-        heads = attention_heads("transformer", width, heads)
-        self.width, self.pre = width, norm == "pre"
-        spread = width**-0.5
-        self.source = Embedding(vocabulary, width, spread=spread)
-        self.target = self.source if tied else Embedding(vocabulary, width, spread=spread)
-
-        def blocks(across: bool) -> nn.ModuleList:
-            hidden = feed_forward * width
-            return nn.ModuleList(
-                Block(width, heads, hidden, nn.ReLU(), norm, across=across) for _ in range(layers)
-            )
-
-        self.encoder, self.decoder = blocks(False), blocks(True)
+        self.source, self.target = source, target
+        self.encoder, self.decoder = nn.ModuleList(encoder), nn.ModuleList(decoder)
+        self.width, self.pre = output.in_features, encoder[0].order == "pre"
         if self.pre:
-            self.encoder_norm, self.decoder_norm = LayerNorm(width), LayerNorm(width)
-        self.output = Linear(width, vocabulary, bias=False)
-        glorot(self)
-        if tied:
-            self.output.weight = self.target.weight
-        else:
-            nn.init.normal_(self.output.weight, std=spread)
+            self.encoder_norm, self.decoder_norm = LayerNorm(self.width), LayerNorm(self.width)
+        self.output = output
 
     def _embed(self, embedding: nn.Module, tokens: Tensor, first: int = 0) -> Tensor:
         vectors = embedding(tokens) * math.sqrt(self.width)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from explorer.models.products import product
+from explorer.models.arithmetic import product
 from explorer.models.rows import Forward, Places, _places, holding
 
 Make = Callable[[Sequence[Tensor]], nn.Module]  # from parameters (models, *shape)
