@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from explorer.models.attention import Block, later
+from explorer.models.attention import Block, causal_mask
 from explorer.models.stacking import Embedding, LayerNorm, Linear
 from explorer.models.symmetries import Spec, Symmetries
 
@@ -32,7 +32,7 @@ class Decoder(nn.Module):
         """Return scores (…, batch, length, vocabulary) of the token after each of (…, batch, length)."""
         places = torch.arange(x.shape[-1], device=x.device).view(*[1] * (x.dim() - 1), -1)
         h = self.embedding(x) + self.position(places)
-        hidden = later(x.shape[-1], x.device)
+        hidden = causal_mask(x.shape[-1], x.device)
         for block in self.blocks:
             h = block(h, hidden)
         return self.output(self.norm(h))

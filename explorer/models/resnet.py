@@ -63,9 +63,7 @@ def build_resnet(
         outputs = inner * expansion
         for block in range(count):
             stride = 2 if stage > 0 and block == 0 else 1
-            branch = _branch(
-                inputs, inner, outputs, (1, 3, 1) if expansion > 1 else (3, 3), stride, options.norm
-            )
+            branch = _branch(inputs, inner, outputs, kernels, stride, options.norm)
             same = stride == 1 and inputs == outputs
             shortcut = (
                 [nn.Identity()] if same else convolution(inputs, outputs, 1, stride=stride, norm=options.norm)

@@ -158,17 +158,19 @@ class Rows:
             # With two models or more, and separate inputs for each, a convolution becomes one grouped
             # convolution with a group per model. Rounding of gradients of deep networks still depends on the
             # number of models.
-            some = max(2, rows)
+            copies = max(2, rows)
             pieces = self._split(theta if rows > 1 else torch.cat([theta, theta]))
             stats = self._split_buffers(buffers)
             # vmap's BatchNorm flattens the statistics of all models. Tensors that are not contiguous would be
             # copied, and the update of the copy would be lost.
-            own = [b.expand(some, *b.shape[1:]).clone(memory_format=torch.contiguous_format) for b in stats]
+            updated = [
+                b.expand(copies, *b.shape[1:]).clone(memory_format=torch.contiguous_format) for b in stats
+            ]
             call = vmap(self._one, randomness="different")
-            outputs = call(pieces, own, x.expand(some, *x.shape[1:]))[:rows]
-            for kept, updated in zip(stats, own, strict=True):
-                if training:
-                    kept.copy_(updated[:rows])
+            outputs = call(pieces, updated, x.expand(copies, *x.shape[1:]))[:rows]
+            if training:
+                for statistic, new in zip(stats, updated, strict=True):
+                    statistic.copy_(new[:rows])
             return outputs
         by_row = zip(theta.unbind(0), buffers.unbind(0), x.expand(rows, *x.shape[1:]).unbind(0), strict=True)
         return torch.stack(
@@ -307,20 +309,20 @@ class Rows:
         return torch.cat([self._estimated(t, b.clone(), x, batches) for t, b in pieces])
 
     def _estimated(self, theta: Tensor, buffers: Tensor, x: Tensor, batches: Sequence[slice]) -> Tensor:
-        before = [norm.momentum for norm in self.norms]
-        seen = 0
+        momenta = [norm.momentum for norm in self.norms]
+        inputs = 0
         self.module.train()
         for part in self.module.modules():  # other layers are in evaluation mode, without dropout
             part.training = part is self.module or part in self.norms
         try:
             for part in batches:
-                piece = x[None, part]
-                seen += piece.shape[1]
+                batch = x[None, part]
+                inputs += batch.shape[1]
                 for norm in self.norms:
-                    norm.momentum = piece.shape[1] / seen
-                self(theta, piece, buffers, training=True)
+                    norm.momentum = batch.shape[1] / inputs
+                self(theta, batch, buffers, training=True)
         finally:
-            for norm, momentum in zip(self.norms, before, strict=True):
+            for norm, momentum in zip(self.norms, momenta, strict=True):
                 norm.momentum = momentum
             self.module.eval()
         return buffers

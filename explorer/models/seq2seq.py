@@ -9,7 +9,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from explorer.models.attention import Block, Keys, later, sinusoids
+from explorer.models.attention import Block, Keys, causal_mask, sinusoids
 from explorer.models.stacking import Embedding, LayerNorm, Linear
 from explorer.models.symmetries import Spec, Symmetries
 
@@ -17,15 +17,15 @@ PAD = 0
 
 
 @dataclass
-class Translating:
+class TranslationState:
     """State of a translation: keys and values of the source and of the target so far, for each block."""
 
     source: list[Keys]
     target: list[Keys]
-    seen: int = 0
+    length: int = 0
 
     def pick(self, index: Tensor) -> None:
-        """Keep the entries ``index`` (models, kept) of the batch, which have the same sources."""
+        """Keep the entries ``index`` (models, entries) of the batch, which have the same sources."""
         for past in self.target:
             past.pick(index)
 
@@ -69,7 +69,7 @@ class Seq2Seq(nn.Module):
 
     def _decode(self, tokens: Tensor, source: list[Keys], past: list[Keys] | None, first: int = 0) -> Tensor:
         x = self._embed(self.target, tokens, first)
-        hidden = later(tokens.shape[-1], tokens.device)
+        hidden = causal_mask(tokens.shape[-1], tokens.device)
         for place, block in enumerate(self.decoder):
             x = block(x, hidden, source[place], past[place] if past else None)
         return self.decoder_norm(x) if self.pre else x
@@ -94,7 +94,7 @@ class Seq2Seq(nn.Module):
         of_source = layer.startswith(("source", "encoder")) or layer.endswith(".keys_values")
         return x[:, 0 if of_source else 1] != PAD
 
-    def start(self, source: Tensor, copies: int) -> Translating:
+    def start(self, source: Tensor, copies: int) -> TranslationState:
         """Start translating source tokens (…, batch, length), with ``copies`` hypotheses of each."""
         keys = self.encode(source)
         for of_block in keys:
@@ -104,10 +104,10 @@ class Seq2Seq(nn.Module):
             if of_block.hidden is not None:
                 of_block.hidden = of_block.hidden.repeat_interleave(copies, -4)
         none = [Keys(k.keys[..., :0, :], k.values[..., :0, :]) for k in keys]
-        return Translating(keys, none)
+        return TranslationState(keys, none)
 
-    def step(self, tokens: Tensor, state: Translating) -> Tensor:
+    def step(self, tokens: Tensor, state: TranslationState) -> Tensor:
         """Append ``tokens`` (…, batch) to the state; return scores (…, batch, vocabulary) of the next."""
-        x = self._decode(tokens.unsqueeze(-1), state.source, state.target, state.seen)
-        state.seen += 1
+        x = self._decode(tokens.unsqueeze(-1), state.source, state.target, state.length)
+        state.length += 1
         return self.output(x).squeeze(-2)

@@ -30,8 +30,8 @@ class Linear(nn.Linear):
         if self.weight.dim() == 2:
             return functional.linear(x, self.weight, bias)
         flat = x.expand(self.weight.shape[0], *x.shape[1:]).flatten(1, -2)  # (models, inputs, features)
-        found = product(flat, self.weight.mT, None if bias is None else bias.unsqueeze(1))
-        return found.unflatten(1, x.shape[1:-1])
+        mapped = product(flat, self.weight.mT, None if bias is None else bias.unsqueeze(1))
+        return mapped.unflatten(1, x.shape[1:-1])
 
 
 class LayerNorm(nn.LayerNorm):
