@@ -37,7 +37,7 @@ from explorer.train.loop import (
     milestones,
 )
 from explorer.train.optimisers.base import optimiser
-from explorer.train.steps import loss_gradient_of, make_step, optimiser_of, parts
+from explorer.train.steps import loss_gradient_of, make_step, optimiser_of, row_groups
 from explorer.train.stopping import Stopping, Watch
 
 
@@ -482,7 +482,7 @@ def test_a_step_never_waits_for_the_device(name: str, optimizer: str) -> None:
         y = torch.zeros((20, shape[-1]) if tokens else (20, 2) if task == "regression" else (20,))
         y = y if task == "regression" else y.long()
         data = Split(x, y, x, y, classes)
-        optimiser = optimiser_of(optimizer, parts(3, [0.1, 0.1, 0.2], 0.9, 0.1, 0.05))
+        optimiser = optimiser_of(optimizer, row_groups(3, [0.1, 0.1, 0.2], 0.9, 0.1, 0.05))
         take = make_step(
             theta,
             buffers,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from explorer.landscape.paths import Kind, Path, path_weights
-from explorer.models.constants import constant
+from explorer.models.arithmetic import constant
 from explorer.models.draws import draws, seeded_one_by_one
 from explorer.models.rows import Rows
 from explorer.train.loop import Split, batches, evaluate, taken

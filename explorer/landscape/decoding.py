@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from explorer.models import memory
-from explorer.models.rows import MEMORY, Rows
+from explorer.models.rows import MEMORY, Rows, holding
 from explorer.models.seq2seq import Seq2Seq
-from explorer.models.stacking import holding
 
 PAD, BOS, EOS = 0, 1, 2
 

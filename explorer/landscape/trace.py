@@ -59,7 +59,7 @@ class DeflatedTrace:
 
     def watch(self, vector: Tensor, outside: Tensor, inside: Tensor, active: Tensor) -> Tensor:
         """Add a basis vector; return the models for which more vectors are worthwhile (see ``lanczos``)."""
-        direction = vector.unsqueeze(1)  # vectors first: see ``product`` in ``explorer.models.products``
+        direction = vector.unsqueeze(1)  # vectors first: see ``product`` in ``explorer.models.arithmetic``
         along = torch.bmm(direction, self.rest.mT).mT  # (models, probes, 1)
         self.rest = self.rest - along * direction
         self.image = self.image - torch.bmm(direction, self.image.mT).mT * direction

@@ -38,7 +38,7 @@ class Keys:
         self.values = torch.cat([self.values, values], -2)
 
     def pick(self, index: Tensor) -> None:
-        """Keep the entries ``index`` (models, kept) of the batch of each model."""
+        """Keep the entries ``index`` (models, entries) of the batch of each model."""
         index = index[:, :, None, None, None]
         self.keys, self.values = (torch.take_along_dim(t, index, 1) for t in (self.keys, self.values))
 
@@ -151,7 +151,7 @@ class Block(nn.Module):
         found.perceptron(*ends, stream, hidden=first.out_features)
 
 
-def later(tokens: int, device: torch.device) -> Tensor:
+def causal_mask(tokens: int, device: torch.device) -> Tensor:
     """Return the causal mask (tokens, tokens): true where the key comes after the query."""
     return torch.ones(tokens, tokens, dtype=torch.bool, device=device).triu(1)
 

@@ -77,12 +77,6 @@ def honours(module: Any, options: ModelOptions) -> bool:
     return all(getattr(options, name) == type(options).model_fields[name].default for name in others)
 
 
-def first_task(name: str) -> str:
-    """Return the main task of an architecture, whose loss its ``stacked_gradient`` uses."""
-    module = None if ":" in name else plugin(explorer.models, name, "architecture")
-    return getattr(module, "TASKS", ("classification",))[0]
-
-
 def has_choice(name: str, options: Any, *, gpus: bool) -> bool:
     """Return whether timing must decide between vmap and running models one by one."""
     if ":" in name:
@@ -105,8 +99,10 @@ def network(
     from explorer.models.rows import Rows, seeded
 
     build = builder(name, options, shape, classes)
+    module = None if ":" in name else plugin(explorer.models, name, "architecture")
+    main_task = getattr(module, "TASKS", ("classification",))[0]  # ``stacked_gradient`` uses its loss
     with seeded(0):
         forward = own(name, options, "stacked_forward")
-        gradient = own(name, options, "stacked_gradient") if task == first_task(name) else None
+        gradient = own(name, options, "stacked_gradient") if task == main_task else None
         derived = own(name, options, "derived_execution") if forward else None
         return build, Rows(build(), forward, execution, gradient, TASKS[task], derived)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from explorer.models.rows import BindGradient, Derived, Forward
-    from explorer.models.stacked_cnn import Stacked
 
 HONOURED = ("width", "norm", "activation")  # supported by stacked functions
 
@@ -73,22 +72,18 @@ def settled(options: Options, *, gpus: bool) -> bool:
 
 def stacked_forward(options: Options) -> Forward | None:
     """Return the forward pass of all models as matrix products, without derivatives, if :func:`stacks`."""
-    return _stacked(options).forward if stacks(options) else None
+    from explorer.models.stacked_cnn import StackedCnn
+
+    return StackedCnn(options.activation).forward if stacks(options) else None
 
 
 def stacked_gradient(options: Options) -> BindGradient | None:
     """Return hand-written loss and gradient of all models (``benchmarks/cnn_step.py``), if :func:`stacks`."""
-    from explorer.models.rows import made_anew
+    from explorer.models.stacked_cnn import StackedCnn
 
-    return made_anew(_stacked(options).gradient) if stacks(options) else None
+    return StackedCnn(options.activation).bind_gradient if stacks(options) else None
 
 
 def derived_execution(options: Options) -> Derived:
     """Return the execution for Hessians: PyTorch's convolutions, by vmap for small batches and widths."""
     return lambda batch: "vmap" if batch * options.width <= 4096 else "loop"
-
-
-def _stacked(options: Options) -> Stacked:
-    from explorer.models.stacked_cnn import Stacked
-
-    return Stacked(options.activation)

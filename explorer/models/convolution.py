@@ -20,36 +20,30 @@ def kernel_of(weight: Tensor) -> Sides:
 
 
 class Padded:
-    """Zeros with a border for the kernel around ``inside`` (models, channels, height, width, batch).
-
-    The views ``lines`` and ``patches`` are (…, pool, height, width, batch). Lines that are pooled together
-    are separate along ``pool``, so their maximum works on long runs. Incomplete pooling windows are left out.
-    """
+    """Zeros with a border for the kernel around ``inside`` (models, channels, height, width, batch)."""
 
     def __init__(self, like: Tensor, shape: tuple[int, ...], kernel: Sides):
         rows, channels, height, width, batch = shape
-        self.shape, self.kernel = shape, kernel
         top, left = kernel[0] // 2, kernel[1] // 2
+        self.kernel = kernel
         self.array = like.new_zeros(rows, channels, height + 2 * top, width + 2 * left, batch)
         self.inside = self.array[:, :, top : top + height, left : left + width]
 
-    def lines(self, pool: Sides) -> Tensor:
-        """Return the view (models, channels, pool, height, width, batch)."""
-        (row, channel, *_), (sides, strides) = self.array.stride(), self._apart(pool)
-        return self.inside.as_strided((*self.shape[:2], *sides), (row, channel, *strides))
-
     def patches(self, pool: Sides = (1, 1)) -> Tensor:
-        """Return the view (models, channels, *kernel, pool, height, width, batch)."""
-        (row, channel, line, place, _), (sides, strides) = self.array.stride(), self._apart(pool)
-        return self.array.as_strided(
-            (*self.shape[:2], *self.kernel, *sides), (row, channel, line, place, *strides)
-        )
+        """Return the view (models, channels, *kernel, pool, height, width, batch): see :func:`lines`."""
+        windows = self.array.unfold(2, self.kernel[0], 1).unfold(3, self.kernel[1], 1)
+        return lines(windows, pool).movedim((6, 7), (2, 3))
 
-    def _apart(self, pool: Sides) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        _, _, height, width, batch = self.shape
-        _, _, line, place, _ = self.array.stride()
-        sides = (pool[0], height // pool[0], width // pool[1] * pool[1], batch)
-        return sides, (line, pool[0] * line, place, 1)
+
+def lines(values: Tensor, pool: Sides) -> Tensor:
+    """Turn (models, channels, height, width, …) into (models, channels, pool, height, width, …).
+
+    Lines that are pooled together are separate along ``pool``, so their maximum works on long runs.
+    Incomplete pooling windows are left out.
+    """
+    high, wide = values.shape[2] // pool[0], values.shape[3] // pool[1]
+    whole = values[:, :, : high * pool[0], : wide * pool[1]]
+    return whole.unflatten(2, (high, pool[0])).transpose(2, 3)
 
 
 class Gathered:
@@ -94,7 +88,7 @@ class Convolution:
             self.right_excess = torch.empty_like(self.largest)
         if gradient and not first:
             errors = Padded(weight, (rows, outputs, *sides, batch), kernel)
-            self.error_lines, self.error_patches = errors.lines(pool), Gathered(errors.patches())
+            self.error_lines, self.error_patches = lines(errors.inside, pool), Gathered(errors.patches())
             self.inside_error = weight.new_empty(rows, inputs, *sides, batch)
 
     def forward(self, weight: Tensor) -> Tensor:

@@ -5,15 +5,13 @@ With torch's global generator, the draws of a model would depend on the other mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from explorer.models.rows import Rows, seeded
-
-# (theta, inputs, targets, buffers) -> losses (models,) and gradients (models, parameters).
-LossAndGradient = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+from explorer.models.rows import LossAndGradient, Rows, one_by_one, seeded
 
 
 def draws(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor) -> bool:
@@ -31,17 +29,11 @@ def _state(device: torch.device) -> Tensor:
     return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
 
+def seed_of_step(seed: int, step: int) -> int:
+    """Return the seed of a model's random draws in a step."""
+    return (seed ^ (step * 0x9E3779B97F4A7C15)) % 2**63
+
+
 def seeded_one_by_one(gradient: LossAndGradient, seeds: Sequence[int], step: int) -> LossAndGradient:
     """Return the same function, run one model at a time, with draws from the model's seed and the step."""
-
-    def row_by_row(theta: Tensor, x: Tensor, y: Tensor, buffers: Tensor) -> tuple[Tensor, Tensor]:
-        found = []
-        for row, seed in enumerate(seeds):
-            own = slice(row, row + 1)
-            with seeded((seed ^ (step * 0x9E3779B97F4A7C15)) % 2**63, theta.device):
-                own_x, own_y = (values[own] if len(values) > 1 else values for values in (x, y))
-                found.append(gradient(theta[own], own_x, own_y, buffers[own]))
-        losses, gradients = zip(*found, strict=True)
-        return torch.cat(losses), torch.cat(gradients)
-
-    return row_by_row
+    return functools.partial(one_by_one, gradient, seeds=[seed_of_step(seed, step) for seed in seeds])

@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from explorer.models.base import ModelOptions
-from explorer.models.heads import attention_heads
+from explorer.models.sequences import SequenceOptions, attention_heads
 from explorer.settings import InputError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
+    from explorer.models.decoder import Decoder
     from explorer.models.rows import Forward
 
 TASKS = ("language",)
 HONOURED = ("width", "layers", "heads", "feed_forward", "tied")  # supported by stacked functions
+SPREAD = 0.02  # standard deviation of the initial weights (Radford et al., 2019)
 
 
-class Options(ModelOptions):
+class Options(SequenceOptions):
     """A network of ``layers`` blocks: LayerNorm before branches, GELU, learnt positions, no dropout.
 
     Weights are initialised as in GPT-2: normal with standard deviation 0.02, divided by √(2 · layers) in the
     last map of each branch; biases are 0. The scores of the next token have no bias.
     """
 
-    width: int = Field(default=64, ge=2, le=65_536, description="embedding dimension")
-    layers: int = Field(default=4, ge=1, le=64, description="blocks")
-    heads: int | None = Field(
-        default=None,
-        ge=1,
-        description="attention heads, a divisor of the width; one for each 16 of it, 8 at most, if left out",
-    )
-    feed_forward: int = Field(default=4, ge=1, le=64, description="hidden units of a perceptron, in widths")
     tied: bool = Field(default=True, description="embeddings and scores share one matrix")
 
 
@@ -49,20 +42,38 @@ def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
     Raises:
         InputError: the inputs are not sequences, or heads does not divide the width.
     """
-    from explorer.models.decoder import Decoder
-
     if len(shape) != 1:
         raise InputError(f"gpt needs tokens (length,), as the task language has; the inputs are {shape}")
-    return Decoder(classes, shape[0], **options.model_dump())
+    return _network(options, classes, shape[0])
 
 
 def stacked_forward(options: Options) -> Forward:
     """Return a forward pass with one batched product per layer for all models."""
-    from explorer.models.decoder import Decoder
     from explorer.models.stacking import stacked
 
-    def make(parameters: Sequence[Tensor]) -> nn.Module:
-        embedding, position = parameters[:2]
-        return Decoder(embedding.shape[1], position.shape[1], **options.model_dump())
+    return stacked(lambda parameters: _network(options, parameters[0].shape[1], parameters[1].shape[1]))
 
-    return stacked(make)
+
+def _network(options: Options, vocabulary: int, length: int) -> Decoder:
+    from torch import nn
+
+    from explorer.models.attention import Block
+    from explorer.models.decoder import Decoder
+    from explorer.models.stacking import Embedding, LayerNorm, Linear
+
+    width, heads = options.width, attention_heads("gpt", options.width, options.heads)
+    embedding = Embedding(vocabulary, width, spread=SPREAD)
+    position = Embedding(length, width, spread=SPREAD)
+    hidden = options.feed_forward * width
+    blocks = [Block(width, heads, hidden, nn.GELU(), "pre") for _ in range(options.layers)]
+    output = Linear(width, vocabulary, bias=False)
+    network = Decoder(embedding, position, blocks, LayerNorm(width), output)
+    ends = {end for block in blocks for end in (block.attention.project, block.perceptron[-1])}
+    for layer in network.modules():
+        if isinstance(layer, Linear):
+            nn.init.normal_(layer.weight, std=SPREAD / math.sqrt(len(ends)) if layer in ends else SPREAD)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    if options.tied:
+        output.weight = embedding.weight
+    return network

@@ -79,7 +79,7 @@ def stacked_forward(options: Options) -> Forward:
     import torch
     from torch.nn import functional
 
-    from explorer.models.products import product
+    from explorer.models.arithmetic import product
 
     act = {
         "relu": functional.relu,
@@ -108,7 +108,7 @@ def stacked_gradient(options: Options) -> BindGradient:
     """
     import torch
 
-    from explorer.models.products import product
+    from explorer.models.arithmetic import product
 
     act, derivative = {
         "relu": (torch.relu, lambda d, z: torch.ops.aten.threshold_backward(d, z, 0)),
@@ -160,7 +160,7 @@ class CrossEntropy:
         """
         import torch
 
-        from explorer.models.constants import constant
+        from explorer.models.arithmetic import constant
 
         rows, _, batch = scores.shape
         log_p, labels = torch.log_softmax(scores, 1), y.expand(rows, -1).unsqueeze(1)

@@ -56,14 +56,14 @@ def build_resnet(
     layers: list[nn.Module] = [*stem, nn.ReLU()]
     if large:
         layers.append(nn.MaxPool2d(3, stride=2, padding=1))
+    kernels = (1, 3, 1) if expansion > 1 else (3, 3)
     inputs, last = options.width, []
     for stage, count in enumerate(blocks):
         inner = options.width * 2**stage
         outputs = inner * expansion
         for block in range(count):
             stride = 2 if stage > 0 and block == 0 else 1
-            body = _bottleneck if expansion > 1 else _basic
-            branch = body(inputs, inner, outputs, stride, options.norm)
+            branch = _branch(inputs, inner, outputs, kernels, stride, options.norm)
             same = stride == 1 and inputs == outputs
             shortcut = (
                 [nn.Identity()] if same else convolution(inputs, outputs, 1, stride=stride, norm=options.norm)
@@ -79,25 +79,18 @@ def build_resnet(
     return module
 
 
-def _basic(inputs: int, inner: int, outputs: int, stride: int, norm: Norm) -> list[nn.Module]:
+def _branch(
+    inputs: int, inner: int, outputs: int, kernels: tuple[int, ...], stride: int, norm: Norm
+) -> list[nn.Module]:
     from torch import nn
 
     from explorer.models.blocks import convolution
 
-    return [
-        *convolution(inputs, inner, 3, stride=stride, norm=norm), nn.ReLU(),
-        *convolution(inner, outputs, 3, norm=norm),
-    ]  # fmt: skip
-
-
-def _bottleneck(inputs: int, inner: int, outputs: int, stride: int, norm: Norm) -> list[nn.Module]:
-    # The 3×3 convolution has the stride, as in all current implementations.
-    from torch import nn
-
-    from explorer.models.blocks import convolution
-
-    return [
-        *convolution(inputs, inner, 1, norm=norm), nn.ReLU(),
-        *convolution(inner, inner, 3, stride=stride, norm=norm), nn.ReLU(),
-        *convolution(inner, outputs, 1, norm=norm),
-    ]  # fmt: skip
+    layers: list[nn.Module] = []
+    strided = kernels.index(3)  # the first 3×3 convolution has the stride, as in all current implementations
+    for place, kernel in enumerate(kernels):
+        out = outputs if place == len(kernels) - 1 else inner
+        layers += convolution(inputs, out, kernel, stride=stride if place == strided else 1, norm=norm)
+        layers.append(nn.ReLU())
+        inputs = out
+    return layers[:-1]

@@ -8,8 +8,8 @@ curves, Lanczos and Hutchinson run for many models at once, and a single model i
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -27,6 +27,10 @@ Step = Callable[[Tensor, Tensor, bool], Tensor | None]
 # (parameters, tensors that a step writes their gradients to) -> step.
 BindGradient = Callable[[Pieces, Pieces], Step]
 Derived = Callable[[int], Execution]  # of the batch size
+# (theta, inputs, targets, buffers) -> losses (models,) and gradients (models, parameters).
+LossAndGradient = Callable[[Tensor, Tensor, Tensor, Any], tuple[Tensor, Tensor]]
+# For each tensor, all dictionaries and keys under which a module stores it.
+Places = Sequence[Sequence[tuple[dict[str, Any], str]]]
 # Numbers that a layer's activations may hold in one evaluation on a CPU (32 MB of float32). On a GPU, the
 # limit is a share of the memory that the process may use.
 MEMORY = 2**23
@@ -41,21 +45,6 @@ class Bound(NamedTuple):
 
     step: Step
     gradient: Tensor
-
-
-def made_anew(gradient: Callable[[Pieces, Tensor, Tensor], tuple[Tensor, list[Tensor]]]) -> BindGradient:
-    """Return the bound form of a function (parameters, inputs, targets) -> losses, gradients."""
-
-    def bind(parameters: Pieces, places: Pieces) -> Step:
-        def step(x: Tensor, y: Tensor, wanted: bool) -> Tensor:
-            losses, found = gradient(parameters, x, y)
-            for place, piece in zip(places, found, strict=True):
-                place.copy_(piece)
-            return losses
-
-        return step
-
-    return bind
 
 
 class Rows:
@@ -97,18 +86,15 @@ class Rows:
         buffers = {name: b for name, b in self.module.named_buffers() if b.is_floating_point()}
         self._names, self._shapes = list(parameters), [p.shape for p in parameters.values()]
         self._buffer_names, self._buffer_shapes = list(buffers), [b.shape for b in buffers.values()]
-        self._sizes = [p.numel() for p in parameters.values()]
-        self._buffer_sizes = [b.numel() for b in buffers.values()]
-        # Where the module stores each parameter and buffer; a tied weight is stored in several places.
-        self._places = _places(self.module, self._names, "_parameters")
-        self._buffer_places = _places(self.module, self._buffer_names, "_buffers")
+        self._places = _places(self.module, parameters)
+        self._buffer_places = _places(self.module, buffers)
         self.norms = [m for m in self.module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         self._activations = 0
 
     @property
     def parameters(self) -> int:
         """Number of parameters of a model."""
-        return sum(self._sizes)
+        return sum(shape.numel() for shape in self._shapes)
 
     @property
     def layers(self) -> list[tuple[str, torch.Size]]:
@@ -118,20 +104,19 @@ class Rows:
     def row(self, module: nn.Module | None = None) -> tuple[Tensor, Tensor]:
         """Return copies of the parameters (parameters,) and buffers (numbers,) of a module."""
         module = module or self.module
-        own, state = dict(module.named_parameters()), dict(module.named_buffers())
-        pieces = [own[name].detach().flatten() for name in self._names]
-        stats = [state[name].detach().flatten() for name in self._buffer_names]
+        tensors = dict([*module.named_parameters(), *module.named_buffers()])
+        pieces = [tensors[name].detach().flatten() for name in self._names]
+        stats = [tensors[name].detach().flatten() for name in self._buffer_names]
         return torch.cat(pieces), torch.cat(stats) if stats else pieces[0].new_zeros(0)
 
     def to_module(self, theta: Tensor, buffers: Tensor) -> nn.Module:
         """Return a new module, in evaluation mode, with parameters (parameters,) and buffers of one model."""
         module = copy.deepcopy(self.module).to(theta.dtype).eval()
-        pieces = dict(zip(self._names, self._split(theta[None]), strict=True))
-        stats = dict(zip(self._buffer_names, self._split_buffers(buffers[None]), strict=True))
+        tensors = dict([*module.named_parameters(), *module.named_buffers()])
+        pieces = [*self._split(theta), *self._split_buffers(buffers)]
         with torch.no_grad():
-            for name, value in [*module.named_parameters(), *module.named_buffers()]:
-                if name in pieces or name in stats:
-                    value.copy_((pieces | stats)[name][0])
+            for name, piece in zip([*self._names, *self._buffer_names], pieces, strict=True):
+                tensors[name].copy_(piece)
         return module
 
     def to(self, device: torch.device | str) -> Rows:
@@ -140,14 +125,10 @@ class Rows:
         return self
 
     def _split(self, theta: Tensor) -> list[Tensor]:
-        # The backward of one split is one concatenation; each slice would need a padded matrix.
-        pieces = theta.split(self._sizes, dim=-1)
-        leading = theta.shape[:-1]
-        return [p if len(s) == 1 else p.view(leading + s) for p, s in zip(pieces, self._shapes, strict=True)]
+        return _split(theta, self._shapes)
 
     def _split_buffers(self, buffers: Tensor) -> list[Tensor]:
-        pieces = buffers.split(self._buffer_sizes, dim=-1) if self._buffer_sizes else ()
-        return [p.view(buffers.shape[:-1] + s) for p, s in zip(pieces, self._buffer_shapes, strict=True)]
+        return _split(buffers, self._buffer_shapes)
 
     def __call__(
         self, theta: Tensor, x: Tensor, buffers: Tensor | None = None, *, training: bool = False
@@ -170,24 +151,26 @@ class Rows:
             self.module.train(training)
         rows = theta.shape[0]
         if buffers is None:
-            if self._buffer_sizes:
+            if self._buffer_shapes:
                 raise ValueError("this architecture has buffers (BatchNorm statistics); pass them")
             buffers = theta.new_zeros(rows, 0)
         if execution == "vmap":
             # With two models or more, and separate inputs for each, a convolution becomes one grouped
             # convolution with a group per model. Rounding of gradients of deep networks still depends on the
             # number of models.
-            some = max(2, rows)
+            copies = max(2, rows)
             pieces = self._split(theta if rows > 1 else torch.cat([theta, theta]))
             stats = self._split_buffers(buffers)
             # vmap's BatchNorm flattens the statistics of all models. Tensors that are not contiguous would be
             # copied, and the update of the copy would be lost.
-            own = [b.expand(some, *b.shape[1:]).clone(memory_format=torch.contiguous_format) for b in stats]
+            updated = [
+                b.expand(copies, *b.shape[1:]).clone(memory_format=torch.contiguous_format) for b in stats
+            ]
             call = vmap(self._one, randomness="different")
-            outputs = call(pieces, own, x.expand(some, *x.shape[1:]))[:rows]
-            for kept, updated in zip(stats, own, strict=True):
-                if training:
-                    kept.copy_(updated[:rows])
+            outputs = call(pieces, updated, x.expand(copies, *x.shape[1:]))[:rows]
+            if training:
+                for statistic, new in zip(stats, updated, strict=True):
+                    statistic.copy_(new[:rows])
             return outputs
         by_row = zip(theta.unbind(0), buffers.unbind(0), x.expand(rows, *x.shape[1:]).unbind(0), strict=True)
         return torch.stack(
@@ -202,16 +185,8 @@ class Rows:
     def _one(self, pieces: list[Tensor], stats: list[Tensor], x: Tensor) -> Tensor:
         # The same as torch.func.functional_call, but without looking parameters up by name each time, which
         # alone takes a fifth of a step of a small convolutional network.
-        values = [*zip(self._places, pieces, strict=True), *zip(self._buffer_places, stats, strict=True)]
-        before = [(store, key, store[key]) for places, _ in values for store, key in places]
-        try:
-            for places, value in values:
-                for store, key in places:
-                    store[key] = value
+        with holding([*self._places, *self._buffer_places], [*pieces, *stats]):
             return self.module(x)
-        finally:
-            for store, key, value in before:
-                store[key] = value
 
     def bound(self, theta: Tensor) -> Bound | None:
         """Return the architecture's own gradient for a ``theta`` that is changed in place, or None.
@@ -238,25 +213,10 @@ class Rows:
                 assert losses is not None
                 return losses, bound.gradient
         if self._differentiated(x) == "loop" and len(theta) > 1:
-            return self._one_by_one(theta, x, y, buffers)
+            return one_by_one(self.loss_gradient, theta, x, y, buffers)
         leaf = theta.detach().requires_grad_()
         losses = self.task.loss(self(leaf, x, buffers, training=True), y)
         return losses.detach(), torch.autograd.grad(losses.sum(), leaf)[0]
-
-    def _one_by_one(
-        self, theta: Tensor, x: Tensor, y: Tensor, buffers: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        # The graph of a model is freed before the next is built, so memory does not grow with the models.
-        losses, gradient = theta.new_empty(len(theta)), torch.empty_like(theta)
-        for row in range(len(theta)):
-            own = slice(row, row + 1)
-            losses[own], gradient[own] = self.loss_gradient(
-                theta[own],
-                x[own] if len(x) > 1 else x,
-                y[own] if len(y) > 1 else y,
-                None if buffers is None else buffers[own],
-            )
-        return losses, gradient
 
     def output_sizes(self, x: Tensor, *, leaves: bool = False) -> list[int]:
         """Return the sizes of the input and of each layer's output, for one input of ``x`` (inputs, *shape).
@@ -324,11 +284,10 @@ class Rows:
     def _in_blocks(
         self, of: Callable[[Tensor], Tensor], theta: Tensor, x: Tensor, buffers: Tensor | None
     ) -> Tensor:
-        found: dict[int, list[Tensor]] = {}
-        for own, part in self.blocks(len(theta), x):
-            outputs = self(theta[own], x[None, part], None if buffers is None else buffers[own])
-            found.setdefault(own.start, []).append(of(outputs))
-        return torch.cat([torch.cat(parts, dim=1) for parts in found.values()])
+        def compute(rows: slice, part: slice) -> Tensor:
+            return of(self(theta[rows], x[None, part], None if buffers is None else buffers[rows]))
+
+        return join_blocks(self.blocks(len(theta), x), compute)
 
     @torch.no_grad()
     def estimate_buffers(self, theta: Tensor, buffers: Tensor, x: Tensor) -> Tensor:
@@ -350,20 +309,20 @@ class Rows:
         return torch.cat([self._estimated(t, b.clone(), x, batches) for t, b in pieces])
 
     def _estimated(self, theta: Tensor, buffers: Tensor, x: Tensor, batches: Sequence[slice]) -> Tensor:
-        before = [norm.momentum for norm in self.norms]
-        seen = 0
+        momenta = [norm.momentum for norm in self.norms]
+        inputs = 0
         self.module.train()
         for part in self.module.modules():  # other layers are in evaluation mode, without dropout
             part.training = part is self.module or part in self.norms
         try:
             for part in batches:
-                piece = x[None, part]
-                seen += piece.shape[1]
+                batch = x[None, part]
+                inputs += batch.shape[1]
                 for norm in self.norms:
-                    norm.momentum = piece.shape[1] / seen
-                self(theta, piece, buffers, training=True)
+                    norm.momentum = batch.shape[1] / inputs
+                self(theta, batch, buffers, training=True)
         finally:
-            for norm, momentum in zip(self.norms, before, strict=True):
+            for norm, momentum in zip(self.norms, momenta, strict=True):
                 norm.momentum = momentum
             self.module.eval()
         return buffers
@@ -382,15 +341,72 @@ def blocks(rows: int, parts: Sequence[slice], size: int) -> Iterator[tuple[slice
             yield slice(start, min(start + some, rows)), part
 
 
-def _places(module: nn.Module, names: Sequence[str], kind: str) -> list[list[tuple[dict[str, Any], str]]]:
-    """Return, for each name, all dictionaries and keys under which the module stores that tensor."""
-    held: dict[int, list[tuple[dict[str, Any], str]]] = {}
+def join_blocks(blocks: Iterable[tuple[slice, slice]], compute: Callable[[slice, slice], Tensor]) -> Tensor:
+    """Return (models, inputs, …), computed for each block of models and inputs (:func:`blocks`)."""
+    found: dict[int, list[Tensor]] = {}
+    for rows, part in blocks:
+        found.setdefault(rows.start, []).append(compute(rows, part))
+    return torch.cat([torch.cat(parts, dim=1) for parts in found.values()])
+
+
+def select_rows(values: Tensor, rows: slice) -> Tensor:
+    """Return the values (models, …) of some models, or the values (1, …) that all models share."""
+    return values[rows] if len(values) > 1 else values
+
+
+def one_by_one(
+    gradient: LossAndGradient,
+    theta: Tensor,
+    x: Tensor,
+    y: Tensor,
+    buffers: Tensor | None,
+    seeds: Sequence[int] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Call ``gradient`` for each model separately, with a seed of torch's global generators for each.
+
+    The graph of a model is freed before the next is built, so memory does not grow with the models.
+    """
+    losses, gradients = theta.new_empty(len(theta)), torch.empty_like(theta)
+    for row in range(len(theta)):
+        rows = slice(row, row + 1)
+        with seeded(seeds[row], theta.device) if seeds else nullcontext():
+            losses[rows], gradients[rows] = gradient(
+                theta[rows],
+                select_rows(x, rows),
+                select_rows(y, rows),
+                None if buffers is None else buffers[rows],
+            )
+    return losses, gradients
+
+
+def _split(matrix: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
+    # The backward of one split is one concatenation; each slice would need a padded matrix.
+    pieces, leading = matrix.split([s.numel() for s in shapes], dim=-1), matrix.shape[:-1]
+    return [p if len(s) == 1 else p.view(leading + s) for p, s in zip(pieces, shapes, strict=True)]
+
+
+def _places(module: nn.Module, tensors: dict[str, Any]) -> Places:
+    """Return where the module stores each tensor; a tied weight is stored in several places."""
+    found: dict[int, list[tuple[dict[str, Any], str]]] = {}
     for part in module.modules():
-        for key, value in getattr(part, kind).items():
-            if value is not None:
-                held.setdefault(id(value), []).append((getattr(part, kind), key))
-    tensors = dict(module.named_parameters() if kind == "_parameters" else module.named_buffers())
-    return [held[id(tensors[name])] for name in names]
+        for store in (part._parameters, part._buffers):
+            for key, value in store.items():
+                found.setdefault(id(value), []).append((store, key))
+    return [found[id(tensor)] for tensor in tensors.values()]
+
+
+@contextmanager
+def holding(places: Places, pieces: Sequence[Tensor]) -> Iterator[None]:
+    """Replace tensors of a module within this block, and restore them afterwards."""
+    before = [(store, key, store[key]) for of_tensor in places for store, key in of_tensor]
+    try:
+        for of_tensor, piece in zip(places, pieces, strict=True):
+            for store, key in of_tensor:
+                store[key] = piece
+        yield
+    finally:
+        for store, key, value in before:
+            store[key] = value
 
 
 @contextmanager

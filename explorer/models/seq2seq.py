@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 from torch import Tensor, nn
 
-from explorer.models.attention import Block, Keys, glorot, later, sinusoids
-from explorer.models.heads import attention_heads
+from explorer.models.attention import Block, Keys, causal_mask, sinusoids
 from explorer.models.stacking import Embedding, LayerNorm, Linear
 from explorer.models.symmetries import Spec, Symmetries
 
@@ -17,21 +17,21 @@ PAD = 0
 
 
 @dataclass
-class Translating:
+class TranslationState:
     """State of a translation: keys and values of the source and of the target so far, for each block."""
 
     source: list[Keys]
     target: list[Keys]
-    seen: int = 0
+    length: int = 0
 
     def pick(self, index: Tensor) -> None:
-        """Keep the entries ``index`` (models, kept) of the batch, which have the same sources."""
+        """Keep the entries ``index`` (models, entries) of the batch, which have the same sources."""
         for past in self.target:
             past.pick(index)
 
 
 class Seq2Seq(nn.Module):
-    """Encoder and decoder. Tokens are integers below ``vocabulary``; 0 is padding.
+    """Encoder and decoder. Tokens are integers; 0 is padding.
 
     No token attends to padding of the source, and no target token attends to later target tokens. So later
     tokens do not change the output at a target position.
@@ -39,37 +39,19 @@ class Seq2Seq(nn.Module):
 
     def __init__(
         self,
-        vocabulary: int,
-        *,
-        width: int,
-        layers: int,
-        heads: int | None,
-        feed_forward: int,
-        norm: Literal["pre", "post"],
-        tied: bool,
+        source: Embedding,
+        target: Embedding,
+        encoder: Sequence[Block],
+        decoder: Sequence[Block],
+        output: Linear,
     ) -> None:
         super().__init__()
-        heads = attention_heads("transformer", width, heads)
-        self.width, self.pre = width, norm == "pre"
-        spread = width**-0.5
-        self.source = Embedding(vocabulary, width, spread=spread)
-        self.target = self.source if tied else Embedding(vocabulary, width, spread=spread)
-
-        def blocks(across: bool) -> nn.ModuleList:
-            hidden = feed_forward * width
-            return nn.ModuleList(
-                Block(width, heads, hidden, nn.ReLU(), norm, across=across) for _ in range(layers)
-            )
-
-        self.encoder, self.decoder = blocks(False), blocks(True)
+        self.source, self.target = source, target
+        self.encoder, self.decoder = nn.ModuleList(encoder), nn.ModuleList(decoder)
+        self.width, self.pre = output.in_features, encoder[0].order == "pre"
         if self.pre:
-            self.encoder_norm, self.decoder_norm = LayerNorm(width), LayerNorm(width)
-        self.output = Linear(width, vocabulary, bias=False)
-        glorot(self)
-        if tied:
-            self.output.weight = self.target.weight
-        else:
-            nn.init.normal_(self.output.weight, std=spread)
+            self.encoder_norm, self.decoder_norm = LayerNorm(self.width), LayerNorm(self.width)
+        self.output = output
 
     def _embed(self, embedding: nn.Module, tokens: Tensor, first: int = 0) -> Tensor:
         vectors = embedding(tokens) * math.sqrt(self.width)
@@ -87,7 +69,7 @@ class Seq2Seq(nn.Module):
 
     def _decode(self, tokens: Tensor, source: list[Keys], past: list[Keys] | None, first: int = 0) -> Tensor:
         x = self._embed(self.target, tokens, first)
-        hidden = later(tokens.shape[-1], tokens.device)
+        hidden = causal_mask(tokens.shape[-1], tokens.device)
         for place, block in enumerate(self.decoder):
             x = block(x, hidden, source[place], past[place] if past else None)
         return self.decoder_norm(x) if self.pre else x
@@ -112,7 +94,7 @@ class Seq2Seq(nn.Module):
         of_source = layer.startswith(("source", "encoder")) or layer.endswith(".keys_values")
         return x[:, 0 if of_source else 1] != PAD
 
-    def start(self, source: Tensor, copies: int) -> Translating:
+    def start(self, source: Tensor, copies: int) -> TranslationState:
         """Start translating source tokens (…, batch, length), with ``copies`` hypotheses of each."""
         keys = self.encode(source)
         for of_block in keys:
@@ -122,10 +104,10 @@ class Seq2Seq(nn.Module):
             if of_block.hidden is not None:
                 of_block.hidden = of_block.hidden.repeat_interleave(copies, -4)
         none = [Keys(k.keys[..., :0, :], k.values[..., :0, :]) for k in keys]
-        return Translating(keys, none)
+        return TranslationState(keys, none)
 
-    def step(self, tokens: Tensor, state: Translating) -> Tensor:
+    def step(self, tokens: Tensor, state: TranslationState) -> Tensor:
         """Append ``tokens`` (…, batch) to the state; return scores (…, batch, vocabulary) of the next."""
-        x = self._decode(tokens.unsqueeze(-1), state.source, state.target, state.seen)
-        state.seen += 1
+        x = self._decode(tokens.unsqueeze(-1), state.source, state.target, state.length)
+        state.length += 1
         return self.output(x).squeeze(-2)

@@ -13,16 +13,17 @@ from torch import Tensor
 
 from explorer.models.convolution import Convolution, Dense, Sides
 from explorer.models.mlp import SLOPE, CrossEntropy
-from explorer.models.rows import blocks
+from explorer.models.rows import Pieces, Step, blocks, join_blocks, select_rows
 
 # Numbers in a layer's patches per step of an evaluation, so that they fit into the cache of a core.
 CACHE = 2**19
 HELD = 2**21  # the same for a gradient; larger batches are processed in parts
-KEPT = 8  # number of input sizes for which arrays are kept: of steps, of evaluations and of their last parts
+RECENT = (
+    8  # number of input sizes for which arrays are reused: of steps, of evaluations and of their last parts
+)
 DENSE = 16  # number of inputs from which on a dense map saves more than it costs
 
 Layer = Convolution | Dense
-Parameters = Sequence[Tensor]
 Activate = Callable[[Tensor, Tensor], Tensor]  # (sums, where the result goes) -> result
 Derive = Callable[[Tensor, Tensor], Tensor]  # (error of results, results) -> error of sums
 
@@ -39,7 +40,7 @@ ACTIVATIONS: dict[str, tuple[Activate, Derive]] = {
 }
 
 
-class Stacked:
+class StackedCnn:
     """The network as a function of its parameters, each (models, *shape) in the module's order.
 
     It reuses arrays for recent input sizes, so it serves one call at a time.
@@ -47,36 +48,45 @@ class Stacked:
 
     def __init__(self, activation: str):
         self.activate, self.derive = ACTIVATIONS[activation]
-        self.kept: dict[object, list[Layer]] = {}
+        self.recent: dict[object, list[Layer]] = {}
 
-    def forward(self, parameters: Parameters, x: Tensor) -> Tensor:
+    def forward(self, parameters: Pieces, x: Tensor) -> Tensor:
         """Return logits (models, batch, classes) of ``x`` (models or 1, batch, *shape), without a graph."""
-        found: dict[int, list[Tensor]] = {}
-        for own, part in _blocks(parameters, x, CACHE):
-            some = [p[own] for p in parameters]
-            outputs = self._outputs(some, _of(x, own)[:, part], gradient=False)[1].mT
-            found.setdefault(own.start, []).append(outputs)
-        return torch.cat([torch.cat(parts, 1) for parts in found.values()])
+        images = _as_images(x)
 
-    def gradient(self, parameters: Parameters, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return mean losses (models,) for labels (models or 1, batch), and gradients of the parameters."""
-        found = list(_blocks(parameters, x, HELD))
-        if len(found) == 1:
-            return self._gradient(parameters, x, y)
-        losses, total = (
-            parameters[-1].new_zeros(len(parameters[0])),
-            [torch.zeros_like(p) for p in parameters],
-        )
-        for own, part in found:
-            inputs, labels = _of(x, own)[:, part], _of(y, own)[:, part]
-            share = inputs.shape[1] / x.shape[1]
-            of_part, pieces = self._gradient([p[own] for p in parameters], inputs, labels)
-            losses[own].add_(of_part, alpha=share)
-            for piece, whole in zip(pieces, total, strict=True):
-                whole[own].add_(piece, alpha=share)
-        return losses, total
+        def compute(rows: slice, part: slice) -> Tensor:
+            some = [p[rows] for p in parameters]
+            return self._outputs(some, select_rows(images, rows)[:, part], gradient=False)[1].mT
 
-    def _gradient(self, parameters: Parameters, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return join_blocks(_blocks(parameters, images, CACHE), compute)
+
+    def bind_gradient(self, parameters: Pieces, places: Pieces) -> Step:
+        """Return a step that writes the gradients of the parameters to ``places``."""
+
+        def step(x: Tensor, y: Tensor, _wanted: bool) -> Tensor:
+            images = _as_images(x)
+            found = list(_blocks(parameters, images, HELD))
+            if len(found) == 1:
+                losses, pieces = self._gradient(parameters, images, y)
+                for place, piece in zip(places, pieces, strict=True):
+                    place.copy_(piece)
+                return losses
+            losses = parameters[-1].new_zeros(len(parameters[0]))
+            for place in places:
+                place.zero_()
+            for rows, part in found:
+                inputs, labels = select_rows(images, rows)[:, part], select_rows(y, rows)[:, part]
+                share = inputs.shape[1] / x.shape[1]
+                of_part, pieces = self._gradient([p[rows] for p in parameters], inputs, labels)
+                losses[rows].add_(of_part, alpha=share)
+                for place, piece in zip(places, pieces, strict=True):
+                    place[rows].add_(piece, alpha=share)
+            return losses
+
+        return step
+
+    def _gradient(self, parameters: Pieces, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return mean losses (models,) of images, for labels (models or 1, batch), and gradients."""
         layers, scores, last, features = self._outputs(parameters, x, gradient=True)
         losses, error = CrossEntropy(scores)(scores, y, True)
         assert losses is not None
@@ -93,11 +103,11 @@ class Stacked:
         return losses, gradients[::-1]
 
     def _outputs(
-        self, parameters: Parameters, x: Tensor, *, gradient: bool
+        self, parameters: Pieces, x: Tensor, *, gradient: bool
     ) -> tuple[list[Layer], Tensor, Tensor, Tensor]:
         """Return layers, logits (models, classes, batch), the results of the last layer, and their means."""
         layers = self._layers(parameters, x, gradient=gradient)
-        layers[0].inside.copy_(_as_images(x).permute(0, 2, 3, 4, 1))
+        layers[0].inside.copy_(x.permute(0, 2, 3, 4, 1))
         for place, layer in enumerate(layers):
             sums = layer.forward(parameters[2 * place])
             sums.add_(parameters[2 * place + 1][:, :, None, None, None])
@@ -106,16 +116,16 @@ class Stacked:
         features = result.mean((2, 3))
         return layers, torch.baddbmm(parameters[-1].unsqueeze(2), parameters[-2], features), result, features
 
-    def _layers(self, parameters: Parameters, x: Tensor, *, gradient: bool) -> list[Layer]:
+    def _layers(self, parameters: Pieces, x: Tensor, *, gradient: bool) -> list[Layer]:
         weights = parameters[:-2:2]
-        like, batch, sides = weights[0], x.shape[1], _sides(x)
+        like, batch, sides = weights[0], x.shape[1], (x.shape[3], x.shape[4])
         key = (like.shape, like.dtype, like.device, batch, sides, gradient)
-        if key not in self.kept:
-            if len(self.kept) == KEPT:
-                self.kept.clear()
+        if key not in self.recent:
+            if len(self.recent) == RECENT:
+                self.recent.clear()
             with torch.inference_mode(False):  # the arrays must outlive the inference mode of this call
-                self.kept[key] = _made(weights, sides, batch, gradient=gradient)
-        return self.kept[key]
+                self.recent[key] = _new_layers(weights, sides, batch, gradient=gradient)
+        return self.recent[key]
 
 
 def _as_images(x: Tensor) -> Tensor:
@@ -125,12 +135,7 @@ def _as_images(x: Tensor) -> Tensor:
     return x.unsqueeze(3) if x.dim() == 4 else x[:, :, None, None]
 
 
-def _sides(x: Tensor) -> Sides:
-    _, _, _, height, width = _as_images(x).shape
-    return height, width
-
-
-def _made(weights: Sequence[Tensor], sides: Sides, batch: int, *, gradient: bool) -> list[Layer]:
+def _new_layers(weights: Sequence[Tensor], sides: Sides, batch: int, *, gradient: bool) -> list[Layer]:
     layers: list[Layer] = []
     for place, weight in enumerate(weights):
         pooled = place < len(weights) - 1
@@ -144,25 +149,16 @@ def _made(weights: Sequence[Tensor], sides: Sides, batch: int, *, gradient: bool
     return layers
 
 
-def _blocks(parameters: Parameters, x: Tensor, budget: int) -> Iterator[tuple[slice, slice]]:
+def _blocks(parameters: Pieces, x: Tensor, budget: int) -> Iterator[tuple[slice, slice]]:
     """Yield slices of models and of inputs whose patches fit into a budget of numbers.
 
     Inputs are split as for one model, so that sums over them do not depend on the other models.
     """
-    size, inputs = max(1, budget // _patch_numbers(parameters, _sides(x))), x.shape[1]
-    parts = [slice(start, min(start + size, inputs)) for start in range(0, inputs, size)]
-    return blocks(len(parameters[0]), parts, size)
-
-
-def _of(values: Tensor, rows: slice) -> Tensor:
-    """Return the values of these models, or the values that all models share."""
-    return values[rows] if len(values) > 1 else values
-
-
-def _patch_numbers(parameters: Parameters, sides: Sides) -> int:
-    """Return the largest number of values in the patches of one input in any layer."""
-    (height, width), most = sides, 0
+    height, width = x.shape[3:]
+    most = 1  # numbers in the patches of one input, in the layer with most of them
     for weight in parameters[:-2:2]:
         most = max(most, weight[0, 0].numel() * height * width)
         height, width = max(1, height // 2), max(1, width // 2)
-    return most
+    size, inputs = max(1, budget // most), x.shape[1]
+    parts = [slice(start, min(start + size, inputs)) for start in range(0, inputs, size)]
+    return blocks(len(parameters[0]), parts, size)

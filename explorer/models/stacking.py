@@ -6,19 +6,17 @@ With its own parameters, such a module is an ordinary module. With parameters of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from explorer.models.products import product
-from explorer.models.rows import Forward, _places
+from explorer.models.arithmetic import product
+from explorer.models.rows import Forward, Places, _places, holding
 
 Make = Callable[[Sequence[Tensor]], nn.Module]  # from parameters (models, *shape)
-Places = Sequence[Sequence[tuple[dict[str, Any], str]]]
 
 
 class Linear(nn.Linear):
@@ -32,8 +30,8 @@ class Linear(nn.Linear):
         if self.weight.dim() == 2:
             return functional.linear(x, self.weight, bias)
         flat = x.expand(self.weight.shape[0], *x.shape[1:]).flatten(1, -2)  # (models, inputs, features)
-        found = product(flat, self.weight.mT, None if bias is None else bias.unsqueeze(1))
-        return found.unflatten(1, x.shape[1:-1])
+        mapped = product(flat, self.weight.mT, None if bias is None else bias.unsqueeze(1))
+        return mapped.unflatten(1, x.shape[1:-1])
 
 
 class LayerNorm(nn.LayerNorm):
@@ -62,21 +60,6 @@ class Embedding(nn.Module):
         return self.weight.gather(1, index).unflatten(1, tokens.shape[1:])
 
 
-@contextmanager
-def holding(places: Places, pieces: Sequence[Tensor]) -> Iterator[None]:
-    """Replace the parameters of a module within this block, and restore them afterwards."""
-    pairs = list(zip(places, pieces, strict=True))
-    before = [(store, key, store[key]) for own, _ in pairs for store, key in own]
-    try:
-        for own, piece in pairs:
-            for store, key in own:
-                store[key] = piece
-        yield
-    finally:
-        for store, key, value in before:
-            store[key] = value
-
-
 def stacked(make: Make) -> Forward:
     """Return the stacked forward of a module that is built from the classes above.
 
@@ -90,7 +73,7 @@ def stacked(make: Make) -> Forward:
         if module is None:
             with torch.device("meta"):
                 module = make(parameters)
-            places = _places(module, [name for name, _ in module.named_parameters()], "_parameters")
+            places = _places(module, dict(module.named_parameters()))
         with holding(places, parameters):
             return module(x)
 

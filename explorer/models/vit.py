@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from explorer.models.base import ModelOptions
+from explorer.models.sequences import attention_heads
 from explorer.settings import InputError
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-HEAD = 32  # width of a head if the number of heads is left out
 
 
 class Options(ModelOptions):
@@ -34,22 +32,14 @@ class Options(ModelOptions):
     patch: int = Field(default=4, ge=1, description="side of a patch in pixels")
 
 
-def attention_heads(options: Options) -> int:
-    """Return the number of heads.
-
-    Raises:
-        InputError: the number does not divide the width.
-    """
-    if options.heads is None:
-        return next(h for h in range(max(1, options.width // HEAD), 0, -1) if options.width % h == 0)
-    if options.width % options.heads:
-        raise InputError(f"vit: heads {options.heads} does not divide the width {options.width}")
-    return options.heads
+def head_count(options: Options) -> int:
+    """Return the number of heads."""
+    return attention_heads("vit", options.width, options.heads, size=32, most=options.width)
 
 
 def check(cell: Any) -> None:
     """Check a :class:`explorer.space.model.Cell`; raise InputError if its settings are incompatible."""
-    attention_heads(cell.model)
+    head_count(cell.model)
 
 
 def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -61,7 +51,7 @@ def build(options: Options, shape: tuple[int, ...], classes: int) -> nn.Module:
     from explorer.models.blocks import image_shape
     from explorer.models.vision import VisionTransformer
 
-    heads, image = attention_heads(options), image_shape(shape, "vit", options.patch)
+    heads, image = head_count(options), image_shape(shape, "vit", options.patch)
     if image[1] % options.patch or image[2] % options.patch:
         raise InputError(f"vit: patch {options.patch} does not divide images of {image[1]}×{image[2]}")
     return VisionTransformer(

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from explorer.models.draws import seed_of_step
+
 PAD = 4  # largest shift in pixels, each way (He et al., 2016); an eighth of the side for small images
 
 
@@ -23,7 +25,7 @@ def crop_and_flip(x: Tensor, seeds: Sequence[int], step: int) -> Tensor:
     pad = min(PAD, max(1, min(height, width) // 8))
     draws = []
     for seed in seeds:
-        generator = torch.Generator().manual_seed((seed ^ (step * 0x9E3779B97F4A7C15)) % 2**63)
+        generator = torch.Generator().manual_seed(seed_of_step(seed, step))
         draws.append(torch.rand(3, batch, generator=generator))
     down, right, flip = torch.stack(draws, 1).to(x.device)  # each (models, batch)
     down, right = (down * (2 * pad + 1)).long(), (right * (2 * pad + 1)).long()

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from explorer.models.draws import draws
-from explorer.models.rows import Rows
+from explorer.models.rows import Rows, select_rows
 from explorer.train.augmentation import crop_and_flip
-from explorer.train.steps import Each, loss_gradient_of, make_step, optimiser_of, parts
+from explorer.train.steps import Each, loss_gradient_of, make_step, optimiser_of, row_groups
 from explorer.train.stopping import Stopping, Watch
 
 
@@ -46,8 +46,8 @@ class Split:
         fits = limit is None or arrays.x_train.nbytes + arrays.x_test.nbytes <= limit
 
         def inputs(x: Any) -> Tensor:
-            kept = torch.tensor(x, device=device if fits else "cpu")
-            return kept if fits or device.type != "cuda" else kept.pin_memory()
+            tensor = torch.tensor(x, device=device if fits else "cpu")
+            return tensor if fits or device.type != "cuda" else tensor.pin_memory()
 
         targets = [torch.tensor(y, device=device) for y in (arrays.y_train, arrays.y_test)]
         x_train, x_test = inputs(arrays.x_train), inputs(arrays.x_test)
@@ -133,7 +133,7 @@ def learning_rates(schedule: str, rate: float, steps: int, warmup: float = 0.0) 
     During the first ``warmup`` share of the steps, the rate is also multiplied by a factor that rises
     linearly to 1.
     """
-    factor: dict[str, Callable[[float], float]] = {
+    shape: dict[str, Callable[[float], float]] = {
         "constant": lambda t: 1.0,
         "cosine": lambda t: 0.5 * (1 + math.cos(math.pi * t)),
         "one_decay": lambda t: 0.1 if t >= 0.75 else 1.0,
@@ -142,10 +142,9 @@ def learning_rates(schedule: str, rate: float, steps: int, warmup: float = 0.0) 
             0.04 + 0.96 * t / 0.3 if t < 0.3 else 0.5 * (1 + math.cos(math.pi * (t - 0.3) / 0.7))
         ),
     }
-    held = warmup * steps
-    return [
-        rate * factor[schedule](i / steps) * (min(1.0, (i + 1) / held) if held else 1.0) for i in range(steps)
-    ]
+    rising = warmup * steps
+    factors = [min(1.0, (step + 1) / rising) if rising else 1.0 for step in range(steps)]
+    return [rate * shape[schedule](step / steps) * factor for step, factor in enumerate(factors)]
 
 
 def batches(
@@ -169,25 +168,29 @@ def batches(
 
 @torch.no_grad()
 def evaluate(
-    network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor, y: Tensor
+    network: Rows,
+    theta: Tensor,
+    buffers: Tensor | None,
+    x: Tensor,
+    y: Tensor,
+    *,
+    per_model: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Return mean loss and error in percent, both (models,), over ``x`` (inputs, *shape), evaluation mode."""
-    return _evaluate(network, theta, buffers, x, y[None])
+    """Return mean loss and error in percent, both (models,), over ``x`` (inputs, *shape), evaluation mode.
 
-
-def _evaluate(
-    network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor, y: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the same as ``evaluate`` for targets (models or 1, inputs, …)."""
+    Args:
+        y: targets (inputs, …), or (models or 1, inputs, …) if ``per_model``.
+    """
+    y = y if per_model else y[None]
     rows, task = theta.shape[0], network.task
     loss = torch.zeros(rows, dtype=torch.float64)
     wrong = torch.zeros(rows, dtype=torch.float64)
-    for own, part in network.blocks(rows, x):
-        outputs = network(theta[own], x[None, part], None if buffers is None else buffers[own])
-        targets = y[own if len(y) > 1 else slice(None), part]
+    for some, part in network.blocks(rows, x):
+        outputs = network(theta[some], x[None, part], None if buffers is None else buffers[some])
+        targets = select_rows(y, some)[:, part]
         scored = task.scored(targets).double().cpu()
-        loss[own] += task.loss(outputs, targets).double().cpu() * scored
-        wrong[own] += task.wrong(outputs, targets).cpu()
+        loss[some] += task.loss(outputs, targets).double().cpu() * scored
+        wrong[some] += task.wrong(outputs, targets).cpu()
     items = task.scored(y).double().cpu()
     # A model whose loss is not finite counts as wrong everywhere; argmax of NaN would be class 0.
     finite = torch.isfinite(loss)
@@ -282,9 +285,9 @@ def train(
     started = saved = time.perf_counter()
     steps, stopping = recipe.steps, recipe.stopping
     device = data.device
-    of_parts = parts(len(theta), recipe.learning_rate, recipe.momentum, recipe.weight_decay, recipe.rho)
-    rates = [learning_rates(recipe.schedule, rate, steps, recipe.warmup) for _, (rate, *_) in of_parts]
-    optimiser = optimiser_of(recipe.optimizer, of_parts)
+    groups = row_groups(len(theta), recipe.learning_rate, recipe.momentum, recipe.weight_decay, recipe.rho)
+    rates = [learning_rates(recipe.schedule, rate, steps, recipe.warmup) for _, (rate, *_) in groups]
+    optimiser = optimiser_of(recipe.optimizer, groups)
     y_train = data.y_train[None] if targets is None else targets.to(device)
     every_row = torch.arange(len(theta), device=device)[:, None]
     checkpoint_steps = sorted(set(recipe.checkpoints)) or [steps]
@@ -334,24 +337,24 @@ def train(
     all_stopped = False
     for step in range(first, checkpoint_steps[-1] + 1):
         if step in keep or all_stopped:
-            shown = watch.kept(theta, buffers) if watch else (theta, buffers)
+            shown = watch.models_to_keep(theta, buffers) if watch else (theta, buffers)
             measures = _measure(network, *shown, data, y_train)
             at = {"step": step, "epoch": step / per_pass}
-            for (rows, _), scheduled in zip(of_parts, rates, strict=True):
+            for (rows, _), scheduled in zip(groups, rates, strict=True):
                 at["learning_rate"] = scheduled[min(step, steps - 1)]
                 places = range(len(theta))[rows]
                 result.history += [{"row": row, **at, **measures[row]} for row in places]
             ends_here = all_stopped or not any(math.isfinite(m["train_loss"]) for m in measures)
             if step in checkpoint_steps or ends_here:
-                lengths = watch.steps(step) if watch else [step] * len(measures)
-                final = _judged(network, *shown, data, measures, lengths)
+                lengths = watch.steps_trained(step) if watch else [step] * len(measures)
+                final = _with_status(network, *shown, data, measures, lengths)
                 for stop in checkpoint_steps if ends_here else [step]:
                     result.models.setdefault(stop, Models(shown[0].clone(), shown[1].clone(), final))
             if step == checkpoint_steps[-1] or ends_here:
                 break
         take(next(order), step)
         if watch and (step + 1) % per_pass == 0:
-            all_stopped = watch.passed((step + 1) // per_pass, per_pass, step + 1, theta, buffers)
+            all_stopped = watch.end_pass((step + 1) // per_pass, per_pass, step + 1, theta, buffers)
         if save is not None and time.perf_counter() - saved > save_every_s:
             save(_state(step + 1, theta, buffers, memory, watch, result))
             saved = time.perf_counter()
@@ -365,11 +368,11 @@ def _state(
     tensors = {"theta": theta, "buffers": buffers, **memory, **(watch.tensors if watch else {})}
     for at, models in done.models.items():
         tensors |= {f"theta_at_{at}": models.theta, f"buffers_at_{at}": models.buffers}
-    models = [[at, kept.final] for at, kept in done.models.items()]
-    return State(tensors, {"step": step, "history": done.history, "models": models})
+    finals = [[at, models.final] for at, models in done.models.items()]
+    return State(tensors, {"step": step, "history": done.history, "models": finals})
 
 
-def _judged(
+def _with_status(
     network: Rows,
     theta: Tensor,
     buffers: Tensor,
@@ -380,20 +383,20 @@ def _judged(
     """Return the measures of each replicate, with its status."""
     dead = network.task.dead(network.answers(theta, data.x_train, buffers)).tolist()
     final = []
-    for row, measured in enumerate(measures):
+    for measured, is_dead, steps in zip(measures, dead, lengths, strict=True):
         status, error = "ok", ""
         if not (math.isfinite(measured["train_loss"]) and math.isfinite(measured["test_loss"])):
             status, error = "diverged", "the loss is not finite"
-        elif dead[row]:
+        elif is_dead:
             status, error = "diverged", "dead: one answer for every training input"
-        final.append({"status": status, "error": error, "steps": lengths[row], **measured})
+        final.append({"status": status, "error": error, "steps": steps, **measured})
     return final
 
 
 def _measure(
     network: Rows, theta: Tensor, buffers: Tensor, data: Split, y_train: Tensor
 ) -> list[dict[str, float]]:
-    train_loss, train_error = _evaluate(network, theta, buffers, data.x_train, y_train)
+    train_loss, train_error = evaluate(network, theta, buffers, data.x_train, y_train, per_model=True)
     test_loss, test_error = evaluate(network, theta, buffers, data.x_test, data.y_test)
     columns = {
         "train_loss": train_loss,
@@ -401,7 +404,5 @@ def _measure(
         "test_loss": test_loss,
         "test_accuracy_percent": 100 - test_error,
     }
-    return [
-        dict(zip(columns, values, strict=True))
-        for values in zip(*(c.tolist() for c in columns.values()), strict=True)
-    ]
+    by_model = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [dict(zip(columns, values, strict=True)) for values in by_model]

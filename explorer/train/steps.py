@@ -9,41 +9,41 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from explorer.models.draws import LossAndGradient, seeded_one_by_one
-from explorer.models.rows import Bound, Rows
+from explorer.models.draws import seeded_one_by_one
+from explorer.models.rows import Bound, LossAndGradient, Rows
 from explorer.settings import user_function
 from explorer.train.optimisers.base import PerRowOptimiser, optimiser
 from explorer.train.stopping import Watch
 
 Each = float | Sequence[float]  # the same for all models, or one per model
 RowGroup = tuple[slice, tuple[float, ...]]
-Rates = Sequence[float] | Sequence[Sequence[float]]  # per step; with several parts, also per part
+Rates = Sequence[float] | Sequence[Sequence[float]]  # per step; with several groups, also per group
 Batch = Callable[[Tensor, int], tuple[Tensor, Tensor]]  # (indices, step) -> inputs and targets of all models
 
 
-def parts(rows: int, *settings: Each) -> list[RowGroup]:
+def row_groups(rows: int, *settings: Each) -> list[RowGroup]:
     """Return slices of consecutive models with equal settings, together with these settings."""
     columns = [[s] * rows if isinstance(s, float | int) else s for s in settings]
-    found, first = [], 0
+    groups, first = [], 0
     for values, same in itertools.groupby(zip(*columns, strict=True)):
         last = first + len(list(same))
-        found.append((slice(first, last), values))
+        groups.append((slice(first, last), values))
         first = last
-    return found
+    return groups
 
 
-def optimiser_of(optimizer: str, parts: Sequence[RowGroup]) -> Any:
-    """Return the optimiser of parts with settings (learning rate, momentum, weight decay, rho).
+def optimiser_of(optimizer: str, groups: Sequence[RowGroup]) -> Any:
+    """Return the optimiser of groups with settings (learning rate, momentum, weight decay, rho).
 
     Raises:
-        ValueError: a user's optimiser has several parts.
+        ValueError: a user's optimiser has several groups.
     """
     if ":" not in optimizer:
-        rules = [(rows, optimiser(optimizer, *own)) for rows, (_, *own) in parts]
-        return rules[0][1] if len(rules) == 1 else PerRowOptimiser(rules)
-    if len(parts) > 1:
+        optimisers = [(rows, optimiser(optimizer, *settings)) for rows, (_, *settings) in groups]
+        return optimisers[0][1] if len(groups) == 1 else PerRowOptimiser(optimisers)
+    if len(groups) > 1:
         raise ValueError("the settings of a user's optimiser must be the same for all models")
-    _, (_, momentum, decay, _) = parts[0]
+    _, (_, momentum, decay, _) = groups[0]
     return user_function(optimizer)(momentum=momentum, weight_decay=decay)
 
 
@@ -51,13 +51,12 @@ def loss_gradient_of(network: Rows, loss: str | None, precision: str, compiled: 
     """Return the function that computes losses (models,) of a batch in training mode and their gradients."""
     if loss is None and precision == "float32" and not compiled:
         return network.loss_gradient
-
-    measured = network.task.loss if loss is None else user_function(loss)
+    minimised = network.task.loss if loss is None else user_function(loss)
 
     def loss_of(theta: Tensor, x: Tensor, y: Tensor, buffers: Tensor) -> Tensor:
         with torch.autocast(theta.device.type, torch.bfloat16, enabled=precision == "bf16"):
             outputs = network(theta, x, buffers, training=True)
-        return measured(outputs.float() if precision == "bf16" else outputs, y)
+        return minimised(outputs.float() if precision == "bf16" else outputs, y)
 
     run = torch.compile(loss_of) if compiled else loss_of
 
@@ -93,19 +92,18 @@ def make_step(
         bound: the same gradient as ``loss_gradient``, at ``theta``. Not allowed for a user's optimiser, which
             may keep a gradient while the next one overwrites it.
     """
-    watched = watch is not None
 
     def take(index: Tensor, step: int) -> None:
         x, y = batch(index, step)
-        here = loss_gradient if seeds is None else seeded_one_by_one(loss_gradient, seeds, step)
+        seeded = loss_gradient if seeds is None else seeded_one_by_one(loss_gradient, seeds, step)
 
-        def gradient(at: Tensor) -> Tensor:
-            if bound is not None and at is theta:
-                losses, found = bound.step(x, y, watched), bound.gradient
+        def gradient(point: Tensor) -> Tensor:
+            if bound is not None and point is theta:
+                losses, found = bound.step(x, y, watch is not None), bound.gradient
             else:
-                losses, found = here(at, x, y, buffers)
-            if watch is not None and losses is not None and at is theta:
-                watch.seen(losses)
+                losses, found = seeded(point, x, y, buffers)
+            if watch is not None and losses is not None and point is theta:
+                watch.add_losses(losses)
             return found
 
         optimiser.step(theta, gradient, memory, rates[step], step)

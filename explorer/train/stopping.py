@@ -57,11 +57,11 @@ class Watch:
             "watch_buffers": buffers.clone(),
         }
 
-    def seen(self, loss: Tensor) -> None:
+    def add_losses(self, loss: Tensor) -> None:
         """Add the losses (models,) of a batch."""
         self.tensors["watch_sum"] += loss.detach()
 
-    def passed(self, number: int, batches: int, step: int, theta: Tensor, buffers: Tensor) -> bool:
+    def end_pass(self, number: int, batches: int, step: int, theta: Tensor, buffers: Tensor) -> bool:
         """Apply the rules after pass ``number`` (from 1) at ``step``; return whether all have stopped."""
         t = self.tensors
         loss = t["watch_sum"] / batches
@@ -85,7 +85,7 @@ class Watch:
         t["watch_stopped"] = torch.where(running & stops, step, t["watch_stopped"])
         return bool((t["watch_stopped"] >= 0).all())
 
-    def kept(self, theta: Tensor, buffers: Tensor) -> tuple[Tensor, Tensor]:
+    def models_to_keep(self, theta: Tensor, buffers: Tensor) -> tuple[Tensor, Tensor]:
         """Return the models to keep: the best, or the stopped ones and the others in their current state."""
         t = self.tensors
         take = torch.isfinite(t["watch_least"]) if self.rule.keep == "best" else t["watch_stopped"] >= 0
@@ -94,7 +94,7 @@ class Watch:
             torch.where(take[:, None], t["watch_buffers"], buffers),
         )
 
-    def steps(self, step: int) -> list[int]:
+    def steps_trained(self, step: int) -> list[int]:
         """Return the number of steps that each model has trained for, at ``step``."""
         stopped = self.tensors["watch_stopped"]
         return torch.where(stopped >= 0, stopped, step).tolist()

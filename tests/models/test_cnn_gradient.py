@@ -103,13 +103,13 @@ def test_second_derivatives(size: int, way: str) -> None:
 
 
 def test_arrays_are_kept_for_some_sizes_only() -> None:
-    stack = stacked_cnn.Stacked("relu")
+    stack = stacked_cnn.StackedCnn("relu")
     _, plain, theta = both("relu", (7,))
-    for size in range(1, 3 * stacked_cnn.KEPT):
+    for size in range(1, 3 * stacked_cnn.RECENT):
         x, _ = batch((7,), size)
         with torch.no_grad():
             torch.testing.assert_close(stack.forward(plain._split(theta), x), plain(theta, x))
-        assert len(stack.kept) <= stacked_cnn.KEPT
+        assert len(stack.recent) <= stacked_cnn.RECENT
 
 
 @pytest.mark.parametrize("options", [{"norm": "batch"}, {"norm": "none", "activation": "gelu"}])

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from explorer.models.constants import constant
+from explorer.models.arithmetic import constant
 from explorer.train.optimisers import base
 
 BETA = 0.999  # the second beta

@@ -12,6 +12,7 @@ import explorer.train.optimisers
 from explorer.settings import plugin
 
 Gradient = Callable[[Tensor], Tensor]  # theta (models, parameters) -> gradient of the mean loss at theta
+Views = tuple[Tensor, Tensor, dict[str, Tensor]]  # parameters, gradient and state of a group of models
 
 
 @dataclass(frozen=True)
@@ -60,41 +61,40 @@ def optimiser(name: str, momentum: float = 0.9, weight_decay: float = 0.0, rho: 
 
 
 class PerRowOptimiser:
-    """Optimisers of one kind with different settings, each for a part of the models.
+    """Optimisers of one kind with different settings, each for a group of models.
 
-    Each part gives the same bits as its optimiser alone on its models.
+    Each group gives the same bits as its optimiser alone on its models.
 
     Args:
-        parts: slices of consecutive models that cover all models, and their optimisers.
+        groups: slices of consecutive models that cover all models, and their optimisers.
     """
 
-    def __init__(self, parts: Sequence[tuple[slice, Optimiser]]):
-        self.parts = parts
-        self._cut: tuple[Tensor, Tensor, list[tuple[Tensor, Tensor, dict[str, Tensor]]]] | None = None
+    def __init__(self, groups: Sequence[tuple[slice, Optimiser]]):
+        self.groups = groups
+        self._views: tuple[Tensor, Tensor, list[Views]] | None = None
 
     def start(self, theta: Tensor) -> dict[str, Tensor]:
         """Return the joint state before the first step."""
-        return self.parts[0][1].start(theta)
+        return self.groups[0][1].start(theta)
 
     def step(
         self, theta: Tensor, gradient: Gradient, state: dict[str, Tensor], rates: Sequence[float], step: int
     ) -> None:
-        """Change ``theta`` and ``state`` in place, with one rate per part; ``step`` counts from 0."""
-        cut = self._of_parts(theta, gradient(theta), state)
-        points = [rule.ascend(*own[:2]) for (_, rule), own in zip(self.parts, cut, strict=True)]
+        """Change ``theta`` and ``state`` in place, with one rate per group; ``step`` counts from 0."""
+        views = self._views_of(theta, gradient(theta), state)
+        optimisers = [optimiser for _, optimiser in self.groups]
+        points = [one.ascend(*view[:2]) for one, view in zip(optimisers, views, strict=True)]
         if found := [point for point in points if point is not None]:
-            cut = self._of_parts(theta, gradient(torch.cat(found)), state)
-        for (_, rule), own, rate in zip(self.parts, cut, rates, strict=True):
-            rule.update(*own, rate, step)
+            views = self._views_of(theta, gradient(torch.cat(found)), state)
+        for one, view, rate in zip(optimisers, views, rates, strict=True):
+            one.update(*view, rate, step)
 
-    def _of_parts(
-        self, theta: Tensor, g: Tensor, state: dict[str, Tensor]
-    ) -> list[tuple[Tensor, Tensor, dict[str, Tensor]]]:
-        """Return parameters, gradients and state of each part, as cached views while tensors are the same."""
-        if self._cut is None or self._cut[0] is not theta or self._cut[1] is not g:
-            cut = [
+    def _views_of(self, theta: Tensor, g: Tensor, state: dict[str, Tensor]) -> list[Views]:
+        """Return parameters, gradients and state of each group; cached while the tensors are the same."""
+        if self._views is None or self._views[0] is not theta or self._views[1] is not g:
+            views = [
                 (theta[rows], g[rows], {name: tensor[rows] for name, tensor in state.items()})
-                for rows, _ in self.parts
+                for rows, _ in self.groups
             ]
-            self._cut = theta, g, cut
-        return self._cut[2]
+            self._views = theta, g, views
+        return self._views[2]

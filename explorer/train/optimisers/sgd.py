@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from explorer.models.constants import constant
+from explorer.models.arithmetic import constant
 from explorer.train.optimisers import base
 
 

@@ -1,9 +1,21 @@
-"""Batched matrix products whose rounding does not depend on the number of models."""
+"""Arithmetic for many models: fast constants, and products whose rounding does not depend on their number."""
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
+
+
+@functools.lru_cache(maxsize=1024)
+def constant(value: float, dtype: torch.dtype) -> Tensor:
+    """Return the number as a tensor () in host memory, which works on every device; do not change it.
+
+    PyTorch converts a Python number to a tensor in every operation, which costs as much as a small operation.
+    """
+    with torch.inference_mode(False):
+        return torch.tensor(value, dtype=dtype, device="cpu")
 
 
 def product(a: Tensor, b: Tensor, plus: Tensor | None = None) -> Tensor:
