@@ -162,7 +162,7 @@ def read(store: Store) -> Run:
         lost = failed["models"].drop(columns=["kind", "traceback"]).dropna(axis=1, how="all")
         lost = lost[~lost["model_id"].isin(trained)].assign(status="failed")
         models = pd.concat([models, lost], ignore_index=True)
-    models = _of_this_version(models, space, [*names, "seed"], store)
+    models = _without_replaced_models(models, space, [*names, "seed"], store)
     if len(models):
         for measured in _frames(store, of_kind["model"]):
             models = models.merge(measured.drop_duplicates("model_id"), on="model_id", how="left")
@@ -207,7 +207,7 @@ def _frames(store: Store, kinds: Iterable[str]) -> list[pd.DataFrame]:
     return [frame for frame in frames if len(frame)]
 
 
-def _of_this_version(
+def _without_replaced_models(
     models: pd.DataFrame, space: dict[str, Any], place: list[str], store: Store
 ) -> pd.DataFrame:
     """Return the models without those that another version has trained, if they were trained again since.

@@ -33,7 +33,7 @@ def describe(store: Store) -> tuple[Table, bool]:
     trained, diverged = status["ok"] + status["diverged"], status["diverged"]
     lost = f", {diverged} of them diverged" if diverged else ""
     table.add_row("trained", f"{trained} of {wanted} models{lost}")
-    missing = _missing(space, store)
+    missing = _missing_measurements(space, store)
     table.add_row("measured", f"all but {missing}" if missing else "everything trained so far")
     errors = store.read_records("failures", ["error"]).to_pydict().get("error", [])
     table.add_row("failed", f"{len(errors)}" + (f"; the first: {escape(str(errors[0]))}" if errors else ""))
@@ -42,15 +42,15 @@ def describe(store: Store) -> tuple[Table, bool]:
     table.add_row(
         "time spent", f"{duration(spent)} in {len(sessions)} session{'s' if len(sessions) != 1 else ''}"
     )
-    worked = _worked(sessions)
-    if worked:
-        table.add_row("of the workers", worked)
+    worker_times = _worker_times(sessions)
+    if worker_times:
+        table.add_row("of the workers", worker_times)
     table.add_row("size", f"{size(store.files.size_bytes())} in {store.location}")
     complete = trained >= wanted and not missing
     return table, complete
 
 
-def _missing(space: Space, store: Store) -> str:
+def _missing_measurements(space: Space, store: Store) -> str:
     """Return the number of missing measurements of trained models for each measure; empty if none."""
     from explorer.plan.plan import missing_tasks
 
@@ -60,7 +60,7 @@ def _missing(space: Space, store: Store) -> str:
     return ", ".join(f"{number} of {name}" for name, number in counts.items())
 
 
-def _worked(sessions: list[dict[str, Any]]) -> str:
+def _worker_times(sessions: list[dict[str, Any]]) -> str:
     """Return the workers' total time for each kind of work, longest first; empty if not recorded."""
     seconds: Counter[str] = Counter()
     for session in sessions:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -158,39 +157,31 @@ def _work(start: Callable[[Display], Run], run: str, where: Where, storage: str,
         gpus=where.gpus,
         callback=where.callbacks,
     )
-    go_on = f"Resume with:\n  {command}"
     end_once()
     try:
         with Display(console) as display:
-            done = start(display)
-            stopped = done.info["sessions"][-1].get("stopped")
+            result = start(display)
+            from explorer.engine.session import add_stage
+            from explorer.runs.store import Store
+
+            session = result.info["sessions"][-1]
             display.stage("drawing", 0)
-            with _drawn(done):
-                draw(done, reports, {}, written=True)
-        if stopped:
-            say(f"Stopped {stopped}. Finished work is kept. {go_on}")
+            started = time.perf_counter()
+            try:
+                draw(result, reports, {}, written=True)
+            finally:
+                store = Store(result.folder)
+                store.files.known = True
+                add_stage(store, session, "pages", time.perf_counter() - started)
+        if "stopped" in session:
+            say(f"Stopped {session['stopped']}. Finished work is kept. Resume with:\n  {command}")
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut this message short
-        say(f"\nStopped. Finished work is kept. {go_on}")
+        say(f"\nStopped. Finished work is kept. Resume with:\n  {command}")
         raise typer.Exit(130) from None
     except OSError as error:  # a full disk, a folder that became read-only
-        errors.print(
-            f"Error: {error}\nFinished work is kept. After fixing the problem, resume with:\n  {command}",
-            **PLAIN,
+        message = (
+            f"Error: {error}\nFinished work is kept. After fixing the problem, resume with:\n  {command}"
         )
+        errors.print(message, **PLAIN)
         raise typer.Exit(3) from None
-
-
-@contextmanager
-def _drawn(run: Run) -> Iterator[None]:
-    """Add the time that the block takes to the record of the run's last session, as stage ``pages``."""
-    from explorer.engine.session import add_stage
-    from explorer.runs.store import Store
-
-    mark = time.perf_counter()
-    try:
-        yield
-    finally:
-        store = Store(run.folder)
-        store.files.known = True
-        add_stage(store, run.info["sessions"][-1], "pages", time.perf_counter() - mark)

@@ -36,9 +36,9 @@ PHRASES = {
     "string_too_long": "at most {max_length} characters long",
 }
 # Data settings that have no effect in some cells.
-IDLE = ("train_size", "subset", "noise_kind", "corruption", "corruption_seed")
+SOMETIMES_UNUSED = ("train_size", "subset", "noise_kind", "corruption", "corruption_seed")
 # Column names of the tables. An option of a user's function may have such a name; an axis may not.
-TAKEN = {**IDS, **SETTINGS, **MODELS, **PAIR_IDS, **PAIRS, **CELLS}
+TABLE_COLUMNS = {**IDS, **SETTINGS, **MODELS, **PAIR_IDS, **PAIRS, **CELLS}
 
 
 # Settings of earlier versions, and why they were removed.
@@ -140,7 +140,7 @@ def _check_axes(space: Space) -> None:
         for axis, values in axes.items():
             with _at(kind, axis):
                 section, key = resolve(axis, space)
-            if section != "training" and key in TAKEN:
+            if section != "training" and key in TABLE_COLUMNS:
                 raise Problem(
                     (kind, axis),
                     f"axis {axis!r} has the same name as a column of the tables; "
@@ -224,20 +224,20 @@ def _check_cells(space: Space) -> None:
                 where,
                 f"batch_size {cell.training.batch_size} is above the {inputs} training inputs of {cell.at}",
             )
-    if set(space.axes) & set(IDLE):
-        _check_twins(space)
+    if set(space.axes) & set(SOMETIMES_UNUSED):
+        _check_equal_cells(space)
 
 
-def _check_twins(space: Space) -> None:
+def _check_equal_cells(space: Space) -> None:
     """Raise Problem if two cells have the same models; these would be trained and shown twice."""
     cells: dict[str, Any] = {}
     for cell in space.cells:
-        twin = cells.setdefault(cell.id, cell)
-        if twin is not cell:
-            axis = next(name for name in IDLE if name in cell.at and cell.at[name] != twin.at[name])
+        other = cells.setdefault(cell.id, cell)
+        if other is not cell:
+            axis = next(n for n in SOMETIMES_UNUSED if n in cell.at and cell.at[n] != other.at[n])
             raise Problem(
                 ("load" if axis in space.load else "temperature", axis),
-                f"the cells {twin.at} and {cell.at} are the same models: {axis} changes nothing there; "
+                f"the cells {other.at} and {cell.at} are the same models: {axis} changes nothing there; "
                 f"leave one out with skip: [{json.dumps(cell.at)}]",
             )
 
@@ -285,7 +285,7 @@ def _message(error: Any, model: type[BaseModel] | None) -> tuple[tuple[Any, ...]
     if field in REMOVED:
         return path, f"{field} was removed: {REMOVED[field]}. Delete it"
     if error["type"] == "extra_forbidden":
-        known = _nested_fields(model, error["loc"][:-1])
+        known = _fields_at(model, error["loc"][:-1])
         hint = f"known: {suggest(str(error['loc'][-1]), known)}" if known else "there are no settings here"
         return path, f"{error['loc'][-1]!r} is not known here; {hint}"
     if error["type"] == "missing":
@@ -301,7 +301,7 @@ def _message(error: Any, model: type[BaseModel] | None) -> tuple[tuple[Any, ...]
     return path, f"{prefix}{error['input']!r} is not allowed; it should be {text}"
 
 
-def _nested_fields(model: type[BaseModel] | None, path: tuple[Any, ...]) -> list[str]:
+def _fields_at(model: type[BaseModel] | None, path: tuple[Any, ...]) -> list[str]:
     for step in path:
         field = model.model_fields.get(step) if model else None
         annotation = field.annotation if field else None

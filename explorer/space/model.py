@@ -48,7 +48,7 @@ class Log2Range(Options):
         if not 0 < low <= high:
             raise ValueError(f"log2 needs two numbers with 0 < first <= last, not {[low, high]}")
         values = [low * 2**i for i in range(math.floor(math.log2(high / low) + 1e-9) + 1)]
-        return [_whole(v) for v in values]
+        return [_integer_if_whole(v) for v in values]
 
 
 class GeometricRange(Options):
@@ -67,7 +67,7 @@ class GeometricRange(Options):
         return [float(f"{v:.6g}") for v in values]
 
 
-def _whole(value: float) -> int | float:
+def _integer_if_whole(value: float) -> int | float:
     return int(value) if value == int(value) else value
 
 
@@ -95,7 +95,7 @@ class Condition(Options):
     eq: Scalar | None = None
     in_: list[Scalar] | None = Field(None, alias="in")
 
-    def holds(self, value: Any) -> bool:
+    def is_met_by(self, value: Any) -> bool:
         return (
             (self.ge is None or value >= self.ge)
             and (self.gt is None or value > self.gt)
@@ -135,7 +135,7 @@ class ResourceOptions(Options):
 
     @field_validator("cpus_per_trial", "gpus_per_trial")
     @classmethod
-    def _whole_above_one(cls, value: float | str) -> float | str:
+    def _check_whole_above_one(cls, value: float | str) -> float | str:
         if isinstance(value, float) and value > 1 and value != int(value):
             raise ValueError(f"{value} is not allowed; a value above 1 must be a whole number")
         return value
@@ -193,7 +193,7 @@ class Space(Options):
         cells = []
         for values in itertools.product(*self.axes.values()):
             at = dict(zip(names, values, strict=True))
-            if not any(all(c.holds(at[axis]) for axis, c in entry.items()) for entry in self.skip):
+            if not any(all(c.is_met_by(at[axis]) for axis, c in entry.items()) for entry in self.skip):
                 cells.append(Cell.of(self, at))
         return cells
 

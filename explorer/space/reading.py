@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from explorer.settings import InputError
+from explorer.settings import InputError, near
 from explorer.space.checking import DEFAULT_MEASURES, Problem, check
 from explorer.space.model import Space, resolve
 
@@ -33,10 +32,10 @@ def read(path: str | Path, overrides: Sequence[str] | None = None) -> Space:
             raise InputError(f"{file} has more than {MAX_BYTES:,} bytes, the limit for a space file")
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        near = dict.fromkeys([file.parent, Path("spaces")])
-        candidates = {str(p): p.stem for folder in near if folder.is_dir() for p in folder.glob("*.yaml")}
-        close = difflib.get_close_matches(file.stem, candidates.values(), n=3, cutoff=0.5)
-        ordered = sorted(candidates, key=lambda p: ([*close, candidates[p]].index(candidates[p]), p))
+        folders = dict.fromkeys([file.parent, Path("spaces")])
+        stems = {str(path): path.stem for folder in folders for path in folder.glob("*.yaml")}
+        close = near(file.stem, list(stems.values()))
+        ordered = sorted(stems, key=lambda path: ([*close, stems[path]].index(stems[path]), path))
         raise InputError(
             f"there is no file {file}; there are: {', '.join(ordered) or 'no .yaml files near it'}"
         ) from None

@@ -110,7 +110,7 @@ class TrainingOptions(Options):
     )
 
     @model_validator(mode="after")
-    def _used(self) -> TrainingOptions:
+    def _check_rho(self) -> TrainingOptions:
         if self.rho != 0.05 and self.optimizer != "sam":
             raise ValueError(f"rho is for optimizer sam only; the optimizer is {self.optimizer}. Remove rho")
         return self
