@@ -148,15 +148,7 @@ def _work(start: Callable[[Display], Run], run: str, where: Where, storage: str,
     from explorer.cli.display import Display
 
     check_reports(reports / Path(run).name)
-    command = to_resume(
-        run,
-        storage=storage,
-        reports=reports,
-        address=where.address,
-        workers=where.workers,
-        gpus=where.gpus,
-        callback=where.callbacks,
-    )
+    command = to_resume(run, storage=storage, reports=reports, where=where)
     end_once()
     try:
         with Display(console) as display:

@@ -140,22 +140,20 @@ def _check_axes(space: Space) -> None:
         for axis, values in axes.items():
             with _at(kind, axis):
                 section, key = resolve(axis, space)
-            if section != "training" and key in TABLE_COLUMNS:
-                raise Problem(
-                    (kind, axis),
-                    f"axis {axis!r} has the same name as a column of the tables; "
-                    f"rename this option of {getattr(space, section)['name']}",
-                )
-            for place, value in enumerate(values):
-                values[place] = _axis_value(space, section, key, value, (kind, axis, place))
-            if len(set(values)) < len(values):
-                raise Problem((kind, axis), f"axis {axis!r} has a value twice: {values}")
-            if axis == "train_size" and len({type(value) for value in values}) > 1:
-                raise Problem(
-                    (kind, axis),
-                    f"{values} mixes numbers of inputs and shares of them, which have no common order; "
-                    "give only numbers or only shares",
-                )
+                if section != "training" and key in TABLE_COLUMNS:
+                    raise InputError(
+                        f"axis {axis!r} has the same name as a column of the tables; "
+                        f"rename this option of {getattr(space, section)['name']}"
+                    )
+                for place, value in enumerate(values):
+                    values[place] = _axis_value(space, section, key, value, (kind, axis, place))
+                if len(set(values)) < len(values):
+                    raise InputError(f"axis {axis!r} has a value twice: {values}")
+                if axis == "train_size" and len({type(value) for value in values}) > 1:
+                    raise InputError(
+                        f"{values} mixes numbers of inputs and shares of them, which have no common order; "
+                        "give only numbers or only shares"
+                    )
     pairs = space.measures.get("connectivity", {}).get("pairs")
     along = pairs.get("along") if isinstance(pairs, dict) else None
     if along is not None and (along not in space.axes or resolve(along, space)[0] != "training"):
@@ -215,13 +213,9 @@ def _check_cells(space: Space) -> None:
         with _at("data"):
             inputs = cell.inputs
         if cell.training.batch_size > inputs:
-            where = (
-                ("temperature", "batch_size")
-                if "batch_size" in space.temperature
-                else ("training", "batch_size")
-            )
+            section = "temperature" if "batch_size" in space.temperature else "training"
             raise Problem(
-                where,
+                (section, "batch_size"),
                 f"batch_size {cell.training.batch_size} is above the {inputs} training inputs of {cell.at}",
             )
     if set(space.axes) & set(SOMETIMES_UNUSED):
