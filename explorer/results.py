@@ -179,7 +179,7 @@ def read(store: Store) -> Run:
     pairs = _with_settings(_of_models(pairs, models, ["model_a", "model_b"]), models, names, documented)
 
     extra = [kind for measure in used.values() for kind in measure.EXTRA if kind.startswith("curves")]
-    curves = pd.concat([*_frames(store, extra), pd.DataFrame()], ignore_index=True)
+    curves = pd.concat(_frames(store, extra) or [pd.DataFrame()], ignore_index=True)
     curves = _with_columns(curves, ["model_a", "model_b", *columns.CURVES])
     epochs = _with_columns(store.read_records("epochs").to_pandas(), ["model_id", *columns.EPOCHS])
     if "measures" in failed:
@@ -238,7 +238,7 @@ def _of_cells(store: Store, measures: list[str]) -> pd.DataFrame:
     """Return the measures of whole cells by ``cell_id``, each taken on the largest set of models."""
     table = pd.DataFrame(columns=["cell_id"])
     for measured in _frames(store, measures):
-        size = next(column for column in measured if column.endswith("_models"))
+        size = next(str(column) for column in measured if str(column).endswith("_models"))
         measured = measured.sort_values(size, kind="stable").drop_duplicates("cell_id", keep="last")
         table = table.merge(measured.drop(columns="members"), on="cell_id", how="outer")
     return table
@@ -250,7 +250,8 @@ def _with_failures(pairs: pd.DataFrame, failed: pd.DataFrame | None) -> pd.DataF
     pairs = pairs.assign(status="ok", error="")
     if failed is None:
         return pairs
-    errors = failed.groupby(["model_a", "model_b"], as_index=False)["error"].agg("; ".join)
+    errors = failed[["model_a", "model_b", "error"]].groupby(["model_a", "model_b"], as_index=False)
+    errors = errors.agg("; ".join)
     merged = pairs.merge(errors.rename(columns={"error": "failure"}), on=["model_a", "model_b"], how="outer")
     wrong = merged["failure"].notna()
     nothing = wrong & merged[measured].isna().all(axis=1)
@@ -390,8 +391,15 @@ def load_tables(folder: Path) -> Run:
             }
             for setting in _distinguishing_columns(table, [*axes["load"], *axes["temperature"]]):
                 axes["temperature" if setting in TrainingOptions.model_fields else "load"].append(setting)
-    frames = {name: loaded.get(name, pd.DataFrame()) for name in TABLES if name != "cells"}
-    run = Run(name=folder.resolve().name, folder=str(folder), axes=axes, **frames)
+    run = Run(
+        name=folder.resolve().name,
+        folder=str(folder),
+        axes=axes,
+        models=loaded.get("models", pd.DataFrame()),
+        epochs=loaded.get("epochs", pd.DataFrame()),
+        pairs=loaded.get("pairs", pd.DataFrame()),
+        curves=loaded.get("curves", pd.DataFrame()),
+    )
     if "cells" in loaded and not {"models", "pairs"} & set(loaded):
         from explorer import phases
 
