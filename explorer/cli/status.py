@@ -83,7 +83,7 @@ def diverged(run: Run) -> str:
 
 def failures(run: Run) -> tuple[int, list[str]]:
     """Return the number of models and measurements that failed, and one line per distinct error."""
-    lost: list[tuple[str, str]] = []
+    subjects: dict[str, list[str]] = {}  # by error
     names = [name for kind in run.axes.values() for name in kind]
     for what, frame in (("model", run.models), ("pair", run.pairs)):
         if "status" not in frame:
@@ -98,13 +98,11 @@ def failures(run: Run) -> tuple[int, list[str]]:
                 if what == "model"
                 else f"seeds {row.get('seed_a')} and {row.get('seed_b')}"
             )
-            lost.append((f"{what} at {at}, {seeds}", str(row.get("error"))))
-    lost += [(f["subject"], f["error"]) for f in run.info.get("failed_measures", [])]
-    subjects: dict[str, list[str]] = {}
-    for subject, error in lost:
-        subjects.setdefault(error, []).append(subject)
+            subjects.setdefault(str(row.get("error")), []).append(f"{what} at {at}, {seeds}")
+    for failure in run.info.get("failed_measures", []):
+        subjects.setdefault(failure["error"], []).append(failure["subject"])
     lines = [
         f"{some[0]}{f' and {len(some) - 1} more' if some[1:] else ''}: {error}"
         for error, some in subjects.items()
     ]
-    return len(lost), lines
+    return sum(len(some) for some in subjects.values()), lines

@@ -48,7 +48,7 @@ class Log2Range(Options):
         if not 0 < low <= high:
             raise ValueError(f"log2 needs two numbers with 0 < first <= last, not {[low, high]}")
         values = [low * 2**i for i in range(math.floor(math.log2(high / low) + 1e-9) + 1)]
-        return [_integer_if_whole(v) for v in values]
+        return [int(v) if v == int(v) else v for v in values]
 
 
 class GeometricRange(Options):
@@ -67,19 +67,14 @@ class GeometricRange(Options):
         return [float(f"{v:.6g}") for v in values]
 
 
-def _integer_if_whole(value: float) -> int | float:
-    return int(value) if value == int(value) else value
-
-
 def _axis(value: Any) -> Any:
-    if isinstance(value, dict):
-        range_type = {"log2": Log2Range, "geom": GeometricRange}.get(
-            next((k for k in ("log2", "geom") if k in value), "")
-        )
-        if range_type is None:
-            raise ValueError("an axis is a list of values, {log2: [4, 256]} or {geom: [0.01, 1], n: 9}")
-        return range_type.model_validate(value).values()
-    return value
+    if not isinstance(value, dict):
+        return value
+    if "log2" in value:
+        return Log2Range.model_validate(value).values()
+    if "geom" in value:
+        return GeometricRange.model_validate(value).values()
+    raise ValueError("an axis is a list of values, {log2: [4, 256]} or {geom: [0.01, 1], n: 9}")
 
 
 Axis = Annotated[list[Scalar], Field(min_length=1, max_length=10_000), BeforeValidator(_axis)]
