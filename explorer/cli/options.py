@@ -5,12 +5,11 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from explorer.engine.where import Where
+from explorer.engine.where import Where
 
 SpaceFile = Annotated[
     Path, typer.Argument(help="a space file, such as spaces/digits.yaml", show_default=False)

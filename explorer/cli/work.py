@@ -27,10 +27,10 @@ from explorer.cli.options import (
 )
 from explorer.cli.pages import check_reports, draw
 from explorer.engine.interrupts import end_once
+from explorer.engine.where import Where
 
 if TYPE_CHECKING:
     from explorer.cli.display import Display
-    from explorer.engine.where import Where
     from explorer.results import Run
 
 
@@ -48,7 +48,6 @@ def run(
     profile: Profile = False,
 ) -> None:
     """Train and measure the grid of a space file and write its report. Continues an existing run."""
-    from explorer.engine.where import Where
     from explorer.space import reading
 
     checked = reading.read(space, set_)
@@ -82,8 +81,6 @@ def resume(
     profile: Profile = False,
 ) -> None:
     """Resume an interrupted run: keep finished work and do the rest."""
-    from explorer.engine.where import Where
-
     where = Where(
         address=address,
         workers=workers,
@@ -123,8 +120,6 @@ def measure(
     profile: Profile = False,
 ) -> None:
     """Add or repeat measures of a run without training."""
-    from explorer.engine.where import Where
-
     where = Where(address=address, workers=workers, gpus=gpus, max_hours=max_hours, profile=profile)
 
     def start(display: Display) -> Run:
