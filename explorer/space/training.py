@@ -1,4 +1,4 @@
-"""Training settings, and the use of each."""
+"""Training settings, and what each is used for."""
 
 from __future__ import annotations
 
