@@ -17,7 +17,7 @@ __all__ = ["load", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    # On demand, so that `explorer --help` and `import explorer.space.model` stay quick.
+    # Import on demand, which keeps `explorer --help` and `import explorer.space.model` fast.
     if name in __all__:
         from explorer import api
 

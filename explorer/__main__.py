@@ -1,4 +1,4 @@
-"""The program, as ``explorer``, ``python -m explorer`` and ``run_explore.py`` start it."""
+"""Entry point of ``explorer``, ``python -m explorer`` and ``run_explore.py``."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import sys
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the command line."""
     try:
         from explorer import cli
 
         cli.main()
-    except KeyboardInterrupt:  # in the first moment; later on, a command says what comes next
+    except KeyboardInterrupt:  # during the imports; later, the commands handle Ctrl-C
         sys.exit(130)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pandas.api.types import is_hashable
 
+import explorer.measures
 from explorer import columns
 from explorer.measures import tables
 from explorer.runs.store import Store, locate
@@ -146,65 +147,67 @@ def read(store: Store) -> Run:
     space = info["space"]
     axes = {kind: list(space.get(kind) or {}) for kind in ("load", "temperature")}
     names = [*axes["load"], *axes["temperature"]]
+    used = {name: plugin(explorer.measures, name, "measure") for name in space["measures"]}
+    of_kind: dict[str, list[str]] = {"model": [], "pair": [], "cell": []}
+    for name, measure in used.items():
+        of_kind[measure.KIND].append(name)
+    unused = [name for name in explorer.measures.NAMES if name not in used]
+    absent = {c for name in unused for c in plugin(explorer.measures, name, "measure").COLUMNS}
+    failures = store.read_records("failures").to_pandas()
+    failed = dict(tuple(failures.groupby("kind"))) if len(failures) else {}
 
     models = store.read_records("models").to_pandas()
-    failures = store.read_records("failures").to_pandas()
-    failed = failures[failures["kind"] == "models"] if len(failures) else failures
-    if len(failed):
-        failed = failed.drop(columns=["kind", "traceback"]).dropna(axis=1, how="all").assign(status="failed")
-        done = set(models["model_id"]) if len(models) else set()
-        models = pd.concat([models, failed[~failed["model_id"].isin(done)]], ignore_index=True)
-    models = _of_this_version(models, space, [*names, "seed"], store)
-    for kind in _measures(space, "model"):
-        measured = store.read_records(kind).to_pandas()
-        if len(measured) and len(models):
+    if "models" in failed:
+        trained = set(models["model_id"]) if len(models) else set()
+        lost = failed["models"].drop(columns=["kind", "traceback"]).dropna(axis=1, how="all")
+        lost = lost[~lost["model_id"].isin(trained)].assign(status="failed")
+        models = pd.concat([models, lost], ignore_index=True)
+    models = _without_replaced_models(models, space, [*names, "seed"], store)
+    if len(models):
+        for measured in _frames(store, of_kind["model"]):
             models = models.merge(measured.drop_duplicates("model_id"), on="model_id", how="left")
-    models = _complete(models, [*columns.IDS, *columns.SETTINGS, *names, *_columns(tables.MODELS, space)])
-    models = _sorted(models, [*names, "seed"])
+    documented = [name for name in tables.MODELS if name not in absent]
+    models = _with_columns(models, [*columns.IDS, *columns.SETTINGS, *names, *documented])
+    models = models.sort_values([*names, "seed"], kind="stable", ignore_index=True)
 
     pairs = pd.DataFrame(columns=["model_a", "model_b"])
-    for kind in _measures(space, "pair"):
-        measured = store.read_records(kind).to_pandas()
-        if len(measured):
-            measured = measured.drop_duplicates(["model_a", "model_b"])
-            pairs = pairs.merge(measured, on=["model_a", "model_b"], how="outer") if len(pairs) else measured
-    # A pair may exist without its models: their record was damaged, or was written after we read it.
-    known = set(models["model_id"])
-    pairs = _of_known(pairs, known, "model_a", "model_b")
-    pairs = _of_known(_with_failures(pairs, failures), known, "model_a")
-    pairs = _pairs_described(pairs, models, names, _columns(tables.PAIRS, space))
-    points = [store.read_records(kind).to_pandas() for kind in _extra(space, "curves")]
-    curves = pd.concat([p for p in points if len(p)] or [pd.DataFrame()], ignore_index=True)
-    # If part of a lost stack was retrained as a different stack, some points occur twice.
-    curves = _complete(curves, ["model_a", "model_b", *columns.CURVES])
-    curves = _of_known(
-        curves.drop_duplicates(["model_a", "model_b", "path", "t"]), known, "model_a", "model_b"
-    )
-    epochs = _complete(store.read_records("epochs").to_pandas(), ["model_id", *columns.EPOCHS])
-    epochs = _of_known(epochs.drop_duplicates(["model_id", "step"]), known, "model_id")
-    if len(failures):
-        unmeasured = failures[failures["kind"] == "measures"]
-        subject = [column for column in ("model_id", "cell_id") if column in unmeasured]
+    for measured in _frames(store, of_kind["pair"]):
+        measured = measured.drop_duplicates(["model_a", "model_b"])
+        pairs = pairs.merge(measured, on=["model_a", "model_b"], how="outer") if len(pairs) else measured
+    pairs = _with_failures(pairs, failed.get("pairs"))
+    documented = [name for name in tables.PAIRS if name not in absent]
+    pairs = _with_settings(_of_models(pairs, models, ["model_a", "model_b"]), models, names, documented)
+
+    extra = [kind for measure in used.values() for kind in measure.EXTRA if kind.startswith("curves")]
+    curves = pd.concat(_frames(store, extra) or [pd.DataFrame()], ignore_index=True)
+    curves = _with_columns(curves, ["model_a", "model_b", *columns.CURVES])
+    epochs = _with_columns(store.read_records("epochs").to_pandas(), ["model_id", *columns.EPOCHS])
+    if "measures" in failed:
+        subject = [column for column in ("model_id", "cell_id") if column in failures]
         info["failed_measures"] = [
             {"subject": next(v for v in row[:-1] if isinstance(v, str)), "error": row[-1]}
-            for row in unmeasured[[*subject, "error"]].itertuples(index=False)
+            for row in failed["measures"][[*subject, "error"]].itertuples(index=False)
         ]
-    order = {model_id: place for place, model_id in enumerate(models["model_id"])}
-    curves = curves[curves["model_a"].isin(order.keys()) & curves["model_b"].isin(order.keys())]
     return Run(
         name=info["name"],
         folder=store.location,
         axes=axes,
         models=models,
-        epochs=_by_place(epochs, order, ["model_id"], ["step"]),
+        epochs=_in_order(epochs, models, ["model_id"], ["step"]),
         pairs=pairs,
-        curves=_by_place(curves, order, ["model_a", "model_b"], ["path", "t"]),
+        curves=_in_order(curves, models, ["model_a", "model_b"], ["path", "t"]),
         info=info,
-        of_cells=_of_cells(store, space),
+        of_cells=_of_cells(store, of_kind["cell"]),
     )
 
 
-def _of_this_version(
+def _frames(store: Store, kinds: Iterable[str]) -> list[pd.DataFrame]:
+    """Return the records of each of these kinds, without the kinds that have none."""
+    frames = [store.read_records(kind).to_pandas() for kind in kinds]
+    return [frame for frame in frames if len(frame)]
+
+
+def _without_replaced_models(
     models: pd.DataFrame, space: dict[str, Any], place: list[str], store: Store
 ) -> pd.DataFrame:
     """Return the models without those that another version has trained, if they were trained again since.
@@ -223,108 +226,84 @@ def _of_this_version(
     return kept
 
 
-def _of_known(frame: pd.DataFrame, models: set[str], *names: str) -> pd.DataFrame:
-    """Return the rows that refer to existing models only."""
-    return frame[frame[list(names)].isin(models).all(axis=1)] if len(frame) else frame
+def _of_models(frame: pd.DataFrame, models: pd.DataFrame, ids: list[str]) -> pd.DataFrame:
+    """Return the rows of existing models.
+
+    The record of a model may be damaged, or may have been written after the models were read.
+    """
+    return frame[frame[ids].isin(set(models["model_id"])).all(axis=1)]
 
 
-def _columns(documented: dict[str, columns.Column], space: dict[str, Any]) -> list[str]:
-    """Return the documented columns without those of measures that the space does not use."""
-    import explorer.measures
-
-    untaken = [name for name in explorer.measures.NAMES if name not in space["measures"]]
-    absent = {c for name in untaken for c in plugin(explorer.measures, name, "measure").COLUMNS}
-    return [name for name in documented if name not in absent]
-
-
-def _measures(space: dict[str, Any], kind: str) -> list[str]:
-    import explorer.measures
-
-    return [name for name in space["measures"] if kind == plugin(explorer.measures, name, "measure").KIND]
-
-
-def _extra(space: dict[str, Any], prefix: str) -> list[str]:
-    """Return the extra kinds of records that the space's measures write, such as points of paths."""
-    import explorer.measures
-
-    extra = [kind for name in space["measures"] for kind in plugin(explorer.measures, name, "measure").EXTRA]
-    return [kind for kind in extra if kind.startswith(prefix)]
-
-
-def _of_cells(store: Store, space: dict[str, Any]) -> pd.DataFrame:
+def _of_cells(store: Store, measures: list[str]) -> pd.DataFrame:
     """Return the measures of whole cells by ``cell_id``, each taken on the largest set of models."""
     table = pd.DataFrame(columns=["cell_id"])
-    for name in _measures(space, "cell"):
-        measured = store.read_records(name).to_pandas()
-        if len(measured):
-            size = next(column for column in measured if column.endswith("_models"))
-            measured = measured.sort_values(size, kind="stable").drop_duplicates("cell_id", keep="last")
-            table = table.merge(measured.drop(columns="members"), on="cell_id", how="outer")
+    for measured in _frames(store, measures):
+        size = next(str(column) for column in measured if str(column).endswith("_models"))
+        measured = measured.sort_values(size, kind="stable").drop_duplicates("cell_id", keep="last")
+        table = table.merge(measured.drop(columns="members"), on="cell_id", how="outer")
     return table
 
 
-def _with_failures(pairs: pd.DataFrame, failures: pd.DataFrame) -> pd.DataFrame:
+def _with_failures(pairs: pd.DataFrame, failed: pd.DataFrame | None) -> pd.DataFrame:
     """Add ``status`` and ``error``. A pair with at least one measure counts, even if others failed."""
-    something = [column for column in pairs if column not in ("model_a", "model_b")]
+    measured = [column for column in pairs if column not in ("model_a", "model_b")]
     pairs = pairs.assign(status="ok", error="")
-    failed = failures[failures["kind"] == "pairs"] if len(failures) else failures
-    if not len(failed):
+    if failed is None:
         return pairs
-    failed = (
-        failed[["model_a", "model_b", "error"]].groupby(["model_a", "model_b"], as_index=False).agg("; ".join)
-    )
-    merged = pairs.merge(failed.rename(columns={"error": "failure"}), on=["model_a", "model_b"], how="outer")
+    errors = failed[["model_a", "model_b", "error"]].groupby(["model_a", "model_b"], as_index=False)
+    errors = errors.agg("; ".join)
+    merged = pairs.merge(errors.rename(columns={"error": "failure"}), on=["model_a", "model_b"], how="outer")
     wrong = merged["failure"].notna()
-    nothing = wrong & merged[something].isna().all(axis=1)
+    nothing = wrong & merged[measured].isna().all(axis=1)
     return merged.assign(
         status=merged["status"].fillna("ok").where(~nothing, "failed"),
         error=merged["error"].where(~wrong, merged["failure"]),
     ).drop(columns="failure")
 
 
-def _pairs_described(
-    pairs: pd.DataFrame, models: pd.DataFrame, names: list[str], measured: list[str]
+def _with_settings(
+    pairs: pd.DataFrame, models: pd.DataFrame, names: list[str], documented: list[str]
 ) -> pd.DataFrame:
-    wanted = [*columns.PAIR_IDS, "cell_id", "task", "dataset", "architecture", *names, *measured]
+    """Add the settings of both models, and sort by the axes and seeds."""
+    settings = ["cell_id", "task", "dataset", "architecture", *names]
+    wanted = [*columns.PAIR_IDS, *settings, *documented]
     if not len(pairs):
-        return _complete(pd.DataFrame(), wanted)
-    first = models[["model_id", "cell_id", "task", "dataset", "architecture", "seed", *names]]
-    pairs = pairs.merge(
-        first.rename(columns={"model_id": "model_a", "seed": "seed_a"}), on="model_a", how="left"
-    )
-    second_names = {"model_id": "model_b", "seed": "seed_b", "cell_id": "cell_id_b"}
-    pairs = pairs.merge(first[list(second_names)].rename(columns=second_names), on="model_b", how="left")
-    # A lost model is retrained to the same bits; its pairs count again after that.
-    pairs = pairs[pairs["cell_id"].notna() & pairs["cell_id_b"].notna()]
-    return _sorted(_complete(pairs, wanted), [*names, "seed_a", "seed_b"])
+        return _with_columns(pd.DataFrame(), wanted)
+    first = {"model_id": "model_a", "seed": "seed_a"}
+    second = {"model_id": "model_b", "seed": "seed_b", "cell_id": "cell_id_b"}
+    pairs = pairs.merge(models[[*first, *settings]].rename(columns=first), on="model_a", how="left")
+    pairs = pairs.merge(models[list(second)].rename(columns=second), on="model_b", how="left")
+    by = [*names, "seed_a", "seed_b"]
+    return _with_columns(pairs, wanted).sort_values(by, kind="stable", ignore_index=True)
 
 
-def _complete(frame: pd.DataFrame, first: list[str]) -> pd.DataFrame:
+def _with_columns(frame: pd.DataFrame, first: list[str]) -> pd.DataFrame:
     """Return a frame with all columns of ``first``, in this order and type, followed by the others."""
-    known = tables.EVERY
     empty = {"text": "str", "integer": "Int64", "number": "float64", "numbers": "object", "flag": "boolean"}
     first = list(dict.fromkeys(first))
     for name in first:
         if name not in frame:
-            frame[name] = pd.Series(
-                [None] * len(frame),
-                index=frame.index,
-                dtype=empty[known[name].kind if name in known else "number"],
-            )
+            kind = tables.EVERY[name].kind if name in tables.EVERY else "number"
+            frame[name] = pd.Series([None] * len(frame), index=frame.index, dtype=empty[kind])
     return frame[[*first, *(c for c in frame.columns if c not in first)]]
 
 
-def _sorted(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    return frame.sort_values(by, kind="stable", ignore_index=True)
+def _in_order(frame: pd.DataFrame, models: pd.DataFrame, ids: list[str], then: list[str]) -> pd.DataFrame:
+    """Return the rows of existing models in the order of these models.
 
-
-def _by_place(frame: pd.DataFrame, order: dict[str, int], ids: list[str], then: list[str]) -> pd.DataFrame:
-    keys = frame[ids].apply(lambda column: column.map(order))
-    keys = keys.rename(columns={name: f"_{name}" for name in ids})
-    joined = pd.concat([frame, keys], axis=1).sort_values(
-        [*keys.columns, *then], kind="stable", ignore_index=True
+    If part of a lost stack was retrained as a different stack, some rows occur twice; the first is kept.
+    """
+    order = {model_id: place for place, model_id in enumerate(models["model_id"])}
+    return (
+        _of_models(frame, models, ids)
+        .drop_duplicates([*ids, *then])
+        .sort_values(
+            [*ids, *then],
+            kind="stable",
+            ignore_index=True,
+            key=lambda column: column.map(order) if column.name in ids else column,
+        )
     )
-    return joined.drop(columns=list(keys.columns))
 
 
 # A folder of tables from somewhere else ---------------------------------------------------------------
@@ -345,6 +324,31 @@ LOAD_NAMES = (
 TEMPERATURE_NAMES = ("batch_size", "learning_rate", "weight_decay", "momentum", "schedule", "optimizer")
 
 
+def _read_table(path: Path) -> pd.DataFrame:
+    """Read a table.
+
+    Raises:
+        InputError: the file is not a table, or none of its columns is known, or a numeric column has text.
+    """
+    try:
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+    except Exception as error:
+        first_line = str(error).partition("\n")[0]
+        raise InputError(f"{path} cannot be read as a table: {first_line}") from error
+    names = {str(name): str(name).removesuffix("_std") for name in table}
+    if not {*names.values()} & {*tables.EVERY, *LOAD_NAMES, *TEMPERATURE_NAMES}:  # semicolons, for example
+        raise InputError(
+            f"{path}: no column is one of those in docs/tables.md; the first is {list(names)[:1]}. "
+            "A CSV file needs commas between columns and decimal points in numbers"
+        )
+    for name, base in names.items():
+        if base in tables.EVERY and tables.EVERY[base].kind in ("integer", "number"):
+            words = table[name][table[name].notna() & pd.to_numeric(table[name], errors="coerce").isna()]
+            if len(words):
+                raise InputError(f"{path}: {name} should hold numbers, not {words.iloc[0]!r}")
+    return table
+
+
 def _read_csv(path: Path) -> pd.DataFrame:
     """Read a CSV file. Raise ValueError if a column name is not unique; pandas would use the first."""
     first = pd.read_csv(path, header=None, nrows=1, dtype="string", skipinitialspace=True)
@@ -352,31 +356,9 @@ def _read_csv(path: Path) -> pd.DataFrame:
     if twice := sorted(set(names[names.duplicated()])):
         raise ValueError(f"there are several columns {', '.join(twice)}")
     table = pd.read_csv(path, skipinitialspace=True)
-    empty = [
-        n for n in table if getattr(tables.EVERY.get(str(n)), "kind", "") == "text" and table[n].isna().all()
-    ]
+    texts = [str(n) for n in table if str(n) in tables.EVERY and tables.EVERY[str(n)].kind == "text"]
+    empty = [name for name in texts if table[name].isna().all()]
     return table.astype(dict.fromkeys(empty, "object"))  # pandas reads empty text columns as numbers
-
-
-def _check_columns(table: pd.DataFrame, path: Path) -> None:
-    """Raise InputError if no column is known, for example in a CSV file with semicolons."""
-    names = [str(name) for name in table]
-    known = {*tables.EVERY, *LOAD_NAMES, *TEMPERATURE_NAMES}
-    if not any(name.removesuffix("_std") in known for name in names):
-        raise InputError(
-            f"{path}: no column is one of those in docs/tables.md; the first is {names[:1]}. "
-            "A CSV file needs commas between columns and decimal points in numbers"
-        )
-
-
-def _check_numbers(table: pd.DataFrame, path: Path) -> None:
-    for name in table:
-        known = tables.EVERY.get(str(name).removesuffix("_std"))
-        if known is None or known.kind not in ("integer", "number"):
-            continue
-        words = table[name][table[name].notna() & pd.to_numeric(table[name], errors="coerce").isna()]
-        if len(words):
-            raise InputError(f"{path}: {name} should hold numbers, not {words.iloc[0]!r}")
 
 
 def load_tables(folder: Path) -> Run:
@@ -386,24 +368,13 @@ def load_tables(folder: Path) -> Run:
     to distinguish cells with different ``cell_id``; otherwise models of different cells would be averaged.
 
     Raises:
-        InputError: the folder has none of the tables, or a table cannot be read, or a numeric column has
-            text.
+        InputError: the folder has none of the tables, or a table is wrong.
     """
     loaded: dict[str, pd.DataFrame] = {}
     for name in TABLES:
-        for path in (
-            folder / f"{name}.parquet",
-            folder / f"{name}.csv",
-            folder / "tables" / f"{name}.parquet",
-        ):
-            if path.exists() and name not in loaded:
-                try:
-                    loaded[name] = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
-                except Exception as error:
-                    said = str(error).partition("\n")[0]
-                    raise InputError(f"{path} cannot be read as a table: {said}") from error
-                _check_columns(loaded[name], path)
-                _check_numbers(loaded[name], path)
+        places = (f"{name}.parquet", f"{name}.csv", f"tables/{name}.parquet")
+        if path := next((folder / place for place in places if (folder / place).exists()), None):
+            loaded[name] = _read_table(path)
     if not loaded:
         runs = ", ".join(sorted(str(file.parent) for file in folder.glob("*/run.yaml"))[:10])
         raise InputError(
@@ -441,22 +412,20 @@ def _distinguishing_columns(table: pd.DataFrame, axes: list[str]) -> list[str]:
 
     Empty if no cell has several rows: then a measure would also be constant within each cell.
     """
-    cells = table["cell_id"].nunique() if "cell_id" in table else 0
-    extra: list[str] = []
-    if not 0 < cells < len(table):
-        return extra
 
     def distinct(names: list[str]) -> int:
         return len(table[names].drop_duplicates()) if names else 1
 
-    no_settings = {name for name in tables.EVERY if name != "steps"}  # columns that are not settings
-    points = distinct(axes)
-    for name in table.columns.difference([*no_settings, *axes], sort=False):
+    cells = table["cell_id"].nunique() if "cell_id" in table else 0
+    extra: list[str] = []
+    if not 0 < cells < len(table):
+        return extra
+    measured = {name for name in tables.EVERY if name != "steps"}  # columns that are not settings
+    for name in table.columns.difference([*measured, *axes], sort=False):
+        points = distinct([*axes, *extra])
         if points >= cells:
             break
-        if not table[name].map(is_hashable).all() or distinct(["cell_id", name]) > cells:
-            continue
-        finer = distinct([*axes, *extra, name])
-        if finer > points:
-            extra, points = [*extra, name], finer
+        constant = table[name].map(is_hashable).all() and distinct(["cell_id", name]) <= cells
+        if constant and distinct([*axes, *extra, name]) > points:
+            extra.append(name)
     return extra

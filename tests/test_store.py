@@ -249,7 +249,7 @@ class Moody:
 
 
 def test_an_object_store_that_does_not_answer_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("explorer.runs.files.AGAIN_S", 0.0)
+    monkeypatch.setattr("explorer.runs.files.RETRY_PAUSE_S", 0.0)
     told: list[str] = []
     files = Files("mock:///run", say=told.append)
     files.fs.create_dir("run")

@@ -10,8 +10,7 @@ from __future__ import annotations
 import sys
 
 from explorer.cli import look, pages, work
-from explorer.cli.app import PLAIN, app, errors
-from explorer.cli.usage import Command
+from explorer.cli.app import PLAIN, Command, app, errors
 from explorer.settings import InputError
 
 __all__ = ["app", "main"]

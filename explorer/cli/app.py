@@ -1,15 +1,59 @@
-"""The Typer application and its consoles."""
+"""The Typer application, its consoles, and its messages for command lines that cannot be parsed."""
 
 from __future__ import annotations
 
 import re
+import shlex
+from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand, TyperGroup
 
-from explorer.cli.usage import Commands
-from explorer.settings import InputError
+from explorer.settings import InputError, near
+
+
+class Commands(TyperGroup):
+    """The group of all commands."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        option = args[0].partition("=")[0] if args else ""
+        takers = [name for name, one in self.commands.items() if any(option in p.opts for p in one.params)]
+        if option.startswith("--") and takers:
+            ctx.fail(f"{option} must come after the command; it is an option of {', '.join(takers)}.")
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        word = args[0]
+        if word not in self.commands:
+            ctx.fail(f"No such command '{word}'. {_suggestion(word, list(self.commands))}")
+        return super().resolve_command(ctx, args)
+
+
+class Command(TyperCommand):
+    """A command."""
+
+    allow_extra_args = True  # rejected below, with a better message
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        super().parse_args(ctx, args)
+        if ctx.args:
+            word = ctx.args[0]
+            settable = any("--set" in parameter.opts for parameter in self.params)
+            meant = f" Did you mean: --set {shlex.quote(word)}" if "=" in word and settable else ""
+            ctx.fail(f"'{word}' is one argument too many.{meant}")
+        return ctx.args
+
+
+def _suggestion(word: str, commands: list[str]) -> str:
+    if word.endswith((".yaml", ".yml")):
+        return f"Did you mean: run {shlex.quote(word)}"
+    if (file := Path("spaces", f"{word}.yaml")).is_file():
+        return f"Did you mean: run {file}"
+    close = near(word, commands)
+    return f"Did you mean: {close[0]}" if close else f"The commands are {', '.join(commands)}."
+
 
 app = typer.Typer(
     name="explorer",
@@ -27,6 +71,7 @@ PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
 
 
 def checked_name(name: str) -> str:
+    """Return the name if it can be the name of a run. Raise InputError otherwise."""
     from explorer.space.model import NAME, NAME_RULE
 
     if not re.match(NAME, name):
@@ -35,4 +80,5 @@ def checked_name(name: str) -> str:
 
 
 def say(text: str) -> None:
+    """Print plain text to standard output."""
     console.print(text, **PLAIN)

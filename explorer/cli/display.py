@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import (
@@ -56,53 +55,43 @@ class Display:
         self.progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for bar in self.bars.values():
-            if not bar.total and kind is None:
-                self._close(bar)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._complete_bars_without_total()
         self.progress.stop()
 
     def say(self, message: str) -> None:
         self.console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def stage(self, name: str, total: int) -> None:
-        for other in self.bars.values():
-            if not other.total:
-                self._close(other)
-        known = self.bars.get(name)
-        if known is not None:
-            known.total = known.done + total
-            if self.live:
-                self.progress.update(known.task, total=known.total or 1, completed=known.done)
+        self._complete_bars_without_total()
+        if bar := self.bars.get(name):
+            bar.total = bar.done + total
+            self.progress.update(bar.task, total=bar.total or 1, completed=bar.done)
             return
-        note = UNITS.get(name, "")
-        task = (
-            self.progress.add_task(TITLES[name], total=total or None, note=note) if self.live else TaskID(0)
-        )
+        unit = UNITS.get(name, "")
+        task = self.progress.add_task(TITLES[name], total=total or None, note=unit)
         self.bars[name] = _Bar(task, total)
         if not self.live:
-            self.say(f"{TITLES[name]}: {total} {UNITS[name]}." if total else f"{TITLES[name]}.")
+            self.say(f"{TITLES[name]}: {total} {unit}." if total else f"{TITLES[name]}.")
 
     def advance(self, stage: str, done: int, failed: int) -> None:
         bar = self.bars[stage]
         bar.done, bar.failed = bar.done + done, bar.failed + failed
         note = UNITS[stage] + (f", {bar.failed} failed" if bar.failed else "")
-        if self.live:
-            self.progress.update(bar.task, advance=done, note=note)
-            return
+        self.progress.update(bar.task, advance=done, note=note)
         now = time.monotonic()
-        if now - bar.spoken >= QUIET_S or bar.done >= bar.total:
-            bar.spoken = now
+        if not self.live and (now - bar.last_line >= QUIET_S or bar.done >= bar.total):
+            bar.last_line = now
             left = (now - bar.started) / bar.done * max(0, bar.total - bar.done)
             self.say(f"{TITLES[stage]}: {bar.done} of {bar.total} {note}, about {duration(left)} left.")
 
-    def _close(self, bar: _Bar) -> None:
-        """Complete the bar of a stage without a total."""
-        if self.live:
-            self.progress.update(bar.task, total=1, completed=1)
-            self.progress.stop_task(bar.task)
+    def _complete_bars_without_total(self) -> None:
+        """Complete the bars of stages such as starting Ray, which end when the next stage starts."""
+        for bar in self.bars.values():
+            if not bar.total:
+                self.progress.update(bar.task, total=1, completed=1)
+                self.progress.stop_task(bar.task)
 
 
 @dataclass
@@ -114,4 +103,4 @@ class _Bar:
     done: int = 0
     failed: int = 0
     started: float = field(default_factory=time.monotonic)
-    spoken: float = field(default_factory=time.monotonic)
+    last_line: float = field(default_factory=time.monotonic)

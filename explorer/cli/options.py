@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from explorer.engine.where import Where
 
 SpaceFile = Annotated[
     Path, typer.Argument(help="a space file, such as spaces/digits.yaml", show_default=False)
@@ -49,25 +50,19 @@ Cut = Annotated[
 
 
 def to_resume(
-    run: str,
-    *,
-    storage: str = "runs",
-    reports: Path = Path("reports"),
-    address: str | None = None,
-    workers: int | None = None,
-    gpus: int | None = None,
-    callback: Sequence[str] = (),
+    run: str, *, storage: str = "runs", reports: Path = Path("reports"), where: Where | None = None
 ) -> str:
     """Return the shell command that resumes a run, in the form in which this program was called."""
     program = Path(sys.argv[0])
     words = ["python", str(program)] if program.suffix == ".py" else [program.name]
     words += ["resume", run]
-    given = {
-        "--storage": storage if storage != "runs" else None,
-        "--reports": reports if reports != Path("reports") else None,
-        "--address": address,
-        "--workers": workers,
-        "--gpus": gpus,
-    }
-    words += [word for name, value in given.items() if value is not None for word in (name, str(value))]
-    return shlex.join([*words, *(word for one in callback for word in ("--callback", one))])
+    options: list[tuple[str, Any]] = []
+    if storage != "runs":
+        options.append(("--storage", storage))
+    if reports != Path("reports"):
+        options.append(("--reports", reports))
+    if where:
+        options += [("--address", where.address), ("--workers", where.workers), ("--gpus", where.gpus)]
+        options += [("--callback", name) for name in where.callbacks]
+    words += [word for name, value in options if value is not None for word in (name, str(value))]
+    return shlex.join(words)

@@ -33,7 +33,7 @@ def describe(store: Store) -> tuple[Table, bool]:
     trained, diverged = status["ok"] + status["diverged"], status["diverged"]
     lost = f", {diverged} of them diverged" if diverged else ""
     table.add_row("trained", f"{trained} of {wanted} models{lost}")
-    missing = _missing(space, store)
+    missing = _missing_measurements(space, store)
     table.add_row("measured", f"all but {missing}" if missing else "everything trained so far")
     errors = store.read_records("failures", ["error"]).to_pydict().get("error", [])
     table.add_row("failed", f"{len(errors)}" + (f"; the first: {escape(str(errors[0]))}" if errors else ""))
@@ -42,15 +42,15 @@ def describe(store: Store) -> tuple[Table, bool]:
     table.add_row(
         "time spent", f"{duration(spent)} in {len(sessions)} session{'s' if len(sessions) != 1 else ''}"
     )
-    worked = _worked(sessions)
-    if worked:
-        table.add_row("of the workers", worked)
+    worker_times = _worker_times(sessions)
+    if worker_times:
+        table.add_row("of the workers", worker_times)
     table.add_row("size", f"{size(store.files.size_bytes())} in {store.location}")
     complete = trained >= wanted and not missing
     return table, complete
 
 
-def _missing(space: Space, store: Store) -> str:
+def _missing_measurements(space: Space, store: Store) -> str:
     """Return the number of missing measurements of trained models for each measure; empty if none."""
     from explorer.plan.plan import missing_tasks
 
@@ -60,7 +60,7 @@ def _missing(space: Space, store: Store) -> str:
     return ", ".join(f"{number} of {name}" for name, number in counts.items())
 
 
-def _worked(sessions: list[dict[str, Any]]) -> str:
+def _worker_times(sessions: list[dict[str, Any]]) -> str:
     """Return the workers' total time for each kind of work, longest first; empty if not recorded."""
     seconds: Counter[str] = Counter()
     for session in sessions:
@@ -83,7 +83,7 @@ def diverged(run: Run) -> str:
 
 def failures(run: Run) -> tuple[int, list[str]]:
     """Return the number of models and measurements that failed, and one line per distinct error."""
-    lost: list[tuple[str, str]] = []
+    subjects: dict[str, list[str]] = {}  # by error
     names = [name for kind in run.axes.values() for name in kind]
     for what, frame in (("model", run.models), ("pair", run.pairs)):
         if "status" not in frame:
@@ -98,13 +98,11 @@ def failures(run: Run) -> tuple[int, list[str]]:
                 if what == "model"
                 else f"seeds {row.get('seed_a')} and {row.get('seed_b')}"
             )
-            lost.append((f"{what} at {at}, {seeds}", str(row.get("error"))))
-    lost += [(f["subject"], f["error"]) for f in run.info.get("failed_measures", [])]
-    subjects: dict[str, list[str]] = {}
-    for subject, error in lost:
-        subjects.setdefault(error, []).append(subject)
+            subjects.setdefault(str(row.get("error")), []).append(f"{what} at {at}, {seeds}")
+    for failure in run.info.get("failed_measures", []):
+        subjects.setdefault(failure["error"], []).append(failure["subject"])
     lines = [
         f"{some[0]}{f' and {len(some) - 1} more' if some[1:] else ''}: {error}"
         for error, some in subjects.items()
     ]
-    return len(lost), lines
+    return sum(len(some) for some in subjects.values()), lines

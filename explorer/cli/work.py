@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,10 +27,10 @@ from explorer.cli.options import (
 )
 from explorer.cli.pages import check_reports, draw
 from explorer.engine.interrupts import end_once
+from explorer.engine.where import Where
 
 if TYPE_CHECKING:
     from explorer.cli.display import Display
-    from explorer.engine.where import Where
     from explorer.results import Run
 
 
@@ -49,7 +48,6 @@ def run(
     profile: Profile = False,
 ) -> None:
     """Train and measure the grid of a space file and write its report. Continues an existing run."""
-    from explorer.engine.where import Where
     from explorer.space import reading
 
     checked = reading.read(space, set_)
@@ -83,8 +81,6 @@ def resume(
     profile: Profile = False,
 ) -> None:
     """Resume an interrupted run: keep finished work and do the rest."""
-    from explorer.engine.where import Where
-
     where = Where(
         address=address,
         workers=workers,
@@ -124,8 +120,6 @@ def measure(
     profile: Profile = False,
 ) -> None:
     """Add or repeat measures of a run without training."""
-    from explorer.engine.where import Where
-
     where = Where(address=address, workers=workers, gpus=gpus, max_hours=max_hours, profile=profile)
 
     def start(display: Display) -> Run:
@@ -149,48 +143,32 @@ def _work(start: Callable[[Display], Run], run: str, where: Where, storage: str,
     from explorer.cli.display import Display
 
     check_reports(reports / Path(run).name)
-    command = to_resume(
-        run,
-        storage=storage,
-        reports=reports,
-        address=where.address,
-        workers=where.workers,
-        gpus=where.gpus,
-        callback=where.callbacks,
-    )
-    go_on = f"Resume with:\n  {command}"
+    command = to_resume(run, storage=storage, reports=reports, where=where)
     end_once()
     try:
         with Display(console) as display:
-            done = start(display)
-            stopped = done.info["sessions"][-1].get("stopped")
+            result = start(display)
+            from explorer.engine.session import add_stage
+            from explorer.runs.store import Store
+
+            session = result.info["sessions"][-1]
             display.stage("drawing", 0)
-            with _drawn(done):
-                draw(done, reports, {}, written=True)
-        if stopped:
-            say(f"Stopped {stopped}. Finished work is kept. {go_on}")
+            started = time.perf_counter()
+            try:
+                draw(result, reports, {}, written=True)
+            finally:
+                store = Store(result.folder)
+                store.files.known = True
+                add_stage(store, session, "pages", time.perf_counter() - started)
+        if "stopped" in session:
+            say(f"Stopped {session['stopped']}. Finished work is kept. Resume with:\n  {command}")
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut this message short
-        say(f"\nStopped. Finished work is kept. {go_on}")
+        say(f"\nStopped. Finished work is kept. Resume with:\n  {command}")
         raise typer.Exit(130) from None
     except OSError as error:  # a full disk, a folder that became read-only
-        errors.print(
-            f"Error: {error}\nFinished work is kept. After fixing the problem, resume with:\n  {command}",
-            **PLAIN,
+        message = (
+            f"Error: {error}\nFinished work is kept. After fixing the problem, resume with:\n  {command}"
         )
+        errors.print(message, **PLAIN)
         raise typer.Exit(3) from None
-
-
-@contextmanager
-def _drawn(run: Run) -> Iterator[None]:
-    """Add the time that the block takes to the record of the run's last session, as stage ``pages``."""
-    from explorer.engine.session import add_stage
-    from explorer.runs.store import Store
-
-    mark = time.perf_counter()
-    try:
-        yield
-    finally:
-        store = Store(run.folder)
-        store.files.known = True
-        add_stage(store, run.info["sessions"][-1], "pages", time.perf_counter() - mark)

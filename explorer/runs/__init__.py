@@ -1,1 +1,1 @@
-"""Run folders: what lies where, how it is written and locked. Local folders and S3 alike."""
+"""Run folders, local or on S3: files, tables, records and the lock."""

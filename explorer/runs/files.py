@@ -16,8 +16,8 @@ from pyarrow import fs
 
 T = TypeVar("T")
 PATIENCE_S = 600.0  # seconds to retry an object store that has answered before
-AGAIN_S = 2.0  # pause between two tries; each try takes some seconds as well
-PASSING = re.compile(  # S3 errors that may be temporary
+RETRY_PAUSE_S = 2.0  # pause between two tries; each try takes some seconds as well
+TEMPORARY_ERROR = re.compile(  # S3 errors that may be temporary
     r"AWS Error (NETWORK_CONNECTION|SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|REQUEST_TIMEOUT|THROTTLING"
     r"|UNKNOWN \(HTTP status (429|5\d\d)\))"
 )
@@ -62,8 +62,8 @@ class Files:
     def path(self, name: str) -> str:
         return f"{self.root}/{name}"
 
-    def _patiently(self, call: Callable[[], T]) -> T:
-        """Return the result of ``call``; retry while an object store does not answer.
+    def _with_retries(self, call: Callable[[], T]) -> T:
+        """Return the result of ``call``. Retry while an object store does not answer.
 
         pyarrow's retries handle single errors, cut connections and stalls, and give up after six seconds.
         This method handles longer outages: it tells the user, and Ctrl-C works.
@@ -72,7 +72,7 @@ class Files:
             try:
                 result = call()
             except OSError as error:
-                if not PASSING.search(str(error)):  # an answer, for example that the file does not exist
+                if not TEMPORARY_ERROR.search(str(error)):  # an answer, such as that there is no such file
                     self.known, self._since = True, None
                     raise
                 now = time.monotonic()
@@ -81,15 +81,16 @@ class Files:
                 if self._since is None:
                     self._since = now
                     self.say(f"{self.location} does not answer; trying again: {error}")
-                time.sleep(AGAIN_S)
+                time.sleep(RETRY_PAUSE_S)
             else:
                 self.known, self._since = True, None
                 return result
 
     def write(self, name: str, content: bytes) -> None:
+        """Write a file atomically."""
         path = self.path(name)
         if not self.local:
-            self._patiently(lambda: self._put(path, content))
+            self._with_retries(lambda: self._put(path, content))
             return
         os.makedirs(os.path.dirname(path), exist_ok=True)
         temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
@@ -116,7 +117,7 @@ class Files:
             BadBlockError: the local disk cannot read the file.
         """
         try:
-            return self._patiently(lambda: self._get(self.path(name)))
+            return self._with_retries(lambda: self._get(self.path(name)))
         except OSError as error:
             if self.local and error.errno == errno.EIO:
                 raise BadBlockError(*error.args) from error
@@ -127,20 +128,20 @@ class Files:
             return stream.read()
 
     def exists(self, name: str) -> bool:
-        info = self._patiently(lambda: self.fs.get_file_info(self.path(name)))
+        info = self._with_retries(lambda: self.fs.get_file_info(self.path(name)))
         return info.type == fs.FileType.File
 
     def delete(self, name: str) -> None:
         """Delete a file if it exists."""
         with contextlib.suppress(FileNotFoundError):
-            self._patiently(lambda: self.fs.delete_file(self.path(name)))
+            self._with_retries(lambda: self.fs.delete_file(self.path(name)))
 
     def names(self, folder: str, suffix: str) -> list[str]:
         """Return the sorted names, relative to the root, of the files in one folder."""
         selector = fs.FileSelector(self.path(folder), allow_not_found=True)
         return sorted(
             f"{folder}/{f.base_name}"
-            for f in self._patiently(lambda: self.fs.get_file_info(selector))
+            for f in self._with_retries(lambda: self.fs.get_file_info(selector))
             if f.type == fs.FileType.File and f.base_name.endswith(suffix)
         )
 
@@ -168,7 +169,7 @@ class Files:
     def size_bytes(self) -> int:
         """Return the total size of all files in bytes."""
         selector = fs.FileSelector(self.root, recursive=True, allow_not_found=True)
-        return sum(f.size or 0 for f in self._patiently(lambda: self.fs.get_file_info(selector)))
+        return sum(f.size or 0 for f in self._with_retries(lambda: self.fs.get_file_info(selector)))
 
 
 def join(storage: str, name: str) -> str:

@@ -17,10 +17,10 @@ from explorer.runs import plainyaml
 from explorer.runs.files import Files
 from explorer.settings import InputError
 
-NAME = "hold.yaml"
-LOCK = "hold.lock"  # empty; stays in a local folder
+HOLD_FILE = "hold.yaml"
+LOCK_FILE = "hold.lock"  # empty; stays in a local folder
 WAIT_S = 0.2  # wait for the lock; its new holder writes the hold file meanwhile
-BEAT_S = 20.0  # interval between two renewals of a hold
+RENEW_EVERY_S = 20.0  # interval between two renewals of a hold
 SETTLE_S = 0.5  # time for drivers that start simultaneously to write their holds
 STALE_S = 120.0  # a hold without renewal for this long is left over from a crash
 
@@ -40,70 +40,70 @@ class RunLock:
 
     def __init__(self, files: Files):
         self.files = files
-        self.mine: dict[str, Any] = {
+        self.holder: dict[str, Any] = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "token": uuid.uuid4().hex,
         }
-        self._ends = ExitStack()
+        self._cleanup = ExitStack()
 
     def __enter__(self) -> RunLock:
-        with ExitStack() as ends:
+        with ExitStack() as cleanup:
             try:
-                locked = self._lock(ends)
+                locked = self._lock(cleanup)
                 other = self._read()
                 if self._blocks(other, locked):
                     raise self._refusal(other)
-                self.files.write(NAME, self._content())
+                self.files.write(HOLD_FILE, self._content())
             except OSError as error:
                 raise InputError(f"{self.files.location} cannot be written: {error}") from error
-            ends.callback(self._give_up)
+            cleanup.callback(self._delete_hold)
             if not locked:
                 time.sleep(SETTLE_S)
                 other = self._read()
-                if other and other.get("token") != self.mine["token"]:
+                if other and other.get("token") != self.holder["token"]:
                     raise self._refusal(other)
             stop = threading.Event()
             renewing = threading.Thread(target=self._renew, args=(stop,), daemon=True)
             renewing.start()
-            ends.callback(renewing.join)
-            ends.callback(stop.set)
-            self._ends = ends.pop_all()
+            cleanup.callback(renewing.join)
+            cleanup.callback(stop.set)
+            self._cleanup = cleanup.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ends.close()
+        self._cleanup.close()
 
-    def _lock(self, ends: ExitStack) -> bool:
-        """Lock a local folder until ``ends`` closes. Return False if the storage has no locks."""
+    def _lock(self, cleanup: ExitStack) -> bool:
+        """Lock a local folder until ``cleanup`` is closed. Return False if the storage has no locks."""
         if not self.files.local:
             return False
         os.makedirs(self.files.root, exist_ok=True)
-        lock = FileLock(self.files.path(LOCK), fallback_to_soft=False)
+        lock = FileLock(self.files.path(LOCK_FILE), fallback_to_soft=False)
         try:
             lock.acquire(timeout=WAIT_S)
         except Timeout:
             raise self._refusal(self._read()) from None
         except (OSError, NotImplementedError):  # some network file systems have no locks
             return False
-        ends.callback(lock.release)
+        cleanup.callback(lock.release)
         return True
 
     def _content(self) -> bytes:
-        return plainyaml.dump({**self.mine, "renewed": time.time()})
+        return plainyaml.dump({**self.holder, "renewed": time.time()})
 
     def _read(self) -> dict[str, Any]:
         """Return the content of the hold file; empty if it is missing or damaged."""
         try:
-            other = plainyaml.load(self.files.read(NAME))
+            other = plainyaml.load(self.files.read(HOLD_FILE))
         except (OSError, ValueError):
             return {}
         return other if isinstance(other, dict) else {}
 
     def _blocks(self, other: dict[str, Any], locked: bool) -> bool:
-        if not other or time.time() - _number(other.get("renewed")) >= STALE_S:
+        if not other or time.time() - _number_or_zero(other.get("renewed")) >= STALE_S:
             return False
-        if other.get("host") != self.mine["host"]:
+        if other.get("host") != self.holder["host"]:
             return True
         pid = other.get("pid")
         return not locked and isinstance(pid, int) and psutil.pid_exists(pid)
@@ -113,24 +113,24 @@ class RunLock:
         if other:
             who = (
                 f"process {other.get('pid')} on {other.get('host')}, "
-                f"which renewed its hold {time.time() - _number(other.get('renewed')):.0f} s ago"
+                f"which renewed its hold {time.time() - _number_or_zero(other.get('renewed')):.0f} s ago"
             )
         return InputError(
             f"{self.files.location} is held by {who}. "
             "Wait for that process or stop it. The hold of a crashed process expires by itself."
         )
 
-    def _give_up(self) -> None:
-        if self._read().get("token") == self.mine["token"]:
-            self.files.delete(NAME)
+    def _delete_hold(self) -> None:
+        if self._read().get("token") == self.holder["token"]:
+            self.files.delete(HOLD_FILE)
 
     def _renew(self, stop: threading.Event) -> None:
-        while not stop.wait(BEAT_S):
+        while not stop.wait(RENEW_EVERY_S):
             try:
-                self.files.write(NAME, self._content())
+                self.files.write(HOLD_FILE, self._content())
             except OSError:
                 continue  # a full disk must not end the run here; the next beat may succeed
 
 
-def _number(value: Any) -> float:
+def _number_or_zero(value: Any) -> float:
     return float(value) if isinstance(value, int | float) else 0.0

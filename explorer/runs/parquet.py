@@ -17,41 +17,37 @@ KINDS = {
     "numbers": pa.list_(pa.float64()),
     "flag": pa.bool_(),
 }
-MARK = b"explorer-sha256:"  # prefix of a file's checksum in its metadata
+PREFIX = b"explorer-sha256:"  # prefix of a file's checksum in its metadata
 # Up to this many bytes, a table is written without compression, which takes a quarter of the time and often
 # less space, and a file is read by one thread.
 SMALL = 2**16
-PLAINLY = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+UNCOMPRESSED = {"compression": "none", "use_dictionary": False, "write_statistics": False}
 
 
 def table_of(rows: list[dict[str, Any]]) -> pa.Table:
     """Return rows as an Arrow table. Documented columns get their documented types."""
-    documented = tables.EVERY
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    arrays = {}
-    for name in names:
-        values = [row.get(name) for row in rows]
-        arrays[name] = (
-            pa.array(values, KINDS[documented[name].kind]) if name in documented else pa.array(values)
-        )
-    return pa.table(arrays)
+    names = dict.fromkeys(name for row in rows for name in row)
+    types = {name: KINDS[tables.EVERY[name].kind] if name in tables.EVERY else None for name in names}
+    return pa.table({name: pa.array([row.get(name) for row in rows], types[name]) for name in names})
 
 
 def to_parquet(table: pa.Table) -> bytes:
     """Return a table as a Parquet file with a checksum, because Parquet's own do not cover its metadata."""
     sink = pa.BufferOutputStream()
-    marked = table.replace_schema_metadata({**(table.schema.metadata or {}), b"checksum": MARK + b"0" * 64})
-    how: dict[str, Any] = PLAINLY if table.nbytes <= SMALL else {"compression": "zstd"}
-    pq.write_table(marked, sink, write_page_checksum=True, **how)
+    prepared = table.replace_schema_metadata(
+        {**(table.schema.metadata or {}), b"checksum": PREFIX + b"0" * 64}
+    )
+    how: dict[str, Any] = UNCOMPRESSED if table.nbytes <= SMALL else {"compression": "zstd"}
+    pq.write_table(prepared, sink, write_page_checksum=True, **how)
     content = bytearray(sink.getvalue().to_pybytes())
     _set_checksum(content, hashlib.sha256(content).hexdigest().encode())
     return bytes(content)
 
 
 def _set_checksum(content: bytearray, checksum: bytes) -> bytes:
-    """Overwrite the checksum after the last ``MARK`` and return the old one; empty if there is no mark."""
-    start = content.rfind(MARK) + len(MARK)
-    if start < len(MARK):
+    """Overwrite the checksum after the last ``PREFIX`` and return the old one; empty if there is none."""
+    start = content.rfind(PREFIX) + len(PREFIX)
+    if start < len(PREFIX):
         return b""
     old = bytes(content[start : start + 64])
     content[start : start + 64] = checksum

@@ -25,7 +25,6 @@ import contextlib
 import errno
 import hashlib
 import json
-import os
 import re
 import shlex
 import sys
@@ -34,6 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from pydantic import BaseModel
 
 from explorer.runs import plainyaml
 from explorer.runs.files import Files, join
@@ -56,6 +56,14 @@ class DamagedError(Exception):
     """Damage of a file of the run (power cut, bad disk). The file was moved to ``damaged/``."""
 
 
+class SessionNumbers(BaseModel):
+    """The seconds in the record of a session that other code relies on."""
+
+    wall_s: float = 0
+    stages: dict[str, float] = {}
+    workers: dict[str, float] = {}
+
+
 class Store:
     """Access to one run folder.
 
@@ -65,7 +73,7 @@ class Store:
 
     def __init__(self, location: str | Path, warn: Callable[[str], None] | None = None):
         self.files = Files(location, say=lambda text: self.warn(text))
-        self.warn = warn or _to_standard_error
+        self.warn = warn or (lambda text: print(text, file=sys.stderr))
         self.location = self.files.location
         self.warned: list[str] = []  # ignored settings that ``warn`` has already reported
 
@@ -99,8 +107,8 @@ class Store:
         for name in self.files.names("sessions", ".yaml"):
             with contextlib.suppress(OSError, ValueError):
                 session = plainyaml.load(self.files.read(name))
-                if _is_session(session):
-                    info["sessions"].append(session)
+                SessionNumbers.model_validate(session, strict=True)
+                info["sessions"].append(session)
         return info
 
     def _read_info(self) -> dict[str, Any]:
@@ -110,20 +118,20 @@ class Store:
             raise InputError(f"{self.location} is not a run folder: it has no run.yaml") from None
         except (OSError, ValueError) as error:
             raise InputError(f"{self.location}: run.yaml cannot be read: {error}. {REPAIR}") from error
-        if wrong := _not_ours(info):
+        if wrong := _damage_of(info):
             raise InputError(
                 f"{self.location}: run.yaml is damaged or was not written by Explorer: {wrong}. {REPAIR}"
             )
         return info
 
     def write_session(self, started: str, session: dict[str, Any]) -> None:
-        self.files.write(f"sessions/{_plain(started)}.yaml", plainyaml.dump(session))
+        self.files.write(f"sessions/{_file_stem(started)}.yaml", plainyaml.dump(session))
 
     def write_trace(self, content: bytes) -> None:
         self.files.write("profile/trace.json", content)
 
     def write_log(self, started: str, text: str) -> None:
-        self.files.write(f"sessions/{_plain(started)}.log", text.encode())
+        self.files.write(f"sessions/{_file_stem(started)}.log", text.encode())
 
     # Weights and states ---------------------------------------------------------------------------
 
@@ -157,16 +165,10 @@ class Store:
         return arrays["theta"][row], arrays["buffers"][row]
 
     def _weights(self, stack: str, sha256: str | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
-
         name = f"weights/{stack}.safetensors"
         try:
-            content = self.files.read(name)
-            if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-                raise ValueError("its content is not what was written")
-            return load(content), _meta(content)
-        except (FileNotFoundError, ValueError, SafetensorError) as error:
+            return _arrays(self.files.read(name), sha256)
+        except (FileNotFoundError, ValueError) as error:
             self.damaged(name, error)
             for kind in ("models", "epochs"):
                 self.drop_record(kind, stack)
@@ -177,25 +179,17 @@ class Store:
     def write_state(self, stack: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Write the state of a long training in progress."""
         content = _safetensors(arrays, meta)
-        checked = hashlib.sha256(content).digest() + content
-        self.files.write(f"states/{stack}.state", checked)
+        self.files.write(f"states/{stack}.state", hashlib.sha256(content).digest() + content)
 
     def read_state(self, stack: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """Return what :meth:`write_state` wrote last, or None if it is missing or damaged."""
-        from safetensors import SafetensorError, deserialize
-        from safetensors.numpy import load
-
         name = f"states/{stack}.state"
         try:
-            raw = self.files.read(name)
-            content = raw[32:]
-            if hashlib.sha256(content).digest() != raw[:32]:
-                raise ValueError("its content is not what was written")
-            deserialize(content)
-            return load(content), _meta(content)
+            content = self.files.read(name)
+            return _arrays(content[32:], content[:32].hex())
         except FileNotFoundError:
             return None
-        except (ValueError, SafetensorError) as error:
+        except ValueError as error:
             self.damaged(name, error)
             return None
 
@@ -230,7 +224,7 @@ class Store:
         """Delete one record if it exists."""
         self.files.delete(f"records/{kind}/{key}.parquet")
         for name in self._names(kind):
-            if os.path.basename(name).startswith("fold-"):
+            if "/fold-" in name:
                 parts = self._unfold(name)
                 if parts and parts.pop(key, None) is not None:
                     self._write_fold(kind, parts)
@@ -281,7 +275,7 @@ class Store:
         Readers always see the same records: the merged file exists before the separate files are deleted,
         and a duplicate record counts once.
         """
-        names = [n for n in self._names(kind) if not os.path.basename(n).startswith("fold-")]
+        names = [name for name in self._names(kind) if "/fold-" not in name]
         if len(names) < at:
             return False
         parts = {key: part for name in names for key, part in self._unfold(name).items()}
@@ -307,7 +301,7 @@ class Store:
         try:
             table = of_parquet(self.files.read(name))
             sizes = (table.schema.metadata or {}).get(b"records")
-            keys = [[_key(name), table.num_rows]] if sizes is None else json.loads(sizes)
+            keys = [[Path(name).stem, table.num_rows]] if sizes is None else json.loads(sizes)
             return _parts(table.replace_schema_metadata(None), keys)
         except FileNotFoundError:
             return {}
@@ -324,15 +318,6 @@ class Store:
         )
 
 
-def _to_standard_error(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-def _key(name: str) -> str:
-    """Return the key of a record from the name of its file."""
-    return os.path.basename(name).removesuffix(".parquet")
-
-
 def _parts(table: pa.Table, keys: Any) -> dict[str, pa.Table]:
     """Split a table into records. Raise ValueError if ``keys`` is not a list of keys with row counts."""
     parts, start = {}, 0
@@ -345,9 +330,9 @@ def _parts(table: pa.Table, keys: Any) -> dict[str, pa.Table]:
     return parts
 
 
-def _joined(said: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+def _joined(given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     """Return the given settings, with the defaults of all others."""
-    joined = dict(said)
+    joined = dict(given)
     for key, value in defaults.items():
         if key not in joined:
             joined[key] = value
@@ -356,12 +341,12 @@ def _joined(said: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     return joined
 
 
-def _not_ours(info: Any) -> str:
+def _damage_of(info: Any) -> str:
     """Return what is wrong with the content of ``run.yaml``, or an empty text."""
     if not isinstance(info, dict):
         return "it is not a mapping"
-    said, defaults = (info[k] if isinstance(info.get(k), dict) else {} for k in ("space", "defaults"))
-    space = _joined(said, defaults)
+    given, defaults = (info[k] if isinstance(info.get(k), dict) else {} for k in ("space", "defaults"))
+    space = _joined(given, defaults)
     for name, value, kind in (
         ("name", info.get("name"), str),
         ("space.measures", space.get("measures"), dict),
@@ -376,20 +361,7 @@ def _not_ours(info: Any) -> str:
     return ""
 
 
-def _is_session(session: Any) -> bool:
-    """Return whether this is a valid session record, as far as other code relies on it."""
-    if not isinstance(session, dict):
-        return False
-    parts = [session.get(name, {}) for name in ("stages", "workers")]
-    if not all(isinstance(part, dict) for part in parts):
-        return False
-    return all(
-        isinstance(seconds, int | float)
-        for seconds in (session.get("wall_s", 0), *(s for part in parts for s in part.values()))
-    )
-
-
-def _plain(started: str) -> str:
+def _file_stem(started: str) -> str:
     return re.sub(r"[^0-9T]", "", started)
 
 
@@ -400,11 +372,23 @@ def _safetensors(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> bytes:
     return save(arrays, metadata={META: json.dumps(meta)})
 
 
-def _meta(content: bytes) -> dict[str, Any]:
-    """Return the metadata of a safetensors file. Raise ValueError if it has none from Explorer."""
+def _arrays(content: bytes, sha256: str | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the arrays and the metadata of a safetensors file.
+
+    Raises:
+        ValueError: the content does not match ``sha256``, or was not written by Explorer.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError("its content is not what was written")
     length = int.from_bytes(content[:8], "little")
     try:
-        return json.loads(json.loads(content[8 : 8 + length])["__metadata__"][META])
+        meta = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][META])
+        return load(content), meta
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
     except (KeyError, TypeError) as error:
         raise ValueError("it was not written by Explorer") from error
 

@@ -1,1 +1,1 @@
-"""Spaces: the settings a user may give, and how a space file is read and checked. Imports no torch."""
+"""Spaces: their settings, and the reader and the checks of space files. Imports no torch."""

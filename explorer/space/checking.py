@@ -5,14 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-from types import ModuleType
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-import explorer.data
 import explorer.measures
-import explorer.models
 from explorer.columns import IDS, PAIR_IDS, SETTINGS
 from explorer.measures.tables import CELLS, MODELS, PAIRS
 from explorer.settings import InputError, plugin, source_fingerprint, suggest
@@ -20,18 +19,15 @@ from explorer.space.model import (
     MAX_MODELS,
     NAME,
     NAME_RULE,
-    Cell,
+    PACKAGES,
     Space,
     TrainingOptions,
+    module_of,
     resolve,
     tasks_of,
 )
 from explorer.tasks import TASKS
 
-PACKAGES: dict[str, tuple[ModuleType, str]] = {
-    "data": (explorer.data, "data set"),
-    "model": (explorer.models, "architecture"),
-}
 # Phrases that complete the sentence "it should be …", for errors whose pydantic message does not.
 PHRASES = {
     "string_pattern_mismatch": "of the form {pattern}",
@@ -40,9 +36,9 @@ PHRASES = {
     "string_too_long": "at most {max_length} characters long",
 }
 # Data settings that have no effect in some cells.
-IDLE = ("train_size", "subset", "noise_kind", "corruption", "corruption_seed")
+SOMETIMES_UNUSED = ("train_size", "subset", "noise_kind", "corruption", "corruption_seed")
 # Column names of the tables. An option of a user's function may have such a name; an axis may not.
-TAKEN = {**IDS, **SETTINGS, **MODELS, **PAIR_IDS, **PAIRS, **CELLS}
+TABLE_COLUMNS = {**IDS, **SETTINGS, **MODELS, **PAIR_IDS, **PAIRS, **CELLS}
 
 
 # Settings of earlier versions, and why they were removed.
@@ -57,8 +53,17 @@ class Problem(Exception):
     """An error at a path in the file; the reader adds the file name and the line."""
 
     def __init__(self, path: tuple[Any, ...], message: str):
-        super().__init__(message)
+        super().__init__(path, message)
         self.path, self.message = path, message
+
+
+@contextmanager
+def _at(*path: Any) -> Iterator[None]:
+    """Raise an InputError of this block as a Problem at this path."""
+    try:
+        yield
+    except InputError as error:
+        raise Problem(path, str(error)) from error
 
 
 def check(raw: Any) -> Space:
@@ -71,7 +76,7 @@ def check(raw: Any) -> Space:
         raise Problem(
             (), "a space file must be a mapping of name, data, model, load, temperature, training, …"
         )
-    said, raw = raw, dict(raw)
+    given, raw = raw, dict(raw)
     for section in ("data", "model"):
         if isinstance(raw.get(section), str):
             raw[section] = {"name": raw[section]}
@@ -83,27 +88,15 @@ def check(raw: Any) -> Space:
     if isinstance(training, dict) and training.get("loss") == "cross_entropy" and not numbers:
         raw["training"] = {k: v for k, v in training.items() if k != "loss"}  # the default loss, by its name
     space = _validated(Space, raw, ())
-    space = space.model_copy(
-        update={
-            "data": _checked_section(space.data, "data"),
-            "model": _checked_section(space.model, "model"),
-            "measures": {
-                name: _validated(
-                    _plugin(explorer.measures, name, "measure", ("measures", name)).Options,
-                    values,
-                    ("measures", name),
-                ).model_dump()
-                for name, values in space.measures.items()
-            },
-        }
-    )
-    for name in space.measures:
-        _needed(name)
+    sections = {section: _checked_section(getattr(space, section), section) for section in PACKAGES}
+    measures = {name: _checked_measure(name, values) for name, values in space.measures.items()}
     for key in ("optimizer", "loss"):
         if ":" in (getattr(space.training, key) or ""):
-            _importable(getattr(space.training, key), ("training", key))
+            with _at("training", key):
+                source_fingerprint(getattr(space.training, key))
+    space = space.model_copy(update={**sections, "measures": measures})
     space = space.model_copy(update={"task": _task(space)})
-    space.remember({k: raw.get(k, v) for k, v in said.items() if v is not None})
+    space.keep_given_settings({k: raw.get(k, v) for k, v in given.items() if v is not None})
     _check_axes(space)
     _check_cells(space)
     return space
@@ -112,20 +105,21 @@ def check(raw: Any) -> Space:
 def _task(space: Space) -> str:
     """Return the task of the space. The data set, the architecture and the measures must support it."""
     data = space.data["name"]
-    possible = tasks_of(_plugin(explorer.data, data, "data set", ("data", "name")))
+    possible = tasks_of(module_of("data", data))
     task = space.task or possible[0]
     if task not in possible:
         raise Problem(("task",), f"data set {data!r} is for {' or '.join(possible)}, not for {task}")
-    parts = [(("measures", name), plugin(explorer.measures, name, "measure")) for name in space.measures]
-    if ":" not in space.model["name"]:
-        parts.append((("model", "name"), plugin(explorer.models, space.model["name"], "architecture")))
-    for path, module in parts:
-        numbers = ("classification", "regression")
-        allowed = tasks_of(module, numbers if path[0] == "model" else tuple(TASKS))
-        if task not in allowed:
-            name = space.model["name"] if path[0] == "model" else path[1]
+    allowed = {
+        ("measures", name): tasks_of(plugin(explorer.measures, name, "measure"), tuple(TASKS))
+        for name in space.measures
+    }
+    if ":" not in (model := space.model["name"]):
+        allowed["model", "name"] = tasks_of(module_of("model", model), ("classification", "regression"))
+    for path, tasks in allowed.items():
+        if task not in tasks:
+            name = model if path[0] == "model" else path[1]
             raise Problem(
-                path, f"{name!r} is for {' or '.join(allowed)}; the task of data set {data!r} here is {task}"
+                path, f"{name!r} is for {' or '.join(tasks)}; the task of data set {data!r} here is {task}"
             )
     return task
 
@@ -144,26 +138,22 @@ def _check_axes(space: Space) -> None:
     for kind in ("load", "temperature"):
         axes: dict[str, list[Any]] = getattr(space, kind)
         for axis, values in axes.items():
-            try:
+            with _at(kind, axis):
                 section, key = resolve(axis, space)
-            except InputError as error:
-                raise Problem((kind, axis), str(error)) from error
-            if section != "training" and key in TAKEN:
-                raise Problem(
-                    (kind, axis),
-                    f"axis {axis!r} has the same name as a column of the tables; "
-                    f"rename this option of {getattr(space, section)['name']}",
-                )
-            for place, value in enumerate(values):
-                values[place] = _axis_value(space, section, key, value, (kind, axis, place))
-            if len(set(values)) < len(values):
-                raise Problem((kind, axis), f"axis {axis!r} has a value twice: {values}")
-            if axis == "train_size" and len({type(value) for value in values}) > 1:
-                raise Problem(
-                    (kind, axis),
-                    f"{values} mixes numbers of inputs and shares of them, which have no common order; "
-                    "give only numbers or only shares",
-                )
+                if section != "training" and key in TABLE_COLUMNS:
+                    raise InputError(
+                        f"axis {axis!r} has the same name as a column of the tables; "
+                        f"rename this option of {getattr(space, section)['name']}"
+                    )
+                for place, value in enumerate(values):
+                    values[place] = _axis_value(space, section, key, value, (kind, axis, place))
+                if len(set(values)) < len(values):
+                    raise InputError(f"axis {axis!r} has a value twice: {values}")
+                if axis == "train_size" and len({type(value) for value in values}) > 1:
+                    raise InputError(
+                        f"{values} mixes numbers of inputs and shares of them, which have no common order; "
+                        "give only numbers or only shares"
+                    )
     pairs = space.measures.get("connectivity", {}).get("pairs")
     along = pairs.get("along") if isinstance(pairs, dict) else None
     if along is not None and (along not in space.axes or resolve(along, space)[0] != "training"):
@@ -195,8 +185,7 @@ def _axis_value(space: Space, section: str, key: str, value: Any, path: tuple[An
     if section == "model" and ":" in name:
         return value
     options = {k: v for k, v in getattr(space, section).items() if k != "name"} | {key: value}
-    package, what = PACKAGES[section]
-    return getattr(_validated(plugin(package, name, what).Options, options, path, only=key), key)
+    return getattr(_validated(module_of(section, name).Options, options, path, only=key), key)
 
 
 def _check_cells(space: Space) -> None:
@@ -212,93 +201,64 @@ def _check_cells(space: Space) -> None:
     if not cells:
         raise Problem(("skip",), "skip leaves out every cell of the grid")
     for cell in cells:
-        _check_part(cell, "data", cell.data_name)
-        _check_part(cell, "model", cell.model_name)
+        for section, name in (("data", cell.data_name), ("model", cell.model_name)):
+            if ":" not in name and hasattr(module := module_of(section, name), "check"):
+                with _at(section):
+                    module.check(cell)
         if cell.task == "regression" and getattr(cell.data, "noise_kind", "other") != "other":
             raise Problem(
                 ("data", "noise_kind"),
                 "noise_kind is for class labels; in regression, label_noise exchanges targets between inputs",
             )
-        try:
+        with _at("data"):
             inputs = cell.inputs
-        except InputError as error:
-            raise Problem(("data",), str(error)) from error
         if cell.training.batch_size > inputs:
-            where = (
-                ("temperature", "batch_size")
-                if "batch_size" in space.temperature
-                else ("training", "batch_size")
-            )
+            section = "temperature" if "batch_size" in space.temperature else "training"
             raise Problem(
-                where,
+                (section, "batch_size"),
                 f"batch_size {cell.training.batch_size} is above the {inputs} training inputs of {cell.at}",
             )
-    if set(space.axes) & set(IDLE):
-        _check_twins(space)
+    if set(space.axes) & set(SOMETIMES_UNUSED):
+        _check_equal_cells(space)
 
 
-def _needed(measure: str) -> None:
-    """Raise Problem if a package that this measure needs is not installed."""
-    for package in getattr(plugin(explorer.measures, measure, "measure"), "NEEDS", ()):
-        if importlib.util.find_spec(package) is None:
-            raise Problem(
-                ("measures", measure), f"{measure} needs the package {package}: pip install {package}"
-            )
-
-
-def _check_part(cell: Cell, section: str, name: str) -> None:
-    """Call the function ``check`` of the cell's data set or architecture, if it has one."""
-    if ":" in name:
-        return
-    package, what = PACKAGES[section]
-    check = getattr(plugin(package, name, what), "check", None)
-    try:
-        if check is not None:
-            check(cell)
-    except InputError as error:
-        raise Problem((section,), str(error)) from error
-
-
-def _check_twins(space: Space) -> None:
+def _check_equal_cells(space: Space) -> None:
     """Raise Problem if two cells have the same models; these would be trained and shown twice."""
     cells: dict[str, Any] = {}
     for cell in space.cells:
-        twin = cells.setdefault(cell.id, cell)
-        if twin is not cell:
-            axis = next(name for name in IDLE if name in cell.at and cell.at[name] != twin.at[name])
+        other = cells.setdefault(cell.id, cell)
+        if other is not cell:
+            axis = next(n for n in SOMETIMES_UNUSED if n in cell.at and cell.at[n] != other.at[n])
             raise Problem(
                 ("load" if axis in space.load else "temperature", axis),
-                f"the cells {twin.at} and {cell.at} are the same models: {axis} changes nothing there; "
+                f"the cells {other.at} and {cell.at} are the same models: {axis} changes nothing there; "
                 f"leave one out with skip: [{json.dumps(cell.at)}]",
             )
 
 
-def _plugin(package: ModuleType, name: str, what: str, path: tuple[Any, ...]) -> ModuleType:
-    try:
-        return plugin(package, name, what)
-    except InputError as error:
-        raise Problem(path, str(error)) from error
-
-
 def _checked_section(values: dict[str, Any], section: str) -> dict[str, Any]:
+    """Return the name and all options of the data set or the architecture."""
     name = values.get("name")
     if not isinstance(name, str):
         raise Problem((section,), f"{section} needs a name")
+    with _at(section, "name"):
+        if ":" in name:
+            source_fingerprint(name)
+            if section == "model":
+                return values
+        module = module_of(section, name)
     options = {k: v for k, v in values.items() if k != "name"}
-    if ":" in name:
-        _importable(name, (section, "name"))
-        if section == "model":
-            return values
-    package, what = PACKAGES[section]
-    options_type = _plugin(package, name, what, (section, "name")).Options
-    return {"name": name, **_validated(options_type, options, (section,)).model_dump()}
+    return {"name": name, **_validated(module.Options, options, (section,)).model_dump()}
 
 
-def _importable(reference: str, path: tuple[Any, ...]) -> None:
-    try:
-        source_fingerprint(reference)
-    except InputError as error:
-        raise Problem(path, str(error)) from error
+def _checked_measure(name: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Return all options of a measure. The packages that it needs must be installed."""
+    with _at("measures", name):
+        measure = plugin(explorer.measures, name, "measure")
+    for package in getattr(measure, "NEEDS", ()):
+        if importlib.util.find_spec(package) is None:
+            raise Problem(("measures", name), f"{name} needs the package {package}: pip install {package}")
+    return _validated(measure.Options, values, ("measures", name)).model_dump()
 
 
 def _validated(model: type[BaseModel], values: Any, path: tuple[Any, ...], only: str | None = None) -> Any:
@@ -319,11 +279,7 @@ def _message(error: Any, model: type[BaseModel] | None) -> tuple[tuple[Any, ...]
     if field in REMOVED:
         return path, f"{field} was removed: {REMOVED[field]}. Delete it"
     if error["type"] == "extra_forbidden":
-        known = (
-            list(model.model_fields)
-            if model and len(error["loc"]) == 1
-            else _nested_fields(model, error["loc"][:-1])
-        )
+        known = _fields_at(model, error["loc"][:-1])
         hint = f"known: {suggest(str(error['loc'][-1]), known)}" if known else "there are no settings here"
         return path, f"{error['loc'][-1]!r} is not known here; {hint}"
     if error["type"] == "missing":
@@ -339,7 +295,7 @@ def _message(error: Any, model: type[BaseModel] | None) -> tuple[tuple[Any, ...]
     return path, f"{prefix}{error['input']!r} is not allowed; it should be {text}"
 
 
-def _nested_fields(model: type[BaseModel] | None, path: tuple[Any, ...]) -> list[str]:
+def _fields_at(model: type[BaseModel] | None, path: tuple[Any, ...]) -> list[str]:
     for step in path:
         field = model.model_fields.get(step) if model else None
         annotation = field.annotation if field else None

@@ -15,19 +15,23 @@ from functools import cached_property
 from types import ModuleType
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
 
 import explorer.data
 import explorer.measures
 import explorer.models
-from explorer.data.base import SubsetOptions, train_inputs
+from explorer.data.base import train_inputs
 from explorer.options import Options
 from explorer.settings import SCHEMA, InputError, digest, plugin, source_fingerprint, suggest
 from explorer.space.training import TrainingOptions, Use, names_of
 from explorer.train.optimisers import VERSIONS
 
 MAX_MODELS = 1_000_000
-SECTIONS = ("data", "model", "training")
+# The packages of the sections that have a name, and what messages call such a name.
+PACKAGES: dict[str, tuple[ModuleType, str]] = {
+    "data": (explorer.data, "data set"),
+    "model": (explorer.models, "architecture"),
+}
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
 NAME_RULE = "letters, digits, '.', '_' and '-' only, at most 100, the first a letter or digit"
 
@@ -44,7 +48,7 @@ class Log2Range(Options):
         if not 0 < low <= high:
             raise ValueError(f"log2 needs two numbers with 0 < first <= last, not {[low, high]}")
         values = [low * 2**i for i in range(math.floor(math.log2(high / low) + 1e-9) + 1)]
-        return [_whole(v) for v in values]
+        return [int(v) if v == int(v) else v for v in values]
 
 
 class GeometricRange(Options):
@@ -63,19 +67,14 @@ class GeometricRange(Options):
         return [float(f"{v:.6g}") for v in values]
 
 
-def _whole(value: float) -> int | float:
-    return int(value) if value == int(value) else value
-
-
 def _axis(value: Any) -> Any:
-    if isinstance(value, dict):
-        range_type = {"log2": Log2Range, "geom": GeometricRange}.get(
-            next((k for k in ("log2", "geom") if k in value), "")
-        )
-        if range_type is None:
-            raise ValueError("an axis is a list of values, {log2: [4, 256]} or {geom: [0.01, 1], n: 9}")
-        return range_type.model_validate(value).values()
-    return value
+    if not isinstance(value, dict):
+        return value
+    if "log2" in value:
+        return Log2Range.model_validate(value).values()
+    if "geom" in value:
+        return GeometricRange.model_validate(value).values()
+    raise ValueError("an axis is a list of values, {log2: [4, 256]} or {geom: [0.01, 1], n: 9}")
 
 
 Axis = Annotated[list[Scalar], Field(min_length=1, max_length=10_000), BeforeValidator(_axis)]
@@ -91,7 +90,7 @@ class Condition(Options):
     eq: Scalar | None = None
     in_: list[Scalar] | None = Field(None, alias="in")
 
-    def holds(self, value: Any) -> bool:
+    def is_met_by(self, value: Any) -> bool:
         return (
             (self.ge is None or value >= self.ge)
             and (self.gt is None or value > self.gt)
@@ -118,12 +117,12 @@ class ResourceOptions(Options):
     save_every_minutes: float = Field(
         5, gt=0, le=1e5, description="interval at which a longer training saves its state"
     )
-    replicates_per_trial: int | Literal["all", "auto"] = Field(
+    replicates_per_trial: Annotated[int, Field(ge=1)] | Literal["all", "auto"] = Field(
         "auto",
         description="replicates of a cell that are trained together; auto: all, or fewer if large models "
         "would slow each other down",
     )
-    cells_per_trial: int | Literal["auto"] = Field(
+    cells_per_trial: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto",
         description="cells that are trained together, if their models have the same shape and number of "
         "steps (learning rate, weight decay and label noise may differ); auto: as many as run fastest",
@@ -131,17 +130,9 @@ class ResourceOptions(Options):
 
     @field_validator("cpus_per_trial", "gpus_per_trial")
     @classmethod
-    def _whole_above_one(cls, value: float | str) -> float | str:
+    def _check_whole_above_one(cls, value: float | str) -> float | str:
         if isinstance(value, float) and value > 1 and value != int(value):
             raise ValueError(f"{value} is not allowed; a value above 1 must be a whole number")
-        return value
-
-    @field_validator("replicates_per_trial", "cells_per_trial")
-    @classmethod
-    def _from_one(cls, value: int | str, info: ValidationInfo) -> int | str:
-        if isinstance(value, int) and value < 1:
-            words = "all, or auto" if info.field_name == "replicates_per_trial" else "or auto"
-            raise ValueError(f"{value} is not allowed; it should be a number from 1, {words}")
         return value
 
 
@@ -183,7 +174,7 @@ class Space(Options):
         default_factory=list, description="cells to leave out: those that meet all bounds of one entry"
     )
     phases: PhaseOptions = PhaseOptions()  # pyright: ignore[reportCallIssue]
-    _said: dict[str, Any] | None = PrivateAttr(default=None)
+    _given: dict[str, Any] | None = PrivateAttr(default=None)
 
     @property
     def axes(self) -> dict[str, list[Any]]:
@@ -197,18 +188,18 @@ class Space(Options):
         cells = []
         for values in itertools.product(*self.axes.values()):
             at = dict(zip(names, values, strict=True))
-            if not any(all(c.holds(at[axis]) for axis, c in entry.items()) for entry in self.skip):
+            if not any(all(c.is_met_by(at[axis]) for axis, c in entry.items()) for entry in self.skip):
                 cells.append(Cell.of(self, at))
         return cells
 
-    def remember(self, said: dict[str, Any]) -> None:
+    def keep_given_settings(self, given: dict[str, Any]) -> None:
         """Keep a copy of the plain data that the space was parsed from."""
-        self._said = copy.deepcopy(said)
+        self._given = copy.deepcopy(given)
 
     @property
-    def said(self) -> dict[str, Any]:
+    def given_settings(self) -> dict[str, Any]:
         """The plain data that the space was parsed from; all settings if it was not parsed."""
-        return self.frozen() if self._said is None else self._said
+        return self.frozen() if self._given is None else self._given
 
     def frozen(self) -> dict[str, Any]:
         """Return all settings, given and default, as plain data for YAML."""
@@ -247,18 +238,18 @@ class Cell:
             _section_options("model", model_name, settings["model"]),
             TrainingOptions.model_validate(settings["training"]),
             space.seeds,
-            space.task or tasks_of(plugin(explorer.data, data_name, "data set"))[0],
+            space.task or tasks_of(module_of("data", data_name))[0],
         )
 
     @cached_property
     def inputs(self) -> int:
         """Number of training inputs of each model."""
-        return train_inputs(self.data, _available(self.data_name, self.data)[0])
+        return train_inputs(self.data, module_of("data", self.data_name).available(self.data)[0])
 
     @cached_property
     def plain_data(self) -> Any:
         """Data settings without those that have no effect."""
-        return self.data.plain(_available(self.data_name, self.data)[0])
+        return self.data.plain(module_of("data", self.data_name).available(self.data)[0])
 
     @property
     def own_data(self) -> bool:
@@ -277,16 +268,15 @@ class Cell:
         Default values are omitted. As a result, an option that is added later does not change existing ids.
         """
         data = {"name": self.data_name, **self.plain_data.model_dump(exclude_defaults=True)}
-        fingerprint = getattr(plugin(explorer.data, self.data_name, "data set"), "fingerprint", None)
-        if fingerprint:
-            data = {k: v for k, v in data.items() if not k.endswith("path")} | {
-                "content": fingerprint(self.data)
-            }
+        dataset = module_of("data", self.data_name)
+        if hasattr(dataset, "fingerprint"):
+            data = {k: v for k, v in data.items() if not k.endswith("path")}
+            data["content"] = dataset.fingerprint(self.data)
         if ":" in self.model_name:
             model = {"name": self.model_name, **self.model, "source": source_fingerprint(self.model_name)}
         else:
             model = {"name": self.model_name, **self.model.model_dump(exclude_defaults=True)}
-            version = getattr(plugin(explorer.models, self.model_name, "architecture"), "VERSION", 1)
+            version = getattr(module_of("model", self.model_name), "VERSION", 1)
             if version != 1:
                 model["version"] = version
         training = self.training.model_dump(exclude_defaults=True, exclude=set(names_of(Use.HISTORY)))
@@ -295,8 +285,7 @@ class Cell:
                 training[f"{key}_source"] = source_fingerprint(getattr(self.training, key))
         if version := VERSIONS.get(self.training.optimizer):
             training["optimizer_version"] = version
-        usual = tasks_of(plugin(explorer.data, self.data_name, "data set"))[0]
-        task = {"task": self.task} if self.task != usual else {}
+        task = {"task": self.task} if self.task != tasks_of(dataset)[0] else {}
         return {"schema": SCHEMA, "data": data, "model": model, "training": training, **task}
 
     @cached_property
@@ -345,46 +334,43 @@ def tasks_of(module: Any, default: tuple[str, ...] = ("classification",)) -> tup
     return getattr(module, "TASKS", default)
 
 
-def _available(name: str, options: SubsetOptions) -> tuple[int, int]:
-    return plugin(explorer.data, name, "data set").available(options)
+def module_of(section: str, name: str) -> ModuleType:
+    """Return the module of a data set or an architecture. ``section`` is ``data`` or ``model``.
+
+    Raises:
+        InputError: the name is unknown.
+    """
+    package, what = PACKAGES[section]
+    return plugin(package, name, what)
 
 
 def _section_options(section: str, name: str, values: dict[str, Any]) -> Any:
-    package: ModuleType = {"data": explorer.data, "model": explorer.models}[section]
     if section == "model" and ":" in name:
         return values
-    what = {"data": "data set", "model": "architecture"}[section]
-    return plugin(package, name, what).Options.model_validate(values)
-
-
-def known_settings(space: Space) -> dict[str, list[str]]:
-    """Return the names of the settings of each section.
-
-    For a user's function, these are the options that the space gives, and ``width``: most spaces sweep it,
-    and it need not be given as well.
-    """
-    model_name = space.model["name"]
-    if ":" in model_name:
-        model = list(dict.fromkeys(["width", *(k for k in space.model if k != "name")]))
-    else:
-        model = list(plugin(explorer.models, model_name, "architecture").Options.model_fields)
-    fields = plugin(explorer.data, space.data["name"], "data set").Options.model_fields
-    data = list(dict.fromkeys([*fields, *(k for k in space.data if k != "name")]))
-    training = [k for k in TrainingOptions.model_fields if k != "history_points"]
-    return {"data": data, "model": model, "training": training}
+    return module_of(section, name).Options.model_validate(values)
 
 
 def resolve(axis: str, space: Space) -> tuple[str, str]:
     """Return the section and the name of the setting that an axis sweeps.
 
+    The known options of a user's function are those that the space gives, and ``width`` for a model: most
+    spaces sweep it, and it need not be given as well.
+
     Raises:
         InputError: no section has this setting.
     """
-    known = known_settings(space)
-    for section in SECTIONS:
-        if axis in known[section]:
+    data, model = space.data["name"], space.model["name"]
+    users = [name for name in (data, model) if ":" in name]
+    known = {
+        "data": [*module_of("data", data).Options.model_fields, *space.data],
+        "model": ["width", *space.model],
+        "training": [name for name in TrainingOptions.model_fields if name != "history_points"],
+    }
+    if ":" not in model:
+        known["model"] = list(module_of("model", model).Options.model_fields)
+    for section, settings in known.items():
+        if axis in settings and axis != "name":
             return section, axis
-    everything = list(itertools.chain(*known.values()))
-    own = [name for name in (space.data["name"], space.model["name"]) if ":" in name]
-    hint = f" (give the options of {' or '.join(own)} a value to make them known)" if own else ""
-    raise InputError(f"there is no setting {axis!r} to sweep; known: {suggest(axis, everything)}{hint}")
+    names = {name for settings in known.values() for name in settings} - {"name"}
+    hint = f" (give the options of {' or '.join(users)} a value to make them known)" if users else ""
+    raise InputError(f"there is no setting {axis!r} to sweep; known: {suggest(axis, sorted(names))}{hint}")

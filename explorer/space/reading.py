@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from explorer.settings import InputError
+from explorer.settings import InputError, near
 from explorer.space.checking import DEFAULT_MEASURES, Problem, check
 from explorer.space.model import Space, resolve
 
@@ -33,10 +32,10 @@ def read(path: str | Path, overrides: Sequence[str] | None = None) -> Space:
             raise InputError(f"{file} has more than {MAX_BYTES:,} bytes, the limit for a space file")
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        near = dict.fromkeys([file.parent, Path("spaces")])
-        candidates = {str(p): p.stem for folder in near if folder.is_dir() for p in folder.glob("*.yaml")}
-        close = difflib.get_close_matches(file.stem, candidates.values(), n=3, cutoff=0.5)
-        ordered = sorted(candidates, key=lambda p: ([*close, candidates[p]].index(candidates[p]), p))
+        folders = dict.fromkeys([file.parent, Path("spaces")])
+        stems = {str(path): path.stem for folder in folders for path in folder.glob("*.yaml")}
+        close = near(file.stem, list(stems.values()))
+        ordered = sorted(stems, key=lambda path: ([*close, stems[path]].index(stems[path]), path))
         raise InputError(
             f"there is no file {file}; there are: {', '.join(ordered) or 'no .yaml files near it'}"
         ) from None
@@ -86,37 +85,40 @@ def _overridden(raw: Any, overrides: Sequence[str]) -> Space:
         InputError: an override is wrong; the message shows it as it was typed.
         Problem: the data are wrong without any override.
     """
-    given = copy.deepcopy(raw)
-    of_measures = any(override.strip().startswith("measures.") for override in overrides)
-    if of_measures and isinstance(given, dict) and given.get("measures") is None:
-        given["measures"] = dict(DEFAULT_MEASURES)  # an added measure must not replace the defaults
-    paths = [set_value(given, override) for override in overrides]
-    checked = _checked(given)
-    if isinstance(checked, Space):
-        _effective(checked, overrides, paths)
-        return checked
-    guilty = _guilty(raw, overrides, paths, checked)
-    if not guilty:
-        raise checked
-    raise InputError(f"{', '.join(f'--set {override}' for override in guilty)}: {checked.message}")
+    result = _checked(raw, overrides)
+    if isinstance(result, Space):
+        _check_effect(result, overrides)
+        return result
+    causes = _causes(raw, overrides, result)
+    if not causes:
+        raise result
+    raise InputError(f"{', '.join(f'--set {override}' for override in causes)}: {result.message}")
 
 
-def _checked(data: Any) -> Space | Problem:
+def _checked(raw: Any, overrides: Sequence[str]) -> Space | Problem:
+    """Apply the overrides to a copy of the plain data. Return the checked space, or what is wrong with it.
+
+    Raises:
+        InputError: an override cannot be applied.
+    """
+    raw = copy.deepcopy(raw)
+    of_measures = any(_path(override)[0] == "measures" for override in overrides)
+    if of_measures and isinstance(raw, dict) and raw.get("measures") is None:
+        raw["measures"] = dict(DEFAULT_MEASURES)  # an added measure must not replace the defaults
+    for override in overrides:
+        set_value(raw, override)
     try:
-        return check(data)
+        return check(raw)
     except Problem as problem:
         return problem
     except InputError as error:
         return Problem((), str(error))
 
 
-def _effective(space: Space, overrides: Sequence[str], paths: Sequence[tuple[str, ...]]) -> None:
-    """Check that no override sets a swept setting, because the axis would replace its value.
-
-    Raises:
-        InputError: an override sets a swept setting.
-    """
+def _check_effect(space: Space, overrides: Sequence[str]) -> None:
+    """Raise InputError if an override sets a swept setting, because the axis would replace its value."""
     swept: dict[tuple[str, ...], str] = {resolve(axis, space): axis for axis in space.axes}
+    paths = [_path(override) for override in overrides]
     for override, path in zip(overrides, paths, strict=True):
         if path not in swept:
             continue
@@ -129,31 +131,23 @@ def _effective(space: Space, overrides: Sequence[str], paths: Sequence[tuple[str
             )
 
 
-def _guilty(
-    raw: Any, overrides: Sequence[str], paths: Sequence[tuple[str, ...]], problem: Problem
-) -> Sequence[str]:
+def _causes(raw: Any, overrides: Sequence[str], problem: Problem) -> Sequence[str]:
     """Return the overrides that cause the problem.
 
     These are the overrides that each fix the problem when removed. If there are none, it is the last
     override that sets the problem's path. Otherwise, if the data are sound without overrides, it is all.
     """
 
-    def persists(kept: Sequence[str]) -> bool:
-        given = copy.deepcopy(raw)
+    def persists(remaining: Sequence[str]) -> bool:
         try:
-            for override in kept:
-                set_value(given, override)
+            result = _checked(raw, remaining)
         except InputError:  # one override needs a section that another one creates
             return False
-        checked = _checked(given)
-        return isinstance(checked, Problem) and (checked.path, checked.message) == (
-            problem.path,
-            problem.message,
-        )
+        return isinstance(result, Problem) and result.args == problem.args
 
     needed = [o for k, o in enumerate(overrides) if not persists([*overrides[:k], *overrides[k + 1 :]])]
-    placed = [o for o, path in zip(overrides, paths, strict=True) if problem.path[: len(path)] == path]
-    return needed or placed[-1:] or ([] if persists([]) else overrides)
+    at_path = [o for o in overrides if problem.path[: len(_path(o))] == _path(o)]
+    return needed or at_path[-1:] or ([] if persists([]) else overrides)
 
 
 def _compose(text: str) -> yaml.Node | None:
@@ -199,26 +193,30 @@ def _line(node: yaml.Node | None, path: tuple[Any, ...]) -> int:
     return line
 
 
-def set_value(raw: Any, override: str) -> tuple[str, ...]:
-    """Set ``section.key=value`` in plain data and return the path."""
-    key, equals, text = override.partition("=")
-    path = tuple(key.strip().split("."))
+def _path(override: str) -> tuple[str, ...]:
+    """Return the path of the setting that ``section.key=value`` sets."""
+    return tuple(override.partition("=")[0].strip().split("."))
+
+
+def set_value(raw: Any, override: str) -> None:
+    """Set ``section.key=value`` in plain data."""
+    path = _path(override)
+    _, equals, text = override.partition("=")
     if not equals or not all(path):
         raise InputError(f"--set {override}: it should be key=value, such as training.steps=500")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError(f"--set {override}: {text!r} is not a YAML value") from error
-    here = raw
+    mapping = raw
     for step in path[:-1]:
-        if not isinstance(here, dict):
+        if not isinstance(mapping, dict):
             raise InputError(f"--set {override}: {step!r} is not inside a mapping")
-        if isinstance(here.get(step), str):  # data: digits stands for data: {name: digits}
-            here[step] = {"name": here[step]}
-        if here.get(step) is None:
-            here[step] = {}
-        here = here[step]
-    if not isinstance(here, dict):
+        if isinstance(mapping.get(step), str):  # data: digits stands for data: {name: digits}
+            mapping[step] = {"name": mapping[step]}
+        if mapping.get(step) is None:
+            mapping[step] = {}
+        mapping = mapping[step]
+    if not isinstance(mapping, dict):
         raise InputError(f"--set {override}: {path[-2] if len(path) > 1 else 'the file'!r} is not a mapping")
-    here[path[-1]] = value
-    return path
+    mapping[path[-1]] = value

@@ -6,8 +6,7 @@ from typing import Any
 
 import explorer.measures
 from explorer.settings import plugin
-from explorer.space.checking import PACKAGES
-from explorer.space.model import GeometricRange, Log2Range, Space
+from explorer.space.model import PACKAGES, GeometricRange, Log2Range, Space, module_of
 
 
 def json_schema() -> dict[str, Any]:
@@ -22,10 +21,10 @@ def json_schema() -> dict[str, Any]:
     }
     for kind in ("load", "temperature"):
         schema["properties"][kind]["additionalProperties"] = axis
-    for section, (package, what) in PACKAGES.items():
+    for section, (package, _) in PACKAGES.items():
         options = []
         for name in package.NAMES:
-            one = plugin(package, name, what).Options.model_json_schema()
+            one = module_of(section, name).Options.model_json_schema()
             one["properties"]["name"] = {"const": name}
             one["required"] = ["name", *one.get("required", [])]
             options.append(one)

@@ -1,4 +1,4 @@
-"""Training settings, and the use of each."""
+"""Training settings, and what each is used for."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class TrainingOptions(Options):
     )
 
     @model_validator(mode="after")
-    def _used(self) -> TrainingOptions:
+    def _check_rho(self) -> TrainingOptions:
         if self.rho != 0.05 and self.optimizer != "sam":
             raise ValueError(f"rho is for optimizer sam only; the optimizer is {self.optimizer}. Remove rho")
         return self
