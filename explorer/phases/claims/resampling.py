@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from explorer.measures.tables import AVERAGED_PAIRS
-from explorer.phases.aggregate import column, standard_error, within_cells
+from explorer.phases.aggregate import column, ok_rows, standard_error, within_cells
 from explorer.settings import seed_for
 
 DRAWS = 1000
@@ -34,7 +34,9 @@ class Draws:
     ) -> None:
         self.cells = cells
         self._names = [n for n in names if n in cells]
-        self._models, self._pairs = _ok(models), _ok(within_cells(pairs))
+        self._models, self._pairs = (
+            ok_rows(table).reset_index(drop=True) for table in (models, within_cells(pairs))
+        )
         self._made: dict[str, np.ndarray] = {}
 
     def of(self, name: str) -> np.ndarray:
@@ -130,21 +132,14 @@ def cells_again(n: int, *salt: str) -> np.ndarray:
     return np.vstack([np.arange(n), random.integers(0, n, (DRAWS, n))])
 
 
+def redraw(values: np.ndarray, *salt: str) -> np.ndarray:
+    """Return ``values`` (1 + draws, n) at the positions that ``cells_again`` draws."""
+    return np.take_along_axis(values, cells_again(values.shape[1], *salt), axis=1)
+
+
 def ranks(x: np.ndarray) -> np.ndarray:
     """Return ranks from 1 along the last axis; tied values share their mean rank."""
-    order = np.argsort(x, axis=-1, kind="stable")
-    ordered = np.take_along_axis(x, order, axis=-1)
-    n = x.shape[-1]
-    new = np.ones(x.shape, dtype=bool)
-    new[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
-    place = np.broadcast_to(np.arange(n), x.shape)
-    first = np.maximum.accumulate(np.where(new, place, 0), axis=-1)
-    ends = np.ones(x.shape, dtype=bool)
-    ends[..., :-1] = new[..., 1:]
-    last = np.minimum.accumulate(np.where(ends, place, n)[..., ::-1], axis=-1)[..., ::-1]
-    out = np.empty(x.shape)
-    np.put_along_axis(out, order, (first + last) / 2 + 1, axis=-1)
-    return out
+    return pd.DataFrame(x.reshape(-1, x.shape[-1])).rank(axis=1).to_numpy().reshape(x.shape)
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -182,10 +177,6 @@ def lines(cells: pd.DataFrame, along: str, names: Sequence[str]) -> tuple[np.nda
         known
     )
     return grid, steps
-
-
-def _ok(table: pd.DataFrame) -> pd.DataFrame:
-    return (table[table["status"].eq("ok")] if "status" in table else table).reset_index(drop=True)
 
 
 def _places(table: pd.DataFrame, cells: pd.DataFrame, names: Sequence[str]) -> np.ndarray | None:
