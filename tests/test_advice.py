@@ -185,7 +185,8 @@ def test_a_cell_without_a_phase_is_told_what_it_lacks():
 
 def test_a_tree_learns_the_step_that_helped_and_is_judged_on_lines_it_has_not_seen():
     tree = grow([("a", grid(), AXES)])
-    assert tree.answers == {"larger model": 12, "keep": 3}
+    assert tree.n_cells == 15
+    assert set(tree.model.classes_) == {"larger model", "keep"}
     assert 0 <= tree.accuracy <= 1
     assert "barrier (points)" in tree.rules or "log10 Hessian trace" in tree.rules or "CKA" in tree.rules
     answers = [answer for answer, _ in tree.advise(grid())]

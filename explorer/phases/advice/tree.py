@@ -39,7 +39,6 @@ class Tree:
     n_cells: int
     n_folds: int
     rules: str
-    answers: dict[str, int]
     model: DecisionTreeClassifier
 
     def advise(self, cells: pd.DataFrame) -> list[tuple[str, float]]:
@@ -79,7 +78,6 @@ def grow(runs: Sequence[tuple[str, pd.DataFrame, Mapping[str, Sequence[str]]]]) 
         n_cells=len(table),
         n_folds=folds.n_splits,
         rules=export_text(model, feature_names=list(FEATURES), decimals=2),
-        answers={str(k): int(n) for k, n in pd.Series(y).value_counts().items()},
         model=model,
     )
 
@@ -89,7 +87,7 @@ def _features(cells: pd.DataFrame) -> pd.DataFrame:
     barrier = column(cells, "barrier").fillna((-mc).clip(lower=0))
     trace = np.log10(column(cells, "hessian_trace").clip(lower=1e-12))
     error, cka = column(cells, "train_error_percent"), column(cells, "cka")
-    return pd.concat([error, barrier, trace, cka], axis=1, keys=FEATURES)
+    return pd.DataFrame(dict(zip(FEATURES, (error, barrier, trace, cka), strict=True)))
 
 
 def _labelled(name: str, cells: pd.DataFrame, axes: Mapping[str, Sequence[str]]) -> pd.DataFrame:

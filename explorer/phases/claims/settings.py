@@ -154,8 +154,8 @@ def scaled_rate_flattens(run: RunTables) -> Evidence:
     def mean_spread(key: pd.Series) -> np.ndarray:
         """Return the mean spread of accuracy over lines of cells with the same key and other settings."""
         groups = run.cells.groupby([key.map(lambda x: float(f"{x:.4g}")), *others], dropna=False).indices
-        lines = [line[np.isfinite(accuracy[0, line])] for line in groups.values()]
-        spreads = [accuracy[:, line].std(axis=1, ddof=1) for line in lines if len(line) >= 3]
+        lines = [accuracy[:, line[np.isfinite(accuracy[0, line])]] for line in groups.values()]
+        spreads = [line.std(axis=1, ddof=1) for line in lines if line.shape[1] >= 3]
         if len(spreads) < 2:
             raise CannotTell(
                 "Fewer than two diagonals of three cells have the same ratio of learning rate and batch size."
