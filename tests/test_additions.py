@@ -46,8 +46,7 @@ def cost(options: Options, size: Size) -> list[Call]:
 
 def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured:
     """Norms of the models named in ``subjects``."""
-    rows, _ = cell.ends([(name, name) for name in subjects])
-    return cell.by_model(subjects, list(COLUMNS), [cell.theta[rows].norm(options.order, 1).tolist()])
+    return Measured.of(subjects, {"weight_norm": cell.theta[cell.rows(subjects)].norm(options.order, 1)})
 '''
 OPTIMISER = '''"""Lion (Chen et al., 2023)."""
 

@@ -12,7 +12,7 @@ from scipy.stats import rankdata, spearmanr
 
 from explorer import phases
 from explorer.phases.claims import FAILS, HOLDS, UNKNOWN, UNTESTED, Claim, check_claims
-from explorer.phases.claims.evidence import Chart, Evidence, corrected, judged
+from explorer.phases.claims.evidence import Chart, Evidence, decide, summarise
 from explorer.phases.claims.resampling import DRAWS, Draws, lines, partial_spearman, ranks, spearman
 
 WIDTHS, BATCHES = (2, 4, 8, 16, 32, 64), (4, 8, 16, 32, 64)
@@ -140,8 +140,8 @@ def test_lines_follow_one_axis_and_leave_gaps():
 
 
 def evidence(centre: float, spread: float, least: float = 0.2) -> Evidence:
-    draws = centre + spread * np.random.default_rng(0).normal(size=DRAWS)
-    return Evidence(centre, draws, "points", "Effect", "10 cells", least=least)
+    values = np.append(centre, centre + spread * np.random.default_rng(0).normal(size=DRAWS))
+    return Evidence("Effect", values, "10 cells", Chart("scatter", ("x", "y", "z")), "points", least=least)
 
 
 @pytest.mark.parametrize(
@@ -156,15 +156,14 @@ def evidence(centre: float, spread: float, least: float = 0.2) -> Evidence:
     ],
 )
 def test_a_verdict_weighs_interval_and_size(centre: float, spread: float, verdict: str):
-    claim = corrected([judged("a", "A.", Chart("scatter", ("x", "y", "z")), evidence(centre, spread))])[0]
+    claim = decide([summarise("a", "A.", evidence(centre, spread))])[0]
     assert claim.verdict == verdict
     assert claim.low < claim.effect < claim.high
 
 
 def test_many_claims_at_once_are_held_to_more():
-    chart = Chart("scatter", ("x", "y", "z"))
-    alone = corrected([judged("a", "A.", chart, evidence(1.0, 0.42))])
-    crowd = corrected([judged(str(k), "A.", chart, evidence(1.0, 0.42)) for k in range(8)])
+    alone = decide([summarise("a", "A.", evidence(1.0, 0.42))])
+    crowd = decide([summarise(str(k), "A.", evidence(1.0, 0.42)) for k in range(8)])
     assert alone[0].verdict == HOLDS
     assert {c.verdict for c in crowd} == {UNKNOWN}
     assert crowd[0].p == pytest.approx(8 * alone[0].p)

@@ -8,13 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import explore
+from in_process import work
 
 import explorer
 import explorer.measures
+from explorer.data import digits
 from explorer.engine.run import measure
 from explorer.landscape import connectivity, ensemble, rows_of, similarity
 from explorer.landscape.paths import straight
 from explorer.measures import connectivity as connectivity_measure
+from explorer.measures import spectra, tables
+from explorer.measures.base import Measured
 from explorer.plan.subjects import CellMembers, groups
 from explorer.runs.store import Store
 from explorer.settings import InputError, plugin
@@ -59,6 +63,35 @@ def test_added_measures_do_just_what_is_missing(more: Any) -> None:
     assert set(more.curves["path"]) == {"bezier", "linear", "aligned"}
     assert (more.pairs["aligned_l2_distance"] <= more.pairs["l2_distance"] + 1e-6).all()
     np.testing.assert_allclose([w.sum() for w in more.models["density_weights"]], 1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (["spectral_alpha"], "spectra declares the column 'spectral_alpha_weighted' but did not return it"),
+        ([*spectra.COLUMNS, "more"], "spectra returned the column 'more' without declaring it"),
+    ],
+)
+def test_a_measure_returns_the_columns_that_it_declares(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: list[str], message: str
+) -> None:
+    def measure(cell: Any, subjects: list[str], options: Any) -> Measured:
+        return Measured.of(subjects, {name: [1.0] * len(subjects) for name in columns})
+
+    monkeypatch.setattr(spectra, "measure", measure)
+    tiny |= {"load": {"width": [2]}, "temperature": {"batch_size": [50]}, "measures": {"spectra": {}}}
+    space = parse(tiny)
+    with pytest.raises(ValueError, match=message):
+        work(space, digits.load(space.cells[0].data), tmp_path)
+
+
+def test_no_two_columns_claim_the_same_map_position(monkeypatch: pytest.MonkeyPatch) -> None:
+    positions = [tables.EVERY[name].map for name in tables.mapped()]
+    assert positions == sorted(set(positions))
+    twice = tables.EVERY["cka"]._replace(map=tables.EVERY["hessian_trace"].map)
+    monkeypatch.setitem(tables.EVERY, "cka", twice)
+    with pytest.raises(ValueError, match="'cka' and 'hessian_trace' both have the map position 51"):
+        tables.mapped.__wrapped__()
 
 
 def split_of(run: Any, model_id: str) -> Split:

@@ -16,16 +16,15 @@ from typing import Any
 
 import torch
 
-import explorer.measures
 from explorer.data.base import prepare
 from explorer.data.dataset import Arrays
-from explorer.measures.base import CellModels
+from explorer.measures.base import CellModels, take
 from explorer.models import memory
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
 from explorer.plan.units import MeasureTask, Stack, data_source, step_key
 from explorer.runs.store import Store
-from explorer.settings import digest, plugin, seed_for
+from explorer.settings import digest, seed_for
 from explorer.space.model import Cell
 from explorer.space.training import Use, names_of
 from explorer.train.loop import Recipe, Split, State, Trained, train
@@ -185,9 +184,8 @@ class Worker:
             for name in ("theta", "buffers")
         )
         subject = CellModels(cell.id, rows, theta, buffers, task.model_ids, data, build)
-        module = plugin(explorer.measures, task.measure, "measure")
         with self._explained(task.measure, cell):
-            measured = module.measure(subject, task.subjects, task.options)
+            measured = take(task.measure, subject, task.subjects, task.options)
         for kind, extra in measured.extra.items():
             self.store.write_record(kind, task.id, extra)
         self.store.write_record(task.measure, task.id, measured.rows)

@@ -6,40 +6,31 @@ from typing import Literal
 
 from pydantic import Field
 
-from explorer.columns import Column
-from explorer.measures.base import CellModels, Kind, Measured, Pair, pair_name
+from explorer.measures.base import CellModels, Kind, Measured, Pair, averaged, pair_name, point_rows
 from explorer.measures.cost import Call, Size, forward, path
-from explorer.measures.points import point_rows
 from explorer.options import Options as Settings
 
 KIND: Kind = "pair"
 EXTRA: tuple[str, ...] = ("curves_aligned",)
 COLUMNS = {
-    "aligned_linear_barrier": Column(
-        "number",
-        "percentage points",
+    "aligned_linear_barrier": averaged(
         "`linear_barrier` after the hidden units of `model_b` are permuted to match",
+        unit="percentage points",
         title="Aligned linear barrier",
         see="Straight-line barrier after hidden units are matched. What remains is not due to permutation.",
-        averaged=True,
         map=70,
         digits=1,
     ),
-    "aligned_linear_loss_barrier": Column(
-        "number",
-        "nats",
+    "aligned_linear_loss_barrier": averaged(
         "`linear_loss_barrier` after that permutation",
+        unit="nats",
         title="Aligned linear loss barrier",
         see="As aligned linear barrier, for the training loss.",
-        averaged=True,
     ),
-    "aligned_l2_distance": Column(
-        "number",
-        "",
+    "aligned_l2_distance": averaged(
         "`l2_distance` after that permutation",
         title="Aligned parameter distance",
         see="Distance between replicates after their hidden units are matched.",
-        averaged=True,
     ),
 }
 
@@ -83,10 +74,9 @@ def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measure
         method=options.method,
     )
     line = connectivity.profile_path(cell.network, straight(a, b), buffers, cell.data, points=options.points)
-    columns = (
-        connectivity.barrier(line.train_error_percent),
-        connectivity.barrier(line.train_loss),
-        l2_distance(a, b),
-    )
-    measured = cell.by_pair(subjects, list(COLUMNS), [c.tolist() for c in columns])
-    return Measured(measured.rows, {"curves_aligned": point_rows(subjects, "aligned", line)})
+    columns = {
+        "aligned_linear_barrier": connectivity.barrier(line.train_error_percent),
+        "aligned_linear_loss_barrier": connectivity.barrier(line.train_loss),
+        "aligned_l2_distance": l2_distance(a, b),
+    }
+    return Measured.of(subjects, columns, {"curves_aligned": point_rows(subjects, "aligned", line)})

@@ -1,21 +1,34 @@
-"""Input and output types of measures."""
+"""Input and output types of measures, and the function that takes a measure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from explorer.settings import seed_for
+import explorer.measures
+from explorer.columns import Column
+from explorer.settings import plugin, seed_for
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from explorer.landscape.connectivity import Profile
     from explorer.models.rows import Rows
     from explorer.train.loop import Split
 
 Kind = Literal["model", "pair", "cell"]
 Pair = tuple[str, str]
+IDS: dict[Kind, tuple[str, ...]] = {
+    "model": ("model_id",),
+    "pair": ("model_a", "model_b"),
+    "cell": ("cell_id", "members"),
+}
+
+
+def averaged(meaning: str, *, unit: str = "", **page: Any) -> Column:
+    """Return a column of numbers that the ``cells`` table averages; ``page``: how pages show the mean."""
+    return Column("number", unit, meaning, averaged=True, **page)
 
 
 @dataclass(frozen=True)
@@ -30,9 +43,9 @@ class CellModels:
     data: Split
     build: Callable[[], nn.Module]
 
-    def seeds(self, purpose: str, names: list[str] | None = None) -> list[int]:
-        """Return a random seed for each model (or name in ``names``), determined by the name and purpose."""
-        return [seed_for(purpose, name) for name in names or self.model_ids]
+    def seeds(self, purpose: str, names: list[str]) -> list[int]:
+        """Return a random seed for each name, determined by the name and purpose."""
+        return [seed_for(purpose, name) for name in names]
 
     def initial(self, seeds: list[int]) -> Tensor:
         """Return freshly initialised parameters (seeds, parameters) of the architecture."""
@@ -40,30 +53,39 @@ class CellModels:
 
         return initial_rows(self.build, self.network, seeds)[0].to(self.theta)
 
-    def by_model(self, subjects: list[str], names: list[str], columns: list[list[Any]]) -> Measured:
-        """Return one table row per model, from columns of (models,)."""
-        rows = zip(*columns, strict=True)
-        return Measured(
-            [
-                {"model_id": m, **dict(zip(names, row, strict=True))}
-                for m, row in zip(subjects, rows, strict=True)
-            ]
-        )
-
-    def by_pair(self, subjects: list[Pair], names: list[str], columns: list[list[Any]]) -> Measured:
-        """Return one table row per pair, from columns of (pairs,)."""
-        rows = zip(*columns, strict=True)
-        return Measured(
-            [
-                {"model_a": a, "model_b": b, **dict(zip(names, row, strict=True))}
-                for (a, b), row in zip(subjects, rows, strict=True)
-            ]
-        )
+    def rows(self, model_ids: Iterable[str]) -> list[int]:
+        """Return the rows of models in ``theta``."""
+        position = {model_id: row for row, model_id in enumerate(self.model_ids)}
+        return [position[model_id] for model_id in model_ids]
 
     def ends(self, pairs: list[Pair]) -> tuple[list[int], list[int]]:
-        """Return the positions in ``theta`` of the first and of the second model of each pair."""
-        position = {model_id: row for row, model_id in enumerate(self.model_ids)}
-        return [position[a] for a, _ in pairs], [position[b] for _, b in pairs]
+        """Return the rows in ``theta`` of the first and of the second model of each pair."""
+        return self.rows(a for a, _ in pairs), self.rows(b for _, b in pairs)
+
+
+@dataclass
+class Measured:
+    """Table rows that a measure returns: one per subject (model, pair or cell), and rows of extra tables."""
+
+    rows: list[dict[str, Any]]
+    extra: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        subjects: Sequence[str | Pair],
+        columns: Mapping[str, Tensor | list[Any]],
+        extra: dict[str, list[dict[str, Any]]] | None = None,
+    ) -> Measured:
+        """Return one row for each model or pair, from columns with a value for each."""
+        values = [column if isinstance(column, list) else column.tolist() for column in columns.values()]
+        rows = []
+        for subject, row in zip(subjects, zip(*values, strict=True), strict=True):
+            ids = {"model_id": subject}
+            if isinstance(subject, tuple):
+                ids = {"model_a": subject[0], "model_b": subject[1]}
+            rows.append({**ids, **dict(zip(columns, row, strict=True))})
+        return cls(rows, extra or {})
 
 
 # On a CPU, subjects that are measured together may hold this many floats besides activations (4 GiB of
@@ -81,30 +103,56 @@ def subjects_at_once(floats: int, card_bytes: float | None) -> int:
     return max(1, memory.floats_at_once(card_bytes, FLOATS_AT_ONCE, memory.SIDE_BY_SIDE) // max(1, floats))
 
 
-def in_parts(subjects: list[Any], floats: int, theta: Tensor) -> list[list[Any]]:
-    """Split the subjects into parts that can be measured together on the device of ``theta``.
+def take(name: str, cell: CellModels, subjects: list[Any], options: Any) -> Measured:
+    """Take a measure of some subjects, and check the columns of its rows.
 
-    The result for one subject does not depend on the others, so the split changes it only by rounding.
+    As many subjects as fit into memory are measured together. The result for one subject does not depend on
+    the others, so this changes it only by rounding.
+
+    Raises:
+        ValueError: a row lacks a declared column, or has a column that is not declared.
     """
     from explorer.models import memory
 
-    size = subjects_at_once(floats, memory.card_bytes(theta.device))
-    return [subjects[start : start + size] for start in range(0, len(subjects), size)]
+    module, floats = plugin(explorer.measures, name, "measure"), 0
+    if hasattr(module, "floats_held"):  # per subject
+        floats = module.floats_held(options, cell.network.parameters)
+    size = subjects_at_once(floats, memory.card_bytes(cell.theta.device))
+    found = Measured([])
+    for start in range(0, len(subjects), size):
+        part = module.measure(cell, subjects[start : start + size], options)
+        found.rows += part.rows
+        for kind, rows in part.extra.items():
+            found.extra.setdefault(kind, []).extend(rows)
+    columns = module.columns(cell, options) if hasattr(module, "columns") else module.COLUMNS
+    check_columns(name, {*IDS[module.KIND], *columns}, found.rows)
+    return found
 
 
-@dataclass
-class Measured:
-    """Table rows that a measure returns: one per subject (model, pair or cell), and rows of extra tables."""
+def check_columns(name: str, declared: set[str], rows: list[dict[str, Any]]) -> None:
+    """Raise ValueError if a row of the measure ``name`` does not have exactly the declared columns."""
+    for row in rows:
+        if undeclared := sorted(row.keys() - declared):
+            raise ValueError(f"the measure {name} returned the column {undeclared[0]!r} without declaring it")
+        if missing := sorted(declared - row.keys()):
+            raise ValueError(f"the measure {name} declares the column {missing[0]!r} but did not return it")
 
-    rows: list[dict[str, Any]]
-    extra: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
-    @classmethod
-    def joined(cls, parts: list[Measured]) -> Measured:
-        """Join the results of several parts."""
-        kinds = dict.fromkeys(kind for part in parts for kind in part.extra)
-        extra = {kind: [row for part in parts for row in part.extra.get(kind, [])] for kind in kinds}
-        return cls([row for part in parts for row in part.rows], extra)
+def point_rows(subjects: list[Pair], path: str, profile: Profile) -> list[dict[str, Any]]:
+    """Return the rows of the ``curves`` table: one for each pair and point of the profile of a path."""
+    names = ("train_loss", "train_error_percent", "test_loss", "test_error_percent")
+    values = {name: getattr(profile, name).tolist() for name in names}
+    return [
+        {
+            "model_a": a,
+            "model_b": b,
+            "path": path,
+            "t": t,
+            **{name: column[pair][point] for name, column in values.items()},
+        }
+        for pair, (a, b) in enumerate(subjects)
+        for point, t in enumerate(profile.t.tolist())
+    ]
 
 
 def pair_name(pair: Pair) -> str:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from explorer.columns import Column
-from explorer.measures.base import CellModels, Kind, Measured
+from explorer.measures.base import CellModels, Kind, Measured, averaged
 from explorer.measures.cost import FORWARD, Call, Size
 from explorer.options import Options as Settings
 from explorer.settings import InputError
@@ -20,23 +19,17 @@ NEEDS = ("sacrebleu",)
 KIND: Kind = "model"
 EXTRA: tuple[str, ...] = ()
 COLUMNS = {
-    "bleu": Column(
-        "number",
-        "",
+    "bleu": averaged(
         "corpus BLEU of the translations of the test sentences, 0 to 100 (sacrebleu)",
         title="BLEU",
         see="Agreement of translated test sentences with their references, from 0 to 100.",
-        averaged=True,
         map=11,
         digits=1,
     ),
-    "bleu_copy": Column(
-        "number",
-        "",
+    "bleu_copy": averaged(
         "the same for the source sentences copied as translations",
         title="BLEU of copying",
         see="BLEU of the source copied as its translation: a score that needs no learning.",
-        averaged=True,
     ),
 }
 
@@ -67,7 +60,7 @@ def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured
     """
     from explorer.landscape.decoding import translate
 
-    rows, _ = cell.ends([(name, name) for name in subjects])
+    rows = cell.rows(subjects)
     source, targets = cell.data.x_test[: options.inputs, 0], cell.data.y_test[: options.inputs]
     found = translate(
         cell.network,
@@ -79,9 +72,9 @@ def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured
         length_penalty=options.length_penalty,
     )
     references = texts(cell.data.vocabulary, targets)
-    scores = [corpus_bleu(texts(cell.data.vocabulary, own), references) for own in found]
+    scores = [corpus_bleu(texts(cell.data.vocabulary, tokens), references) for tokens in found]
     copied = corpus_bleu(texts(cell.data.vocabulary, source), references)
-    return cell.by_model(subjects, list(COLUMNS), [scores, [copied] * len(subjects)])
+    return Measured.of(subjects, {"bleu": scores, "bleu_copy": [copied] * len(subjects)})
 
 
 def texts(vocabulary: str, tokens: Tensor) -> list[str]:

@@ -7,74 +7,61 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from explorer.columns import Column
-from explorer.measures.base import CellModels, Kind, Measured, Pair, in_parts, pair_name
+from explorer.measures.base import CellModels, Kind, Measured, Pair, averaged, pair_name, point_rows
 from explorer.measures.cost import Call, Size, path
-from explorer.measures.points import point_rows
 from explorer.options import Options as Settings
 
 KIND: Kind = "pair"
 EXTRA: tuple[str, ...] = ("curves",)
 COLUMNS = {
-    "mode_connectivity": Column(
-        "number",
-        "percentage points",
+    "mode_connectivity": averaged(
         "m − e(t*): mean training error of the two ends, minus the error at the point of the "
         "Bézier curve that differs most from that mean; negative = barrier, positive = better than "
         "the ends",
+        unit="percentage points",
         title="Mode connectivity",
         see="Percentage points of training error. Below 0 (orange): a barrier separates the "
         "replicates. Near 0: they are connected. Above 0 (blue): the curve found better points "
         "than its ends, so the ends had not converged.",
-        averaged=True,
         map=30,
         diverging=True,
         digits=1,
     ),
-    "barrier": Column(
-        "number",
-        "percentage points",
+    "barrier": averaged(
         "largest rise of the training error along the curve above m, at least 0",
+        unit="percentage points",
         title="Curve barrier",
         see="Largest rise of the training error along the curve.",
-        averaged=True,
         digits=1,
     ),
-    "dip": Column(
-        "number",
-        "percentage points",
+    "dip": averaged(
         "largest fall of the training error along the curve below m, at least 0",
+        unit="percentage points",
         title="Curve dip",
         see="Largest fall of the training error along the curve. A large dip: the ends had not converged.",
-        averaged=True,
         digits=1,
     ),
-    "loss_barrier": Column(
-        "number",
-        "nats",
+    "loss_barrier": averaged(
         "largest rise of the training loss along the curve above the mean of its ends",
+        unit="nats",
         title="Curve loss barrier",
         see="Still distinguishes cells if the training error is 0 everywhere and mode connectivity cannot.",
-        averaged=True,
         map=60,
     ),
-    "linear_barrier": Column(
-        "number",
-        "percentage points",
+    "linear_barrier": averaged(
         "`barrier` along the straight line instead of the curve",
+        unit="percentage points",
         title="Linear barrier",
         see="Barrier on the straight line. It is large nearly everywhere: networks are rarely linearly "
         "connected unless their hidden units are aligned.",
-        averaged=True,
         map=65,
         digits=1,
     ),
-    "linear_loss_barrier": Column(
-        "number",
-        "nats",
+    "linear_loss_barrier": averaged(
         "`loss_barrier` along the straight line",
+        unit="nats",
         title="Linear loss barrier",
         see="Largest rise of the training loss on the straight line.",
-        averaged=True,
     ),
     "curve_steps": Column(
         "integer", "optimiser steps", "number of steps of the curve fit (mode connectivity depends on it)"
@@ -134,12 +121,6 @@ def cost(options: Options, size: Size) -> list[Call]:
     return [(options.steps, size.subjects, options.batch_size), *path(size, 2 * options.points)]
 
 
-def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measured:
-    """Fit and evaluate the paths of the pairs in ``subjects``, as many at a time as fit into memory."""
-    parts = in_parts(subjects, floats_held(options, cell.network.parameters), cell.theta)
-    return Measured.joined([_side_by_side(cell, part, options) for part in parts])
-
-
 def floats_held(options: Options, parameters: int) -> int:
     """Return how many floats a pair holds while its path is fitted.
 
@@ -148,7 +129,8 @@ def floats_held(options: Options, parameters: int) -> int:
     return (7 + 3 * options.bends) * parameters
 
 
-def _side_by_side(cell: CellModels, subjects: list[Pair], options: Options) -> Measured:
+def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measured:
+    """Fit and evaluate the paths of the pairs in ``subjects``, all together."""
     from explorer.landscape import connectivity
     from explorer.landscape.paths import straight
 
@@ -180,23 +162,16 @@ def _side_by_side(cell: CellModels, subjects: list[Pair], options: Options) -> M
     )
     curve = connectivity.profile_path(cell.network, fit.path, buffers, cell.data, points=options.points)
     line = connectivity.profile_path(cell.network, straight(a, b), buffers, cell.data, points=options.points)
-    columns = (
-        connectivity.mode_connectivity(curve.train_error_percent),
-        connectivity.barrier(curve.train_error_percent),
-        connectivity.dip(curve.train_error_percent),
-        connectivity.barrier(curve.train_loss),
-        connectivity.barrier(line.train_error_percent),
-        connectivity.barrier(line.train_loss),
-    )
-    measured = cell.by_pair(
-        subjects,
-        list(COLUMNS),
-        [
-            *(c.tolist() for c in columns),
-            [options.steps] * len(subjects),
-            fit.converged.tolist(),
-            fit.fall.tolist(),
-        ],
-    )
+    columns = {
+        "mode_connectivity": connectivity.mode_connectivity(curve.train_error_percent),
+        "barrier": connectivity.barrier(curve.train_error_percent),
+        "dip": connectivity.dip(curve.train_error_percent),
+        "loss_barrier": connectivity.barrier(curve.train_loss),
+        "linear_barrier": connectivity.barrier(line.train_error_percent),
+        "linear_loss_barrier": connectivity.barrier(line.train_loss),
+        "curve_steps": [options.steps] * len(subjects),
+        "curve_converged": fit.converged,
+        "curve_loss_fall": fit.fall,
+    }
     points = [*point_rows(subjects, options.path, curve), *point_rows(subjects, "linear", line)]
-    return Measured(measured.rows, {"curves": points})
+    return Measured.of(subjects, columns, {"curves": points})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from explorer.columns import Column
-from explorer.measures.base import CellModels, Kind, Measured, in_parts
+from explorer.measures.base import CellModels, Kind, Measured
 from explorer.measures.cost import Call, Size, products
 from explorer.options import Options as Settings
 
@@ -34,21 +34,16 @@ def cost(options: Options, size: Size) -> list[Call]:
     return products(options, size, options.steps * options.probes)
 
 
-def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured:
-    """Measure the spectral density of the models in ``subjects``, as many at a time as fit into memory."""
-    parts = in_parts(subjects, floats_held(options, cell.network.parameters), cell.theta)
-    return Measured.joined([_side_by_side(cell, part, options) for part in parts])
-
-
 def floats_held(options: Options, parameters: int) -> int:
     """Return how many floats the Krylov space of a model holds."""
     return min(options.steps, parameters) * parameters
 
 
-def _side_by_side(cell: CellModels, subjects: list[str], options: Options) -> Measured:
+def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured:
+    """Measure the spectral density of the models named in ``subjects``, all together."""
     from explorer.landscape.density import spectral_density
 
-    rows, _ = cell.ends([(name, name) for name in subjects])
+    rows = cell.rows(subjects)
     result = spectral_density(
         cell.network,
         cell.theta[rows],
@@ -59,4 +54,4 @@ def _side_by_side(cell: CellModels, subjects: list[str], options: Options) -> Me
         steps=options.steps,
         probes=options.probes,
     )
-    return cell.by_model(subjects, list(COLUMNS), [result.nodes.tolist(), result.weights.tolist()])
+    return Measured.of(subjects, {"density_nodes": result.nodes, "density_weights": result.weights})

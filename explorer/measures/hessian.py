@@ -7,41 +7,32 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from explorer.columns import Column
-from explorer.measures.base import CellModels, Kind, Measured, in_parts
+from explorer.measures.base import CellModels, Kind, Measured, averaged
 from explorer.measures.cost import TAKEN, Call, Size, products
 from explorer.options import Options as Settings
 
 KIND: Kind = "model"
 EXTRA: tuple[str, ...] = ()
 COLUMNS = {
-    "hessian_top_eigenvalue": Column(
-        "number",
-        "",
+    "hessian_top_eigenvalue": averaged(
         "largest eigenvalue of the Hessian of the mean training loss",
         title="Hessian top eigenvalue",
         see="Large: the loss curves sharply in one direction. It tends to follow temperature.",
-        averaged=True,
         map=50,
         log=True,
     ),
-    "hessian_trace": Column(
-        "number",
-        "",
+    "hessian_trace": averaged(
         "trace of the Hessian of the mean training loss (Hutchinson estimate)",
         title="Hessian trace",
         see="Sum of the curvatures. Large: the loss curves sharply in many directions.",
-        averaged=True,
         map=51,
         log=True,
     ),
     "hessian_trace_stderr": Column("number", "", "standard error of the trace over probes"),
-    "hessian_bottom_eigenvalue": Column(
-        "number",
-        "",
+    "hessian_bottom_eigenvalue": averaged(
         "smallest eigenvalue of the Hessian, signed; without `smallest: true` only an upper bound",
         title="Hessian bottom eigenvalue",
         see="Below 0: the loss curves downwards in some direction, so training did not end in a minimum.",
-        averaged=True,
         diverging=True,
     ),
     "hessian_eigenvalues": Column(
@@ -76,21 +67,16 @@ def cost(options: Options, size: Size) -> list[Call]:
     return products(options, size, TAKEN * (options.lanczos_steps + options.probes))
 
 
-def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured:
-    """Measure the models in ``subjects``, as many at a time as fit into memory."""
-    parts = in_parts(subjects, floats_held(options, cell.network.parameters), cell.theta)
-    return Measured.joined([_side_by_side(cell, part, options) for part in parts])
-
-
 def floats_held(options: Options, parameters: int) -> int:
     """Return how many floats the Krylov space of a model holds."""
     return min(options.lanczos_steps, parameters) * parameters
 
 
-def _side_by_side(cell: CellModels, subjects: list[str], options: Options) -> Measured:
+def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured:
+    """Measure the models named in ``subjects``, all together."""
     from explorer.landscape.hessian import hessian
 
-    rows, _ = cell.ends([(name, name) for name in subjects])
+    rows = cell.rows(subjects)
     inputs = None if options.inputs == "all" else options.inputs
     result = hessian(
         cell.network,
@@ -104,12 +90,12 @@ def _side_by_side(cell: CellModels, subjects: list[str], options: Options) -> Me
         top_k=options.top,
         smallest=options.smallest,
     )
-    columns = (
-        result.top_eigenvalue,
-        result.trace,
-        result.trace_stderr,
-        result.bottom_eigenvalue,
-        result.eigenvalues,
-        result.eigenvalues_converged & result.trace_converged,
-    )
-    return cell.by_model(subjects, list(COLUMNS), [c.tolist() for c in columns])
+    columns = {
+        "hessian_top_eigenvalue": result.top_eigenvalue,
+        "hessian_trace": result.trace,
+        "hessian_trace_stderr": result.trace_stderr,
+        "hessian_bottom_eigenvalue": result.bottom_eigenvalue,
+        "hessian_eigenvalues": result.eigenvalues,
+        "hessian_converged": result.eigenvalues_converged & result.trace_converged,
+    }
+    return Measured.of(subjects, columns)

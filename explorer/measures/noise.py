@@ -5,21 +5,19 @@ from __future__ import annotations
 from pydantic import Field
 
 from explorer.columns import Column
-from explorer.measures.base import CellModels, Kind, Measured, in_parts
+from explorer.measures.base import CellModels, Kind, Measured, averaged
 from explorer.measures.cost import Call, Size
 from explorer.options import Options as Settings
 
 KIND: Kind = "model"
 EXTRA: tuple[str, ...] = ()
 COLUMNS = {
-    "noise_scale": Column(
-        "number",
-        "inputs",
+    "noise_scale": averaged(
         "gradient noise scale tr Σ / |G|²",
+        unit="inputs",
         title="Gradient noise scale",
         see="Batch size at which the gradient noise is as large as the gradient. Above it, larger batches "
         "gain little.",
-        averaged=True,
         map=68,
         log=True,
     ),
@@ -39,21 +37,16 @@ def cost(options: Options, size: Size) -> list[Call]:
     return [(options.batches, size.subjects, options.batch_size)]
 
 
-def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured:
-    """Measure the noise scale of the models named in ``subjects``, as many at a time as fit into memory."""
-    parts = in_parts(subjects, floats_held(options, cell.network.parameters), cell.theta)
-    return Measured.joined([_side_by_side(cell, part, options) for part in parts])
-
-
 def floats_held(options: Options, parameters: int) -> int:
     """Return how many floats the gradients of a model hold, separately and stacked."""
     return 2 * options.batches * parameters
 
 
-def _side_by_side(cell: CellModels, subjects: list[str], options: Options) -> Measured:
+def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured:
+    """Measure the noise scale of the models named in ``subjects``, all together."""
     from explorer.landscape.noise import noise_scale
 
-    rows, _ = cell.ends([(name, name) for name in subjects])
+    rows = cell.rows(subjects)
     result = noise_scale(
         cell.network,
         cell.theta[rows],
@@ -64,4 +57,4 @@ def _side_by_side(cell: CellModels, subjects: list[str], options: Options) -> Me
         batch_size=min(options.batch_size, len(cell.data.x_train) // 2),
         batch_count=options.batches,
     )
-    return cell.by_model(subjects, list(COLUMNS), [result.scale.tolist(), result.scale_stderr.tolist()])
+    return Measured.of(subjects, {"noise_scale": result.scale, "noise_scale_stderr": result.scale_stderr})

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from explorer.columns import Column
-from explorer.measures.base import CellModels, Kind, Measured
+from explorer.measures.base import CellModels, Kind, Measured, averaged
 from explorer.measures.cost import Call, Size, forward
 from explorer.options import Options as Settings
 
@@ -13,32 +12,24 @@ TASKS = ("translation", "language")
 KIND: Kind = "model"
 EXTRA: tuple[str, ...] = ()
 COLUMNS = {
-    "train_perplexity": Column(
-        "number",
-        "",
+    "train_perplexity": averaged(
         "exponential of the mean loss per training token",
         title="Training perplexity",
         see="As test perplexity, on the training set.",
-        averaged=True,
         log=True,
     ),
-    "test_perplexity": Column(
-        "number",
-        "",
+    "test_perplexity": averaged(
         "exponential of the mean loss per test token",
         title="Test perplexity",
         see="Number of equally likely tokens that would give the same loss.",
-        averaged=True,
         map=12,
         log=True,
     ),
-    "bits_per_character": Column(
-        "number",
-        "bits",
+    "bits_per_character": averaged(
         "test loss in bits, if tokens are characters",
+        unit="bits",
         title="Bits per character",
         see="Test loss in bits per character. An uncompressed file uses 8.",
-        averaged=True,
     ),
 }
 
@@ -52,15 +43,23 @@ def cost(options: Options, size: Size) -> list[Call]:
     return forward(size, size.subjects, size.train)
 
 
+def columns(cell: CellModels, options: Options) -> list[str]:
+    """Return the columns of the rows. Tokens of a translation are not characters."""
+    language = cell.network.task.name == "language"
+    return [name for name in COLUMNS if name != "bits_per_character" or language]
+
+
 def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured:
     """Measure exp(mean loss per token) on training and test set; for language, also the test loss in bits."""
     from explorer.train.loop import evaluate
 
-    rows, _ = cell.ends([(name, name) for name in subjects])
+    rows = cell.rows(subjects)
     theta, buffers, data = cell.theta[rows], cell.buffers[rows], cell.data
     train, _ = evaluate(cell.network, theta, buffers, data.x_train, data.y_train)
     test, _ = evaluate(cell.network, theta, buffers, data.x_test, data.y_test)
-    columns = {"train_perplexity": train.exp(), "test_perplexity": test.exp()}
-    if cell.network.task.name == "language":
-        columns["bits_per_character"] = test / math.log(2)
-    return cell.by_model(subjects, list(columns), [c.tolist() for c in columns.values()])
+    values = {
+        "train_perplexity": train.exp(),
+        "test_perplexity": test.exp(),
+        "bits_per_character": test / math.log(2),
+    }
+    return Measured.of(subjects, {name: values[name] for name in columns(cell, options)})

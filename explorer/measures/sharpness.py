@@ -4,32 +4,27 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from explorer.columns import Column
-from explorer.measures.base import CellModels, Kind, Measured
+from explorer.measures.base import CellModels, Kind, Measured, averaged
 from explorer.measures.cost import Call, Size, products
 from explorer.options import Options as Settings
 
 KIND: Kind = "model"
 EXTRA: tuple[str, ...] = ()
 COLUMNS = {
-    "sharpness": Column(
-        "number",
-        "nats",
+    "sharpness": averaged(
         "rise of the training loss to the highest point within the radius",
+        unit="nats",
         title="Sharpness",
         see="Rise of the training loss to the highest point within a fixed radius.",
-        averaged=True,
         map=67,
         log=True,
     ),
-    "adaptive_sharpness": Column(
-        "number",
-        "nats",
+    "adaptive_sharpness": averaged(
         "the same, with distances relative to each parameter",
+        unit="nats",
         title="Adaptive sharpness",
         see="As sharpness, but with distances relative to each parameter, so rescaling the weights "
         "does not change it.",
-        averaged=True,
         log=True,
     ),
 }
@@ -53,9 +48,9 @@ def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured
     """Measure plain and adaptive sharpness of the models named in ``subjects``, all together."""
     from explorer.landscape.sharpness import sharpness
 
-    rows, _ = cell.ends([(name, name) for name in subjects])
-    columns = [
-        sharpness(
+    rows = cell.rows(subjects)
+    columns = {
+        name: sharpness(
             cell.network,
             cell.theta[rows],
             cell.data.x_train[: options.inputs],
@@ -64,7 +59,10 @@ def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured
             radius=radius,
             steps=options.steps,
             adaptive=adaptive,
-        ).rise.tolist()
-        for radius, adaptive in ((options.radius, False), (options.adaptive_radius, True))
-    ]
-    return cell.by_model(subjects, list(COLUMNS), columns)
+        ).rise
+        for name, radius, adaptive in (
+            ("sharpness", options.radius, False),
+            ("adaptive_sharpness", options.adaptive_radius, True),
+        )
+    }
+    return Measured.of(subjects, columns)

@@ -6,8 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from explorer.columns import Column
-from explorer.measures.base import CellModels, Kind, Measured, Pair
+from explorer.measures.base import CellModels, Kind, Measured, Pair, averaged
 from explorer.measures.cost import Call, Size, forward
 from explorer.options import Options as Settings
 from explorer.settings import seed_for
@@ -15,50 +14,36 @@ from explorer.settings import seed_for
 KIND: Kind = "pair"
 EXTRA: tuple[str, ...] = ()
 COLUMNS = {
-    "cka": Column(
-        "number",
-        "",
+    "cka": averaged(
         "linear CKA (biased) of the softmax outputs on mixup training inputs; 1 = most similar",
         title="CKA similarity",
         see="1: replicates give similar outputs. In fitted, connected cells, CKA separates IV-A from IV-B.",
-        averaged=True,
         map=40,
     ),
-    "cka_logits": Column(
-        "number",
-        "",
+    "cka_logits": averaged(
         "the same for the logits",
         title="CKA of the logits",
         see="As CKA, but before the softmax. The softmax hides nearly everything except the top answer.",
-        averaged=True,
     ),
-    "cka_debiased": Column(
-        "number",
-        "",
+    "cka_debiased": averaged(
         "`cka` with the debiased HSIC estimate",
         title="CKA, debiased",
         see="As CKA, without the bias that occurs with few inputs and wide layers.",
-        averaged=True,
         digits=2,
     ),
-    "disagreement_percent": Column(
-        "number",
-        "percent",
+    "disagreement_percent": averaged(
         "share of test inputs on which the two models answer differently; in regression, 100 "
         "times the mean squared difference",
+        unit="percent",
         title="Disagreement",
         see="Share of test inputs that two replicates answer differently.",
-        averaged=True,
         map=63,
         digits=1,
     ),
-    "l2_distance": Column(
-        "number",
-        "",
+    "l2_distance": averaged(
         "Euclidean distance between the two parameter vectors",
         title="Parameter distance",
         see="Euclidean distance between trained replicates. It grows with the number of parameters.",
-        averaged=True,
         map=64,
     ),
 }
@@ -87,6 +72,11 @@ def cost(options: Options, size: Size) -> list[Call]:
     return forward(size, size.models, options.inputs)
 
 
+def columns(cell: CellModels, options: Options) -> list[str]:
+    """Return the columns of the rows: those of every run, and the CKA of each layer of the options."""
+    return [*COLUMNS, *(f"cka_at_{layer}" for layer in options.layers)]
+
+
 def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measured:
     """Measure CKA on mixed inputs, disagreement on test inputs and distance of the pairs in ``subjects``."""
     from explorer.landscape.parameters import l2_distance
@@ -111,6 +101,5 @@ def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measure
     for layer in options.layers:
         outputs = layer_outputs(cell.network, cell.theta, cell.buffers, inputs, [layer])[layer]
         matrices[f"cka_at_{layer}"] = linear_cka(outputs[:, : options.inputs])
-    columns = {name: matrix[first, second].tolist() for name, matrix in matrices.items()}
-    columns["l2_distance"] = l2_distance(cell.theta[first], cell.theta[second]).tolist()
-    return cell.by_pair(subjects, list(columns), list(columns.values()))
+    values = {name: matrix[first, second] for name, matrix in matrices.items()}
+    return Measured.of(subjects, values | {"l2_distance": l2_distance(cell.theta[first], cell.theta[second])})

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from explorer.columns import Column
-from explorer.measures.base import CellModels, Kind, Measured
+from explorer.measures.base import CellModels, Kind, Measured, averaged
 from explorer.options import Options as Settings
 
 KIND: Kind = "model"
 EXTRA: tuple[str, ...] = ()
 COLUMNS = {
-    "spectral_alpha": Column(
-        "number",
-        "",
+    "spectral_alpha": averaged(
         "heavy-tail exponent of the spectra of the weight matrices, averaged over layers",
         title="Spectral exponent",
         see="Power-law exponent of the weight spectra, averaged over layers. Smaller: heavier tails.",
-        averaged=True,
         map=69,
     ),
-    "spectral_alpha_weighted": Column(
-        "number",
-        "",
+    "spectral_alpha_weighted": averaged(
         "mean over layers of alpha · log₁₀ of the largest eigenvalue",
         title="Weighted spectral exponent",
         see="Spectral exponents, each weighted by the logarithm of its layer's largest eigenvalue.",
-        averaged=True,
     ),
 }
 
@@ -37,8 +30,7 @@ def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured
     """Measure the exponents of the models named in ``subjects``."""
     from explorer.landscape.spectra import weight_spectra
 
-    rows, _ = cell.ends([(name, name) for name in subjects])
+    rows = cell.rows(subjects)
     result = weight_spectra(cell.network, cell.theta[rows])
-    return cell.by_model(
-        subjects, list(COLUMNS), [result.mean_alpha.tolist(), result.weighted_alpha.tolist()]
-    )
+    columns = {"spectral_alpha": result.mean_alpha, "spectral_alpha_weighted": result.weighted_alpha}
+    return Measured.of(subjects, columns)

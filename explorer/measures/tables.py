@@ -52,9 +52,16 @@ OF_CURVES = tuple(
 
 @functools.cache
 def mapped() -> tuple[str, ...]:
-    """Return the columns for which a page shows a map, in the order of the maps."""
-    found = {name: column.map for name, column in EVERY.items() if column.map}
-    return tuple(sorted(found, key=lambda name: found[name]))
+    """Return the columns for which a page shows a map, in the order of the maps.
+
+    Raises:
+        ValueError: two columns have the same position.
+    """
+    found: dict[int, str] = {}
+    for name, column in EVERY.items():
+        if column.map and found.setdefault(column.map, name) != name:
+            raise ValueError(f"{found[column.map]!r} and {name!r} both have the map position {column.map}")
+    return tuple(found[position] for position in sorted(found))
 
 
 @functools.cache

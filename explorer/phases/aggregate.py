@@ -31,7 +31,7 @@ def cells(models: pd.DataFrame, pairs: pd.DataFrame, axes: Mapping[str, Sequence
     pairs = within_cells(_located(pairs, names))
     keys = names or ["cell_id"]
 
-    ok_models, ok_pairs = _ok(models), _ok(pairs)
+    ok_models, ok_pairs = ok_rows(models), ok_rows(pairs)
     groups = models.groupby(keys, dropna=False)
     table = pd.DataFrame({"n_total": groups.size(), "first_id": groups["cell_id"].first()}).reset_index()
     table = _joined(table, _averages(ok_models, keys, AVERAGED_MODELS, "n_models"), keys)
@@ -96,7 +96,8 @@ def _spelled(table: pd.DataFrame, names: list[str]) -> pd.Series:
     return pd.Series([",".join(w) for w in words], index=table.index, dtype=object)
 
 
-def _ok(table: pd.DataFrame) -> pd.DataFrame:
+def ok_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with status ``ok``; all rows if the table has no status."""
     return table[table["status"].eq("ok")] if "status" in table else table
 
 

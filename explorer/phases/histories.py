@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from explorer.phases.aggregate import ok_rows
 from explorer.phases.words import ACCURACY
 
 
@@ -18,8 +19,7 @@ def gains_of_stopping(models: pd.DataFrame, epochs: pd.DataFrame) -> dict[Any, n
     """
     if not {"model_id", "cell_id"} <= set(models) or not {"model_id", "step", ACCURACY} <= set(epochs):
         return {}
-    ok = models[models["status"].eq("ok")] if "status" in models else models
-    history = epochs.merge(ok[["model_id", "cell_id"]], on="model_id")
+    history = epochs.merge(ok_rows(models)[["model_id", "cell_id"]], on="model_id")
     every = history.pivot_table(index=["cell_id", "model_id"], columns="step", values=ACCURACY)
     known = every.notna().to_numpy()
     filled = every.ffill(axis="columns").to_numpy()  # a model that ended early keeps its last value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,49 +14,40 @@ from explorer.phases.claims.resampling import lines
 from explorer.phases.words import ACCURACY
 
 # Meaning of a larger and of a smaller value of each axis.
+SIZES = ("width", "depth", "layers", "feed_forward", "channels", "embedding_width", "model_size")
 DIRECTIONS: dict[str, tuple[str, str]] = {
-    "width": ("larger model", "smaller model"),
-    "depth": ("larger model", "smaller model"),
-    "layers": ("larger model", "smaller model"),
-    "feed_forward": ("larger model", "smaller model"),
-    "channels": ("larger model", "smaller model"),
-    "embedding_width": ("larger model", "smaller model"),
-    "model_size": ("larger model", "smaller model"),
-    "train_size": ("more data", "less data"),
-    "pairs": ("more data", "less data"),
-    "points": ("more data", "less data"),
-    "collocation": ("more data", "less data"),
-    "signals": ("more data", "less data"),
-    "label_noise": ("noisier data", "cleaner data"),
-    "pixel_noise": ("noisier data", "cleaner data"),
-    "noise": ("noisier data", "cleaner data"),
+    **dict.fromkeys(SIZES, ("larger model", "smaller model")),
+    **dict.fromkeys(("train_size", "pairs", "points", "collocation", "signals"), ("more data", "less data")),
+    **dict.fromkeys(("label_noise", "pixel_noise", "noise"), ("noisier data", "cleaner data")),
     "batch_size": ("colder training", "hotter training"),
-    "learning_rate": ("hotter training", "colder training"),
-    "weight_decay": ("hotter training", "colder training"),
-    "momentum": ("hotter training", "colder training"),
-    "steps": ("longer training", "shorter training"),
-    "epochs": ("longer training", "shorter training"),
-    "checkpoint": ("longer training", "shorter training"),
+    **dict.fromkeys(("learning_rate", "weight_decay", "momentum"), ("hotter training", "colder training")),
+    **dict.fromkeys(("steps", "epochs", "checkpoint"), ("longer training", "shorter training")),
 }
-COLUMNS = ("cell", "to", "axis", "value", "move", "gain", "stderr")
 
 
-def moves(cells: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Return one row for each step between neighbouring cells, in both directions.
+class Move(NamedTuple):
+    """A step from a cell to a neighbour.
 
-    ``cell`` and ``to`` are row numbers of ``cells``; ``gain`` is the change of test accuracy in points,
-    ``stderr`` its standard error (NaN if a spread is unknown).
+    ``cell`` is the cell's row number, ``gain`` the change of test accuracy in points, ``stderr`` its standard
+    error (NaN if a spread is unknown).
     """
+
+    cell: int
+    axis: str
+    direction: str
+    gain: float
+    stderr: float
+
+
+def moves(cells: pd.DataFrame, names: Sequence[str]) -> list[Move]:
+    """Return each step between neighbouring cells whose accuracy is known, in both directions."""
     cells = cells.reset_index(drop=True)
     accuracy, error = column(cells, ACCURACY).to_numpy(), standard_error(cells, ACCURACY).to_numpy()
-    rows = []
+    found = []
     for axis in (n for n in names if n in DIRECTIONS and pd.api.types.is_numeric_dtype(cells[n])):
-        grid, steps = lines(cells, axis, names)
-        for line in grid:
-            met = [(int(cell), steps[k]) for k, cell in enumerate(line) if cell >= 0]
-            for (a, low), (b, high) in pairwise(met):
-                up, down = DIRECTIONS[axis]
-                stderr = float(np.hypot(error[a], error[b]))
-                rows.append((a, b, axis, high, up, accuracy[b] - accuracy[a], stderr))
-                rows.append((b, a, axis, low, down, accuracy[a] - accuracy[b], stderr))
-    return pd.DataFrame(rows, columns=list(COLUMNS)).dropna(subset=["gain"]).reset_index(drop=True)
+        up, down = DIRECTIONS[axis]
+        for line in lines(cells, axis, names)[0]:
+            for a, b in pairwise(int(cell) for cell in line if cell >= 0):
+                gain, stderr = float(accuracy[b] - accuracy[a]), float(np.hypot(error[a], error[b]))
+                found += [Move(a, axis, up, gain, stderr), Move(b, axis, down, -gain, stderr)]
+    return [move for move in found if not np.isnan(move.gain)]

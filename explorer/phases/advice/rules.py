@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from explorer.phases.advice.moves import DIRECTIONS, moves
+from explorer.phases.advice.moves import DIRECTIONS, Move, moves
 from explorer.phases.aggregate import axis_names, column
 from explorer.phases.cuts import PHASES, READINGS, Cut
 from explorer.phases.membership import memberships
@@ -41,7 +41,6 @@ CAUSES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
 }
 SURE = ("fairly sure", "a guess with some support", "a guess")
-Step = Sequence[Any]  # axis, move, gain in points, its standard error
 COUNTS = 0.3  # points of accuracy; smaller changes are not mentioned
 
 
@@ -67,10 +66,10 @@ class Advice:
 
 @dataclass(frozen=True)
 class Tried:
-    """A move made in the run: the mean gain of its ``n`` steps in points, and how many steps ``helped``."""
+    """A change made in the run: the mean gain of its ``n`` steps in points, and how many steps ``helped``."""
 
     axis: str
-    move: str
+    direction: str
     gain: float
     stderr: float
     n: int
@@ -96,16 +95,16 @@ def advise_phases(
     """
     cells = cells.reset_index(drop=True)
     names = [n for n in axis_names(axes) if n in cells]
-    steps, shares = moves(cells, names), memberships(cells, cuts)
+    steps, shares, phases = moves(cells, names), memberships(cells, cuts), cells["phase"].to_numpy()
     out = []
     for phase in PHASES:
-        inside = np.flatnonzero(cells["phase"] == phase)
+        inside = np.flatnonzero(phases == phase)
         if len(inside):
             share = float(np.nanmean(shares[phase].to_numpy()[inside]))
             where = f"the {counted(len(inside), 'cell')} of phase {phase}"
-            made = [step for _, step in _steps(steps[steps["cell"].isin(inside)])]
-            ended = _stopped(stopping, cells["cell_id"].iloc[inside])
-            out.append(_advice(where, phase, len(inside), share, _tried(made), ended))
+            tried = _average([step for step in steps if phases[step.cell] == phase])
+            stopped = _stopped_early(stopping, cells["cell_id"].iloc[inside])
+            out.append(_advise(where, phase, len(inside), share, tried, stopped))
     return out
 
 
@@ -122,10 +121,9 @@ def advise_cells(
     """
     cells = cells.reset_index(drop=True)
     names = [n for n in axis_names(axes) if n in cells]
-    steps, shares = moves(cells, names), memberships(cells, cuts)
-    by_cell: dict[int, list[Step]] = defaultdict(list)
-    for cell, step in _steps(steps):
-        by_cell[cell].append(step)
+    shares, by_cell = memberships(cells, cuts), defaultdict(list)
+    for step in moves(cells, names):
+        by_cell[step.cell].append(step)
     lacks = {n: column(cells, n).isna().to_numpy() for n in ("train_loss", "mode_connectivity", "cka")}
     out: dict[str, Advice] = {}
     for place, row in enumerate(cells.to_dict("records")):
@@ -133,15 +131,18 @@ def advise_cells(
         if among is not None and cell not in among:
             continue
         where = ", ".join(f"{spoken(n)} {setting(row[n])}" for n in names) or "these models"
-        mine = _tried(by_cell[place])
+        tried = _average(by_cell[place])
         if not row["phase"]:
             lacking = ", ".join(spoken(n) for n in lacks if lacks[n][place])
             alone = row.get("n_models") == 1 and lacks["mode_connectivity"][place]
             missing = "train another seed: a pair needs two" if alone else "measure what is missing first"
-            out[cell] = _measured_only(where, f"unknown without {lacking}", missing, mine)
+            helped = [t for t in tried if t.surely_helped]
+            change, sure = (_change(helped[0]), SURE[2]) if helped else (missing, SURE[0])
+            evidence = [_describe(t) for t in tried[:4]]
+            out[cell] = Advice(where, "", 1, f"unknown without {lacking}", change, sure, evidence)
             continue
-        ended = _stopped(stopping, [row["cell_id"]])
-        advice = _advice(where, row["phase"], 1, float(shares[row["phase"]].iloc[place]), mine, ended)
+        stopped = _stopped_early(stopping, [row["cell_id"]])
+        advice = _advise(where, row["phase"], 1, float(shares[row["phase"]].iloc[place]), tried, stopped)
         if row["near_cut"]:
             near = ", ".join(spoken(n) for n in row["near_cut"].split(", "))
             advice.evidence.append(f"The cell lies near the cut of {near}.")
@@ -149,53 +150,47 @@ def advise_cells(
     return out
 
 
-def _advice(where: str, phase: str, n: int, share: float, tried: list[Tried], ended: Tried | None) -> Advice:
+def _advise(
+    where: str, phase: str, n: int, share: float, tried: list[Tried], stopped: Tried | None
+) -> Advice:
+    """Return the advice for ``n`` cells of a phase; ``share`` is the probability of this phase."""
     cause, wanted = CAUSES[phase]
     likely = f"{share:.0%}".replace("%", " %")
     evidence = [f"Probability of phase {phase}, from the standard errors of the means: {likely}."]
-    evidence += [_told(t) for t in tried[:4]]
-    if ended:
+    evidence += [_describe(t) for t in tried[:4]]
+    if stopped:
         evidence.append(
             f"Models stopped at the best step of the other replicates gained "
-            f"{number(ended.gain, 2)} ± {number(ended.stderr, 2)} points of accuracy compared with the end "
-            f"of training; {ended.helped} of {ended.n} models improved."
+            f"{number(stopped.gain, 2)} ± {number(stopped.stderr, 2)} points of accuracy compared with the "
+            f"end of training; {stopped.helped} of {stopped.n} models improved."
         )
     helped = [t for t in tried if t.surely_helped]
-    suggested = [t for t in helped if t.move in wanted]
+    suggested = [t for t in helped if t.direction in wanted]
     best = next(iter(suggested or helped), None)
-    if ended and (best is None or ended.surely_above(best)):
-        return Advice(where, phase, n, cause, "shorter training: stop earlier", SURE[1], evidence)
-    if suggested:
+    untried = [w for w in wanted if w not in {t.direction for t in tried}]
+    sure = SURE[1]
+    if stopped and (best is None or stopped.surely_above(best)):
+        change = "shorter training: stop earlier"
+    elif suggested:
+        change = _change(suggested[0])
         sure = SURE[0] if share >= 0.8 else SURE[1]
-        return Advice(where, phase, n, cause, _change(suggested[0]), sure, evidence)
-    if helped:
+    elif helped:
+        change = _change(helped[0])
         evidence.append("The taxonomy does not suggest this change; neighbouring cells of this run do.")
-        return Advice(where, phase, n, cause, _change(helped[0]), SURE[1], evidence)
-    untried = [m for m in wanted if m not in {t.move for t in tried}]
-    if phase == "IV-B":
-        text = f"keep these settings{'; try ' + untried[0] if untried else ''}"
-        return Advice(where, phase, n, cause, text, SURE[0] if tried and share >= 0.8 else SURE[1], evidence)
-    if untried:
+    elif phase == "IV-B":
+        change = f"keep these settings{'; try ' + untried[0] if untried else ''}"
+        sure = SURE[0] if tried and share >= 0.8 else SURE[1]
+    elif untried:
+        change, sure = f"try {untried[0]}", SURE[2]
         here = "this cell" if n == 1 else "these cells"
         evidence.append(f"{untried[0].capitalize()} was not tried from {here}; the taxonomy suggests it.")
-        return Advice(where, phase, n, cause, f"try {untried[0]}", SURE[2], evidence)
-    evidence.append("No step to a neighbouring cell gains more accuracy than its error.")
-    return Advice(where, phase, n, cause, "none on this grid; vary another setting", SURE[1], evidence)
+    else:
+        change = "none on this grid; vary another setting"
+        evidence.append("No step to a neighbouring cell gains more accuracy than its error.")
+    return Advice(where, phase, n, cause, change, sure, evidence)
 
 
-def _measured_only(where: str, cause: str, missing: str, tried: list[Tried]) -> Advice:
-    helped = [t for t in tried if t.surely_helped]
-    change, sure = (_change(helped[0]), SURE[2]) if helped else (missing, SURE[0])
-    return Advice(where, "", 1, cause, change, sure, [_told(t) for t in tried[:4]])
-
-
-def _steps(moved: pd.DataFrame) -> Iterable[tuple[int, Step]]:
-    """Yield the row number of the cell and the step, for each row of ``moves``."""
-    columns = (moved[name].tolist() for name in ("cell", "axis", "move", "gain", "stderr"))
-    return ((cell, step) for cell, *step in zip(*columns, strict=True))
-
-
-def _stopped(stopping: Mapping[Any, np.ndarray] | None, cells: Iterable[Any]) -> Tried | None:
+def _stopped_early(stopping: Mapping[Any, np.ndarray] | None, cells: Iterable[Any]) -> Tried | None:
     """Return what early stopping gained the models of some cells; None if it did not clearly help.
 
     Models of a cell choose each other's step, so a mean over n of them counts as a mean over n/2.
@@ -204,41 +199,45 @@ def _stopped(stopping: Mapping[Any, np.ndarray] | None, cells: Iterable[Any]) ->
     if not by_cell:
         return None
     gains = np.concatenate(by_cell)
-    stderr = float(gains.std(ddof=1) / max(1.0, len(gains) / 2) ** 0.5)
-    ended = Tried("", "shorter training", float(gains.mean()), stderr, len(gains), int((gains > 0).sum()))
-    return ended if ended.surely_helped else None
+    stopped = _mean_of_half("", "shorter training", gains, float(gains.std(ddof=1)))
+    return stopped if stopped.surely_helped else None
 
 
-def _tried(steps: Iterable[Step]) -> list[Tried]:
-    """Return the mean gain of each move over the steps taken, best first.
+def _average(steps: Iterable[Move]) -> list[Tried]:
+    """Return the mean gain of each change over its steps, best first.
 
     Steps in a line share cells, so a mean over n of them counts as a mean over n/2. If the spread over
     replicates is unknown, the spread over steps is used instead.
     """
-    groups: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
-    for axis, move, gain, stderr in steps:
-        groups[axis, move].append((gain, stderr))
+    groups: dict[tuple[str, str], list[Move]] = defaultdict(list)
+    for step in steps:
+        groups[step.axis, step.direction].append(step)
     found = []
-    for (axis, move), taken in groups.items():
-        gains = np.array([gain for gain, _ in taken])
-        known = np.array([error for _, error in taken if not math.isnan(error)])
+    for (axis, direction), group in groups.items():
+        gains = np.array([step.gain for step in group])
+        known = np.array([step.stderr for step in group if not math.isnan(step.stderr)])
         spread = float(np.sqrt(np.mean(known**2))) if len(known) else math.nan
         if not len(known) and len(gains) >= 4:
             spread = float(gains.std(ddof=1))
-        stderr = spread / max(1.0, len(gains) / 2) ** 0.5
-        found.append(Tried(axis, move, float(gains.mean()), stderr, len(gains), int((gains > 0).sum())))
+        found.append(_mean_of_half(axis, direction, gains, spread))
     return sorted(found, key=lambda tried: -tried.gain)
 
 
+def _mean_of_half(axis: str, direction: str, gains: np.ndarray, spread: float) -> Tried:
+    """Return the mean of the gains, with the standard error of a mean over half as many."""
+    stderr = spread / max(1.0, len(gains) / 2) ** 0.5
+    return Tried(axis, direction, float(gains.mean()), stderr, len(gains), int((gains > 0).sum()))
+
+
 def _change(tried: Tried) -> str:
-    up = DIRECTIONS[tried.axis][0] == tried.move
-    return f"{tried.move}: {'raise' if up else 'lower'} the {spoken(tried.axis)}"
+    up = DIRECTIONS[tried.axis][0] == tried.direction
+    return f"{tried.direction}: {'raise' if up else 'lower'} the {spoken(tried.axis)}"
 
 
-def _told(tried: Tried) -> str:
+def _describe(tried: Tried) -> str:
     error = f" ± {number(tried.stderr, 2)}" if math.isfinite(tried.stderr) else ""
     often = f"; it helped in {tried.helped} of {tried.n} steps" if tried.n > 1 else ""
     return (
-        f"One step of {tried.move} ({spoken(tried.axis)}) changed accuracy by "
+        f"One step of {tried.direction} ({spoken(tried.axis)}) changed accuracy by "
         f"{'+' if tried.gain > 0 else ''}{number(tried.gain, 2)}{error} points{often}."
     )

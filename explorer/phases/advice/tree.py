@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from explorer.phases.advice.moves import moves
+from explorer.phases.advice.moves import Move, moves
 from explorer.phases.advice.rules import COUNTS
 from explorer.phases.aggregate import axis_names, column
 from explorer.settings import InputError
@@ -39,7 +39,6 @@ class Tree:
     n_cells: int
     n_folds: int
     rules: str
-    answers: dict[str, int]
     model: DecisionTreeClassifier
 
     def advise(self, cells: pd.DataFrame) -> list[tuple[str, float]]:
@@ -55,7 +54,7 @@ def grow(runs: Sequence[tuple[str, pd.DataFrame, Mapping[str, Sequence[str]]]]) 
     Raises:
         InputError: fewer than FEWEST cells with all four features and a neighbour.
     """
-    from sklearn.model_selection import GroupKFold
+    from sklearn.model_selection import GroupKFold, cross_val_predict
     from sklearn.tree import DecisionTreeClassifier, export_text
 
     parts = [_labelled(*run) for run in runs]
@@ -68,22 +67,17 @@ def grow(runs: Sequence[tuple[str, pd.DataFrame, Mapping[str, Sequence[str]]]]) 
     x, y = table[list(FEATURES)].to_numpy(), table["answer"].to_numpy()
     groups = table["run"] if len(runs) > 2 else table["run"] + " " + table["line"]
     folds = GroupKFold(min(5, groups.nunique()))
-    right, common = [], []
+    model = DecisionTreeClassifier(max_depth=DEPTH, min_samples_leaf=LEAF, random_state=0)
+    predicted, most_common = cross_val_predict(model, x, y, groups=groups, cv=folds), y.copy()
     for train, test in folds.split(x, y, groups):
-        grown = DecisionTreeClassifier(max_depth=DEPTH, min_samples_leaf=LEAF, random_state=0).fit(
-            x[train], y[train]
-        )
-        most = pd.Series(y[train]).value_counts().index[0]
-        right += list(grown.predict(x[test]) == y[test])
-        common += list(most == y[test])
-    model = DecisionTreeClassifier(max_depth=DEPTH, min_samples_leaf=LEAF, random_state=0).fit(x, y)
+        most_common[test] = pd.Series(y[train]).value_counts().index[0]
+    model.fit(x, y)
     return Tree(
-        accuracy=float(np.mean(right)),
-        baseline=float(np.mean(common)),
+        accuracy=float(np.mean(predicted == y)),
+        baseline=float(np.mean(most_common == y)),
         n_cells=len(table),
         n_folds=folds.n_splits,
         rules=export_text(model, feature_names=list(FEATURES), decimals=2),
-        answers={str(k): int(n) for k, n in pd.Series(y).value_counts().items()},
         model=model,
     )
 
@@ -92,20 +86,20 @@ def _features(cells: pd.DataFrame) -> pd.DataFrame:
     mc = column(cells, "mode_connectivity")
     barrier = column(cells, "barrier").fillna((-mc).clip(lower=0))
     trace = np.log10(column(cells, "hessian_trace").clip(lower=1e-12))
-    made = [column(cells, "train_error_percent"), barrier, trace, column(cells, "cka")]
-    return pd.concat(made, axis=1, keys=FEATURES)
+    error, cka = column(cells, "train_error_percent"), column(cells, "cka")
+    return pd.DataFrame(dict(zip(FEATURES, (error, barrier, trace, cka), strict=True)))
 
 
 def _labelled(name: str, cells: pd.DataFrame, axes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """Return the features of each cell, its line of load, and the move that gained most (or ``keep``)."""
     cells = cells.reset_index(drop=True)
     names = [n for n in axis_names(axes) if n in cells]
-    steps = moves(cells, names)
+    steps = pd.DataFrame(moves(cells, names), columns=list(Move._fields))
     worth = steps[(steps["gain"] > COUNTS) & ~(steps["gain"] < 2 * steps["stderr"])]
     best = (
         worth.sort_values("gain", ascending=False, kind="stable")
         .drop_duplicates("cell")
-        .set_index("cell")["move"]
+        .set_index("cell")["direction"]
     )
     load = next((n for n in names if cells[n].nunique() > 1), None)  # load before temperature
     table = _features(cells).assign(

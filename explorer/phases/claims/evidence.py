@@ -11,6 +11,7 @@ from explorer.phases.numbers import number
 
 HOLDS, FAILS, UNKNOWN, UNTESTED = "holds", "does not hold", "cannot tell", "not testable here"
 LEVEL = 0.05
+RELEVANT_RHO = 0.2  # smallest rank correlation that would matter
 
 
 @dataclass(frozen=True)
@@ -23,17 +24,17 @@ class Chart:
 
 @dataclass(frozen=True)
 class Evidence:
-    """An effect, positive if it supports the claim, with its values in resampled runs.
+    """An effect, positive if it supports the claim: ``values`` (1 + draws,), the first from the run itself.
 
-    ``least`` is the smallest effect that would matter. ``said`` names the effect at the beginning of a
-    sentence. ``basis`` names the data behind it, such as "40 cells".
+    ``quantity`` names the effect at the beginning of a sentence. ``basis`` names the data behind it, such as
+    "40 cells". ``least`` is the smallest effect that would matter.
     """
 
-    effect: float
-    draws: np.ndarray  # (draws,)
-    unit: str
-    said: str
+    quantity: str
+    values: np.ndarray
     basis: str
+    chart: Chart
+    unit: str = ""
     null: float = 0.0
     least: float = 0.0
     note: str = ""
@@ -64,24 +65,23 @@ class Claim:
     unit: str = ""
 
 
-def judged(name: str, statement: str, chart: Chart, found: Evidence) -> Claim:
-    """Return a claim with its interval and uncorrected p; ``corrected`` adds the verdict."""
-    draws = found.draws[np.isfinite(found.draws)]
-    low, high = np.percentile(draws, [50 * LEVEL, 100 - 50 * LEVEL])
-    sides = [(draws <= found.null).sum(), (draws >= found.null).sum()]
+def summarise(name: str, statement: str, evidence: Evidence) -> Claim:
+    """Return a claim with its interval and uncorrected p; ``decide`` adds the verdict."""
+    effect, draws = float(evidence.values[0]), evidence.values[1:]
+    draws = draws[np.isfinite(draws)]
+    low, high = (float(end) for end in np.percentile(draws, [50 * LEVEL, 100 - 50 * LEVEL]))
+    sides = [(draws <= evidence.null).sum(), (draws >= evidence.null).sum()]
     p = min(1.0, 2 * (min(sides) + 1) / (len(draws) + 1))
-    unit = f" {found.unit}" if found.unit else ""
-    why = (
-        f"{found.said}: {number(found.effect)}{unit}, 95 % interval {number(float(low))} to "
-        f"{number(float(high))} ({found.basis})."
-    )
+    amount = f"{number(effect)} {evidence.unit}".rstrip()
+    interval = f"95 % interval {number(low)} to {number(high)} ({evidence.basis})"
+    why = f"{evidence.quantity}: {amount}, {interval}. {evidence.note}".rstrip()
     return Claim(
-        name, statement, "", why + (f" {found.note}" if found.note else ""), chart, found.effect,
-        float(low), float(high), found.null, found.least, float(p), found.unit,
+        name, statement, "", why, evidence.chart, effect, low, high, evidence.null, evidence.least,
+        float(p), evidence.unit,
     )  # fmt: skip
 
 
-def corrected(claims: Sequence[Claim]) -> list[Claim]:
+def decide(claims: Sequence[Claim]) -> list[Claim]:
     """Return the claims with verdicts and p after Holm's correction over the tested claims."""
     tested = sorted((c for c in claims if np.isfinite(c.p)), key=lambda c: c.p)
     adjusted: dict[str, float] = {}
@@ -89,28 +89,25 @@ def corrected(claims: Sequence[Claim]) -> list[Claim]:
     for k, claim in enumerate(tested):
         worst = max(worst, min(1.0, claim.p * (len(tested) - k)))
         adjusted[claim.name] = worst
-    return [_decided(replace(c, p=adjusted[c.name])) if c.name in adjusted else c for c in claims]
+    return [_decide_one(replace(c, p=adjusted[c.name])) if c.name in adjusted else c for c in claims]
 
 
-def _decided(claim: Claim) -> Claim:
+def _decide_one(claim: Claim) -> Claim:
+    """Return the claim with its verdict, and with the reason of a verdict other than *holds*."""
     unit = claim.unit.removesuffix("s") if claim.least == 1 else claim.unit
     needed = f"{number(claim.least)} {unit}".rstrip()
-    if (
-        claim.effect > claim.null
-        and claim.effect >= claim.least
-        and claim.p < LEVEL
-        and claim.low > claim.null
-    ):
+    if claim.effect >= claim.least and min(claim.effect, claim.low) > claim.null and claim.p < LEVEL:
         return replace(claim, verdict=HOLDS)
+    verdict = UNKNOWN
     if claim.high < claim.least:
+        verdict = FAILS
         reason = (
             f"At least {needed} would count." if claim.least > claim.null else f"All of it is below {needed}."
         )
-        return replace(claim, verdict=FAILS, why=f"{claim.why} {reason}")
-    if claim.low <= claim.null:
+    elif claim.low <= claim.null:
         reason = f"The interval includes {number(claim.null)}."
     elif claim.effect < claim.least:
         reason = f"There is an effect, but it may be smaller than the {needed} that would count."
     else:
         reason = f"p = {number(claim.p)} after correction for the number of claims, so it may be chance."
-    return replace(claim, verdict=UNKNOWN, why=f"{claim.why} {reason}")
+    return replace(claim, verdict=verdict, why=f"{claim.why} {reason}")

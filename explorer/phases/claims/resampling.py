@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from explorer.measures.tables import AVERAGED_PAIRS
-from explorer.phases.aggregate import column, standard_error, within_cells
+from explorer.phases.aggregate import column, ok_rows, standard_error, within_cells
 from explorer.settings import seed_for
 
 DRAWS = 1000
@@ -34,25 +34,29 @@ class Draws:
     ) -> None:
         self.cells = cells
         self._names = [n for n in names if n in cells]
-        self._models, self._pairs = _ok(models), _ok(within_cells(pairs))
-        self._made: dict[str, np.ndarray] = {}
+        self._models, self._pairs = (
+            ok_rows(table).reset_index(drop=True) for table in (models, within_cells(pairs))
+        )
+        self._cache: dict[str, np.ndarray] = {}
 
     def of(self, name: str) -> np.ndarray:
         """Return the means of a measure, (1 + draws, cells); NaN if a cell has none."""
-        if name not in self._made:
+        if name not in self._cache:
             measured = column(self.cells, name).to_numpy()
-            resampled = self._from_pairs(name) if name in AVERAGED_PAIRS else self._from_models(name)
+            resampled = self._resampled(name, measured)
             if resampled is None:
-                resampled = self._normal(name, measured)
+                spread = standard_error(self.cells, name).fillna(0.0).to_numpy()
+                random = np.random.default_rng(seed_for("normal", name))
+                resampled = measured + spread * random.normal(size=(DRAWS, len(measured)))
             resampled = np.where(np.isnan(resampled), measured, resampled)
-            self._made[name] = np.vstack([measured, resampled])
-        return self._made[name]
+            self._cache[name] = np.vstack([measured, resampled])
+        return self._cache[name]
 
     @cached_property
-    def _counts(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Position of each model's cell, and how often each draw contains the model, (draws, models)."""
+    def _counts(self) -> np.ndarray | None:
+        """How often each draw contains each model, (draws, models); None if cells of models are unknown."""
         places = _places(self._models, self.cells, self._names)
-        if places is None or not len(places):
+        if places is None:
             return None
         random = np.random.default_rng(seed_for("replicates"))
         order = np.argsort(places, kind="stable")
@@ -63,65 +67,47 @@ class Draws:
         for row in range(DRAWS):
             taken = starts + (random.random(len(places)) * sizes).astype(int)
             counts[row, order] = np.minimum(np.bincount(taken, minlength=len(places)), 255)
-        return places, counts
+        return counts
 
-    def _from_models(self, name: str) -> np.ndarray | None:
-        if name not in self._models or self._counts is None:
-            return None
-        places, counts = self._counts
-        values = column(self._models, name).to_numpy()
-        drawn = self._means(values, places, lambda rows, at: counts[rows][:, at])
-        known = places[np.isfinite(values) & (places >= 0)]
-        return self._widened(drawn, name, np.bincount(known, minlength=len(self.cells)), 1)
-
-    def _from_pairs(self, name: str) -> np.ndarray | None:
-        known = {"model_a", "model_b", name} <= set(self._pairs) and "model_id" in self._models
-        places = _places(self._pairs, self.cells, self._names) if known else None
-        if places is None or self._counts is None:
-            return None
+    @cached_property
+    def _pair_ends(self) -> list[np.ndarray]:
+        """Row numbers of the first and of the second model of each pair, −1 for none; empty if unknown."""
+        if not {"model_a", "model_b"} <= set(self._pairs) or "model_id" not in self._models:
+            return []
         number = pd.Series(range(len(self._models)), index=self._models["model_id"].to_numpy())
         number = number[~number.index.duplicated()]
-        ends = [
+        return [
             self._pairs[end].map(number).fillna(-1).astype(int).to_numpy() for end in ("model_a", "model_b")
         ]
-        places = np.where((ends[0] >= 0) & (ends[1] >= 0), places, -1)
-        counts, values = self._counts[1], column(self._pairs, name).to_numpy()
-        drawn = self._means(
-            values,
-            places,
-            lambda rows, at: counts[rows][:, ends[0][at]] * counts[rows][:, ends[1][at]].astype(np.float32),
-        )
-        known = np.isfinite(values) & (places >= 0)
-        joined = np.unique(np.stack([np.tile(places[known], 2), np.hstack([e[known] for e in ends])]), axis=1)
-        return self._widened(drawn, name, np.bincount(joined[0], minlength=len(self.cells)), 2)
 
-    def _means(self, values: np.ndarray, places: np.ndarray, weigh) -> np.ndarray:
-        """Return weighted means by cell, (draws, cells); ``weigh(rows, at)`` gives weights (rows, at)."""
-        out = np.full((DRAWS, len(self.cells)), np.nan)
-        at = np.flatnonzero(np.isfinite(values) & (places >= 0))
+    def _resampled(self, name: str, measured: np.ndarray) -> np.ndarray | None:
+        """Return the means of a measure in each draw, (draws, cells); None without rows to draw from."""
+        if name in AVERAGED_PAIRS:
+            table, ends, lost = self._pairs, self._pair_ends, 2
+        else:
+            table, ends, lost = self._models, [np.arange(len(self._models))], 1
+        places = _places(table, self.cells, self._names)
+        if name not in table or not ends or places is None or self._counts is None:
+            return None
+        values = column(table, name).to_numpy()
+        at = np.flatnonzero(np.isfinite(values) & (places >= 0) & (np.min(ends, axis=0) >= 0))
+        means = np.full((DRAWS, len(self.cells)), np.nan)
         if not len(at):
-            return out
+            return means
         at = at[np.argsort(places[at], kind="stable")]
-        met, starts = np.unique(places[at], return_index=True)
+        cells, starts = np.unique(places[at], return_index=True)
         step = max(1, BLOCK // len(at))
         for first in range(0, DRAWS, step):
-            weights = weigh(slice(first, first + step), at)
-            total = np.add.reduceat(weights.astype(float), starts, axis=1)
+            draws = slice(first, first + step)
+            weights = np.prod([self._counts[draws][:, end[at]].astype(float) for end in ends], axis=0)
+            total = np.add.reduceat(weights, starts, axis=1)
             sums = np.add.reduceat(weights * values[at], starts, axis=1)
-            out[first : first + step, met] = np.divide(
-                sums, total, out=np.full(sums.shape, np.nan), where=total > 0
-            )
-        return out
-
-    def _widened(self, drawn: np.ndarray, name: str, models: np.ndarray, lost: int) -> np.ndarray:
-        """Scale the spread of draws (draws, cells) by √(n / (n − lost)); ``models`` (cells,) holds n."""
-        measured = column(self.cells, name).to_numpy()
-        return measured + (drawn - measured) * np.sqrt(models / np.maximum(models - lost, 1))
-
-    def _normal(self, name: str, measured: np.ndarray) -> np.ndarray:
-        spread = standard_error(self.cells, name).fillna(0.0).to_numpy()
-        random = np.random.default_rng(seed_for("normal", name))
-        return measured + spread * random.normal(size=(DRAWS, len(measured)))
+            means[draws, cells] = np.divide(sums, total, out=np.full(sums.shape, np.nan), where=total > 0)
+        members = np.unique(
+            [np.tile(places[at], len(ends)), np.concatenate([end[at] for end in ends])], axis=1
+        )
+        models = np.bincount(members[0], minlength=len(self.cells))
+        return measured + (means - measured) * np.sqrt(models / np.maximum(models - lost, 1))
 
 
 def cells_again(n: int, *salt: str) -> np.ndarray:
@@ -130,21 +116,14 @@ def cells_again(n: int, *salt: str) -> np.ndarray:
     return np.vstack([np.arange(n), random.integers(0, n, (DRAWS, n))])
 
 
+def redraw(values: np.ndarray, *salt: str) -> np.ndarray:
+    """Return ``values`` (1 + draws, n) at the positions that ``cells_again`` draws."""
+    return np.take_along_axis(values, cells_again(values.shape[1], *salt), axis=1)
+
+
 def ranks(x: np.ndarray) -> np.ndarray:
     """Return ranks from 1 along the last axis; tied values share their mean rank."""
-    order = np.argsort(x, axis=-1, kind="stable")
-    ordered = np.take_along_axis(x, order, axis=-1)
-    n = x.shape[-1]
-    new = np.ones(x.shape, dtype=bool)
-    new[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
-    place = np.broadcast_to(np.arange(n), x.shape)
-    first = np.maximum.accumulate(np.where(new, place, 0), axis=-1)
-    ends = np.ones(x.shape, dtype=bool)
-    ends[..., :-1] = new[..., 1:]
-    last = np.minimum.accumulate(np.where(ends, place, n)[..., ::-1], axis=-1)[..., ::-1]
-    out = np.empty(x.shape)
-    np.put_along_axis(out, order, (first + last) / 2 + 1, axis=-1)
-    return out
+    return pd.DataFrame(x.reshape(-1, x.shape[-1])).rank(axis=1).to_numpy().reshape(x.shape)
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -182,10 +161,6 @@ def lines(cells: pd.DataFrame, along: str, names: Sequence[str]) -> tuple[np.nda
         known
     )
     return grid, steps
-
-
-def _ok(table: pd.DataFrame) -> pd.DataFrame:
-    return (table[table["status"].eq("ok")] if "status" in table else table).reset_index(drop=True)
 
 
 def _places(table: pd.DataFrame, cells: pd.DataFrame, names: Sequence[str]) -> np.ndarray | None:

@@ -1,0 +1,165 @@
+"""Checks of claims, and their input: the tables of a run, with its resampled means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from explorer.phases.aggregate import axis_names, column, standard_error
+from explorer.phases.claims.evidence import Evidence
+from explorer.phases.claims.resampling import Draws, lines, redraw, spearman
+from explorer.phases.cuts import Cut
+from explorer.phases.numbers import counted, spoken
+
+FEWEST_CELLS = 8
+FEWEST_MATCHED = 5  # groups of cells to compare; by chance, five have the same sign 1 time in 16
+# Short training stops while the model is still hot; phase II covers both.
+HOT_IS_SMALL = frozenset({"batch_size", "steps", "epochs", "checkpoint"})
+HESSIAN = ("hessian_trace", "hessian_top_eigenvalue")
+
+
+class NotTestable(Exception):
+    """The run lacks the axis or the measure that a claim is about."""
+
+
+class CannotTell(Exception):
+    """The run has what the claim is about, but not enough of it."""
+
+
+@dataclass(frozen=True)
+class RunTables:
+    """The tables of a run, its cuts, and its resampled means; ``cells`` are classified."""
+
+    cells: pd.DataFrame
+    cuts: Mapping[str, Cut]
+    axes: Mapping[str, Sequence[str]]
+    models: pd.DataFrame
+    pairs: pd.DataFrame
+    epochs: pd.DataFrame
+
+    @cached_property
+    def draws(self) -> Draws:
+        return Draws(self.cells, self.models, self.pairs, self.names)
+
+    @property
+    def names(self) -> list[str]:
+        return [n for n in axis_names(self.axes) if n in self.cells]
+
+    @property
+    def numeric_temperatures(self) -> list[str]:
+        """The temperature-like axes with several numbers."""
+        return [n for n in self.axes.get("temperature", ()) if n in self.cells and self._numeric(n)]
+
+    @property
+    def temperature(self) -> str:
+        """The first numeric temperature-like axis; raises NotTestable without one."""
+        if not self.numeric_temperatures:
+            raise NotTestable("The run has no temperature-like axis.")
+        return self.numeric_temperatures[0]
+
+    def _numeric(self, name: str) -> bool:
+        return pd.api.types.is_numeric_dtype(self.cells[name]) and self.cells[name].nunique() > 1
+
+    def axis(self, name: str, description: str) -> str:
+        """Return the name of an axis; raise NotTestable if the run does not vary it."""
+        if name not in self.names or not self._numeric(name):
+            raise NotTestable(f"The run does not vary {description}.")
+        return name
+
+    def require(self, *names: str) -> None:
+        """Raise NotTestable if a measure is missing."""
+        absent = [spoken(n) for n in names if not self.measured(n)]
+        if absent:
+            raise NotTestable(f"The run has no values of: {', '.join(absent)}.")
+
+    def measured(self, name: str) -> bool:
+        return bool(column(self.cells, name).notna().any())
+
+    @property
+    def curvatures(self) -> list[str]:
+        """The Hessian measures of the run, the trace first; raises NotTestable without one."""
+        found = [name for name in HESSIAN if self.measured(name)]
+        if not found:
+            raise NotTestable("No Hessian was measured.")
+        return found
+
+    @property
+    def low_loss(self) -> np.ndarray:
+        return (column(self.cells, "train_loss") < self.cuts["train_loss"].value).to_numpy()
+
+    def replicated(self, *names: str) -> bool:
+        """Return whether the spread of each measure between replicates is known for most cells."""
+        return all(
+            standard_error(self.cells, n)[column(self.cells, n).notna()].notna().mean() >= 0.5 for n in names
+        )
+
+    def over_cells(
+        self,
+        names: Sequence[str],
+        statistic: Callable[..., np.ndarray],
+        *,
+        among: np.ndarray | None = None,
+        what: str = "cells",
+    ) -> tuple[np.ndarray, int]:
+        """Return a statistic of columns over cells, (1 + draws,), with cells and replicates resampled; and n.
+
+        Raises:
+            CannotTell: fewer than FEWEST_CELLS cells have all the measures.
+        """
+        self.require(*names)
+        known = np.all([column(self.cells, n).notna() for n in names], axis=0)
+        at = np.flatnonzero(known if among is None else known & among)
+        if len(at) < FEWEST_CELLS:
+            few = f"Only {len(at)} {what}" if len(at) != 1 else f"Only 1 {what.replace('cells', 'cell')}"
+            raise CannotTell(f"{few}; at least {FEWEST_CELLS} are needed.")
+        return statistic(*(redraw(self.draws.of(n)[:, at], *names) for n in names)), len(at)
+
+    def on_lines(
+        self, along: str, names: Sequence[str], fewest: int, *, logs: Sequence[str] = ()
+    ) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+        """Return axis values, measures (1 + draws, lines, values) and cell positions of complete lines.
+
+        A line is left out if a cell of it lacks a measure, or if a measure of ``logs``, whose logarithm is
+        taken, is not positive.
+
+        Raises:
+            CannotTell: no line is left, or neither replicates nor many lines show how much a line varies.
+        """
+        self.require(*names)
+        grid, steps = lines(self.cells, along, self.names)
+        known = np.all([column(self.cells, n).notna() for n in names], axis=0)
+        known &= np.all([column(self.cells, n) > 0 for n in logs], axis=0)
+        whole = grid[((grid >= 0) & known[grid]).all(axis=1)] if len(grid) else grid
+        if len(steps) < fewest or not len(whole):
+            raise CannotTell(f"No line of at least {fewest} complete cells along {spoken(along)}.")
+        if not self.replicated(*names) and len(whole) < FEWEST_CELLS:
+            raise CannotTell(
+                f"The spread between replicates is unknown, and {counted(len(whole), 'line')} of cells along "
+                f"{spoken(along)} cannot replace it; {FEWEST_CELLS} lines could."
+            )
+        return steps, [self.draws.of(n)[:, whole] for n in names], whole
+
+    def mean_trend(self, along: str, name: str) -> tuple[np.ndarray, str]:
+        """Return a measure's rank correlation with an axis, mean over lines (1 + draws,), and its basis."""
+        steps, (measured,), _ = self.on_lines(along, [name], 3)
+        rho = spearman(np.broadcast_to(steps, measured.shape), measured)  # (1 + draws, lines)
+        basis = f"{counted(rho.shape[1], 'line')} of {len(steps)} cells"
+        return redraw(rho, along, name).mean(axis=1), basis
+
+
+class Check(NamedTuple):
+    """A claim of the paper, and the function that checks it on the tables of a run."""
+
+    name: str
+    statement: str
+    evidence: Callable[[RunTables], Evidence]
+
+
+def claim(statement: str) -> Callable[[Callable[[RunTables], Evidence]], Check]:
+    """Decorate the function that checks a claim. The claim has the function's name, with ``-`` for ``_``."""
+    return lambda function: Check(function.__name__.replace("_", "-"), statement, function)
