@@ -42,22 +42,18 @@ def strip(claim: Claim) -> dict[str, Any] | None:
     """Return the positions of interval, effect, null and least relevant effect on a strip, in pixels."""
     if not np.isfinite(claim.p):
         return None
-    marks = [claim.low, claim.high, claim.effect, claim.null, claim.least]
-    low, high = min(marks), max(marks)
+    marks = {name: getattr(claim, name) for name in ("low", "high", "effect", "null", "least")}
+    low, high = min(marks.values()), max(marks.values())
     pad = 0.12 * (high - low or 1.0)
-
-    def at(value: float) -> float:
-        return round(8 + (WIDTH - 16) * (value - low + pad) / (high - low + 2 * pad), 1)
-
+    scale = (WIDTH - 16) / (high - low + 2 * pad)
+    places = {name: round(8 + scale * (value - low + pad), 1) for name, value in marks.items()}
+    if claim.least == claim.null:
+        del places["least"]
     return {
+        **places,
         "width": WIDTH,
-        "low": at(claim.low),
-        "high": at(claim.high),
-        "effect": at(claim.effect),
-        "null": at(claim.null),
-        "least": at(claim.least) if claim.least != claim.null else None,
         "null_text": number(claim.null),
         "least_text": number(claim.least),
-        "said": f"Effect {number(claim.effect)}, 95 % interval {number(claim.low)} to {number(claim.high)}, "
+        "label": f"Effect {number(claim.effect)}, 95 % interval {number(claim.low)} to {number(claim.high)}, "
         f"p = {number(claim.p)} after correction",
     }
