@@ -26,11 +26,15 @@ def write_comparison(runs: Sequence[Run], out: Path, *, cuts: dict[str, Any] | N
     runs, cuts_of_runs = _named(runs), [run.cuts(cuts) for run in runs]
     tables = [phases.classify(run.grid, own_cuts) for run, own_cuts in zip(runs, cuts_of_runs, strict=True)]
     sizes = [f"{len(t)} in {run.name}" for run, t in zip(runs, tables, strict=True)]
-    axes, tables = _shared(runs, tables)
+    axes = {
+        kind: [n for n in runs[0].axes.get(kind, ()) if all(n in phases.axis_names(r.axes) for r in runs)]
+        for kind in ("load", "temperature")
+    }
     names = phases.axis_names(axes)
     right, up, others = plane(axes)
     if right is None:
         raise InputError("the runs share no axis along which to compare them")
+    tables = _shared_cells(runs, tables, names)
     comparison = _Comparison(runs, tables, names, right, up)
     with debug_mode(False):
         sections = [comparison.phase_section() | {"see": differences.of_phases(runs, tables, cuts_of_runs)}]
@@ -77,32 +81,25 @@ def _named(runs: Sequence[Run]) -> list[Run]:
     return out
 
 
-def _shared(
-    runs: Sequence[Run], tables: list[pd.DataFrame]
-) -> tuple[dict[str, list[str]], list[pd.DataFrame]]:
-    """Return the axes that all runs share, and each run's cells at settings that all runs have."""
-    axes = {
-        kind: [n for n in runs[0].axes.get(kind, ()) if all(n in phases.axis_names(r.axes) for r in runs)]
-        for kind in ("load", "temperature")
-    }
-    names = phases.axis_names(axes)
+def _shared_cells(runs: Sequence[Run], tables: list[pd.DataFrame], names: list[str]) -> list[pd.DataFrame]:
+    """Return each run's cells at settings that all runs have."""
     for run, table in zip(runs, tables, strict=True):
-        if names and table.duplicated(names).any():
-            own = sorted(set(phases.axis_names(run.axes)) - set(names))
+        if table.duplicated(names).any():
+            more = sorted(set(phases.axis_names(run.axes)) - set(names))
             raise InputError(
-                f"run {run.name!r} has several cells at the same {', '.join(names)}: it varies {own} too"
+                f"run {run.name!r} has several cells at the same {', '.join(names)}: it varies {more} too"
             )
-    common = tables[0][names] if names else tables[0].iloc[:0]
+    common = tables[0][names]
     for table in tables[1:]:
-        common = common.merge(table[names], on=names) if names else common
-    if names and common.empty:
-        met = [
+        common = common.merge(table[names], on=names)
+    if common.empty:
+        found = [
             f"{run.name} has "
             + (", ".join(f"{n} {_few(values(table, n))}" for n in names) if len(table) else "no cell yet")
             for run, table in zip(runs, tables, strict=True)
         ]
-        raise InputError(f"the runs have no cell at the same {', '.join(names)}: {'; '.join(met)}")
-    return axes, [common.merge(t, on=names, how="left") for t in tables] if names else tables
+        raise InputError(f"the runs have no cell at the same {', '.join(names)}: {'; '.join(found)}")
+    return [common.merge(t, on=names, how="left") for t in tables]
 
 
 def _few(settings: Sequence[Any]) -> str:

@@ -1,13 +1,15 @@
-"""Facts of a run on its page besides charts: gaps, the table of cells, budgets and failures."""
+"""What the page of a run says besides charts: gaps, claims, cells, budgets and failures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from explorer import phases
+from explorer.phases.claims import FAILS, HOLDS, UNKNOWN, UNTESTED, Claim
 from explorer.report.labels import axis, measure, measure_title
 from explorer.report.rows import measures
 from explorer.results import Run
@@ -25,6 +27,10 @@ IN_TABLE = (
     "hessian_trace",
 )
 RANKED_WITH_AXES = [n for n in IN_TABLE if n not in ("bleu", "test_perplexity", "loss_barrier")]
+
+ORDER = (HOLDS, FAILS, UNKNOWN)
+SIGNS = {HOLDS: "✓", FAILS: "✗", UNKNOWN: "?"}
+STRIP_WIDTH = 260  # in the strip's own pixels
 
 
 def missing(run: Run, cells: pd.DataFrame) -> list[str]:
@@ -62,6 +68,51 @@ def shares(memberships: pd.DataFrame) -> list[str]:
         likely = sorted(((v, str(k)) for k, v in row.items() if v >= 0.05), reverse=True)
         texts.append(", ".join(f"{phase} {100 * share:.0f} %" for share, phase in likely))
     return texts
+
+
+def verdicts(claims: Sequence[Claim], figures: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the claims that the run tests: those that hold first, and with a chart before without.
+
+    This order gives neighbouring cards about the same height.
+    """
+    tested = [c for c in claims if c.verdict != UNTESTED]
+    tested.sort(key=lambda c: (ORDER.index(c.verdict), c.name not in figures))
+    return [
+        {"claim": c, "sign": SIGNS[c.verdict], "strip": strip(c), "figure": figures.get(c.name)}
+        for c in tested
+    ]
+
+
+def score(claims: Sequence[Claim]) -> str:
+    """Return a sentence with the numbers of claims by verdict."""
+    n = {v: sum(c.verdict == v for c in claims) for v in (*ORDER, UNTESTED)}
+    tested = len(claims) - n[UNTESTED]
+    return (
+        f"Of {phases.counted(tested, 'claim')} that this run can test, {n[HOLDS]} hold, "
+        f"{n[FAILS]} do not hold and {n[UNKNOWN]} cannot be decided."
+    )
+
+
+def strip(claim: Claim) -> dict[str, Any] | None:
+    """Return the positions of interval, effect, null and least relevant effect on a strip, in pixels."""
+    if not np.isfinite(claim.p):
+        return None
+    number = phases.number
+    marks = {name: getattr(claim, name) for name in ("low", "high", "effect", "null", "least")}
+    low, high = min(marks.values()), max(marks.values())
+    pad = 0.12 * (high - low or 1.0)
+    scale = (STRIP_WIDTH - 16) / (high - low + 2 * pad)
+    places = {name: round(8 + scale * (value - low + pad), 1) for name, value in marks.items()}
+    if claim.least == claim.null:
+        del places["least"]
+    return {
+        **places,
+        "width": STRIP_WIDTH,
+        "null_text": number(claim.null),
+        "least_text": number(claim.least),
+        "label": f"Effect {number(claim.effect)}, 95 % interval {number(claim.low)} to {number(claim.high)}, "
+        f"p = {number(claim.p)} after correction",
+    }
 
 
 def cell_table(rows: pd.DataFrame, names: list[str]) -> dict[str, Any]:

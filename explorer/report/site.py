@@ -18,7 +18,7 @@ from altair.utils.schemapi import debug_mode
 from explorer import phases
 from explorer.phases.advice import advise_cells, advise_phases
 from explorer.phases.claims import UNTESTED, check_claims
-from explorer.report import facts, figures, pictures, spent, theme, vega, verdicts
+from explorer.report import facts, figures, pictures, spent, theme, vega
 from explorer.report.encodings import vertical_order
 from explorer.report.files import write, write_details, write_tables
 from explorer.report.labels import axis, axis_title, measure, measure_title, reword
@@ -66,9 +66,9 @@ def write_site(
         .render(
             **_context(run, cells, rows, axes, all_cuts),
             figures=groups,
-            claims=verdicts.listed(claims, of_claims),
+            claims=facts.verdicts(claims, of_claims),
             untested=[c for c in claims if c.verdict == UNTESTED],
-            score=verdicts.score(claims),
+            score=facts.score(claims),
             advice=advise_phases(cells, all_cuts, run.axes, stopping),
             tables=write_tables(run, cells, out / "tables"),
             refresh_s=refresh_s,
@@ -136,8 +136,7 @@ def _context(
     moved = phases.sensitivity(cells, cuts)
     counts = cells["phase"].value_counts()
     return {
-        "name": run.name,
-        "info": run.info,
+        "run": run,
         "space": space,
         "now": now(),
         "findings": [reword(s) for s in phases.findings(cells, cuts, run.axes)],
@@ -157,8 +156,6 @@ def _context(
         "near": int((cells["near_cut"] != "").sum()),
         "n_cells": len(cells),
         "n_grid": len(rows),
-        "n_models": len(run.models),
-        "n_pairs": len(run.pairs),
         "cuts": [{"cut": c, "value": phases.number(c.value), "moved": moved[n]} for n, c in cuts.items()],
         "ranked": facts.ranked(cells, cuts),
         "axis_ranks": facts.axis_ranks(cells, phases.axis_names(run.axes)),
