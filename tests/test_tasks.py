@@ -305,7 +305,7 @@ def test_what_does_not_go_together_is_told(space, tmp_path, before, after, messa
 
 
 def test_a_template_is_said_anew_in_the_words_of_each_page():
-    template = environment().from_string('{{ "test accuracy" | said }}')
+    template = environment().from_string('{{ "test accuracy" | reword }}')
     assert template.render() == "test accuracy"
     with in_words(TASKS["translation"].words):
         assert template.render() == "test token accuracy"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from explorer.report.labels import in_words
 from explorer.results import Run
 
 __all__ = ["compare", "write"]
@@ -32,7 +33,8 @@ def write(
     """
     from explorer.report.site import write_site  # on use: Altair takes .3 s to import
 
-    return write_site(run, Path(out), cuts=cuts, images=images, refresh_s=refresh_s)
+    with in_words(run.task.words):
+        return write_site(run, Path(out), cuts=cuts, images=images, refresh_s=refresh_s)
 
 
 def compare(runs: Sequence[Run], out: Path | str, *, cuts: dict[str, Any] | None = None) -> Path:
@@ -46,4 +48,5 @@ def compare(runs: Sequence[Run], out: Path | str, *, cuts: dict[str, Any] | None
     """
     from explorer.report.comparison import write_comparison
 
-    return write_comparison(runs, Path(out), cuts=cuts)
+    with in_words(runs[0].task.words):
+        return write_comparison(runs, Path(out), cuts=cuts)

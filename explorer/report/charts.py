@@ -8,10 +8,11 @@ Charts have no theme, so they can be layered and concatenated. In a notebook,
 from __future__ import annotations
 
 from explorer.report.lines import curves, histories, scatter, slices, spectra
-from explorer.report.maps import difference_map, heat_map, phase_map, told_differences
+from explorer.report.maps import difference_labels, difference_map, heat_map, phase_map
 
 __all__ = [
     "curves",
+    "difference_labels",
     "difference_map",
     "heat_map",
     "histories",
@@ -19,5 +20,4 @@ __all__ = [
     "scatter",
     "slices",
     "spectra",
-    "told_differences",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from altair.utils.schemapi import debug_mode
 from explorer import phases
 from explorer.report import charts, differences, figures, site, theme, vega
 from explorer.report.files import write
-from explorer.report.labels import axis, in_words, measure, measure_title
+from explorer.report.labels import axis, measure, measure_title
 from explorer.report.payload import columns, script_json
 from explorer.report.rows import completed, exponent, measures, plane, prepared, rounded, values
 from explorer.results import Run
@@ -24,50 +23,47 @@ from explorer.settings import InputError
 
 def write_comparison(runs: Sequence[Run], out: Path, *, cuts: dict[str, Any] | None) -> Path:
     """Write the comparison; see ``explorer.report.compare``."""
-    with in_words(runs[0].task.words):
-        return _write_comparison(runs, out, cuts)
-
-
-def _write_comparison(runs: Sequence[Run], out: Path, cuts: dict[str, Any] | None) -> Path:
-    runs, found = _named(runs), [run.cuts(cuts) for run in runs]
-    tables = [phases.classify(run.grid, own) for run, own in zip(runs, found, strict=True)]
+    runs, cuts_of_runs = _named(runs), [run.cuts(cuts) for run in runs]
+    tables = [phases.classify(run.grid, own_cuts) for run, own_cuts in zip(runs, cuts_of_runs, strict=True)]
     sizes = [f"{len(t)} in {run.name}" for run, t in zip(runs, tables, strict=True)]
-    axes, tables = _shared(runs, tables)
+    axes = {
+        kind: [n for n in runs[0].axes.get(kind, ()) if all(n in phases.axis_names(r.axes) for r in runs)]
+        for kind in ("load", "temperature")
+    }
     names = phases.axis_names(axes)
     right, up, others = plane(axes)
     if right is None:
         raise InputError("the runs share no axis along which to compare them")
-    every = pd.concat(tables, ignore_index=True)
-    shown = [n for n in differences.COMPARED if all(n in measures(t) for t in tables)]
-    rows = [prepared(rounded(completed(t, axes, {}), names), every) for t in tables]
+    tables = _shared_cells(runs, tables, names)
+    comparison = _Comparison(runs, tables, names, right, up)
     with debug_mode(False):
-        data = {
-            "sets": {f"run{k}": columns(r, 5, exact=names) for k, r in enumerate(rows)},
-            "figures": [],
-            "others": others,
-            "values": {n: values(rows[0], n) for n in others},
-            "config": theme.config("currentColor"),
-        }
-        sections = [
-            _phases(runs, rows, right, up, data) | {"see": differences.of_phases(runs, tables, found)}
-        ]
-        for name in shown:
-            sections.append(_measure(runs, rows, every, name, right, up, names, data))
+        sections = [comparison.phase_section() | {"see": differences.of_phases(runs, tables, cuts_of_runs)}]
+        for name in differences.COMPARED:
+            if all(name in measures(t) for t in tables):
+                sections.append(comparison.measure_section(name))
+    settings = {n: values(comparison.rows[0], n) for n in others}
+    data = {
+        "sets": comparison.sets,
+        "figures": comparison.specs,
+        "others": others,
+        "values": settings,
+        "config": theme.config("currentColor"),
+    }
     page = site.environment().get_template("compare.html.j2")
     content = page.render(
         title=" and ".join(r.name for r in runs),
         runs=runs,
-        now=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+        now=site.now(),
         n_cells=len(tables[0]),
         axes=[axis(n).title for n in names],
         sizes=", ".join(sizes),
-        others=[{"name": n, "title": axis(n).title, "values": values(rows[0], n)} for n in others],
+        others=[{"name": n, "title": axis(n).title, "values": v} for n, v in settings.items()],
         missing=differences.only_some(runs, tables, names),
         sections=sections,
         differences=differences.of_settings(runs),
         summary=differences.of_measures(runs, tables),
         css=site.asset("page.css"),
-        js=site.asset("compare.js"),
+        js=site.asset("common.js") + site.asset("compare.js"),
         data=script_json(data),
         bundle=vega.script(),
     )
@@ -85,88 +81,88 @@ def _named(runs: Sequence[Run]) -> list[Run]:
     return out
 
 
-def _shared(
-    runs: Sequence[Run], tables: list[pd.DataFrame]
-) -> tuple[dict[str, list[str]], list[pd.DataFrame]]:
-    """Return the axes that all runs share, and each run's cells at settings that all runs have."""
-    axes = {
-        kind: [n for n in runs[0].axes.get(kind, ()) if all(n in phases.axis_names(r.axes) for r in runs)]
-        for kind in ("load", "temperature")
-    }
-    names = phases.axis_names(axes)
+def _shared_cells(runs: Sequence[Run], tables: list[pd.DataFrame], names: list[str]) -> list[pd.DataFrame]:
+    """Return each run's cells at settings that all runs have."""
     for run, table in zip(runs, tables, strict=True):
-        if names and table.duplicated(names).any():
-            own = sorted(set(phases.axis_names(run.axes)) - set(names))
+        if table.duplicated(names).any():
+            more = sorted(set(phases.axis_names(run.axes)) - set(names))
             raise InputError(
-                f"run {run.name!r} has several cells at the same {', '.join(names)}: it varies {own} too"
+                f"run {run.name!r} has several cells at the same {', '.join(names)}: it varies {more} too"
             )
-    common = tables[0][names] if names else tables[0].iloc[:0]
+    common = tables[0][names]
     for table in tables[1:]:
-        common = common.merge(table[names], on=names) if names else common
-    if names and common.empty:
-        met = [
+        common = common.merge(table[names], on=names)
+    if common.empty:
+        found = [
             f"{run.name} has "
             + (", ".join(f"{n} {_few(values(table, n))}" for n in names) if len(table) else "no cell yet")
             for run, table in zip(runs, tables, strict=True)
         ]
-        raise InputError(f"the runs have no cell at the same {', '.join(names)}: {'; '.join(met)}")
-    return axes, [common.merge(t, on=names, how="left") for t in tables] if names else tables
+        raise InputError(f"the runs have no cell at the same {', '.join(names)}: {'; '.join(found)}")
+    return [common.merge(t, on=names, how="left") for t in tables]
 
 
 def _few(settings: Sequence[Any]) -> str:
     return "/".join(str(s) for s in settings[:8]) + ("/…" if len(settings) > 8 else "")
 
 
-def _phases(
-    runs: Sequence[Run], rows: Sequence[pd.DataFrame], right: str, up: str | None, data: dict[str, Any]
-) -> dict[str, Any]:
-    made = []
-    height = 34 * (len(values(rows[0], up)) if up else 1)
-    for k, (run, table) in enumerate(zip(runs, rows, strict=True)):
-        made.append(
-            _figure(
-                f"phases-{k}",
-                charts.phase_map(_plane(table, right, up), right, up, legend=False),
-                run.name,
-                k,
-                height,
-                data,
+class _Comparison:
+    """Figures of the comparison: their specs, and the sets of rows that they draw."""
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        tables: Sequence[pd.DataFrame],
+        names: Sequence[str],
+        right: str,
+        up: str | None,
+    ):
+        self.runs, self.names, self.right, self.up = runs, names, right, up
+        self.all_cells = pd.concat(tables, ignore_index=True)
+        grids = [completed(t, {"load": names}, {}) for t in tables]
+        self.rows = [prepared(rounded(grid, names), self.all_cells) for grid in grids]
+        self.sets = {f"run{k}": columns(r, 5, exact=names) for k, r in enumerate(self.rows)}
+        self.specs: list[dict[str, Any]] = []
+
+    def phase_section(self) -> dict[str, Any]:
+        """Return the section with a phase map of each run."""
+        drawn = []
+        for k, (run, rows) in enumerate(zip(self.runs, self.rows, strict=True)):
+            chart = charts.phase_map(self._plane(rows), self.right, self.up, legend=False)
+            drawn.append(self._figure(f"phases-{k}", chart, run.name, f"run{k}", square=34))
+        return {"title": "Phases", "figures": drawn}
+
+    def measure_section(self, name: str) -> dict[str, Any]:
+        """Return the section of a measure: a map of each run, and its differences from the first run."""
+        drawn = []
+        power = exponent(self.all_cells[name], measure(name))
+        for k, (run, rows) in enumerate(zip(self.runs, self.rows, strict=True)):
+            chart = charts.heat_map(self._plane(rows), name, self.right, self.up, scale_from=self.all_cells)
+            drawn.append(self._figure(f"{name}-{k}", chart, run.name, f"run{k}", square=30))
+        first = self.rows[0]
+        for k, rows in enumerate(self.rows[1:], start=1):
+            gap = phases.column(rows, name) - phases.column(first, name)
+            difference = rows[["cell_id", *self.names]].assign(difference=gap, n_models=1)
+            difference = prepared(
+                difference.assign(difference_label=charts.difference_labels(gap, name, power))
             )
-        )
-    return {"title": "Phases", "figures": made}
+            chart = charts.difference_map(
+                self._plane(difference), name, self.right, self.up, power=power, scale_from=difference
+            )
+            rows_id = f"{name}-gap{k}"
+            self.sets[rows_id] = columns(difference, 5, exact=self.names)
+            title = f"{self.runs[k].name} minus {self.runs[0].name}"
+            drawn.append(self._figure(rows_id, chart, title, rows_id, square=30))
+        return {"title": measure_title(name, power), "see": measure(name).see, "figures": drawn}
 
+    def _plane(self, rows: pd.DataFrame) -> pd.DataFrame:
+        return rows.drop_duplicates([n for n in (self.right, self.up) if n])
 
-def _measure(
-    runs: Sequence[Run], rows: Sequence[pd.DataFrame], every: pd.DataFrame, name: str,
-    right: str, up: str | None, names: Sequence[str], data: dict[str, Any],
-) -> dict[str, Any]:  # fmt: skip
-    made = []
-    power = exponent(every[name], measure(name))
-    height = 30 * (len(values(rows[0], up)) if up else 1)
-    for k, (run, table) in enumerate(zip(runs, rows, strict=True)):
-        chart = charts.heat_map(_plane(table, right, up), name, right, up, scale_from=every)
-        made.append(_figure(f"{name}-{k}", chart, run.name, k, height, data))
-    for k in range(1, len(rows)):
-        gap = phases.column(rows[k], name) - phases.column(rows[0], name)
-        apart = rows[k][["cell_id", *names]].assign(difference=gap, n_models=1)
-        apart = prepared(apart.assign(difference_label=charts.told_differences(gap, name, power)))
-        one = _plane(apart, right, up)
-        chart = charts.difference_map(one, name, right, up, power=power, scale_from=apart)
-        data["sets"][f"{name}-gap{k}"] = columns(apart, 5, exact=names)
-        title = f"{runs[k].name} minus {runs[0].name}"
-        made.append(_figure(f"{name}-gap{k}", chart, title, f"{name}-gap{k}", height, data))
-    return {"title": measure_title(name, power), "see": measure(name).see, "figures": made}
-
-
-def _plane(rows: pd.DataFrame, right: str, up: str | None) -> pd.DataFrame:
-    return rows.drop_duplicates([n for n in (right, up) if n])
-
-
-def _figure(
-    identity: str, chart: alt.LayerChart, title: str, rows: int | str, height: int, data: dict[str, Any]
-) -> dict[str, Any]:
-    spec = figures.page_spec(chart, "cells") | {"height": max(height, figures.ROOM)}
-    data["figures"].append(
-        {"id": identity, "spec": spec, "rows": f"run{rows}" if isinstance(rows, int) else rows}
-    )
-    return {"id": identity, "title": title}
+    def _figure(
+        self, identity: str, chart: alt.LayerChart, title: str, rows: str, *, square: int
+    ) -> dict[str, str]:
+        """Keep the spec of a chart of ``rows``, a key of ``sets``, and return what the template needs."""
+        lines = len(values(self.rows[0], self.up)) if self.up else 1
+        spec = figures.page_spec(chart, "cells") | {"height": max(square * lines, figures.ROOM)}
+        self.specs.append({"id": identity, "spec": spec, "rows": rows})
+        return {"id": identity, "title": title}

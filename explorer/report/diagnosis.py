@@ -30,38 +30,39 @@ def diagnose(
     Raises:
         InputError: there is no such cell, the table has no measure, or a tree has too few cells.
     """
-    found = run.cuts(cuts)
-    cells = phases.classify(run.grid, found).reset_index(drop=True)
+    all_cuts = run.cuts(cuts)
+    cells = phases.classify(run.grid, all_cuts).reset_index(drop=True)
     lacking = [n for n in NEEDED if n not in cells or not cells[n].notna().any()]
     if len(lacking) == len(NEEDED):
         raise InputError(f"{run.folder} has no {', '.join(NEEDED)}, so it cannot be diagnosed")
     stopping = phases.gains_of_stopping(run.models, run.epochs)
-    tree, say = grow([_part(one) for one in learn]) if learn else None, run.task.words.say
-    lines = [
-        f"Diagnosis of {run.name}: {len(cells)} cells, {len(run.models)} models, {len(run.pairs)} pairs."
-    ]
+    tree = grow([(one.name, one.cells, one.axes) for one in learn]) if learn else None
+    say = run.task.words.say
+
+    def of_cell(cell_id: str) -> list[str]:
+        return _lines(advise_cells(cells, all_cuts, run.axes, {cell_id}, stopping)[cell_id])
+
+    counts = f"{len(cells)} cells, {len(run.models)} models, {len(run.pairs)} pairs"
+    lines = [f"Diagnosis of {run.name}: {counts}."]
     if lacking:
         lines.append(f"Missing: {', '.join(lacking)}. Only cells that do not need them have a phase.")
     if cell is not None:
         chosen = _row(cells, run, cell)
-        lines += ["", *_told(advise_cells(cells, found, run.axes, {chosen}, stopping)[chosen])]
+        lines += ["", *of_cell(chosen)]
         return [say(line) for line in lines] + _by_tree(tree, cells[cells["cell_id"].astype(str) == chosen])
-    lines += [f"Cuts: {', '.join(f'{n} {phases.number(c.value)} ({c.reason})' for n, c in found.items())}."]
-    lines += phases.findings(cells, found, run.axes)[:2]
-    for advice in advise_phases(cells, found, run.axes, stopping):
-        lines += ["", *_told(advice)]
+    reasons = [f"{name} {phases.number(cut.value)} ({cut.reason})" for name, cut in all_cuts.items()]
+    lines.append(f"Cuts: {', '.join(reasons)}.")
+    lines += phases.findings(cells, all_cuts, run.axes)[:2]
+    for advice in advise_phases(cells, all_cuts, run.axes, stopping):
+        lines += ["", *_lines(advice)]
     best = phases.column(cells, phases.ACCURACY)
     if best.notna().any() and len(cells) > 1:
         chosen = str(cells["cell_id"].iloc[int(np.nanargmax(best))])
-        lines += [
-            "",
-            "The most accurate cell:",
-            *_told(advise_cells(cells, found, run.axes, {chosen}, stopping)[chosen]),
-        ]
+        lines += ["", "The most accurate cell:", *of_cell(chosen)]
     return [say(line) for line in lines] + _by_tree(tree, cells)
 
 
-def _told(advice: Advice) -> list[str]:
+def _lines(advice: Advice) -> list[str]:
     phase = f" Phase {advice.phase}: {advice.reading}." if advice.phase and advice.n_cells == 1 else ""
     return [
         f"{advice.where[:1].upper()}{advice.where[1:]}.{phase}",
@@ -78,8 +79,7 @@ def _by_tree(tree: Tree | None, cells: pd.DataFrame) -> list[str]:
     answers = ", ".join(f"{answer} in {n}" for answer, n in counts.items())
     if len(cells) == 1:
         answer, share = tree.advise(cells)[0]
-        answers = f"{answer} (correct for {share:.0%} of the similar cells it was fitted on)"
-        answers = answers.replace("%", " %")
+        answers = f"{answer} (correct for {100 * share:.0f} % of the similar cells it was fitted on)"
     return [
         "",
         f"A decision tree fitted on {tree.n_cells} cells advises: {answers}.",
@@ -89,31 +89,27 @@ def _by_tree(tree: Tree | None, cells: pd.DataFrame) -> list[str]:
     ]
 
 
-def _part(run: Run) -> tuple[str, pd.DataFrame, Mapping[str, Sequence[str]]]:
-    return run.name, run.cells, run.axes
-
-
 def _row(cells: pd.DataFrame, run: Run, cell: str) -> str:
     if cell in set(cells["cell_id"].astype(str)):
         return cell
     names = [n for n in phases.axis_names(run.axes) if n in cells]
-    kept = cells
+    matches = cells
     for part in cell.split(","):
         name, equals, value = (p.strip() for p in part.partition("="))
         if not equals or name not in names:
             example = ",".join(f"{n}={cells[n].iloc[0]}" for n in names) or str(cells["cell_id"].iloc[0])
             raise InputError(f"--cell {cell}: give a cell_id, or settings such as {example}")
-        same = kept[name].astype(str) == value
-        if pd.api.types.is_numeric_dtype(kept[name]):
+        same = matches[name].astype(str) == value
+        if pd.api.types.is_numeric_dtype(matches[name]):
             try:
-                same = np.isclose(kept[name].astype(float), float(value))
+                same = np.isclose(matches[name].astype(float), float(value))
             except ValueError:
                 raise InputError(f"--cell {cell}: {name} is a number, not {value!r}") from None
         if not np.any(same):
             raise InputError(
                 f"--cell {cell}: no cell has {name} {value}; there are {sorted(set(cells[name]))}"
             )
-        kept = kept[same]
-    if len(kept) != 1:
-        raise InputError(f"--cell {cell} matches {len(kept)} cells; give every axis: {', '.join(names)}")
-    return str(kept["cell_id"].iloc[0])
+        matches = matches[same]
+    if len(matches) != 1:
+        raise InputError(f"--cell {cell} matches {len(matches)} cells; give every axis: {', '.join(names)}")
+    return str(matches["cell_id"].iloc[0])

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from explorer.measures.tables import AVERAGED_PAIRS, OF_CURVES
+from explorer.phases import PHASES
 from explorer.report import theme
 from explorer.report.labels import axis, axis_title, measure, measure_title
 from explorer.report.rows import prepared, values
@@ -17,17 +18,19 @@ FRAME = "frame"  # page.css lets the pointer pass through marks of this name, wh
 INK = "currentColor"  # on a page, the colour of the surrounding text; in a notebook or picture, black
 
 
-def finished(layers: list[Any], rows: pd.DataFrame, title: str, height: Any = None) -> alt.LayerChart:
-    """Return layers over one table of cells, with the parameters that link charts of cells."""
-    chart = layered(layers, rows, title, height)
-    chart.params = [alt.VariableParameter(name=n, value="") for n in ("marked", "chosen")]
+def layer(layers: list[Any], rows: pd.DataFrame, title: str, height: Any = alt.Undefined) -> alt.LayerChart:
+    """Return a chart of layers over one table."""
+    chart = alt.LayerChart(data=rows, title=title, height=height)
+    chart.layer = layers  # as an argument, Altair would copy them twice
     return chart
 
 
-def layered(layers: list[Any], rows: pd.DataFrame, title: str, height: Any = None) -> alt.LayerChart:
-    """Return a chart of layers over one table."""
-    chart = alt.LayerChart(data=rows, title=title, height=alt.Undefined if height is None else height)
-    chart.layer = layers  # as an argument, Altair would copy them twice
+def layer_cells(
+    layers: list[Any], rows: pd.DataFrame, title: str, height: Any = alt.Undefined
+) -> alt.LayerChart:
+    """Return layers over one table of cells, with the parameters that link charts of cells."""
+    chart = layer(layers, rows, title, height)
+    chart.params = [alt.VariableParameter(name=n, value="") for n in ("marked", "chosen")]
     return chart
 
 
@@ -49,28 +52,23 @@ def place(
 
     ``label_size`` is the font size of the values below the map, in pixels.
     """
-    across = values(rows, load)
-    at: dict[str, Any] = {
-        "x": alt.X(
-            field=escaped(load),
-            type="ordinal",
-            sort=across,
-            title=axis_title(load),
-            scale=alt.Scale(paddingInner=0.04, paddingOuter=0.02),
-            axis=alt.Axis(labelAngle=0, labelFontSize=label_size, labelExpr=of_setting(across)),
-        )
-    }
+    style = {"labelAngle": 0, "labelFontSize": label_size}
+    at = {"x": _bands(alt.X, load, values(rows, load), gap=0.04, **style)}
     if temperature:
-        upwards = vertical_order(rows, temperature)
-        at["y"] = alt.Y(
-            field=escaped(temperature),
-            type="ordinal",
-            sort=upwards,
-            title=axis_title(temperature),
-            scale=alt.Scale(paddingInner=0.06, paddingOuter=0.03),
-            axis=alt.Axis(labelExpr=of_setting(upwards)),
-        )
+        at["y"] = _bands(alt.Y, temperature, vertical_order(rows, temperature), gap=0.06)
     return at
+
+
+def _bands(channel: Any, name: str, order: list[Any], *, gap: float, **style: Any) -> Any:
+    """Return an ordinal channel with a band for each value; ``gap`` is the share of space between bands."""
+    return channel(
+        field=escaped(name),
+        type="ordinal",
+        sort=order,
+        title=axis_title(name),
+        scale=alt.Scale(paddingInner=gap, paddingOuter=gap / 2),
+        axis=alt.Axis(labelExpr=of_setting(order), **style),
+    )
 
 
 def vertical_order(rows: pd.DataFrame, name: str) -> list[Any]:
@@ -136,7 +134,7 @@ def _reach(rows: pd.DataFrame, name: str, *, log: bool) -> Any:
     return known if len(known) == 2 and known[0] < known[1] else alt.Undefined
 
 
-def colour_scale(column: pd.Series, name: str) -> alt.Scale:
+def _colour_scale(column: pd.Series, name: str) -> alt.Scale:
     """Return a diverging (centred on 0), logarithmic or linear colour scale, as the measure asks for."""
     known = column[np.isfinite(column.to_numpy(dtype=float, na_value=np.nan))].astype(float)
     if measure(name).diverging:
@@ -151,29 +149,38 @@ def colour_scale(column: pd.Series, name: str) -> alt.Scale:
     return alt.Scale(scheme=theme.SEQUENTIAL, domain=ends, clamp=True, nice=False, zero=False)
 
 
-def coloured(layer: alt.Chart, column: pd.Series, name: str) -> tuple[alt.Chart, str]:
-    """Return the layer and the field that ``colour_scale`` colours.
+def colour_by(
+    cells: alt.Chart, column: pd.Series, name: str, title: str | None = None, power: int = 0
+) -> tuple[alt.Chart, str, alt.Color]:
+    """Return the layer of cells, the field that gives their colour, and the colour channel of a measure.
 
-    On a log scale, negative values (such as an estimated trace near 0) take the colour of the smallest
-    positive value.
+    The scale spans ``column``. Its legend has a few short numbers, in units of ten to the ``power``. On a log
+    scale, negative values (such as an estimated trace near 0) take the colour of the smallest positive value.
     """
-    scale = colour_scale(column, name).to_dict()
-    if scale.get("type") != "log" or not (column < 0).any():
-        return layer, name
-    return layer.transform_calculate(shade=f"max(datum['{name}'], {scale['domain'][0]})"), "shade"
+    scale, field = _colour_scale(column, name), name
+    form = scale.to_dict()
+    log = form.get("type") == "log"
+    if log and (column < 0).any():
+        cells, field = cells.transform_calculate(shade=f"max(datum['{name}'], {form['domain'][0]})"), "shade"
+    ticks = _log_ticks(*form["domain"]) if log else []
+    legend = colour_legend(power, title=title, values=ticks or alt.Undefined)
+    return cells, field, alt.Color(field=field, type="quantitative", scale=scale, legend=legend)
 
 
-def key(column: pd.Series, name: str, title: str | None, power: int = 0) -> alt.Legend:
-    """Return the legend of ``colour_scale``: a few short numbers, in units of ten to the ``power``."""
-    scale = colour_scale(column, name).to_dict()
-    ticks = _log_ticks(*scale["domain"]) if scale.get("type") == "log" else []
-    return alt.Legend(
-        title=title,
-        gradientLength=140,
-        tickCount=3,
-        values=ticks or alt.Undefined,
-        labelExpr=in_units(power),
-    )
+def colour_legend(power: int, *, title: str | None = None, values: Any = alt.Undefined) -> alt.Legend:
+    """Return the legend of a colour scale, with numbers in units of ten to the ``power``."""
+    return alt.Legend(title=title, gradientLength=140, tickCount=3, values=values, labelExpr=in_units(power))
+
+
+def phase_colour(legend: alt.Legend | None = None) -> alt.Color:
+    """Return the colour channel of phases."""
+    colours = alt.Scale(domain=list(PHASES), range=[theme.PHASE_COLOURS[p] for p in PHASES])
+    return alt.Color("phase:N", legend=legend, scale=colours)
+
+
+def line_legend(title: str | None, **options: Any) -> alt.Legend:
+    """Return a legend that shows the colours of lines."""
+    return alt.Legend(title=title, symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1, **options)
 
 
 def in_units(power: int) -> str:
@@ -208,11 +215,10 @@ def _log_ticks(low: float, high: float) -> list[float]:
 def highlight(at: dict[str, Any]) -> list[alt.Chart]:
     """Return a black frame on white around the cell, visible on every colour and in dark mode."""
     frames = []
-    for who, dash in (("chosen", None), ("marked", [4, 3])):
+    for who, dash in (("chosen", alt.Undefined), ("marked", [4, 3])):
         spot = alt.Chart().transform_filter(f"datum.cell_id === {who}").encode(**at)
-        style: dict[str, Any] = {} if dash is None else {"strokeDash": dash}
         white = spot.mark_rect(fillOpacity=0, stroke="#ffffff", strokeWidth=5)
-        black = spot.mark_rect(fillOpacity=0, stroke="#111111", strokeWidth=2.2, **style)
+        black = spot.mark_rect(fillOpacity=0, stroke="#111111", strokeWidth=2.2, strokeDash=dash)
         frames += [
             white.properties(name=f"{FRAME}_{who}_white"),
             black.properties(name=f"{FRAME}_{who}_black"),

@@ -29,17 +29,16 @@ def export(run: Run, out: Path, *, cuts: Mapping[str, float] | None = None) -> l
     """
     if out.suffix not in FORMATS:
         raise InputError(f"--out {out}: the name must end in {' or '.join(FORMATS)}")
-    found = run.cuts(cuts)
-    cells = phases.classify(run.grid, found)
+    all_cuts = run.cuts(cuts)
+    cells = phases.classify(run.grid, all_cuts)
     if cells.empty:
         raise InputError(f"{run.folder} has no models and no cells to export")
-    table = one_table(run, cells)
-    page = out.with_suffix(".md")
+    table, text = one_table(run, cells), summary(run, cells, all_cuts)
     csv = out.suffix == ".csv"
-    content = table.to_csv(index=False).encode() if csv else table.to_parquet(index=False)
-    files, said = Files(out.parent), summary(run, cells, found).encode()
-    files.write(out.name, content)
-    files.write(page.name, said)
+    page = out.with_suffix(".md")
+    files = Files(out.parent)
+    files.write(out.name, table.to_csv(index=False).encode() if csv else table.to_parquet(index=False))
+    files.write(page.name, text.encode())
     return [out, page]
 
 
@@ -47,15 +46,11 @@ def one_table(run: Run, cells: pd.DataFrame) -> pd.DataFrame:
     """Return the models joined with phase and pair means of their cells; the cells if there are no models."""
     if run.models.empty:
         return cells
-    shared = [n for n in AVERAGED_PAIRS if n in cells]
-    of_cell = cells[["cell_id", "phase", "near_cut", *shared]].rename(
-        columns={n: f"cell_{n}" for n in shared}
-    )
+    names = [n for n in AVERAGED_PAIRS if n in cells]
     keys = [n for n in phases.axis_names(run.axes) if n in run.models and n in cells] or ["cell_id"]
-    models = run.models.drop(columns=[c for c in ("phase", "near_cut") if c in run.models])
-    if keys != ["cell_id"]:
-        of_cell = of_cell.drop(columns="cell_id").assign(**{k: cells[k] for k in keys})
-    elif "cell_id" not in models:
+    of_cell = cells[["phase", "near_cut", *names, *keys]].rename(columns={n: f"cell_{n}" for n in names})
+    models = run.models.drop(columns=["phase", "near_cut"], errors="ignore")
+    if keys == ["cell_id"] and "cell_id" not in models:
         models = models.assign(cell_id=cells["cell_id"].iloc[0])
     return models.merge(of_cell, on=keys, how="left")
 
@@ -69,13 +64,8 @@ def summary(run: Run, cells: pd.DataFrame, cuts: Mapping[str, phases.Cut]) -> st
     lines += ["", "## Phases", "", "| phase | reading | cells |", "| --- | --- | --- |"]
     lines += [f"| {p} | {phases.READINGS.get(str(p), '')} | {n} |" for p, n in counts.items()]
     lines += ["", *(f"- Cut {n}: {phases.number(c.value)} ({say(c.reason)})" for n, c in cuts.items())]
-    lines += [
-        "",
-        "## Claims",
-        "",
-        "| claim | verdict | effect | 95 % interval | p |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+    lines += ["", "## Claims", "", "| claim | verdict | effect | 95 % interval | p |"]
+    lines += ["| --- | --- | --- | --- | --- |"]
     lines += [say(_row(c)) for c in claims if c.verdict != UNTESTED]
     stopping = phases.gains_of_stopping(run.models, run.epochs)
     lines += ["", "## Advice", ""]

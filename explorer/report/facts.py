@@ -1,13 +1,15 @@
-"""Facts of a run on its page besides charts: gaps, the table of cells, budgets and failures."""
+"""What the page of a run says besides charts: gaps, claims, cells, budgets and failures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from explorer import phases
+from explorer.phases.claims import FAILS, HOLDS, UNKNOWN, UNTESTED, Claim
 from explorer.report.labels import axis, measure, measure_title
 from explorer.report.rows import measures
 from explorer.results import Run
@@ -25,6 +27,10 @@ IN_TABLE = (
     "hessian_trace",
 )
 RANKED_WITH_AXES = [n for n in IN_TABLE if n not in ("bleu", "test_perplexity", "loss_barrier")]
+
+ORDER = (HOLDS, FAILS, UNKNOWN)
+SIGNS = {HOLDS: "✓", FAILS: "✗", UNKNOWN: "?"}
+STRIP_WIDTH = 260  # in the strip's own pixels
 
 
 def missing(run: Run, cells: pd.DataFrame) -> list[str]:
@@ -59,33 +65,64 @@ def shares(memberships: pd.DataFrame) -> list[str]:
     """Return phases of at least 5 % probability, as ``IV-B 71 %, IV-A 29 %``, per cell; empty if unknown."""
     texts = []
     for row in memberships.to_dict("records"):
-        known = sorted(((v, str(k)) for k, v in row.items() if v >= 0.05), reverse=True)
-        texts.append(", ".join(f"{phase} {share:.0%}".replace("%", " %") for share, phase in known))
+        likely = sorted(((v, str(k)) for k, v in row.items() if v >= 0.05), reverse=True)
+        texts.append(", ".join(f"{phase} {100 * share:.0f} %" for share, phase in likely))
     return texts
+
+
+def verdicts(claims: Sequence[Claim], figures: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the claims that the run tests: those that hold first, and with a chart before without.
+
+    This order gives neighbouring cards about the same height.
+    """
+    tested = [c for c in claims if c.verdict != UNTESTED]
+    tested.sort(key=lambda c: (ORDER.index(c.verdict), c.name not in figures))
+    return [
+        {"claim": c, "sign": SIGNS[c.verdict], "strip": strip(c), "figure": figures.get(c.name)}
+        for c in tested
+    ]
+
+
+def score(claims: Sequence[Claim]) -> str:
+    """Return a sentence with the numbers of claims by verdict."""
+    n = {v: sum(c.verdict == v for c in claims) for v in (*ORDER, UNTESTED)}
+    tested = len(claims) - n[UNTESTED]
+    return (
+        f"Of {phases.counted(tested, 'claim')} that this run can test, {n[HOLDS]} hold, "
+        f"{n[FAILS]} do not hold and {n[UNKNOWN]} cannot be decided."
+    )
+
+
+def strip(claim: Claim) -> dict[str, Any] | None:
+    """Return the positions of interval, effect, null and least relevant effect on a strip, in pixels."""
+    if not np.isfinite(claim.p):
+        return None
+    number = phases.number
+    marks = {name: getattr(claim, name) for name in ("low", "high", "effect", "null", "least")}
+    low, high = min(marks.values()), max(marks.values())
+    pad = 0.12 * (high - low or 1.0)
+    scale = (STRIP_WIDTH - 16) / (high - low + 2 * pad)
+    places = {name: round(8 + scale * (value - low + pad), 1) for name, value in marks.items()}
+    if claim.least == claim.null:
+        del places["least"]
+    return {
+        **places,
+        "width": STRIP_WIDTH,
+        "null_text": number(claim.null),
+        "least_text": number(claim.least),
+        "label": f"Effect {number(claim.effect)}, 95 % interval {number(claim.low)} to {number(claim.high)}, "
+        f"p = {number(claim.p)} after correction",
+    }
 
 
 def cell_table(rows: pd.DataFrame, names: list[str]) -> dict[str, Any]:
     """Return the table of cells on the page: at most LISTED_CELLS rows; ``more`` counts the others."""
     shown = [n for n in IN_TABLE if n in measures(rows)]
-    body = [
-        {
-            "id": str(r["cell_id"]),
-            "axes": [r[n] for n in names],
-            "phase": r["phase"],
-            "near": r["near_cut"],
-            "note": r["note"],
-            "n": r["n_models"],
-            "lost": r["n_diverged"],
-            "pairs": r["n_pairs"],
-            "texts": [r[f"{m}_text"] for m in shown],
-        }
-        for r in rows.to_dict("records")
-    ]
     return {
-        "axes": [axis(n).title for n in names],
-        "measures": [measure_title(n) for n in shown],
-        "rows": body[:LISTED_CELLS],
-        "more": max(len(body) - LISTED_CELLS, 0),
+        "axes": {n: axis(n).title for n in names},
+        "measures": {f"{n}_text": measure_title(n) for n in shown},
+        "rows": rows.head(LISTED_CELLS).to_dict("records"),
+        "more": max(len(rows) - LISTED_CELLS, 0),
     }
 
 
@@ -112,52 +149,39 @@ def failures(run: Run) -> dict[str, Any]:
 
     ``rows`` lists at most LISTED_FAILURES of them.
     """
-    lost = []
-    for table, name in ((run.models, "model"), (run.pairs, "pair")):
+    failed = []
+    for table, kind in ((run.models, "model"), (run.pairs, "pair")):
         if "status" not in table:
             continue
-        kept = [n for n in phases.axis_names(run.axes) if n in table]
+        names = [n for n in phases.axis_names(run.axes) if n in table]
         wrong = table["status"] != "ok"
         if "error" in table:  # pairs with one failed measure have an error too
             wrong |= table["error"].fillna("") != ""
         for r in table[wrong].to_dict("records"):
-            who = (
-                f"seed {r.get('seed', '?')}"
-                if name == "model"
-                else f"seeds {r.get('seed_a', '?')} – {r.get('seed_b', '?')}"
-            )
-            place = ", ".join(f"{axis(n).title} {r[n]}" for n in kept)
-            lost.append(
-                {
-                    "what": name,
-                    "where": f"{place}, {who}" if place else who,
-                    "status": r["status"],
-                    "error": r.get("error") or "",
-                }
-            )
-    return {"rows": lost[:LISTED_FAILURES], "n": len(lost)}
+            where = [f"{axis(n).title} {r[n]}" for n in names]
+            if kind == "model":
+                where.append(f"seed {r.get('seed', '?')}")
+            else:
+                where.append(f"seeds {r.get('seed_a', '?')} – {r.get('seed_b', '?')}")
+            error = r.get("error") or ""
+            failed.append({"what": kind, "where": ", ".join(where), "status": r["status"], "error": error})
+    return {"rows": failed[:LISTED_FAILURES], "n": len(failed)}
 
 
 def ranked(cells: pd.DataFrame, cuts: Mapping[str, phases.Cut]) -> list[dict[str, Any]]:
     """Return rank correlations of measures with test accuracy, over all and (``_low``) low-loss cells."""
     names = [*phases.LOCAL, *phases.GLOBAL]
-    fitted = (
-        cells[cells["train_loss"] < cuts["train_loss"].value] if "train_loss" in cells else cells.iloc[:0]
-    )
+    fitted = cells[phases.column(cells, "train_loss") < cuts["train_loss"].value]
     every = phases.rank_correlations(cells, names, [phases.ACCURACY])
     low = phases.rank_correlations(fitted, names, [phases.ACCURACY])
     return list(every.merge(low, on=["x", "y"], how="left", suffixes=("", "_low")).to_dict("records"))
 
 
-def axis_ranks(cells: pd.DataFrame, names: list[str]) -> dict[str, Any]:
-    """Return rank correlations of axes with measures: ``ys``, and one ``{rho, n}`` per axis and measure."""
-    found = phases.rank_correlations(cells, names, RANKED_WITH_AXES)
-    ys = list(dict.fromkeys(found["y"]))
-    rows = []
-    for x, group in found.groupby("x", sort=False):
-        by_measure = group.set_index("y")[["rho", "n"]].to_dict("index")
-        rows.append({"x": x, "cells": [by_measure.get(y) for y in ys]})
-    return {"ys": ys, "rows": rows}
+def axis_ranks(cells: pd.DataFrame, names: list[str]) -> dict[str, dict[str, float]]:
+    """Return rank correlations of axes with measures, by axis and by measure."""
+    pairs = phases.rank_correlations(cells, names, RANKED_WITH_AXES)
+    table = pairs.pivot(index="y", columns="x", values="rho")
+    return table.reindex(index=pairs["y"].unique(), columns=pairs["x"].unique()).to_dict()
 
 
 def mapping(value: Any) -> dict[str, Any]:

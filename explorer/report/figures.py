@@ -35,19 +35,14 @@ def of_cells(rows: pd.DataFrame, right: str | None, up: str | None) -> dict[str,
     if right is None or rows.empty:
         return groups
     shown = measures(rows)
-    floors = len(values(rows, up)) if up else 1
+    lines, least = (len(values(rows, up)), ROOM) if up else (1, 0)  # least height in pixels
     one = rows.drop_duplicates([n for n in (right, up) if n])  # the plane's shape; scales come from all rows
-    groups["map"].append(
-        _figure(
-            "phase-map",
-            charts.phase_map(one, right, up, legend=False),
-            height=max(38 * floors, ROOM if up else 0),
-        )
-    )
+    chart = charts.phase_map(one, right, up, legend=False)
+    groups["map"].append(_figure("phase-map", chart, height=max(38 * lines, least)))
     for name in (n for n in mapped() if n in shown):
         chart = charts.heat_map(one, name, right, up, scale_from=rows)
-        made = _figure(f"map-{name}", chart, measure(name).see, height=max(27 * floors, ROOM if up else 0))
-        groups["maps"].append({**made, "measure": name})
+        figure = _figure(f"map-{name}", chart, measure(name).see, height=max(27 * lines, least))
+        groups["maps"].append({**figure, "measure": name})
     local = next((n for n in phases.LOCAL[::-1] if n in shown), None)
     if local and "mode_connectivity" in shown:
         colour = phases.ACCURACY if phases.ACCURACY in shown else "phase"
@@ -66,14 +61,12 @@ def of_claims(
     rows: pd.DataFrame, right: str | None, up: str | None, claims: Sequence[Claim]
 ) -> dict[str, dict[str, Any]]:
     """Return the chart of each claim by name, if this run's plane can show it."""
-    made = {}
+    figures = {}
     for claim in claims:
-        if claim.chart is None or right is None:
-            continue
-        chart = _claim_chart(rows, right, up, claim.chart)
+        chart = _claim_chart(rows, right, up, claim.chart) if claim.chart and right else None
         if chart is not None:
-            made[claim.name] = _figure(f"claim-{claim.name}", chart)
-    return made
+            figures[claim.name] = _figure(f"claim-{claim.name}", chart)
+    return figures
 
 
 def _claim_chart(rows: pd.DataFrame, right: str, up: str | None, chart: Chart) -> alt.LayerChart | None:
@@ -95,8 +88,8 @@ def _claim_chart(rows: pd.DataFrame, right: str, up: str | None, chart: Chart) -
 def _figure(
     identity: str, chart: alt.LayerChart, see: str = "", *, height: int | None = None
 ) -> dict[str, Any]:
-    made = page_spec(chart, "cells") | ({} if height is None else {"height": height})
-    return {"id": identity, "title": str(chart.title), "see": see, "spec": made}
+    size = {} if height is None else {"height": height}
+    return {"id": identity, "title": str(chart.title), "see": see, "spec": page_spec(chart, "cells") | size}
 
 
 def of_any(rows: pd.DataFrame) -> dict[str, Any] | None:
@@ -120,31 +113,28 @@ def spec(chart: alt.LayerChart, data: str) -> dict[str, Any]:
 
 def page_spec(chart: alt.LayerChart, data: str) -> dict[str, Any]:
     """Return ``spec`` at the width of its container and without the title, which the page shows itself."""
-    kept = {k: v for k, v in spec(chart, data).items() if k != "title"}
-    return {**kept, "width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
+    untitled = {k: v for k, v in spec(chart, data).items() if k != "title"}
+    return {**untitled, "width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
 
 
 def of_one_cell(run: Run) -> list[dict[str, Any]]:
     """Return the charts of a cell's details for which the run has data; ``rows`` names the data."""
     paths = [str(p) for p in run.curves["path"].unique()] if "path" in run.curves else ["bezier"]
     paths = sorted(paths, key=lambda p: (p != "bezier", p != "linear", p))
-    empty = pd.DataFrame({"t": [], "path": [], "pair": [], "step": [], "seed": []})
-    wanted = [
-        ("curves", run.curves, "train_error_percent", "along the paths"),
-        ("curves", run.curves, "train_loss", "along the paths"),
-        ("histories", run.epochs, "train_loss", "during training"),
-        ("histories", run.epochs, "test_accuracy_percent", "during training"),
-    ]
-    made = []
-    for rows, table, name, where in wanted:
-        if name in table and table[name].notna().any():
-            chart = charts.curves(empty, name, paths) if rows == "curves" else charts.histories(empty, name)
-            title = f"{measure_title(name)} {where}"
-            made.append(
-                {"id": f"{rows}-{name}", "rows": rows, "title": title, "spec": page_spec(chart, "rows")}
-            )
+    empty = pd.DataFrame()
+    figures = []
+
+    def add(identity: str, rows: str, chart: alt.LayerChart, title: str) -> None:
+        figures.append({"id": identity, "rows": rows, "title": title, "spec": page_spec(chart, "rows")})
+
+    for name in ("train_error_percent", "train_loss"):
+        if name in run.curves and run.curves[name].notna().any():
+            chart = charts.curves(empty, name, paths)
+            add(f"curves-{name}", "curves", chart, f"{measure_title(name)} along the paths")
+    for name in ("train_loss", "test_accuracy_percent"):
+        if name in run.epochs and run.epochs[name].notna().any():
+            chart = charts.histories(empty, name)
+            add(f"histories-{name}", "histories", chart, f"{measure_title(name)} during training")
     if {"density_nodes", "density_weights"} <= set(run.models) and run.models["density_nodes"].notna().any():
-        chart = charts.spectra(pd.DataFrame({"seed": [], "eigenvalue": [], "weight": []}))
-        spec_ = page_spec(chart, "rows")
-        made.append({"id": "spectra", "rows": "spectra", "title": "Spectrum of the Hessian", "spec": spec_})
-    return made
+        add("spectra", "spectra", charts.spectra(empty), "Spectrum of the Hessian")
+    return figures

@@ -32,7 +32,7 @@ def write(path: Path, content: bytes) -> None:
 def write_tables(run: Run, cells: pd.DataFrame, folder: Path) -> list[dict[str, str]]:
     """Write cells, models and pairs as Parquet, and as CSV if that is small; list the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
+    links = []
     for name, table in (("cells", cells), ("models", run.models), ("pairs", run.pairs)):
         if table.empty:
             continue
@@ -46,27 +46,20 @@ def write_tables(run: Run, cells: pd.DataFrame, folder: Path) -> list[dict[str, 
             files[f"{name}.csv"] = csv
         for file, content in files.items():
             write(folder / file, content)
-            written.append(
-                {
-                    "file": f"tables/{file}",
-                    "label": f"{file} ({len(table):,} rows, {max(len(content) // 1000, 1):,} kB)",
-                }
-            )
-    return written
+            size = f"{len(table):,} rows, {max(len(content) // 1000, 1):,} kB"
+            links.append({"file": f"tables/{file}", "label": f"{file} ({size})"})
+    return links
 
 
-def write_details(detail: dict[str, dict[str, Any]], folder: Path) -> dict[str, str]:
-    """Write one script per cell: a page opened from disk can load scripts, but not JSON."""
-    folder.mkdir(parents=True, exist_ok=True)
+def write_details(detail: dict[str, dict[str, Any]], folder: Path) -> tuple[dict[str, str], str]:
+    """Write a script for each cell and one with the models of all cells; return the scripts' names.
+
+    They are scripts because a page that was opened from disk cannot load JSON.
+    """
     files = {}
     for k, (cell, content) in enumerate(detail.items()):
         write(folder / f"{k}.js", f"explorerDetails({script_json(cell)},{script_json(content)})".encode())
         files[cell] = f"details/{k}.js"
-    return files
-
-
-def write_models(detail: dict[str, dict[str, Any]], folder: Path) -> str:
-    """Write the models of all cells to one script, for the table that sorts and filters them."""
     models = {cell: content["models"] for cell, content in detail.items() if "models" in content}
     write(folder / "models.js", f"explorerModels({script_json(models)})".encode())
-    return "details/models.js"
+    return files, "details/models.js"

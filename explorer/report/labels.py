@@ -11,20 +11,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
+from explorer.columns import Column
 from explorer.measures.tables import EVERY
 from explorer.phases import spoken
 from explorer.tasks import Words
-
-
-class Measure(NamedTuple):
-    """Texts that pages show for a column (:class:`explorer.columns.Column`). Units are short, for titles."""
-
-    title: str
-    unit: str
-    see: str
-    log: bool = False
-    diverging: bool = False
-    digits: int | None = None
 
 
 class Axis(NamedTuple):
@@ -58,7 +48,7 @@ _words: ContextVar[Words] = ContextVar("words", default=Words())  # noqa: B039 (
 
 @contextmanager
 def in_words(words: Words) -> Iterator[None]:
-    """Use the terms of a task in labels and in :func:`said` within this block."""
+    """Use the terms of a task in labels and in :func:`reword` within this block."""
     before = _words.set(words)
     try:
         yield
@@ -66,18 +56,21 @@ def in_words(words: Words) -> Iterator[None]:
         _words.reset(before)
 
 
-def said(text: str) -> str:
-    """Return a sentence written for classification in the terms of the current task."""
+def reword(text: str) -> str:
+    """Return a sentence that was written for classification in the terms of the current task."""
     return _words.get().say(text)
 
 
-def measure(name: str) -> Measure:
-    """Return the label of a measure; if none is defined, one made from its column name."""
-    known = EVERY.get(name)
-    if known is None or not known.title:
-        return Measure(said(_sentence(name)), "", "")
-    unit = UNITS.get(known.unit, known.unit)
-    return Measure(said(known.title), said(unit), said(known.see), known.log, known.diverging, known.digits)
+def measure(name: str) -> Column:
+    """Return the column of a measure with its texts in the terms of the current task, and a short unit.
+
+    If the column has no title, its title is made from its name.
+    """
+    column = EVERY.get(name)
+    if column is None or not column.title:
+        return Column("", "", "", title=reword(_sentence(name)))
+    unit = reword(UNITS.get(column.unit, column.unit))
+    return column._replace(title=reword(column.title), unit=unit, see=reword(column.see))
 
 
 def axis(name: str) -> Axis:

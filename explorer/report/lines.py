@@ -8,19 +8,19 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from explorer.phases import PHASES, spoken
+from explorer.phases import spoken
 from explorer.report import theme
 from explorer.report.encodings import (
     FRAME,
     INK,
-    colour_scale,
-    coloured,
+    colour_by,
     escaped,
-    finished,
-    key,
-    layered,
+    layer,
+    layer_cells,
+    line_legend,
     measure_axis,
     of_setting,
+    phase_colour,
     place_tips,
     plane_rows,
     position_scale,
@@ -47,21 +47,9 @@ def scatter(
     ]
     at = {"x": measure_axis(alt.X, rows, x), "y": measure_axis(alt.Y, rows, y)}
     known = " && ".join(f"isValid(datum['{n}'])" for n in (x, y))
-    dots = alt.Chart().transform_filter(known)
-    if colour == "phase":
-        by: Any = alt.Color(
-            "phase:N",
-            legend=None,
-            scale=alt.Scale(domain=list(PHASES), range=[theme.PHASE_COLOURS[p] for p in PHASES]),
-        )
-    else:
-        dots, field = coloured(dots, rows[colour], colour)
-        by = alt.Color(
-            field=field,
-            type="quantitative",
-            scale=colour_scale(rows[colour], colour),
-            legend=key(rows[colour], colour, measure_title(colour)),
-        )
+    dots, by = alt.Chart().transform_filter(known), phase_colour()
+    if colour != "phase":
+        dots, _, by = colour_by(dots, rows[colour], colour, measure_title(colour))
     points = dots.mark_circle(size=70, opacity=1, stroke="#888", strokeWidth=0.6).encode(
         **at, color=by, tooltip=tips
     )
@@ -75,12 +63,7 @@ def scatter(
     layers: list[Any] = [points, ring]
     if measure(y).diverging:
         layers.insert(0, alt.Chart().mark_rule(strokeDash=[4, 3], opacity=0.5).encode(y=alt.YDatum(0)))
-    return finished(
-        layers,
-        rows,
-        f"{measure(y).title} against {spoken(x)}",
-        height=230,
-    )
+    return layer_cells(layers, rows, f"{measure(y).title} against {spoken(x)}", height=230)
 
 
 def slices(
@@ -96,31 +79,21 @@ def slices(
     Bars show ± one standard deviation. ``scale_from`` is as in ``heat_map``.
     """
     rows = plane_rows(cells, load, temperature)
-    at: dict[str, Any] = {"x": value_axis(rows, load)}
+    x = value_axis(rows, load)
+    colour: Any = alt.ColorValue(theme.BEZIER)
     if temperature:
         order = vertical_order(rows, temperature)
-        at["color"] = alt.Color(
+        colour = alt.Color(
             field=escaped(temperature),
             type="nominal",
             sort=order,
             scale=alt.Scale(domain=order, range=theme.temperature_colours(len(order))),
-            legend=alt.Legend(
-                title=axis_title(temperature),
-                columns=6,
-                symbolType="stroke",
-                symbolStrokeWidth=3,
-                symbolOpacity=1,
-                labelExpr=of_setting(order),
-            ),
+            legend=line_legend(axis_title(temperature), columns=6, labelExpr=of_setting(order)),
         )
-    else:
-        at["color"] = alt.ColorValue(theme.BEZIER)
-    tips = [
-        *place_tips(load, temperature),
-        tip(f"{name}_text", measure_title(name)),
-        tip("phase", "Phase"),
-    ]
-    base = alt.Chart().transform_filter(f"isValid(datum['{name}'])").encode(**at)
+    title = measure_title(name)
+    tips = [*place_tips(load, temperature), tip(f"{name}_text", title), tip("phase", "Phase")]
+    known = f"isValid(datum['{name}'])"
+    base = alt.Chart().transform_filter(known).encode(x=x, color=colour)
     spanned = rows if scale_from is None else scale_from
     scale = position_scale(spanned, name, spread=True)
     y = measure_axis(alt.Y, spanned, name).scale(scale)
@@ -130,27 +103,18 @@ def slices(
         base.transform_filter(f"isValid({spread})")
         .transform_calculate(low=down, high=f"{mean} + {spread}")
         .mark_rule(opacity=0.45)
-        .encode(
-            y=alt.Y(field="low", type="quantitative", title=measure_title(name), scale=scale),
-            y2=alt.Y2(field="high"),
-        )
+        .encode(y=alt.Y(field="low", type="quantitative", title=title, scale=scale), y2=alt.Y2(field="high"))
     )
     points = base.mark_circle(size=34, opacity=1).encode(y=y, tooltip=tips)
     ring = (
         alt.Chart()
-        .transform_filter(
-            f"isValid(datum['{name}']) && (datum.cell_id === marked || datum.cell_id === chosen)"
-        )
+        .transform_filter(f"{known} && (datum.cell_id === marked || datum.cell_id === chosen)")
         .mark_point(size=130, stroke=INK, strokeWidth=2)
-        .encode(x=at["x"], y=y)
+        .encode(x=x, y=y)
         .properties(name=FRAME)
     )
-    return finished(
-        [bars, base.mark_line(strokeWidth=1.8).encode(y=y), points, ring],
-        rows,
-        measure_title(name),
-        height=190,
-    )
+    line = base.mark_line(strokeWidth=1.8).encode(y=y)
+    return layer_cells([bars, line, points, ring], rows, title, height=190)
 
 
 def curves(
@@ -162,58 +126,38 @@ def curves(
     """
     shades = [theme.BEZIER, theme.LINEAR, "#6a9f58", "#a8719f"]
     words = ", ".join(f"'{k}': '{v}'" for k, v in PATHS.items())
-    key = alt.Legend(
-        title=None,
-        symbolType="stroke",
-        symbolStrokeWidth=3,
-        symbolOpacity=1,
-        labelExpr=f"({{{words}}})[datum.value] || datum.label",
-    )
+    key = line_legend(None, labelExpr=f"({{{words}}})[datum.value] || datum.label")
     by = alt.Color("path:N", legend=key, scale=alt.Scale(domain=list(paths), range=shades[: len(paths)]))
     x = alt.X("t:Q", title="Position on the path (0 and 1 = the two models)", scale=alt.Scale(domain=[0, 1]))
-    y = alt.Y(
-        field=name, type="quantitative", title=measure_title(name), scale=alt.Scale(zero=False, nice=True)
-    )
-    tips = [tip("pair", "Seeds"), tip("path", "Path"), tip("t", "t"), tip(name, measure_title(name))]
-    thin = (
-        alt.Chart()
-        .mark_line(strokeWidth=1, opacity=0.35)
-        .encode(x=x, y=y, color=by, detail="pair:N", tooltip=tips)
-    )
-    mean = (
-        alt.Chart()
-        .mark_line(strokeWidth=3)
-        .encode(
-            x=x,
-            y=alt.Y(field=name, type="quantitative", aggregate="mean", title=measure_title(name)),
-            color=by,
-        )
-    )
-    return layered([thin, mean], points, measure_title(name), height=170)
+    title = measure_title(name)
+    y = alt.Y(field=name, type="quantitative", title=title, scale=alt.Scale(zero=False, nice=True))
+    y_mean = alt.Y(field=name, type="quantitative", aggregate="mean", title=title)
+    tips = [tip("pair", "Seeds"), tip("path", "Path"), tip("t", "t"), tip(name, title)]
+    base = alt.Chart().encode(x=x, color=by)
+    thin = base.mark_line(strokeWidth=1, opacity=0.35).encode(y=y, detail="pair:N", tooltip=tips)
+    mean = base.mark_line(strokeWidth=3).encode(y=y_mean)
+    return layer([thin, mean], points, title, height=170)
 
 
 def histories(points: pd.DataFrame, name: str = "train_loss") -> alt.LayerChart:
     """Plot a measure over training steps, one line per replicate (``step``, ``seed`` and the measure)."""
-    scale = alt.Scale(type="log") if measure(name).log else alt.Scale(zero=False)
-    at = {
-        "x": alt.X("step:Q", title="Optimiser steps", axis=alt.Axis(tickCount=5)),
-        "y": alt.Y(
-            field=name,
-            type="quantitative",
-            title=measure_title(name),
-            scale=scale,
-            axis=alt.Axis(grid=not measure(name).log, tickCount=5),
-        ),
-    }
-    tips = [tip("seed", "Seed"), tip("step", "Step"), tip(name, measure_title(name))]
-    shown = f"datum['{name}'] > 0" if measure(name).log else f"isValid(datum['{name}'])"
+    log, title = measure(name).log, measure_title(name)
+    x = alt.X("step:Q", title="Optimiser steps", axis=alt.Axis(tickCount=5))
+    y = alt.Y(
+        field=name,
+        type="quantitative",
+        title=title,
+        scale=alt.Scale(type="log") if log else alt.Scale(zero=False),
+        axis=alt.Axis(grid=not log, tickCount=5),
+    )
+    tips = [tip("seed", "Seed"), tip("step", "Step"), tip(name, title)]
     line = (
         alt.Chart()
-        .transform_filter(shown)
+        .transform_filter(f"datum['{name}'] > 0" if log else f"isValid(datum['{name}'])")
         .mark_line(strokeWidth=1.3, opacity=0.75, color=theme.TRAIN)
-        .encode(**at, detail="seed:N", tooltip=tips)
+        .encode(x=x, y=y, detail="seed:N", tooltip=tips)
     )
-    return layered([line], points, measure_title(name), height=150)
+    return layer([line], points, title, height=150)
 
 
 def spectra(points: pd.DataFrame) -> alt.LayerChart:
@@ -222,20 +166,18 @@ def spectra(points: pd.DataFrame) -> alt.LayerChart:
     ``points`` has ``seed``, ``eigenvalue`` and ``weight``. The scale of eigenvalues is linear near 0 and
     logarithmic beyond, so both the bulk near 0 and the few large eigenvalues are visible.
     """
-    at = {
-        "x": alt.X(
-            "eigenvalue:Q",
-            title="Eigenvalue",
-            scale=alt.Scale(type="symlog", constant=0.1),
-            axis=alt.Axis(tickCount=6),
-        ),
-        "y": alt.Y(
-            "weight:Q",
-            title="Share of the eigenvalues",
-            scale=alt.Scale(type="log"),
-            axis=alt.Axis(grid=False, tickCount=4, format="~e"),
-        ),
-    }
+    x = alt.X(
+        "eigenvalue:Q",
+        title="Eigenvalue",
+        scale=alt.Scale(type="symlog", constant=0.1),
+        axis=alt.Axis(tickCount=6),
+    )
+    y = alt.Y(
+        "weight:Q",
+        title="Share of the eigenvalues",
+        scale=alt.Scale(type="log"),
+        axis=alt.Axis(grid=False, tickCount=4, format="~e"),
+    )
     tips = [tip("seed", "Seed"), tip("eigenvalue", "Eigenvalue"), tip("weight", "Share")]
-    dots = alt.Chart().mark_circle(size=26, opacity=0.65, color=theme.TRAIN).encode(**at, tooltip=tips)
-    return layered([dots], points, "Spectrum of the Hessian", height=150)
+    dots = alt.Chart().mark_circle(size=26, opacity=0.65, color=theme.TRAIN).encode(x=x, y=y, tooltip=tips)
+    return layer([dots], points, "Spectrum of the Hessian", height=150)

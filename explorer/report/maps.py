@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import altair as alt
 import numpy as np
 import pandas as pd
@@ -12,14 +10,13 @@ from explorer.phases import PHASES, READINGS
 from explorer.report import theme
 from explorer.report.encodings import (
     INK,
-    colour_scale,
-    coloured,
+    colour_by,
+    colour_legend,
     counted_in,
     either,
-    finished,
     highlight,
-    in_units,
-    key,
+    layer_cells,
+    phase_colour,
     place,
     place_tips,
     plane_rows,
@@ -62,11 +59,7 @@ def phase_map(
         symbolType="square",
         labelExpr=f"({{{words}}})[datum.value]",
     )
-    colour = alt.Color(
-        "phase:N",
-        legend=key if legend else None,
-        scale=alt.Scale(domain=list(PHASES), range=[theme.PHASE_COLOURS[p] for p in PHASES]),
-    )
+    colour = phase_colour(key if legend else None)
     base = alt.Chart().encode(**at, tooltip=tips)
     label = base.mark_text(fontSize=12, fontWeight=600).encode(
         text="phase:N",
@@ -95,7 +88,7 @@ def phase_map(
         _unsorted(base),
         *highlight(at),
     ]
-    return finished(layers, rows, "Phases of learning", height=alt.Step(38) if temperature else 38)
+    return layer_cells(layers, rows, "Phases of learning", height=alt.Step(38) if temperature else 38)
 
 
 def heat_map(
@@ -120,35 +113,29 @@ def heat_map(
         tip("phase", "Phase"),
         tip("note", "Note"),
     ]
-    at = place(rows, load, temperature, label_size=_label_size(rows[load].nunique()))
+    wide = rows[load].nunique()
+    at = place(rows, load, temperature, label_size=_label_size(wide))
     base = alt.Chart().encode(**at, tooltip=tips)
-    known = f"isValid(datum['{name}'])"
     spanned = (rows if scale_from is None else scale_from)[name]
     power = exponent(spanned, measure(name))
-    known_cells, field = coloured(base.transform_filter(known), spanned, name)
-    colour = alt.Color(
-        field=field,
-        type="quantitative",
-        scale=colour_scale(spanned, name),
-        legend=key(spanned, name, None, power),
+    measured = base.transform_filter(f"isValid(datum['{name}'])")
+    measured, field, colour = colour_by(measured, spanned, name, power=power)
+    squares = _squares(measured, colour, field, f"{name}_label", wide)
+    layers = [_ground(base), *squares, _notes(base), *highlight(at)]
+    return layer_cells(layers, rows, measure_title(name, power))
+
+
+def _squares(cells: alt.Chart, colour: alt.Color, field: str, label: str, columns: int) -> list[alt.Chart]:
+    """Return coloured squares, and the numbers in them if the map has few enough columns."""
+    squares = cells.mark_rect().encode(color=colour)
+    if columns >= CROWDED:
+        return [squares]
+    size = 10 if columns <= 8 else 8  # five characters must fit into a narrow cell
+    dark = f"luminance(scale('color', datum['{field}'])) < .18"  # here black and white have equal contrast
+    numbers = cells.mark_text(fontSize=size).encode(
+        text=alt.Text(field=label, type="nominal"), color=either(dark, "#ffffff", "#111111")
     )
-    layers: list[Any] = [_ground(base), known_cells.mark_rect().encode(color=colour)]
-    if rows[load].nunique() < CROWDED:
-        # At a luminance of .18, black and white have equal contrast.
-        dark = f"luminance(scale('color', datum['{field}'])) < .18"
-        layers.append(
-            known_cells.mark_text(fontSize=_number_size(rows[load].nunique())).encode(
-                text=alt.Text(field=f"{name}_label", type="nominal"),
-                color=either(dark, "#ffffff", "#111111"),
-            )
-        )
-    layers += [_notes(base), *highlight(at)]
-    return finished(layers, rows, measure_title(name, power))
-
-
-def _number_size(columns: int) -> int:
-    """Return the font size of numbers in cells, in pixels: five characters must fit into a narrow cell."""
-    return 10 if columns <= 8 else 8
+    return [squares, numbers]
 
 
 def _label_size(columns: int) -> int:
@@ -169,33 +156,26 @@ def difference_map(
 
     Numbers are in units of ten to the ``power``; ``scale_from`` is as in ``heat_map``.
     """
-    rows = plane_rows(cells, load, temperature)
-    at = place(rows, load, temperature, label_size=_label_size(rows[load].nunique()))
+    labels = difference_labels(cells["difference"], name, power)
+    rows = plane_rows(cells.assign(difference_label=labels), load, temperature)
+    wide = rows[load].nunique()
+    at = place(rows, load, temperature, label_size=_label_size(wide))
     reach = float((rows if scale_from is None else scale_from)["difference"].abs().max())
     ends = np.linspace(-reach, reach, len(theme.DIVERGING)) if reach > 0 else [-1.0, 0.0, 1.0]
-    text = told_differences(rows["difference"], name, power)
     tips = [*place_tips(load, temperature), tip("difference", f"Difference of {measure_title(name)}")]
     base = alt.Chart().encode(**at, tooltip=tips)
-    known = base.transform_filter("isValid(datum.difference)")
     colour = alt.Color(
         field="difference",
         type="quantitative",
         scale=alt.Scale(domain=list(ends), range=theme.DIVERGING if reach > 0 else theme.DIVERGING[2:5]),
-        legend=alt.Legend(title=None, gradientLength=140, tickCount=3, labelExpr=in_units(power)),
+        legend=colour_legend(power),
     )
-    layers: list[Any] = [_ground(base), known.mark_rect().encode(color=colour)]
-    if rows[load].nunique() < CROWDED:
-        dark = "luminance(scale('color', datum.difference)) < .18"
-        label = alt.Text(field="difference_label", type="nominal")
-        layers.append(
-            known.mark_text(fontSize=_number_size(rows[load].nunique())).encode(
-                text=label, color=either(dark, "#ffffff", "#111111")
-            )
-        )
-    return finished(layers, rows.assign(difference_label=text), f"Difference of {measure_title(name, power)}")
+    measured = base.transform_filter("isValid(datum.difference)")
+    layers = [_ground(base), *_squares(measured, colour, "difference", "difference_label", wide)]
+    return layer_cells(layers, rows, f"Difference of {measure_title(name, power)}")
 
 
-def told_differences(differences: pd.Series, name: str, power: int = 0) -> list[str]:
+def difference_labels(differences: pd.Series, name: str, power: int = 0) -> list[str]:
     """Return the numbers in the cells of a ``difference_map``."""
     return [compact(v * 10.0**-power, measure(name)) for v in differences]
 

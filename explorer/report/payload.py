@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -126,13 +127,10 @@ def _curve_lines(curves: pd.DataFrame, pairs: pd.DataFrame) -> list[tuple[str, l
     if "path" not in points:
         points["path"] = "bezier"
     points = points.sort_values(["cell_id", "model_a", "model_b", "path", "t"], kind="stable")
+    series = _series(points, "t", "train_error_percent", "train_loss")
+    cells, names, paths = (points[c].astype(str).tolist() for c in ("cell_id", "pair", "path"))
     groups = _groups(points, ["cell_id", "model_a", "model_b", "path"])
-    series = [
-        _values(points[c], 4) if c in points else [None] * len(points)
-        for c in ("t", "train_error_percent", "train_loss")
-    ]
-    labels = [points[c].astype(str).tolist() for c in ("cell_id", "pair", "path")]
-    return [(labels[0][i], [labels[1][i], labels[2][i], *(s[i:j] for s in series)]) for i, j in groups]
+    return [(cells[i], [names[i], paths[i], *(s[i:j] for s in series)]) for i, j in groups]
 
 
 def _history_lines(epochs: pd.DataFrame, models: pd.DataFrame) -> list[tuple[str, list[Any]]]:
@@ -144,20 +142,12 @@ def _history_lines(epochs: pd.DataFrame, models: pd.DataFrame) -> list[tuple[str
     points = epochs.merge(known, on="model_id", how="inner").sort_values(
         ["cell_id", "model_id", "step"], kind="stable"
     )
-    groups = _groups(points, ["cell_id", "model_id"])
-    series = [
-        _values(points[c], 4) if c in points else [None] * len(points)
-        for c in ("step", "train_loss", "test_accuracy_percent")
-    ]
+    series = _series(points, "step", "train_loss", "test_accuracy_percent")
     cells, seeds = points["cell_id"].astype(str).tolist(), _values(points["line"], 6)
     lines = []
-    for i, j in groups:
-        kept = (
-            range(i, j)
-            if j - i <= HISTORY_POINTS
-            else np.unique(np.linspace(i, j - 1, HISTORY_POINTS).astype(int)).tolist()
-        )
-        lines.append((cells[i], [seeds[i], *([s[k] for k in kept] for s in series)]))
+    for i, j in _groups(points, ["cell_id", "model_id"]):
+        drawn = np.unique(np.linspace(i, j - 1, HISTORY_POINTS).astype(int)).tolist()
+        lines.append((cells[i], [seeds[i], *([s[k] for k in drawn] for s in series)]))
     return lines
 
 
@@ -177,17 +167,15 @@ def _spectrum_lines(models: pd.DataFrame) -> list[tuple[str, list[Any]]]:
     return lines
 
 
-def _groups(table: pd.DataFrame, keys: Sequence[str]) -> list[tuple[int, int]]:
+def _groups(table: pd.DataFrame, keys: Sequence[str]) -> Iterable[tuple[int, int]]:
     """Return first row and end of each group in a table sorted by ``keys``."""
-    if table.empty:
-        return []
-    new = np.zeros(len(table), dtype=bool)
-    new[0] = True
-    for key in keys:
-        values = table[key].to_numpy()
-        new[1:] |= values[1:] != values[:-1]
-    starts = np.flatnonzero(new).tolist()
-    return list(zip(starts, [*starts[1:], len(table)], strict=True))
+    starts = np.flatnonzero(~table.duplicated(keys)).tolist()
+    return itertools.pairwise([*starts, len(table)])
+
+
+def _series(points: pd.DataFrame, *names: str) -> list[list[Any]]:
+    """Return the values of columns; those of a missing column are None."""
+    return [_values(points[n], 4) if n in points else [None] * len(points) for n in names]
 
 
 def _values(column: pd.Series, digits: int) -> list[Any]:

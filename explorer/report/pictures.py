@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import pandas as pd
 from explorer.phases import ACCURACY
 from explorer.report import charts, figures, theme
 from explorer.report.labels import axis
-from explorer.report.rows import measures, plane, prepared, values
+from explorer.report.rows import Plane, measures, prepared, values
 
 MAPS = (ACCURACY, "mode_connectivity", "cka", "hessian_top_eigenvalue", "hessian_trace")
 
@@ -31,14 +31,14 @@ def chosen(groups: Mapping[str, list[dict[str, Any]]]) -> dict[str, dict[str, An
 
 
 def specs(
-    cells: pd.DataFrame, axes: Mapping[str, Sequence[str]], groups: Mapping[str, list[dict[str, Any]]]
+    cells: pd.DataFrame, axes: Plane, groups: Mapping[str, list[dict[str, Any]]]
 ) -> dict[str, dict[str, Any]]:
     """Return the chosen charts as complete Vega-Lite specs with data and theme, by file name.
 
     With more than two axes, the charts show the plane of the most accurate cell, and the title says so.
     """
     drawn = chosen(groups)
-    right, up, others = plane({k: [n for n in v if n in cells] for k, v in axes.items()})
+    right, up, others = axes
     if not drawn or right is None:
         return {}
     note = ""

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from explorer.columns import Column
 from explorer.measures.tables import titled
 from explorer.phases import axis_names, number, unsigned_zero
-from explorer.report.labels import Measure, measure
+from explorer.report.labels import measure
 
 NOT_RUN, FAILED = "not run", "no model left"
+Plane = tuple[str | None, str | None, list[str]]  # horizontal axis, vertical axis, all other axes
 
 
-def plane(axes: Mapping[str, Sequence[str]]) -> tuple[str | None, str | None, list[str]]:
+def plane(axes: Mapping[str, Sequence[str]]) -> Plane:
     """Return the horizontal axis (load), the vertical axis (temperature), and the other axes.
 
     Without a temperature axis, a second load axis is vertical, and vice versa.
@@ -51,43 +53,38 @@ def completed(
     planned = {**_listed(space.get("load")), **_listed(space.get("temperature"))}
     sides = []
     for name in names:
-        side = values(cells, name)
-        plan = planned.get(name, [])
-        numeric = pd.api.types.is_numeric_dtype(cells[name]) and all(
-            isinstance(v, (int, float)) for v in plan
-        )
-        side = sorted({*side, *plan}) if numeric else list(dict.fromkeys([*(str(v) for v in plan), *side]))
-        sides.append(side)
+        side, plan = values(cells, name), planned.get(name, [])
+        if pd.api.types.is_numeric_dtype(cells[name]) and all(isinstance(v, (int, float)) for v in plan):
+            sides.append(sorted({*side, *plan}))
+        else:
+            sides.append(list(dict.fromkeys([*(str(v) for v in plan), *side])))
     if not names or np.prod([float(len(s)) for s in sides]) > 20 * max(len(cells), 100):
         return cells.copy()  # a scattered search, not a grid
     grid = pd.DataFrame(list(itertools.product(*sides)), columns=pd.Index(names))
     words = [n for n in names if not pd.api.types.is_numeric_dtype(cells[n])]
     cells = cells.astype(dict.fromkeys(words, str))
     full = grid.reindex(columns=list(cells)) if cells.empty else grid.merge(cells, on=names, how="left")
-    unnamed = full["cell_id"].isna()
-    spelled = [
+    settings = [
         ",".join(f"{n}={v}" for n, v in zip(names, row, strict=True))
         for row in full[names].itertuples(index=False)
     ]
-    full["cell_id"] = full["cell_id"].where(~unnamed, pd.Series(spelled, index=full.index))
+    full["cell_id"] = full["cell_id"].fillna(pd.Series(settings, index=full.index))
     for count in (n for n in ("n_models", "n_diverged", "n_pairs", "n_curves") if n in full):
         full[count] = full[count].fillna(0).astype(int)
-    for text in ("phase", "near_cut"):
-        if text in full:
-            full[text] = full[text].fillna("")
+    for text in (n for n in ("phase", "near_cut") if n in full):
+        full[text] = full[text].fillna("")
     return full
 
 
 def rounded(cells: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Round settings to six digits, as pages show them, unless two values would become equal."""
-    short = {
-        n: cells[n].map(lambda v: float(f"{v:.6g}"))
-        for n in names
-        if n in cells and pd.api.types.is_float_dtype(cells[n])
-    }
-    return cells.assign(
-        **{n: column for n, column in short.items() if column.nunique() == cells[n].nunique()}
-    )
+    short = {}
+    for name in names:
+        if name in cells and pd.api.types.is_float_dtype(cells[name]):
+            column = cells[name].map(lambda v: float(f"{v:.6g}"))
+            if column.nunique() == cells[name].nunique():
+                short[name] = column
+    return cells.assign(**short)
 
 
 def prepared(cells: pd.DataFrame, scale_from: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -98,13 +95,8 @@ def prepared(cells: pd.DataFrame, scale_from: pd.DataFrame | None = None) -> pd.
     """
     if "note" in cells:
         return cells
-    out = cells.copy()
-    for column in ("n_models", "n_diverged", "n_pairs"):
-        if column not in out:
-            out[column] = 0
-    for column in ("phase", "near_cut"):
-        if column not in out:
-            out[column] = ""
+    defaults = {"n_models": 0, "n_diverged": 0, "n_pairs": 0, "phase": "", "near_cut": ""}
+    out = cells.assign(**{n: value for n, value in defaults.items() if n not in cells})
     shown = measures(out)
     nothing = (out["n_models"] == 0) & (out["n_pairs"] == 0) & ~out[shown].notna().any(axis=1)
     out["note"] = np.select([nothing & (out["n_diverged"] > 0), nothing], [FAILED, NOT_RUN], default="")
@@ -118,7 +110,7 @@ def prepared(cells: pd.DataFrame, scale_from: pd.DataFrame | None = None) -> pd.
     return out.assign(**added)
 
 
-def exponent(column: pd.Series, label: Measure) -> int:
+def exponent(column: pd.Series, label: Column) -> int:
     """Return the power of ten (0, −3, −6, …) in whose units the numbers of a map are short.
 
     It is 0 unless more than a quarter of the values are below .01; then it is that of the median.
@@ -129,7 +121,7 @@ def exponent(column: pd.Series, label: Measure) -> int:
     return min(0, 3 * int(np.floor(np.log10(float(sizes.median())) / 3)))
 
 
-def compact(value: float, label: Measure) -> str:
+def compact(value: float, label: Column) -> str:
     """Format a number for a cell of a map, with at most five characters."""
     if not np.isfinite(value):
         return ""

@@ -18,21 +18,17 @@ from altair.utils.schemapi import debug_mode
 from explorer import phases
 from explorer.phases.advice import advise_cells, advise_phases
 from explorer.phases.claims import UNTESTED, check_claims
-from explorer.report import facts, figures, pictures, spent, theme, vega, verdicts
+from explorer.report import facts, figures, pictures, spent, theme, vega
 from explorer.report.encodings import vertical_order
-from explorer.report.files import write, write_details, write_models, write_tables
-from explorer.report.labels import axis, axis_title, in_words, measure, measure_title, said
+from explorer.report.files import write, write_details, write_tables
+from explorer.report.labels import axis, axis_title, measure, measure_title, reword
 from explorer.report.payload import columns, details, script_json
-from explorer.report.rows import completed, measures, plane, prepared, rounded, values
+from explorer.report.rows import Plane, completed, measures, plane, prepared, rounded, values
 from explorer.results import Run
 
 ADVISED_CELLS = 500  # with more cells, the page gives advice for phases only
-HEADS = (
-    "test_accuracy_percent",
-    "train_loss",
-    "train_error_percent",
-    "test_loss",
-)  # columns whose heads in the tables of a cell depend on the task
+# Columns whose heads in the tables of a cell depend on the task.
+HEADS = ("test_accuracy_percent", "train_loss", "train_error_percent", "test_loss")
 DETAIL_BYTES = 3_000_000  # above this size, details of cells are separate files, loaded on a click
 
 
@@ -40,59 +36,54 @@ def write_site(
     run: Run, out: Path, *, cuts: dict[str, Any] | None, images: bool, refresh_s: int | None = None
 ) -> Path:
     """Write the site; see ``explorer.report.write``."""
-    with in_words(run.task.words):
-        return _write_site(run, out, cuts, images, refresh_s)
-
-
-def _write_site(
-    run: Run, out: Path, cuts: dict[str, Any] | None, images: bool, refresh_s: int | None
-) -> Path:
-    space = facts.mapping(run.info.get("space"))
-    found = run.cuts(cuts)
-    cells = phases.classify(run.grid, found)
-    cells = cells.reset_index(drop=True)
-    shares = phases.memberships(cells, found)
-    grid = completed(cells.assign(phase_shares=facts.shares(shares)), run.axes, space)
+    all_cuts = run.cuts(cuts)
+    cells = phases.classify(run.grid, all_cuts).reset_index(drop=True)
+    shares = facts.shares(phases.memberships(cells, all_cuts))
+    grid = completed(cells.assign(phase_shares=shares), run.axes, facts.mapping(run.info.get("space")))
     rows = prepared(rounded(grid, phases.axis_names(run.axes)))
-    right, up, _ = plane_of(run, rows)
+    axes = plane({k: [n for n in names if n in rows] for k, names in run.axes.items()})
+    right, up, _ = axes
     with debug_mode(False):  # Altair's schema check takes longer than everything else; tests run it
         groups = figures.of_cells(rows, right, up)
-        pictured = pictures.specs(rows, run.axes, groups) if images else {}
-        claims = check_claims(cells, found, run.axes, models=run.models, pairs=run.pairs, epochs=run.epochs)
-        shown = figures.of_claims(rows, right, up, claims)
-        data = _data(run, rows, {**groups, "claims": list(shown.values())})
-        stopping = phases.gains_of_stopping(run.models, run.epochs)
-        if len(cells) <= ADVISED_CELLS:
-            each = advise_cells(cells, found, run.axes, stopping=stopping)
-            data["advice"] = {cell: [said(a.cause), a.change, a.sure] for cell, a in each.items()}
-        data["any"] = figures.of_any(rows)
-    tables = write_tables(run, cells, out / "tables")
+        pictured = pictures.specs(rows, axes, groups) if images else {}
+        claims = check_claims(
+            cells, all_cuts, run.axes, models=run.models, pairs=run.pairs, epochs=run.epochs
+        )
+        of_claims = figures.of_claims(rows, right, up, claims)
+        data = _data(run, rows, axes, {**groups, "claims": list(of_claims.values())})
+    stopping = phases.gains_of_stopping(run.models, run.epochs)
+    if len(cells) <= ADVISED_CELLS:
+        each = advise_cells(cells, all_cuts, run.axes, stopping=stopping)
+        data["advice"] = {cell: [reword(a.cause), a.change, a.sure] for cell, a in each.items()}
     detail = details(run, grid)
     inline = script_json(detail)
     if len(inline) > DETAIL_BYTES:
-        data["files"], inline = write_details(detail, out / "details"), "{}"
-        data["modelsFile"] = write_models(detail, out / "details")
-    context = _context(run, cells, rows, found) | {
-        "figures": groups,
-        "claims": verdicts.listed(claims, shown),
-        "untested": [c for c in claims if c.verdict == UNTESTED],
-        "score": verdicts.score(claims),
-        "advice": advise_phases(cells, found, run.axes, stopping),
-        "tables": tables,
-        "refresh_s": refresh_s,
-        "saved": [{"file": n, "title": f["title"]} for n, f in pictures.chosen(groups).items()]
-        if images
-        else [],
-    }
-    scripts = {"data": script_json(data), "details": inline, "bundle": vega.script()}
-    page = environment().get_template("index.html.j2")
-    index = out / "index.html"
-    write(
-        index,
-        page.render(
-            **context, **scripts, css=asset("page.css"), js=asset("page.js") + asset("explore.js")
-        ).encode(),
+        data["files"], data["modelsFile"] = write_details(detail, out / "details")
+        inline = "{}"
+    content = (
+        environment()
+        .get_template("index.html.j2")
+        .render(
+            **_context(run, cells, rows, axes, all_cuts),
+            figures=groups,
+            claims=facts.verdicts(claims, of_claims),
+            untested=[c for c in claims if c.verdict == UNTESTED],
+            score=facts.score(claims),
+            advice=advise_phases(cells, all_cuts, run.axes, stopping),
+            tables=write_tables(run, cells, out / "tables"),
+            refresh_s=refresh_s,
+            saved=[
+                {"file": name, "title": f["title"]} for name, f in pictures.chosen(groups).items() if images
+            ],
+            data=script_json(data),
+            details=inline,
+            bundle=vega.script(),
+            css=asset("page.css"),
+            js=asset("common.js") + asset("page.js") + asset("explore.js"),
+        )
     )
+    index = out / "index.html"
+    write(index, content.encode())
     for name, spec in pictured.items():
         svg, png = vega.draw(spec)
         write(out / "charts" / f"{name}.svg", svg)
@@ -100,14 +91,11 @@ def _write_site(
     return index
 
 
-def plane_of(run: Run, rows: pd.DataFrame) -> tuple[str | None, str | None, list[str]]:
-    """Return the plane that the maps show, from the axes that the rows have."""
-    return plane({k: [n for n in names if n in rows] for k, names in run.axes.items()})
-
-
-def _data(run: Run, rows: pd.DataFrame, groups: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def _data(
+    run: Run, rows: pd.DataFrame, axes: Plane, groups: Mapping[str, list[dict[str, Any]]]
+) -> dict[str, Any]:
     """Return the data of the page's script: rows and specs."""
-    right, up, others = plane_of(run, rows)
+    right, up, others = axes
     shown = measures(rows)
     best = int(np.nanargmax(rows[phases.ACCURACY])) if phases.ACCURACY in shown else None
     names = [n for n in phases.axis_names(run.axes) if n in rows]
@@ -124,13 +112,13 @@ def _data(run: Run, rows: pd.DataFrame, groups: Mapping[str, list[dict[str, Any]
         ],
         "right": right,
         "up": up,
-        "upOrder": vertical_order(rows, up) if up else [],
         "others": others,
         "best": None if best is None else str(rows["cell_id"].iloc[best]),
         "measures": {n: {"title": measure_title(n), "log": measure(n).log} for n in shown},
         "cells": columns(rows, 5, exact=names),
         "figures": [{"id": f["id"], "spec": f["spec"]} for group in groups.values() for f in group],
         "detailFigures": figures.of_one_cell(run),
+        "any": figures.of_any(rows),
         "heads": {n: measure_title(n) for n in HEADS} if run.task.name != "classification" else {},
         "config": theme.config("currentColor"),
         "files": None,
@@ -139,20 +127,20 @@ def _data(run: Run, rows: pd.DataFrame, groups: Mapping[str, list[dict[str, Any]
 
 
 def _context(
-    run: Run, cells: pd.DataFrame, rows: pd.DataFrame, cuts: Mapping[str, phases.Cut]
+    run: Run, cells: pd.DataFrame, rows: pd.DataFrame, axes: Plane, cuts: Mapping[str, phases.Cut]
 ) -> dict[str, Any]:
     """Return the variables of the template, except charts."""
-    right, up, others = plane_of(run, rows)
+    right, up, others = axes
+    names = [n for n in (right, up, *others) if n]
     space = facts.mapping(run.info.get("space"))
     moved = phases.sensitivity(cells, cuts)
     counts = cells["phase"].value_counts()
     return {
-        "name": run.name,
-        "info": run.info,
+        "run": run,
         "space": space,
-        "now": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
-        "findings": [said(s) for s in phases.findings(cells, cuts, run.axes)],
-        "hessian": said(phases.hessian_contrast(cells, cuts)),
+        "now": now(),
+        "findings": [reword(s) for s in phases.findings(cells, cuts, run.axes)],
+        "hessian": reword(phases.hessian_contrast(cells, cuts)),
         "missing": facts.missing(run, cells),
         "phases": [
             {
@@ -168,18 +156,14 @@ def _context(
         "near": int((cells["near_cut"] != "").sum()),
         "n_cells": len(cells),
         "n_grid": len(rows),
-        "n_models": len(run.models),
-        "n_pairs": len(run.pairs),
         "cuts": [{"cut": c, "value": phases.number(c.value), "moved": moved[n]} for n, c in cuts.items()],
         "ranked": facts.ranked(cells, cuts),
         "axis_ranks": facts.axis_ranks(cells, phases.axis_names(run.axes)),
-        "axes": [
-            {"name": n, "title": axis_title(n), "values": values(rows, n)} for n in (right, up, *others) if n
-        ],
+        "axes": [{"name": n, "title": axis_title(n), "values": values(rows, n)} for n in names],
         "others": others,
         "right": right,
         "up": up,
-        "table": facts.cell_table(rows, [n for n in (right, up, *others) if n]),
+        "table": facts.cell_table(rows, names),
         "budget": facts.curve_budget(run),
         "machine": facts.machine(run),
         "versions": facts.mapping(run.info.get("versions")),
@@ -187,7 +171,6 @@ def _context(
         "spent": spent.stages(run),
         "worked": spent.workers(run),
         "failures": facts.failures(run),
-        "number": phases.number,
         "counted": phases.counted,
         "signed": phases.signed,
         "title_of": lambda n: measure(n).title,
@@ -195,23 +178,28 @@ def _context(
     }
 
 
+def now() -> str:
+    """Return the local date and time, to the minute."""
+    return datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
+
+
 @cache
 def environment() -> jinja2.Environment:
     """Return the environment with the templates of pages."""
-    found = jinja2.Environment(
+    templates = jinja2.Environment(
         loader=jinja2.PackageLoader("explorer.report"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.ChainableUndefined,  # every key of run.info may be missing
     )
-    found.filters["said"] = _said
-    return found
+    templates.filters["reword"] = _reword
+    return templates
 
 
 @jinja2.pass_context  # otherwise Jinja evaluates constants once, in the terms of the first page's task
-def _said(_context: jinja2.runtime.Context, text: str) -> str:
-    return said(text)
+def _reword(_context: jinja2.runtime.Context, text: str) -> str:
+    return reword(text)
 
 
 def asset(name: str) -> str:

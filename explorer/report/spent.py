@@ -25,18 +25,18 @@ COUNTS = ("trained", "measured", "failed")
 
 def stages(run: Run) -> dict[str, Any]:
     """Return a row per session: start, seconds of each stage (``heads``), total seconds, and counts."""
-    found = _sessions(run)
-    spent = [_seconds(session.get("stages")) for session in found]
-    names = list(dict.fromkeys([*STAGES, *(name for one in spent for name in one)]))
-    names = [n for n in names if any(n in one for one in spent)]
+    sessions = _sessions(run)
+    seconds = [_seconds(session.get("stages")) for session in sessions]
+    names = list(dict.fromkeys([*STAGES, *(name for one in seconds for name in one)]))
+    names = [n for n in names if any(n in one for one in seconds)]
     rows = [
         {
             "started": str(session.get("started") or "").replace("T", " ")[:16],
-            "seconds": [_told(one.get(name)) for name in names],
-            "all": _told(_number(session.get("wall_s"))),
+            "seconds": [_in_words(one.get(name)) for name in names],
+            "all": _in_words(_seconds({"all": session.get("wall_s")}).get("all")),
             "counts": [_count(session.get(name, "–")) for name in COUNTS],
         }
-        for session, one in zip(found, spent, strict=True)
+        for session, one in zip(sessions, seconds, strict=True)
     ]
     return {"heads": [_title(name) for name in names], "rows": rows}
 
@@ -48,7 +48,7 @@ def workers(run: Run) -> list[dict[str, str]]:
         spent.update(_seconds(session.get("workers")))  # pyright: ignore[reportArgumentType]
     whole = sum(spent.values())
     return [
-        {"what": _title(name), "seconds": _told(seconds), "share": f"{100 * seconds / whole:.0f} %"}
+        {"what": _title(name), "seconds": _in_words(seconds), "share": f"{100 * seconds / whole:.0f} %"}
         for name, seconds in spent.most_common()
         if seconds
     ]
@@ -60,23 +60,19 @@ def _sessions(run: Run) -> list[dict[str, Any]]:
 
 def _seconds(value: Any) -> dict[str, float]:
     """Return ``{"training_s": 2}`` as ``{"training": 2.0}``; values that are not numbers are left out."""
-    read = {str(name).removesuffix("_s"): _number(given) for name, given in mapping(value).items()}
-    return {name: seconds for name, seconds in read.items() if seconds is not None}
-
-
-def _number(value: Any) -> float | None:
-    known = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if known else None
+    return {
+        str(name).removesuffix("_s"): float(seconds)
+        for name, seconds in mapping(value).items()
+        if isinstance(seconds, (int, float)) and math.isfinite(seconds)
+    }
 
 
 def _count(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _told(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    return phases.number(seconds, 1 if seconds < 1000 else None)
+def _in_words(seconds: float | None) -> str:
+    return "–" if seconds is None else phases.number(seconds, 1 if seconds < 1000 else None)
 
 
 def _title(name: str) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 INK = "#1d2733"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
@@ -16,30 +18,18 @@ PHASE_COLOURS = {"I": "#8c2f1b", "II": "#f2b134", "III": "#c58fbb", "IV-A": "#b3
 PHASE_INKS = {"I": "#ffffff", "II": "#1d2733", "III": "#1d2733", "IV-A": "#1d2733", "IV-B": "#ffffff"}
 
 SEQUENTIAL = "viridis"
-DIVERGING = [
-    "#8c2d04",
-    "#d9682b",
-    "#f7c59f",
-    "#f3f1ec",
-    "#a9cbe3",
-    "#3f86bd",
-    "#0b4a82",
-]  # barrier .. 0 .. dip
+# From a barrier over 0 to a dip.
+DIVERGING = ["#8c2d04", "#d9682b", "#f7c59f", "#f3f1ec", "#a9cbe3", "#3f86bd", "#0b4a82"]
 HOT_TO_COLD = ["#c8452f", "#e09f3e", "#6a9f58", "#2f7fb5"]
 BEZIER, LINEAR, TRAIN, TEST = "#2f7fb5", "#d0722b", "#2f7fb5", "#d0722b"
 
 
 def temperature_colours(n: int) -> list[str]:
     """Return ``n`` colours from hot to cold, readable on light and dark backgrounds."""
-    stops = [tuple(int(c[i : i + 2], 16) for i in (1, 3, 5)) for c in HOT_TO_COLD]
-    out = []
-    for k in range(n):
-        place = k / max(n - 1, 1) * (len(stops) - 1)
-        left = min(int(place), len(stops) - 2)
-        share = place - left
-        mixed = (round(a + (b - a) * share) for a, b in zip(stops[left], stops[left + 1], strict=True))
-        out.append("#" + "".join(f"{v:02x}" for v in mixed))
-    return out
+    stops = np.array([list(bytes.fromhex(c[1:])) for c in HOT_TO_COLD])  # (colours, 3)
+    places = np.linspace(0, len(stops) - 1, n)
+    mixed = np.stack([np.interp(places, range(len(stops)), channel) for channel in stops.T], axis=1)
+    return [f"#{bytes(rgb).hex()}" for rgb in np.rint(mixed).astype(np.uint8)]
 
 
 def config(ink: str = INK) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import pytest
 
 from explorer import phases
 from explorer.phases.claims import HOLDS, Claim
-from explorer.report import charts, figures, verdicts, write
+from explorer.report import charts, facts, figures, write
 from explorer.report.export import export
 from explorer.report.labels import measure, measure_title
 from explorer.report.payload import details
@@ -90,13 +90,13 @@ def test_every_claim_is_on_the_page_with_verdict_interval_and_chart(page: Path):
 
 def test_a_strip_keeps_the_order_of_its_marks():
     claim = Claim("a", "A.", HOLDS, "", None, effect=2.0, low=1.0, high=4.0, null=0.0, least=0.5, p=0.01)
-    strip = verdicts.strip(claim)
+    strip = facts.strip(claim)
     assert strip is not None
     places = [strip[k] for k in ("null", "least", "low", "effect", "high")]
     assert places == sorted(places)
     assert places[0] > 0
     assert places[-1] < strip["width"]
-    assert verdicts.strip(replace(claim, p=np.nan)) is None
+    assert facts.strip(replace(claim, p=np.nan)) is None
 
 
 def test_the_page_advises_phases_and_cells(page: Path):

@@ -1,6 +1,5 @@
-"use strict";
 (() => { // the section Explore: parallel coordinates, any measure against any, the table of models
-  const { data, details, cells, byId, axes, element, short, embed, expand, copy, choose, listen, views, chosen } = window.explorerPage;
+  const { data, details, cells, byId, element, short, embed, expand, copy, listen, views, chosen } = window.explorerPage;
   const svg = document.getElementById("parallel");
   const known = name => cells.some(r => typeof r[name] === "number");
   const columns = [...data.axes.map(a => ({ name: a.name, title: a.short, log: false, axis: true })), ...Object.entries(data.measures).map(([name, m]) => ({ name, title: m.title, log: m.log }))]
@@ -20,8 +19,9 @@
 
   // ---- parallel coordinates
   const TOP = 54, TALL = 190, STEP = Math.max(88, Math.min(120, (svg.parentElement.clientWidth - 4) / Math.max(columns.length, 1)));
-  for (const c of columns) {
+  for (const [i, c] of columns.entries()) {
     const values = ran.map(r => r[c.name]).filter(v => typeof v === "number");
+    c.x = STEP / 2 + i * STEP;
     c.low = Math.min(...values); c.high = Math.max(...values);
     c.log = c.low > 0 && (c.log || (c.axis && c.high / c.low >= 8));
     const f = c.log ? Math.log : v => v, back = c.log ? Math.exp : v => v, a = f(c.low), b = f(c.high);
@@ -33,7 +33,6 @@
     const wide = Math.max(columns.length * STEP, 200);
     svg.setAttribute("viewBox", `0 0 ${wide} ${TOP + TALL + 26}`);
     svg.setAttribute("width", wide); svg.setAttribute("height", TOP + TALL + 26);
-    columns.forEach((c, i) => { c.x = STEP / 2 + i * STEP; });
     for (const r of ran) {
       const points = columns.filter(c => typeof r[c.name] === "number").map(c => `${c.x},${c.y(r[c.name]).toFixed(1)}`);
       if (points.length < 2) continue;
@@ -94,24 +93,24 @@
   let scatter = null;
   const selects = ["any-x", "any-y"].map(id => document.getElementById(id));
   const against = async () => {
-    const [x, y] = selects.map(s => s.value), box = document.getElementById("any");
-    const spec = JSON.parse(JSON.stringify(data.any).replaceAll("x__", () => x).replaceAll("y__", () => y));
-    for (const layer of spec.layer) for (const channel of ["x", "y"]) {
-      const at = layer.encoding && layer.encoding[channel], name = channel === "x" ? x : y;
-      if (!at || !at.field) continue;
-      const values = ran.map(r => r[name]).filter(v => typeof v === "number");
-      const log = Math.min(...values) > 0 && (data.measures[name] ? data.measures[name].log : Math.max(...values) >= 8 * Math.min(...values));
-      at.title = data.measures[name] ? data.measures[name].title : axes[name].short;
-      at.scale = log ? { type: "log", nice: false, padding: 8 } : { zero: false, padding: 8 };
-      at.axis = { tickCount: 5 };
-    }
-    for (const layer of spec.layer) for (const t of (layer.encoding && layer.encoding.tooltip) || []) {
-      const name = (t.field || "").replace(/_text$/, "");
-      if (t.field === `${x}_text` || t.field === `${y}_text`) { t.title = data.measures[name] ? data.measures[name].title : axes[name].short; if (!data.measures[name]) t.field = name; }
+    const [right, up] = selects.map(s => columns.find(c => c.name === s.value)), box = document.getElementById("any");
+    const spec = JSON.parse(JSON.stringify(data.any).replaceAll("x__", () => right.name).replaceAll("y__", () => up.name));
+    for (const { encoding } of spec.layer) {
+      for (const [channel, column] of [["x", right], ["y", up]]) {
+        const at = encoding && encoding[channel];
+        if (!at || !at.field) continue;
+        at.title = column.title;
+        at.scale = column.log ? { type: "log", nice: false, padding: 8 } : { zero: false, padding: 8 };
+        at.axis = { tickCount: 5 };
+      }
+      for (const t of (encoding && encoding.tooltip) || []) {
+        const column = [right, up].find(c => t.field === `${c.name}_text`);
+        if (column) { t.title = column.title; if (column.axis) t.field = column.name; }
+      }
     }
     if (scatter) { views.splice(views.findIndex(v => v.view === scatter), 1); scatter.finalize(); scatter = null; }
     const ids = kept();
-    scatter = await embed(box, spec, ran.filter(r => ids.has(String(r.cell_id))), `${selects[1].selectedOptions[0].text} against ${selects[0].selectedOptions[0].text}`);
+    scatter = await embed(box, spec, ran.filter(r => ids.has(String(r.cell_id))), `${up.title} against ${right.title}`);
     views.push({ view: scatter, all: true, name: "cells" });
     if (chosen()) scatter.signal("chosen", chosen()).runAsync();
     listen(scatter);
@@ -120,6 +119,7 @@
   // ---- all models
   const HEADS = { seed: "Seed", status: "Status", test_accuracy_percent: "Test accuracy (%)", bleu: "BLEU", test_perplexity: "Test perplexity", train_loss: "Training loss (nats)", train_error_percent: "Training error (%)", test_loss: "Test loss (nats)", hessian_top_eigenvalue: "Top eigenvalue", hessian_trace: "Trace", steps: "Steps", wall_s: "Time (s)", error: "Error" };
   const PAGE = 25;
+  const none = v => v === null || v === undefined || v === "";
   let models = [], heads = [], sorted = [null, 1], limit = PAGE;
   const gather = source => {
     models = Object.entries(source).flatMap(([cell, table]) => expand(table).map(m => {
@@ -129,7 +129,7 @@
       return row;
     }));
     for (const a of [...data.axes].reverse()) models.sort((x, y) => (x[a.name] > y[a.name]) - (x[a.name] < y[a.name]));
-    heads = [...data.axes.map(a => [a.name, a.short]), ...Object.entries({ ...HEADS, ...data.heads }).filter(([n]) => models.some(m => m[n] !== null && m[n] !== undefined && m[n] !== ""))];
+    heads = [...data.axes.map(a => [a.name, a.short]), ...Object.entries({ ...HEADS, ...data.heads }).filter(([n]) => models.some(m => !none(m[n])))];
     list();
   };
   const list = () => {
@@ -138,7 +138,7 @@
     const fits = m => words.every(w => (w.includes("=") ? ` ${m.text} `.includes(` ${w} `) : m.text.includes(w))) && (!ids || ids.has(m.cell));
     const rows = models.filter(fits), [by, sign] = sorted;
     if (by) rows.sort((a, b) => {
-      const [x, y] = [a[by], b[by]], none = v => v === null || v === undefined || v === "";
+      const [x, y] = [a[by], b[by]];
       if (none(x) || none(y)) return none(x) - none(y);
       return sign * (typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y)));
     });

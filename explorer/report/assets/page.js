@@ -1,17 +1,11 @@
-"use strict";
 (() => {
-  const read = id => JSON.parse(document.getElementById(id).textContent);
-  const data = read("data"), details = read("details");
-  const expand = table => {
-    const names = Object.keys(table);
-    return (names.length ? table[names[0]] : []).map((_, i) => Object.fromEntries(names.map(n => [n, table[n][i]])));
-  };
-  const copy = rows => rows.map(r => ({ ...r })); // Vega writes into the rows that it is given
+  const { read, data, expand, copy } = common;
+  const details = read("details");
   const cells = expand(data.cells);
   const byId = new Map(cells.map(r => [String(r.cell_id), r]));
   const axes = Object.fromEntries(data.axes.map(a => [a.name, a]));
   const plane = {}; // axis -> the value shown where it is not drawn
-  const drawn2 = { right: data.right, up: data.up }; // the two axes that the maps draw
+  const mapAxes = { right: data.right, up: data.up }; // the two axes that the maps draw
   const views = [];
   let chosen = "";
 
@@ -47,20 +41,20 @@
 
   // ---- charts of cells
   const at = others => cells.filter(r => others.every(n => String(r[n]) === String(plane[n])));
-  const others = () => data.axes.map(a => a.name).filter(n => n !== drawn2.right && n !== drawn2.up);
+  const others = () => data.axes.map(a => a.name).filter(n => n !== mapAxes.right && n !== mapAxes.up);
   const shown = f => at(f && !isMap(f) ? data.others : others());
   const isMap = f => f.id === "phase-map" || f.id.startsWith("map-");
   const turned = f => { // a map's spec for the two axes that were chosen
-    if (!isMap(f) || (drawn2.right === data.right && drawn2.up === data.up)) return f.spec;
+    if (!isMap(f) || (mapAxes.right === data.right && mapAxes.up === data.up)) return f.spec;
     const spec = structuredClone(f.spec), field = n => n.replace(/[\\.[\]]/g, "\\$&");
-    spec.height = (f.id === "phase-map" ? 38 : 27) * Math.max(axes[drawn2.up].values.length, 4);
+    spec.height = (f.id === "phase-map" ? 38 : 27) * Math.max(axes[mapAxes.up].values.length, 4);
     for (const layer of spec.layer) {
       const { x, y, tooltip } = layer.encoding || {};
       if (x && y) {
-        Object.assign(x, { field: field(drawn2.right), sort: axes[drawn2.right].values, title: axes[drawn2.right].title });
-        Object.assign(y, { field: field(drawn2.up), sort: axes[drawn2.up].upwards, title: axes[drawn2.up].title });
+        Object.assign(x, { field: field(mapAxes.right), sort: axes[mapAxes.right].values, title: axes[mapAxes.right].title });
+        Object.assign(y, { field: field(mapAxes.up), sort: axes[mapAxes.up].upwards, title: axes[mapAxes.up].title });
       }
-      if (Array.isArray(tooltip)) [drawn2.right, drawn2.up].forEach((n, k) => { tooltip[k] = { ...tooltip[k], field: field(n), title: axes[n].short }; });
+      if (Array.isArray(tooltip)) [mapAxes.right, mapAxes.up].forEach((n, k) => { tooltip[k] = { ...tooltip[k], field: field(n), title: axes[n].short }; });
     }
     return spec;
   };
@@ -69,27 +63,16 @@
     return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   }).join(",")).join("\n");
   const saveRows = (box, spec, rows) => { // beside SVG and PNG: the rows that the chart shows
-    const menu = box.querySelector(".vega-actions"), told = JSON.stringify(spec.layer || spec);
+    const menu = box.querySelector(".vega-actions"), text = JSON.stringify(spec.layer || spec);
     if (!menu || !rows.length) return;
-    const names = Object.keys(rows[0]).filter(n => n === "cell_id" || axes[n] || new RegExp(`["']${n}(_label)?["']`).test(told));
+    const names = Object.keys(rows[0]).filter(n => n === "cell_id" || axes[n] || new RegExp(`["']${n}(_label)?["']`).test(text));
     const link = element("a", "Save as CSV", { href: "#", download: `${box.id}.csv` });
     link.addEventListener("click", () => { link.href = URL.createObjectURL(new Blob([csv(names.flatMap(n => (`${n}_std` in rows[0] ? [n, `${n}_std`] : [n])), rows)], { type: "text/csv" })); });
     menu.append(link);
   };
   const embed = async (box, spec, rows, title) => {
-    const options = {
-      config: data.config, renderer: "svg", logLevel: 1 /* errors */, mode: "vega-lite", downloadFileName: box.id,
-      actions: { export: true, source: false, compiled: false, editor: false }, tooltip: { disableDefaultStyle: true },
-    };
-    const whole = { ...spec, datasets: { [spec.data.name]: copy(rows) } };
-    const { view } = await vegaEmbed(box, whole, options);
-    const svg = box.querySelector("svg.marks");
-    svg.setAttribute("role", "img");
-    svg.setAttribute("aria-label", title);
-    for (const child of svg.children) child.setAttribute("aria-hidden", "true");
-    saveRows(box, whole, rows);
-    const menu = box.querySelector("summary");
-    if (menu) { menu.title = "Save this chart"; menu.setAttribute("aria-label", `Save the chart: ${title}`); }
+    const view = await common.embed(box, spec, rows, title);
+    saveRows(box, spec, rows);
     return view;
   };
   const tell = (name, value) => views.forEach(v => v.view.signal(name, value).runAsync());
@@ -124,15 +107,16 @@
     if (cells.length <= ALL_AT_ONCE) for (const f of data.figures) { await pause(); await draw(f); }
     document.documentElement.dataset.drawn = "yes";
   };
+  const fillTables = () => document.querySelectorAll("details.behind[open][data-measure]").forEach(pivot);
   const redraw = () => {
     for (const v of views) if (!v.all) v.view.data(v.name, copy(shown(v.figure))).runAsync();
-    document.querySelectorAll("details.behind[open][data-measure]").forEach(pivot);
+    fillTables();
   };
-  const turn2 = async (way, name) => {
+  const turnMaps = async (way, name) => {
     const back = way === "right" ? "up" : "right";
-    if (drawn2[back] === name) drawn2[back] = drawn2[way];
-    drawn2[way] = name;
-    document.querySelectorAll("select[data-way]").forEach(s => { s.value = drawn2[s.dataset.way]; });
+    if (mapAxes[back] === name) mapAxes[back] = mapAxes[way];
+    mapAxes[way] = name;
+    document.querySelectorAll("select[data-way]").forEach(s => { s.value = mapAxes[s.dataset.way]; });
     document.querySelectorAll("select[data-axis]").forEach(s => { s.parentElement.hidden = !others().includes(s.dataset.axis); });
     for (const f of data.figures.filter(g => isMap(g) && drawing.has(g.id))) {
       const old = views.findIndex(v => v.figure === f);
@@ -140,18 +124,16 @@
       drawing.delete(f.id);
       await draw(f);
     }
-    document.querySelectorAll("details.behind[open][data-measure]").forEach(pivot);
+    fillTables();
   };
   const pivot = box => {
-    const name = box.dataset.measure, rows = shown(), right = axes[drawn2.right], up = drawn2.up ? axes[drawn2.up].upwards : [null];
-    const find = (x, y) => rows.find(r => String(r[drawn2.right]) === String(x) && (y === null || String(r[drawn2.up]) === String(y)));
+    const name = box.dataset.measure, rows = shown(), right = axes[mapAxes.right], up = mapAxes.up ? axes[mapAxes.up].upwards : [null];
+    const find = (x, y) => rows.find(r => String(r[mapAxes.right]) === String(x) && (y === null || String(r[mapAxes.up]) === String(y)));
     const lines = up.map(y => [y === null ? data.measures[name].title : y, ...right.values.map(x => {
       const r = find(x, y);
-      if (!r) return "–";
-      const button = element("button", r[`${name}_text`], { type: "button", "data-cell": r.cell_id });
-      return button;
+      return r ? element("button", r[`${name}_text`], { type: "button", "data-cell": r.cell_id }) : "–";
     })]);
-    const corner = drawn2.up ? `${axes[drawn2.up].short} ↓ · ${right.short} →` : right.short;
+    const corner = mapAxes.up ? `${axes[mapAxes.up].short} ↓ · ${right.short} →` : right.short;
     box.querySelector(".scroll").replaceChildren(table([corner, ...right.values], lines));
   };
 
@@ -260,16 +242,6 @@
   };
 
   // ---- the page
-  const button = document.getElementById("theme"), root = document.documentElement;
-  const dark = () => root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  const name = () => { button.textContent = dark() ? "Light" : "Dark"; button.setAttribute("aria-label", `Switch to ${dark() ? "light" : "dark"} colours`); };
-  try { const kept = localStorage.getItem("explorer-theme"); if (kept === "dark" || kept === "light") root.dataset.theme = kept; } catch { /* no storage from disk in some browsers */ }
-  button.addEventListener("click", () => {
-    root.dataset.theme = dark() ? "light" : "dark";
-    try { localStorage.setItem("explorer-theme", root.dataset.theme); } catch { /* the choice lasts as long as the page */ }
-    name();
-  });
-  name();
   const first = byId.get(linked()) || byId.get(data.best) || cells[0];
   document.querySelectorAll("select[data-axis]").forEach(s => {
     const all = axes[s.dataset.axis].values;
@@ -278,7 +250,7 @@
     plane[s.dataset.axis] = all[at];
     s.addEventListener("change", () => { plane[s.dataset.axis] = all[Number(s.value)]; redraw(); });
   });
-  document.querySelectorAll("select[data-way]").forEach(s => s.addEventListener("change", () => turn2(s.dataset.way, s.value)));
+  document.querySelectorAll("select[data-way]").forEach(s => s.addEventListener("change", () => turnMaps(s.dataset.way, s.value)));
   document.addEventListener("click", e => {
     const target = e.target instanceof Element && e.target.closest("[data-cell]");
     if (target && target.tagName === "BUTTON") choose(target.dataset.cell, true);
@@ -286,6 +258,6 @@
   document.querySelectorAll("details.behind[data-measure]").forEach(d => d.addEventListener("toggle", () => { if (d.open) pivot(d); }));
   addEventListener("hashchange", () => { const cell = linked(); if (cell && cell !== chosen) choose(cell, true); });
   if (first) choose(String(first.cell_id), Boolean(linked()));
-  window.explorerPage = { data, details, cells, byId, axes, element, short, embed, expand, copy, choose, listen, views, chosen: () => chosen };
+  window.explorerPage = { data, details, cells, byId, element, short, embed, expand, copy, listen, views, chosen: () => chosen };
   drawCells();
 })();
