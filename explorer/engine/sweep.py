@@ -183,25 +183,25 @@ def sweep(
             tuner.fit()
         except Exception as error:
             context.cancel.check()
+            out_of_memory = _out_of_memory(error)
             under_way = searcher.given - listener.settled
-            if not (under_way and _ran_out_of_memory(error)):
+            if not (under_way and out_of_memory):
                 raise
             # If Ray kills a worker because memory is nearly full, Tune gives up all trials. Trials that Tune
             # has not yet received do not lose a try.
             for place in under_way:
-                context.attempts.failed(stacks[place], failure(OutOfMemoryError(str(error))))
+                context.attempts.failed(stacks[place], failure(out_of_memory))
             return
         context.cancel.check()
         for place in set(places) - listener.settled:
             context.attempts.failed(stacks[place], Failure("its trial ended without a result"))
 
 
-def _ran_out_of_memory(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, OutOfMemoryError) or "OutOfMemoryError" in str(error):
-            return True
+def _out_of_memory(error: BaseException | None) -> OutOfMemoryError | None:
+    """Return Ray's error of a worker that was killed for memory. Tune raises others while handling it."""
+    while error is not None and not isinstance(error, OutOfMemoryError):
         error = error.__cause__ or error.__context__
-    return False
+    return error
 
 
 def _name(stack: int, locations: list[dict[str, Any]]) -> str:

@@ -73,17 +73,22 @@ def drop_settled(space: Space, store: Store) -> None:
             done |= {(name, *row.values()) for row in store.read_records(name, IDS[module.KIND]).to_pylist()}
     for key, table in failures.items():
         rows = table.to_pylist()
-        rest = [row for row in rows if _failed(row) not in done]
+        rest = [row for row in rows if _failed_work(row) not in done]
         if len(rest) < len(rows):
             store.drop_record("failures", key)
         if rest and len(rest) < len(rows):
             store.write_record("failures", key, rest)
 
 
-def _failed(row: dict[str, Any]) -> tuple[str, ...]:
-    """Return the measure (or ``models``) of a row of ``failures``, and the ids of its subject."""
+def _failed_work(row: dict[str, Any]) -> tuple[str, ...]:
+    """Return the measure (or ``models``) of a row of ``failures``, and the ids of its subject.
+
+    In older run folders, the measure stands only at the beginning of the error.
+    """
     ids = [row[name] for name in ("model_a", "model_b", "model_id") if row.get(name)]
-    return ("models" if row["kind"] == "models" else row["error"].partition(":")[0], *ids)
+    if row["kind"] == "models":
+        return ("models", *ids)
+    return (row.get("measure") or row["error"].partition(":")[0], *ids)
 
 
 @dataclass(frozen=True)

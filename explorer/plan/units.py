@@ -176,7 +176,7 @@ class MeasureTask:
         rows = self.subject_rows()
         kind = "pairs" if "model_a" in rows[0] else "measures"
         what = {"error": f"{self.measure}: {error}", "traceback": traceback}
-        return [{"kind": kind, **row, **what} for row in rows]
+        return [{"kind": kind, "measure": self.measure, **row, **what} for row in rows]
 
 
 class Span(NamedTuple):
