@@ -56,12 +56,15 @@ def test_a_death_is_told_by_what_can_be_done() -> None:
 
 def test_a_worker_killed_for_memory_is_found_behind_the_errors_that_tune_raises() -> None:
     full = OutOfMemoryError("Task was killed due to the node running low on memory.")
-    try:
+
+    def handle() -> None:
         try:
             raise RuntimeError("Caught unexpected exception") from full
         except RuntimeError:
             raise TuneError(traceback.format_exc())  # noqa: B904 (as Tune does)
-    except TuneError as error:
-        assert sweep._out_of_memory(error) is full
+
+    with pytest.raises(TuneError) as raised_by_tune:
+        handle()
+    assert sweep._out_of_memory(raised_by_tune.value) is full
     assert sweep._out_of_memory(full) is full
     assert sweep._out_of_memory(TuneError("a module of the user says OutOfMemoryError")) is None

@@ -23,6 +23,7 @@ from explorer.plan.subjects import cell_groups, trained_of, within_cell
 from explorer.plan.units import Part, Stack
 from explorer.runs.store import Store
 from explorer.space.model import Cell, Space
+from explorer.space.training import TrainingOptions, Use, names_of
 from explorer.train.loop import Split
 
 CLEARLY = 0.8  # an alternative must take less than this share of the time of the default
@@ -119,11 +120,11 @@ def peak_bytes(worker: Worker, cell: Cell, space: Space) -> int | None:
 
 
 def _brief(cell: Cell) -> Cell:
-    """Return the cell with a training of a few steps and everything else unchanged."""
-    training = cell.training.model_copy(
-        update={"steps": STEPS, "epochs": None, "checkpoint": 1.0, "early_stop": None, "history_points": 2}
-    )
-    return replace(cell, training=training)
+    """Return the cell with a training of a few steps. Settings that change its memory stay."""
+    default = names_of(Use.LENGTH | Use.STOP | Use.HISTORY) - names_of(Use.MEMORY)
+    changed = {name: TrainingOptions.model_fields[name].default for name in default}
+    changed |= {"steps": STEPS, "history_points": 2}
+    return replace(cell, training=cell.training.model_copy(update=changed))
 
 
 def _short(measures: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from explorer.measures.base import CellModels
 from explorer.models import memory
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
-from explorer.plan.units import MeasureTask, Stack, data_source, step_key
+from explorer.plan.units import MeasureTask, Stack, data_source, settings_of_row, step_key
 from explorer.runs.store import Store
 from explorer.settings import digest, plugin, seed_for
 from explorer.space.model import Cell
@@ -212,14 +212,12 @@ class Worker:
 
 def recipe_of(stack: Stack) -> Recipe:
     """Return the training recipe of a stack."""
-    training, each = stack.cell.training, [part.cell.training for part, _ in stack.rows]
-    of_models = {name: [getattr(t, name) for t in each] for name in names_of(Use.MODEL)}
-    del of_models["linear_scaling"]  # already part of the learning rate
+    training, rows = stack.cell.training, [settings_of_row(part.cell.training) for part, _ in stack.rows]
     return Recipe(
         steps=stack.cell.steps,
         checkpoints=[cell.checkpoint_step for cell in stack.parts[0].cells],
         stopping=Stopping(**{name: getattr(training, name) for name in names_of(Use.STOP)}),
-        **of_models | {"learning_rate": [t.rate for t in each]},
+        **{name: [row[name] for row in rows] for name in rows[0]},
         **training.model_dump(include=set(names_of(Use.STEP | Use.HISTORY))),
     )
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import explorer.measures
 from explorer.settings import digest, plugin
 from explorer.space.model import Cell
+from explorer.space.training import TrainingOptions, Use, names_of
 
 
 @dataclass(frozen=True)
@@ -211,6 +212,12 @@ class Done:
     at: dict[str, Any]
     span: Span | None
     error: str = ""
+
+
+def settings_of_row(training: TrainingOptions) -> dict[str, float]:
+    """Return the settings that may differ between the models of a stack, with the scaled learning rate."""
+    names = names_of(Use.MODEL) - {"linear_scaling"}
+    return {name: getattr(training, name) for name in names} | {"learning_rate": training.rate}
 
 
 def data_source(cell: Cell) -> str:
