@@ -27,7 +27,7 @@ from explorer.cli.options import (
     to_resume,
 )
 from explorer.cli.pages import check_reports, draw
-from explorer.engine.interrupts import end_once
+from explorer.engine.cancel import end_once
 
 if TYPE_CHECKING:
     from explorer.cli.display import Display

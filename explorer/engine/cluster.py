@@ -25,8 +25,7 @@ from typing import Any
 import psutil
 
 from explorer.engine import ray_workarounds
-from explorer.engine.cancel import Cancellation
-from explorer.engine.interrupts import held_back
+from explorer.engine.cancel import Cancellation, held_back
 from explorer.engine.where import NO_CLIENT, Where
 from explorer.settings import InputError
 from explorer.space.model import ResourceOptions
