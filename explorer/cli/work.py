@@ -31,7 +31,7 @@ from explorer.engine.cancel import end_once
 
 if TYPE_CHECKING:
     from explorer.cli.display import Display
-    from explorer.engine.where import Where
+    from explorer.engine.cluster import Where
     from explorer.results import Run
 
 
@@ -49,7 +49,7 @@ def run(
     profile: Profile = False,
 ) -> None:
     """Train and measure the grid of a space file and write its report. Continues an existing run."""
-    from explorer.engine.where import Where
+    from explorer.engine.cluster import Where
     from explorer.space import reading
 
     checked = reading.read(space, set_)
@@ -83,7 +83,7 @@ def resume(
     profile: Profile = False,
 ) -> None:
     """Resume an interrupted run: keep finished work and do the rest."""
-    from explorer.engine.where import Where
+    from explorer.engine.cluster import Where
 
     where = Where(
         address=address,
@@ -124,7 +124,7 @@ def measure(
     profile: Profile = False,
 ) -> None:
     """Add or repeat measures of a run without training."""
-    from explorer.engine.where import Where
+    from explorer.engine.cluster import Where
 
     where = Where(address=address, workers=workers, gpus=gpus, max_hours=max_hours, profile=profile)
 

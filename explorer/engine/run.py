@@ -10,11 +10,10 @@ import explorer.measures
 from explorer.engine import callbacks
 from explorer.engine.cancel import Cancellation, OutOfTime
 from explorer.engine.choose import choose, initial_choice
-from explorer.engine.cluster import connect, ray_environment
+from explorer.engine.cluster import Where, connect, ray_environment
 from explorer.engine.context import Context, load_data
 from explorer.engine.failures import Attempts
 from explorer.engine.session import Observer, Session, Silent
-from explorer.engine.where import Where
 from explorer.plan import plan, provenance
 from explorer.plan.compare import grown, same_sources
 from explorer.plan.layers import check_layers
