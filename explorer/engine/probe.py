@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,7 +12,7 @@ from typing import Any
 
 import torch
 
-from explorer.engine.worker import Worker
+from explorer.engine.worker import Worker, peak_process_bytes
 from explorer.models.base import network, own
 from explorer.models.rows import Execution, Rows, initial_rows
 from explorer.plan import plan
@@ -161,5 +159,4 @@ def _peak(device: torch.device) -> int:
         for line in file:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return peak_process_bytes()

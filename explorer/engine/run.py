@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import explorer.measures
 from explorer.engine import callbacks
@@ -16,8 +16,7 @@ from explorer.engine.failures import Attempts
 from explorer.engine.session import Observer, Session, Silent
 from explorer.plan import plan, provenance
 from explorer.plan.compare import grown, same_sources
-from explorer.plan.layers import check_layers
-from explorer.plan.networks import check_networks
+from explorer.plan.networks import check_layers, check_networks
 from explorer.runs.files import join
 from explorer.runs.lock import RunLock
 from explorer.runs.store import Store, locate
@@ -76,11 +75,7 @@ def resume(
 ) -> Run:
     """Resume a run: do all work without a record. Needs the run folder only."""
     observer = observer or Silent()
-    store = locate(name_or_folder, storage)
-    store.warn = observer.say
-    info = recorded.read_info(store)
-    space = parse(info["space"])
-    same_sources(info, space, store)
+    store, info, space = _open(name_or_folder, storage, observer)
     with RunLock(store.files):
         return _complete(store, space, info["name"], observer, where)
 
@@ -105,16 +100,12 @@ def measure(
     Raises:
         InputError: a measure or a layer is unknown, or an override does not concern a measure.
     """
-    observer = observer or Silent()
-    store = locate(name_or_folder, storage)
-    store.warn = observer.say
-    info = recorded.read_info(store)
-    raw, said = info["space"], info["said"]
     for override in overrides:
         if not override.startswith("measures."):
             raise InputError(f"--set {override}: only measures.… can be changed for trained models")
-    before = parse(raw)
-    same_sources(info, before, store)
+    observer = observer or Silent()
+    store, info, before = _open(name_or_folder, storage, observer)
+    raw, said = info["space"], info["said"]
     for name in add:
         raw["measures"].setdefault(name, {})
         said.setdefault("measures", {}).setdefault(name, {})
@@ -133,6 +124,20 @@ def measure(
             for kind in (name, *plugin(explorer.measures, name, "measure").EXTRA):
                 store.drop_records(kind)
         return _complete(store, space, info["name"], observer, where, train=False)
+
+
+def _open(name_or_folder: str, storage: str, observer: Observer) -> tuple[Store, dict[str, Any], Space]:
+    """Return the store, ``run.yaml`` and space of an existing run.
+
+    Raises:
+        InputError: there is no such run, or the user's data or models have changed since its start.
+    """
+    store = locate(name_or_folder, storage)
+    store.warn = observer.say
+    info = recorded.read_info(store)
+    space = parse(info["space"])
+    same_sources(info, space, store)
+    return store, info, space
 
 
 def _complete(

@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import explorer.measures
@@ -35,15 +34,7 @@ class Silent:
 
 
 LOG_EVERY_S = 20.0
-
-
-@dataclass(frozen=True)
-class Event:
-    """A piece of work of a process: its name, its time span and its location in the grid."""
-
-    name: str
-    span: Span
-    at: dict[str, Any]
+Event = tuple[str, Span, dict[str, Any]]  # a piece of work: name, time and process, place in the grid
 
 
 class Session:
@@ -80,7 +71,7 @@ class Session:
             seconds = time.perf_counter() - mark
             _add(self.record["stages"], name, seconds)
             if self._events is not None:
-                self._events.append(Event(name, Span(began, seconds, "driver", os.getpid()), {}))
+                self._events.append((name, Span(began, seconds, "driver", os.getpid()), {}))
 
     def say(self, message: str) -> None:
         """Send a message to the observer and the log."""
@@ -114,7 +105,7 @@ class Session:
         self.log(f"{what} at {done.at} in {span.seconds:.2f} s by {span.host} process {span.pid}")
         _add(self.record["workers"], done.kind, span.seconds)
         if self._events is not None:
-            self._events.append(Event(done.kind, span, done.at))
+            self._events.append((done.kind, span, done.at))
         self._unfolded[done.kind] += 1
         if self._unfolded[done.kind] >= FOLD_AT:
             self._unfolded[done.kind] = 0
@@ -148,22 +139,22 @@ def chrome_trace(events: list[Event]) -> bytes:
 
     chrome://tracing and https://ui.perfetto.dev open it. Times are in microseconds since the first event.
     """
-    zero = min((event.span.began for event in events), default=0.0)
-    hosts = {host: place for place, host in enumerate(dict.fromkeys(e.span.host for e in events))}
+    hosts = list(dict.fromkeys(span.host for _, span, _ in events))
+    events = sorted(events, key=lambda event: event[1].began)
     listed: list[dict[str, Any]] = [
         {"ph": "M", "name": "process_name", "pid": place, "tid": 0, "args": {"name": host}}
-        for host, place in hosts.items()
+        for place, host in enumerate(hosts)
     ]
-    listed += [
-        {
-            "ph": "X",
-            "name": event.name,
-            "pid": hosts[event.span.host],
-            "tid": event.span.pid,
-            "ts": round(1e6 * (event.span.began - zero)),
-            "dur": round(1e6 * event.span.seconds),
-            "args": event.at,
-        }
-        for event in sorted(events, key=lambda e: e.span.began)
-    ]
+    for name, span, at in events:
+        listed.append(
+            {
+                "ph": "X",
+                "name": name,
+                "pid": hosts.index(span.host),
+                "tid": span.pid,
+                "ts": round(1e6 * (span.began - events[0][1].began)),
+                "dur": round(1e6 * span.seconds),
+                "args": at,
+            }
+        )
     return json.dumps({"traceEvents": listed, "displayTimeUnit": "ms"}).encode()

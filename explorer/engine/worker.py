@@ -206,8 +206,13 @@ class Worker:
     def _peak_mb(self) -> float:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated() / 2**20
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / (2**20 if sys.platform == "darwin" else 2**10)
+        return peak_process_bytes() / 2**20
+
+
+def peak_process_bytes() -> int:
+    """Return the peak bytes of main memory since the start of this process."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def recipe_of(stack: Stack) -> Recipe:

@@ -44,17 +44,15 @@ def sizes(space: Space, shape: Shape, known: Sizes = NO_SIZES) -> dict[str, int]
     """
     result = dict(known)
     for cell in space.cells:
-        count = None if ":" in cell.model_name else getattr(_module(cell), "parameters", None)
+        if ":" in cell.model_name:
+            continue
+        count = getattr(plugin(explorer.models, cell.model_name, "architecture"), "parameters", None)
         key = architecture_key(cell)
         if count is not None and key not in result:
             result[key] = max(
                 1, min(MODELS_PER_STACK, PARAMETERS_PER_STACK // count(cell.model, *shape(cell)))
             )
     return result
-
-
-def _module(cell: Cell) -> object:
-    return plugin(explorer.models, cell.model_name, "architecture")
 
 
 def parts(space: Space, sizes: Sizes = NO_SIZES) -> Iterator[list[Part]]:

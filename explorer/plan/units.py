@@ -16,6 +16,9 @@ from explorer.settings import digest, plugin
 from explorer.space.model import Cell
 from explorer.space.training import TrainingOptions, Use, names_of
 
+# Columns of a subject's ids, by the kind of a measure.
+IDS = {"model": ["model_id"], "pair": ["model_a", "model_b"], "cell": ["cell_id", "members"]}
+
 
 @dataclass(frozen=True)
 class Part:
@@ -164,20 +167,17 @@ class MeasureTask:
         """Location in the grid: the value of each axis."""
         return self.cell.at
 
-    def subject_rows(self) -> list[dict[str, Any]]:
-        """Return the ids of the subjects."""
-        if isinstance(self.subjects[0], str):
-            return [{"model_id": name} for name in self.subjects]
-        if plugin(explorer.measures, self.measure, "measure").KIND == "cell":
-            return [{"cell_id": cell_id} for cell_id, _ in self.subjects]
-        return [{"model_a": a, "model_b": b} for a, b in self.subjects]
-
     def failure_rows(self, error: str, traceback: str) -> list[dict[str, Any]]:
         """Return rows of kind ``failures``."""
-        rows = self.subject_rows()
-        kind = "pairs" if "model_a" in rows[0] else "measures"
-        what = {"error": f"{self.measure}: {error}", "traceback": traceback}
-        return [{"kind": kind, "measure": self.measure, **row, **what} for row in rows]
+        subject_kind = plugin(explorer.measures, self.measure, "measure").KIND
+        rows = []
+        for subject in self.subjects:
+            ids = subject if isinstance(subject, tuple) else (subject,)
+            row = {"kind": "pairs" if subject_kind == "pair" else "measures", "measure": self.measure}
+            row |= dict(zip(IDS[subject_kind], ids, strict=True))
+            row.pop("members", None)
+            rows.append({**row, "error": f"{self.measure}: {error}", "traceback": traceback})
+        return rows
 
 
 class Span(NamedTuple):
