@@ -46,8 +46,8 @@ def run(
     Raises:
         explorer.settings.InputError: the input is wrong; nothing was started.
     """
+    from explorer.engine.cluster import Where
     from explorer.engine.run import run as start
-    from explorer.engine.where import Where
 
     where = Where(
         address=address,

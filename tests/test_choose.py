@@ -43,13 +43,13 @@ def test_chunks_are_sized_by_the_share_and_by_the_smallest_where_it_is_not_known
     tiny: dict[str, Any], gpus: Any, room: float
 ) -> None:
     tiny["resources"] = {"gpus_per_trial": gpus}
-    assert choose.given(parse(tiny)).card_share == room
+    assert choose.initial_choice(parse(tiny)).card_share == room
 
 
 def substitute(needs: dict[int, int | None]) -> Callable[..., Any]:
     """What a card of 8 GiB would say: needs in GiB by width."""
 
-    def peaks(factory: Any, cells: list[Any], space: Any, gpus: int) -> Any:
+    def peaks(factory: Any, gpus: float, cells: list[Any], space: Any, gpus_of_node: int) -> Any:
         found = [needs[cell.at["width"]] for cell in cells]
         return 8 * 2**30, [n if n is None else n * 2**30 for n in found]
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import explorer
 from explorer.cli import app
 from explorer.cli.options import to_resume
-from explorer.engine.where import Where
+from explorer.engine.cluster import Where
 from explorer.runs.store import locate
 from explorer.settings import InputError
 from explorer.space import reading

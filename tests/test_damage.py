@@ -21,6 +21,7 @@ from explorer.data.dataset import Arrays
 from explorer.engine.worker import Worker
 from explorer.plan import plan, provenance
 from explorer.plan.stacks import sizes
+from explorer.plan.units import MeasureTask
 from explorer.runs.store import DamagedError, Store
 from explorer.space.model import Space
 from explorer.space.reading import parse
@@ -153,13 +154,18 @@ def test_records_that_are_folded_while_they_are_read_are_all_found(
     assert store.read_records("models").equals(expected)
 
 
+@pytest.mark.parametrize("measure_is_a_column", [True, False])  # older run folders lack the column
 def test_a_failure_is_forgotten_when_its_pair_is_measured_in_other_company(
-    clean: Arrays, folders: dict[str, Path], tmp_path: Path
+    measure_is_a_column: bool, clean: Arrays, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     store, wanted = Store(shutil.copytree(folders["grown"], tmp_path / "run")), space(3, [2, 4])
     first, second, *_, last = table(store, "similarity")[["model_a", "model_b"]].to_dict("records")
     lost = {"model_a": first["model_a"], "model_b": last["model_b"]}  # of two cells, which nobody measures
-    rows = [{"kind": "pairs", **pair, "error": "similarity: no memory"} for pair in (first, second, lost)]
+    pairs = [(pair["model_a"], pair["model_b"]) for pair in (first, second, lost)]
+    rows = MeasureTask("similarity", None, wanted.cells[0], [], [], pairs).failure_rows("no memory", "")
+    assert {row["measure"] for row in rows} == {"similarity"}
+    if not measure_is_a_column:
+        rows = [{name: value for name, value in row.items() if name != "measure"} for row in rows]
     store.write_record("failures", "some task", rows)
     assert set(results.read(store).pairs["status"]) == {"ok", "failed"}
     plan.drop_settled(wanted, store)

@@ -7,7 +7,9 @@ import traceback
 
 import pytest
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
+from ray.tune import TuneError
 
+from explorer.engine import sweep
 from explorer.engine.failures import DIED, FULL, Cause, failure
 from explorer.settings import InputError
 
@@ -50,3 +52,19 @@ def test_a_death_is_told_by_what_can_be_done() -> None:
     full = OutOfMemoryError("Task was killed due to the node running low on memory.")
     assert failure(full).error == FULL
     assert (failure(full).cause, failure(RayActorError()).cause) == (Cause.MEMORY, Cause.DIED)
+
+
+def test_a_worker_killed_for_memory_is_found_behind_the_errors_that_tune_raises() -> None:
+    full = OutOfMemoryError("Task was killed due to the node running low on memory.")
+
+    def handle() -> None:
+        try:
+            raise RuntimeError("Caught unexpected exception") from full
+        except RuntimeError:
+            raise TuneError(traceback.format_exc())  # noqa: B904 (as Tune does)
+
+    with pytest.raises(TuneError) as raised_by_tune:
+        handle()
+    assert sweep._out_of_memory(raised_by_tune.value) is full
+    assert sweep._out_of_memory(full) is full
+    assert sweep._out_of_memory(TuneError("a module of the user says OutOfMemoryError")) is None

@@ -22,8 +22,8 @@ from test_engine import assert_equal_runs, longer, model_files, started, wait_fo
 
 import explorer
 from explorer.engine import pool, sweep
+from explorer.engine.cluster import Where
 from explorer.engine.run import resume
-from explorer.engine.where import Where
 from explorer.settings import InputError
 
 

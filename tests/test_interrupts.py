@@ -17,13 +17,13 @@ import pytest
 from conftest import ROOT
 from test_engine import descendants, longer, processes, started, wait_for_records
 
-from explorer.engine import interrupts
+from explorer.engine import cancel
 
 
 @pytest.fixture
 def handlers() -> Iterator[None]:
     """Puts back what the test changes."""
-    before = {number: signal.getsignal(number) for number in interrupts.STOPS}
+    before = {number: signal.getsignal(number) for number in cancel.STOPS}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -34,7 +34,7 @@ def test_a_signal_waits_for_the_end_of_what_must_not_be_broken_off(handlers: Non
     done = []
 
     def work() -> None:
-        with interrupts.held_back():
+        with cancel.held_back():
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
             done.append("all of it")
@@ -44,24 +44,24 @@ def test_a_signal_waits_for_the_end_of_what_must_not_be_broken_off(handlers: Non
     assert done == ["all of it"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # in the background of a shell
-    with interrupts.held_back():
+    with cancel.held_back():
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
 def test_who_presses_twice_does_not_hinder_the_end(handlers: None, monkeypatch: pytest.MonkeyPatch) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    interrupts.end_once()
+    cancel.end_once()
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
     signal.raise_signal(signal.SIGINT)
     signal.raise_signal(signal.SIGTERM)
     signal.raise_signal(signal.SIGHUP)  # the terminal is closed
-    monkeypatch.setattr(interrupts, "GRACE_S", 0.0)  # it hangs: who presses again means it
+    monkeypatch.setattr(cancel, "GRACE_S", 0.0)  # it hangs: who presses again means it
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
-    interrupts.end_once()
+    cancel.end_once()
     signal.raise_signal(signal.SIGHUP)
 
 

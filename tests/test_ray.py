@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
+import time
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,9 +17,9 @@ import pytest
 from conftest import ROOT
 
 import explorer
-from explorer.engine import cluster
+from explorer.engine import local_ray
 from explorer.engine.cancel import Cancellation
-from explorer.engine.where import Where
+from explorer.engine.cluster import Where
 from explorer.settings import InputError
 
 SPACE = {
@@ -157,10 +157,10 @@ def test_a_ray_that_others_can_reach_is_not_used(tmp_path: Path) -> None:
 
 def test_addresses_beyond_this_machine_are_told_from_loopback() -> None:
     inside = ("127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1")
-    assert all(map(cluster._is_loopback, inside))
-    assert not any(map(cluster._is_loopback, ("0.0.0.0", "::", "10.0.0.1", "::ffff:10.0.0.1")))
-    with pytest.raises(cluster.RayLostError, match=r"Ray listens on 0\.0\.0\.0, ::, where"):
-        cluster._require_loopback([], {"::", "0.0.0.0"})
+    assert all(map(local_ray._is_loopback, inside))
+    assert not any(map(local_ray._is_loopback, ("0.0.0.0", "::", "10.0.0.1", "::ffff:10.0.0.1")))
+    with pytest.raises(local_ray.RayLostError, match=r"Ray listens on 0\.0\.0\.0, ::, where"):
+        local_ray._require_loopback([], {"::", "0.0.0.0"})
 
 
 def test_ray_client_is_refused_with_the_way_that_works(tiny: dict[str, Any], tmp_path: Path) -> None:
@@ -217,13 +217,13 @@ def test_the_folder_of_ray_stays_only_where_its_logs_may_help(
     lost: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    (tmp_path / f"{cluster.SCRATCH}999999999-killed").mkdir()
+    (tmp_path / f"{local_ray.SCRATCH}999999999-killed").mkdir()
     with (
-        pytest.raises(cluster.RayLostError) if lost else nullcontext() as told,
-        cluster._scratch(keep=True) as folder,
+        pytest.raises(local_ray.RayLostError) if lost else nullcontext() as told,
+        local_ray.scratch_folder(keep=True) as folder,
     ):
         if lost:
-            raise cluster.RayLostError("gone")
+            raise local_ray.RayLostError("gone")
     assert told is None or f"Ray's logs are in {folder}" in str(told.value)
     assert [str(path) for path in tmp_path.iterdir()] == ([folder] if lost else [])
 
@@ -248,7 +248,7 @@ class Killer:
 
 try:
     explorer.run({**SPACE, "training": {"steps": 10_000_000}}, observer=Killer())
-except explorer.engine.cluster.RayLostError as error:
+except explorer.engine.local_ray.RayLostError as error:
     print("lost:", error, flush=True)
 import os
 os._exit(7)  # Ray itself would wait for a minute
@@ -265,14 +265,13 @@ def test_a_lost_ray_of_the_caller_s_is_an_exception(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
 def test_a_server_that_ends_is_a_request_to_stop() -> None:
     child = subprocess.Popen(["sleep", "100"])
-    process, cancel, ended = psutil.Process(child.pid), Cancellation(), threading.Event()
-    named: Any = SimpleNamespace(name=lambda: "raylet", is_running=process.is_running, status=process.status)
-    watch = threading.Thread(target=cluster._watch, args=([named], cancel, ended))
-    watch.start()
-    assert not cancel.requested
-    child.kill()
-    watch.join(10)
-    assert isinstance(cancel.reason, cluster.RayLostError)
+    servers, cancel = [("raylet", psutil.Process(child.pid))], Cancellation()
+    with local_ray.watched(cancel, 0.1, lambda: local_ray._ended_server(servers)):
+        time.sleep(0.3)
+        assert not cancel.requested
+        child.kill()
+        with pytest.raises(local_ray.RayLostError, match="Ray's raylet has ended"):
+            cancel.sleep(10)
     child.wait()
 
 

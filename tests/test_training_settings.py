@@ -12,8 +12,9 @@ from explorer.data import digits
 from explorer.data.base import prepare
 from explorer.data.dataset import Arrays
 from explorer.engine.choose import memory_key
+from explorer.engine.probe import STEPS, _brief
 from explorer.plan import plan
-from explorer.plan.stacks import sizes
+from explorer.plan.stacks import _place, sizes
 from explorer.settings import InputError
 from explorer.space.reading import parse
 from explorer.space.training import TrainingOptions, Use, names_of
@@ -121,6 +122,21 @@ def test_models_of_one_stack_may_differ_in_it(name: str) -> None:
     parsed = parse({**raw, "temperature": {name: values}})
     chosen = sizes(parsed, lambda _: ((64,), 10))
     assert len(plan.stacks(parsed, sizes=chosen)) == 1
+
+
+def test_models_are_stacked_in_the_order_in_which_runs_have_always_stacked_them() -> None:
+    settings = {"momentum": 0.5, "weight_decay": 0.1, "learning_rate": 0.2, "linear_scaling": 16}
+    assert _place(parse(space(settings)).cells[0]) == [0.4, 0.1, 0.5, 0.05]
+
+
+def test_memory_is_measured_in_a_few_steps_that_nothing_stops() -> None:
+    stopping = {"early_stop": {"epochs": 1}, "stop_at_loss": 1.5, "keep": "best"}
+    (cell,) = parse(space({**stopping, "epochs": 50, "history_points": 30})).cells
+    brief = _brief(cell)
+    assert (brief.steps, brief.training.history_points) == (STEPS, 2)
+    changed = {"epochs", "steps", "early_stop", "stop_at_loss", "history_points"}
+    assert brief.training.model_dump(exclude=changed) == cell.training.model_dump(exclude=changed)
+    assert brief.training.early_stop is brief.training.stop_at_loss is None
 
 
 def test_an_unknown_setting_is_refused() -> None:

@@ -26,11 +26,11 @@ from explorer.cli.options import (
     to_resume,
 )
 from explorer.cli.pages import check_reports, draw
-from explorer.engine.interrupts import end_once
-from explorer.engine.where import Where
+from explorer.engine.cancel import end_once
 
 if TYPE_CHECKING:
     from explorer.cli.display import Display
+    from explorer.engine.cluster import Where
     from explorer.results import Run
 
 
@@ -48,6 +48,7 @@ def run(
     profile: Profile = False,
 ) -> None:
     """Train and measure the grid of a space file and write its report. Continues an existing run."""
+    from explorer.engine.cluster import Where
     from explorer.space import reading
 
     checked = reading.read(space, set_)
@@ -81,6 +82,8 @@ def resume(
     profile: Profile = False,
 ) -> None:
     """Resume an interrupted run: keep finished work and do the rest."""
+    from explorer.engine.cluster import Where
+
     where = Where(
         address=address,
         workers=workers,
@@ -120,6 +123,8 @@ def measure(
     profile: Profile = False,
 ) -> None:
     """Add or repeat measures of a run without training."""
+    from explorer.engine.cluster import Where
+
     where = Where(address=address, workers=workers, gpus=gpus, max_hours=max_hours, profile=profile)
 
     def start(display: Display) -> Run:

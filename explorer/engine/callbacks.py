@@ -41,7 +41,7 @@ def check(names: Sequence[str]) -> None:
             )
 
 
-def made(names: Sequence[str], store: Store, run: str) -> list[Callback]:
+def create(names: Sequence[str], store: Store, run: str) -> list[Callback]:
     """Return the callbacks with these names for a run.
 
     Their files go to ``callbacks/`` in the run folder or, if that folder is not local, to

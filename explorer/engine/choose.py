@@ -6,19 +6,15 @@ are stacked, and training amplifies the differences, so a resumed run must use t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from explorer.engine.cancel import Cancellation
-from explorer.engine.clean import CleanData
-from explorer.engine.cluster import Cluster
-from explorer.engine.factory import WorkerFactory
+from explorer.engine.context import Context, WorkerFactory
 from explorer.engine.failures import failure
-from explorer.engine.session import Session
 from explorer.models.base import has_choice
 from explorer.plan.stacks import Sizes, parts, sizes
 from explorer.plan.units import data_source, step_key
-from explorer.runs.store import Store
 from explorer.settings import InputError, digest
 from explorer.space.model import Cell, Space
 from explorer.space.training import Use, names_of
@@ -54,30 +50,20 @@ class Choice:
         """Return the GPUs (usually a fraction) of each trial or measuring actor of a cell."""
         return self.shares[memory_key(cell)] if self.shares else self.gpus
 
-    def factory(self, store: Store, refs: dict[str, Any]) -> WorkerFactory:
+    def factory(self, context: Context) -> WorkerFactory:
         """Return the factory of the run's workers."""
-        return WorkerFactory.of(
-            store, refs, execution=self.execution, cpus=self.cpus, card_share=self.card_share
-        )
+        return WorkerFactory(context, execution=self.execution, cpus=self.cpus, card_share=self.card_share)
 
 
-def given(space: Space) -> Choice:
-    """Return the choice that the space gives; with ``gpus_per_trial: auto``, a whole GPU per trial."""
+def initial_choice(space: Space) -> Choice:
+    """Return the choice before any measurement. With ``gpus_per_trial: auto``, a trial has a whole GPU."""
     resources = space.resources
     if resources.gpus_per_trial == "auto":
         return Choice(resources.cpus_per_trial, 1.0, 1 / MOST_TRIALS)
     return Choice(resources.cpus_per_trial, resources.gpus_per_trial, min(1.0, resources.gpus_per_trial))
 
 
-def choose(
-    space: Space,
-    store: Store,
-    clean: CleanData,
-    refs: dict[str, Any],
-    cluster: Cluster,
-    session: Session,
-    cancel: Cancellation,
-) -> Choice:
+def choose(context: Context) -> Choice:
     """Decide how rows run, which models share a stack, and how many trials share a GPU.
 
     Earlier choices in ``run.yaml`` are kept. The others are measured on a worker and added to ``run.yaml``.
@@ -85,19 +71,18 @@ def choose(
     Raises:
         InputError: a trial needs more than one node or one GPU has.
     """
-    info, choice = store.read_info(), given(space)
-    kept: Sizes = info.get("stacks", {})
-    choice = replace(choice, sizes=kept if choice.gpus else sizes(space, clean.shape, kept))
+    space, store = context.space, context.store
+    info, choice = store.read_info(), initial_choice(space)
+    earlier: Sizes = info.get("stacks", {})
+    choice = replace(choice, sizes=earlier if choice.gpus else sizes(space, context.shape, earlier))
     execution = info.get("execution", {})
     if steps := _undecided(space, execution):
-        rows = max(sum(len(part.seeds) for part in stack) for stack in parts(space, choice.sizes))
-        with session.stage("calibration"):
-            execution |= _fastest(steps, rows, choice, choice.factory(store, refs), session, cancel)
+        with context.session.stage("calibration"):
+            execution |= _fastest(context, choice, steps)
     choice = replace(choice, execution=execution)
     if space.resources.gpus_per_trial == "auto":
-        with session.stage("calibration"):
-            factory = choice.factory(store, refs)
-            shares, memory = shares_of_a_card(space, info.get("memory", {}), cluster, factory, cancel)
+        with context.session.stage("calibration"):
+            shares, memory = _gpu_shares(context, choice, info.get("memory", {}))
         choice = replace(choice, shares=shares)
         store.update_info(memory=memory)
     store.update_info(stacks=dict(choice.sizes), execution=execution)
@@ -120,36 +105,34 @@ def _undecided(space: Space, known: dict[str, str]) -> dict[str, tuple[Cell, int
     return {key: step for key, step in steps.items() if key not in known}
 
 
-def _fastest(
-    steps: dict[str, tuple[Cell, int]],
-    rows: int,
-    choice: Choice,
-    factory: WorkerFactory,
-    session: Session,
-    cancel: Cancellation,
-) -> dict[str, str]:
+def _fastest(context: Context, choice: Choice, steps: dict[str, tuple[Cell, int]]) -> dict[str, str]:
     """Return the fastest execution for each kind of step, timed on a worker."""
-    import ray
     from ray.exceptions import RayError
 
-    remote = ray.remote(num_cpus=choice.cpus, num_gpus=choice.gpus)(time_steps)
+    rows = max(sum(len(part.seeds) for part in stack) for stack in parts(context.space, choice.sizes))
     try:
-        return _result(remote.remote(factory, choice.gpus, steps, rows), cancel)
+        return _on_worker(context, choice, time_steps, steps, rows)
     except RayError as error:
         why = failure(error).error
-        session.say(
+        context.session.say(
             f"The fastest way to run models together could not be measured; they run one by one: {why}"
         )
         return dict.fromkeys(steps, "loop")
 
 
-def _result(call: Any, cancel: Cancellation) -> Any:
-    """Return what a remote call returns, unless a stop is requested before."""
+def _on_worker(context: Context, choice: Choice, task: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a process that can create a worker, and return its result.
+
+    Raises:
+        BaseException: the reason of a stop, if one is requested meanwhile.
+    """
     import ray
 
+    remote: Any = ray.remote(num_cpus=choice.cpus, num_gpus=choice.gpus)(task)
+    call = remote.remote(choice.factory(context), choice.gpus, *arguments)
     try:
         while not ray.wait([call], timeout=LOOK_S)[0]:
-            cancel.check()
+            context.cancel.check()
     except BaseException:
         ray.cancel(call, force=True)
         raise
@@ -182,8 +165,8 @@ def largest(space: Space) -> dict[str, Cell]:
     return {memory_key(cell): cell for cell in ordered}
 
 
-def shares_of_a_card(
-    space: Space, known: dict[str, Any], cluster: Cluster, factory: WorkerFactory, cancel: Cancellation
+def _gpu_shares(
+    context: Context, choice: Choice, known: dict[str, Any]
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Return the share of a GPU that each memory key needs, and the measured peaks for ``run.yaml``.
 
@@ -192,9 +175,8 @@ def shares_of_a_card(
     Raises:
         InputError: there is no GPU, or it is too small for a trial.
     """
-    import ray
-
-    if not cluster.gpus_of_a_node:
+    space, gpus = context.space, context.cluster.gpus_of_a_node
+    if not gpus:
         raise InputError(
             "resources.gpus_per_trial: auto: there is no GPU to measure the memory of a model on. "
             "Remove the setting, or use --gpus N for logical GPUs."
@@ -213,10 +195,7 @@ def shares_of_a_card(
         for key, cell in cells.items()
     }
     unknown = {key: cell for key, cell in cells.items() if known.get(key, {}).get("of") != described[key]}
-
-    remote = ray.remote(num_cpus=resources.cpus_per_trial, num_gpus=1)(measure_peaks)
-    call = remote.remote(factory, list(unknown.values()), space, cluster.gpus_of_a_node)
-    card, needs = _result(call, cancel)
+    card, needs = _on_worker(context, choice, measure_peaks, list(unknown.values()), space, gpus)
     memory = dict(known)
     for key, needed in zip(unknown, needs, strict=True):
         if needed is None or needed * HEADROOM > card:
@@ -232,13 +211,14 @@ def shares_of_a_card(
 
 
 def measure_peaks(
-    factory: WorkerFactory, cells: list[Cell], space: Space, gpus: int
+    factory: WorkerFactory, gpus: float, cells: list[Cell], space: Space, gpus_of_node: int
 ) -> tuple[int, list[int | None]]:
     """Return the bytes of a GPU, and the bytes that a trial of each cell needs, measured on a worker."""
-    worker = factory(1.0)
+    worker = factory(gpus)
     from explorer.engine import probe
 
-    return probe.card_bytes(worker.device, gpus), [probe.peak_bytes(worker, cell, space) for cell in cells]
+    peaks = [probe.peak_bytes(worker, cell, space) for cell in cells]
+    return probe.card_bytes(worker.device, gpus_of_node), peaks
 
 
 def share(needed: float, card: float) -> float:

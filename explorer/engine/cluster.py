@@ -1,33 +1,18 @@
-"""Connection to Ray: starts it on this machine, joins a cluster, or uses the caller's; cleans up afterwards.
-
-Uses only Ray's public interface: ``ray.init`` and documented environment variables.
-"""
+"""Connection to Ray: starts one on this machine, joins a cluster, or uses the caller's."""
 
 from __future__ import annotations
 
 import logging
-import math
 import os
-import secrets
-import shutil
-import signal
 import socket
 import sys
-import tempfile
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
-from pathlib import Path
 from typing import Any
 
-import psutil
-
-from explorer.engine import ray_workarounds
 from explorer.engine.cancel import Cancellation
-from explorer.engine.interrupts import held_back
-from explorer.engine.where import NO_CLIENT, Where
+from explorer.engine.local_ray import SERVERS, environment, local_ray, scratch_folder, watched
 from explorer.settings import InputError
 from explorer.space.model import ResourceOptions
 
@@ -42,25 +27,49 @@ DRIVER = {
     "TUNE_WARN_THRESHOLD_S": "3600",
     "TUNE_FORCE_TRIAL_CLEANUP_S": "5",  # a stopped trial may be in a long step
 }
-# Environment variables for the servers of a Ray that we start.
-SERVERS = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # listen on this machine's loopback address only
-    **ray_workarounds.SERVERS,
-}
 LOGGERS = ("ray", "ray.tune", "ray.train")
-SCRATCH = "explorer-"  # prefix of the private folder's name; the process id and random characters follow
-ROOM_BYTES = 10_000_000  # Ray exits without a message if the disk of its folder is full
-TUNE_STOPS_S = (
-    15.0  # time for Tune to stop; code that runs after Ray's end may restart a Ray imported before us
-)
-WATCH_S = 0.25  # interval between two checks of Ray's servers
+TUNE_STOPS_S = 15.0  # time for Tune to stop; later, its code may restart a Ray that was imported before us
 ASK_S, MISSES = 3.0, 3  # between looks whether the control service of another's Ray answers
 ANSWERS_S = 120.0  # time for a cluster to start an actor; it may have to start a node first
-END_S = 5.0  # time for Ray's processes to end after ray.shutdown(); agents of a dead server take a minute
+NO_CLIENT = (
+    "which Ray Tune does not support. Run Explorer on a machine of the cluster with --address auto, or "
+    "submit it there with `ray job submit`"
+)
 
 
-class RayLostError(OSError):
-    """Error: Ray did not start, is unsafe to use, or one of its servers ended during the run."""
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """The Ray cluster, the resources and the time limit of a run.
+
+    Args:
+        address: address of a Ray cluster, or ``auto``. By default, the run uses the Ray that this process is
+            connected to, or starts its own on this machine.
+        workers: maximum number of concurrent trials or measuring actors; by default as many as fit.
+        gpus: number of GPUs (may be logical) of a Ray that the run starts; by default those that Ray finds.
+        max_hours: stop cleanly after this many hours.
+        profile: record a trace of what each worker did when, in the run folder (``profile/trace.json``).
+        callbacks: tools that log the trials: ``tensorboard``, ``mlflow``, ``wandb`` or ``module:Class``.
+
+    Raises:
+        InputError: a number is out of range.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    gpus: int | None = None
+    max_hours: float | None = None
+    profile: bool = False
+    callbacks: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.address == "local":
+            raise InputError("--address local: leave the address out; Explorer then starts its own Ray")
+        if self.address and self.address.startswith("ray://"):
+            raise InputError(f"--address {self.address} is Ray Client, {NO_CLIENT}")
+        for name, least in (("workers", 1), ("gpus", 0), ("max_hours", 0)):
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise InputError(f"{name}: {value} is not allowed; it should be a number from {least}")
 
 
 @dataclass(frozen=True)
@@ -144,7 +153,7 @@ def ray_environment(where: Where) -> Iterator[bool]:
     if own and "ray" not in sys.modules:
         values |= {"RAY_AUTH_MODE": "token"}
     values = {name: value for name, value in values.items() if name not in os.environ}
-    with _environment(values), _quiet_loggers():
+    with environment(values), _quiet_loggers():
         yield own
 
 
@@ -159,10 +168,11 @@ def connect(where: Where, own: bool, resources: ResourceOptions, cancel: Cancell
         InputError: no cluster answers at the address.
         RayLostError: our own Ray did not start, or can be reached from other machines.
     """
-    with _scratch(keep=own) as scratch, ExitStack() as stack:
+    with scratch_folder(keep=own) as scratch, ExitStack() as stack:
         patience_s = 60.0 if _caller_has_ray() else TUNE_STOPS_S if "ray" in sys.modules else 1.0
+        cpus = where.workers * resources.cpus_per_trial if where.workers else None
         stack.enter_context(
-            _local_ray(where, resources, cancel, scratch) if own else _existing_ray(where.address, cancel)
+            local_ray(cpus, where.gpus, cancel, scratch) if own else _existing_ray(where.address, cancel)
         )
         import ray
 
@@ -198,7 +208,7 @@ def _existing_ray(address: str | None, cancel: Cancellation) -> Iterator[None]:
                 f"--address {address}: this process is connected to the Ray at {here}. "
                 "Remove the address to use that Ray, or call ray.shutdown() first."
             )
-        with _watched(cancel):
+        with _watched_address(cancel):
             yield
         return
     assert address is not None
@@ -209,39 +219,31 @@ def _existing_ray(address: str | None, cancel: Cancellation) -> Iterator[None]:
         raise InputError(f"--address {address}: no Ray cluster answers there ({error})") from error
     try:
         _require_actor_start(address)
-        with _watched(cancel):
+        with _watched_address(cancel):
             yield
     finally:
         ray.shutdown()
 
 
-@contextmanager
-def _watched(cancel: Cancellation) -> Iterator[None]:
+def _watched_address(cancel: Cancellation) -> AbstractContextManager[None]:
     """Request cancellation if nobody listens at the address of Ray's control service any more.
 
     Ray itself would end this process, without an exception, after a minute.
     """
     import ray
 
-    address, ended = ray.get_runtime_context().gcs_address, threading.Event()
+    address, misses = ray.get_runtime_context().gcs_address, 0
 
-    def watch() -> None:
-        misses = 0
-        while not ended.wait(ASK_S):
-            try:
-                _connect(address, timeout_s=ASK_S)
-                misses = 0
-            except OSError:
-                misses += 1
-            if misses >= MISSES:
-                cancel.request(RayLostError(f"the Ray at {address} does not answer any more"), patience_s=1.0)
-                return
+    def find_loss() -> str:
+        nonlocal misses
+        try:
+            _connect(address, timeout_s=ASK_S)
+            misses = 0
+        except OSError:
+            misses += 1
+        return f"the Ray at {address} does not answer any more" if misses >= MISSES else ""
 
-    threading.Thread(target=watch, daemon=True).start()
-    try:
-        yield
-    finally:
-        ended.set()
+    return watched(cancel, ASK_S, find_loss, patience_s=1.0)
 
 
 def _require_actor_start(address: str) -> None:
@@ -269,132 +271,6 @@ def _require_actor_start(address: str) -> None:
     ray.kill(actor)
 
 
-@contextmanager
-def _local_ray(
-    where: Where, resources: ResourceOptions, cancel: Cancellation, scratch: str
-) -> Iterator[None]:
-    """Start a Ray of our own for the block and stop it afterwards."""
-    cpus = where.workers * resources.cpus_per_trial if where.workers else None
-    before, mine = set(psutil.Process().children()), _listening(psutil.Process())
-    ended = threading.Event()
-    _create_token()
-    import ray
-
-    try:
-        # An exception during the start would leave unknown processes behind.
-        with _environment({"RAY_TMPDIR": scratch}), held_back():
-            handler = signal.getsignal(signal.SIGTERM)
-            try:
-                ray.init(
-                    address="local",
-                    num_cpus=max(1, math.ceil(cpus)) if cpus else None,
-                    num_gpus=where.gpus,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                )
-            except Exception as error:  # Ray does not name the cause: memory, disk, a busy machine
-                raise RayLostError(f"Ray did not start: {error}{_advice(error)}") from error
-            finally:
-                if threading.current_thread() is threading.main_thread():
-                    signal.signal(signal.SIGTERM, handler)  # Ray replaces it
-        servers = [p for p in psutil.Process().children() if p not in before]
-        _require_loopback([*servers, *_descendants(servers)], _listening(psutil.Process()) - mine)
-        watch = threading.Thread(target=_watch, args=(servers, cancel, ended), daemon=True)
-        watch.start()
-        yield
-    finally:
-        ended.set()
-        with held_back():
-            servers = [p for p in psutil.Process().children() if p not in before]
-            everything = [*servers, *_descendants(servers)]
-            ray.shutdown()
-            psutil.wait_procs(everything, timeout=END_S)
-
-
-def _require_loopback(processes: list[psutil.Process], mine: set[str]) -> None:
-    """Raise RayLostError if these processes listen on any address except this machine's loopback address.
-
-    Anyone who can reach a Ray server can run code with it. ``mine`` has the addresses of this process.
-    """
-    reachable = mine.union(*map(_listening, processes))
-    if not reachable:
-        return
-    raise RayLostError(
-        f"Ray listens on {', '.join(sorted(reachable))}, where other machines can reach it, so Explorer does "
-        "not use it. Ray was probably imported before Explorer could restrict it. Set the environment "
-        "variable RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 before importing Ray, or call ray.init() yourself; "
-        "Explorer then uses that Ray"
-    )
-
-
-def _listening(process: psutil.Process) -> set[str]:
-    """Return the non-loopback addresses on which a process listens."""
-    try:
-        connections = process.net_connections(kind="inet")
-    except psutil.NoSuchProcess:
-        return set()
-    hosts = {str(c.laddr[0]) for c in connections if c.status == psutil.CONN_LISTEN and c.laddr}
-    return {host for host in hosts if not _is_loopback(host)}
-
-
-def _is_loopback(host: str) -> bool:
-    address = ip_address(host)
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return (mapped or address).is_loopback
-
-
-def _descendants(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Return all live descendants of these processes."""
-    descendants: list[psutil.Process] = []
-    for process in processes:
-        try:
-            descendants += process.children(recursive=True)
-        except psutil.NoSuchProcess:
-            continue
-    return descendants
-
-
-def _watch(servers: list[psutil.Process], cancel: Cancellation, ended: threading.Event) -> None:
-    """Request cancellation if Ray's raylet or control service ends before ``ended`` is set.
-
-    Ray itself would wait forever.
-    """
-    needed = [(name, p) for p in servers if (name := p.name()) in ("raylet", "gcs_server")]
-    while not ended.wait(WATCH_S):
-        for name, process in needed:
-            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
-                cancel.request(RayLostError(f"Ray's {name} has ended; something has killed it"))
-                return
-
-
-def _create_token() -> None:
-    """Create the user's Ray token if there is none. Ray itself would make the file readable by everyone.
-
-    Raises:
-        RayLostError: the home folder is not writable.
-    """
-    token = Path.home() / ".ray" / "auth_token"
-    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH") or token.exists():
-        return
-    try:
-        token.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
-    except FileExistsError:  # another process was faster
-        pass
-    except OSError as error:
-        raise RayLostError(f"Ray did not start: {error}{_advice(error)}") from error
-
-
-def _advice(error: Exception) -> str:
-    if "AF_UNIX path length" in str(error) or isinstance(error, UnicodeError):
-        return ". Set RAY_TMPDIR to a folder with a short path of plain letters"
-    if "home directory" in str(error) or (isinstance(error, OSError) and ".ray" in str(error.filename)):
-        return ". Ray keeps a token in the home folder: set HOME to a writable folder"
-    return ""
-
-
 def _require_listener(address: str) -> None:
     """Raise InputError if nothing listens at the address. Ray itself would wait for minutes."""
     port = address.rpartition(":")[2]
@@ -413,20 +289,6 @@ def _connect(address: str, timeout_s: float) -> None:
 
 
 @contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set these variables for the block. Restore them afterwards, and remove those that Ray has set."""
-    before = dict(os.environ)
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name in os.environ.keys() - before.keys():
-            if name in values or name.startswith(("RAY_", "TUNE_", "PYTHONBREAKPOINT")):
-                del os.environ[name]
-        os.environ.update({name: before[name] for name in values if name in before})
-
-
-@contextmanager
 def _quiet_loggers() -> Iterator[None]:
     """Silence Ray's loggers for the block; we report failures ourselves."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
@@ -438,38 +300,3 @@ def _quiet_loggers() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)
-
-
-@contextmanager
-def _scratch(*, keep: bool) -> Iterator[str]:
-    """Provide a private folder with a short path. Delete it afterwards, and those of killed processes first.
-
-    Ray puts its sockets there, and socket paths must be short.
-
-    Args:
-        keep: the folder stays if Ray was lost, because Ray's logs may show the cause.
-    """
-    root = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")
-    root = root if root.is_dir() else Path(tempfile.gettempdir())
-    free = shutil.disk_usage(root).free
-    if free < ROOM_BYTES:
-        raise RayLostError(
-            f"Ray did not start: {root}, where it keeps its files, has {free / 1e6:.1f} MB left; "
-            f"{ROOM_BYTES / 1e6:.0f} MB are needed. Free some space, or set RAY_TMPDIR to another folder"
-        )
-    for old in root.glob(f"{SCRATCH}*-*"):
-        pid = old.name.removeprefix(SCRATCH).partition("-")[0]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(old, ignore_errors=True)
-    folder = tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-", dir=root)
-    delete = True
-    try:
-        yield folder
-    except RayLostError as error:
-        if keep:
-            delete = False
-            error.args = (f"{error}. Ray's logs are in {folder}",)
-        raise
-    finally:
-        if delete:
-            shutil.rmtree(folder, ignore_errors=True)

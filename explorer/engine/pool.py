@@ -8,13 +8,11 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from explorer.engine.context import Context
-from explorer.engine.factory import WorkerFactory
+from explorer.engine.choose import LOOK_S, Choice
+from explorer.engine.context import Context, WorkerFactory
 from explorer.engine.failures import failure
 from explorer.plan.units import Done, MeasureTask, Span, span_of
 from explorer.runs.store import DamagedError
-
-LOOK_S = 0.5  # seconds between two checks for a request to stop
 
 
 @ray.remote(max_restarts=0)
@@ -38,9 +36,8 @@ class Pool:
     that its tasks need. Actors that do not fit yet wait until others end.
     """
 
-    def __init__(self, context: Context):
-        self.cluster, self.choice, self.factory = context.cluster, context.choice, context.factory
-        self.attempts, self.session, self.cancel = context.attempts, context.session, context.cancel
+    def __init__(self, context: Context, choice: Choice):
+        self.context, self.choice, self.factory = context, choice, choice.factory(context)
         self._waiting: dict[float, deque[MeasureTask]] = {}  # by GPUs
         self._actors: dict[float, int] = {}  # number of actors, by GPUs
         # Open calls: the actor, its GPUs and its task (None while the actor starts).
@@ -53,7 +50,7 @@ class Pool:
         try:
             self._grow()
             while self._calls:
-                self.cancel.check()
+                self.context.cancel.check()
                 done, _ = ray.wait(list(self._calls), num_returns=1, timeout=LOOK_S)
                 for call in done:
                     self._answered(call)
@@ -63,7 +60,7 @@ class Pool:
 
     def _grow(self) -> None:
         for gpus, queue in self._waiting.items():
-            fits = max(1, self.cluster.fits(self.choice.cpus, gpus))  # a lost node may come back
+            fits = max(1, self.context.cluster.fits(self.choice.cpus, gpus))  # a lost node may come back
             while self._actors.get(gpus, 0) < min(fits, len(queue)):
                 actor = Measurer.options(num_cpus=self.choice.cpus, num_gpus=gpus).remote(self.factory, gpus)
                 self._actors[gpus] = self._actors.get(gpus, 0) + 1
@@ -75,7 +72,7 @@ class Pool:
         try:
             span: Any = ray.get(call)
             if task:
-                self.session.tell(Done(task.kind, task.size, task.at, span))
+                self.context.session.tell(Done(task.kind, task.size, task.at, span))
         except RayError as error:
             alive = isinstance(error, RayTaskError) and task is not None
             self._failed(task, error, gpus)
@@ -96,6 +93,6 @@ class Pool:
             task = self._waiting[gpus].popleft()
         damaged = isinstance(error, RayTaskError) and isinstance(error.cause, DamagedError)
         if (
-            self.attempts.failed(task, failure(error)) and not damaged
+            self.context.attempts.failed(task, failure(error)) and not damaged
         ):  # damaged models are trained again first
             self._waiting[gpus].append(task)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,7 +12,7 @@ from typing import Any
 
 import torch
 
-from explorer.engine.worker import Worker
+from explorer.engine.worker import Worker, peak_process_bytes
 from explorer.models.base import network, own
 from explorer.models.rows import Execution, Rows, initial_rows
 from explorer.plan import plan
@@ -23,6 +21,7 @@ from explorer.plan.subjects import cell_groups, trained_of, within_cell
 from explorer.plan.units import Part, Stack
 from explorer.runs.store import Store
 from explorer.space.model import Cell, Space
+from explorer.space.training import TrainingOptions, Use, names_of
 from explorer.train.loop import Split
 
 CLEARLY = 0.8  # an alternative must take less than this share of the time of the default
@@ -119,11 +118,11 @@ def peak_bytes(worker: Worker, cell: Cell, space: Space) -> int | None:
 
 
 def _brief(cell: Cell) -> Cell:
-    """Return the cell with a training of a few steps and everything else unchanged."""
-    training = cell.training.model_copy(
-        update={"steps": STEPS, "epochs": None, "checkpoint": 1.0, "early_stop": None, "history_points": 2}
-    )
-    return replace(cell, training=training)
+    """Return the cell with a training of a few steps. Settings that change its memory stay."""
+    default = names_of(Use.LENGTH | Use.STOP | Use.HISTORY) - names_of(Use.MEMORY)
+    changed = {name: TrainingOptions.model_fields[name].default for name in default}
+    changed |= {"steps": STEPS, "history_points": 2}
+    return replace(cell, training=cell.training.model_copy(update=changed))
 
 
 def _short(measures: dict[str, Any]) -> dict[str, Any]:
@@ -160,5 +159,4 @@ def _peak(device: torch.device) -> int:
         for line in file:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return peak_process_bytes()

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import explorer.measures
 from explorer.engine import callbacks
-from explorer.engine.attempts import Attempts
 from explorer.engine.cancel import Cancellation, OutOfTime
-from explorer.engine.choose import choose, given
-from explorer.engine.clean import CleanData
-from explorer.engine.cluster import Cluster, connect, ray_environment
-from explorer.engine.context import Context
+from explorer.engine.choose import choose, initial_choice
+from explorer.engine.cluster import Where, connect, ray_environment
+from explorer.engine.context import Context, load_data
+from explorer.engine.failures import Attempts
 from explorer.engine.session import Observer, Session, Silent
-from explorer.engine.where import Where
 from explorer.plan import plan, provenance
 from explorer.plan.compare import grown, same_sources
-from explorer.plan.layers import check_layers
-from explorer.plan.networks import check_networks
+from explorer.plan.networks import check_layers, check_networks
 from explorer.runs.files import join
 from explorer.runs.lock import RunLock
 from explorer.runs.store import Store, locate
@@ -78,11 +75,7 @@ def resume(
 ) -> Run:
     """Resume a run: do all work without a record. Needs the run folder only."""
     observer = observer or Silent()
-    store = locate(name_or_folder, storage)
-    store.warn = observer.say
-    info = recorded.read_info(store)
-    space = parse(info["space"])
-    same_sources(info, space, store)
+    store, info, space = _open(name_or_folder, storage, observer)
     with RunLock(store.files):
         return _complete(store, space, info["name"], observer, where)
 
@@ -107,16 +100,12 @@ def measure(
     Raises:
         InputError: a measure or a layer is unknown, or an override does not concern a measure.
     """
-    observer = observer or Silent()
-    store = locate(name_or_folder, storage)
-    store.warn = observer.say
-    info = recorded.read_info(store)
-    raw, said = info["space"], info["said"]
     for override in overrides:
         if not override.startswith("measures."):
             raise InputError(f"--set {override}: only measures.… can be changed for trained models")
-    before = parse(raw)
-    same_sources(info, before, store)
+    observer = observer or Silent()
+    store, info, before = _open(name_or_folder, storage, observer)
+    raw, said = info["space"], info["said"]
     for name in add:
         raw["measures"].setdefault(name, {})
         said.setdefault("measures", {}).setdefault(name, {})
@@ -137,6 +126,20 @@ def measure(
         return _complete(store, space, info["name"], observer, where, train=False)
 
 
+def _open(name_or_folder: str, storage: str, observer: Observer) -> tuple[Store, dict[str, Any], Space]:
+    """Return the store, ``run.yaml`` and space of an existing run.
+
+    Raises:
+        InputError: there is no such run, or the user's data or models have changed since its start.
+    """
+    store = locate(name_or_folder, storage)
+    store.warn = observer.say
+    info = recorded.read_info(store)
+    space = parse(info["space"])
+    same_sources(info, space, store)
+    return store, info, space
+
+
 def _complete(
     store: Store, space: Space, name: str, observer: Observer, where: Where, train: bool = True
 ) -> Run:
@@ -148,14 +151,12 @@ def _complete(
             callbacks.check(where.callbacks)
             plan.drop_halves(space, store, train=train)
             if plan.missing(space, store, train=train):
-                clean = CleanData.load(space)
+                arrays = load_data(space)
                 stack.enter_context(cancel.after(where.max_hours))
                 with session.stage("start_up"):
                     cluster = stack.enter_context(connect(where, own, space.resources, cancel))
-                cancel.run(
-                    lambda: _work(store, space, name, clean, cluster, session, cancel, where, train),
-                    cluster.patience_s,
-                )
+                context = Context(space, store, arrays, cluster, session, Attempts(store, session), cancel)
+                cancel.run(lambda: _work(context, name, where, train), cluster.patience_s)
                 with session.stage("shut_down"):
                     stack.close()
             else:
@@ -173,48 +174,38 @@ def _complete(
     return _tables(store, space, session)
 
 
-def _work(
-    store: Store,
-    space: Space,
-    name: str,
-    clean: CleanData,
-    cluster: Cluster,
-    session: Session,
-    cancel: Cancellation,
-    where: Where,
-    train: bool,
-) -> None:
+def _work(context: Context, name: str, where: Where, train: bool) -> None:
     """Train all stacks without a record, then measure, until no unfinished work has a try left."""
     from explorer.engine.pool import Pool
     from explorer.engine.sweep import sweep
 
-    wanted = given(space)
+    space, store, cluster, attempts = context.space, context.store, context.cluster, context.attempts
+    wanted = initial_choice(space)
     cluster.workers(wanted.cpus, wanted.gpus if space.resources.gpus_per_trial != "auto" else 0)
-    session.record["resources"] = {k: v for k, v in cluster.resources.items() if k in ("CPU", "GPU")}
+    context.session.record["resources"] = {
+        kind: number for kind, number in cluster.resources.items() if kind in ("CPU", "GPU")
+    }
     if not store.exists():
         store.write_info(provenance.describe(space, name))
-    refs = clean.put()
-    choice = choose(space, store, clean, refs, cluster, session, cancel)
-    followers = callbacks.made(where.callbacks, store, name) if train else []
-    attempts = Attempts(store, session)
-    context = Context(cluster, choice, choice.factory(store, refs), attempts, session, cancel)
+    choice = choose(context)
+    followers = callbacks.create(where.callbacks, store, name) if train else []
     lost, deaths = cluster.nodes_lost(), 0
     while True:
-        cancel.check()
+        context.cancel.check()
         todo = plan.missing(space, store, choice.sizes, train=train, given_up=attempts.given_up)
         if todo.stacks:
-            with session.stage("training", sum(stack.size for stack in todo.stacks)):
-                sweep(context, todo.stacks, 60 * space.resources.save_every_minutes, followers)
+            with context.session.stage("training", sum(stack.size for stack in todo.stacks)):
+                sweep(context, choice, todo.stacks, followers)
         elif todo.tasks:
-            with session.stage("measuring", sum(task.size for task in todo.tasks)):
-                Pool(context).measure(todo.tasks)
+            with context.session.stage("measuring", sum(task.size for task in todo.tasks)):
+                Pool(context, choice).measure(todo.tasks)
         else:
             return
         if attempts.deaths > deaths and not cluster.own:
-            cancel.sleep(NOTICED_S)
+            context.cancel.sleep(NOTICED_S)
         if (gone := cluster.nodes_lost() - lost) > 0:
             nodes = "a node" if gone == 1 else f"{gone} nodes"
-            session.say(f"The cluster has lost {nodes}; the work in progress there is tried again.")
+            context.session.say(f"The cluster has lost {nodes}; the work in progress there is tried again.")
         lost, deaths = lost + max(0, gone), attempts.deaths
 
 

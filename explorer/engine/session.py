@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import time
 from collections import Counter
@@ -11,7 +12,6 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import explorer.measures
-from explorer.engine import trace
 from explorer.plan.units import Done, Span
 from explorer.runs.store import FOLD_AT, Store
 from explorer.settings import plugin
@@ -34,6 +34,7 @@ class Silent:
 
 
 LOG_EVERY_S = 20.0
+Event = tuple[str, Span, dict[str, Any]]  # a piece of work: name, time and process, place in the grid
 
 
 class Session:
@@ -48,7 +49,7 @@ class Session:
         self.started = self._logged = time.perf_counter()
         self._lines: list[str] = []
         self._unfolded: Counter[str] = Counter()
-        self._events: list[trace.Event] | None = [] if profile else None
+        self._events: list[Event] | None = [] if profile else None
         self.record: dict[str, Any] = {
             "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
             "stages": {},
@@ -70,7 +71,7 @@ class Session:
             seconds = time.perf_counter() - mark
             _add(self.record["stages"], name, seconds)
             if self._events is not None:
-                self._events.append(trace.Event(name, Span(began, seconds, "driver", os.getpid()), {}))
+                self._events.append((name, Span(began, seconds, "driver", os.getpid()), {}))
 
     def say(self, message: str) -> None:
         """Send a message to the observer and the log."""
@@ -104,7 +105,7 @@ class Session:
         self.log(f"{what} at {done.at} in {span.seconds:.2f} s by {span.host} process {span.pid}")
         _add(self.record["workers"], done.kind, span.seconds)
         if self._events is not None:
-            self._events.append(trace.Event(done.kind, span, done.at))
+            self._events.append((done.kind, span, done.at))
         self._unfolded[done.kind] += 1
         if self._unfolded[done.kind] >= FOLD_AT:
             self._unfolded[done.kind] = 0
@@ -119,7 +120,7 @@ class Session:
             self.store.write_session(self.record["started"], self.record)
             self._write_log()
             if self._events is not None:
-                self.store.write_trace(trace.chrome(self._events))
+                self.store.write_trace(chrome_trace(self._events))
 
 
 def add_stage(store: Store, session: dict[str, Any], name: str, seconds: float) -> None:
@@ -131,3 +132,29 @@ def add_stage(store: Store, session: dict[str, Any], name: str, seconds: float) 
 
 def _add(seconds_of: dict[str, float], name: str, seconds: float) -> None:
     seconds_of[f"{name}_s"] = round(seconds_of.get(f"{name}_s", 0.0) + seconds, 3)
+
+
+def chrome_trace(events: list[Event]) -> bytes:
+    """Return the events as JSON in Chrome's ``traceEvents`` format, with one track per process.
+
+    chrome://tracing and https://ui.perfetto.dev open it. Times are in microseconds since the first event.
+    """
+    hosts = list(dict.fromkeys(span.host for _, span, _ in events))
+    events = sorted(events, key=lambda event: event[1].began)
+    listed: list[dict[str, Any]] = [
+        {"ph": "M", "name": "process_name", "pid": place, "tid": 0, "args": {"name": host}}
+        for place, host in enumerate(hosts)
+    ]
+    for name, span, at in events:
+        listed.append(
+            {
+                "ph": "X",
+                "name": name,
+                "pid": hosts.index(span.host),
+                "tid": span.pid,
+                "ts": round(1e6 * (span.began - events[0][1].began)),
+                "dur": round(1e6 * span.seconds),
+                "args": at,
+            }
+        )
+    return json.dumps({"traceEvents": listed, "displayTimeUnit": "ms"}).encode()

@@ -14,10 +14,10 @@ from ray.exceptions import OutOfMemoryError
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from explorer.engine.attempts import Attempts
 from explorer.engine.cancel import Cancellation
+from explorer.engine.choose import Choice
 from explorer.engine.context import Context
-from explorer.engine.failures import Failure, failure
+from explorer.engine.failures import Attempts, Failure, failure
 from explorer.engine.session import Session
 from explorer.plan.units import Done, Span, Stack, span_of
 
@@ -135,10 +135,9 @@ class Stop(tune.Stopper):
 
 
 def sweep(
-    context: Context, stacks: list[Stack], save_every_s: float, callbacks: Sequence[tune.Callback] = ()
+    context: Context, choice: Choice, stacks: list[Stack], callbacks: Sequence[tune.Callback] = ()
 ) -> None:
     """Give each stack one try and report failures to the attempts. Tune itself never retries."""
-    choice = context.choice
     # Sorted by size, trials can reuse actors.
     stacks = sorted(stacks, key=lambda stack: -choice.gpus_of(stack.cell))
     gpus = [choice.gpus_of(stack.cell) for stack in stacks]
@@ -147,9 +146,9 @@ def sweep(
         tune.with_parameters(
             StackTrial,
             chunks=[ray.put(stacks[start : start + CHUNK]) for start in range(0, len(stacks), CHUNK)],
-            factory=context.factory,
+            factory=choice.factory(context),
             choice=choice,
-            save_every_s=save_every_s,
+            save_every_s=60 * context.space.resources.save_every_minutes,
         ),
         lambda config: tune.PlacementGroupFactory([{"CPU": choice.cpus, "GPU": gpus[config["stack"]]}]),
     )
@@ -183,25 +182,25 @@ def sweep(
             tuner.fit()
         except Exception as error:
             context.cancel.check()
+            out_of_memory = _out_of_memory(error)
             under_way = searcher.given - listener.settled
-            if not (under_way and _ran_out_of_memory(error)):
+            if not (under_way and out_of_memory):
                 raise
             # If Ray kills a worker because memory is nearly full, Tune gives up all trials. Trials that Tune
             # has not yet received do not lose a try.
             for place in under_way:
-                context.attempts.failed(stacks[place], failure(OutOfMemoryError(str(error))))
+                context.attempts.failed(stacks[place], failure(out_of_memory))
             return
         context.cancel.check()
         for place in set(places) - listener.settled:
             context.attempts.failed(stacks[place], Failure("its trial ended without a result"))
 
 
-def _ran_out_of_memory(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, OutOfMemoryError) or "OutOfMemoryError" in str(error):
-            return True
+def _out_of_memory(error: BaseException | None) -> OutOfMemoryError | None:
+    """Return Ray's error of a worker that was killed for memory. Tune raises others while handling it."""
+    while error is not None and not isinstance(error, OutOfMemoryError):
         error = error.__cause__ or error.__context__
-    return False
+    return error
 
 
 def _name(stack: int, locations: list[dict[str, Any]]) -> str:

@@ -22,7 +22,7 @@ from explorer.measures.base import CellModels, take
 from explorer.models import memory
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
-from explorer.plan.units import MeasureTask, Stack, data_source, step_key
+from explorer.plan.units import MeasureTask, Stack, data_source, settings_of_row, step_key
 from explorer.runs.store import Store
 from explorer.settings import digest, seed_for
 from explorer.space.model import Cell
@@ -204,20 +204,23 @@ class Worker:
     def _peak_mb(self) -> float:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated() / 2**20
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / (2**20 if sys.platform == "darwin" else 2**10)
+        return peak_process_bytes() / 2**20
+
+
+def peak_process_bytes() -> int:
+    """Return the peak bytes of main memory since the start of this process."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def recipe_of(stack: Stack) -> Recipe:
     """Return the training recipe of a stack."""
-    training, each = stack.cell.training, [part.cell.training for part, _ in stack.rows]
-    of_models = {name: [getattr(t, name) for t in each] for name in names_of(Use.MODEL)}
-    del of_models["linear_scaling"]  # already part of the learning rate
+    training, rows = stack.cell.training, [settings_of_row(part.cell.training) for part, _ in stack.rows]
     return Recipe(
         steps=stack.cell.steps,
         checkpoints=[cell.checkpoint_step for cell in stack.parts[0].cells],
         stopping=Stopping(**{name: getattr(training, name) for name in names_of(Use.STOP)}),
-        **of_models | {"learning_rate": [t.rate for t in each]},
+        **{name: [row[name] for row in rows] for name in rows[0]},
         **training.model_dump(include=set(names_of(Use.STEP | Use.HISTORY))),
     )
 

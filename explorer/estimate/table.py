@@ -13,7 +13,7 @@ import explorer.measures
 from explorer.estimate.machines import Machines
 from explorer.estimate.work import UTILISATION, Inputs, Network, measurements, trial
 from explorer.plan import plan
-from explorer.plan.layers import check_layers
+from explorer.plan.networks import check_layers
 from explorer.plan.stacks import NO_SIZES, sizes
 from explorer.plan.units import architecture_key, data_source
 from explorer.settings import plugin

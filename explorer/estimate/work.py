@@ -23,7 +23,8 @@ from explorer.models import memory
 from explorer.models.base import network
 from explorer.models.rows import initial_rows
 from explorer.plan.networks import check_data, check_outputs
-from explorer.plan.subjects import CellMembers, groups
+from explorer.plan.plan import measures_of
+from explorer.plan.subjects import all_models, groups
 from explorer.plan.units import Stack
 from explorer.settings import plugin
 from explorer.space.model import Cell, Space
@@ -169,15 +170,10 @@ def trial(stack: Stack, net: Network) -> Piece:
 
 def measurements(space: Space, net_of: Callable[[Cell], Network], share: float | None) -> Iterator[Piece]:
     """Yield the work of measures with a known cost. ``share``: GPU bytes per process, or None on a CPU."""
-    trained = {
-        cell.id: CellMembers([cell.model_id(i) for i in range(cell.seeds)], []) for cell in space.cells
-    }
-    for name, values in space.measures.items():
-        module = plugin(explorer.measures, name, "measure")
+    for name, module, options in measures_of(space.measures):
         if not hasattr(module, "cost"):
             continue
-        options = module.Options.model_validate(values)
-        for group in groups(module.KIND, space, trained, options):
+        for group in groups(module.KIND, space, all_models(space), options):
             net, subjects, models = net_of(group.cell), len(group.subjects), len(group.trained.model_ids)
             floats = 0
             if hasattr(module, "floats_held"):  # per subject

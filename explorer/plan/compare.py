@@ -50,19 +50,17 @@ def _differences(old: Space, new: Space) -> list[str]:
     # Resources and order do not matter. The models that share a stack do matter, except where Explorer
     # chooses them, because its choice does not change the results.
     for frozen in (before, after):
+        for name in FREE:
+            frozen.pop(name, None)
         chosen = {name: frozen["resources"][name] for name in CHOSEN}
         frozen["resources"] = {name: CHOSEN[name] if v == "auto" else v for name, v in chosen.items()}
     for name in new.axes:  # the axis replaces this value
         for section in ("data", "model", "training"):
             for frozen in (before, after):
                 frozen[section].pop(name, None)
-    measures = {**after["measures"], **{n: None for n in before["measures"] if n not in after["measures"]}}
-    after["measures"] = {
-        n: v for n, v in measures.items() if n in before["measures"]
-    }  # added measures are allowed
-    differences = _compared(
-        {k: v for k, v in before.items() if k not in FREE}, {k: v for k, v in after.items() if k not in FREE}
-    )
+    # Added measures are allowed.
+    after["measures"] = {name: after["measures"].get(name) for name in before["measures"]}
+    differences = _compared(before, after)
     for kind in ("load", "temperature"):
         axes, others = getattr(old, kind), getattr(new, kind)
         for name in axes:

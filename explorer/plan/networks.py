@@ -1,4 +1,7 @@
-"""Check that the networks of a space accept its data. Runs before any record changes."""
+"""Check that the networks of a space accept its data and have the layers to compare.
+
+Runs before any record changes.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import explorer.data
 from explorer.data.dataset import Arrays
 from explorer.plan.stacks import shape_of
 from explorer.plan.units import architecture_key, data_source
-from explorer.settings import InputError, plugin
+from explorer.settings import InputError, digest, plugin
 from explorer.space.model import Cell, Space
 
 if TYPE_CHECKING:
@@ -53,12 +56,9 @@ def check_networks(space: Space) -> None:
     for cell in own.values():
         import torch
 
-        from explorer.models.base import network
-
-        clean = plugin(explorer.data, cell.data_name, "data set").load(cell.data)
+        clean = _load(cell)
         check_data(cell, clean)
-        shape, classes = shape_of(clean, cell)
-        _, rows = network(cell.model_name, cell.model, shape, classes, task=cell.task)
+        rows, (_, classes) = _rows(cell, clean), shape_of(clean, cell)
         x, y = torch.as_tensor(clean.x_train[:2]), torch.as_tensor(clean.y_train[:2])
         try:
             check_outputs(rows, cell, x, y, classes)
@@ -96,3 +96,34 @@ def check_outputs(rows: Rows, cell: Cell, x: Tensor, y: Tensor, classes: int) ->
         raise InputError(
             f"{called} returns {given} for two inputs {tuple(x.shape)}; it should return {needed}"
         )
+
+
+def check_layers(space: Space) -> None:
+    """Check that one network of each kind has the ``layers`` of ``similarity``. Width does not change names.
+
+    Does nothing if no layers are given. Otherwise it loads torch and the data and builds the networks.
+
+    Raises:
+        InputError: a network of the space lacks one of the layers.
+    """
+    layers = space.measures.get("similarity", {}).get("layers")
+    if not layers:
+        return
+    kinds = {digest({**cell.settings["model"], "width": None}): cell for cell in space.cells}
+    for cell in kinds.values():
+        known = [name for name, _ in _rows(cell, _load(cell)).module.named_modules() if name]
+        if missing := [name for name in layers if name not in known]:
+            raise InputError(
+                f"measures.similarity.layers: {cell.model_name} has no layer {missing[0]!r}; "
+                f"it has {', '.join(known)}"
+            )
+
+
+def _load(cell: Cell) -> Arrays:
+    return plugin(explorer.data, cell.data_name, "data set").load(cell.data)
+
+
+def _rows(cell: Cell, clean: Arrays) -> Rows:
+    from explorer.models.base import network
+
+    return network(cell.model_name, cell.model, *shape_of(clean, cell), task=cell.task)[1]

@@ -9,13 +9,11 @@ from typing import Any
 
 import explorer.measures
 from explorer.plan.stacks import NO_SIZES, Sizes, parts
-from explorer.plan.subjects import CellMembers, Group, groups, trained_cells
-from explorer.plan.units import MeasureTask, Part, Stack
+from explorer.plan.subjects import Group, all_models, groups, trained_cells
+from explorer.plan.units import IDS, MeasureTask, Part, Stack
 from explorer.runs.store import Store
 from explorer.settings import plugin
 from explorer.space.model import Cell, Space
-
-IDS = {"model": ["model_id"], "pair": ["model_a", "model_b"], "cell": ["cell_id", "members"]}
 
 
 def stacks(
@@ -73,17 +71,22 @@ def drop_settled(space: Space, store: Store) -> None:
             done |= {(name, *row.values()) for row in store.read_records(name, IDS[module.KIND]).to_pylist()}
     for key, table in failures.items():
         rows = table.to_pylist()
-        rest = [row for row in rows if _failed(row) not in done]
+        rest = [row for row in rows if _failed_work(row) not in done]
         if len(rest) < len(rows):
             store.drop_record("failures", key)
         if rest and len(rest) < len(rows):
             store.write_record("failures", key, rest)
 
 
-def _failed(row: dict[str, Any]) -> tuple[str, ...]:
-    """Return the measure (or ``models``) of a row of ``failures``, and the ids of its subject."""
+def _failed_work(row: dict[str, Any]) -> tuple[str, ...]:
+    """Return the measure (or ``models``) of a row of ``failures``, and the ids of its subject.
+
+    In older run folders, the measure stands only at the beginning of the error.
+    """
     ids = [row[name] for name in ("model_a", "model_b", "model_id") if row.get(name)]
-    return ("models" if row["kind"] == "models" else row["error"].partition(":")[0], *ids)
+    if row["kind"] == "models":
+        return ("models", *ids)
+    return (row.get("measure") or row["error"].partition(":")[0], *ids)
 
 
 @dataclass(frozen=True)
@@ -120,11 +123,8 @@ def missing(
 
 def missing_stacks(space: Space, store: Store, sizes: Sizes = NO_SIZES) -> list[Stack]:
     """Return the stacks of models without a record."""
-    return stacks(space, _recorded(store), sizes)
-
-
-def _recorded(store: Store) -> frozenset[str]:
-    return frozenset(store.read_records("models", ["model_id"]).to_pydict().get("model_id", []))
+    recorded = store.read_records("models", ["model_id"]).to_pydict()
+    return stacks(space, frozenset(recorded.get("model_id", [])), sizes)
 
 
 def missing_tasks(space: Space, store: Store) -> list[MeasureTask]:
@@ -161,12 +161,7 @@ def count(space: Space) -> dict[str, int]:
     """Return the numbers of cells, models and pairs of the whole grid, and of the curves to fit."""
     cells, pairs = len(space.cells), math.comb(space.seeds, 2)
     curves = 0
-    if "connectivity" in space.measures:
-        module = plugin(explorer.measures, "connectivity", "measure")
-        options = module.Options.model_validate(space.measures["connectivity"])
-        everything = {
-            cell.id: CellMembers([cell.model_id(seed) for seed in range(cell.seeds)], [])
-            for cell in space.cells
-        }
-        curves = sum(len(g.subjects) for g in groups("pair", space, everything, options))
+    for name, module, options in measures_of(space.measures):
+        if name == "connectivity":
+            curves = sum(len(g.subjects) for g in groups(module.KIND, space, all_models(space), options))
     return {"cells": cells, "models": cells * space.seeds, "pairs": cells * pairs, "curves": curves}

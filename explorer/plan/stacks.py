@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 import explorer.models
 from explorer.data.base import DataOptions
 from explorer.data.dataset import Arrays
-from explorer.plan.units import Part, architecture_key
+from explorer.plan.units import Part, architecture_key, settings_of_row
 from explorer.settings import digest, plugin
 from explorer.space.model import Cell, Space
 from explorer.space.training import Use, names_of
@@ -20,6 +20,7 @@ from explorer.space.training import Use, names_of
 # Limits on a CPU, measured with networks of 1,000 to 400,000 parameters (``benchmarks/side_by_side.py``):
 # more models do not help, and more parameters per stack are slower.
 MODELS_PER_STACK, PARAMETERS_PER_STACK = 40, 2**19
+FIRST = ("learning_rate", "weight_decay")  # with another order, runs would have different stacks
 OWN_DATA = {"label_noise", "noise_kind"}  # settings that change the targets only
 
 Shape = Callable[[Cell], tuple[tuple[int, ...], int]]  # shape of an input, and the number of classes
@@ -43,17 +44,15 @@ def sizes(space: Space, shape: Shape, known: Sizes = NO_SIZES) -> dict[str, int]
     """
     result = dict(known)
     for cell in space.cells:
-        count = None if ":" in cell.model_name else getattr(_module(cell), "parameters", None)
+        if ":" in cell.model_name:
+            continue
+        count = getattr(plugin(explorer.models, cell.model_name, "architecture"), "parameters", None)
         key = architecture_key(cell)
         if count is not None and key not in result:
             result[key] = max(
                 1, min(MODELS_PER_STACK, PARAMETERS_PER_STACK // count(cell.model, *shape(cell)))
             )
     return result
-
-
-def _module(cell: Cell) -> object:
-    return plugin(explorer.models, cell.model_name, "architecture")
 
 
 def parts(space: Space, sizes: Sizes = NO_SIZES) -> Iterator[list[Part]]:
@@ -116,11 +115,12 @@ def _together(family: list[list[Cell]], seeds: int, space: Space, sizes: Sizes) 
     elif not isinstance(space.resources.replicates_per_trial, int):
         most = max(1, sizes.get(architecture_key(family[0][-1]), 1) // seeds)
     groups = -(-len(family) // most)
-    ordered = sorted(family, key=lambda cells: _settings(cells[-1]))
+    ordered = sorted(family, key=lambda cells: _place(cells[-1]))
     for i in range(groups):
         yield ordered[len(family) * i // groups : len(family) * (i + 1) // groups]
 
 
-def _settings(cell: Cell) -> tuple[float, ...]:
-    t = cell.training
-    return t.rate, t.weight_decay, t.momentum, t.rho
+def _place(cell: Cell) -> list[float]:
+    """Return the place of a training among those that may share its stack."""
+    settings = settings_of_row(cell.training)
+    return [settings.pop(name) for name in FIRST] + [settings[name] for name in sorted(settings)]

@@ -38,6 +38,11 @@ class Group:
     seed: int = 0
 
 
+def all_models(space: Space) -> dict[str, CellMembers]:
+    """Return all models of each cell, by cell id, without their locations."""
+    return {cell.id: CellMembers([cell.model_id(i) for i in range(cell.seeds)], []) for cell in space.cells}
+
+
 def trained_cells(space: Space, store: Store) -> dict[str, CellMembers]:
     """Return the models with status ``ok`` of each cell, by cell id."""
     columns = ["model_id", "cell_id", "stack", "weights_sha256", "seed", "status"]

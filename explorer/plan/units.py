@@ -14,6 +14,10 @@ from typing import Any, NamedTuple
 import explorer.measures
 from explorer.settings import digest, plugin
 from explorer.space.model import Cell
+from explorer.space.training import TrainingOptions, Use, names_of
+
+# Columns of a subject's ids, by the kind of a measure.
+IDS = {"model": ["model_id"], "pair": ["model_a", "model_b"], "cell": ["cell_id", "members"]}
 
 
 @dataclass(frozen=True)
@@ -163,20 +167,17 @@ class MeasureTask:
         """Location in the grid: the value of each axis."""
         return self.cell.at
 
-    def subject_rows(self) -> list[dict[str, Any]]:
-        """Return the ids of the subjects."""
-        if isinstance(self.subjects[0], str):
-            return [{"model_id": name} for name in self.subjects]
-        if plugin(explorer.measures, self.measure, "measure").KIND == "cell":
-            return [{"cell_id": cell_id} for cell_id, _ in self.subjects]
-        return [{"model_a": a, "model_b": b} for a, b in self.subjects]
-
     def failure_rows(self, error: str, traceback: str) -> list[dict[str, Any]]:
         """Return rows of kind ``failures``."""
-        rows = self.subject_rows()
-        kind = "pairs" if "model_a" in rows[0] else "measures"
-        what = {"error": f"{self.measure}: {error}", "traceback": traceback}
-        return [{"kind": kind, **row, **what} for row in rows]
+        subject_kind = plugin(explorer.measures, self.measure, "measure").KIND
+        rows = []
+        for subject in self.subjects:
+            ids = subject if isinstance(subject, tuple) else (subject,)
+            row = {"kind": "pairs" if subject_kind == "pair" else "measures", "measure": self.measure}
+            row |= dict(zip(IDS[subject_kind], ids, strict=True))
+            row.pop("members", None)
+            rows.append({**row, "error": f"{self.measure}: {error}", "traceback": traceback})
+        return rows
 
 
 class Span(NamedTuple):
@@ -211,6 +212,12 @@ class Done:
     at: dict[str, Any]
     span: Span | None
     error: str = ""
+
+
+def settings_of_row(training: TrainingOptions) -> dict[str, float]:
+    """Return the settings that may differ between the models of a stack, with the scaled learning rate."""
+    names = names_of(Use.MODEL) - {"linear_scaling"}
+    return {name: getattr(training, name) for name in names} | {"learning_rate": training.rate}
 
 
 def data_source(cell: Cell) -> str:
