@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from explorer.landscape.positions import tokens_of
 from explorer.models.rows import Rows
-from explorer.tasks import TASKS, Task
+from explorer.tasks import Task
 
 Estimator = Literal["biased", "debiased"]
 
@@ -157,11 +157,3 @@ def _keep(outputs: list[object]) -> Callable[[nn.Module, object, object], None]:
         outputs.append(output.clone() if isinstance(output, Tensor) else output)
 
     return hook
-
-
-def disagreement(logits: Tensor) -> Tensor:
-    """Return the share (models, models) of inputs on which two models answer differently.
-
-    ``logits`` is (models, inputs, classes).
-    """
-    return TASKS["classification"].apart(logits.argmax(2))
