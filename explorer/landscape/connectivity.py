@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -177,27 +178,13 @@ def fit_curves(
     y: Tensor,
     *,
     seeds: Sequence[int],
-    steps: int = 1000,
-    batch_size: int = 64,
-    learning_rate: float = 0.1,
-    momentum: float = 0.9,
-    weight_decay: float = 0.0,
+    **training: Any,
 ) -> Tensor:
-    """Fit quadratic Bézier curves (:func:`fit_paths`); return their control points (pairs, parameters)."""
-    fit = fit_paths(
-        network,
-        a,
-        b,
-        buffers,
-        x,
-        y,
-        seeds=seeds,
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        momentum=momentum,
-        weight_decay=weight_decay,
-    )
+    """Fit quadratic Bézier curves; return their control points (pairs, parameters).
+
+    ``training`` are settings of :func:`fit_paths`, from ``steps`` to ``weight_decay``.
+    """
+    fit = fit_paths(network, a, b, buffers, x, y, seeds=seeds, kind="bezier", bends=1, **training)
     return fit.path.points[:, 1]
 
 

@@ -1,4 +1,4 @@
-"""Similarity of models: linear CKA of their outputs or layers, and disagreement."""
+"""Similarity of models: linear CKA of outputs or layers, and distance of parameters."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from explorer.models.rows import Rows
 from explorer.tasks import Task
 
 Estimator = Literal["biased", "debiased"]
+
+
+def l2_distance(theta_a: Tensor, theta_b: Tensor) -> Tensor:
+    """Return Euclidean distances (pairs,) between parameter vectors (pairs, parameters)."""
+    return torch.linalg.vector_norm(theta_a.double() - theta_b.double(), dim=1)
 
 
 def mixup(x: Tensor, *, inputs: int, seed: int, alpha: float = 16.0, batch_size: int = 128) -> Tensor:

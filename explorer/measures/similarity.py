@@ -89,8 +89,7 @@ def cost(options: Options, size: Size) -> list[Call]:
 
 def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measured:
     """Measure CKA on mixed inputs, disagreement on test inputs and distance of the pairs in ``subjects``."""
-    from explorer.landscape.parameters import l2_distance
-    from explorer.landscape.similarity import layer_outputs, linear_cka, probes
+    from explorer.landscape.similarity import l2_distance, layer_outputs, linear_cka, probes
 
     task, data = cell.network.task, cell.data
     inputs, targets = probes(
