@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from explorer.landscape.positions import tokens_of
+from explorer.landscape.activations import record, tokens_of
 from explorer.models.rows import Rows
 from explorer.tasks import Task
 
@@ -129,20 +129,23 @@ def layer_outputs(
     missing = [name for name in layers if name not in known]
     if missing:
         raise ValueError(f"there is no layer {missing[0]!r}; there are {', '.join(known)}")
+    models = [_layers(network, *row, x, layers) for row in zip(theta, buffers, strict=True)]
+    return {name: torch.stack([outputs[name] for outputs in models]) for name in layers}
+
+
+def _layers(
+    network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, layers: Sequence[str]
+) -> dict[str, Tensor]:
+    """Return outputs (items, features) of the layers of one model."""
+    module = network.to_module(theta, buffers)
+    outputs = record(module, [(name, "output") for name in layers])
     found: dict[str, list[Tensor]] = {name: [] for name in layers}
-    for row in range(len(theta)):
-        module, seen = network.to_module(theta[row], buffers[row]), {name: [] for name in layers}
-        pieces = {name: [] for name in layers}
-        for name in layers:
-            module.get_submodule(name).register_forward_hook(_keep(seen[name]))
-        for part in network.chunks(x):
-            module(x[part])
-            for name in layers:
-                pieces[name].append(_only(seen[name], name, network, x[part]))
-                seen[name].clear()
-        for name in layers:
-            found[name].append(torch.cat(pieces[name]))
-    return {name: torch.stack(outputs) for name, outputs in found.items()}
+    for part in network.chunks(x):
+        module(x[part])
+        for (name, _), values in outputs.items():
+            found[name].append(_only(values, name, network, x[part]))
+            values.clear()
+    return {name: torch.cat(parts) for name, parts in found.items()}
 
 
 def _only(outputs: list[object], layer: str, network: Rows, x: Tensor) -> Tensor:
@@ -155,10 +158,3 @@ def _only(outputs: list[object], layer: str, network: Rows, x: Tensor) -> Tensor
     if not isinstance(output, Tensor):
         raise ValueError(f"layer {layer!r} returns {type(output).__name__}; CKA needs a tensor")
     return tokens_of(output, network, layer, x).flatten(1)
-
-
-def _keep(outputs: list[object]) -> Callable[[nn.Module, object, object], None]:
-    def hook(_module: nn.Module, _inputs: object, output: object) -> None:
-        outputs.append(output.clone() if isinstance(output, Tensor) else output)
-
-    return hook
