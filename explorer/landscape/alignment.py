@@ -194,7 +194,7 @@ def _assign(likenesses: Sequence[Tensor], heads: Heads) -> list[Tensor]:
         inner.append(orders)
     order = _best(likeness_of_heads)
     rows = torch.arange(count)
-    return [(order[:, None] * own.shape[2] + own[rows, order]).flatten() for own in inner]
+    return [(order[:, None] * within.shape[2] + within[rows, order]).flatten() for within in inner]
 
 
 def _best(likeness: Tensor) -> Tensor:

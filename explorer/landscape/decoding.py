@@ -64,12 +64,12 @@ def translate(
     found = source.new_zeros(rows, len(source), length)
     parts = used.argsort(stable=True).split(size)
     for start, part in itertools.product(range(0, rows, some), parts):
-        own = slice(start, min(start + some, rows))
+        models = slice(start, min(start + some, rows))
         sentences = source[part, : int(used[part].max())]
-        stats = None if buffers is None else buffers[own]
-        with _decoder(network, theta[own], stats, sentences, beam, length) as decoder:
-            shape = own.stop - own.start, len(part), beam, length
-            found[own, part] = _search(decoder, shape, length_penalty, source.device)
+        stats = None if buffers is None else buffers[models]
+        with _decoder(network, theta[models], stats, sentences, beam, length) as decoder:
+            shape = models.stop - models.start, len(part), beam, length
+            found[models, part] = _search(decoder, shape, length_penalty, source.device)
     return found
 
 

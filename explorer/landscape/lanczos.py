@@ -71,7 +71,6 @@ def lanczos(
     ends = _Ends(rows, wanted, tolerance=tolerance, smallest=smallest)
     vector, step = start / start.norm(dim=1, keepdim=True), 0
     for step in range(steps):
-        known = basis[:, : step + 1]
         basis[:, step] = vector
         product = operator(vector)
         height = (product * vector).sum(1, dtype=REAL).cpu()
@@ -79,7 +78,7 @@ def lanczos(
         active = active & ~broken
         alpha[:, step] = torch.where(active, height, 0.0)
         for _ in range(2):  # twice is enough (Kahan)
-            product = product - project(known, product)
+            product = product - project(basis[:, : step + 1], product)
         length = torch.linalg.vector_norm(product, dim=1, dtype=REAL).cpu()
         size = alpha.abs().amax(1).maximum(beta.amax(1)).maximum(length)
         # Below the rounding of the product, the next vector would be noise, so the space is exhausted.

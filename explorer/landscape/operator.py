@@ -64,7 +64,7 @@ class HessianOperator:
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """Return the products (models, parameters)."""
-        return torch.cat([self._product(rows, own) for rows, own in enumerate(vectors.split(self.some))])
+        return torch.cat([self._product(rows, part) for rows, part in enumerate(vectors.split(self.some))])
 
     def _product(self, rows: int, vectors: Tensor) -> Tensor:
         theta = self.rows[rows][0]

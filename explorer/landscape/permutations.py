@@ -44,8 +44,8 @@ def permutation_spec(module: nn.Module, x: Tensor) -> Spec:
             it. Or the result of ``symmetries()`` does not fit the parameters.
     """
     if hasattr(module, "symmetries"):
-        own: Any = module
-        return _fitting(own.symmetries(), module)
+        symmetric: Any = module
+        return _checked(symmetric.symmetries(), module)
     for name, layer in module.named_modules():
         if "attention" in type(layer).__name__.lower():
             raise ValueError(
@@ -62,7 +62,7 @@ def permutation_spec(module: nn.Module, x: Tensor) -> Spec:
     return _Follower(trace).follow(x[:2])
 
 
-def _fitting(spec: Spec, module: nn.Module) -> Spec:
+def _checked(spec: Spec, module: nn.Module) -> Spec:
     """Return the spec; raise ValueError if it is inconsistent or does not fit the module's parameters."""
     for name, value in [*module.named_parameters(), *module.named_buffers()]:
         axes = spec.axes.get(name)
@@ -119,7 +119,8 @@ class _Follower(fx.Interpreter):
         self.run(x)
         groups = {g: self.size[g] for g in range(1, len(self.parent)) if self._find(g) == g}
         axes = {
-            name: tuple(None if a is None else self._final(a) for a in own) for name, own in self.axes.items()
+            name: tuple(None if a is None else self._final(a) for a in axes)
+            for name, axes in self.axes.items()
         }
         sites: dict[int, list[Site]] = {g: [] for g in groups}
         for node, layer in self.inputs.items():

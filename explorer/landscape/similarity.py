@@ -80,7 +80,7 @@ def _inner_products(x: Tensor) -> Tensor:
     """Return ⟨XXᵀ, YYᵀ⟩ = ‖XᵀY‖² (models, models) of all pairs of features (models, inputs, features)."""
     # One product per pair: the rounding of a batched product would depend on the number of models.
     if x.shape[2] > x.shape[1]:
-        return _of_pairs(lambda one, other: (one * other).sum(), [own @ own.mT for own in x])
+        return _of_pairs(lambda one, other: (one * other).sum(), [features @ features.mT for features in x])
     return _of_pairs(lambda one, other: (one.mT @ other).square().sum(), list(x))
 
 
@@ -125,10 +125,10 @@ def layer_outputs(
         ValueError: a layer does not exist; the message lists the layers. Or a layer is not used exactly once,
             or does not have a value for each input or token.
     """
-    known = [name for name, _ in network.module.named_modules() if name]
-    missing = [name for name in layers if name not in known]
+    names = [name for name, _ in network.module.named_modules() if name]
+    missing = [name for name in layers if name not in names]
     if missing:
-        raise ValueError(f"there is no layer {missing[0]!r}; there are {', '.join(known)}")
+        raise ValueError(f"there is no layer {missing[0]!r}; there are {', '.join(names)}")
     models = [_layers(network, *row, x, layers) for row in zip(theta, buffers, strict=True)]
     return {name: torch.stack([outputs[name] for outputs in models]) for name in layers}
 
