@@ -19,8 +19,8 @@ from torch import Tensor
 from explorer.data import text
 from explorer.landscape.alignment import Method, align
 from explorer.landscape.connectivity import barrier, profile_path
-from explorer.landscape.parameters import l2_distance
 from explorer.landscape.paths import straight
+from explorer.landscape.similarity import l2_distance
 from explorer.models import base, gpt, vit
 from explorer.models.rows import Rows, initial_rows
 from explorer.train.loop import Recipe, Split, train

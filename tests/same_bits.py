@@ -19,7 +19,7 @@ from torch import Tensor
 
 import explorer.measures
 import explorer.models
-from explorer.landscape import decoding, operator
+from explorer.landscape import operator
 from explorer.measures.base import CellModels
 from explorer.models import rows, stacked_cnn, stacking
 from explorer.models.base import network
@@ -140,7 +140,7 @@ def differences(cell: CellModels, name: str) -> set[str]:
 def main() -> None:
     torch.set_num_threads(1)
     # So small that models and inputs go in several blocks, some of them of one model.
-    rows.MEMORY = stacking.MEMORY = decoding.MEMORY = 2**15
+    rows.MEMORY = stacking.MEMORY = 2**15
     operator.GRAPH, stacked_cnn.CACHE, stacked_cnn.HELD = 2**18, 2**14, 2**14
     found = {}
     for name in sys.argv[1:] or CASES:

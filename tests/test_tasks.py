@@ -18,7 +18,7 @@ import explorer.report
 from explorer.data.base import DataOptions, prepare
 from explorer.data.dataset import Arrays, checked_arrays
 from explorer.estimate import describe
-from explorer.landscape.ensemble import ensemble, ensemble_of
+from explorer.landscape.ensemble import ensemble_of
 from explorer.landscape.hessian import hessian
 from explorer.landscape.noise import noise_scale
 from explorer.landscape.operator import HessianOperator
@@ -197,13 +197,13 @@ class TestRegression:
         assert done.final[0]["train_error_percent"] == pytest.approx(100 * residual)
 
 
-def test_ensemble_of_models_is_that_of_their_logits():
+def test_ensemble_does_not_depend_on_the_chunks():
     network = Rows(nn.Linear(3, 4).double())
     theta, _ = initial_rows(lambda: nn.Linear(3, 4).double(), network, range(3))
     x, y = normal(90, 3), tokens(90, below=4)
+    whole = ensemble_of(network, theta, None, x, y)
     network.chunks = lambda x: [slice(0, 50), slice(50, 90)]  # pyright: ignore[reportAttributeAccessIssue]
     apart = ensemble_of(network, theta, None, x, y)
-    whole = ensemble(network(theta, x[None]), y)
     assert vars(apart) == pytest.approx(vars(whole))
 
 

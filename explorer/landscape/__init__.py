@@ -9,34 +9,6 @@ change neither the models nor the global random state. :func:`rows_of` converts 
     hessian.hessian(network, theta, x, y, buffers=buffers, seeds=[0, 1]).top_eigenvalue
 """
 
-from explorer.landscape import (
-    alignment,
-    connectivity,
-    density,
-    ensemble,
-    hessian,
-    noise,
-    parameters,
-    paths,
-    permutations,
-    sharpness,
-    similarity,
-    spectra,
-)
 from explorer.landscape.rows_of import rows_of
 
-__all__ = [
-    "alignment",
-    "connectivity",
-    "density",
-    "ensemble",
-    "hessian",
-    "noise",
-    "parameters",
-    "paths",
-    "permutations",
-    "rows_of",
-    "sharpness",
-    "similarity",
-    "spectra",
-]
+__all__ = ["rows_of"]

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from explorer.landscape.activations import correlations
-from explorer.landscape.permutations import Axis, Heads, Spec, permutation_spec
+from explorer.landscape.permutations import permutation_spec, segments
 from explorer.models.rows import Rows
+from explorer.models.symmetries import Axis, Block, Heads, Spec
 
 Permutations = dict[int, Tensor]
 Method = Literal["weights", "activations"]
@@ -64,17 +65,14 @@ def permute(
     network: Rows, spec: Spec, permutations: Permutations, theta: Tensor, buffers: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Permute a model (parameters,) and its buffers (numbers,): unit ``permutations[group][i]`` goes to i."""
-    pieces = network._split(theta[None])
-    stats = network._split_buffers(buffers[None])
-    moved = [
-        _permuted(piece[0], spec.axes.get(name), permutations).flatten()
-        for name, piece in [
-            *zip(network._names, pieces, strict=True),
-            *zip(network._buffer_names, stats, strict=True),
-        ]
-    ]
-    count = len(pieces)
-    return torch.cat(moved[:count]), torch.cat(moved[count:]) if stats else buffers.clone()
+
+    def permuted(names: Sequence[str], pieces: Sequence[Tensor]) -> list[Tensor]:
+        named = zip(names, pieces, strict=True)
+        return [_permuted(piece[0], spec.axes.get(name), permutations).flatten() for name, piece in named]
+
+    parameters = permuted(network._names, network._split(theta[None]))
+    stats = permuted(network._buffer_names, network._split_buffers(buffers[None]))
+    return torch.cat(parameters), torch.cat(stats) if stats else buffers.clone()
 
 
 def _permuted(
@@ -93,12 +91,11 @@ def _permuted(
 
 def _order(axis: Axis, permutations: Permutations) -> Tensor:
     """Return the indices along a permuted axis."""
-    parts, start = [], 0
-    for block in axis:
+    parts = []
+    for block, start in segments(axis):
         order = torch.arange(block.size) if block.group is None else permutations[block.group]
         inner = torch.arange(block.repeat)
         parts.append(start + (order[:, None] * block.repeat + inner).flatten())
-        start += block.size * block.repeat
     return torch.cat(parts)
 
 
@@ -118,35 +115,18 @@ def match_weights(
     )
     found = {group: torch.arange(size) for group, size in spec.groups.items()}
     generator = np.random.default_rng(seed)
-    uses = {
-        group: [
-            (name, place)
-            for name, axes in spec.axes.items()
-            if name in pieces_a
-            for place, axis in enumerate(axes)
-            if any(block.group == group for block in axis or ())
-        ]
-        for group in spec.groups
-    }
-
-    def likeness_of(group: int) -> Tensor:
-        total = torch.zeros(spec.groups[group], spec.groups[group], dtype=torch.float64)
-        for name, place in uses[group]:
-            total += _likeness(pieces_a[name], pieces_b[name], spec.axes[name], found, place, group)
-        return total
-
     turns = spec.turns()
     for _ in range(sweeps):
         gained = False
-        for turn in generator.permutation(len(turns)).tolist():
-            groups = turns[turn].groups
-            likenesses = [likeness_of(group) for group in groups]
-            orders = _assign(likenesses, turns[turn])
+        for number in generator.permutation(len(turns)).tolist():
+            groups = turns[number].groups
+            likenesses = [_likeness(pieces_a, pieces_b, spec, found, group) for group in groups]
+            orders = _assign(likenesses, turns[number])
             gain = sum(
-                _total(own, order) - _total(own, found[group])
-                for own, order, group in zip(likenesses, orders, groups, strict=True)
+                _total(likeness, order) - _total(likeness, found[group])
+                for likeness, order, group in zip(likenesses, orders, groups, strict=True)
             )
-            if gain > 1e-12 * sum(own.abs().sum().item() for own in likenesses):
+            if gain > 1e-12 * sum(likeness.abs().sum().item() for likeness in likenesses):
                 found.update(zip(groups, orders, strict=True))
                 gained = True
         if not gained:
@@ -159,20 +139,25 @@ def _total(likeness: Tensor, order: Tensor) -> float:
 
 
 def _likeness(
-    a: Tensor, b: Tensor, axes: tuple[Axis | None, ...], found: Permutations, place: int, group: int
+    a: dict[str, Tensor], b: dict[str, Tensor], spec: Spec, found: Permutations, group: int
 ) -> Tensor:
-    """Return inner products (units of a, units of b) along axis ``place``, with other axes permuted."""
-    b = _permuted(b, axes, found, skip=place)
-    total, start = torch.zeros((), dtype=a.dtype), 0
-    for block in axes[place] or ():
-        length = block.size * block.repeat
-        if block.group == group:
-            left, right = (
-                p.narrow(place, start, length).movedim(place, 0).reshape(block.size, -1) for p in (a, b)
-            )
-            total = total + left @ right.T
-        start += length
+    """Return inner products (units of a, units of b) of a group's weights, with other axes permuted."""
+    size = spec.groups[group]
+    total = torch.zeros(size, size, dtype=torch.float64)
+    for name, axes in spec.axes.items():
+        for place, axis in enumerate(axes if name in a else ()):
+            blocks = [(block, start) for block, start in segments(axis or ()) if block.group == group]
+            if blocks:
+                pair = a[name], _permuted(b[name], axes, found, skip=place)
+                total += sum(_products(pair, place, start, block) for block, start in blocks)
     return total
+
+
+def _products(pair: tuple[Tensor, Tensor], place: int, start: int, block: Block) -> Tensor:
+    """Return inner products (units, units) of two parameters over the units in a block of axis ``place``."""
+    segment = [p.narrow(place, start, block.size * block.repeat).movedim(place, 0) for p in pair]
+    left, right = (p.reshape(block.size, -1) for p in segment)
+    return left @ right.T
 
 
 def match_activations(
@@ -209,7 +194,7 @@ def _assign(likenesses: Sequence[Tensor], heads: Heads) -> list[Tensor]:
         inner.append(orders)
     order = _best(likeness_of_heads)
     rows = torch.arange(count)
-    return [(order[:, None] * own.shape[2] + own[rows, order]).flatten() for own in inner]
+    return [(order[:, None] * within.shape[2] + within[rows, order]).flatten() for within in inner]
 
 
 def _best(likeness: Tensor) -> Tensor:

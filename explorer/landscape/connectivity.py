@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -115,7 +116,7 @@ def fit_paths(
     losses = torch.empty(steps, pairs, dtype=a.dtype, device=a.device)
     point = torch.empty_like(a)
     random = draws(network, a, buffers, x)
-    bound, held = network.bound(point), constant(momentum, a.dtype)
+    bound, momentum_tensor = network.bound(point), constant(momentum, a.dtype)
 
     def advance(step: int, index: Tensor, weight: Sequence[Tensor], loss: Tensor) -> None:
         # In place: allocating memory for every product would cost more than the arithmetic.
@@ -124,29 +125,31 @@ def fit_paths(
             point.addcmul_(place, factor)
         batch, targets = taken(x, index), taken(y, index)
         if bound is not None:
-            found, gradient = bound.step(batch.to(a.device), targets, True), bound.gradient
+            mean_loss, gradient = bound.step(batch.to(a.device), targets, True), bound.gradient
         else:
             loss_gradient = (
                 seeded_one_by_one(network.loss_gradient, seeds, step) if random else network.loss_gradient
             )
-            found, gradient = loss_gradient(point, batch, targets, buffers)
-        assert found is not None
-        loss.copy_(found)
+            mean_loss, gradient = loss_gradient(point, batch, targets, buffers)
+        assert mean_loss is not None
+        loss.copy_(mean_loss)
         if weight_decay:
             gradient = gradient.add(point, alpha=weight_decay)
         rate = learning_rate * curve_rate(step, steps)
         for bend, velocity, factor in zip(points[1:-1], velocities, weight[1:-1], strict=True):
-            velocity.mul_(held).addcmul_(gradient, factor)
+            velocity.mul_(momentum_tensor).addcmul_(gradient, factor)
             bend.add_(velocity, alpha=-rate)
 
     if bound is not None:  # inference mode avoids the bookkeeping of automatic differentiation
         advance = torch.inference_mode()(advance)
     for step, (weight, loss) in enumerate(zip(factors, losses.unbind(0), strict=True)):  # each (pairs, 1)
         advance(step, next(order), weight, loss)
-    return _marked(Path(torch.stack(points, 1), kind), losses.T.double().cpu(), times.T.double(), tolerance)
+    return _with_convergence(
+        Path(torch.stack(points, 1), kind), losses.T.double().cpu(), times.T.double(), tolerance
+    )
 
 
-def _marked(path: Path, losses: Tensor, times: Tensor, tolerance: float) -> Fit:
+def _with_convergence(path: Path, losses: Tensor, times: Tensor, tolerance: float) -> Fit:
     """Return the fit from ``losses`` (pairs, steps) at positions ``times`` (pairs, steps)."""
     # The numbers of a pair are contiguous, so sums round the same way for any number of pairs.
     losses, times = losses.contiguous(), times.contiguous()
@@ -177,27 +180,13 @@ def fit_curves(
     y: Tensor,
     *,
     seeds: Sequence[int],
-    steps: int = 1000,
-    batch_size: int = 64,
-    learning_rate: float = 0.1,
-    momentum: float = 0.9,
-    weight_decay: float = 0.0,
+    **training: Any,
 ) -> Tensor:
-    """Fit quadratic Bézier curves (:func:`fit_paths`); return their control points (pairs, parameters)."""
-    fit = fit_paths(
-        network,
-        a,
-        b,
-        buffers,
-        x,
-        y,
-        seeds=seeds,
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        momentum=momentum,
-        weight_decay=weight_decay,
-    )
+    """Fit quadratic Bézier curves; return their control points (pairs, parameters).
+
+    ``training`` are settings of :func:`fit_paths`, from ``steps`` to ``weight_decay``.
+    """
+    fit = fit_paths(network, a, b, buffers, x, y, seeds=seeds, kind="bezier", bends=1, **training)
     return fit.path.points[:, 1]
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from explorer.models import memory
-from explorer.models.rows import MEMORY, Rows, holding
+from explorer.models.rows import Rows, holding
 from explorer.models.seq2seq import Seq2Seq
 
 PAD, BOS, EOS = 0, 1, 2
+# Two functions on a batch of ``beam`` hypotheses for each sentence. The first appends tokens (models or 1,
+# batch) and returns scores (models, batch, vocabulary) of the next tokens. The second keeps the entries of
+# the batch that an index (models, batch) names.
+Decoder = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], None]]
 
 
 @torch.no_grad()
@@ -53,118 +55,74 @@ def translate(
             "beam and length must be at least 1, length_penalty at least 0"
         )
     rows = theta.shape[0]
-    kind = _Remembering if isinstance(network.module, Seq2Seq) else _Whole
-    budget = memory.floats_at_once(memory.card_bytes(theta.device), MEMORY, memory.EVALUATION)
     # The chunk of sentences is sized for one model: its padded length must not depend on the number of
     # models.
-    size = max(1, budget // (beam * kind.numbers(network, source, length)))
+    size = max(1, network.budget() // (beam * _numbers(network, source, length)))
     some = max(1, size // max(1, len(source)))  # models at once
     used = (source != PAD).sum(1).clamp_min(1)
     found = source.new_zeros(rows, len(source), length)
     parts = used.argsort(stable=True).split(size)
     for start, part in itertools.product(range(0, rows, some), parts):
-        own = slice(start, min(start + some, rows))
+        models = slice(start, min(start + some, rows))
         sentences = source[part, : int(used[part].max())]
-        stats = None if buffers is None else buffers[own]
-        with kind.begin(network, theta[own], stats, sentences, beam, length) as state:
-            found[own, part] = _search(
-                state,
-                own.stop - own.start,
-                len(part),
-                length=length,
-                beam=beam,
-                length_penalty=length_penalty,
-                device=source.device,
-            )
+        stats = None if buffers is None else buffers[models]
+        with _decoder(network, theta[models], stats, sentences, beam, length) as decoder:
+            shape = models.stop - models.start, len(part), beam, length
+            found[models, part] = _search(decoder, shape, length_penalty, source.device)
     return found
 
 
-class _State(Protocol):
-    """State of decoding: sentences in the batch, with ``beam`` hypotheses of each."""
-
-    def step(self, tokens: Tensor) -> Tensor:
-        """Return scores (models, batch, vocabulary) of the tokens after ``tokens`` (models or 1, batch)."""
-        ...
-
-    def pick(self, index: Tensor) -> None:
-        """Keep the entries ``index`` (models, batch) of the batch."""
-        ...
+def _numbers(network: Rows, source: Tensor, length: int) -> int:
+    """Return how many numbers the decoding of one hypothesis of one model holds."""
+    module = network.module
+    if isinstance(module, Seq2Seq):
+        vocabulary, width = module.output.weight.shape
+        return 3 * vocabulary + 2 * (length + source.shape[1]) * width * len(module.decoder)
+    return network.activations(source.new_zeros(1, 2, max(length, source.shape[1])))
 
 
-class _Whole:
+@contextmanager
+def _decoder(
+    network: Rows, theta: Tensor, buffers: Tensor | None, source: Tensor, beam: int, length: int
+) -> Iterator[Decoder]:
+    """Start to decode source tokens (sentences, source length), with ``beam`` hypotheses of each."""
+    module = network.module
+    if isinstance(module, Seq2Seq):
+        with holding(network._places, network._split(theta)):
+            state = module.start(source[None], beam)
+            yield lambda tokens: module.step(tokens, state), state.pick
+    else:
+        x = source.new_full((len(theta), beam * len(source), 2, max(length, source.shape[1])), PAD)
+        x[:, :, 0, : source.shape[1]] = source.repeat_interleave(beam, 0)
+        whole = _WholeTarget(network, theta, buffers, x)
+        yield whole.step, whole.pick
+
+
+class _WholeTarget:
     """Decoding with any network: each token computes the whole target again."""
 
     def __init__(self, network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor):
-        self.network, self.theta, self.buffers, self.x, self.seen = network, theta, buffers, x, 0
-
-    @staticmethod
-    def numbers(network: Rows, source: Tensor, length: int) -> int:
-        x = source.new_zeros(1, 2, max(length, source.shape[1]))
-        return network.activations(x)
-
-    @classmethod
-    @contextmanager
-    def begin(
-        cls, network: Rows, theta: Tensor, buffers: Tensor | None, source: Tensor, beam: int, length: int
-    ) -> Iterator[_State]:
-        x = source.new_full((theta.shape[0], beam * len(source), 2, max(length, source.shape[1])), PAD)
-        x[:, :, 0, : source.shape[1]] = source.repeat_interleave(beam, 0)
-        yield cls(network, theta, buffers, x)
+        self.network, self.theta, self.buffers, self.x, self.place = network, theta, buffers, x, 0
 
     def step(self, tokens: Tensor) -> Tensor:
-        self.x[:, :, 1, self.seen] = tokens
-        self.seen += 1
-        return self.network(self.theta, self.x, self.buffers)[:, :, self.seen - 1]
+        self.x[:, :, 1, self.place] = tokens
+        self.place += 1
+        return self.network(self.theta, self.x, self.buffers)[:, :, self.place - 1]
 
     def pick(self, index: Tensor) -> None:
         self.x = torch.take_along_dim(self.x, index[:, :, None, None], 1)
 
 
-class _Remembering:
-    """Decoding with the Transformer of this package: each token computes one target position."""
-
-    def __init__(self, module: Seq2Seq, source: Tensor, beam: int):
-        self.module, self.state = module, module.start(source[None], beam)
-
-    @staticmethod
-    def numbers(network: Rows, source: Tensor, length: int) -> int:
-        module = network.module
-        assert isinstance(module, Seq2Seq)
-        vocabulary, width = module.output.weight.shape
-        return 3 * vocabulary + 2 * (length + source.shape[1]) * width * len(module.decoder)
-
-    @classmethod
-    @contextmanager
-    def begin(
-        cls, network: Rows, theta: Tensor, buffers: Tensor | None, source: Tensor, beam: int, length: int
-    ) -> Iterator[_State]:
-        module = network.module
-        assert isinstance(module, Seq2Seq)
-        with holding(network._places, network._split(theta)):
-            yield cls(module, source, beam)
-
-    def step(self, tokens: Tensor) -> Tensor:
-        return self.module.step(tokens, self.state)
-
-    def pick(self, index: Tensor) -> None:
-        self.state.pick(index)
-
-
 def _search(
-    state: _State,
-    rows: int,
-    sentences: int,
-    *,
-    length: int,
-    beam: int,
-    length_penalty: float,
-    device: torch.device,
+    decoder: Decoder, shape: tuple[int, int, int, int], length_penalty: float, device: torch.device
 ) -> Tensor:
-    """Search translations (models, sentences, length) of the sentences of a new ``state``."""
-    scores = state.step(torch.full((1, sentences * beam), BOS, device=device))
+    """Search translations (models, sentences, length); ``shape`` is (models, sentences, beam, length)."""
+    step, pick = decoder
+    rows, sentences, beam, length = shape
+    scores = step(torch.full((1, sentences * beam), BOS, device=device))
     alive = scores.new_full((rows, sentences, beam), -torch.inf)  # log-probability of each hypothesis
     alive[:, :, 0] = 0  # at first, all hypotheses are equal
-    tokens = torch.full((rows, sentences, beam, length), PAD, device=scores.device)
+    tokens = torch.full(shape, PAD, device=scores.device)
     answer, best = tokens[:, :, 0].clone(), scores.new_full((rows, sentences), -torch.inf)
     ended, going_on = torch.zeros_like(best), torch.ones_like(best, dtype=torch.bool)
     first = beam * torch.arange(sentences, device=scores.device).unsqueeze(1)
@@ -188,8 +146,8 @@ def _search(
             break
         tokens = _pick(tokens, origin)
         tokens[:, :, :, place] = word
-        state.pick((first + origin).flatten(1))
-        scores = state.step(word.flatten(1))
+        pick((first + origin).flatten(1))
+        scores = step(word.flatten(1))
     return answer
 
 

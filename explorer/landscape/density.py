@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,12 +24,6 @@ class Density:
 
     nodes: Tensor
     weights: Tensor
-
-    def at(self, values: Tensor, *, width: float) -> Tensor:
-        """Return the density (models, values) at ``values``; each node is a normal of deviation ``width``."""
-        z = (values[None, :, None] - self.nodes[:, None, :]) / width
-        bumps = torch.exp(-z.square() / 2) / (width * math.sqrt(2 * math.pi))
-        return (bumps * self.weights[:, None, :]).sum(2)
 
 
 def spectral_density(

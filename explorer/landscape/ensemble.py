@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from explorer.models.rows import Rows
-from explorer.tasks import TASKS, Task
+from explorer.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -29,48 +29,37 @@ class Ensemble:
     disagreement_error_ratio: float
 
 
-def ensemble(logits: Tensor, y: Tensor) -> Ensemble:
-    """Return the measures of the ensemble of all models.
-
-    ``logits`` are (models, inputs, classes), ``y`` are labels (inputs,). A tied vote goes to the tied class
-    with the highest mean probability.
-    """
-    return _measured(_sums(TASKS["classification"], logits, y), len(logits))
-
-
 @torch.no_grad()
 def ensemble_of(network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor, y: Tensor) -> Ensemble:
-    """Return the same measures for any task, in chunks of inputs.
+    """Return the measures of the ensemble of all models, computed in chunks of inputs.
 
-    ``theta`` is (models, parameters), ``x`` (inputs, *shape). Errors are those of the task. If answers are
-    numbers, vote and average are both the mean answer, and D is the mean squared difference, so E − V = D ·
-    (models − 1) / (2 · models) (Krogh & Vedelsby, 1994).
+    ``theta`` is (models, parameters), ``x`` (inputs, *shape), ``y`` (inputs, …). Errors are those of the
+    task. A tied vote goes to the tied answer with the highest mean probability. If answers are numbers, vote
+    and average are both the mean answer, and D is the mean squared difference, so E − V = D · (models − 1) /
+    (2 · models) (Krogh & Vedelsby, 1994).
     """
     sums = [
         _sums(network.task, network.outputs(theta, x[part], buffers), y[part]) for part in network.chunks(x)
     ]
-    return _measured(torch.stack(sums).sum(0), len(theta))
+    members, vote, average, difference, items = torch.stack(sums).sum(0).tolist()
+    rows = len(theta)
+    error, vote_error = members / (rows * items), vote / items
+    disagreement = difference / (rows * (rows - 1) * items) if rows > 1 else torch.nan
+    return Ensemble(
+        member_accuracy_percent=100 * (1 - error),
+        vote_accuracy_percent=100 * (1 - vote_error),
+        average_accuracy_percent=100 * (1 - average / items),
+        disagreement_percent=100 * disagreement,
+        improvement_rate=(error - vote_error) / error if error else torch.nan,
+        disagreement_error_ratio=disagreement / error if error else torch.nan,
+    )
 
 
 def _sums(task: Task, outputs: Tensor, y: Tensor) -> Tensor:
     """Return summed errors of members, vote and average, summed differences of pairs, and number of items."""
     kept, targets = task.kept(outputs, y), task.kept(y[None], y)
     items = task.scored(targets)
-    apart = task.apart(task.answers(kept)).sum() * items if len(outputs) > 1 else torch.nan
+    difference = task.apart(task.answers(kept)).sum() * items if len(outputs) > 1 else torch.nan
     errors = [task.wrong(kept, targets).sum(), task.wrong(task.vote(kept), targets)]
-    values = [*errors, task.wrong(task.average(kept), targets), apart, items]
+    values = [*errors, task.wrong(task.average(kept), targets), difference, items]
     return torch.tensor([float(value) for value in values], dtype=torch.float64)
-
-
-def _measured(sums: Tensor, rows: int) -> Ensemble:
-    members, vote, average, apart, items = sums.tolist()
-    error, vote_error = members / (rows * items), vote / items
-    apart = apart / (rows * (rows - 1) * items) if rows > 1 else torch.nan
-    return Ensemble(
-        member_accuracy_percent=100 * (1 - error),
-        vote_accuracy_percent=100 * (1 - vote_error),
-        average_accuracy_percent=100 * (1 - average / items),
-        disagreement_percent=100 * apart,
-        improvement_rate=(error - vote_error) / error if error else torch.nan,
-        disagreement_error_ratio=apart / error if error else torch.nan,
-    )

@@ -22,15 +22,14 @@ from explorer.models.rows import Rows
 class Hessian:
     """Curvature of each model: eigenvalues and trace of the Hessian of the mean loss.
 
-    ``residual`` is ‖H·v − θ·v‖ for ``top_eigenvalue`` θ. Some eigenvalue lies within this absolute distance
-    of θ, and usually much closer. The other residuals have the same meaning. ``trace_stderr`` is the standard
+    The residual of an eigenvalue θ is ‖H·v − θ·v‖. Some eigenvalue lies within this absolute distance of θ,
+    and usually much closer. ``trace_stderr`` is the standard
     deviation of the mean over probes. It is estimated from above by √(2·‖R‖² / probes), where R is the
     Hessian outside the Lanczos vectors and ‖R‖² its squared Frobenius norm, measured by the same probes. It
     is 0 if the vectors span the whole space.
     """
 
     top_eigenvalue: Tensor  # (models,)
-    residual: Tensor  # (models,)
     trace: Tensor  # (models,)
     trace_stderr: Tensor  # (models,)
     samples: Tensor  # (models, probes): of the trace; NaN after the model's last probe
@@ -102,7 +101,6 @@ def hessian(
     trace = estimate.finish(space)
     return Hessian(
         top_eigenvalue=space.largest[:, 0],
-        residual=space.largest_residual[:, 0],
         trace=trace.value,
         trace_stderr=trace.stderr,
         samples=trace.samples,

@@ -68,10 +68,9 @@ def lanczos(
     active, broken = torch.ones(rows, dtype=torch.bool), torch.zeros(rows, dtype=torch.bool)
     basis = start.new_empty(rows, steps, parameters)
     alpha, beta = torch.zeros(2, rows, steps, dtype=REAL).unbind(0)
-    ends = _Ends(rows, wanted)
+    ends = _Ends(rows, wanted, tolerance=tolerance, smallest=smallest)
     vector, step = start / start.norm(dim=1, keepdim=True), 0
     for step in range(steps):
-        known = basis[:, : step + 1]
         basis[:, step] = vector
         product = operator(vector)
         height = (product * vector).sum(1, dtype=REAL).cpu()
@@ -79,14 +78,14 @@ def lanczos(
         active = active & ~broken
         alpha[:, step] = torch.where(active, height, 0.0)
         for _ in range(2):  # twice is enough (Kahan)
-            product = product - project(known, product)
+            product = product - project(basis[:, : step + 1], product)
         length = torch.linalg.vector_norm(product, dim=1, dtype=REAL).cpu()
         size = alpha.abs().amax(1).maximum(beta.amax(1)).maximum(length)
         # Below the rounding of the product, the next vector would be noise, so the space is exhausted.
         exhausted = length <= 100 * torch.finfo(start.dtype).eps * size
         beta[:, step] = torch.where(active & ~exhausted, length, 0.0)
         values, residuals = ritz(alpha[:, : step + 1], beta[:, : step + 1])
-        settled = ends.update(values, residuals, active, tolerance=tolerance, smallest=smallest, step=step)
+        settled = ends.update(values, residuals, active)
         if watch is not None:
             settled = settled & ~watch(vector, product, alpha.sum(1), active)
         active = active & ~settled & ~exhausted
@@ -106,10 +105,7 @@ def project(basis: Tensor, vectors: Tensor) -> Tensor:
 
 def tridiagonal(alpha: Tensor, beta: Tensor) -> Tensor:
     """Return matrices (models, k, k) from diagonals (models, k) and off-diagonals (models, k - 1)."""
-    matrix = torch.diag_embed(alpha)
-    if alpha.shape[1] > 1:
-        matrix = matrix + torch.diag_embed(beta, 1) + torch.diag_embed(beta, -1)
-    return matrix
+    return torch.diag_embed(alpha) + torch.diag_embed(beta, 1) + torch.diag_embed(beta, -1)
 
 
 def ritz(alpha: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,38 +128,31 @@ def ritz_errors(values: Tensor, residuals: Tensor) -> Tensor:
 class _Ends:
     """Latest Ritz values at both ends, updated as long as a model is active."""
 
-    def __init__(self, rows: int, wanted: int):
+    def __init__(self, rows: int, wanted: int, *, tolerance: float, smallest: bool):
+        self.wanted, self.tolerance, self.smallest = wanted, tolerance, smallest
         self.large, self.large_residual = torch.full((2, rows, wanted), torch.nan, dtype=REAL).unbind(0)
         self.small, self.small_residual = torch.full((2, rows), torch.nan, dtype=REAL).unbind(0)
         self.converged = torch.zeros(rows, dtype=torch.bool)
         self.steps = torch.zeros(rows, dtype=torch.long)
 
-    def update(
-        self,
-        values: Tensor,
-        residuals: Tensor,
-        active: Tensor,
-        *,
-        tolerance: float,
-        smallest: bool,
-        step: int,
-    ) -> Tensor:
+    def update(self, values: Tensor, residuals: Tensor, active: Tensor) -> Tensor:
         """Store the Ritz values (models, k) of the active models; return which have converged (models,)."""
-        found = min(self.large.shape[1], values.shape[1])
+        steps = values.shape[1]
+        found = min(self.wanted, steps)
         self.large[active, :found] = values.flip(1)[active, :found]
         self.large_residual[active, :found] = residuals.flip(1)[active, :found]
         self.small[active], self.small_residual[active] = values[active, 0], residuals[active, 0]
-        self.steps[active] = step + 1
+        self.steps[active] = steps
         errors = ritz_errors(values, residuals)
         worst = errors.flip(1)[:, :found].amax(1)
         size, near = values.abs().amax(1), torch.ones(len(values), dtype=torch.bool)
-        if smallest:
+        if self.smallest:
             worst = worst.maximum(errors[:, 0])
-            own = torch.maximum(NEAR_ZERO * values[:, 0].abs(), size / NEAR_ZERO)
-            near = residuals[:, 0] <= tolerance * own
+            scale = torch.maximum(NEAR_ZERO * values[:, 0].abs(), size / NEAR_ZERO)
+            near = residuals[:, 0] <= self.tolerance * scale
         # A poor start can make the first two values look converged.
-        enough = (residuals == 0).all(1) | (step >= 2)
-        done = enough & near & (found == self.large.shape[1]) & (worst <= tolerance * size)
+        enough = (residuals == 0).all(1) | (steps >= 3)
+        done = enough & near & (found == self.wanted) & (worst <= self.tolerance * size)
         self.converged[active] = done[active]
         return self.converged
 

@@ -67,8 +67,8 @@ def noise_scale(
     stack = torch.stack(gradients, 1)  # (models, batches, parameters)
     products = torch.zeros(len(theta), batch_count, batch_count, dtype=REAL, device=theta.device)
     for piece in stack.split(2**18, 2):  # in double precision, piece by piece
-        own = piece.to(REAL)
-        products.baddbmm_(own, own.transpose(1, 2))
+        double = piece.to(REAL)
+        products.baddbmm_(double, double.transpose(1, 2))
     products = products.cpu()
     keep = torch.ones(batch_count, dtype=REAL)
     variance, squared = _moments(products, keep, batch_size)

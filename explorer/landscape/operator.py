@@ -34,7 +34,7 @@ class HessianOperator:
     def __init__(self, network: Rows, theta: Tensor, x: Tensor, y: Tensor, buffers: Tensor | None = None):
         self.network, self.x, self.y = network, x, y
         self.parts = graph_parts(network, x)
-        self.some = at_once(self.parts, _graph_inputs(network, x))
+        self.some = at_once(self.parts, graph_inputs(network, x))
         pieces = theta.detach().split(self.some)
         stats = [None] * len(pieces) if buffers is None else buffers.split(self.some)
         self.rows = [self._leaf(*piece) for piece in zip(pieces, stats, strict=True)]
@@ -64,7 +64,7 @@ class HessianOperator:
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """Return the products (models, parameters)."""
-        return torch.cat([self._product(rows, own) for rows, own in enumerate(vectors.split(self.some))])
+        return torch.cat([self._product(rows, part) for rows, part in enumerate(vectors.split(self.some))])
 
     def _product(self, rows: int, vectors: Tensor) -> Tensor:
         theta = self.rows[rows][0]
@@ -85,31 +85,20 @@ def graph_parts(network: Rows, x: Tensor) -> list[slice]:
 
     The slices do not depend on the number of models, because the rounding of a mean depends on its parts.
     """
-    size = _graph_inputs(network, x)
+    size = graph_inputs(network, x)
     return [slice(start, min(start + size, len(x))) for start in range(0, len(x), size)]
 
 
 def graph_blocks(network: Rows, rows: int, x: Tensor) -> Iterator[tuple[slice, slice]]:
     """Yield slices of ``rows`` models and of the inputs (:func:`graph_parts`) that fit into the budget."""
-    return blocks(rows, graph_parts(network, x), _graph_inputs(network, x))
+    return blocks(rows, graph_parts(network, x), graph_inputs(network, x))
 
 
-def _graph_inputs(network: Rows, x: Tensor) -> int:
+def graph_inputs(network: Rows, x: Tensor) -> int:
+    """Return how many inputs of ``x`` (inputs, *shape) the gradient graph of one model may hold."""
     device = next(network.module.parameters()).device
-    return graph_inputs(memory.card_bytes(device), outputs_per_input(network, x))
-
-
-def graph_inputs(card_bytes: float | None, outputs: int) -> int:
-    """Return how many inputs the graph of one model may hold, with ``outputs`` numbers per input.
-
-    ``card_bytes``: bytes of GPU memory that the process may use, None on a CPU.
-    """
-    return max(1, memory.floats_at_once(card_bytes, GRAPH, memory.GRAPH) // (COPIES * outputs))
-
-
-def outputs_per_input(network: Rows, x: Tensor) -> int:
-    """Return the total numbers in the outputs of all layers for one input of ``x`` (1 or more, *shape)."""
-    return sum(network.output_sizes(x, leaves=True))
+    outputs = sum(network.output_sizes(x, leaves=True))  # numbers in the outputs of all layers for one input
+    return max(1, memory.floats_at_once(memory.card_bytes(device), GRAPH, memory.GRAPH) // (COPIES * outputs))
 
 
 class Vectors:

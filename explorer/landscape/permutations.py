@@ -9,66 +9,21 @@ a network once. Transformers define theirs themselves.
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from explorer.models.symmetries import Axis, Block, Heads, Site, Spec
+from explorer.models.symmetries import Axis, Block, Site, Spec
 
-__all__ = ["Axis", "Block", "Heads", "Site", "Spec", "permutation_spec"]
-
-
-# Layers that treat every channel separately and in the same way.
-KEEPING_MODULES = (
-    nn.ReLU,
-    nn.LeakyReLU,
-    nn.GELU,
-    nn.Tanh,
-    nn.Sigmoid,
-    nn.SiLU,
-    nn.ELU,
-    nn.Softplus,
-    nn.Hardtanh,
-    nn.Identity,
-    nn.Dropout,
-    nn.Dropout1d,
-    nn.Dropout2d,
-    nn.MaxPool1d,
-    nn.MaxPool2d,
-    nn.AvgPool1d,
-    nn.AvgPool2d,
-    nn.AdaptiveAvgPool1d,
-    nn.AdaptiveAvgPool2d,
-    nn.AdaptiveMaxPool1d,
-    nn.AdaptiveMaxPool2d,
-)
-KEEPING = {
-    "relu",
-    "relu_",
-    "leaky_relu",
-    "gelu",
-    "tanh",
-    "sigmoid",
-    "silu",
-    "elu",
-    "dropout",
-    "max_pool1d",
-    "max_pool2d",
-    "boolean_dispatch",
-    "avg_pool1d",
-    "avg_pool2d",
-    "adaptive_avg_pool1d",
-    "adaptive_avg_pool2d",
-    "contiguous",
-    "mean",
-    "amax",
-    "flatten",
-    "view",
-    "reshape",
-    "squeeze",
-}
+# Layers and functions that treat every channel separately and in the same way, in lower case and without "_".
+ACTIVATIONS = "relu", "relu6", "leakyrelu", "gelu", "tanh", "sigmoid", "silu", "elu", "softplus", "hardtanh"
+DROPOUTS = "identity", "dropout", "dropout1d", "dropout2d"
+POOLS = "maxpool1d", "maxpool2d", "avgpool1d", "avgpool2d", "booleandispatch", "mean", "amax"
+ADAPTIVE_POOLS = "adaptiveavgpool1d", "adaptiveavgpool2d", "adaptivemaxpool1d", "adaptivemaxpool2d"
+SHAPES = "flatten", "unflatten", "view", "reshape", "squeeze", "contiguous"
+KEEPING = {*ACTIVATIONS, *DROPOUTS, *POOLS, *ADAPTIVE_POOLS, *SHAPES}
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 ADDING = (operator.add, operator.iadd, torch.add)
 
@@ -89,8 +44,8 @@ def permutation_spec(module: nn.Module, x: Tensor) -> Spec:
             it. Or the result of ``symmetries()`` does not fit the parameters.
     """
     if hasattr(module, "symmetries"):
-        own: Any = module
-        return _fitting(own.symmetries(), module)
+        symmetric: Any = module
+        return _checked(symmetric.symmetries(), module)
     for name, layer in module.named_modules():
         if "attention" in type(layer).__name__.lower():
             raise ValueError(
@@ -107,16 +62,15 @@ def permutation_spec(module: nn.Module, x: Tensor) -> Spec:
     return _Follower(trace).follow(x[:2])
 
 
-def _fitting(spec: Spec, module: nn.Module) -> Spec:
+def _checked(spec: Spec, module: nn.Module) -> Spec:
     """Return the spec; raise ValueError if it is inconsistent or does not fit the module's parameters."""
     for name, value in [*module.named_parameters(), *module.named_buffers()]:
         axes = spec.axes.get(name)
         if axes is None:
             continue
         lengths = [None if axis is None else sum(b.size * b.repeat for b in axis) for axis in axes]
-        if [n if own is None else own for own, n in zip(lengths, value.shape, strict=False)] != [
-            *value.shape
-        ]:
+        shape = [n if length is None else length for length, n in zip(lengths, value.shape, strict=False)]
+        if shape != [*value.shape]:
             raise ValueError(
                 f"symmetries() says that {name!r} has axes of {lengths}; its shape is {tuple(value.shape)}"
             )
@@ -131,6 +85,18 @@ def _fitting(spec: Spec, module: nn.Module) -> Spec:
         if heads.count < 1 or any(size < 1 or size % heads.count for size in sizes):
             raise ValueError(f"symmetries() has {heads.count} heads in groups of {sizes} channels")
     return spec
+
+
+def segments(axis: Axis) -> Iterator[tuple[Block, int]]:
+    """Yield the blocks of an axis, each with the index at which it starts."""
+    start = 0
+    for block in axis:
+        yield block, start
+        start += block.size * block.repeat
+
+
+def _keeps_channels(name: str) -> bool:
+    return name.lower().replace("_", "") in KEEPING
 
 
 class _Follower(fx.Interpreter):
@@ -153,18 +119,16 @@ class _Follower(fx.Interpreter):
         self.run(x)
         groups = {g: self.size[g] for g in range(1, len(self.parent)) if self._find(g) == g}
         axes = {
-            name: tuple(None if a is None else self._final(a) for a in own) for name, own in self.axes.items()
+            name: tuple(None if a is None else self._final(a) for a in axes)
+            for name, axes in self.axes.items()
         }
         sites: dict[int, list[Site]] = {g: [] for g in groups}
         for node, layer in self.inputs.items():
-            start = 0
-            for block in self._final(self.channels[node] or ()):
-                length = block.size * block.repeat
-                if block.group is not None:
-                    site = Site(layer, start, length)
-                    if site not in sites[block.group]:  # a layer that is used twice has several sites
-                        sites[block.group].append(site)
-                start += length
+            for block, start in segments(self._final(self.channels[node] or ())):
+                site = Site(layer, start, block.size * block.repeat)
+                # A layer that is used twice has the same site twice.
+                if block.group is not None and site not in sites[block.group]:
+                    sites[block.group].append(site)
         return Spec(axes, groups, sites)
 
     def run_node(self, n: fx.Node) -> Any:
@@ -184,13 +148,15 @@ class _Follower(fx.Interpreter):
             name = str(node.target)
             return self._layer(node, name, self.trace.get_submodule(name), before[0], value)
         if node.op == "call_function" and node.target in ADDING:
-            return self._same(before, value)
+            for axis in before[1:]:  # the terms of a sum must be permuted alike
+                self._merge(before[0], axis)
+            return before[0]
         if node.op == "call_function" and node.target in (torch.cat, torch.concat):
             return self._joined(node)
         name = getattr(node.target, "__name__", str(node.target))
         if all(axis is None for axis in before):
             return None
-        if name in KEEPING:
+        if _keeps_channels(name):
             return self._kept(node, before[0], value)
         raise ValueError(f"the effect of {name!r} on channels is unknown; give a Spec of your own")
 
@@ -217,7 +183,7 @@ class _Follower(fx.Interpreter):
                 if getattr(layer, piece, None) is not None:
                     self._register(f"{name}.{piece}", [before])
             return before
-        if isinstance(layer, (*KEEPING_MODULES, nn.Flatten, nn.Unflatten)) or before is None:
+        if before is None or _keeps_channels(type(layer).__name__):
             return self._kept(node, before, value)
         raise ValueError(
             f"the effect of the layer {name!r} ({type(layer).__name__}) on channels is unknown; "
@@ -254,12 +220,6 @@ class _Follower(fx.Interpreter):
             times = value.shape[1] // length
             return tuple(Block(b.group, b.size, b.repeat * times) for b in before)
         raise ValueError(f"{node.format_node()}: {length} channels became the shape {tuple(value.shape)}")
-
-    def _same(self, before: Sequence[Axis | None], value: Tensor) -> Axis | None:
-        """Merge the terms of a sum, which must be permuted alike."""
-        for axis in before[1:]:
-            self._merge(before[0], axis)
-        return before[0]
 
     def _joined(self, node: fx.Node) -> Axis | None:
         """Return the channels of a concatenation along the channels."""

@@ -71,10 +71,10 @@ def _length(vectors: Tensor) -> Tensor:
 def _gradient(network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor, y: Tensor) -> Tensor:
     """Return gradients (models, parameters) of the mean losses in evaluation mode, computed in chunks."""
     total, scored = torch.zeros_like(theta), network.task.scored(y[None]).clamp_min(1)
-    for own, part in graph_blocks(network, len(theta), x):
-        leaf = theta[own].requires_grad_()
-        outputs = network(leaf, x[None, part], None if buffers is None else buffers[own])
+    for rows, part in graph_blocks(network, len(theta), x):
+        leaf = theta[rows].requires_grad_()
+        outputs = network(leaf, x[None, part], None if buffers is None else buffers[rows])
         loss = network.task.loss(outputs, y[None, part]).sum()
         share = network.task.scored(y[None, part]).double() / scored
-        total[own] += torch.autograd.grad(loss, leaf)[0] * share.to(theta)
+        total[rows] += torch.autograd.grad(loss, leaf)[0] * share.to(theta)
     return total

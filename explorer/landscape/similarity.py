@@ -1,4 +1,4 @@
-"""Similarity of models: linear CKA of their outputs or layers, and disagreement."""
+"""Similarity of models: linear CKA of outputs or layers, and distance of parameters."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from explorer.landscape.positions import tokens_of
+from explorer.landscape.activations import record, tokens_of
 from explorer.models.rows import Rows
-from explorer.tasks import TASKS, Task
+from explorer.tasks import Task
 
 Estimator = Literal["biased", "debiased"]
+
+
+def l2_distance(theta_a: Tensor, theta_b: Tensor) -> Tensor:
+    """Return Euclidean distances (pairs,) between parameter vectors (pairs, parameters)."""
+    return torch.linalg.vector_norm(theta_a.double() - theta_b.double(), dim=1)
 
 
 def mixup(x: Tensor, *, inputs: int, seed: int, alpha: float = 16.0, batch_size: int = 128) -> Tensor:
@@ -75,7 +80,7 @@ def _inner_products(x: Tensor) -> Tensor:
     """Return ⟨XXᵀ, YYᵀ⟩ = ‖XᵀY‖² (models, models) of all pairs of features (models, inputs, features)."""
     # One product per pair: the rounding of a batched product would depend on the number of models.
     if x.shape[2] > x.shape[1]:
-        return _of_pairs(lambda one, other: (one * other).sum(), [own @ own.mT for own in x])
+        return _of_pairs(lambda one, other: (one * other).sum(), [features @ features.mT for features in x])
     return _of_pairs(lambda one, other: (one.mT @ other).square().sum(), list(x))
 
 
@@ -120,24 +125,27 @@ def layer_outputs(
         ValueError: a layer does not exist; the message lists the layers. Or a layer is not used exactly once,
             or does not have a value for each input or token.
     """
-    known = [name for name, _ in network.module.named_modules() if name]
-    missing = [name for name in layers if name not in known]
+    names = [name for name, _ in network.module.named_modules() if name]
+    missing = [name for name in layers if name not in names]
     if missing:
-        raise ValueError(f"there is no layer {missing[0]!r}; there are {', '.join(known)}")
+        raise ValueError(f"there is no layer {missing[0]!r}; there are {', '.join(names)}")
+    models = [_layers(network, *row, x, layers) for row in zip(theta, buffers, strict=True)]
+    return {name: torch.stack([outputs[name] for outputs in models]) for name in layers}
+
+
+def _layers(
+    network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, layers: Sequence[str]
+) -> dict[str, Tensor]:
+    """Return outputs (items, features) of the layers of one model."""
+    module = network.to_module(theta, buffers)
+    outputs = record(module, [(name, "output") for name in layers])
     found: dict[str, list[Tensor]] = {name: [] for name in layers}
-    for row in range(len(theta)):
-        module, seen = network.to_module(theta[row], buffers[row]), {name: [] for name in layers}
-        pieces = {name: [] for name in layers}
-        for name in layers:
-            module.get_submodule(name).register_forward_hook(_keep(seen[name]))
-        for part in network.chunks(x):
-            module(x[part])
-            for name in layers:
-                pieces[name].append(_only(seen[name], name, network, x[part]))
-                seen[name].clear()
-        for name in layers:
-            found[name].append(torch.cat(pieces[name]))
-    return {name: torch.stack(outputs) for name, outputs in found.items()}
+    for part in network.chunks(x):
+        module(x[part])
+        for (name, _), values in outputs.items():
+            found[name].append(_only(values, name, network, x[part]))
+            values.clear()
+    return {name: torch.cat(parts) for name, parts in found.items()}
 
 
 def _only(outputs: list[object], layer: str, network: Rows, x: Tensor) -> Tensor:
@@ -150,18 +158,3 @@ def _only(outputs: list[object], layer: str, network: Rows, x: Tensor) -> Tensor
     if not isinstance(output, Tensor):
         raise ValueError(f"layer {layer!r} returns {type(output).__name__}; CKA needs a tensor")
     return tokens_of(output, network, layer, x).flatten(1)
-
-
-def _keep(outputs: list[object]) -> Callable[[nn.Module, object, object], None]:
-    def hook(_module: nn.Module, _inputs: object, output: object) -> None:
-        outputs.append(output.clone() if isinstance(output, Tensor) else output)
-
-    return hook
-
-
-def disagreement(logits: Tensor) -> Tensor:
-    """Return the share (models, models) of inputs on which two models answer differently.
-
-    ``logits`` is (models, inputs, classes).
-    """
-    return TASKS["classification"].apart(logits.argmax(2))

@@ -89,6 +89,6 @@ def weight_spectra(network: Rows, theta: Tensor) -> Spectra:
         values = torch.linalg.svdvals(piece.view(len(theta), shape[0], -1).double()).square()  # (models, k)
         layers.append(name)
         largest.append(values[:, 0].cpu())
-        for row, own in zip(fits, values, strict=True):
-            row.append(fit_power_law(own))
+        for row, eigenvalues in zip(fits, values, strict=True):
+            row.append(fit_power_law(eigenvalues))
     return Spectra(layers, fits, torch.stack(largest, 1))

@@ -82,12 +82,12 @@ class DeflatedTrace:
         """
         # Use only the model's own vectors: products and sums of another length would round differently.
         steps = space.steps.tolist()
-        inside = torch.stack([own[:k].sum() for own, k in zip(space.alpha, steps, strict=True)])
-        bases = [own[None, :k] for own, k in zip(space.basis, steps, strict=True)]
+        inside = torch.stack([alpha[:k].sum() for alpha, k in zip(space.alpha, steps, strict=True)])
+        bases = [basis[None, :k] for basis, k in zip(space.basis, steps, strict=True)]
 
         def outside(vectors: Tensor) -> Tensor:
             pieces = zip(bases, vectors.split(1), strict=True)
-            return vectors - torch.cat([project(own, vector) for own, vector in pieces])
+            return vectors - torch.cat([project(basis, vector) for basis, vector in pieces])
 
         exact = space.steps == self.rest.shape[2]  # the basis spans everything
         samples, squares = inside[:, None] + self.samples, self.squares

@@ -58,8 +58,8 @@ def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measure
     """Align the two models of each pair in ``subjects`` and evaluate the line between them."""
     from explorer.landscape import connectivity
     from explorer.landscape.alignment import align
-    from explorer.landscape.parameters import l2_distance
     from explorer.landscape.paths import straight
+    from explorer.landscape.similarity import l2_distance
 
     first, second = cell.ends(subjects)
     a, buffers = cell.theta[first], cell.buffers[first]

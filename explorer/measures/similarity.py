@@ -79,8 +79,7 @@ def columns(cell: CellModels, options: Options) -> list[str]:
 
 def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measured:
     """Measure CKA on mixed inputs, disagreement on test inputs and distance of the pairs in ``subjects``."""
-    from explorer.landscape.parameters import l2_distance
-    from explorer.landscape.similarity import layer_outputs, linear_cka, probes
+    from explorer.landscape.similarity import l2_distance, layer_outputs, linear_cka, probes
 
     task, data = cell.network.task, cell.data
     inputs, targets = probes(

@@ -14,11 +14,12 @@ from explorer.landscape import rows_of
 from explorer.landscape.alignment import align, match_activations, match_weights, permute
 from explorer.landscape.connectivity import barrier, profile_path
 from explorer.landscape.paths import straight
-from explorer.landscape.permutations import Block as Unit
-from explorer.landscape.permutations import Spec, permutation_spec
+from explorer.landscape.permutations import permutation_spec
 from explorer.models import cnn, mlp
 from explorer.models.base import network as build_network
 from explorer.models.rows import Rows, initial_rows, seeded
+from explorer.models.symmetries import Block as Unit
+from explorer.models.symmetries import Spec
 from explorer.train.loop import Split
 
 

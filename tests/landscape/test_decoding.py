@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from explorer.landscape import decoding
 from explorer.landscape.decoding import BOS, EOS, PAD, translate
 from explorer.models import transformer
 from explorer.models.rows import Rows, initial_rows, seeded
@@ -155,7 +154,7 @@ def test_chunks_change_nothing(plain: bool, budget: int, monkeypatch: pytest.Mon
     network, theta = transformers(plain=plain)
     source = sources(20)
     whole = translate(network, theta, source, beam=2)
-    monkeypatch.setattr(decoding, "MEMORY", budget)
+    monkeypatch.setattr("explorer.models.rows.MEMORY", budget)
     assert torch.equal(translate(network, theta, source, beam=2), whole)
 
 

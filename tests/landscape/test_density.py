@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from landscape_cases import dense_hessian, labels, normal, two_mlps
 
-from explorer.landscape.density import Density, spectral_density
+from explorer.landscape.density import spectral_density
 
 
 def test_moments_are_those_of_the_dense_spectrum() -> None:
@@ -31,13 +31,3 @@ def test_few_steps_have_the_moments_of_a_gauss_quadrature() -> None:
     for power in range(7):
         short, full = ((d.weights * d.nodes**power).sum(1) for d in (few, all_steps))
         assert torch.allclose(short, full, rtol=1e-9) == (power < 6)
-
-
-def test_smoothing_keeps_the_mass() -> None:
-    density = Density(
-        torch.tensor([[0.0, 2.0]], dtype=torch.float64), torch.tensor([[0.9, 0.1]], dtype=torch.float64)
-    )
-    grid = torch.linspace(-2, 4, 601, dtype=torch.float64)
-    smooth = density.at(grid, width=0.2)[0]
-    torch.testing.assert_close(torch.trapezoid(smooth, grid), torch.tensor(1.0, dtype=torch.float64))
-    assert smooth[200] > 8 * smooth[400]  # at 0 and at 2

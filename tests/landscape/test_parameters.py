@@ -6,7 +6,7 @@ from landscape_cases import mlp_module, normal, two_cnns
 from torch import nn
 
 from explorer.landscape import rows_of
-from explorer.landscape.parameters import l2_distance
+from explorer.landscape.similarity import l2_distance
 
 
 def test_l2_distance_of_each_pair() -> None:

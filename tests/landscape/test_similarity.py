@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from landscape_cases import normal, two_cnns
-from torch import Tensor
+from torch import Tensor, nn
 
-from explorer.landscape.ensemble import ensemble
-from explorer.landscape.similarity import disagreement, layer_outputs, linear_cka, mixup
+from explorer.landscape.ensemble import Ensemble, ensemble_of
+from explorer.landscape.similarity import layer_outputs, linear_cka, mixup
+from explorer.models.rows import Rows
+from explorer.tasks import TASKS
 
 
 def biased_hsic(k: Tensor, other: Tensor) -> Tensor:
@@ -97,9 +99,8 @@ def test_mixup_follows_its_seed_alone() -> None:
 
 def test_disagreement_counts_answers() -> None:
     answers = torch.tensor([[0, 1, 2, 2], [0, 1, 1, 1], [2, 0, 1, 0]])
-    logits = torch.nn.functional.one_hot(answers, 3).double()
     expected = torch.tensor([[0, 0.5, 1], [0.5, 0, 0.75], [1, 0.75, 0]], dtype=torch.float64)
-    torch.testing.assert_close(disagreement(logits), expected)
+    torch.testing.assert_close(TASKS["classification"].apart(answers), expected)
 
 
 def unbiased_hsic(k: Tensor, other: Tensor) -> Tensor:
@@ -142,6 +143,23 @@ def test_layer_outputs_are_those_of_the_module() -> None:
         torch.testing.assert_close(found["12"][row], module[:13](x).flatten(1))
     with pytest.raises(ValueError, match="no layer 'conv9'; there are 0, 1, 2"):
         layer_outputs(network, theta, buffers, x, ["conv9"])
+
+
+class Table(nn.Module):
+    """A model that gives each input, which is a number, the logits in a table (inputs, classes)."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(logits)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.logits[x]
+
+
+def ensemble(logits: Tensor, y: Tensor) -> Ensemble:
+    """The ensemble of models with these logits (models, inputs, classes)."""
+    network = Rows(Table(logits[0]))
+    return ensemble_of(network, logits.flatten(1), None, torch.arange(len(y)), y)
 
 
 def logits_of(answers: list[list[int]], confidence: float = 5.0) -> Tensor:

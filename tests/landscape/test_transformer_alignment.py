@@ -13,12 +13,11 @@ from symmetric_cases import LENGTH, NETWORKS, WORDS, inputs_of, made, moved, shu
 from torch import Tensor, nn
 
 import explorer.models
-from explorer.landscape.activations import correlations
+from explorer.landscape.activations import correlations, positions
 from explorer.landscape.alignment import Permutations, _assign, align, match_weights
 from explorer.landscape.connectivity import barrier, profile_path
 from explorer.landscape.paths import straight
 from explorer.landscape.permutations import permutation_spec
-from explorer.landscape.positions import positions
 from explorer.models.base import network
 from explorer.models.rows import initial_rows
 from explorer.models.symmetries import Heads, Spec

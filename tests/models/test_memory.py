@@ -39,8 +39,9 @@ def test_all_that_a_process_holds_at_once_fits_into_its_share() -> None:
 
 def test_budgets_count_numbers_of_four_bytes() -> None:
     room = 1000 * 4 * 8  # 1000 numbers for a graph
-    assert graph_inputs(room, outputs=8) == 1000 // (6 * 8)
-    assert graph_inputs(room, outputs=10**9) == 1
+    with memory.with_card_bytes(room):
+        assert graph_inputs(Rows(torch.nn.Linear(3, 5)), torch.zeros(1, 3)) == 1000 // (6 * 8)
+        assert graph_inputs(Rows(torch.nn.Linear(300, 500)), torch.zeros(1, 300)) == 1
     assert base.subjects_at_once(100, 4.0 * 16 * 300) == 3
     assert base.subjects_at_once(100, None) == base.FLOATS_AT_ONCE // 100
 
