@@ -13,7 +13,7 @@ import explorer.measures
 from explorer.estimate.machines import Machines
 from explorer.estimate.work import UTILISATION, Inputs, Network, measurements, trial
 from explorer.plan import plan
-from explorer.plan.networks import check_layers
+from explorer.plan.networks import check_layers, check_networks
 from explorer.plan.stacks import NO_SIZES, sizes
 from explorer.plan.units import architecture_key, data_source
 from explorer.settings import plugin
@@ -30,6 +30,8 @@ def describe(space: Space, cluster: str | None = None) -> Any:
     from rich.table import Table
 
     machines = Machines.parse(cluster)
+    if machines.here:
+        check_networks(space)
     started, counts, title = time.perf_counter(), plan.count(space), f"Space {space.name}"
     table = Table(box=None, show_header=False, title=title, title_justify="left", title_style="bold")
     grid = " × ".join(f"{axis} {len(values)}" for axis, values in space.axes.items())

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from explorer.landscape.activations import correlations
 from explorer.landscape.permutations import permutation_spec, segments
+from explorer.models.agreement import check_same_outputs
 from explorer.models.rows import Rows
 from explorer.models.symmetries import Axis, Block, Heads, Spec
 
@@ -47,6 +48,7 @@ def align(
 
     Raises:
         ValueError: the permutations of this network cannot be found.
+        Disagreement: a permutation changed the outputs of a model of ``b``.
     """
     spec = spec or permutation_spec(network.to_module(a[0], buffers_a[0]), x)
     thetas, stats = [], []
@@ -56,6 +58,7 @@ def align(
         else:
             found = match_activations(network, spec, a[row], b[row], buffers_a[row], buffers_b[row], x)
         theta, buffer = permute(network, spec, found, b[row], buffers_b[row])
+        check_same_outputs(network, (b[row], buffers_b[row]), (theta, buffer), x)
         thetas.append(theta)
         stats.append(buffer)
     return torch.stack(thetas), torch.stack(stats)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from explorer.models import memory
 from explorer.models.rows import Rows, at_once, blocks
+from explorer.models.torch_attention import differentiable_attention
 
 # Numbers that the graph of a gradient may hold on a CPU (256 MB of float32). On a GPU, the limit is a share
 # of the memory that the process may use.
@@ -58,13 +59,17 @@ class HessianOperator:
 
     def _gradient(self, rows: int, place: int) -> Tensor:
         (theta, buffers), part = self.rows[rows], self.parts[place]
-        outputs = self.network(theta, self.x[None, part], buffers)
-        loss = self.network.task.loss(outputs, self.y[None, part]).sum() * self.weights[place]
-        return torch.autograd.grad(loss, theta, create_graph=True)[0]
+        with differentiable_attention():
+            outputs = self.network(theta, self.x[None, part], buffers)
+            loss = self.network.task.loss(outputs, self.y[None, part]).sum() * self.weights[place]
+            return torch.autograd.grad(loss, theta, create_graph=True)[0]
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """Return the products (models, parameters)."""
-        return torch.cat([self._product(rows, part) for rows, part in enumerate(vectors.split(self.some))])
+        with differentiable_attention():  # if the forward pass runs again, it must choose the same kernels
+            return torch.cat(
+                [self._product(rows, part) for rows, part in enumerate(vectors.split(self.some))]
+            )
 
     def _product(self, rows: int, vectors: Tensor) -> Tensor:
         theta = self.rows[rows][0]

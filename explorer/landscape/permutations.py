@@ -138,6 +138,9 @@ class _Follower(fx.Interpreter):
                 self._pin(self.channels[node])
         elif isinstance(value, Tensor):
             self.channels[n] = self._channels(n, value)
+        else:  # several tensors, as of chunk or split: which channels each has is not followed
+            for node in n.all_input_nodes:
+                self._pin(self.channels.get(node))
         return value
 
     def _channels(self, node: fx.Node, value: Tensor) -> Axis | None:

@@ -37,6 +37,7 @@ def builder(name: str, options: Any, shape: tuple[int, ...], classes: int) -> Ca
         return lambda: plugin(explorer.models, name, "architecture").build(options, shape, classes)
 
     def build() -> nn.Module:
+        import torch
         from torch import nn
 
         try:
@@ -48,6 +49,11 @@ def builder(name: str, options: Any, shape: tuple[int, ...], classes: int) -> Ca
             ) from error
         if not isinstance(module, nn.Module):
             raise InputError(f"{name!r} returned {type(module).__name__}; a torch.nn.Module is needed")
+        if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+            raise InputError(
+                f"{name!r} returned a network of torch.jit.script, whose parameters cannot be exchanged; "
+                "return the plain module"
+            )
         if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
             raise InputError(f"{name!r} has a lazy layer; set its size from shape and classes")
         return module
@@ -105,4 +111,6 @@ def network(
         forward = own(name, options, "stacked_forward")
         gradient = own(name, options, "stacked_gradient") if task == main_task else None
         derived = own(name, options, "derived_execution") if forward else None
-        return build, Rows(build(), forward, execution, gradient, TASKS[task], derived)
+        return build, Rows(
+            build(), forward, execution, gradient, TASKS[task], derived, None if ":" in name else False
+        )

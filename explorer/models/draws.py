@@ -21,7 +21,7 @@ def draws(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor) -> bool:
     device = theta.device
     with torch.no_grad(), seeded(0, device):
         before = _state(device)
-        network(theta[:1], x[None, :2], buffers[:1].clone(), training=True)
+        network(theta[:1].clone(), x[None, :2], buffers[:1].clone(), training=True)
         return not torch.equal(before, _state(device))
 
 

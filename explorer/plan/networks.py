@@ -5,19 +5,23 @@ Runs before any record changes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import explorer.data
 from explorer.data.dataset import Arrays
 from explorer.plan.stacks import shape_of
 from explorer.plan.units import architecture_key, data_source
-from explorer.settings import InputError, digest, plugin
+from explorer.settings import InputError, digest, in_a_line, plugin
 from explorer.space.model import Cell, Space
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from explorer.models.rows import Rows
+
+
+TRIED = 16  # inputs on which a user's network is tried
 
 
 def check_data(cell: Cell, clean: Arrays) -> None:
@@ -43,31 +47,68 @@ def check_data(cell: Cell, clean: Arrays) -> None:
 
 
 def check_networks(space: Space) -> None:
-    """Try each of the user's own architectures, with each of its settings, on two inputs.
+    """Try each of the user's own architectures, with each of its settings, on a few inputs.
 
     Does nothing for an architecture of this package. Otherwise it loads torch and the data. If some
     architectures fail and others do not, the run records models of the failing ones as failures.
 
     Raises:
-        InputError: the task does not suit the data, outputs have the wrong shape, or all architectures fail.
+        InputError: the task does not suit the data, outputs have the wrong shape, the network is not a
+            function of its parameters, buffers and one input, it cannot be aligned (if the space asks for
+            that), or all architectures fail.
     """
     own = {(architecture_key(c), data_source(c)): c for c in space.cells if ":" in c.model_name}
     failed: list[InputError] = []
     for cell in own.values():
         import torch
 
+        from explorer.models.base import network
+
         clean = _load(cell)
         check_data(cell, clean)
-        rows, (_, classes) = _rows(cell, clean), shape_of(clean, cell)
-        x, y = torch.as_tensor(clean.x_train[:2]), torch.as_tensor(clean.y_train[:2])
+        shape, classes = shape_of(clean, cell)
+        build, rows = network(cell.model_name, cell.model, shape, classes, task=cell.task)
+        x, y = torch.as_tensor(clean.x_train[:TRIED]), torch.as_tensor(clean.y_train[:TRIED])
         try:
-            check_outputs(rows, cell, x, y, classes)
+            check_outputs(rows, cell, x[:2], y[:2], classes)
+            check_function(build, rows, cell, x, y, space.measures)
         except InputError as error:
             if error.__cause__ is None:
                 raise
             failed.append(error)
     if own and len(failed) == len(own):
         raise failed[0]
+
+
+def check_function(
+    build: Callable[[], nn.Module], rows: Rows, cell: Cell, x: Tensor, y: Tensor, measures: dict[str, Any]
+) -> None:
+    """Check that a network can be trained and measured as a function of its parameters and buffers.
+
+    Raises:
+        InputError: it cannot; the message says why.
+    """
+    from explorer.models.agreement import Disagreement, check_gradient, check_reloading
+    from explorer.models.rows import initial_rows
+
+    try:
+        check_reloading(build, x)
+        theta, buffers = initial_rows(build, rows, [1, 2])
+        check_gradient(rows, theta, buffers, x, y)
+        if "alignment" in measures:
+            from explorer.landscape.alignment import align
+
+            align(rows, theta[:1], theta[1:], buffers[:1], buffers[1:], x, seeds=[0])
+    except (InputError, Disagreement, ValueError) as error:
+        raise InputError(f"{_called(cell)}: {error}") from None
+    except Exception as error:
+        raise InputError(
+            f"{_called(cell)} fails on {len(x)} inputs {tuple(x.shape)}: {in_a_line(error)}"
+        ) from error
+
+
+def _called(cell: Cell) -> str:
+    return f"{cell.model_name!r} with {cell.model}" if cell.model else repr(cell.model_name)
 
 
 def check_outputs(rows: Rows, cell: Cell, x: Tensor, y: Tensor, classes: int) -> None:
@@ -81,7 +122,7 @@ def check_outputs(rows: Rows, cell: Cell, x: Tensor, y: Tensor, classes: int) ->
 
     from explorer.models.rows import seeded
 
-    called = f"{cell.model_name!r} with {cell.model}" if cell.model else repr(cell.model_name)
+    called = _called(cell)
     try:
         with torch.no_grad(), seeded(0):
             outputs = rows.module(x)

@@ -1,0 +1,240 @@
+"""Comparison of what Explorer computes with the module itself, in plain PyTorch.
+
+Explorer trains and measures networks as functions of a matrix of parameters, and has fast paths for some.
+These checks compare a few of its results with those of the user's own module. They use nothing else of this
+package for the expected value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from explorer.models.draws import draws
+from explorer.models.rows import Rows, seeded
+from explorer.settings import InputError
+from explorer.tasks import Task
+
+TOLERANCE = 1e-3  # relative; of losses and outputs. Rounding is a thousandth of this
+GRADIENT_TOLERANCE = 1e-2  # relative, in norm: gradients of deep networks round more
+INPUTS = 64  # inputs of a check, at most
+SAMPLE = 1000  # inputs of the check of a recorded loss, at most
+
+
+class Disagreement(Exception):
+    """A result of Explorer that differs from that of the module itself by more than rounding."""
+
+
+def plain_loss(task: Task, outputs: Tensor, y: Tensor) -> Tensor:
+    """Return the mean loss of outputs (inputs, …) and targets (inputs, …), by PyTorch's own functions."""
+    if task.by_token:
+        return functional.cross_entropy(outputs.flatten(0, -2), y.flatten(), ignore_index=-100)
+    if task.name == "regression":
+        scored = ~y.isnan()
+        return functional.mse_loss(outputs[scored], y[scored])
+    return functional.cross_entropy(outputs, y)
+
+
+def check_reloading(build: Callable[[], nn.Module], x: Tensor) -> None:
+    """Check that a module is a function of its parameters, its buffers and one input.
+
+    A module that has seen inputs ``x`` (inputs, *shape) is compared with a new one that gets its parameters
+    and buffers.
+
+    Raises:
+        InputError: their outputs differ, and the message names the attributes that hold the rest of the
+            state; or an output depends on the other inputs of its batch.
+    """
+    half = max(1, len(x) // 2)
+    with seeded(1):
+        used = build().train()
+        used(x[:half])
+        used(x[:half])
+    with seeded(2):
+        fresh = build()
+    state = {**dict(used.named_parameters()), **dict(used.named_buffers())}
+    target = {**dict(fresh.named_parameters()), **dict(fresh.named_buffers())}
+    if state.keys() != target.keys() or any(state[n].shape != target[n].shape for n in state):
+        raise InputError(
+            "a forward pass, or the random initialisation, changes which parameters and buffers the network "
+            "has, or their shapes; they must always be the same"
+        )
+    with torch.no_grad():
+        alone, together = used.eval()(x[:half]), used(x)[:half]
+        if alone.shape == together.shape and not _close(alone, together, TOLERANCE):
+            raise InputError(
+                "in evaluation mode, the output for an input depends on the other inputs of the batch: "
+                "usually a BatchNorm without running statistics, or attention that takes the batch for the sequence "
+                "(batch_first=False)"
+            )
+        for name, value in state.items():
+            target[name].copy_(value)
+        names = _differing_attributes(used, fresh)
+        for training in (False, True):
+            outputs = []
+            for module in (used, fresh):
+                with seeded(3):
+                    outputs.append(module.train(training)(x[half:] if len(x) > 1 else x))
+            if not _close(*outputs, TOLERANCE):
+                where = f" (see {', '.join(names)})" if names else ""
+                raise InputError(
+                    f"the network keeps state outside its parameters and buffers{where}: with the same "
+                    "parameters and buffers, two instances give different outputs. Keep tensors that belong "
+                    "to the model with self.register_buffer(name, tensor)"
+                )
+
+
+def _differing_attributes(one: nn.Module, other: nn.Module) -> list[str]:
+    """Return the names of plain attributes in which two modules differ, at most three."""
+    found = []
+    skip = {"training", "_parameters", "_buffers", "_modules"}
+    for (name, a), b in zip(one.named_modules(), other.modules(), strict=False):
+        for key, value in vars(a).items():
+            rest = vars(b).get(key)
+            tensors = isinstance(value, Tensor) and isinstance(rest, Tensor)
+            plain = isinstance(value, bool | int | float | str | Tensor) and key not in skip
+            same = value is rest or (torch.equal(value, rest) if tensors else _equal(value, rest))
+            if plain and not same:
+                found.append(f"self.{name + '.' if name else ''}{key}")
+    return found[:3]
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return type(a) is type(b) and isinstance(a, bool | int | float | str) and a == b
+
+
+def check_gradient(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, y: Tensor) -> None:
+    """Check the loss and gradient of a batch, and what training mode does to the buffers, of two models.
+
+    Args:
+        theta, buffers: models (models, parameters), (models, numbers); the first and the last are checked.
+        x: inputs (inputs, *shape); ``y``: targets (inputs, …); at most :data:`INPUTS` are used.
+
+    Raises:
+        Disagreement: they are not those of the module with plain automatic differentiation.
+    """
+    rows = sorted({0, len(theta) - 1})
+    x, y = x[:INPUTS].to(theta.device), y[:INPUTS]
+    # Random draws differ between one module and several, so a network with dropout is compared without.
+    training = not draws(network, theta, buffers, x)
+    after = buffers[rows].clone()
+    if training:
+        losses, gradients = network.loss_gradient(theta[rows].clone(), x[None], y[None], after)
+    else:
+        leaf = theta[rows].detach().requires_grad_()
+        losses = network.task.loss(network(leaf, x[None], after), y[None])
+        gradients = torch.autograd.grad(losses.sum(), leaf)[0]
+    for place, row in enumerate(rows):
+        module = network.to_module(theta[row], buffers[row]).train(training)
+        loss = plain_loss(network.task, module(x), y)
+        trained = [p for p in module.parameters() if p.requires_grad]
+        found = torch.autograd.grad(loss, trained, allow_unused=True)
+        pieces = [torch.zeros_like(p) if g is None else g for p, g in zip(trained, found, strict=True)]
+        expected = torch.cat([piece.flatten() for piece in pieces])
+        if not (loss.isfinite() and expected.isfinite().all()):
+            continue  # the record will say that the model diverges
+        if not _close(losses[place].detach(), loss.detach(), TOLERANCE):
+            raise Disagreement(
+                f"the loss of a batch is {losses[place].item():.6g}, and that of the module itself is "
+                f"{loss.item():.6g}: usually the outputs depend on something besides "
+                "parameters, buffers and inputs"
+            )
+        apart = (gradients[place] - expected).norm() / expected.norm().clamp_min(1e-12)
+        if apart > GRADIENT_TOLERANCE and expected.norm() > 1e-6:
+            raise Disagreement(
+                f"the gradient differs from that of the module itself by {100 * apart.item():.3g} %: "
+                "usually the backward pass runs code of its own, or the forward pass changes parameters"
+            )
+        _, state = network.row(module)
+        if training and not _close(after[place], state, TOLERANCE):
+            raise Disagreement(
+                "a forward pass in training mode leaves other buffers than in the module itself: usually a "
+                "buffer is changed in a way that its module does not show"
+            )
+
+
+def check_recorded_loss(
+    network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, y: Tensor, loss: float
+) -> None:
+    """Check the loss of a saved model, (parameters,) and (numbers,), on the inputs ``x`` it is recorded for.
+
+    Raises:
+        Disagreement: the module with these parameters and buffers has another loss.
+    """
+    expected = _loss_of(network, theta, buffers, x, y)
+    if not _close(torch.tensor(loss), torch.tensor(expected), TOLERANCE):
+        raise Disagreement(
+            f"the recorded loss is {loss:.6g}, and that of the saved and reloaded model is {expected:.6g}: "
+            "usually the network keeps state outside its parameters and buffers"
+        )
+
+
+def check_ends(
+    network: Rows, ends: Sequence[tuple[Tensor, Tensor]], x: Tensor, y: Tensor, losses: Sequence[float]
+) -> None:
+    """Check that the losses at both ends of a curve are those of its two models.
+
+    Args:
+        ends: parameters (parameters,) and own buffers (numbers,) of each model.
+        losses: mean losses on ``x`` (inputs, *shape) at t = 0 and t = 1.
+
+    Raises:
+        Disagreement: a model has another loss.
+    """
+    for t, ((theta, buffers), loss) in enumerate(zip(ends, losses, strict=True)):
+        stats = network.estimate_buffers(theta[None], buffers[None], x)[0]
+        expected = _loss_of(network, theta, stats, x, y)
+        if not _close(torch.tensor(loss), torch.tensor(expected), TOLERANCE):
+            raise Disagreement(
+                f"the loss at the end t = {t} of a curve is {loss:.6g}, and that of its model is "
+                f"{expected:.6g}: usually the two models differ in more than their parameters"
+            )
+
+
+@torch.no_grad()
+def check_same_outputs(
+    network: Rows, before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor], x: Tensor
+) -> None:
+    """Check that a model has the same outputs with its hidden units in another order.
+
+    Args:
+        before, after: parameters (parameters,) and buffers (numbers,).
+        x: inputs (inputs, *shape), of which at most :data:`INPUTS` are used.
+
+    Raises:
+        Disagreement: the outputs differ.
+    """
+    x = x[:INPUTS].to(before[0].device)
+    outputs = [network.to_module(*model)(x) for model in (before, after)]
+    if not _close(outputs[0], outputs[1], TOLERANCE):
+        apart = (outputs[0] - outputs[1]).abs().max().item()
+        raise Disagreement(
+            f"alignment changes the outputs of a model by up to {apart:.3g}: usually the network has an "
+            "operation whose effect on the order of its channels is not followed; give the network a method "
+            "symmetries(), or leave measures.alignment out"
+        )
+
+
+@torch.no_grad()
+def _loss_of(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, y: Tensor) -> float:
+    """Return the mean loss of the module itself in evaluation mode, in chunks of inputs."""
+    module, total, count = network.to_module(theta, buffers), 0.0, 0.0
+    for part in network.chunks(x):
+        scored = network.task.scored(y[None, part]).item()
+        total += plain_loss(network.task, module(x[part].to(theta.device)), y[part]).item() * scored
+        count += scored
+    return total / max(1, count)
+
+
+def _close(a: Tensor, b: Tensor, tolerance: float) -> bool:
+    """Return whether tensors agree up to ``tolerance`` times the largest number (or 1); NaN equals NaN."""
+    a, b = a.detach().double(), b.detach().double()
+    if not torch.equal(a.isfinite(), b.isfinite()):
+        return False
+    a, b = a.nan_to_num(0, 0, 0), b.nan_to_num(0, 0, 0)
+    scale = max(1.0, a.abs().max().item()) if a.numel() else 1.0
+    return a.shape == b.shape and bool(((a - b).abs() <= tolerance * scale).all())

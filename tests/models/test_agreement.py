@@ -1,0 +1,206 @@
+"""Results for networks of users are those of the module itself, or the network is rejected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from explorer.landscape.operator import HessianOperator
+from explorer.models.agreement import Disagreement, check_gradient, check_recorded_loss, check_reloading
+from explorer.models.rows import Execution, Rows, initial_rows, seeded
+from explorer.settings import InputError
+from tests.models import user_networks as networks
+
+SHAPE, CLASSES = (5,), 3
+
+
+@dataclass
+class Case:
+    """A network and what must hold."""
+
+    build: Any
+    rejected: str = ""  # by this message, before training
+    vmap: bool = True  # runs under vmap
+    frozen: int = 0  # parameters that are not trained
+    differs: list[str] = field(default_factory=list)  # constants that differ between two models
+
+
+CASES = {
+    "plain": Case(networks.Plain),
+    "random features": Case(networks.RandomFeatures, differs=["frequencies"]),
+    "random mask": Case(networks.RandomMask, differs=["mask"]),
+    "random order": Case(networks.RandomOrder, differs=["order"]),
+    "complex constants": Case(networks.ComplexConstants),
+    "norm in place": Case(networks.HandwrittenNorm),
+    "norm assigned": Case(networks.AssignedNorm),
+    "norm in attributes": Case(networks.AttributeNorm, rejected="self.mean, self.variance"),
+    "norm in a list": Case(networks.ListNorm, rejected="state outside"),
+    "features in an attribute": Case(networks.AttributeFeatures, rejected="self.random"),
+    "counter": Case(networks.Counter),
+    "schedule": Case(networks.Schedule, rejected="self.calls"),
+    "first batch": Case(networks.FirstBatch, vmap=False),
+    "first batch, assigned": Case(networks.FirstBatchAssigned, vmap=False),
+    "first batch, attribute": Case(networks.FirstBatchAttribute, rejected="self.ready"),
+    "frozen layer": Case(networks.Frozen, frozen=36, differs=["first.weight", "first.bias"]),
+    "frozen bias": Case(networks.FrozenBias, frozen=6, differs=["first.bias"]),
+    "checkpoint": Case(networks.Checkpointed),
+    "checkpoint in training": Case(networks.CheckpointedInTraining),
+    "checkpoint of attention": Case(networks.CheckpointedAttention),
+    "gated": Case(networks.Gated),
+    "split": Case(networks.Split),
+    "fused attention": Case(networks.FusedAttention),
+    "multihead attention": Case(networks.Multihead),
+    "attention over the batch": Case(networks.BatchFirst, rejected="batch_first"),
+    "encoder": Case(networks.Encoder),
+    "encoder with dropout": Case(networks.encoder_with_dropout),
+    "recurrent": Case(networks.Recurrent),
+    "tied": Case(networks.Tied),
+    "lists": Case(networks.Listed),
+    "residual": Case(networks.Residual),
+    "own backward": Case(networks.OwnBackward, vmap=False),
+    "stochastic depth": Case(networks.StochasticDepth),
+    "dropout": Case(networks.with_dropout),
+    "batch norm": Case(networks.batch_norm),
+    "batch norm without statistics": Case(
+        networks.batch_norm_without_statistics, rejected="BatchNorm without"
+    ),
+    "layer norm": Case(networks.layer_norm),
+    "group norm": Case(networks.group_norm),
+    "instance norm": Case(networks.instance_norm),
+    "spectral norm": Case(networks.spectral_norm, vmap=False),
+    "old spectral norm": Case(networks.old_spectral_norm, vmap=False),
+    "weight norm": Case(networks.weight_norm),
+    "orthogonal": Case(networks.orthogonal, differs=["1.parametrizations.weight.0.base"]),
+    "scripted": Case(networks.scripted, rejected="torch.jit"),
+}
+ACCEPTED = {name: case for name, case in CASES.items() if not case.rejected}
+EXECUTIONS: tuple[Execution, ...] = ("loop", "vmap")
+
+
+def data(inputs: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(inputs, *SHAPE, generator=generator), torch.randint(
+        CLASSES, (inputs,), generator=generator
+    )
+
+
+def models(case: Case, execution: Execution = "loop") -> tuple[Rows, torch.Tensor, torch.Tensor]:
+    def build() -> nn.Module:
+        return case.build(SHAPE, CLASSES)
+
+    with seeded(0):
+        rows = Rows(build(), execution=execution)
+    return rows, *initial_rows(build, rows, [1, 2])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_state_is_complete_or_the_network_is_rejected(name: str) -> None:
+    case = CASES[name]
+    if case.build is networks.scripted:
+        pytest.skip("rejected when it is built")
+
+    def build() -> nn.Module:
+        return case.build(SHAPE, CLASSES)
+
+    if case.rejected:
+        with pytest.raises(InputError, match=case.rejected):
+            check_reloading(build, data()[0])
+    else:
+        check_reloading(build, data()[0])
+
+
+@pytest.mark.parametrize("execution", EXECUTIONS)
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_gradients_are_those_of_the_module(name: str, execution: Execution) -> None:
+    case = ACCEPTED[name]
+    if execution == "vmap" and not case.vmap:
+        pytest.skip("needs loop")
+    rows, theta, buffers = models(case, execution)
+    before = [theta.clone(), buffers.clone()]
+    check_gradient(rows, theta, buffers, *data())
+    assert torch.equal(theta, before[0])
+    assert torch.equal(buffers, before[1])
+    assert rows.parameters + case.frozen == sum(p.numel() for p in rows.module.parameters())
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_hessians_are_those_of_the_module(name: str) -> None:
+    rows, theta, buffers = models(ACCEPTED[name])
+    x, y = data()
+    vectors = torch.randn(theta.shape, generator=torch.Generator().manual_seed(3))
+    products = HessianOperator(rows, theta, x, y, buffers)(vectors)
+    for row in range(2):
+        module = rows.to_module(theta[row], buffers[row])
+        trained = [p for p in module.parameters() if p.requires_grad]
+        torch.backends.cuda.enable_flash_sdp(False)
+        try:
+            loss = nn.functional.cross_entropy(module(x), y)
+            gradients = torch.autograd.grad(loss, trained, create_graph=True)
+            along = (torch.cat([g.flatten() for g in gradients]) * vectors[row]).sum()
+            found = torch.autograd.grad(along, trained, allow_unused=True)
+        finally:
+            torch.backends.cuda.enable_flash_sdp(True)
+        pieces = [torch.zeros_like(p) if g is None else g for p, g in zip(trained, found, strict=True)]
+        torch.testing.assert_close(
+            products[row], torch.cat([p.flatten() for p in pieces]), rtol=1e-3, atol=1e-4
+        )
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_models_that_differ_in_constants_have_no_path(name: str) -> None:
+    rows, theta, buffers = models(ACCEPTED[name])
+    assert rows.different_constants(theta[0], buffers[0], buffers[1], data()[0]) == ACCEPTED[name].differs
+
+
+STATISTICS = [
+    "norm in place",
+    "norm assigned",
+    "batch norm",
+    "instance norm",
+    "spectral norm",
+    "old spectral norm",
+]
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+def test_statistics_are_those_that_the_module_settles_at(name: str) -> None:
+    rows, theta, buffers = models(ACCEPTED[name])
+    x, _ = data(32)
+    estimates = [rows.estimate_buffers(theta[:1], start[None], x)[0] for start in buffers]
+    module = rows.to_module(theta[0], buffers[1]).train()
+    with torch.no_grad():
+        for _ in range(300):
+            module(x)
+    for estimate in estimates:  # whatever the statistics were before
+        outputs = rows(theta[:1], x[None], estimate[None])[0]
+        torch.testing.assert_close(outputs, module.eval()(x), rtol=1e-3, atol=1e-3)
+
+
+def test_a_wrong_gradient_is_noticed() -> None:
+    class Doubled(networks.Cube):
+        @staticmethod
+        def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+            return 2 * networks.Cube.backward(ctx, grad)
+
+    def forward(parameters: Any, x: torch.Tensor) -> torch.Tensor:
+        weight, bias, last, shift = parameters
+        hidden = Doubled.apply(x @ weight.mT + bias[:, None])
+        return hidden @ last.mT + shift[:, None]
+
+    rows, theta, buffers = models(ACCEPTED["own backward"])
+    right = Rows(rows.module, lambda p, x: forward(p, x), "stacked")
+    with pytest.raises(Disagreement, match="gradient differs"):
+        check_gradient(right, theta, buffers, *data())
+
+
+def test_a_loss_of_another_model_is_noticed() -> None:
+    rows, theta, buffers = models(ACCEPTED["batch norm"])
+    x, y = data()
+    loss = nn.functional.cross_entropy(rows.to_module(theta[0], buffers[0])(x), y).item()
+    check_recorded_loss(rows, theta[0], buffers[0], x, y, loss)
+    with pytest.raises(Disagreement, match="recorded loss"):
+        check_recorded_loss(rows, theta[1], buffers[1], x, y, loss)

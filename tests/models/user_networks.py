@@ -1,0 +1,428 @@
+"""Networks as people write them. Each is called with shape=, classes= and options."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import parametrizations
+from torch.utils.checkpoint import checkpoint
+
+WIDTH = 6
+
+
+class Plain(nn.Module):
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(shape[-1], WIDTH), nn.Linear(WIDTH, classes)
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.first(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.hidden(x))
+
+
+class RandomFeatures(nn.Module):
+    """Features that are drawn once for each model and never trained."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", torch.randn(shape[-1], WIDTH))
+        self.last = nn.Linear(2 * WIDTH, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        phase = x @ self.frequencies
+        return self.last(torch.cat([phase.sin(), phase.cos()], 1))
+
+
+class RandomMask(Plain):
+    """A random sparse layer, its mask a buffer of truth values."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.register_buffer("mask", torch.rand(WIDTH, shape[-1]) < 0.5)
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return torch.tanh(functional.linear(x, self.first.weight * self.mask, self.first.bias))
+
+
+class RandomOrder(Plain):
+    """Inputs in a random order, a buffer of whole numbers."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.register_buffer("order", torch.randperm(shape[-1]))
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return super().hidden(x[:, self.order] * torch.linspace(1, 2, x.shape[1]))
+
+
+class ComplexConstants(Plain):
+    """Rotations as complex numbers, the same in all models."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.register_buffer("turn", torch.polar(torch.ones(WIDTH // 2), torch.arange(WIDTH // 2) / 3))
+
+    def hidden(self, x: Tensor) -> Tensor:
+        pairs = torch.view_as_complex(super().hidden(x).unflatten(1, (-1, 2)).contiguous())
+        return torch.view_as_real(pairs * self.turn).flatten(1)
+
+
+class HandwrittenNorm(Plain):
+    """Running statistics in buffers, changed in place."""
+
+    momentum = 0.1
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.register_buffer("mean", torch.zeros(WIDTH))
+        self.register_buffer("variance", torch.ones(WIDTH))
+
+    def update(self, mean: Tensor, variance: Tensor) -> None:
+        self.mean.lerp_(mean, self.momentum)
+        self.variance.lerp_(variance, self.momentum)
+
+    def hidden(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        mean, variance = self.mean, self.variance
+        if self.training:
+            mean, variance = h.mean(0), h.var(0, unbiased=False)
+            self.update(mean.detach(), variance.detach())
+        return torch.relu((h - mean) / (variance + 1e-5).sqrt())
+
+
+class AssignedNorm(HandwrittenNorm):
+    """Running statistics in buffers that are assigned anew."""
+
+    def update(self, mean: Tensor, variance: Tensor) -> None:
+        self.mean = self.mean.lerp(mean, self.momentum)
+        self.variance = self.variance.lerp(variance, self.momentum)
+
+
+class AttributeNorm(HandwrittenNorm):
+    """Running statistics in plain attributes, which a saved model does not have."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        del self.mean, self.variance
+        self.mean, self.variance = torch.zeros(WIDTH), torch.ones(WIDTH)
+
+
+class ListNorm(Plain):
+    """A running mean in a list, which a saved model does not have either."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.means = [torch.zeros(WIDTH)]
+
+    def hidden(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        if self.training:
+            self.means[0] = self.means[0].lerp(h.mean(0).detach(), 0.1)
+        return torch.relu(h - self.means[0])
+
+
+class BatchFirst(nn.Module):
+    """Attention that takes the batch for the sequence, a frequent mistake."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(1, WIDTH), nn.Linear(WIDTH, classes)
+        self.attention = nn.MultiheadAttention(WIDTH, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x[..., None])
+        return self.last(self.attention(h, h, h)[0].mean(1))
+
+
+class AttributeFeatures(Plain):
+    """Random features in a plain attribute."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.random = torch.randn(shape[-1], shape[-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x @ self.random)
+
+
+class Counter(Plain):
+    """A count of forward passes, which has no effect."""
+
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return super().forward(x)
+
+
+class Schedule(Plain):
+    """A count of forward passes that changes the outputs."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += self.training
+        return super().forward(x) * (1 + self.calls / 10)
+
+
+class FirstBatch(Plain):
+    """Scales set from the first batch in training mode (ActNorm), with a flag as a buffer."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.scale = nn.Parameter(torch.ones(WIDTH))
+        self.register_buffer("ready", torch.tensor(False))
+
+    def set_scale(self, scale: Tensor) -> None:
+        self.scale.data.copy_(scale)
+
+    def hidden(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        if self.training and not self.ready:
+            self.set_scale(1 / h.detach().std(0))
+            self.ready.fill_(True)
+        return torch.tanh(h * self.scale)
+
+
+class FirstBatchAssigned(FirstBatch):
+    """The same, with the data of the parameter assigned."""
+
+    def set_scale(self, scale: Tensor) -> None:
+        self.scale.data = scale
+
+
+class FirstBatchAttribute(FirstBatch):
+    """The same, with the flag as a plain attribute."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        del self.ready
+        self.ready = torch.tensor(False)
+
+
+class Frozen(Plain):
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.first.requires_grad_(False)
+
+
+class FrozenBias(Plain):
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.first.bias.requires_grad_(False)
+
+
+class Checkpointed(Plain):
+    def hidden(self, x: Tensor) -> Tensor:
+        return checkpoint(super().hidden, x, use_reentrant=False)  # pyright: ignore[reportReturnType]
+
+
+class CheckpointedInTraining(Plain):
+    """Checkpointing in training mode only, of a function that calls no layer."""
+
+    def hidden(self, x: Tensor) -> Tensor:
+        def inner(x: Tensor) -> Tensor:
+            return torch.tanh(x @ self.first.weight.T + self.first.bias).square()
+
+        return checkpoint(inner, x, use_reentrant=False) if self.training else inner(x)  # pyright: ignore[reportReturnType]
+
+
+class CheckpointedAttention(Plain):
+    def hidden(self, x: Tensor) -> Tensor:
+        def inner(x: Tensor) -> Tensor:
+            h = self.first(x).unflatten(1, (1, 3, 2))
+            return functional.scaled_dot_product_attention(h, h, h).flatten(1)
+
+        return checkpoint(inner, x, use_reentrant=False)  # pyright: ignore[reportReturnType]
+
+
+class Gated(nn.Module):
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(shape[-1], 2 * WIDTH), nn.Linear(WIDTH, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.first(x).chunk(2, dim=1)
+        return self.last(value * gate.sigmoid())
+
+
+class Split(Gated):
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = torch.split(self.first(x), WIDTH, dim=1)
+        return self.last(torch.relu(value) + gate.tanh())
+
+
+class FusedAttention(nn.Module):
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(1, 3 * WIDTH), nn.Linear(WIDTH, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = self.first(x[..., None]).split(WIDTH, -1)
+        q, k, v = (t.unflatten(-1, (2, -1)).transpose(1, 2) for t in parts)
+        return self.last(functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2).mean(1))
+
+
+class Multihead(nn.Module):
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(1, WIDTH), nn.Linear(WIDTH, classes)
+        self.attention = nn.MultiheadAttention(WIDTH, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x[..., None])
+        return self.last(self.attention(h, h, h, need_weights=False)[0].mean(1))
+
+
+class Encoder(nn.Module):
+    def __init__(self, shape: tuple[int, ...], classes: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(1, WIDTH), nn.Linear(WIDTH, classes)
+        self.layer = nn.TransformerEncoderLayer(WIDTH, 2, 8, dropout=dropout, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.layer(self.first(x[..., None])).mean(1))
+
+
+def encoder_with_dropout(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return Encoder(shape, classes, dropout=0.2)
+
+
+class Recurrent(nn.Module):
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.cell, self.last = nn.GRUCell(1, WIDTH), nn.Linear(WIDTH, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = x.new_zeros(len(x), WIDTH)
+        for place in range(x.shape[1]):
+            state = self.cell(x[:, place, None], state)
+        return self.last(state)
+
+
+class Tied(nn.Module):
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(shape[-1], WIDTH)
+        self.middle = nn.Linear(WIDTH, WIDTH)
+        self.again = nn.Linear(WIDTH, WIDTH)
+        self.again.weight = self.middle.weight
+        self.last = nn.Linear(WIDTH, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.again(torch.relu(self.middle(torch.relu(self.first(x)))))))
+
+
+class Listed(nn.Module):
+    """Parameters in lists and dictionaries, and a scale by hand."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        sizes = [shape[-1], WIDTH, classes]
+        self.weights = nn.ParameterList(
+            [nn.Parameter(torch.randn(b, a) / math.sqrt(a)) for a, b in itertools.pairwise(sizes)]
+        )
+        self.more = nn.ParameterDict({"scale": nn.Parameter(torch.ones(WIDTH))})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x @ self.weights[0].T * self.more["scale"]) @ self.weights[1].T
+
+
+class Residual(Plain):
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.body = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH))
+
+    def hidden(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        return h + self.body(h)
+
+
+class Cube(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)  # pyright: ignore[reportAttributeAccessIssue]
+        return x**3
+
+    @staticmethod
+    def backward(ctx: object, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
+        return 3 * x**2 * grad
+
+
+class OwnBackward(Plain):
+    def hidden(self, x: Tensor) -> Tensor:
+        return Cube.apply(self.first(x))
+
+
+class StochasticDepth(Plain):
+    def hidden(self, x: Tensor) -> Tensor:
+        h = super().hidden(x)
+        return h * (torch.rand(()) < 0.8) / 0.8 if self.training else h
+
+
+def with_dropout(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(shape[-1], WIDTH), nn.Dropout(0.5), nn.ReLU(), nn.Linear(WIDTH, classes))
+
+
+def _with(shape: tuple[int, ...], classes: int, layer: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Linear(shape[-1], WIDTH), layer, nn.ReLU(), nn.Linear(WIDTH, classes))
+
+
+def batch_norm(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return _with(shape, classes, nn.BatchNorm1d(WIDTH))
+
+
+def batch_norm_without_statistics(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return _with(shape, classes, nn.BatchNorm1d(WIDTH, track_running_stats=False))
+
+
+def layer_norm(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return _with(shape, classes, nn.LayerNorm(WIDTH))
+
+
+def group_norm(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return _with(shape, classes, nn.GroupNorm(2, WIDTH))
+
+
+def instance_norm(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Unflatten(1, (1, -1)),
+        nn.Conv1d(1, 3, 3, padding=1),
+        nn.InstanceNorm1d(3, affine=True, track_running_stats=True),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(3 * shape[-1], classes),
+    )
+
+
+def spectral_norm(shape: tuple[int, ...], classes: int) -> nn.Module:
+    layers = (nn.Linear(shape[-1], WIDTH), nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, classes))
+    first, middle, last = layers
+    return nn.Sequential(first, nn.ReLU(), parametrizations.spectral_norm(middle), nn.ReLU(), last)
+
+
+def old_spectral_norm(shape: tuple[int, ...], classes: int) -> nn.Module:
+    middle = nn.utils.spectral_norm(nn.Linear(WIDTH, WIDTH))
+    first, last = nn.Linear(shape[-1], WIDTH), nn.Linear(WIDTH, classes)
+    return nn.Sequential(first, nn.ReLU(), middle, nn.ReLU(), last)
+
+
+def weight_norm(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return _with(shape, classes, parametrizations.weight_norm(nn.Linear(WIDTH, WIDTH)))
+
+
+def orthogonal(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return _with(shape, classes, parametrizations.orthogonal(nn.Linear(WIDTH, WIDTH)))
+
+
+def scripted(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return torch.jit.script(Plain(shape, classes))
