@@ -6,13 +6,21 @@ from typing import Literal
 
 from pydantic import Field
 
+from explorer.columns import Column
 from explorer.measures.base import CellModels, Kind, Measured, Pair, averaged, pair_name, point_rows
 from explorer.measures.cost import Call, Size, forward, path
 from explorer.options import Options as Settings
 
 KIND: Kind = "pair"
 EXTRA: tuple[str, ...] = ("curves_aligned",)
+NO_PATH = "not_aligned"
 COLUMNS = {
+    NO_PATH: Column(
+        "text",
+        "",
+        "why the two models were not aligned: they differ in buffers or frozen parameters that training does "
+        "not change; empty if they were",
+    ),
     "aligned_linear_barrier": averaged(
         "`linear_barrier` after the hidden units of `model_b` are permuted to match",
         unit="percentage points",

@@ -42,6 +42,7 @@ class CellModels:
     model_ids: list[str]
     data: Split
     build: Callable[[], nn.Module]
+    verify: bool = False  # compare results with the modules themselves: done once for an architecture
 
     def seeds(self, purpose: str, names: list[str]) -> list[int]:
         """Return a random seed for each name, determined by the name and purpose."""
@@ -88,6 +89,13 @@ class Measured:
         return cls(rows, extra or {})
 
 
+EMPTY = {
+    "number": float("nan"),
+    "integer": 0,
+    "flag": False,
+    "text": "",
+}  # of a column of a pair without a path
+
 # On a CPU, subjects that are measured together may hold this many floats besides activations (4 GiB of
 # float32). On a GPU, the limit is a share of the memory that the process may use.
 FLOATS_AT_ONCE = 2**30
@@ -109,6 +117,9 @@ def take(name: str, cell: CellModels, subjects: list[Any], options: Any) -> Meas
     As many subjects as fit into memory are measured together. The result for one subject does not depend on
     the others, so this changes it only by rounding.
 
+    A measure of paths names in ``NO_PATH`` the column that says why a pair has no path. Such a pair is not
+    measured.
+
     Raises:
         ValueError: a row lacks a declared column, or has a column that is not declared.
     """
@@ -118,14 +129,39 @@ def take(name: str, cell: CellModels, subjects: list[Any], options: Any) -> Meas
     if hasattr(module, "floats_held"):  # per subject
         floats = module.floats_held(options, cell.network.parameters)
     size = subjects_at_once(floats, memory.card_bytes(cell.theta.device))
+    no_path = getattr(module, "NO_PATH", "")
+    obstacles = obstacles_to_paths(cell, subjects) if no_path else {}
+    measurable = [subject for subject in subjects if subject not in obstacles]
     found = Measured([])
-    for start in range(0, len(subjects), size):
-        part = module.measure(cell, subjects[start : start + size], options)
+    for start in range(0, len(measurable), size):
+        part = module.measure(cell, measurable[start : start + size], options)
         found.rows += part.rows
         for kind, rows in part.extra.items():
             found.extra.setdefault(kind, []).extend(rows)
+    if no_path:
+        empty = {name: EMPTY[column.kind] for name, column in module.COLUMNS.items()}
+        by_pair = {(row["model_a"], row["model_b"]): {**row, no_path: ""} for row in found.rows}
+        for (a, b), reason in obstacles.items():
+            by_pair[a, b] = {"model_a": a, "model_b": b, **empty, no_path: reason}
+        found.rows = [by_pair[pair] for pair in subjects]
     columns = module.columns(cell, options) if hasattr(module, "columns") else module.COLUMNS
     check_columns(name, {*IDS[module.KIND], *columns}, found.rows)
+    return found
+
+
+def obstacles_to_paths(cell: CellModels, pairs: list[Pair]) -> dict[Pair, str]:
+    """Return, for pairs of models without a meaningful path between them, why there is none.
+
+    A path joins the parameters. Models that differ in something else that training does not change, such as
+    random features or a frozen layer, are points of two different landscapes.
+    """
+    found = {}
+    for pair, first, second in zip(pairs, *cell.ends(pairs), strict=True):
+        names = cell.network.different_constants(
+            cell.theta[first], cell.buffers[first], cell.buffers[second], cell.data.x_train
+        )
+        if names:
+            found[pair] = f"the models differ in {', '.join(names[:3])}, which training does not change"
     return found
 
 

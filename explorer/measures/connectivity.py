@@ -13,7 +13,14 @@ from explorer.options import Options as Settings
 
 KIND: Kind = "pair"
 EXTRA: tuple[str, ...] = ("curves",)
+NO_PATH = "no_path"
 COLUMNS = {
+    NO_PATH: Column(
+        "text",
+        "",
+        "why no path joins the two models: they differ in buffers or frozen parameters that training does "
+        "not change; empty if a path was fitted",
+    ),
     "mode_connectivity": averaged(
         "m − e(t*): mean training error of the two ends, minus the error at the point of the "
         "Bézier curve that differs most from that mean; negative = barrier, positive = better than "
@@ -133,6 +140,7 @@ def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measure
     """Fit and evaluate the paths of the pairs in ``subjects``, all together."""
     from explorer.landscape import connectivity
     from explorer.landscape.paths import straight
+    from explorer.models.agreement import check_ends
 
     first, second = cell.ends(subjects)
     a, b, buffers = cell.theta[first], cell.theta[second], cell.buffers[first]
@@ -162,6 +170,10 @@ def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measure
     )
     curve = connectivity.profile_path(cell.network, fit.path, buffers, cell.data, points=options.points)
     line = connectivity.profile_path(cell.network, straight(a, b), buffers, cell.data, points=options.points)
+    if cell.verify:
+        ends = [(a[0], buffers[0]), (b[0], cell.buffers[second[0]])]
+        losses = curve.train_loss[0, [0, -1]].tolist()
+        check_ends(cell.network, ends, cell.data.x_train, cell.data.y_train, losses)
     columns = {
         "mode_connectivity": connectivity.mode_connectivity(curve.train_error_percent),
         "barrier": connectivity.barrier(curve.train_error_percent),

@@ -68,8 +68,8 @@ def check_reloading(build: Callable[[], nn.Module], x: Tensor) -> None:
         if alone.shape == together.shape and not _close(alone, together, TOLERANCE):
             raise InputError(
                 "in evaluation mode, the output for an input depends on the other inputs of the batch: "
-                "usually a BatchNorm without running statistics, or attention that takes the batch for the sequence "
-                "(batch_first=False)"
+                "usually a BatchNorm without running statistics, or attention that takes the batch for the "
+                "sequence (batch_first=False)"
             )
         for name, value in state.items():
             target[name].copy_(value)
