@@ -20,6 +20,10 @@ class InputError(Exception):
     """Wrong input, with one message that the user can act on. The command line exits with code 2."""
 
 
+class Disagreement(Exception):
+    """A result of Explorer that differs from that of the user's module by more than rounding."""
+
+
 def in_a_line(error: BaseException) -> str:
     """Return the type of an error and the first line of its message."""
     return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])

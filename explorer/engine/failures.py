@@ -9,7 +9,7 @@ from enum import Enum
 from explorer.engine.session import Session
 from explorer.plan.units import Done, MeasureTask, Stack
 from explorer.runs.store import Store
-from explorer.settings import InputError, in_a_line
+from explorer.settings import Disagreement, InputError, in_a_line
 
 TRIES = 3  # number of tries at a stack or a task
 DIED = "the worker process died (out of memory, or killed)"
@@ -24,6 +24,7 @@ class Cause(Enum):
 
     RAISED = "the worker raised an error, and lives"
     DIED = "the worker process died"
+    CERTAIN = "the worker raised an error that another try would raise again"
     MEMORY = "Ray killed the worker process because memory was nearly full"
 
 
@@ -38,23 +39,24 @@ class Failure:
 
 def failure(error: BaseException) -> Failure:
     """Return the failure that a remote error stands for."""
-    from ray.exceptions import OutOfMemoryError, RayActorError, WorkerCrashedError
+    from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
 
     if isinstance(error, OutOfMemoryError):
         return Failure(FULL, str(error)[:10_000], Cause.MEMORY)
     if isinstance(error, RayActorError | WorkerCrashedError):
         return Failure(DIED, str(error), Cause.DIED)
-    return Failure(_line(error)[:500], str(error)[-10_000:])
-
-
-def _line(error: BaseException) -> str:
-    """Return a worker's error in one line. Explorer's own messages appear without the exception type."""
-    from ray.exceptions import RayError, RayTaskError
-
     cause = error.cause if isinstance(error, RayTaskError) else error
+    certain = Cause.CERTAIN if isinstance(cause, Disagreement) else Cause.RAISED
+    return Failure(_line(cause)[:500], str(error)[-10_000:], certain)
+
+
+def _line(cause: BaseException) -> str:
+    """Return a worker's error in one line. Explorer's own messages appear without the exception type."""
+    from ray.exceptions import RayError
+
     if type(cause) is RayError:  # the error could not be serialised: its traceback is the message
         return str(cause).strip().rpartition("\n")[2].strip()
-    if isinstance(cause, InputError):
+    if isinstance(cause, InputError | Disagreement):
         return str(cause).partition("\n")[0]
     return in_a_line(cause)
 
@@ -78,9 +80,9 @@ class Attempts:
 
         The last failed try writes a record of kind ``failures``.
         """
-        self._failed[unit.id] += 1
+        self._failed[unit.id] += TRIES if failure.cause is Cause.CERTAIN else 1
         error = failure.error
-        self.deaths += failure.cause is not Cause.RAISED
+        self.deaths += failure.cause in (Cause.DIED, Cause.MEMORY)
         if failure.cause is Cause.MEMORY and not self._reported_memory:
             self._reported_memory = True
             self.session.say(f"{error[0].upper()}{error[1:]}. Explorer tries its work again.")

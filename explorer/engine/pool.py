@@ -32,8 +32,8 @@ class Measurer:
 class Pool:
     """Pool of as many actors as fit.
 
-    If a task raises or its actor dies, the next free actor tries the task again. Each actor has the resources
-    that its tasks need. Actors that do not fit yet wait until others end.
+    If a task raises or its actor dies, the actor is replaced, and the next free actor tries the task again.
+    Each actor has the resources that its tasks need. Actors that do not fit yet wait until others end.
     """
 
     def __init__(self, context: Context, choice: Choice):
@@ -68,23 +68,22 @@ class Pool:
 
     def _answered(self, call: Any) -> None:
         actor, gpus, task = self._calls.pop(call)
-        alive = True
         try:
             span: Any = ray.get(call)
             if task:
                 self.context.session.tell(Done(task.kind, task.size, task.at, span))
         except RayError as error:
-            alive = isinstance(error, RayTaskError) and task is not None
+            ray.kill(actor)  # an error may have left its process in a bad state
+            self._actors[gpus] -= 1
             self._failed(task, error, gpus)
-        if alive and self._waiting[gpus]:
+            self._grow()
+            return
+        if self._waiting[gpus]:
             task = self._waiting[gpus].popleft()
             self._calls[actor.measure.remote(task)] = (actor, gpus, task)
             return
         self._actors[gpus] -= 1
-        if alive:
-            ray.kill(actor)
-        else:
-            self._grow()
+        ray.kill(actor)
 
     def _failed(self, task: MeasureTask | None, error: RayError, gpus: float) -> None:
         if task is None:  # the actor did not start: count this as a failure of its first task
@@ -92,7 +91,6 @@ class Pool:
                 return
             task = self._waiting[gpus].popleft()
         damaged = isinstance(error, RayTaskError) and isinstance(error.cause, DamagedError)
-        if (
-            self.context.attempts.failed(task, failure(error)) and not damaged
-        ):  # damaged models are trained again first
+        # Damaged models are trained again first.
+        if self.context.attempts.failed(task, failure(error)) and not damaged:
             self._waiting[gpus].append(task)

@@ -20,14 +20,15 @@ from explorer.data.base import prepare
 from explorer.data.dataset import Arrays
 from explorer.measures.base import CellModels, take
 from explorer.models import memory
+from explorer.models.agreement import SAMPLE, check_gradient, check_recorded_loss
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
-from explorer.plan.units import MeasureTask, Stack, data_source, settings_of_row, step_key
+from explorer.plan.units import MeasureTask, Stack, architecture_key, data_source, settings_of_row, step_key
 from explorer.runs.store import Store
-from explorer.settings import digest, seed_for
+from explorer.settings import Disagreement, digest, seed_for
 from explorer.space.model import Cell
 from explorer.space.training import Use, names_of
-from explorer.train.loop import Recipe, Split, State, Trained, train
+from explorer.train.loop import Recipe, Split, State, Trained, evaluate, train
 from explorer.train.stopping import Stopping
 
 
@@ -61,6 +62,7 @@ class Worker:
         card = self._card_bytes()
         memory.set_card_bytes(None if card is None else card_share * card)
         self._cached: tuple[str, Split | None] = ("", None)
+        self._verified: set[tuple[str, str]] = set()  # architectures, and what was compared with the module
 
     def split(self, cell: Cell, seed: int = 0) -> Split:
         """Return the prepared data of replicate ``seed`` of a cell, on the device. The last one is cached."""
@@ -92,6 +94,12 @@ class Worker:
             self.store.drop_record("failures", stack.id)
             return []
         rows, theta, buffers, data = self.start(stack)
+        targets, verify = self._targets(stack), self._is_first("training", stack.cell)
+        if verify:
+            with self._explained("training", stack.cell):
+                check_gradient(
+                    rows, theta.to(self.device), buffers.to(self.device), data.x_train, data.y_train
+                )
         kept = self.store.read_state(stack.id)
         state = State({k: torch.tensor(v) for k, v in kept[0].items()}, kept[1]) if kept else None
 
@@ -107,12 +115,15 @@ class Worker:
                 data,
                 recipe_of(stack),
                 seeds=[seed_for("order", name) for name in stack.streams],
-                targets=self._targets(stack),
+                targets=targets,
                 state=state,
                 save=save,
                 save_every_s=save_every_s,
             )
-        records = self._record(stack, rows, trained)
+            checksum = self._write_weights(stack, rows, trained)
+            if verify:
+                self._check_saved(stack, rows, trained, checksum, data, targets)
+        records = self._record(stack, rows, trained, checksum)
         self.store.drop_state(stack.id)
         self.store.drop_record("failures", stack.id)
         return records
@@ -133,10 +144,43 @@ class Worker:
         targets = {key: self.split(cell).y_train for key, cell in cells.items()}
         return torch.stack([targets[key] for key, _ in rows])
 
-    def _record(self, stack: Stack, rows: Rows, trained: Trained) -> list[dict[str, Any]]:
-        """Write the weights, histories and rows of a stack. The rows come last and mark it as complete."""
+    def _is_first(self, what: str, cell: Cell) -> bool:
+        """Return whether this worker does ``what`` with the architecture of a cell for the first time."""
+        key = what, architecture_key(cell)
+        first = key not in self._verified
+        self._verified.add(key)
+        return first
+
+    def _check_saved(
+        self,
+        stack: Stack,
+        rows: Rows,
+        trained: Trained,
+        checksum: str,
+        data: Split,
+        targets: torch.Tensor | None,
+    ) -> None:
+        """Compare the recorded loss of the first model that can be used with that of the saved model."""
+        saved = self.store.read_weights(stack.id, checksum)
+        for place, model in enumerate(stack.models):
+            final = trained.models[model.cell.checkpoint_step].final[model.row]
+            if final["status"] != "ok":
+                continue
+            theta, buffers = (
+                torch.tensor(saved[name][place]).to(self.device) for name in ("theta", "buffers")
+            )
+            x, y = data.x_train, data.y_train if targets is None else targets[model.row].to(self.device)
+            loss = final["train_loss"]
+            if len(x) > SAMPLE:  # a part of the inputs, whose loss is computed in the same way
+                x, y = x[:SAMPLE], y[:SAMPLE]
+                loss = evaluate(rows, theta[None], buffers[None], x, y)[0].item()
+            check_recorded_loss(rows, theta, buffers, x, y, loss)
+            return
+
+    def _write_weights(self, stack: Stack, rows: Rows, trained: Trained) -> str:
+        """Write the weights of a stack; return their checksum."""
         at = [(trained.models[model.cell.checkpoint_step], model.row) for model in stack.models]
-        checksum = self.store.write_weights(
+        return self.store.write_weights(
             stack.id,
             {
                 "theta": torch.stack([models.theta[row] for models, row in at]).cpu().numpy(),
@@ -144,6 +188,9 @@ class Worker:
             },
             {"model_ids": stack.model_ids, "layers": [[name, list(shape)] for name, shape in rows.layers]},
         )
+
+    def _record(self, stack: Stack, rows: Rows, trained: Trained, checksum: str) -> list[dict[str, Any]]:
+        """Write the histories and rows of a stack. The rows come last and mark it as complete."""
         points: dict[int, list[dict[str, Any]]] = {}
         for point in trained.history:
             points.setdefault(point["row"], []).append(point)
@@ -161,7 +208,7 @@ class Worker:
             "stack": stack.id,
             "weights_sha256": checksum,
         }
-        final = [models.final[row] for models, row in at]
+        final = [trained.models[model.cell.checkpoint_step].final[model.row] for model in stack.models]
         # The axes come last: a column of an axis ``steps`` has the planned steps, not those of an early stop.
         records = [
             {**settings, **f, **cost, **model.cell.at}
@@ -183,7 +230,8 @@ class Worker:
             torch.cat([torch.tensor(w[name][take]) for w, take in weights]).to(self.device)
             for name in ("theta", "buffers")
         )
-        subject = CellModels(cell.id, rows, theta, buffers, task.model_ids, data, build)
+        verify = self._is_first(task.measure, cell)
+        subject = CellModels(cell.id, rows, theta, buffers, task.model_ids, data, build, verify)
         with self._explained(task.measure, cell):
             measured = take(task.measure, subject, task.subjects, task.options)
         for kind, extra in measured.extra.items():
@@ -193,9 +241,11 @@ class Worker:
 
     @contextmanager
     def _explained(self, what: str, cell: Cell) -> Iterator[None]:
-        """Raise MemoryError with the required GPU memory if the block runs out of GPU memory."""
+        """Say in errors of this block what failed; for GPU memory, also how much is needed."""
         try:
             yield
+        except Disagreement as error:
+            raise Disagreement(f"{what} of {cell.model_name} at {cell.at}: {error}") from error
         except torch.cuda.OutOfMemoryError as error:
             used, whole = torch.cuda.max_memory_allocated(), torch.cuda.get_device_properties(0).total_memory
             needed = out_of_memory(cell, used, str(error), whole, self.gpus)

@@ -16,17 +16,13 @@ from torch.nn import functional
 
 from explorer.models.draws import draws
 from explorer.models.rows import Rows, seeded
-from explorer.settings import InputError
+from explorer.settings import Disagreement, InputError
 from explorer.tasks import Task
 
 TOLERANCE = 1e-3  # relative; of losses and outputs. Rounding is a thousandth of this
 GRADIENT_TOLERANCE = 1e-2  # relative, in norm: gradients of deep networks round more
 INPUTS = 64  # inputs of a check, at most
 SAMPLE = 1000  # inputs of the check of a recorded loss, at most
-
-
-class Disagreement(Exception):
-    """A result of Explorer that differs from that of the module itself by more than rounding."""
 
 
 def plain_loss(task: Task, outputs: Tensor, y: Tensor) -> Tensor:

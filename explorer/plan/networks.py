@@ -12,7 +12,7 @@ import explorer.data
 from explorer.data.dataset import Arrays
 from explorer.plan.stacks import shape_of
 from explorer.plan.units import architecture_key, data_source
-from explorer.settings import InputError, digest, in_a_line, plugin
+from explorer.settings import Disagreement, InputError, digest, in_a_line, plugin
 from explorer.space.model import Cell, Space
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def check_function(
     Raises:
         InputError: it cannot; the message says why.
     """
-    from explorer.models.agreement import Disagreement, check_gradient, check_reloading
+    from explorer.models.agreement import check_gradient, check_reloading
     from explorer.models.rows import initial_rows
 
     try:

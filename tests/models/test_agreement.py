@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from explorer.landscape.operator import HessianOperator
-from explorer.models.agreement import Disagreement, check_gradient, check_recorded_loss, check_reloading
+from explorer.models.agreement import check_gradient, check_recorded_loss, check_reloading
 from explorer.models.rows import Execution, Rows, initial_rows, seeded
-from explorer.settings import InputError
+from explorer.settings import Disagreement, InputError
 from tests.models import user_networks as networks
 
 SHAPE, CLASSES = (5,), 3
