@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import typing
 from typing import Any
 
@@ -16,8 +17,10 @@ class Options(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_flag_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Reject booleans for numeric settings; Python would accept them as 0 and 1."""
+    def _prepare(cls, value: Any, info: ValidationInfo) -> Any:
+        """Reject booleans for numeric settings, which Python takes for 0 and 1. Resolve ``~`` in paths."""
+        if isinstance(value, str) and value.startswith("~") and str(info.field_name).endswith("path"):
+            return os.path.expanduser(value)
         if not isinstance(value, bool | list):  # fast path: this runs for every setting of every cell
             return value
         flags = [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, bool)]

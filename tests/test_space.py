@@ -15,9 +15,9 @@ import yaml
 from explorer.data import digits
 from explorer.data.base import prepare
 from explorer.settings import InputError
-from explorer.space import reading
+from explorer.space import plainyaml, reading
 from explorer.space.model import resolve
-from explorer.space.reading import parse
+from explorer.space.reading import parse, read
 from explorer.space.schema import json_schema
 
 ROOT = Path(__file__).parent.parent
@@ -286,6 +286,81 @@ def test_wrong_files_are_told_with_their_line(tmp_path: Path, text: str, said: s
         reading.read(file)
     assert said in str(error.value)
     assert str(file) in str(error.value)
+
+
+SIX = """name: six mistakes
+data: {name: digits, train_size: 100}
+model: {name: mlp, widht: 4}
+load: {width: [4, 8], colour: [1, 2]}
+temperature: {learning_rate: [0.1, -1]}
+seeds: 0
+training: {steps: 10, momentun: 0.9}
+resources: {overlap: true, graphs: never}
+"""
+
+
+def lines_of(message: str) -> list[int]:
+    return [int(line.split("line ")[1].split(":")[0]) for line in message.splitlines()]
+
+
+def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "six.yaml"
+    file.write_text(SIX)
+    with pytest.raises(InputError) as told:
+        read(file)
+    assert lines_of(str(told.value)) == [1, 3, 4, 5, 6, 7, 8, 8]
+    for word in (
+        "six mistakes",
+        "widht",
+        "colour",
+        "learning_rate",
+        "seeds",
+        "momentun",
+        "overlap",
+        "graphs",
+    ):
+        assert word in str(told.value)
+
+
+def test_a_mistake_that_follows_from_another_is_not_told(tmp_path: Path) -> None:
+    file = tmp_path / "names.yaml"
+    file.write_text(SIX.replace("digits, train_size: 100", "digitz").replace("colour", "classes"))
+    with pytest.raises(InputError) as told:
+        read(file)
+    assert lines_of(str(told.value)) == [1, 2, 3, 5, 6, 7, 8, 8]
+    file.write_text(SIX.replace("digits", "digitz"))
+    with pytest.raises(InputError, match="colour"):
+        read(file)
+
+
+def test_all_wrong_overrides_are_told_at_once(tiny: dict[str, Any]) -> None:
+    with pytest.raises(InputError) as told:
+        parse(tiny, ["seeds=0", "training.momentum=2", "load.colour=[1]"])
+    assert [line.split(":")[0] for line in str(told.value).splitlines()] == [
+        "--set seeds=0",
+        "--set training.momentum=2",
+        "--set load.colour=[1]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1e-5", 1e-5), ("-2E3", -2000.0), (".5e1", 5.0), ("1.e2", 100.0)]
+)
+def test_numbers_with_an_exponent_are_numbers(text: str, value: float) -> None:
+    loaded = plainyaml.load(text.encode())
+    assert type(loaded) is float
+    assert loaded == value
+    assert plainyaml.load(plainyaml.dump({"text": text, "number": value})) == {"text": text, "number": value}
+    assert yaml.safe_load(plainyaml.dump([value])) == [value]  # for other readers
+
+
+def test_an_axis_of_several_types_is_rejected(tiny: dict[str, Any]) -> None:
+    own = tiny | {
+        "model": {"name": "tests.models.user_networks:batch_norm", "drop": 0},
+        "load": {"drop": [0, "linear"]},
+    }
+    with pytest.raises(InputError, match="mixes numbers and texts"):
+        parse(own)
 
 
 def test_a_billion_cells_are_refused_by_arithmetic(tiny: dict[str, Any]) -> None:

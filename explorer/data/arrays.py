@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from explorer.data.base import DataOptions, counts
-from explorer.data.dataset import KEYS, Arrays, checked_arrays
+from explorer.data.dataset import KEYS, Arrays, checked_arrays, with_reading
 from explorer.data.formats.reading import content_hashes, read_bytes
 from explorer.settings import InputError
 
@@ -25,8 +25,8 @@ class Options(DataOptions):
 
 
 def fingerprint(options: Options) -> str:
-    """Return the hash of the file: its content, not its name, identifies the data set."""
-    return content_hashes([options.path])[0][:16]
+    """Return a hash of the file and of how it is read, not of its name: it identifies the data set."""
+    return with_reading(content_hashes([options.path])[0][:16], load(options))
 
 
 def available(options: Options) -> tuple[int, int]:
@@ -35,14 +35,17 @@ def available(options: Options) -> tuple[int, int]:
 
 
 def load(options: Options) -> Arrays:
-    """Return the arrays, with inputs as float32. Classes go from 0 to the largest label.
-
-    Labels that are floats are regression targets: (inputs,) or (inputs, numbers).
+    """Return the arrays, read by :func:`explorer.data.dataset.checked_arrays`.
 
     Raises:
-        InputError: shapes do not match, a label is not a class number, or an input is not finite.
+        InputError: the file cannot be read, shapes do not match, or values are of a wrong kind or not finite.
     """
-    return _read(options.path, fingerprint(options))
+    return _read(options.path, content_hashes([options.path])[0])
+
+
+def describe(options: Options) -> str:
+    """Return in one line how the file was understood."""
+    return load(options).told
 
 
 @functools.lru_cache(maxsize=2)

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field, field_validator
 
+import explorer.data
 from explorer.data import corruption
 from explorer.data.dataset import Arrays
 from explorer.options import Options
-from explorer.settings import InputError, seed_for
+from explorer.settings import InputError, plugin, seed_for
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -117,7 +118,9 @@ class DataOptions(SubsetOptions):
         description="share of the pixels of each training input replaced by those of other training inputs",
     )
     standardise: bool = Field(
-        default=True, description="shift and scale each channel to mean 0 and standard deviation 1"
+        default=True,
+        description="shift and scale each channel (each column of a table) to mean 0 and standard "
+        "deviation 1",
     )
 
     @field_validator("classes")
@@ -135,6 +138,15 @@ class DataOptions(SubsetOptions):
 
     def _noisy(self) -> bool:
         return bool(self.label_noise or self.pixel_noise)
+
+
+def load(name: str, options: Any, task: str) -> Arrays:
+    """Return the clean arrays of a data set, with targets for a task.
+
+    Raises:
+        InputError: the data cannot be loaded, or their labels are too few or too many.
+    """
+    return plugin(explorer.data, name, "data set").load(options).for_task(task, name)
 
 
 def train_inputs(options: SubsetOptions, available: int) -> int:
@@ -177,9 +189,9 @@ def prepare(clean: Arrays, options: SubsetOptions, name: str) -> Arrays:
     For text, only the subset is selected.
 
     Label noise replaces exactly ``round(label_noise * n)`` labels. Standardisation uses one mean and one
-    standard deviation per channel (or over all numbers, if an input has fewer than three dimensions). They
-    come from the selected training inputs before pixel noise, which keeps the test inputs the same at each
-    noise level. Test inputs and test labels are never corrupted.
+    standard deviation per channel of images, per column of a user's tables, and over all numbers of other
+    inputs. They come from the selected training inputs before pixel noise, which keeps the test inputs the
+    same at each noise level. Test inputs and test labels are never corrupted.
 
     Raises:
         InputError: the data set lacks the requested classes or the requested number of inputs.
@@ -220,7 +232,7 @@ def prepare(clean: Arrays, options: SubsetOptions, name: str) -> Arrays:
             kind=options.noise_kind, seed=seed("label noise"), available=total,
         )  # fmt: skip
     if options.standardise:
-        mean, scale = _moments(x_train)
+        mean, scale = _moments(x_train, columns=clean.columns)
         x_train -= mean  # in place: the subset is already a copy
         x_train /= scale
         x_test = (x_test - mean) / scale
@@ -229,8 +241,15 @@ def prepare(clean: Arrays, options: SubsetOptions, name: str) -> Arrays:
     return replace(clean, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
 
 
-def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and the standard deviation (at least 1e-8), broadcastable to ``x``."""
+def _moments(x: np.ndarray, *, columns: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and the standard deviation (at least 1e-8), broadcastable to ``x``.
+
+    With ``columns``, each column of ``x`` (inputs, columns) has its own; a constant column is only shifted.
+    """
+    if columns:
+        mean, scale = x.mean(0, dtype=np.float64), x.std(0, dtype=np.float64)
+        scale = np.where(scale > 1e-6 * np.abs(mean) + 1e-12, scale, 1.0)
+        return mean.astype(np.float32), scale.astype(np.float32)
     channels = x.shape[1] if x.ndim == 4 else 1
     flat = x.reshape(len(x), channels, -1)  # (inputs, channels, numbers)
     numbers = len(flat) * flat.shape[2]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from explorer.settings import InputError
+from explorer.data.targets import read_targets
+from explorer.settings import InputError, digest
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")  # names of a user's arrays
+CHANNELS = (1, 3, 4)  # grey, colour, colour with transparency
+SHOWN = 5  # names of classes in a description
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,12 @@ class Arrays:
     are int64 (inputs,) from 0 to ``classes`` - 1. For regression they are float32 (inputs, classes), with NaN
     for a missing target. For sequences, all arrays are token ids below ``classes`` (see
     :mod:`explorer.tasks`), and ``vocabulary`` maps them to text.
+
+    Args:
+        numbers: the targets as those of a regression, if they can be read as labels and as numbers.
+        columns: inputs are rows of a table, so each column is standardised by itself.
+        reading: how the arrays of a user were read, where that is not literally.
+        told: description of a user's arrays in one line.
     """
 
     x_train: np.ndarray
@@ -27,6 +36,10 @@ class Arrays:
     y_test: np.ndarray
     classes: int
     vocabulary: str = ""
+    numbers: tuple[np.ndarray, np.ndarray] | None = None
+    columns: bool = False
+    reading: tuple[str, ...] = ()
+    told: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -38,32 +51,95 @@ class Arrays:
         """Numbers of training and test inputs."""
         return len(self.x_train), len(self.x_test)
 
+    def for_task(self, task: str, where: str) -> Arrays:
+        """Return the data set with targets for a task.
+
+        Raises:
+            InputError: labels are too few or too many for a classification. The message begins with
+                ``where``.
+        """
+        if task == "regression" and self.numbers is not None:
+            y_train, y_test = self.numbers
+            return replace(self, y_train=y_train, y_test=y_test, classes=y_train.shape[1], numbers=None)
+        if task == "classification" and self.numbers is not None:
+            check_classes(where, self.classes, len(self.y_train))
+        return self
+
 
 def checked_arrays(where: str, content: dict[str, np.ndarray]) -> Arrays:
-    """Return a user's arrays, named as in ``KEYS``, with inputs as float32 and labels as class numbers.
+    """Return a user's arrays, named as in ``KEYS``, with inputs as float32.
 
-    Labels that are floats are regression targets, (inputs,) or (inputs, numbers), returned as float32.
+    Images with channels last are recognised by their shape. For targets see
+    :func:`explorer.data.targets.read_targets`.
 
     Raises:
-        InputError: shapes do not match, a label is not a class number, or a number is not finite. The message
-            begins with ``where``, the source of the arrays.
+        InputError: shapes do not match, or values are of a wrong kind or not finite. The message begins with
+            ``where``, the source of the arrays.
     """
-    x_train, y_train = _checked_part(where, "train", content["x_train"], content["y_train"])
-    x_test, y_test = _checked_part(where, "test", content["x_test"], content["y_test"])
+    reading = []
+    x_train, x_test = (_inputs(where, part, content[f"x_{part}"]) for part in ("train", "test"))
     if x_train.shape[1:] != x_test.shape[1:]:
-        raise InputError(f"{where}: training and test inputs have different shapes")
-    if y_train.dtype != y_test.dtype or y_train.shape[1:] != y_test.shape[1:]:
         raise InputError(
-            f"{where}: y_train and y_test should both hold class numbers, or both floats of the same width"
+            f"{where}: training inputs have the shape {x_train.shape[1:]} and test inputs "
+            f"{x_test.shape[1:]}; both must be the same"
         )
-    if y_train.ndim == 2:
-        return Arrays(x_train, y_train, x_test, y_test, classes=y_train.shape[1])
-    labels = np.concatenate([y_train, y_test])
-    if labels.min() > 0:
-        raise InputError(f"{where}: the smallest label is {labels.min()}; classes are numbered from 0")
-    classes = int(labels.max()) + 1
-    check_classes(where, classes, len(y_train))
-    return Arrays(x_train, y_train, x_test, y_test, classes=classes)
+    for part, x in (("train", x_train), ("test", x_test)):
+        if len(x) != len(content[f"y_{part}"]):
+            raise InputError(
+                f"{where}: x_{part} {x.shape} and y_{part} {content[f'y_{part}'].shape} should be "
+                "(inputs, …) and (inputs,), with as many inputs"
+            )
+    targets = read_targets(where, content["y_train"], content["y_test"])
+    told = [f"{len(x_train):,} training and {len(x_test):,} test inputs of {content['x_train'].dtype}"]
+    if x_train.ndim == 4 and x_train.shape[3] in CHANNELS and x_train.shape[1] not in CHANNELS:
+        x_train, x_test = (np.ascontiguousarray(x.transpose(0, 3, 1, 2)) for x in (x_train, x_test))
+        reading.append("channels last")
+    if x_train.ndim == 2:
+        reading.append("columns")
+        told.append(f"tables of {x_train.shape[1]} columns")
+    elif x_train.ndim == 4:
+        channels, height, width = x_train.shape[1:]
+        last = ", which the file has last" if reading else ""
+        told.append(f"images of {height}×{width} with {channels} channels{last}")
+    else:
+        told.append(f"shape {x_train.shape[1:]}")
+    told[-1] += f", from {x_train.min():.4g} to {x_train.max():.4g}"
+    if targets.labels is None:
+        assert targets.numbers is not None
+        y_train, y_test = targets.numbers
+        classes = y_train.shape[1]
+        told.append(
+            f"targets of {classes} number(s), from {np.nanmin(y_train):.4g} to {np.nanmax(y_train):.4g}"
+        )
+    else:
+        (y_train, y_test), classes = targets.labels, len(targets.names)
+        names = ", ".join(targets.names[:SHOWN]) + (", …" if classes > SHOWN else "")
+        told.append(f"{classes} classes: {names}")
+        if not targets.literal:
+            reading.append("labels")
+        if targets.numbers is None:
+            check_classes(where, classes, len(y_train))
+    if warning := _scales(x_train, x_test):
+        told.append(warning)
+    return Arrays(
+        x_train,
+        y_train,
+        x_test,
+        y_test,
+        classes,
+        numbers=targets.numbers if targets.labels is not None else None,
+        columns=x_train.ndim == 2,
+        reading=tuple(reading),
+        told="; ".join(told),
+    )
+
+
+def with_reading(content: str, arrays: Arrays) -> str:
+    """Return the hash of a user's data, changed if they are not read literally.
+
+    Models of an earlier version that read them otherwise are then other models.
+    """
+    return digest([content, *arrays.reading]) if arrays.reading else content
 
 
 def check_classes(where: str, classes: int, inputs: int) -> None:
@@ -72,34 +148,43 @@ def check_classes(where: str, classes: int, inputs: int) -> None:
         raise InputError(f"{where}: there is only one class; at least 2 are needed")
     if classes > inputs:
         raise InputError(
-            f"{where}: the largest label is {classes - 1}, with {inputs} training inputs; "
-            "number the classes from 0 on, without gaps"
+            f"{where}: there are {classes} different labels for {inputs} training inputs; if they are "
+            "numbers to predict, set task: regression"
         )
 
 
-def _checked_part(where: str, part: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the inputs (inputs, …) as float32, and labels (inputs,) or float32 targets (inputs, numbers)."""
-    numbers = y.dtype.kind == "f"
-    if y.ndim not in ((1, 2) if numbers else (1,)) or x.ndim < 2 or len(x) != len(y) or not x.size:
+def _inputs(where: str, part: str, x: np.ndarray) -> np.ndarray:
+    """Return inputs (inputs, …) as float32."""
+    if x.ndim < 2 or not x.size:
         raise InputError(
-            f"{where}: x_{part} {x.shape} and y_{part} {y.shape} should be (inputs, …) and (inputs,)"
+            f"{where}: x_{part} has the shape {x.shape}; it should be (inputs, …), at least (inputs, 1)"
         )
     if x.dtype.kind not in "buif":
-        raise InputError(f"{where}: x_{part} holds {x.dtype}; numbers are needed")
-    with np.errstate(over="ignore"):  # overflow gives infinity, which the next checks report
+        raise InputError(f"{where}: x_{part} holds {x.dtype}, such as {x.flat[0]!r}; numbers are needed")
+    with np.errstate(over="ignore"):  # overflow gives infinity, which the next check reports
         x = x.astype(np.float32)
-        y = y.astype(np.float32).reshape(len(y), -1) if numbers else y
-    if not np.isfinite(x).all():
-        raise InputError(f"{where}: x_{part} holds values that are not finite")
-    if numbers:
-        if np.isinf(y).any() or np.isnan(y).all(0).any():
-            raise InputError(
-                f"{where}: y_{part} holds infinite values, or a number that is NaN for every input"
-            )
-        return x, y
-    if y.dtype.kind not in "bui" or y.min() < 0:
+    finite = np.isfinite(x)
+    if not finite.all():
+        place = tuple(int(i) for i in np.argwhere(~finite)[0])
         raise InputError(
-            f"{where}: y_{part} should hold class numbers from 0, whole and not negative "
-            f"(or floats, for task: regression)"
+            f"{where}: x_{part}{list(place)} is {x[place]}, and {int((~finite).sum())} value(s) are not "
+            "finite in float32; replace them or leave these inputs out"
         )
-    return x, y.astype(np.int64)
+    return x
+
+
+def _scales(x_train: np.ndarray, x_test: np.ndarray) -> str:
+    """Return a warning if training and test inputs differ in scale, else an empty text.
+
+    They do if means differ by more than five standard deviations, or spreads by more than a factor of ten:
+    typically, one of both was scaled and the other was not.
+    """
+    means, spreads = ([float(f(x)) for x in (x_train, x_test)] for f in (np.mean, np.std))
+    large, small = max(spreads), min(spreads)
+    if abs(means[0] - means[1]) <= 5 * spreads[0] and large <= 10 * small + 1e-12:
+        return ""
+    return (
+        f"WARNING: training and test inputs are on different scales (means {means[0]:.3g} and "
+        f"{means[1]:.3g}, standard deviations {spreads[0]:.3g} and {spreads[1]:.3g}); was only "
+        "one of both scaled?"
+    )

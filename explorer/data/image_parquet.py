@@ -13,6 +13,7 @@ from explorer.data.dataset import Arrays, check_classes
 from explorer.data.formats.encoded import EncodedOptions, decode, hash_files, user_arrays
 from explorer.data.formats.images import Part, available_images
 from explorer.data.formats.reading import open_parquet
+from explorer.data.targets import read_targets
 from explorer.settings import InputError
 
 TEST_NAMES = ("test", "validation", "valid", "val")
@@ -23,7 +24,7 @@ LABEL_NAMES = ("label", "labels", "fine_label")
 class Options(EncodedOptions):
     """A folder with files ``train*.parquet`` and ``test*.parquet`` (or ``validation*``), at any depth.
 
-    An image is binary or a struct with ``bytes``. A label is a whole number from 0.
+    An image is binary or a struct with ``bytes``. A label is a word or a whole number.
     """
 
     image_column: str | None = Field(
@@ -85,8 +86,8 @@ def _read(files: list[Path], options: Options) -> Part:
                 yield f"{file}, row {row}", raw
 
     x = decode(images(), options)
-    if not all(type(label) is int and label >= 0 for label in labels):
-        raise InputError(f"{files[0]}: labels should be whole numbers from 0")
+    if None in labels:
+        raise InputError(f"{files[0]}, row {labels.index(None)}: the label is missing; leave the row out")
     return x, np.array(labels)
 
 
@@ -103,8 +104,10 @@ def available(options: Options) -> tuple[int, int]:
 
 
 def load(options: Options) -> Arrays:
-    """Return the images scaled to 0 … 1. Classes go from 0 to the largest label."""
-    train, test = (_read(files, options) for files in _files(options.path))
-    classes = int(max(train[1].max(), test[1].max())) + 1
-    check_classes(options.path, classes, len(train[1]))
-    return user_arrays(train, test, options, classes)
+    """Return the images scaled to 0 … 1. Classes are numbered in the order of their labels."""
+    (x_train, y_train), (x_test, y_test) = (_read(files, options) for files in _files(options.path))
+    targets = read_targets(options.path, y_train, y_test)
+    if targets.labels is None:
+        raise InputError(f"{options.path}: labels should be words or whole numbers, not {y_train[0]!r}")
+    check_classes(options.path, len(targets.names), len(y_train))
+    return user_arrays((x_train, targets.labels[0]), (x_test, targets.labels[1]), options, len(targets.names))

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import ConfigDict
 
 from explorer.data.base import DataOptions, counts
-from explorer.data.dataset import KEYS, Arrays, checked_arrays
+from explorer.data.dataset import KEYS, Arrays, checked_arrays, with_reading
 from explorer.settings import InputError, digest, source_fingerprint, user_function
 
 
@@ -34,8 +34,12 @@ class OwnDataSet:
         self.name = name
 
     def fingerprint(self, options: OwnOptions) -> str:
-        """Return a hash of the source file and the options."""
-        return digest([source_fingerprint(self.name), options.source()])
+        """Return a hash of the source file, the options, and how the arrays are read."""
+        return with_reading(digest([source_fingerprint(self.name), options.source()]), self.load(options))
+
+    def describe(self, options: OwnOptions) -> str:
+        """Return in one line how the arrays were understood."""
+        return self.load(options).told
 
     def available(self, options: OwnOptions) -> tuple[int, int]:
         """Return the numbers of training and test inputs."""

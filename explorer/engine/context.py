@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import explorer.data
+from explorer.data.base import load
 from explorer.data.dataset import Arrays
 from explorer.engine.cancel import Cancellation
 from explorer.engine.cluster import Cluster
@@ -20,7 +20,6 @@ from explorer.plan.networks import check_data
 from explorer.plan.stacks import shape_of
 from explorer.plan.units import data_source
 from explorer.runs.store import Store
-from explorer.settings import plugin
 from explorer.space.model import Cell, Space
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def load_data(space: Space) -> dict[str, Arrays]:
     """
     arrays: dict[str, Arrays] = {}
     for source, cell in {data_source(cell): cell for cell in space.cells}.items():
-        arrays[source] = plugin(explorer.data, cell.data_name, "data set").load(cell.data)
+        arrays[source] = load(cell.data_name, cell.data, cell.task)
         check_data(cell, arrays[source])
     return arrays
 

@@ -152,6 +152,9 @@ def _complete(
             plan.drop_halves(space, store, train=train)
             if plan.missing(space, store, train=train):
                 arrays = load_data(space)
+                for data in arrays.values():
+                    if data.told:
+                        session.say(f"Data: {data.told}.")
                 stack.enter_context(cancel.after(where.max_hours))
                 with session.stage("start_up"):
                     cluster = stack.enter_context(connect(where, own, space.resources, cancel))

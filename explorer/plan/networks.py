@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import explorer.data
+from explorer.data.base import load
 from explorer.data.dataset import Arrays
 from explorer.plan.stacks import shape_of
 from explorer.plan.units import architecture_key, data_source
-from explorer.settings import Disagreement, InputError, digest, in_a_line, plugin
+from explorer.settings import Disagreement, InputError, digest, in_a_line
 from explorer.space.model import Cell, Space
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def check_layers(space: Space) -> None:
 
 
 def _load(cell: Cell) -> Arrays:
-    return plugin(explorer.data, cell.data_name, "data set").load(cell.data)
+    return load(cell.data_name, cell.data, cell.task)
 
 
 def _rows(cell: Cell, clean: Arrays) -> Rows:

@@ -149,6 +149,12 @@ def _check_axes(space: Space) -> None:
                     values[place] = _axis_value(space, section, key, value, (kind, axis, place))
                 if len(set(values)) < len(values):
                     raise InputError(f"axis {axis!r} has a value twice: {values}")
+                kinds = {_kind(value) for value in values}
+                if len(kinds) > 1:
+                    raise InputError(
+                        f"{values} mixes {' and '.join(sorted(kinds))}, which have no common order; "
+                        "give values of one type"
+                    )
                 if axis == "train_size" and len({type(value) for value in values}) > 1:
                     raise InputError(
                         f"{values} mixes numbers of inputs and shares of them, which have no common order; "
@@ -169,6 +175,13 @@ def _check_axes(space: Space) -> None:
                 raise Problem(
                     ("skip", place, axis), f"there is no axis {axis!r}; the axes are {', '.join(space.axes)}"
                 )
+
+
+def _kind(value: Any) -> str:
+    """Return the type of an axis value in words. A missing value (null) is of any type."""
+    if isinstance(value, bool):
+        return "truth values"
+    return "numbers" if isinstance(value, int | float) else "texts" if isinstance(value, str) else "lists"
 
 
 def _axis_value(space: Space, section: str, key: str, value: Any, path: tuple[Any, ...]) -> Any:

@@ -12,9 +12,14 @@ import yaml
 
 from explorer.settings import InputError, near
 from explorer.space.checking import DEFAULT_MEASURES, Problem, check
-from explorer.space.model import Space, resolve
+from explorer.space.model import PACKAGES, Space, module_of, resolve
+from explorer.space.plainyaml import Loader
 
 MAX_BYTES = 1_000_000
+MAX_PROBLEMS = 50  # that are told at once
+# What is checked in place of an unknown data set or architecture, and of a missing section.
+STAND_INS: dict[str, Any] = {"data": {"name": "digits"}, "model": {"name": "mlp"}}
+REQUIRED: dict[str, Any] = {"name": "unnamed", **STAND_INS, "training": {"steps": 1}}
 
 
 def read(path: str | Path, overrides: Sequence[str] | None = None) -> Space:
@@ -45,7 +50,7 @@ def read(path: str | Path, overrides: Sequence[str] | None = None) -> Space:
         raise InputError(f"{file} cannot be read: {error}") from error
     try:
         node = _compose(text)
-        raw = yaml.safe_load(text)
+        raw = yaml.load(text, Loader=Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -59,7 +64,8 @@ def read(path: str | Path, overrides: Sequence[str] | None = None) -> Space:
     try:
         return _overridden(raw, overrides or [])
     except Problem as problem:
-        raise InputError(f"{file}, line {_line(node, problem.path)}: {problem.message}") from None
+        problems = sorted((_line(node, p.path), p.message) for p in all_problems(raw, problem))
+        raise InputError("\n".join(f"{file}, line {line}: {text}" for line, text in problems)) from None
 
 
 def parse(raw: dict[str, Any], overrides: Sequence[str] = ()) -> Space:
@@ -71,11 +77,71 @@ def parse(raw: dict[str, Any], overrides: Sequence[str] = ()) -> Space:
     try:
         return _overridden(raw, overrides)
     except Problem as problem:
-        where, message = ".".join(str(p) for p in problem.path), problem.message
-        field, _, rest = message.partition(": ")
-        if rest and f".{where}".endswith(f".{field}"):  # the message already names the setting
-            message = rest
-        raise InputError(f"{where}: {message}" if where else message) from None
+        raise InputError("\n".join(map(_with_setting, all_problems(raw, problem)))) from None
+
+
+def _with_setting(problem: Problem) -> str:
+    """Return the message of a problem with the setting that it concerns."""
+    where, message = ".".join(str(p) for p in problem.path), problem.message
+    field, _, rest = message.partition(": ")
+    if rest and f".{where}".endswith(f".{field}"):  # the message already names the setting
+        message = rest
+    return f"{where}: {message}" if where else message
+
+
+def all_problems(raw: Any, first: Problem) -> list[Problem]:
+    """Return all problems of plain data whose first one is known.
+
+    Each problem is mended in a copy, by leaving the setting out, until no other is found. A problem that only
+    follows from what was left out is not returned.
+    """
+    raw, found, left_out = copy.deepcopy(raw), [first], []
+    for _ in range(MAX_PROBLEMS):
+        path = found[-1].path
+        if not _leave_out(raw, path):
+            break
+        left_out.append(path)
+        result = _checked(raw, [])
+        while isinstance(result, Problem) and _unknown_axis_of_unknown(result, left_out):
+            _leave_out(raw, result.path)
+            result = _checked(raw, [])
+        if isinstance(result, Space) or any(result.path == path[: len(result.path)] for path in left_out):
+            break
+        found.append(result)
+    return found
+
+
+def _leave_out(raw: Any, path: tuple[Any, ...]) -> bool:
+    """Delete the setting at a path, or put a stand-in for a required one; return False if there is none."""
+    if path in ((section, "name") for section in STAND_INS) or (len(path) == 1 and path[0] in REQUIRED):
+        raw[path[0]] = REQUIRED[path[0]]
+        return True
+    if not path and isinstance(raw, dict) and (missing := [name for name in REQUIRED if name not in raw]):
+        raw.update({name: REQUIRED[name] for name in missing[:1]})
+        return True
+    *parents, last = path or (None,)
+    for step in parents:
+        try:
+            raw = raw[step]
+        except (KeyError, IndexError, TypeError):
+            return False
+    try:
+        del raw[last]
+    except (KeyError, IndexError, TypeError):
+        return False
+    return True
+
+
+def _unknown_axis_of_unknown(problem: Problem, left_out: list[tuple[Any, ...]]) -> bool:
+    """Return whether a problem is an axis that a data set or architecture of an unknown name may have."""
+    if len(problem.path) != 2 or problem.path[0] not in ("load", "temperature"):
+        return False
+    unknown = [section for section in STAND_INS if (section, "name") in left_out]
+    return any(
+        problem.path[1] in module_of(section, name).Options.model_fields
+        for section in unknown
+        for name in PACKAGES[section][0].NAMES
+    )
 
 
 def _overridden(raw: Any, overrides: Sequence[str]) -> Space:
@@ -92,7 +158,12 @@ def _overridden(raw: Any, overrides: Sequence[str]) -> Space:
     causes = _causes(raw, overrides, result)
     if not causes:
         raise result
-    raise InputError(f"{', '.join(f'--set {override}' for override in causes)}: {result.message}")
+    lines = []
+    for problem in all_problems(_applied(raw, overrides), result):
+        here = [o for o in overrides if problem.path[: len(_path(o))] == _path(o)][-1:]
+        told = causes if problem is result else here or overrides
+        lines.append(f"{', '.join(f'--set {override}' for override in told)}: {problem.message}")
+    raise InputError("\n".join(lines))
 
 
 def _checked(raw: Any, overrides: Sequence[str]) -> Space | Problem:
@@ -101,18 +172,24 @@ def _checked(raw: Any, overrides: Sequence[str]) -> Space | Problem:
     Raises:
         InputError: an override cannot be applied.
     """
-    raw = copy.deepcopy(raw)
-    of_measures = any(_path(override)[0] == "measures" for override in overrides)
-    if of_measures and isinstance(raw, dict) and raw.get("measures") is None:
-        raw["measures"] = dict(DEFAULT_MEASURES)  # an added measure must not replace the defaults
-    for override in overrides:
-        set_value(raw, override)
+    raw = _applied(raw, overrides)
     try:
         return check(raw)
     except Problem as problem:
         return problem
     except InputError as error:
         return Problem((), str(error))
+
+
+def _applied(raw: Any, overrides: Sequence[str]) -> Any:
+    """Return a copy of the plain data with the overrides."""
+    raw = copy.deepcopy(raw)
+    of_measures = any(_path(override)[0] == "measures" for override in overrides)
+    if of_measures and isinstance(raw, dict) and raw.get("measures") is None:
+        raw["measures"] = dict(DEFAULT_MEASURES)  # an added measure must not replace the defaults
+    for override in overrides:
+        set_value(raw, override)
+    return raw
 
 
 def _check_effect(space: Space, overrides: Sequence[str]) -> None:
@@ -151,11 +228,11 @@ def _causes(raw: Any, overrides: Sequence[str], problem: Problem) -> Sequence[st
 
 
 def _compose(text: str) -> yaml.Node | None:
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for event in yaml.parse(text, Loader=Loader):
         if isinstance(event, yaml.AliasEvent):
             line = event.start_mark.line + 1 if event.start_mark else 1
             raise Problem((line,), "aliases (*name) are not allowed; write the value out")
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    node = yaml.compose(text, Loader=Loader)
     _unique_keys(node)
     return node
 
@@ -205,7 +282,7 @@ def set_value(raw: Any, override: str) -> None:
     if not equals or not all(path):
         raise InputError(f"--set {override}: it should be key=value, such as training.steps=500")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, Loader=Loader)
     except yaml.YAMLError as error:
         raise InputError(f"--set {override}: {text!r} is not a YAML value") from error
     mapping = raw

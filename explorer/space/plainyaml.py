@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
 
+FLOAT = "tag:yaml.org,2002:float"
+# YAML 1.1, which PyYAML reads, takes 1e-5 for text, since it has no point. YAML 1.2 takes it for a number.
+EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$")
 
-class _Loader(yaml.SafeLoader):
+
+class Loader(yaml.SafeLoader):
+    """Loader of plain data, in which 1e-5 is a number."""
+
+
+class _Loader(Loader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         # Nested aliases in a few lines can expand to more than fits into memory.
         if self.check_event(yaml.AliasEvent):
@@ -18,6 +27,10 @@ class _Loader(yaml.SafeLoader):
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+
+for _kind in (Loader, _Loader, _Dumper):
+    _kind.add_implicit_resolver(FLOAT, EXPONENT, list("-+.0123456789"))
 
 
 def dump(value: Any) -> bytes:

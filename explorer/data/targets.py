@@ -1,0 +1,94 @@
+"""Targets as people store them: class numbers, words, truth values, one-hot rows, or numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from explorer.settings import InputError
+
+Parts = tuple[np.ndarray, np.ndarray]  # of training and test inputs
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Targets of training and test inputs, in each way in which they can be read.
+
+    Args:
+        labels: class numbers, int64 (inputs,), from 0 in the order of ``names``; None if they are not labels.
+        names: what the source calls each class.
+        numbers: targets of a regression, float32 (inputs, numbers); None if they are no numbers.
+        literal: the labels are the numbers of the source.
+    """
+
+    labels: Parts | None
+    names: tuple[str, ...]
+    numbers: Parts | None
+    literal: bool
+
+
+def read_targets(where: str, train: np.ndarray, test: np.ndarray) -> Targets:
+    """Return targets of shape (inputs,), (inputs, 1) or (inputs, numbers).
+
+    Labels may be words, truth values, or whole numbers, also if stored as floats. Classes are numbered in the
+    order of the labels, without gaps: 0, 50 and 100 are three classes. Rows with a single 1 are one-hot.
+
+    Raises:
+        InputError: the targets are of different kinds, not finite, or neither labels nor numbers. The message
+            begins with ``where``.
+    """
+    parts = []
+    for part, y in (("train", train), ("test", test)):
+        if y.dtype.kind == "O" and y.size and all(isinstance(value, str) for value in y.flat):
+            y = y.astype(str)
+        if y.dtype.kind not in "biufUS" or y.ndim not in (1, 2) or not y.size:
+            shown = f"{y.dtype} {y.shape}, such as {y.flat[0]!r}" if y.size else f"{y.dtype} {y.shape}"
+            raise InputError(
+                f"{where}: y_{part} holds {shown}; give labels (words or whole numbers) or numbers, of shape "
+                "(inputs,) or (inputs, numbers)"
+            )
+        parts.append(y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y)
+    first, second = parts
+    words = [y.dtype.kind in "US" for y in parts]
+    if first.shape[1:] != second.shape[1:] or words[0] != words[1]:
+        raise InputError(
+            f"{where}: y_train is {first.dtype} {first.shape} and y_test {second.dtype} {second.shape}; both "
+            "should be of one kind and width"
+        )
+    numbers = None if words[0] else (_numbers(where, "train", first), _numbers(where, "test", second))
+    if first.ndim == 2:
+        if not all(_one_hot(y) for y in parts):
+            return Targets(None, (), numbers, False)
+        names = tuple(map(str, range(first.shape[1])))
+        return Targets((first.argmax(1), second.argmax(1)), names, numbers, False)
+    if not words[0] and not all(_whole(y) for y in parts):
+        return Targets(None, (), numbers, False)
+    if first.dtype.kind == "f" or second.dtype.kind == "f":
+        first, second = first.astype(np.int64), second.astype(np.int64)
+    values, index = np.unique(np.concatenate([first, second]), return_inverse=True)
+    labels = index[: len(first)].astype(np.int64), index[len(first) :].astype(np.int64)
+    literal = first.dtype.kind in "iu" and bool((values == np.arange(len(values))).all())
+    return Targets(labels, tuple(map(str, values.tolist())), numbers, literal)
+
+
+def _numbers(where: str, part: str, y: np.ndarray) -> np.ndarray:
+    """Return float32 (inputs, numbers). A target may be NaN, which is not scored."""
+    with np.errstate(over="ignore"):  # overflow gives infinity, which is reported
+        y = y.astype(np.float32).reshape(len(y), -1)
+    bad = np.isinf(y).any(1)
+    if bad.any() or np.isnan(y).all(0).any():
+        place = int(bad.argmax()) if bad.any() else 0
+        raise InputError(
+            f"{where}: y_{part} is {y[place].tolist()} for input {place}; targets must be finite, and a "
+            "number may be NaN (not known) for some inputs, not for all"
+        )
+    return y
+
+
+def _whole(y: np.ndarray) -> bool:
+    return y.dtype.kind in "biu" or bool((np.isfinite(y) & (y == np.round(y))).all())
+
+
+def _one_hot(y: np.ndarray) -> bool:
+    return bool(np.isin(y, (0, 1)).all() and (y.sum(1) == 1).all())

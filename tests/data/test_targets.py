@@ -1,0 +1,123 @@
+"""Targets and inputs as people store them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from explorer.data.base import DataOptions, prepare
+from explorer.data.dataset import Arrays, checked_arrays
+from explorer.settings import InputError
+
+
+def read(y: Any, y_test: Any = None, x: Any = None, x_test: Any = None) -> Arrays:
+    y = np.asarray(y)
+    x = np.random.default_rng(0).normal(size=(len(y), 4)) if x is None else x
+    y_test = y[:2] if y_test is None else np.asarray(y_test)
+    x_test = x[: len(y_test)] if x_test is None else x_test
+    return checked_arrays("mine", {"x_train": x, "y_train": y, "x_test": x_test, "y_test": y_test})
+
+
+NUMBERS = [0, 2, 1, 0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("y", "labels"),
+    [
+        (NUMBERS, NUMBERS),
+        (np.array(NUMBERS, np.uint8), NUMBERS),
+        (np.array(NUMBERS, float), NUMBERS),
+        (np.array(NUMBERS)[:, None], NUMBERS),
+        (np.array(NUMBERS, np.float32)[:, None], NUMBERS),
+        (np.eye(3)[NUMBERS], NUMBERS),
+        (np.eye(3, dtype=bool)[NUMBERS], NUMBERS),
+        (["a", "c", "b", "a", "b", "c"], NUMBERS),
+        (np.array(["a", "c", "b", "a", "b", "c"], object), NUMBERS),
+        ([True, False, True, True, False, False], [1, 0, 1, 1, 0, 0]),
+        ([0, 100, 50, 0, 50, 100], NUMBERS),
+        ([1, 3, 2, 1, 2, 3], NUMBERS),
+        ([-1, 1, 1, -1, 1, -1], [0, 1, 1, 0, 1, 0]),
+    ],
+)
+def test_labels_of_any_kind_are_class_numbers(y: Any, labels: list[int]) -> None:
+    arrays = read(y).for_task("classification", "mine")
+    assert arrays.y_train.tolist() == labels
+    assert arrays.y_train.dtype == np.int64
+    assert arrays.classes == len(set(labels))
+    assert f"{arrays.classes} classes" in arrays.told
+
+
+def test_the_reading_of_labels_is_part_of_a_model() -> None:
+    assert "labels" not in read(NUMBERS).reading
+    assert "labels" in read([0, 100, 50, 0, 50, 100]).reading
+    assert "labels" in read(np.array(NUMBERS, float)).reading
+
+
+@pytest.mark.parametrize("y", [[3, 1, 4, 1, 5, 9], np.arange(6.0), np.arange(6) / 2, np.eye(3)[NUMBERS]])
+def test_numbers_are_targets_of_a_regression(y: Any) -> None:
+    arrays = read(y).for_task("regression", "mine")
+    assert arrays.y_train.dtype == np.float32
+    assert np.array_equal(arrays.y_train, np.asarray(y, np.float32).reshape(6, -1))
+    assert arrays.classes == arrays.y_train.shape[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"y": ["a"] * 6}, "only one class"),
+        ({"y": [1] * 6}, "only one class"),
+        ({"y": list(range(6)), "y_test": [7, 8]}, "set task: regression"),
+        ({"y": [0.5, np.inf, 0, 0, 0, 0]}, r"y_train is \[inf\] for input 1"),
+        ({"y": NUMBERS, "y_test": ["a", "b"]}, "of one kind"),
+        ({"y": np.zeros((6, 2, 2))}, r"y_train holds float64 \(6, 2, 2\)"),
+        ({"y": np.array([object()] * 6)}, "y_train holds object"),
+        ({"y": NUMBERS, "x": np.array([["a"]] * 6)}, "such as .*'a'.*numbers are needed"),
+        ({"y": NUMBERS, "x": np.array([[1.0, 2], [3, np.nan]] * 3)}, r"x_train\[1, 1\] is nan"),
+        ({"y": NUMBERS, "x": np.zeros(6)}, "has the shape"),
+        ({"y": NUMBERS, "x": np.zeros((6, 3)), "x_test": np.zeros((2, 4))}, r"\(3,\) and test inputs \(4,\)"),
+    ],
+)
+def test_rejections_show_the_value_and_what_to_do(content: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        read(**content).for_task("classification", "mine")
+
+
+@pytest.mark.parametrize(
+    ("shape", "kept"),
+    [
+        ((8, 8, 3), (3, 8, 8)),
+        ((8, 8, 1), (1, 8, 8)),
+        ((3, 8, 8), (3, 8, 8)),
+        ((3, 8, 3), (3, 8, 3)),
+        ((5, 4), (5, 4)),
+    ],
+)
+def test_channels_last_are_recognised_by_the_shape(shape: tuple[int, ...], kept: tuple[int, ...]) -> None:
+    x = np.arange(6 * np.prod(shape)).reshape(6, *shape)
+    arrays = read(NUMBERS, x=x)
+    assert arrays.shape == kept
+    assert ("channels last" in arrays.reading) == (shape != kept)
+    if shape != kept:
+        assert np.array_equal(arrays.x_train[2, 1 % kept[0]], x[2, :, :, 1 % kept[0]])
+
+
+def test_columns_of_a_table_are_standardised_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal([0, 1000, -5, 3], [1e-3, 300, 1, 0], (50, 4))
+    arrays = prepare(
+        read(rng.integers(0, 2, 50), x=x, x_test=x + np.array([0, 0, 0, 2])), DataOptions(), "mine"
+    )
+    assert np.allclose(arrays.x_train.mean(0), 0, atol=1e-4)
+    assert np.allclose(arrays.x_train.std(0), [1, 1, 1, 0], atol=1e-3)
+    assert np.allclose(arrays.x_test[:, 3], 2)  # a constant column is shifted, not divided by nothing
+
+
+def test_different_scales_of_training_and_test_inputs_are_told() -> None:
+    x = np.random.default_rng(0).uniform(0, 255, (6, 4))
+    assert "WARNING" not in read(NUMBERS, x=x).told
+    assert (
+        "WARNING: training and test inputs are on different scales"
+        in read(NUMBERS, x=x, x_test=x[:2] / 255).told
+    )
