@@ -291,7 +291,7 @@ def test_wrong_files_are_told_with_their_line(tmp_path: Path, text: str, said: s
 SIX = """name: six mistakes
 data: {name: digits, train_size: 100}
 model: {name: mlp, widht: 4}
-load: {width: [4, 8], colour: [1, 2]}
+load: {width: [4, 8], flavour: [1, 2]}
 temperature: {learning_rate: [0.1, -1]}
 seeds: 0
 training: {steps: 10, momentun: 0.9}
@@ -324,22 +324,22 @@ def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
 
 def test_a_mistake_that_follows_from_another_is_not_told(tmp_path: Path) -> None:
     file = tmp_path / "names.yaml"
-    file.write_text(SIX.replace("digits, train_size: 100", "digitz").replace("colour", "classes"))
+    file.write_text(SIX.replace("digits, train_size: 100", "digitz").replace("flavour", "pool"))
     with pytest.raises(InputError) as told:
         read(file)
     assert lines_of(str(told.value)) == [1, 2, 3, 5, 6, 7, 8, 8]
     file.write_text(SIX.replace("digits", "digitz"))
-    with pytest.raises(InputError, match="colour"):
+    with pytest.raises(InputError, match="flavour"):
         read(file)
 
 
 def test_all_wrong_overrides_are_told_at_once(tiny: dict[str, Any]) -> None:
     with pytest.raises(InputError) as told:
-        parse(tiny, ["seeds=0", "training.momentum=2", "load.colour=[1]"])
+        parse(tiny, ["seeds=0", "training.momentum=2", "load.flavour=[1]"])
     assert [line.split(":")[0] for line in str(told.value).splitlines()] == [
         "--set seeds=0",
         "--set training.momentum=2",
-        "--set load.colour=[1]",
+        "--set load.flavour=[1]",
     ]
 
 

@@ -108,6 +108,7 @@ def load(options: Options) -> Arrays:
     (x_train, y_train), (x_test, y_test) = (_read(files, options) for files in _files(options.path))
     targets = read_targets(options.path, y_train, y_test)
     if targets.labels is None:
-        raise InputError(f"{options.path}: labels should be words or whole numbers, not {y_train[0]!r}")
+        wrong = next(label for label in [*y_train.flat, *y_test.flat] if label != round(label))
+        raise InputError(f"{options.path}: labels should be words or whole numbers, not {wrong}")
     check_classes(options.path, len(targets.names), len(y_train))
     return user_arrays((x_train, targets.labels[0]), (x_test, targets.labels[1]), options, len(targets.names))

@@ -19,7 +19,7 @@ class Targets:
         labels: class numbers, int64 (inputs,), from 0 in the order of ``names``; None if they are not labels.
         names: what the source calls each class.
         numbers: targets of a regression, float32 (inputs, numbers); None if they are no numbers.
-        literal: the labels are the numbers of the source.
+        literal: the class numbers are those that earlier versions read.
     """
 
     labels: Parts | None
@@ -66,9 +66,15 @@ def read_targets(where: str, train: np.ndarray, test: np.ndarray) -> Targets:
         return Targets(None, (), numbers, False)
     if first.dtype.kind == "f" or second.dtype.kind == "f":
         first, second = first.astype(np.int64), second.astype(np.int64)
-    values, index = np.unique(np.concatenate([first, second]), return_inverse=True)
-    labels = index[: len(first)].astype(np.int64), index[len(first) :].astype(np.int64)
-    literal = first.dtype.kind in "iu" and bool((values == np.arange(len(values))).all())
+    unseen = np.setdiff1d(second, first)
+    if len(unseen):
+        raise InputError(
+            f"{where}: {unseen.tolist()[0]!r} is a label of test inputs, and no training input has it; leave "
+            "these test inputs out, or add training inputs of this class"
+        )
+    values = np.unique(first)
+    labels = np.searchsorted(values, first), np.searchsorted(values, second)
+    literal = first.dtype.kind != "i" or bool((values == np.arange(len(values))).all())
     return Targets(labels, tuple(map(str, values.tolist())), numbers, literal)
 
 

@@ -60,19 +60,16 @@ def test_the_fingerprint_follows_the_content_not_the_name(tmp_path: Path) -> Non
     [
         ({"y_test": None}, "lacks y_test"),
         ({"y_train": np.array([0, 1, 2])}, r"x_train \(6, 4\) and y_train \(3,\)"),
-        ({"x_train": np.arange(6.0)}, r"x_train \(6,\)"),
-        ({"x_train": np.array(1.0)}, r"x_train \(\)"),
+        ({"x_train": np.arange(6.0)}, r"x_train has the shape \(6,\)"),
+        ({"x_train": np.array(1.0)}, r"x_train has the shape \(\)"),
         ({"x_test": np.ones((0, 4)), "y_test": np.array([], int)}, "x_test"),
-        ({"x_test": np.ones((3, 5))}, "different shapes"),
-        ({"y_train": np.array([0.0, 1, 2, 0, 1, 2])}, "y_train and y_test should both hold class numbers"),
-        ({"y_test": np.array([0, -1, 2])}, "y_test should hold class numbers"),
-        ({"x_test": np.full((3, 4), np.nan)}, "x_test holds values that are not finite"),
+        ({"x_test": np.ones((3, 5))}, r"the shape \(4,\) and test inputs \(5,\)"),
+        ({"y_test": np.array([0, -1, 2])}, "-1 is a label of test inputs"),
+        ({"y_test": np.array(["a", "b", "c"])}, "y_test <U1"),
+        ({"x_test": np.full((3, 4), np.nan)}, r"x_test\[0, 0\] is nan"),
         ({"x_test": np.full((3, 4), "blue")}, "x_test"),
-        ({"x_test": np.full((3, 4), 1e300)}, "x_test holds values that are not finite"),
-        ({"y_train": np.zeros(6, int), "y_test": np.zeros(3, int)}, "only one class"),
+        ({"x_test": np.full((3, 4), 1e300)}, r"x_test\[0, 0\] is inf"),
         ({"x_train": np.array([None] * 6)}, "plain arrays"),  # would be unpickled
-        ({"y_train": np.array([1, 2, 3] * 2), "y_test": np.array([1, 2, 3])}, "the smallest label is 1"),
-        ({"y_train": np.array([0, 1, 10**9] * 2)}, "the largest label is 1000000000, with 6 training inputs"),
     ],
 )
 @pytest.mark.filterwarnings("error")

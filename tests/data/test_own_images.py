@@ -158,7 +158,7 @@ def test_wrong_tables_are_named(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=message):
             image_parquet.load(options)
     pyarrow.parquet.write_table(pyarrow.table({"image": [png(TEST[0])] * 2, "label": [0, 99]}), test)
-    with pytest.raises(InputError, match="the largest label is 99, with 6 training inputs"):
+    with pytest.raises(InputError, match="99 is a label of test inputs"):
         image_parquet.load(options)
     test.write_bytes(b"PAR1 it is not")
     with pytest.raises(InputError, match="cannot be read as Parquet"):
