@@ -283,7 +283,7 @@ def test_max_hours_stops_cleanly(tiny: dict[str, Any], tmp_path: Path) -> None:
             timeout=500,
             check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == 4, done.stdout + done.stderr
         assert f"Stopped after {float(hours):g} hours" in done.stdout
         assert "resume tiny" in done.stdout
 

@@ -144,7 +144,11 @@ def measure(
 
 
 def _work(start: Callable[[Display], Run], run: str, where: Where, storage: str, reports: Path) -> None:
-    """Run ``start`` under a display, then write the report. Ctrl-C and SIGTERM print how to resume."""
+    """Run ``start`` under a display, then write the report. Ctrl-C and SIGTERM print how to resume.
+
+    Raises:
+        typer.Exit: 3 if something failed, 4 if the time was over, 130 if the user stopped the work.
+    """
     from explorer.cli.display import Display
 
     check_reports(reports / Path(run).name)
@@ -159,14 +163,19 @@ def _work(start: Callable[[Display], Run], run: str, where: Where, storage: str,
             session = result.info["sessions"][-1]
             display.stage("drawing", 0)
             started = time.perf_counter()
+            stopped = session.get("stopped")
             try:
                 draw(result, reports, {}, written=True)
+            except typer.Exit:  # failures, which are listed
+                if not stopped:
+                    raise
             finally:
                 store = Store(result.folder)
                 store.files.known = True
                 add_stage(store, session, "pages", time.perf_counter() - started)
-        if "stopped" in session:
-            say(f"Stopped {session['stopped']}. Finished work is kept. Resume with:\n  {command}")
+        if stopped:
+            say(f"Stopped {stopped}. Finished work is kept. Resume with:\n  {command}")
+            raise typer.Exit(4)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut this message short
         say(f"\nStopped. Finished work is kept. Resume with:\n  {command}")
