@@ -111,11 +111,10 @@ class Run:
 
     def data(self, model_id: str) -> Arrays:
         """Return the arrays that a model was trained and tested on, with its subset, noise and scaling."""
-        from explorer.data.base import load as load_data
         from explorer.data.base import prepare
 
         row, cell = self._trained(model_id)
-        clean = load_data(cell.data_name, cell.data, cell.task)
+        clean = cell.load_data()
         return prepare(clean, cell.data.of_replicate(int(row["seed"])), cell.data_name)
 
     def _trained(self, model_id: str) -> tuple[pd.Series, Cell]:

@@ -14,8 +14,9 @@ import yaml
 
 from explorer.data import digits
 from explorer.data.base import prepare
+from explorer.runs import plainyaml
 from explorer.settings import InputError
-from explorer.space import plainyaml, reading
+from explorer.space import reading
 from explorer.space.model import resolve
 from explorer.space.reading import parse, read
 from explorer.space.schema import json_schema
@@ -312,7 +313,7 @@ def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
     for word in (
         "six mistakes",
         "widht",
-        "colour",
+        "flavour",
         "learning_rate",
         "seeds",
         "momentun",

@@ -62,7 +62,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Explorer maps how networks learn: train a grid, measure its loss landscapes, read its phases.",
-    epilog="Exit codes: 0 success, 2 wrong input, 3 finished with failures, 4 stopped by --max-hours, 130 stopped with Ctrl-C.",
+    epilog="Exit codes: 0 success, 2 wrong input, 3 finished with failures, "
+    "4 stopped by --max-hours, 130 stopped with Ctrl-C.",
 )
 console = Console()
 errors = Console(stderr=True)

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field, field_validator
 
-import explorer.data
 from explorer.data import corruption
 from explorer.data.dataset import Arrays
 from explorer.options import Options
-from explorer.settings import InputError, plugin, seed_for
+from explorer.settings import InputError, seed_for
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -138,15 +137,6 @@ class DataOptions(SubsetOptions):
 
     def _noisy(self) -> bool:
         return bool(self.label_noise or self.pixel_noise)
-
-
-def load(name: str, options: Any, task: str) -> Arrays:
-    """Return the clean arrays of a data set, with targets for a task.
-
-    Raises:
-        InputError: the data cannot be loaded, or their labels are too few or too many.
-    """
-    return plugin(explorer.data, name, "data set").load(options).for_task(task, name)
 
 
 def train_inputs(options: SubsetOptions, available: int) -> int:

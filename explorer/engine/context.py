@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from explorer.data.base import load
 from explorer.data.dataset import Arrays
 from explorer.engine.cancel import Cancellation
 from explorer.engine.cluster import Cluster
@@ -66,7 +65,7 @@ def load_data(space: Space) -> dict[str, Arrays]:
     """
     arrays: dict[str, Arrays] = {}
     for source, cell in {data_source(cell): cell for cell in space.cells}.items():
-        arrays[source] = load(cell.data_name, cell.data, cell.task)
+        arrays[source] = cell.load_data()
         check_data(cell, arrays[source])
     return arrays
 

@@ -14,7 +14,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import explorer.data
 import explorer.measures
-from explorer.data.base import load as load_data
 from explorer.data.formats.published import PublishedOptions
 from explorer.estimate.machines import Gpu
 from explorer.landscape.operator import GRAPH
@@ -61,7 +60,7 @@ class Inputs(NamedTuple):
             x = torch.zeros(1, first, *(size // getattr(data, "pool", 1) for size in rest))
             y, every = torch.zeros(1, dtype=torch.long), module.CLASSES
         else:
-            arrays = load_data(cell.data_name, data, cell.task)
+            arrays = cell.load_data()
             check_data(cell, arrays)
             x, y, every = arrays.x_train[:1], arrays.y_train[:1], arrays.classes
         classes = len(getattr(data, "classes", None) or range(every))

@@ -66,7 +66,7 @@ def stacked(make: Make) -> Forward:
     ``make`` builds the module on the first call, from the shapes of the parameters.
     """
     module: Any = None
-    places: list[Places] = []
+    places: Places = []
 
     def forward(parameters: Sequence[Tensor], x: Tensor) -> Tensor:
         nonlocal module, places

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from explorer.data.base import load
 from explorer.data.dataset import Arrays
 from explorer.plan.stacks import shape_of
 from explorer.plan.units import architecture_key, data_source
@@ -64,7 +63,7 @@ def check_networks(space: Space) -> None:
 
         from explorer.models.base import network
 
-        clean = _load(cell)
+        clean = cell.load_data()
         check_data(cell, clean)
         shape, classes = shape_of(clean, cell)
         build, rows = network(cell.model_name, cell.model, shape, classes, task=cell.task)
@@ -152,16 +151,12 @@ def check_layers(space: Space) -> None:
         return
     kinds = {digest({**cell.settings["model"], "width": None}): cell for cell in space.cells}
     for cell in kinds.values():
-        known = [name for name, _ in _rows(cell, _load(cell)).module.named_modules() if name]
+        known = [name for name, _ in _rows(cell, cell.load_data()).module.named_modules() if name]
         if missing := [name for name in layers if name not in known]:
             raise InputError(
                 f"measures.similarity.layers: {cell.model_name} has no layer {missing[0]!r}; "
                 f"it has {', '.join(known)}"
             )
-
-
-def _load(cell: Cell) -> Arrays:
-    return load(cell.data_name, cell.data, cell.task)
 
 
 def _rows(cell: Cell, clean: Arrays) -> Rows:

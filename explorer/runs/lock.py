@@ -13,9 +13,9 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
+from explorer.runs import plainyaml
 from explorer.runs.files import Files
 from explorer.settings import InputError
-from explorer.space import plainyaml
 
 HOLD_FILE = "hold.yaml"
 LOCK_FILE = "hold.lock"  # empty; stays in a local folder

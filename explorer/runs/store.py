@@ -35,10 +35,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pydantic import BaseModel
 
+from explorer.runs import plainyaml
 from explorer.runs.files import Files, join
 from explorer.runs.parquet import of_parquet, table_of, to_parquet
 from explorer.settings import InputError, digest, suggest
-from explorer.space import plainyaml
 
 if TYPE_CHECKING:
     import numpy as np

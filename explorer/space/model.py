@@ -21,6 +21,7 @@ import explorer.data
 import explorer.measures
 import explorer.models
 from explorer.data.base import train_inputs
+from explorer.data.dataset import Arrays
 from explorer.options import Options
 from explorer.settings import SCHEMA, InputError, digest, plugin, source_fingerprint, suggest
 from explorer.space.training import TrainingOptions, Use, names_of
@@ -291,6 +292,15 @@ class Cell:
     @cached_property
     def id(self) -> str:
         return digest(self.settings)
+
+    def load_data(self) -> Arrays:
+        """Return the clean arrays of the data set, before corruption, with targets for the cell's task.
+
+        Raises:
+            InputError: the data cannot be loaded, or do not suit the task.
+        """
+        arrays: Arrays = module_of("data", self.data_name).load(self.data)
+        return arrays.for_task(self.task, self.data_name)
 
     @cached_property
     def whole(self) -> Cell:

@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
+from explorer.runs.plainyaml import Loader
 from explorer.settings import InputError, near
 from explorer.space.checking import DEFAULT_MEASURES, Problem, check
 from explorer.space.model import PACKAGES, Space, module_of, resolve
-from explorer.space.plainyaml import Loader
 
 MAX_BYTES = 1_000_000
 MAX_PROBLEMS = 50  # that are told at once
