@@ -101,6 +101,7 @@ def test_a_stop_while_ray_starts_leaves_nothing(tiny: dict[str, Any], tmp_path: 
     try:
         until = time.monotonic() + 200
         while not list(ray.glob("explorer-*/ray/session_2*/logs/raylet*")):
+            assert process.poll() is None
             assert time.monotonic() < until
             time.sleep(0.01)
         everything = descendants(process.pid)
