@@ -46,10 +46,10 @@ def run(
     Raises:
         explorer.settings.InputError: the input is wrong; nothing was started.
     """
-    from explorer.engine.cluster import Where
+    from explorer.engine.cluster import RunOptions
     from explorer.engine.run import run as start
 
-    where = Where(
+    where = RunOptions(
         address=address,
         workers=workers,
         gpus=gpus,

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import explorer
 from explorer.cli import app
 from explorer.cli.options import to_resume
-from explorer.engine.cluster import Where
+from explorer.engine.cluster import RunOptions
 from explorer.runs.store import locate
 from explorer.settings import InputError
 from explorer.space import reading
@@ -32,7 +32,7 @@ def test_help_names_every_command() -> None:
 
 def test_the_command_that_goes_on_repeats_what_is_not_usual() -> None:
     assert to_resume("tiny").endswith("resume tiny")
-    where = Where(workers=2, callbacks=["mlflow", "wandb"])
+    where = RunOptions(workers=2, callbacks=["mlflow", "wandb"])
     assert to_resume("tiny", storage="s3://b", where=where).endswith(
         "resume tiny --storage s3://b --workers 2 --callback mlflow --callback wandb"
     )
@@ -245,8 +245,10 @@ def test_the_command_that_goes_on_can_be_copied_into_a_shell() -> None:
     uri = "s3://bucket/runs?scheme=http&endpoint_override=localhost:9000"
     words = shlex.split(to_resume("tiny", storage=uri))
     assert words[-4:] == ["resume", "tiny", "--storage", uri]
-    assert to_resume("tiny", storage="runs", reports=Path("reports"), where=Where()).endswith("resume tiny")
-    command = to_resume("tiny", reports=Path("my pages"), where=Where(gpus=0))
+    assert to_resume("tiny", storage="runs", reports=Path("reports"), where=RunOptions()).endswith(
+        "resume tiny"
+    )
+    command = to_resume("tiny", reports=Path("my pages"), where=RunOptions(gpus=0))
     assert command.endswith("--reports 'my pages' --gpus 0")
 
 

@@ -153,9 +153,9 @@ def test_the_table_says_what_a_space_takes_and_starts_nothing(tiny: dict[str, An
 
 
 def test_every_measure_is_counted_or_said_to_be_not(tiny: dict[str, Any]) -> None:
-    counted = {n for n in explorer.measures.NAMES if hasattr(plugin(explorer.measures, n, "measure"), "cost")}
-    assert counted == set(explorer.measures.NAMES) - {"spectra"}
-    of_images = counted - {"bleu", "perplexity"} | {"spectra"}
+    plural = {n for n in explorer.measures.NAMES if hasattr(plugin(explorer.measures, n, "measure"), "cost")}
+    assert plural == set(explorer.measures.NAMES) - {"spectra"}
+    of_images = plural - {"bleu", "perplexity"} | {"spectra"}
     tiny |= {"measures": {name: {} for name in of_images}, "resources": {"gpus_per_trial": 0.5}}
     assert "not counted: spectra" in rows_of(parse(tiny), "2xL4")
     tiny["measures"] = {"hessian": {"inputs": "all"}}

@@ -22,7 +22,7 @@ from test_engine import assert_equal_runs, longer, model_files, started, wait_fo
 
 import explorer
 from explorer.engine import pool, sweep
-from explorer.engine.cluster import Where
+from explorer.engine.cluster import RunOptions
 from explorer.engine.run import resume
 from explorer.settings import InputError
 
@@ -90,7 +90,7 @@ def test_damaged_files_are_made_again(own_copy: Path, finished: Path) -> None:
         def stage(self, name: str, total: int) -> None: ...
         def advance(self, stage: str, done: int, failed: int) -> None: ...
 
-    run = resume("tiny", storage=str(own_copy), observer=Listener(), where=Where(workers=1))
+    run = resume("tiny", storage=str(own_copy), observer=Listener(), where=RunOptions(workers=1))
     assert any("records/models" in s and "damaged" in s for s in said)
     assert_equal_runs(run, explorer.load("tiny", str(finished)))
     assert list((folder / "damaged").iterdir())

@@ -86,12 +86,12 @@ def test_a_measure_returns_the_columns_that_it_declares(
 
 
 def test_no_two_columns_claim_the_same_map_position(monkeypatch: pytest.MonkeyPatch) -> None:
-    positions = [tables.EVERY[name].map for name in tables.mapped()]
+    positions = [tables.EVERY[name].map for name in tables.columns_with_maps()]
     assert positions == sorted(set(positions))
     twice = tables.EVERY["cka"]._replace(map=tables.EVERY["hessian_trace"].map)
     monkeypatch.setitem(tables.EVERY, "cka", twice)
     with pytest.raises(ValueError, match="'cka' and 'hessian_trace' both have the map position 51"):
-        tables.mapped.__wrapped__()
+        tables.columns_with_maps.__wrapped__()
 
 
 def split_of(run: Any, model_id: str) -> Split:

@@ -19,7 +19,7 @@ from conftest import ROOT
 import explorer
 from explorer.engine import local_ray
 from explorer.engine.cancel import Cancellation
-from explorer.engine.cluster import Where
+from explorer.engine.cluster import RunOptions
 from explorer.settings import InputError
 
 SPACE = {
@@ -278,5 +278,5 @@ def test_a_server_that_ends_is_a_request_to_stop() -> None:
 def test_where_says_each_option_once() -> None:
     import inspect
 
-    options = set(inspect.signature(Where).parameters)
+    options = set(inspect.signature(RunOptions).parameters)
     assert options <= set(inspect.signature(explorer.run).parameters)

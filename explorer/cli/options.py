@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from explorer.engine.cluster import Where
+    from explorer.engine.cluster import RunOptions
 
 SpaceFile = Annotated[
     Path, typer.Argument(help="a space file, such as spaces/digits.yaml", show_default=False)
@@ -51,7 +51,7 @@ Cut = Annotated[
 
 
 def to_resume(
-    run: str, *, storage: str = "runs", reports: Path = Path("reports"), where: Where | None = None
+    run: str, *, storage: str = "runs", reports: Path = Path("reports"), where: RunOptions | None = None
 ) -> str:
     """Return the shell command that resumes a run, in the form in which this program was called."""
     program = Path(sys.argv[0])

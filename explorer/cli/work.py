@@ -30,7 +30,7 @@ from explorer.engine.cancel import end_once
 
 if TYPE_CHECKING:
     from explorer.cli.display import Display
-    from explorer.engine.cluster import Where
+    from explorer.engine.cluster import RunOptions
     from explorer.results import Run
 
 
@@ -48,12 +48,12 @@ def run(
     profile: Profile = False,
 ) -> None:
     """Train and measure the grid of a space file and write its report. Continues an existing run."""
-    from explorer.engine.cluster import Where
+    from explorer.engine.cluster import RunOptions
     from explorer.space import reading
 
     checked = reading.read(space, set_)
     run_name = checked_name(name or checked.name)
-    where = Where(
+    where = RunOptions(
         address=address,
         workers=workers,
         gpus=gpus,
@@ -82,9 +82,9 @@ def resume(
     profile: Profile = False,
 ) -> None:
     """Resume an interrupted run: keep finished work and do the rest."""
-    from explorer.engine.cluster import Where
+    from explorer.engine.cluster import RunOptions
 
-    where = Where(
+    where = RunOptions(
         address=address,
         workers=workers,
         gpus=gpus,
@@ -123,9 +123,9 @@ def measure(
     profile: Profile = False,
 ) -> None:
     """Add or repeat measures of a run without training."""
-    from explorer.engine.cluster import Where
+    from explorer.engine.cluster import RunOptions
 
-    where = Where(address=address, workers=workers, gpus=gpus, max_hours=max_hours, profile=profile)
+    where = RunOptions(address=address, workers=workers, gpus=gpus, max_hours=max_hours, profile=profile)
 
     def start(display: Display) -> Run:
         from explorer.engine.run import measure
@@ -143,7 +143,7 @@ def measure(
     _work(start, run, where, storage, reports)
 
 
-def _work(start: Callable[[Display], Run], run: str, where: Where, storage: str, reports: Path) -> None:
+def _work(start: Callable[[Display], Run], run: str, where: RunOptions, storage: str, reports: Path) -> None:
     """Run ``start`` under a display, then write the report. Ctrl-C and SIGTERM print how to resume.
 
     Raises:

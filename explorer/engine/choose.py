@@ -12,7 +12,7 @@ from typing import Any
 
 from explorer.engine.context import Context, WorkerFactory
 from explorer.engine.failures import failure
-from explorer.models.base import has_choice
+from explorer.models.base import needs_timing
 from explorer.plan.stacks import Sizes, parts, sizes
 from explorer.plan.units import data_source, step_key
 from explorer.settings import InputError, digest
@@ -99,7 +99,7 @@ def _undecided(space: Space, known: dict[str, str]) -> dict[str, tuple[Cell, int
     curve = space.measures.get("connectivity", {}).get("batch_size")
     steps: dict[str, tuple[Cell, int]] = {}
     for cell in space.cells:
-        if has_choice(cell.model_name, cell.model, gpus=gpus):
+        if needs_timing(cell.model_name, cell.model, gpus=gpus):
             for batch_size in {cell.training.batch_size, curve or cell.training.batch_size}:
                 steps.setdefault(step_key(cell, batch_size), (cell, batch_size))
     return {key: step for key, step in steps.items() if key not in known}

@@ -38,7 +38,7 @@ NO_CLIENT = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Where:
+class RunOptions:
     """The Ray cluster, the resources and the time limit of a run.
 
     Args:
@@ -135,7 +135,7 @@ def _nodes() -> list[dict[str, Any]]:
 
 
 @contextmanager
-def ray_environment(where: Where) -> Iterator[bool]:
+def ray_environment(where: RunOptions) -> Iterator[bool]:
     """Set Ray's environment variables for the block, and yield whether to start a Ray of our own.
 
     Restores the caller's environment and loggers afterwards.
@@ -158,7 +158,9 @@ def ray_environment(where: Where) -> Iterator[bool]:
 
 
 @contextmanager
-def connect(where: Where, own: bool, resources: ResourceOptions, cancel: Cancellation) -> Iterator[Cluster]:
+def connect(
+    where: RunOptions, own: bool, resources: ResourceOptions, cancel: Cancellation
+) -> Iterator[Cluster]:
     """Provide Ray for the block: the caller's, the cluster at ``where.address``, or one of our own.
 
     Afterwards the caller's Ray keeps running, and our own is stopped with all its processes. If a server of

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from explorer.engine.worker import Worker, peak_process_bytes
-from explorer.models.base import network, own
+from explorer.models.base import network, stacked_function
 from explorer.models.rows import Execution, Rows, initial_rows
 from explorer.plan import plan
 from explorer.plan.stacks import parts
@@ -40,7 +40,7 @@ def fastest(worker: Worker, steps: dict[str, tuple[Cell, int]], replicates: int)
 def _fastest(worker: Worker, cell: Cell, batch_size: int, replicates: int) -> str:
     data = worker.split(cell)
     ways: list[Execution] = ["loop", "vmap"]
-    if worker.device.type == "cpu" and own(cell.model_name, cell.model, "stacked_forward"):
+    if worker.device.type == "cpu" and stacked_function(cell.model_name, cell.model, "stacked_forward"):
         ways.append("stacked")
     times: dict[Execution, float] = {}
     for way in ways:

@@ -10,7 +10,7 @@ import explorer.measures
 from explorer.engine import callbacks
 from explorer.engine.cancel import Cancellation, OutOfTime
 from explorer.engine.choose import choose, initial_choice
-from explorer.engine.cluster import Where, connect, ray_environment
+from explorer.engine.cluster import RunOptions, connect, ray_environment
 from explorer.engine.context import Context, load_data
 from explorer.engine.failures import Attempts
 from explorer.engine.session import Observer, Session, Silent
@@ -37,7 +37,7 @@ def run(
     name: str | None = None,
     storage: str = "runs",
     observer: Observer | None = None,
-    where: Where = Where(),  # noqa: B008 (frozen)
+    where: RunOptions = RunOptions(),  # noqa: B008 (frozen)
 ) -> Run:
     """Train and measure everything in the space that has no record yet, and write the tables.
 
@@ -71,7 +71,7 @@ def resume(
     *,
     storage: str = "runs",
     observer: Observer | None = None,
-    where: Where = Where(),  # noqa: B008 (frozen)
+    where: RunOptions = RunOptions(),  # noqa: B008 (frozen)
 ) -> Run:
     """Resume a run: do all work without a record. Needs the run folder only."""
     observer = observer or Silent()
@@ -88,7 +88,7 @@ def measure(
     overrides: Sequence[str] = (),
     storage: str = "runs",
     observer: Observer | None = None,
-    where: Where = Where(),  # noqa: B008 (frozen)
+    where: RunOptions = RunOptions(),  # noqa: B008 (frozen)
 ) -> Run:
     """Add or repeat measures of a run without training.
 
@@ -141,7 +141,7 @@ def _open(name_or_folder: str, storage: str, observer: Observer) -> tuple[Store,
 
 
 def _complete(
-    store: Store, space: Space, name: str, observer: Observer, where: Where, train: bool = True
+    store: Store, space: Space, name: str, observer: Observer, where: RunOptions, train: bool = True
 ) -> Run:
     """Do all work without a record and write the tables. Record the session even if interrupted."""
     session, cancel = Session(store, observer, where.profile), Cancellation()
@@ -177,7 +177,7 @@ def _complete(
     return _tables(store, space, session)
 
 
-def _work(context: Context, name: str, where: Where, train: bool) -> None:
+def _work(context: Context, name: str, where: RunOptions, train: bool) -> None:
     """Train all stacks without a record, then measure, until no unfinished work has a try left."""
     from explorer.engine.pool import Pool
     from explorer.engine.sweep import sweep

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from explorer.landscape.paths import Kind, Path, path_weights
 from explorer.models.arithmetic import constant
-from explorer.models.draws import draws, seeded_one_by_one
+from explorer.models.draws import draws_random_numbers, seeded_one_by_one
 from explorer.models.rows import Rows
-from explorer.train.loop import Split, batches, evaluate, taken
+from explorer.train.loop import Split, batches, evaluate, select_inputs
 
 STEPS_MIN = 36  # fewer steps cannot separate the fall of the loss from noise
 
@@ -115,7 +115,7 @@ def fit_paths(
     factors = zip(*(weight.contiguous().unbind(0) for weight in weights.unbind(3)), strict=True)
     losses = torch.empty(steps, pairs, dtype=a.dtype, device=a.device)
     point = torch.empty_like(a)
-    random = draws(network, a, buffers, x)
+    random = draws_random_numbers(network, a, buffers, x)
     bound, momentum_tensor = network.bound(point), constant(momentum, a.dtype)
 
     def advance(step: int, index: Tensor, weight: Sequence[Tensor], loss: Tensor) -> None:
@@ -123,7 +123,7 @@ def fit_paths(
         torch.mul(a, weight[0], out=point)
         for place, factor in zip(points[1:], weight[1:], strict=True):
             point.addcmul_(place, factor)
-        batch, targets = taken(x, index), taken(y, index)
+        batch, targets = select_inputs(x, index), select_inputs(y, index)
         if bound is not None:
             mean_loss, gradient = bound.step(batch.to(a.device), targets, True), bound.gradient
         else:

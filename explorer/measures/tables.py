@@ -43,7 +43,7 @@ EVERY = {
 AVERAGED_MODELS = tuple(name for name, column in MODELS.items() if column.averaged)
 AVERAGED_PAIRS = tuple(name for name, column in PAIRS.items() if column.averaged)
 # Some pairs of a cell may lack these.
-OF_CURVES = tuple(
+CURVE_COLUMNS = tuple(
     name
     for name, column in plugin(explorer.measures, "connectivity", "measure").COLUMNS.items()
     if column.averaged
@@ -51,7 +51,7 @@ OF_CURVES = tuple(
 
 
 @functools.cache
-def mapped() -> tuple[str, ...]:
+def columns_with_maps() -> tuple[str, ...]:
     """Return the columns for which a page shows a map, in the order of the maps.
 
     Raises:
@@ -65,6 +65,8 @@ def mapped() -> tuple[str, ...]:
 
 
 @functools.cache
-def titled() -> tuple[str, ...]:
+def columns_on_pages() -> tuple[str, ...]:
     """Return the columns that pages show: those with a map first, then all others that have a title."""
-    return tuple(dict.fromkeys([*mapped(), *(name for name, column in EVERY.items() if column.title)]))
+    return tuple(
+        dict.fromkeys([*columns_with_maps(), *(name for name, column in EVERY.items() if column.title)])
+    )

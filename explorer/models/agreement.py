@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from explorer.models.draws import draws
+from explorer.models.draws import draws_random_numbers
 from explorer.models.rows import Rows, seeded
 from explorer.settings import Disagreement, InputError
 from explorer.tasks import Task
@@ -116,7 +116,7 @@ def check_gradient(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, y: 
     rows = sorted({0, len(theta) - 1})
     x, y = x[:INPUTS].to(theta.device), y[:INPUTS]
     # Random draws differ between one module and several, so a network with dropout is compared without.
-    training = not draws(network, theta, buffers, x)
+    training = not draws_random_numbers(network, theta, buffers, x)
     after = buffers[rows].clone()
     if training:
         losses, gradients = network.loss_gradient(theta[rows].clone(), x[None], y[None], after)

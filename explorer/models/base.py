@@ -61,7 +61,7 @@ def builder(name: str, options: Any, shape: tuple[int, ...], classes: int) -> Ca
     return build
 
 
-def own(name: str, options: Any, what: str) -> Any:
+def stacked_function(name: str, options: Any, what: str) -> Any:
     """Return ``stacked_forward``, ``stacked_gradient`` or ``derived_execution`` of an architecture.
 
     If the architecture does not define the function, or the function would ignore an option
@@ -83,7 +83,7 @@ def honours(module: Any, options: ModelOptions) -> bool:
     return all(getattr(options, name) == type(options).model_fields[name].default for name in others)
 
 
-def has_choice(name: str, options: Any, *, gpus: bool) -> bool:
+def needs_timing(name: str, options: Any, *, gpus: bool) -> bool:
     """Return whether timing must decide between vmap and running models one by one."""
     if ":" in name:
         return True
@@ -108,9 +108,9 @@ def network(
     module = None if ":" in name else plugin(explorer.models, name, "architecture")
     main_task = getattr(module, "TASKS", ("classification",))[0]  # ``stacked_gradient`` uses its loss
     with seeded(0):
-        forward = own(name, options, "stacked_forward")
-        gradient = own(name, options, "stacked_gradient") if task == main_task else None
-        derived = own(name, options, "derived_execution") if forward else None
+        forward = stacked_function(name, options, "stacked_forward")
+        gradient = stacked_function(name, options, "stacked_gradient") if task == main_task else None
+        derived = stacked_function(name, options, "derived_execution") if forward else None
         return build, Rows(
             build(), forward, execution, gradient, TASKS[task], derived, None if ":" in name else False
         )

@@ -14,7 +14,7 @@ from torch import Tensor
 from explorer.models.rows import LossAndGradient, Rows, one_by_one, seeded
 
 
-def draws(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor) -> bool:
+def draws_random_numbers(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor) -> bool:
     """Return whether the network draws random numbers in training mode, by a test on two inputs."""
     if network.execution == "stacked":
         return False  # a stacked forward draws nothing

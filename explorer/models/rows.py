@@ -254,7 +254,8 @@ class Rows:
         gradients with and without, once, on a few inputs.
         """
         if self.recomputes is None:
-            found: list[Tensor | None] = []
+            mode, found = self.module.training, list[Tensor | None]()
+            self.module.train()  # checkpointing is often left out in evaluation mode
             for with_copy in (True, False):
                 leaf = (1.1 * theta[0] + 0.01).detach().requires_grad_()  # not the module's own parameters
                 stats = buffers[0].detach().clone()
@@ -266,6 +267,7 @@ class Rows:
                         if with_copy:
                             raise
                         found.append(None)
+            self.module.train(mode)
             right, fast = found
             assert right is not None
             self.recomputes = fast is None or not torch.allclose(fast, right, rtol=1e-3, equal_nan=True)

@@ -35,7 +35,7 @@ from explorer.phases.aggregate import (
 from explorer.phases.cuts import PHASES, READINGS, Cut, classify, find_cuts, sensitivity
 from explorer.phases.histories import gains_of_stopping
 from explorer.phases.membership import memberships
-from explorer.phases.numbers import counted, measured, number, signed, spoken, unsigned_zero
+from explorer.phases.numbers import format_rho, measured, number, plural, unsigned_zero, words_of
 from explorer.phases.words import ACCURACY, GLOBAL, LOCAL, findings, hessian_contrast
 
 __all__ = [
@@ -49,19 +49,19 @@ __all__ = [
     "cells",
     "classify",
     "column",
-    "counted",
     "find_cuts",
     "findings",
     "foreign_cells",
+    "format_rho",
     "gains_of_stopping",
     "hessian_contrast",
     "measured",
     "memberships",
     "number",
+    "plural",
     "rank_correlations",
     "sensitivity",
-    "signed",
-    "spoken",
     "standard_error",
     "unsigned_zero",
+    "words_of",
 ]

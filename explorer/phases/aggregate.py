@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from explorer.measures.tables import AVERAGED_MODELS, AVERAGED_PAIRS, OF_CURVES
+from explorer.measures.tables import AVERAGED_MODELS, AVERAGED_PAIRS, CURVE_COLUMNS
 from explorer.settings import InputError
 
 
@@ -133,7 +133,7 @@ def standard_error(cells: pd.DataFrame, name: str) -> pd.Series:
     if name not in AVERAGED_PAIRS:
         return spread / np.sqrt(models.where(models > 0, 1))  # if the number of models is unknown, assume one
     pairs, curves = column(cells, "n_pairs"), column(cells, "n_curves")
-    if name in OF_CURVES:
+    if name in CURVE_COLUMNS:
         pairs = pairs.where(~(curves > 0), curves)
     # With few pairs, some models are in no pair. If the number of models is unknown, assume that no two pairs
     # share a model.

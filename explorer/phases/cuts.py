@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from explorer.phases.aggregate import column, standard_error
-from explorer.phases.numbers import counted, number
+from explorer.phases.numbers import number, plural
 
 PHASES = ("I", "II", "III", "IV-A", "IV-B")
 READINGS = {
@@ -147,7 +147,7 @@ def _rivals(cells: pd.DataFrame, cuts: Mapping[str, Cut], fitted: tuple[float, f
     share = f"{rival.width / gaps[0].width:.0%}".replace("%", " %")
     return (
         f"{which}, {rival.ends}, is {share} as wide: with the cut there, at {number(rival.cut)}, "
-        f"{moved[most]} of {counted(len(cells), 'cell')} would be in another phase"
+        f"{moved[most]} of {plural(len(cells), 'cell')} would be in another phase"
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 
-def spoken(name: str) -> str:
+def words_of(name: str) -> str:
     """Return a column's name in words."""
     words = name.removesuffix("_percent").replace("_", " ").replace("cka", "CKA").replace("l2", "parameter")
     return (
@@ -38,7 +38,7 @@ def unsigned_zero(text: str) -> str:
     return text.removeprefix("-") if text.startswith("-") and not text.strip("-0.") else text
 
 
-def signed(value: float) -> str:
+def format_rho(value: float) -> str:
     """Format a correlation, always with its sign."""
     return f"{value:+.2f}".replace("-", "−")
 
@@ -50,7 +50,7 @@ def measured(row: pd.Series, name: str, digits: int | None = None) -> str:
     return f"{text} ± {number(float(spread), digits)}" if text and pd.notna(spread) else text
 
 
-def counted(n: int, noun: str) -> str:
+def plural(n: int, noun: str) -> str:
     """Format a count with its noun: ``1 cell``, ``2 cells``, ``1,000 cells``."""
     return f"{n} {noun}" if n == 1 else f"{n:,} {noun}s"
 

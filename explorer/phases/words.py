@@ -9,7 +9,7 @@ import pandas as pd
 
 from explorer.phases.aggregate import axis_names, column, rank_correlations, standard_error
 from explorer.phases.cuts import READINGS, Cut
-from explorer.phases.numbers import counted, measured, number, setting, signed, spoken
+from explorer.phases.numbers import format_rho, measured, number, plural, setting, words_of
 
 LOCAL = ("train_loss", "hessian_top_eigenvalue", "hessian_trace")
 GLOBAL = (
@@ -48,16 +48,16 @@ def _best(cells: pd.DataFrame, names: list[str]) -> str:
     spread = standard_error(cells, ACCURACY).fillna(0.0)
     close = int((accuracy + spread >= accuracy.iloc[first] - spread.iloc[first]).sum()) - 1
     n_models = int(best["n_models"])  # 0: a user's table of cells without this number
-    models = f" ({counted(n_models, 'model')})" if n_models else ""
+    models = f" ({plural(n_models, 'model')})" if n_models else ""
     text = f"The best test accuracy, {measured(best, ACCURACY, 1)} %{models}, is at {_where(best, names)}"
     if phase := best.get("phase", ""):
         text += f", in phase {phase} ({READINGS[phase]})"
         text += "; this cell lies near a cut" if best.get("near_cut") else ""
     if close and spread.any():
         overlap = "overlaps" if close == 1 else "overlap"
-        text += f"; {counted(close, 'other cell')} {overlap} with it within one standard error"
+        text += f"; {plural(close, 'other cell')} {overlap} with it within one standard error"
     elif close:
-        text += f"; {counted(close, 'other cell')} {'has' if close == 1 else 'have'} the same"
+        text += f"; {plural(close, 'other cell')} {'has' if close == 1 else 'have'} the same"
     if 0 < n_models < 3:
         text += "; with so few models per cell, the best cell may be best by chance"
     return text + "."
@@ -70,11 +70,11 @@ def _barriers(cells: pd.DataFrame, cuts: Mapping[str, Cut], names: list[str]) ->
         return "No curves between models have been measured yet, so the cells have no phases."
     behind = cells[mc < -cut]
     if behind.empty:
-        text = f"No barrier: mode connectivity is below −{number(cut)} points in none of {counted(n, 'cell')}"
+        text = f"No barrier: mode connectivity is below −{number(cut)} points in none of {plural(n, 'cell')}"
     else:
         worst = cells.iloc[int(np.nanargmin(mc))]
         deepest = f"{measured(worst, 'mode_connectivity', 1)} points, at {_where(worst, names)}"
-        low, of = f"(mode connectivity below −{number(cut)} points)", counted(n, "cell")
+        low, of = f"(mode connectivity below −{number(cut)} points)", plural(n, "cell")
         text = f"There is a barrier {low} in 1 of {of}: {deepest}"
         if len(behind) > 1:
             where = _extent(behind, cells[mc.notna()], names)
@@ -102,7 +102,7 @@ def _load(cells: pd.DataFrame, load: list[str]) -> str:
     for r in found.itertuples():
         rho = float(r.rho)  # type: ignore[arg-type]
         how = "hardly changes with" if abs(rho) < 0.3 else "rises with" if rho > 0 else "falls with"
-        parts.append(f"{how} {spoken(str(r.x))} (Spearman {signed(rho)}, n = {r.n} cells)")
+        parts.append(f"{how} {words_of(str(r.x))} (Spearman {format_rho(rho)}, n = {r.n} cells)")
     few = "; with so few cells, this may be chance" if found["n"].max() < FEW_CELLS else ""
     return f"Mode connectivity {' and '.join(parts)}{few}."
 
@@ -116,7 +116,7 @@ def _rankings(cells: pd.DataFrame) -> str:
     if found.empty:
         return ""
     found = found.iloc[np.argsort(-found["rho"].abs().to_numpy(), kind="stable")]
-    ranked = [f"{spoken(str(r.x))} ({signed(float(r.rho))})" for r in found.itertuples()]
+    ranked = [f"{words_of(str(r.x))} ({format_rho(float(r.rho))})" for r in found.itertuples()]
     text = f"Strongest rank correlations with test accuracy over cells: {', '.join(ranked[:3])}"
     if len(ranked) > 3:
         text += f"; weakest: {ranked[-1]}"
@@ -130,11 +130,11 @@ def _failures(cells: pd.DataFrame) -> str:
         known = any(column(cells, n).notna().any() for n in (ACCURACY, *LOCAL, *GLOBAL))
         return "" if known else "No model has been trained yet."
     if lost == 0:
-        return f"None of {counted(ok, 'model')} diverged or failed."
+        return f"None of {plural(ok, 'model')} diverged or failed."
     empty = int(((cells["n_models"] == 0) & (cells["n_diverged"] > 0)).sum())
-    text = f"{lost} of {counted(ok + lost, 'model')} diverged or failed and are left out of all means"
+    text = f"{lost} of {plural(ok + lost, 'model')} diverged or failed and are left out of all means"
     return text + (
-        f"; {counted(empty, 'cell')} {'has' if empty == 1 else 'have'} no model left." if empty else "."
+        f"; {plural(empty, 'cell')} {'has' if empty == 1 else 'have'} no model left." if empty else "."
     )
 
 
@@ -151,21 +151,21 @@ def hessian_contrast(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> str:
             continue
         if low.empty or high.empty:
             where = "on one side of the loss cut, so they cannot be compared"
-            return f"All cells with a {spoken(name)} lie {where}."
+            return f"All cells with a {words_of(name)} lie {where}."
         if low.median() <= 0 or high.median() <= 0:  # no ratio; rare for a top eigenvalue
             continue
         rho = rank_correlations(cells, [name], ["train_loss"])["rho"].iloc[0]
         ratio = float(high.median() / low.median())
         many = f"{number(ratio)} times larger" if ratio >= 1 else f"{number(1 / ratio)} times smaller"
         return (
-            f"The median {spoken(name)} is {many} in the {counted(len(high), 'high-loss cell')} than in the "
-            f"{counted(len(low), 'low-loss cell')} (Spearman with training loss {signed(float(rho))})."
+            f"The median {words_of(name)} is {many} in the {plural(len(high), 'high-loss cell')} than in the "
+            f"{plural(len(low), 'low-loss cell')} (Spearman with training loss {format_rho(float(rho))})."
         )
     return ""
 
 
 def _where(row: pd.Series, names: list[str]) -> str:
-    settings = [f"{spoken(n)} {setting(row[n])}" for n in names]
+    settings = [f"{words_of(n)} {setting(row[n])}" for n in names]
     return ", ".join(settings) or f"cell {row.get('cell_id', '')}"
 
 
@@ -177,10 +177,10 @@ def _extent(some: pd.DataFrame, every: pd.DataFrame, names: list[str]) -> str:
         if here.empty or (here.min() == all_.min() and here.max() == all_.max()):
             continue
         if here.min() == here.max():
-            sides.append(f"{spoken(name)} {setting(here.max())}")
+            sides.append(f"{words_of(name)} {setting(here.max())}")
             continue
         if here.max() < all_.max():
-            sides.append(f"{spoken(name)} up to {setting(here.max())}")
+            sides.append(f"{words_of(name)} up to {setting(here.max())}")
         if here.min() > all_.min():
-            sides.append(f"{spoken(name)} from {setting(here.min())}")
+            sides.append(f"{words_of(name)} from {setting(here.min())}")
     return f", all at {' and '.join(sides)}" if sides else ""

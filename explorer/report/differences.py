@@ -61,7 +61,7 @@ def of_phases(
     """Describe how many cells have another phase than in the first run, also by the first run's cuts."""
     text = f"Cells in a different phase than in {runs[0].name}: {_moved(runs, tables)}."
     values = {name: [phases.number(own[name].value) for own in cuts] for name in cuts[0]}
-    unlike = [f"{phases.spoken(name)} {', '.join(v)}" for name, v in values.items() if len(set(v)) > 1]
+    unlike = [f"{phases.words_of(name)} {', '.join(v)}" for name, v in values.items() if len(set(v)) > 1]
     if unlike:
         same = [phases.classify(t, cuts[0]) for t in tables]
         text += (
@@ -78,7 +78,7 @@ def _moved(runs: Sequence[Run], tables: Sequence[pd.DataFrame]) -> str:
         phase = table["phase"].fillna("")
         both = (phase != "") & (first != "")
         n = int((both & (phase != first)).sum())
-        many = f"{n} of {phases.counted(int(both.sum()), 'cell')}" if both.any() else "unknown"
+        many = f"{n} of {phases.plural(int(both.sum()), 'cell')}" if both.any() else "unknown"
         parts.append(f"{many} in {run.name}")
     return ", ".join(parts)
 

@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from explorer.measures.tables import AVERAGED_PAIRS, OF_CURVES
+from explorer.measures.tables import AVERAGED_PAIRS, CURVE_COLUMNS
 from explorer.phases import PHASES
 from explorer.report import theme
 from explorer.report.labels import axis, axis_title, measure, measure_title
@@ -250,6 +250,6 @@ def escaped(name: str) -> str:
 
 def counted_in(cells: pd.DataFrame, name: str) -> tuple[str, str]:
     """Return the column that counts the values behind a mean, and its title."""
-    if name in OF_CURVES and "n_curves" in cells:
+    if name in CURVE_COLUMNS and "n_curves" in cells:
         return "n_curves", "n, curves"
     return ("n_pairs", "n, pairs") if name in AVERAGED_PAIRS else ("n_models", "n, models")

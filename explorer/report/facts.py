@@ -88,7 +88,7 @@ def score(claims: Sequence[Claim]) -> str:
     n = {v: sum(c.verdict == v for c in claims) for v in (*ORDER, UNTESTED)}
     tested = len(claims) - n[UNTESTED]
     return (
-        f"Of {phases.counted(tested, 'claim')} that this run can test, {n[HOLDS]} hold, "
+        f"Of {phases.plural(tested, 'claim')} that this run can test, {n[HOLDS]} hold, "
         f"{n[FAILS]} do not hold and {n[UNKNOWN]} cannot be decided."
     )
 

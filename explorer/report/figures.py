@@ -12,7 +12,7 @@ import altair as alt
 import pandas as pd
 
 from explorer import phases
-from explorer.measures.tables import mapped
+from explorer.measures.tables import columns_with_maps
 from explorer.phases.claims import Chart, Claim
 from explorer.report import charts
 from explorer.report.labels import measure, measure_title
@@ -39,7 +39,7 @@ def of_cells(rows: pd.DataFrame, right: str | None, up: str | None) -> dict[str,
     one = rows.drop_duplicates([n for n in (right, up) if n])  # the plane's shape; scales come from all rows
     chart = charts.phase_map(one, right, up, legend=False)
     groups["map"].append(_figure("phase-map", chart, height=max(38 * lines, least)))
-    for name in (n for n in mapped() if n in shown):
+    for name in (n for n in columns_with_maps() if n in shown):
         chart = charts.heat_map(one, name, right, up, scale_from=rows)
         figure = _figure(f"map-{name}", chart, measure(name).see, height=max(27 * lines, least))
         groups["maps"].append({**figure, "measure": name})

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from explorer.columns import Column
 from explorer.measures.tables import EVERY
-from explorer.phases import spoken
+from explorer.phases import words_of
 from explorer.tasks import Words
 
 
@@ -93,5 +93,5 @@ def axis_title(name: str) -> str:
 
 
 def _sentence(name: str) -> str:
-    words = spoken(name)
+    words = words_of(name)
     return words[:1].upper() + words[1:]

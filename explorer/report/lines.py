@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from explorer.phases import spoken
+from explorer.phases import words_of
 from explorer.report import theme
 from explorer.report.encodings import (
     FRAME,
@@ -63,7 +63,7 @@ def scatter(
     layers: list[Any] = [points, ring]
     if measure(y).diverging:
         layers.insert(0, alt.Chart().mark_rule(strokeDash=[4, 3], opacity=0.5).encode(y=alt.YDatum(0)))
-    return layer_cells(layers, rows, f"{measure(y).title} against {spoken(x)}", height=230)
+    return layer_cells(layers, rows, f"{measure(y).title} against {words_of(x)}", height=230)
 
 
 def slices(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from explorer.phases import axis_names, spoken
+from explorer.phases import axis_names, words_of
 from explorer.phases.numbers import setting
 from explorer.results import Run
 
@@ -110,7 +110,7 @@ def _second_placed(pairs: pd.DataFrame, cells: pd.DataFrame, names: list[str]) -
     known = pairs["cell_id"].isin(at.index) & pairs["cell_id_b"].isin(at.index)
     for row in pairs.index[known & (pairs["cell_id_b"] != pairs["cell_id"])]:
         here, there = (at.loc[pairs.at[row, cell]] for cell in ("cell_id", "cell_id_b"))
-        place = ", ".join(f"{spoken(n)} {setting(there[n])}" for n in names if here[n] != there[n])
+        place = ", ".join(f"{words_of(n)} {setting(there[n])}" for n in names if here[n] != there[n])
         seeds[row] = f"{seeds[row]} ({place})"
     return pairs.assign(seed_b=seeds)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from explorer.columns import Column
-from explorer.measures.tables import titled
+from explorer.measures.tables import columns_on_pages
 from explorer.phases import axis_names, number, unsigned_zero
 from explorer.report.labels import measure
 
@@ -39,7 +39,7 @@ def values(cells: pd.DataFrame, name: str) -> list[Any]:
 
 def measures(cells: pd.DataFrame) -> list[str]:
     """Return the measures that at least one cell has, in display order."""
-    return [n for n in titled() if n in cells and cells[n].notna().any()]
+    return [n for n in columns_on_pages() if n in cells and cells[n].notna().any()]
 
 
 def completed(

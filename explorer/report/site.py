@@ -171,8 +171,8 @@ def _context(
         "spent": spent.stages(run),
         "worked": spent.workers(run),
         "failures": facts.failures(run),
-        "counted": phases.counted,
-        "signed": phases.signed,
+        "counted": phases.plural,
+        "signed": phases.format_rho,
         "title_of": lambda n: measure(n).title,
         "axis_title": axis_title,
     }

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from explorer.models.draws import draws
+from explorer.models.draws import draws_random_numbers
 from explorer.models.rows import Rows, select_rows
 from explorer.train.augmentation import crop_and_flip
 from explorer.train.steps import Each, loss_gradient_of, make_step, optimiser_of, row_groups
@@ -60,14 +60,14 @@ class Split:
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return training inputs and targets at ``index`` on the device; ``index`` is where inputs are."""
-        x = taken(self.x_train, index)
+        x = select_inputs(self.x_train, index)
         if x.device != self.device:
             x = (x.pin_memory() if self.device.type == "cuda" else x).to(self.device, non_blocking=True)
             index = index.to(self.device)
-        return x, taken(self.y_train, index)
+        return x, select_inputs(self.y_train, index)
 
 
-def taken(values: Tensor, index: Tensor) -> Tensor:
+def select_inputs(values: Tensor, index: Tensor) -> Tensor:
     """Return ``values[index]``, (*index, …) of values (inputs, …), in the fastest way for batches."""
     if values.dim() == 1:
         return values.take(index)
@@ -308,7 +308,7 @@ def train(
     per_pass = len(data.x_train) // recipe.batch_size
     keep = {*milestones(checkpoint_steps[-1], recipe.history_points), *checkpoint_steps}
     loss_gradient = loss_gradient_of(network, recipe.loss, recipe.precision, recipe.compile)
-    random = draws(network, theta, buffers, data.x_train)
+    random = draws_random_numbers(network, theta, buffers, data.x_train)
 
     def batch(index: Tensor, step: int) -> tuple[Tensor, Tensor]:
         x, y = data.batch(index)

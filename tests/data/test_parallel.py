@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from test_translation import counted
+from test_translation import plural
 
 from explorer.data import parallel
 from explorer.data.formats import subwords
@@ -39,9 +39,9 @@ def write(folder: Path, kind: str, pairs: list[tuple[str, str]], name: str = "ow
 def test_each_form_is_read_and_gives_the_same_data(kind: str, tmp_path: Path) -> None:
     found = write(tmp_path, kind, PAIRS)
     assert read_pairs(found["path"], found.get("columns")) == PAIRS
-    options = parallel.Options(**write(tmp_path, kind, counted(300)), vocabulary=150, length=8)
+    options = parallel.Options(**write(tmp_path, kind, plural(300)), vocabulary=150, length=8)
     arrays = parallel.load(options)
-    same = parallel.load(parallel.Options(**write(tmp_path, "txt", counted(300)), vocabulary=150, length=8))
+    same = parallel.load(parallel.Options(**write(tmp_path, "txt", plural(300)), vocabulary=150, length=8))
     assert arrays.vocabulary == same.vocabulary
     assert arrays.x_train.tobytes() == same.x_train.tobytes()
     assert parallel.available(options) == (len(arrays.x_train), len(arrays.x_test))
@@ -75,9 +75,9 @@ def test_lines_end_with_a_line_feed_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_test_set_of_its_own_is_used_and_kept_out_of_the_training(tmp_path: Path) -> None:
-    test = counted(40)[20:]
+    test = plural(40)[20:]
     options = parallel.Options(
-        **write(tmp_path, "tsv", counted(300)),
+        **write(tmp_path, "tsv", plural(300)),
         test_path=write(tmp_path, "tsv", test, "test")["path"],
         vocabulary=150,
         length=8,
@@ -89,10 +89,10 @@ def test_a_test_set_of_its_own_is_used_and_kept_out_of_the_training(tmp_path: Pa
 
 
 def test_the_fingerprint_follows_the_content_not_the_name(tmp_path: Path) -> None:
-    first = parallel.fingerprint(parallel.Options(**write(tmp_path, "tsv", counted(30))))
-    other_name = parallel.Options(**write(tmp_path, "tsv", counted(30), "other"))
+    first = parallel.fingerprint(parallel.Options(**write(tmp_path, "tsv", plural(30))))
+    other_name = parallel.Options(**write(tmp_path, "tsv", plural(30), "other"))
     assert parallel.fingerprint(other_name) == first
-    write(tmp_path, "tsv", counted(31), "other")
+    write(tmp_path, "tsv", plural(31), "other")
     assert parallel.fingerprint(other_name) != first
 
 

@@ -11,13 +11,13 @@ from types import ModuleType
 import pytest
 from serving import Server, serving
 from small_sets import archive
-from test_translation import counted
+from test_translation import plural
 
 from explorer.data import iwslt, multi30k
 from explorer.data.formats import published, subwords
 from explorer.settings import InputError
 
-PAIRS = counted(400)
+PAIRS = plural(400)
 TRAIN, TEST = PAIRS[:300], [*PAIRS[300:350], PAIRS[0]]  # one source is in both
 
 

@@ -24,7 +24,7 @@ NUMBERS = ["null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "
 ENGLISH = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
-def counted(count: int) -> list[tuple[str, str]]:
+def plural(count: int) -> list[tuple[str, str]]:
     """Numbers, digit by digit, in German and English."""
     digits = [[int(d) for d in str(i)] for i in range(count)]
     return [(" ".join(NUMBERS[d] for d in row), " ".join(ENGLISH[d] for d in row)) for row in digits]
@@ -47,19 +47,19 @@ def test_pairs_are_cleaned_and_what_is_left_out_is_counted() -> None:
 
 def test_the_split_does_not_move_when_pairs_are_added_or_sorted_otherwise() -> None:
     options = SplitOptions(test_size=0.3)
-    train, test = split_pairs(counted(300), options)
+    train, test = split_pairs(plural(300), options)
     assert 60 < len(test) < 120
-    assert sorted(train + test) == sorted(counted(300))
-    more_train, more_test = split_pairs(counted(600)[::-1], options)
+    assert sorted(train + test) == sorted(plural(300))
+    more_train, more_test = split_pairs(plural(600)[::-1], options)
     assert set(train) <= set(more_train)
     assert set(test) <= set(more_test)
-    assert set(split_pairs(counted(300), SplitOptions(test_size=0.3, split_seed=1))[1]) != set(test)
+    assert set(split_pairs(plural(300), SplitOptions(test_size=0.3, split_seed=1))[1]) != set(test)
 
 
 def test_no_source_sentence_is_in_both_parts() -> None:
     pairs = [
         (form, f"{target} {number}")
-        for number, (source, target) in enumerate(counted(200))
+        for number, (source, target) in enumerate(plural(200))
         for form in (source, source.upper(), f"{source}!")
     ]
     train, test = split_pairs(pairs, SplitOptions(test_size=0.5))
@@ -70,7 +70,7 @@ def test_no_source_sentence_is_in_both_parts() -> None:
 
 
 def test_arrays_have_the_tasks_shape_and_marks() -> None:
-    train, test = counted(200)[:150], counted(200)[150:]
+    train, test = plural(200)[:150], plural(200)[150:]
     options = TranslationOptions(length=6, vocabulary=150)
     encoded = encode_pairs(train, test, Counter(), options, "numbers")
     arrays = encoded.arrays
@@ -90,7 +90,7 @@ def test_arrays_have_the_tasks_shape_and_marks() -> None:
 
 
 def test_long_pairs_are_left_out_and_counted_and_do_not_change_the_vocabulary() -> None:
-    train, test = counted(1200)[:1100], counted(1200)[1100:]
+    train, test = plural(1200)[:1100], plural(1200)[1100:]
     long, short = (
         encode_pairs(
             train,
@@ -111,7 +111,7 @@ def test_long_pairs_are_left_out_and_counted_and_do_not_change_the_vocabulary() 
 
 def test_a_subset_is_drawn_and_nothing_else_is_changed() -> None:
     options = TranslationOptions(length=6, vocabulary=150)
-    clean = encode_pairs(counted(200)[:150], counted(200)[150:], Counter(), options, "").arrays
+    clean = encode_pairs(plural(200)[:150], plural(200)[150:], Counter(), options, "").arrays
     half, tenth = (
         prepare(clean, TranslationOptions(length=6, vocabulary=150, train_size=n), "numbers")
         for n in (75, 15)

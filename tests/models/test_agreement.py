@@ -156,6 +156,13 @@ def test_models_that_differ_in_constants_have_no_path(name: str) -> None:
     assert rows.different_constants(theta[0], buffers[0], buffers[1], data()[0]) == ACCEPTED[name].differs
 
 
+def test_checkpoints_of_training_mode_are_noticed_in_evaluation_mode() -> None:
+    rows, theta, buffers = models(ACCEPTED["checkpoint in training"])
+    x, y = data()
+    HessianOperator(rows, theta, x, y, buffers)
+    check_gradient(rows, theta, buffers, x, y)
+
+
 STATISTICS = [
     "norm in place",
     "norm assigned",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from explorer.landscape.operator import HessianOperator
 from explorer.models import cnn, stacked_cnn
-from explorer.models.base import has_choice, network
+from explorer.models.base import needs_timing, network
 from explorer.models.rows import Rows, initial_rows
 
 ROWS, CLASSES = 3, 4
@@ -117,11 +117,11 @@ def test_other_options_run_as_modules(options: dict[str, Any]) -> None:
     given = cnn.Options(width=4, **options)
     rows = network("cnn", given, (8,), CLASSES)[1]
     assert (rows.execution, rows.forward, rows.gradient) == ("loop", None, None)
-    assert has_choice("cnn", given, gpus=False)
+    assert needs_timing("cnn", given, gpus=False)
 
 
 def test_nothing_is_tried_where_the_stack_is_known_to_be_fastest() -> None:
     given = cnn.Options(width=16, norm="none")
-    assert not has_choice("cnn", given, gpus=False)
-    assert has_choice("cnn", given, gpus=True)
-    assert has_choice("cnn", cnn.Options(width=32, norm="none"), gpus=False)
+    assert not needs_timing("cnn", given, gpus=False)
+    assert needs_timing("cnn", given, gpus=True)
+    assert needs_timing("cnn", cnn.Options(width=32, norm="none"), gpus=False)

@@ -124,9 +124,9 @@ def dropout(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_option_that_the_fast_path_ignores_is_the_module_s(dropout: None) -> None:
-    assert base.own("mlp", WithDropout(), "stacked_forward") is not None
-    assert base.own("mlp", WithDropout(dropout=0.5), "stacked_forward") is None
-    assert base.has_choice("mlp", WithDropout(dropout=0.5), gpus=False)
+    assert base.stacked_function("mlp", WithDropout(), "stacked_forward") is not None
+    assert base.stacked_function("mlp", WithDropout(dropout=0.5), "stacked_forward") is None
+    assert base.needs_timing("mlp", WithDropout(dropout=0.5), gpus=False)
     build, rows = network("mlp", WithDropout(width=64, dropout=0.5), (6,), 3)
     theta, buffers = initial_rows(build, rows, [1])
     x = torch.randn(1, 4, 6)

@@ -14,7 +14,13 @@ import vl_convert
 import explorer.measures
 from explorer import phases
 from explorer.measures import ensemble
-from explorer.measures.tables import AVERAGED_MODELS, AVERAGED_PAIRS, EVERY, mapped, titled
+from explorer.measures.tables import (
+    AVERAGED_MODELS,
+    AVERAGED_PAIRS,
+    EVERY,
+    columns_on_pages,
+    columns_with_maps,
+)
 from explorer.report import charts, theme, write
 from explorer.report.labels import AXES, axis_title, measure, measure_title
 from explorer.report.rows import completed, plane, prepared, values
@@ -48,7 +54,7 @@ def test_the_phase_map_colours_and_labels_every_phase_and_tells_all_numbers(cell
     assert squares["encoding"]["y"]["title"] == "Batch size (small = hot)"
     assert squares["encoding"]["y"]["sort"] == [4, 8, 16, 32, 64]  # hot on top
     told = {t["field"] for t in squares["encoding"]["tooltip"]}
-    assert {f"{m}_text" for m in titled() if m in cells} | {
+    assert {f"{m}_text" for m in columns_on_pages() if m in cells} | {
         "phase",
         "near_cut",
         "n_models",
@@ -237,7 +243,9 @@ def test_points_of_the_grid_that_were_not_run_are_rows_too(cells, run):
     notes = full.set_index("cell_id")["note"]
     assert (notes == "not run").sum() == 40 - len(partial)
     assert set(full.loc[full["note"] == "not run", "width"]) >= {64}
-    lost = cells.drop(columns=list(titled()), errors="ignore").assign(n_models=0, n_pairs=0, n_diverged=5)
+    lost = cells.drop(columns=list(columns_on_pages()), errors="ignore").assign(
+        n_models=0, n_pairs=0, n_diverged=5
+    )
     assert set(prepared(lost)["note"]) == {"no model left"}
 
 
@@ -294,16 +302,16 @@ def test_values_of_an_axis_are_sorted_as_numbers_and_kept_as_words():
 
 def test_every_averaged_measure_has_a_title_of_its_own():
     of_cells = {*ensemble.COLUMNS} - {"ensemble_models"}
-    assert {*AVERAGED_MODELS, *AVERAGED_PAIRS, *of_cells} == set(titled())
-    assert len({measure(name).title for name in titled()}) == len(titled())
-    assert all(EVERY[name].see for name in titled())
+    assert {*AVERAGED_MODELS, *AVERAGED_PAIRS, *of_cells} == set(columns_on_pages())
+    assert len({measure(name).title for name in columns_on_pages()}) == len(columns_on_pages())
+    assert all(EVERY[name].see for name in columns_on_pages())
 
 
 def test_what_is_measured_has_a_map():
     found = {n: set(plugin(explorer.measures, n, "measure").COLUMNS) for n in explorer.measures.NAMES}
-    unseen = [name for name, columns in found.items() if not columns & set(mapped())]
+    unseen = [name for name, columns in found.items() if not columns & set(columns_with_maps())]
     assert unseen == ["density"]  # a line a model, beside its cell
-    assert set(mapped()) <= set(titled())
+    assert set(columns_with_maps()) <= set(columns_on_pages())
 
 
 def test_titles_of_unknown_names_are_made_from_the_name():

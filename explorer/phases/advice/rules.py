@@ -15,7 +15,7 @@ from explorer.phases.advice.moves import DIRECTIONS, Move, moves
 from explorer.phases.aggregate import axis_names, column
 from explorer.phases.cuts import PHASES, READINGS, Cut
 from explorer.phases.membership import memberships
-from explorer.phases.numbers import counted, number, setting, spoken
+from explorer.phases.numbers import number, plural, setting, words_of
 
 # By phase: what limits generalisation, and the changes that the taxonomy suggests, most important first.
 CAUSES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -101,7 +101,7 @@ def advise_phases(
         inside = np.flatnonzero(phases == phase)
         if len(inside):
             share = float(np.nanmean(shares[phase].to_numpy()[inside]))
-            where = f"the {counted(len(inside), 'cell')} of phase {phase}"
+            where = f"the {plural(len(inside), 'cell')} of phase {phase}"
             tried = _average([step for step in steps if phases[step.cell] == phase])
             stopped = _stopped_early(stopping, cells["cell_id"].iloc[inside])
             out.append(_advise(where, phase, len(inside), share, tried, stopped))
@@ -130,10 +130,10 @@ def advise_cells(
         cell = str(row["cell_id"])
         if among is not None and cell not in among:
             continue
-        where = ", ".join(f"{spoken(n)} {setting(row[n])}" for n in names) or "these models"
+        where = ", ".join(f"{words_of(n)} {setting(row[n])}" for n in names) or "these models"
         tried = _average(by_cell[place])
         if not row["phase"]:
-            lacking = ", ".join(spoken(n) for n in lacks if lacks[n][place])
+            lacking = ", ".join(words_of(n) for n in lacks if lacks[n][place])
             alone = row.get("n_models") == 1 and lacks["mode_connectivity"][place]
             missing = "train another seed: a pair needs two" if alone else "measure what is missing first"
             helped = [t for t in tried if t.surely_helped]
@@ -144,7 +144,7 @@ def advise_cells(
         stopped = _stopped_early(stopping, [row["cell_id"]])
         advice = _advise(where, row["phase"], 1, float(shares[row["phase"]].iloc[place]), tried, stopped)
         if row["near_cut"]:
-            near = ", ".join(spoken(n) for n in row["near_cut"].split(", "))
+            near = ", ".join(words_of(n) for n in row["near_cut"].split(", "))
             advice.evidence.append(f"The cell lies near the cut of {near}.")
         out[cell] = advice
     return out
@@ -231,13 +231,13 @@ def _mean_of_half(axis: str, direction: str, gains: np.ndarray, spread: float) -
 
 def _change(tried: Tried) -> str:
     up = DIRECTIONS[tried.axis][0] == tried.direction
-    return f"{tried.direction}: {'raise' if up else 'lower'} the {spoken(tried.axis)}"
+    return f"{tried.direction}: {'raise' if up else 'lower'} the {words_of(tried.axis)}"
 
 
 def _describe(tried: Tried) -> str:
     error = f" ± {number(tried.stderr, 2)}" if math.isfinite(tried.stderr) else ""
     often = f"; it helped in {tried.helped} of {tried.n} steps" if tried.n > 1 else ""
     return (
-        f"One step of {tried.direction} ({spoken(tried.axis)}) changed accuracy by "
+        f"One step of {tried.direction} ({words_of(tried.axis)}) changed accuracy by "
         f"{'+' if tried.gain > 0 else ''}{number(tried.gain, 2)}{error} points{often}."
     )

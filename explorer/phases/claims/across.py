@@ -10,7 +10,7 @@ from explorer.phases.aggregate import column
 from explorer.phases.claims.checks import FEWEST_MATCHED, HOT_IS_SMALL, CannotTell, RunTables, claim
 from explorer.phases.claims.evidence import RELEVANT_RHO, Chart, Evidence
 from explorer.phases.claims.resampling import cells_again, partial_spearman, ranks, spearman
-from explorer.phases.numbers import number, spoken
+from explorer.phases.numbers import number, words_of
 from explorer.phases.words import ACCURACY
 
 CALIPER = 0.25  # standard deviations of the log Hessian within which two cells count as equally smooth
@@ -39,7 +39,7 @@ def best_is_connected(run: RunTables) -> Evidence:
     shares, n = run.over_cells([ACCURACY, "mode_connectivity", "cka", local], mean_ranks)
     note = (
         f"Their mean rank is {shares[0, 0]:.0%} in connectivity, {shares[1, 0]:.0%} in CKA and "
-        f"{shares[2, 0]:.0%} in smoothness (low {spoken(local)}); chance would give 50%."
+        f"{shares[2, 0]:.0%} in smoothness (low {words_of(local)}); chance would give 50%."
     ).replace("%", " %")
     quantity = f"Lowest mean rank of the {_tenth(n)} most accurate cells in the three measures, as a share"
     chart = Chart("scatter", ("cka", ACCURACY, "mode_connectivity"))
@@ -88,7 +88,7 @@ def smoothness_is_not_enough(run: RunTables) -> Evidence:
     gaps = accuracy[:, partners] * sizes - sums  # (1 + draws, partners)
     again = cells_again(len(partners), "partners")
     values = np.take_along_axis(gaps, again, axis=1).sum(axis=1) / sizes[again].sum(axis=1)
-    quantity = f"Accuracy of connected minus unconnected cells with the same {spoken(local)}"
+    quantity = f"Accuracy of connected minus unconnected cells with the same {words_of(local)}"
     basis = f"{matched} unconnected cells, matched with {len(partners)} connected cells"
     chart = Chart("scatter", (local, ACCURACY, "mode_connectivity"))
     return Evidence(quantity, values, basis, chart, "points", least=0.5)
@@ -111,7 +111,7 @@ def connectivity_adds(run: RunTables) -> Evidence:
         run,
         [name, ACCURACY, *hessian],
         lambda mc, accuracy, *hessian: partial_spearman(-np.abs(mc), accuracy, *hessian),
-        f"Partial rank correlation of {closeness} and accuracy given {' and '.join(map(spoken, hessian))}",
+        f"Partial rank correlation of {closeness} and accuracy given {' and '.join(map(words_of, hessian))}",
         Chart("scatter", (name, ACCURACY, hessian[0])),
         note=note,
     )
@@ -163,7 +163,7 @@ def width_connects(run: RunTables) -> Evidence:
         middle = float(np.median(np.unique(heat.dropna())))
         among = (heat >= middle if temperature in HOT_IS_SMALL else heat <= middle).to_numpy()
         side = "from" if temperature in HOT_IS_SMALL else "up to"
-        cold = f" at {spoken(temperature)} {side} {number(middle)}"
+        cold = f" at {words_of(temperature)} {side} {number(middle)}"
     values, n = run.over_cells([width, "mode_connectivity"], spearman, among=among, what="cold cells")
     quantity = f"Rank correlation of width and mode connectivity{cold}"
     chart = Chart("slices", ("mode_connectivity", width))

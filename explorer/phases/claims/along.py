@@ -9,7 +9,7 @@ from explorer.phases.claims.checks import FEWEST_CELLS, CannotTell, NotTestable,
 from explorer.phases.claims.evidence import Chart, Evidence
 from explorer.phases.claims.resampling import DRAWS, redraw
 from explorer.phases.histories import gains_of_stopping
-from explorer.phases.numbers import counted, number, spoken
+from explorer.phases.numbers import number, plural, words_of
 from explorer.phases.words import ACCURACY
 from explorer.settings import seed_for
 
@@ -27,16 +27,16 @@ def hessian_transition(run: RunTables) -> Evidence:
     steep = np.abs(drop[0]).max(axis=1) >= np.log10(TRANSITION)
     if steep.sum() < 2:
         raise CannotTell(
-            f"The {spoken(local)} has no transition along {spoken(temperature)}: it changes by more than a "
-            f"factor of {number(TRANSITION)} between neighbours on {int(steep.sum())} of {len(steep)} lines."
+            f"The {words_of(local)} has no transition along {words_of(temperature)}: it changes by more than "
+            f"a factor of {number(TRANSITION)} between neighbours on {int(steep.sum())} of {len(steep)} "
+            "lines."
         )
     drop, fall = drop[:, steep], fall[:, steep]
     at = np.abs(drop).argmax(axis=2)[..., None]
     down = np.sign(np.take_along_axis(drop, at, 2)) * np.take_along_axis(fall, at, 2)
     median = np.median(redraw(down[..., 0], "transition"), axis=1)
-    quantity = (
-        f"Median drop of training loss at the steepest step of {spoken(local)} along {spoken(temperature)}"
-    )
+    at_step = f"at the steepest step of {words_of(local)} along {words_of(temperature)}"
+    quantity = f"Median drop of training loss {at_step}"
     basis = f"{int(steep.sum())} lines with a transition"
     note = f"That is a factor of {number(10.0 ** float(median[0]))}."
     chart = Chart("slices", ("train_loss", temperature))
@@ -55,8 +55,8 @@ def lowest_loss_is_not_best(run: RunTables) -> Evidence:
     pick, read = _split_noise(accuracy[:, behind])
     best = pick.argmax(axis=2)[..., None]
     gain = np.take_along_axis(read, best, 2)[..., 0] - read[:, np.arange(int(behind.sum())), lowest[behind]]
-    quantity = f"Accuracy at the best {spoken(temperature)} minus accuracy at the lowest training loss"
-    basis = f"{counted(int(behind.sum()), 'line')} behind a barrier; {HALVES}"
+    quantity = f"Accuracy at the best {words_of(temperature)} minus accuracy at the lowest training loss"
+    basis = f"{plural(int(behind.sum()), 'line')} behind a barrier; {HALVES}"
     chart = Chart("slices", (ACCURACY, temperature))
     return Evidence(quantity, _with_mean(gain.mean(axis=1)), basis, chart, "points", least=0.5)
 
@@ -74,8 +74,8 @@ def early_stopping_helps(run: RunTables) -> Evidence:
     gains = [g for cell, g in gains_of_stopping(run.models, run.epochs).items() if cell in inside]
     if len(gains) < 2 or sum(map(len, gains)) < FEWEST_CELLS:
         raise CannotTell(
-            f"{counted(len(gains), 'cell')} behind a barrier with at least two training histories, "
-            f"{counted(sum(map(len, gains)), 'model')} in all; 2 cells and {FEWEST_CELLS} models are needed."
+            f"{plural(len(gains), 'cell')} behind a barrier with at least two training histories, "
+            f"{plural(sum(map(len, gains)), 'model')} in all; 2 cells and {FEWEST_CELLS} models are needed."
         )
     random = np.random.default_rng(seed_for("stopping"))
     within = np.array([[g.mean(), *random.choice(g, (DRAWS, len(g))).mean(axis=1)] for g in gains]).T
@@ -106,7 +106,7 @@ def _double_descent(run: RunTables, along: str) -> Evidence:
     if "label_noise" in run.names:  # the claim is not about lines without noise
         noisy = (column(run.cells, "label_noise").to_numpy()[whole] > 0).all(axis=1)
         if not noisy.any():
-            raise CannotTell(f"No line of at least 4 complete cells along {spoken(along)} has label noise.")
+            raise CannotTell(f"No line of at least 4 complete cells along {words_of(along)} has label noise.")
         accuracy, whole = accuracy[:, noisy], whole[noisy]
     pick, read = _split_noise(accuracy)
     before = np.maximum.accumulate(pick, axis=2)[..., :-2]
@@ -122,13 +122,13 @@ def _double_descent(run: RunTables, along: str) -> Evidence:
     others = [n for n in run.names if n != along]
     cell = run.cells.iloc[whole[np.bincount(line, minlength=len(whole)).argmax(), at]]
     where = ", ".join(
-        [f"{spoken(along)} {number(float(steps[at]))}", *(f"{spoken(n)} {cell[n]}" for n in others)]
+        [f"{words_of(along)} {number(float(steps[at]))}", *(f"{words_of(n)} {cell[n]}" for n in others)]
     )
     values = _with_mean(shoulders - read[row, line, middle])
     quantity = (
-        f"Depth of the deepest dip of accuracy along {spoken(along)}, below the lower of its two shoulders"
+        f"Depth of the deepest dip of accuracy along {words_of(along)}, below the lower of its two shoulders"
     )
-    basis = f"{counted(len(whole), 'line')} of {len(steps)} cells; {HALVES}"
+    basis = f"{plural(len(whole), 'line')} of {len(steps)} cells; {HALVES}"
     note = f"The dip is most often at {where}."
     chart = Chart("slices", (ACCURACY, along))
     return Evidence(quantity, values, basis, chart, "points", least=1.0, note=note)

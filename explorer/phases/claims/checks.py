@@ -14,7 +14,7 @@ from explorer.phases.aggregate import axis_names, column, standard_error
 from explorer.phases.claims.evidence import Evidence
 from explorer.phases.claims.resampling import Draws, lines, redraw, spearman
 from explorer.phases.cuts import Cut
-from explorer.phases.numbers import counted, spoken
+from explorer.phases.numbers import plural, words_of
 
 FEWEST_CELLS = 8
 FEWEST_MATCHED = 5  # groups of cells to compare; by chance, five have the same sign 1 time in 16
@@ -73,7 +73,7 @@ class RunTables:
 
     def require(self, *names: str) -> None:
         """Raise NotTestable if a measure is missing."""
-        absent = [spoken(n) for n in names if not self.measured(n)]
+        absent = [words_of(n) for n in names if not self.measured(n)]
         if absent:
             raise NotTestable(f"The run has no values of: {', '.join(absent)}.")
 
@@ -136,11 +136,11 @@ class RunTables:
         known &= np.all([column(self.cells, n) > 0 for n in logs], axis=0)
         whole = grid[((grid >= 0) & known[grid]).all(axis=1)] if len(grid) else grid
         if len(steps) < fewest or not len(whole):
-            raise CannotTell(f"No line of at least {fewest} complete cells along {spoken(along)}.")
+            raise CannotTell(f"No line of at least {fewest} complete cells along {words_of(along)}.")
         if not self.replicated(*names) and len(whole) < FEWEST_CELLS:
             raise CannotTell(
-                f"The spread between replicates is unknown, and {counted(len(whole), 'line')} of cells along "
-                f"{spoken(along)} cannot replace it; {FEWEST_CELLS} lines could."
+                f"The spread between replicates is unknown, and {plural(len(whole), 'line')} of cells along "
+                f"{words_of(along)} cannot replace it; {FEWEST_CELLS} lines could."
             )
         return steps, [self.draws.of(n)[:, whole] for n in names], whole
 
@@ -148,7 +148,7 @@ class RunTables:
         """Return a measure's rank correlation with an axis, mean over lines (1 + draws,), and its basis."""
         steps, (measured,), _ = self.on_lines(along, [name], 3)
         rho = spearman(np.broadcast_to(steps, measured.shape), measured)  # (1 + draws, lines)
-        basis = f"{counted(rho.shape[1], 'line')} of {len(steps)} cells"
+        basis = f"{plural(rho.shape[1], 'line')} of {len(steps)} cells"
         return redraw(rho, along, name).mean(axis=1), basis
 
 

@@ -9,7 +9,7 @@ from explorer.phases.aggregate import column
 from explorer.phases.claims.checks import FEWEST_MATCHED, CannotTell, NotTestable, RunTables, claim
 from explorer.phases.claims.evidence import RELEVANT_RHO, Chart, Evidence
 from explorer.phases.claims.resampling import redraw
-from explorer.phases.numbers import number, spoken
+from explorer.phases.numbers import number, words_of
 from explorer.phases.words import ACCURACY
 
 BETTER = 0.5  # points of accuracy from which on a setting counts as better
@@ -57,7 +57,9 @@ def label_noise_spares_hessian(run: RunTables) -> Evidence:
     change = np.abs(log[..., -1] - log[..., 0])
     values = 1.0 - np.median(redraw(change, "spared"), axis=1)
     factor = number(float(2.0 ** (1 - values[0])))
-    quantity = f"1 minus the median change (doublings) of the {spoken(local)} from least to most label noise"
+    quantity = (
+        f"1 minus the median change (doublings) of the {words_of(local)} from least to most label noise"
+    )
     note = f"The median change is a factor of {factor}; below 2 counts as barely changed."
     chart = Chart("slices", (local, noise))
     return Evidence(quantity, values, f"{change.shape[1]} lines", chart, "doublings", note=note)
