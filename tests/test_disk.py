@@ -67,7 +67,7 @@ def tried(width):
 
 class Greedy(nn.Linear):
     def forward(self, x):
-        if len(x) > 2 and not self.training and self.out_features == 3:  # more than the process may have
+        if len(x) > 16 and not self.training and self.out_features == 3:  # more than the process may have
             tried(3)
             before = resource.getrlimit(resource.RLIMIT_AS)
             resource.setrlimit(resource.RLIMIT_AS, (2**34, before[1]))
@@ -75,7 +75,7 @@ class Greedy(nn.Linear):
                 torch.empty(2**35)
             finally:
                 resource.setrlimit(resource.RLIMIT_AS, before)
-        if len(x) > 2 and not self.training and self.out_features == 5:  # what the kernel does to the greediest
+        if len(x) > 16 and not self.training and self.out_features == 5:  # what the kernel does to the greediest
             tried(5)
             os.kill(os.getpid(), signal.SIGKILL)
         return super().forward(x)

@@ -139,7 +139,7 @@ def test_each_of_them_is_used_and_is_part_of_the_identity(mine: Path) -> None:
         ({"data": {"name": "ownthings:wrong"}}, "should return a dict"),
         (
             {"data": {"name": "ownthings:infinite"}},
-            "ownthings:infinite: x_test holds values that are not finite",
+            "ownthings:infinite: x_test\\[3, 2\\] is inf",
         ),
         ({"data": {"name": "ownthings:broken"}}, "no such disk"),
         ({"data": {"name": "nowhere:data"}}, "No module named 'nowhere'"),
