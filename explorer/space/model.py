@@ -29,6 +29,7 @@ from explorer.train.optimisers import VERSIONS
 
 MAX_MODELS = 1_000_000
 # The packages of the sections that have a name, and what messages call such a name.
+USER_NETWORKS = 2  # version of the training of users' networks: since 2, frozen parameters stay frozen
 PACKAGES: dict[str, tuple[ModuleType, str]] = {
     "data": (explorer.data, "data set"),
     "model": (explorer.models, "architecture"),
@@ -287,7 +288,8 @@ class Cell:
         if version := VERSIONS.get(self.training.optimizer):
             training["optimizer_version"] = version
         task = {"task": self.task} if self.task != tasks_of(dataset)[0] else {}
-        return {"schema": SCHEMA, "data": data, "model": model, "training": training, **task}
+        own = {"user_networks": USER_NETWORKS} if ":" in self.model_name else {}
+        return {"schema": SCHEMA, "data": data, "model": model, "training": training, **task, **own}
 
     @cached_property
     def id(self) -> str:
