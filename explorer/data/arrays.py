@@ -45,7 +45,7 @@ def load(options: Options) -> Arrays:
 
 def describe(options: Options) -> str:
     """Return in one line how the file was understood."""
-    return load(options).told
+    return load(options).summary
 
 
 @functools.lru_cache(maxsize=2)

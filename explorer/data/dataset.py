@@ -27,7 +27,7 @@ class Arrays:
         numbers: the targets as those of a regression, if they can be read as labels and as numbers.
         columns: inputs are rows of a table, so each column is standardised by itself.
         reading: how the arrays of a user were read, where that is not literally.
-        told: description of a user's arrays in one line.
+        summary: description of a user's arrays in one line.
     """
 
     x_train: np.ndarray
@@ -39,7 +39,7 @@ class Arrays:
     numbers: tuple[np.ndarray, np.ndarray] | None = None
     columns: bool = False
     reading: tuple[str, ...] = ()
-    told: str = ""
+    summary: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -90,37 +90,37 @@ def checked_arrays(where: str, content: dict[str, np.ndarray]) -> Arrays:
                 "(inputs, …) and (inputs,), with as many inputs"
             )
     targets = read_targets(where, content["y_train"], content["y_test"])
-    told = [f"{len(x_train):,} training and {len(x_test):,} test inputs of {content['x_train'].dtype}"]
+    summary = [f"{len(x_train):,} training and {len(x_test):,} test inputs of {content['x_train'].dtype}"]
     if x_train.ndim == 4 and x_train.shape[3] in CHANNELS and x_train.shape[1] not in CHANNELS:
         x_train, x_test = (np.ascontiguousarray(x.transpose(0, 3, 1, 2)) for x in (x_train, x_test))
         reading.append("channels last")
     if x_train.ndim == 2:
         reading.append("columns")
-        told.append(f"tables of {x_train.shape[1]} columns")
+        summary.append(f"tables of {x_train.shape[1]} columns")
     elif x_train.ndim == 4:
         channels, height, width = x_train.shape[1:]
         last = ", which the file has last" if reading else ""
-        told.append(f"images of {height}×{width} with {channels} channels{last}")
+        summary.append(f"images of {height}×{width} with {channels} channels{last}")
     else:
-        told.append(f"shape {x_train.shape[1:]}")
-    told[-1] += f", from {x_train.min():.4g} to {x_train.max():.4g}"
+        summary.append(f"shape {x_train.shape[1:]}")
+    summary[-1] += f", from {x_train.min():.4g} to {x_train.max():.4g}"
     if targets.labels is None:
         assert targets.numbers is not None
         y_train, y_test = targets.numbers
         classes = y_train.shape[1]
-        told.append(
+        summary.append(
             f"targets of {classes} number(s), from {np.nanmin(y_train):.4g} to {np.nanmax(y_train):.4g}"
         )
     else:
         (y_train, y_test), classes = targets.labels, len(targets.names)
         names = ", ".join(targets.names[:SHOWN]) + (", …" if classes > SHOWN else "")
-        told.append(f"{classes} classes: {names}")
+        summary.append(f"{classes} classes: {names}")
         if not targets.literal:
             reading.append("labels")
         if targets.numbers is None:
             check_classes(where, classes, len(y_train))
     if warning := _scales(x_train, x_test):
-        told.append(warning)
+        summary.append(warning)
     return Arrays(
         x_train,
         y_train,
@@ -130,7 +130,7 @@ def checked_arrays(where: str, content: dict[str, np.ndarray]) -> Arrays:
         numbers=targets.numbers if targets.labels is not None else None,
         columns=x_train.ndim == 2,
         reading=tuple(reading),
-        told="; ".join(told),
+        summary="; ".join(summary),
     )
 
 

@@ -16,18 +16,18 @@ from typing import Literal
 
 from pydantic import Field
 
-from explorer.data.dataset import Arrays
-from explorer.data.formats.reading import content_hashes, read_bytes
+from explorer.data.formats.reading import read_bytes
 from explorer.data.formats.translation import (
     Encoded,
     Pair,
     SplitOptions,
+    UserText,
     clean_pairs,
     encode_pairs,
     sentence_key,
     split_pairs,
 )
-from explorer.settings import InputError, digest, suggest
+from explorer.settings import InputError, suggest
 
 TASKS = ("translation",)
 PACKAGE = "libreoffice-l10n-de"  # an example with many pairs in a small file
@@ -78,36 +78,16 @@ def _files(options: Options) -> list[Path]:
     return [file for file in catalogues if options.domains is None or file.stem in options.domains]
 
 
-def fingerprint(options: Options) -> str:
-    """Return a hash of the contents of the catalogues."""
-    return digest(content_hashes(_files(options)))
-
-
-def available(options: Options) -> tuple[int, int]:
-    """Return the numbers of training and test pairs after cleaning."""
-    return load(options).sizes
-
-
-def describe(options: Options) -> str:
-    """Return the numbers of pairs, of subword units and of removed pairs as text."""
-    return _encode(options.clean(), fingerprint(options)).describe()
-
-
-def load(options: Options) -> Arrays:
-    """Return arrays of tokens (see :func:`explorer.data.formats.translation.encode_pairs`).
-
-    Raises:
-        InputError: a file is missing or cannot be read, or too few pairs are left.
-    """
-    return _encode(options.clean(), fingerprint(options)).arrays
-
-
 @functools.lru_cache(maxsize=2)
 def _encode(options: Options, content: str) -> Encoded:
     # ``content`` is part of the cache key: it changes with the files.
     pairs, left_out = sentences(options)
     train, test = split_pairs(pairs, options)
     return encode_pairs(train, test, left_out, options, f"catalogues in {options.path}")
+
+
+TEXT = UserText(_files, _encode)
+fingerprint, available, describe, load = TEXT.fingerprint, TEXT.available, TEXT.describe, TEXT.load
 
 
 def sentences(options: Options) -> tuple[list[Pair], Counter[str]]:

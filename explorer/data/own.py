@@ -23,7 +23,7 @@ class OwnOptions(DataOptions):
 class OwnDataSet:
     """Data set of a function that returns a dict of x_train (inputs, …), y_train (inputs,), x_test, y_test.
 
-    Labels are class numbers from 0, or floats for ``task: regression``. The source file and the options
+    For labels and targets see :func:`explorer.data.targets.read_targets`. The source file and the options
     identify the data set: anything else that the function reads (files, the network) must not change.
     """
 
@@ -39,7 +39,7 @@ class OwnDataSet:
 
     def describe(self, options: OwnOptions) -> str:
         """Return in one line how the arrays were understood."""
-        return self.load(options).told
+        return self.load(options).summary
 
     def available(self, options: OwnOptions) -> tuple[int, int]:
         """Return the numbers of training and test inputs."""

@@ -7,18 +7,18 @@ from pathlib import Path
 
 from pydantic import Field
 
-from explorer.data.dataset import Arrays
-from explorer.data.formats.reading import content_hashes, lines, open_parquet, read_bytes
+from explorer.data.formats.reading import lines, open_parquet, read_bytes
 from explorer.data.formats.translation import (
     Encoded,
     Pair,
     SplitOptions,
+    UserText,
     clean_pairs,
     encode_pairs,
     split_pairs,
     without,
 )
-from explorer.settings import InputError, digest
+from explorer.settings import InputError
 
 TASKS = ("translation",)
 Columns = tuple[str | int, str | int]
@@ -51,30 +51,6 @@ def _files(options: Options) -> list[str]:
     ]
 
 
-def fingerprint(options: Options) -> str:
-    """Return a hash of the files' contents."""
-    return digest(content_hashes(_files(options)))
-
-
-def available(options: Options) -> tuple[int, int]:
-    """Return the numbers of training and test pairs after cleaning."""
-    return load(options).sizes
-
-
-def describe(options: Options) -> str:
-    """Return the numbers of pairs, of subword units and of removed pairs as text."""
-    return _encode(options.clean(), fingerprint(options)).describe()
-
-
-def load(options: Options) -> Arrays:
-    """Return arrays of tokens (see :func:`explorer.data.formats.translation.encode_pairs`).
-
-    Raises:
-        InputError: a file is missing or cannot be read, or too few pairs are left.
-    """
-    return _encode(options.clean(), fingerprint(options)).arrays
-
-
 @functools.lru_cache(maxsize=2)
 def _encode(options: Options, content: str) -> Encoded:
     # ``content`` is part of the cache key: it changes with the files.
@@ -90,6 +66,10 @@ def _encode(options: Options, content: str) -> Encoded:
         left_out += more
         train = without(pairs, test, left_out)
     return encode_pairs(train, test, left_out, options, title)
+
+
+TEXT = UserText(_files, _encode)
+fingerprint, available, describe, load = TEXT.fingerprint, TEXT.available, TEXT.describe, TEXT.load
 
 
 def read_pairs(path: str | tuple[str, str], columns: Columns | None) -> list[Pair]:

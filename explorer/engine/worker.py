@@ -94,12 +94,7 @@ class Worker:
             self.store.drop_record("failures", stack.id)
             return []
         rows, theta, buffers, data = self.start(stack)
-        targets, verify = self._targets(stack), self._is_first("training", stack.cell)
-        if verify:
-            with self._explained("training", stack.cell):
-                check_gradient(
-                    rows, theta.to(self.device), buffers.to(self.device), data.x_train, data.y_train
-                )
+        targets = self._targets(stack)
         kept = self.store.read_state(stack.id)
         state = State({k: torch.tensor(v) for k, v in kept[0].items()}, kept[1]) if kept else None
 
@@ -107,7 +102,10 @@ class Worker:
             arrays = {name: tensor.cpu().numpy() for name, tensor in state.tensors.items()}
             self.store.write_state(stack.id, arrays, state.meta)
 
-        with self._explained("training", stack.cell):
+        with self._explained("training", stack.cell) as verify:
+            if verify:
+                initial = theta.to(self.device), buffers.to(self.device)
+                check_gradient(rows, *initial, data.x_train, data.y_train)
             trained = train(
                 rows,
                 theta,
@@ -143,13 +141,6 @@ class Worker:
             return None
         targets = {key: self.split(cell).y_train for key, cell in cells.items()}
         return torch.stack([targets[key] for key, _ in rows])
-
-    def _is_first(self, what: str, cell: Cell) -> bool:
-        """Return whether this worker does ``what`` with the architecture of a cell for the first time."""
-        key = what, architecture_key(cell)
-        first = key not in self._verified
-        self._verified.add(key)
-        return first
 
     def _check_saved(
         self,
@@ -230,9 +221,8 @@ class Worker:
             torch.cat([torch.tensor(w[name][take]) for w, take in weights]).to(self.device)
             for name in ("theta", "buffers")
         )
-        verify = self._is_first(task.measure, cell)
-        subject = CellModels(cell.id, rows, theta, buffers, task.model_ids, data, build, verify)
-        with self._explained(task.measure, cell):
+        with self._explained(task.measure, cell) as verify:
+            subject = CellModels(cell.id, rows, theta, buffers, task.model_ids, data, build, verify)
             measured = take(task.measure, subject, task.subjects, task.options)
         for kind, extra in measured.extra.items():
             self.store.write_record(kind, task.id, extra)
@@ -240,10 +230,16 @@ class Worker:
         self.store.drop_record("failures", task.id)  # from an earlier try
 
     @contextmanager
-    def _explained(self, what: str, cell: Cell) -> Iterator[None]:
-        """Say in errors of this block what failed; for GPU memory, also how much is needed."""
+    def _explained(self, what: str, cell: Cell) -> Iterator[bool]:
+        """Say in errors of this block what failed; for GPU memory, also how much is needed.
+
+        Yields whether the block should compare its results with the module itself. It should until ``what``
+        has succeeded once in this worker for the cell's architecture.
+        """
+        key = what, architecture_key(cell)
         try:
-            yield
+            yield key not in self._verified
+            self._verified.add(key)
         except Disagreement as error:
             raise Disagreement(f"{what} of {cell.model_name} at {cell.at}: {error}") from error
         except torch.cuda.OutOfMemoryError as error:

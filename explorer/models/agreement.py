@@ -87,11 +87,10 @@ def check_reloading(build: Callable[[], nn.Module], x: Tensor) -> None:
 def _differing_attributes(one: nn.Module, other: nn.Module) -> list[str]:
     """Return the names of plain attributes in which two modules differ, at most three."""
     found = []
-    skip = {"training", "_parameters", "_buffers", "_modules"}
     for (name, a), b in zip(one.named_modules(), other.modules(), strict=False):
         for key, value in vars(a).items():
             rest = vars(b).get(key)
-            plain = isinstance(value, bool | int | float | str | Tensor) and key not in skip
+            plain = isinstance(value, bool | int | float | str | Tensor) and key != "training"
             if plain and not _equal(value, rest):
                 found.append(f"self.{name + '.' if name else ''}{key}")
     return found[:3]

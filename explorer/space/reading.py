@@ -160,9 +160,8 @@ def _overridden(raw: Any, overrides: Sequence[str]) -> Space:
         raise result
     lines = []
     for problem in all_problems(_applied(raw, overrides), result):
-        here = [o for o in overrides if problem.path[: len(_path(o))] == _path(o)][-1:]
-        told = causes if problem is result else here or overrides
-        lines.append(f"{', '.join(f'--set {override}' for override in told)}: {problem.message}")
+        named = causes if problem is result else _setting(problem, overrides) or overrides
+        lines.append(f"{', '.join(f'--set {override}' for override in named)}: {problem.message}")
     raise InputError("\n".join(lines))
 
 
@@ -223,8 +222,12 @@ def _causes(raw: Any, overrides: Sequence[str], problem: Problem) -> Sequence[st
         return isinstance(result, Problem) and result.args == problem.args
 
     needed = [o for k, o in enumerate(overrides) if not persists([*overrides[:k], *overrides[k + 1 :]])]
-    at_path = [o for o in overrides if problem.path[: len(_path(o))] == _path(o)]
-    return needed or at_path[-1:] or ([] if persists([]) else overrides)
+    return needed or _setting(problem, overrides) or ([] if persists([]) else overrides)
+
+
+def _setting(problem: Problem, overrides: Sequence[str]) -> Sequence[str]:
+    """Return the last override that sets the path of a problem, or nothing."""
+    return [o for o in overrides if problem.path[: len(_path(o))] == _path(o)][-1:]
 
 
 def _compose(text: str) -> yaml.Node | None:

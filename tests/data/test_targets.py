@@ -46,7 +46,7 @@ def test_labels_of_any_kind_are_class_numbers(y: Any, labels: list[int]) -> None
     assert arrays.y_train.tolist() == labels
     assert arrays.y_train.dtype == np.int64
     assert arrays.classes == len(set(labels))
-    assert f"{arrays.classes} classes" in arrays.told
+    assert f"{arrays.classes} classes" in arrays.summary
 
 
 def test_the_reading_of_labels_is_part_of_a_model() -> None:
@@ -117,8 +117,8 @@ def test_columns_of_a_table_are_standardised_one_by_one() -> None:
 
 def test_different_scales_of_training_and_test_inputs_are_told() -> None:
     x = np.random.default_rng(0).uniform(0, 255, (6, 4))
-    assert "WARNING" not in read(NUMBERS, x=x).told
+    assert "WARNING" not in read(NUMBERS, x=x).summary
     assert (
         "WARNING: training and test inputs are on different scales"
-        in read(NUMBERS, x=x, x_test=x[:2] / 255).told
+        in read(NUMBERS, x=x, x_test=x[:2] / 255).summary
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -15,7 +16,8 @@ from pydantic import Field
 from explorer.data.base import SubsetOptions
 from explorer.data.dataset import Arrays
 from explorer.data.formats import subwords
-from explorer.settings import InputError, seed_for
+from explorer.data.formats.reading import content_hashes
+from explorer.settings import InputError, digest, seed_for
 
 Pair = tuple[str, str]  # source, target
 IGNORED = -100  # target of an unscored position
@@ -70,6 +72,43 @@ class Encoded:
             f"{len(arrays.x_train):,} training and {len(arrays.x_test):,} test pairs, "
             f"{arrays.classes:,} subword units; left out: {_in_words(self.left_out)}"
         )
+
+
+@dataclass(frozen=True)
+class UserText:
+    """A user's parallel text: the functions that its data set needs.
+
+    Args:
+        files: returns the files to read, given the options.
+        encode: returns the encoded text, given the options of the clean data and a hash of the files. Both
+            are the key of its cache.
+    """
+
+    files: Callable[[Any], Sequence[Path | str]]
+    encode: Callable[[Any, str], Encoded]
+
+    def fingerprint(self, options: Any) -> str:
+        """Return a hash of the files' contents."""
+        return digest(content_hashes(self.files(options)))
+
+    def available(self, options: Any) -> tuple[int, int]:
+        """Return the numbers of training and test pairs after cleaning."""
+        return self.load(options).sizes
+
+    def describe(self, options: Any) -> str:
+        """Return the numbers of pairs, of subword units and of removed pairs as text."""
+        return self._encoded(options).describe()
+
+    def load(self, options: Any) -> Arrays:
+        """Return arrays of tokens (see :func:`encode_pairs`).
+
+        Raises:
+            InputError: a file is missing or cannot be read, or too few pairs are left.
+        """
+        return self._encoded(options).arrays
+
+    def _encoded(self, options: Any) -> Encoded:
+        return self.encode(options.clean(), self.fingerprint(options))
 
 
 def _in_words(left_out: Counter[str]) -> str:
