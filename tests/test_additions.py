@@ -172,7 +172,7 @@ import explorer
 assert explorer.__file__.startswith(COPY), explorer.__file__
 from explorer.data import digits
 from explorer.estimate import describe
-from explorer.measures.tables import AVERAGED_MODELS, mapped
+from explorer.measures.tables import AVERAGED_MODELS, columns_with_maps
 from explorer.report.labels import measure_title
 from explorer.report.reference import markdown
 from explorer.space.reading import parse
@@ -196,7 +196,7 @@ plain_space, plain, _ = models()
 
 space, found, store = models(measures={"weight_norm": {"order": 1.0}})
 assert (table(store, "weight_norm")["weight_norm"] > 0).all()
-assert mapped()[-1] == "weight_norm" and "weight_norm" in AVERAGED_MODELS
+assert columns_with_maps()[-1] == "weight_norm" and "weight_norm" in AVERAGED_MODELS
 assert measure_title("weight_norm") == "Weight norm" and "`weight_norm`" in markdown()
 assert "weight_norm" in str(schema())
 

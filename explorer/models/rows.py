@@ -247,6 +247,19 @@ class Rows:
             part.training = own.training
         return module
 
+    @contextmanager
+    def _trial(self) -> Iterator[None]:
+        """Put the module in training mode within this block; restore its mode and constants afterwards."""
+        mode, constants = self.module.training, [buffer.clone() for buffer in self.module.buffers()]
+        self.module.train()  # checkpointing, for example, is often left out in evaluation mode
+        try:
+            yield
+        finally:
+            self.module.train(mode)
+            with torch.no_grad():
+                for buffer, value in zip(self.module.buffers(), constants, strict=True):
+                    buffer.copy_(value)
+
     def _recomputes(self, theta: Tensor, x: Tensor, buffers: Tensor) -> bool:
         """Return whether a backward pass runs the module again, as :func:`torch.utils.checkpoint` does.
 
@@ -254,20 +267,19 @@ class Rows:
         gradients with and without, once, on a few inputs.
         """
         if self.recomputes is None:
-            mode, found = self.module.training, list[Tensor | None]()
-            self.module.train()  # checkpointing is often left out in evaluation mode
-            for with_copy in (True, False):
-                leaf = (1.1 * theta[0] + 0.01).detach().requires_grad_()  # not the module's own parameters
-                stats = buffers[0].detach().clone()
-                with torch.enable_grad(), seeded(0, theta.device):
+            found: list[Tensor | None] = []
+            with self._trial(), torch.enable_grad():
+                for with_copy in (True, False):
+                    leaf = (1.1 * theta[0] + 0.01).detach().requires_grad_()  # not the module's own
+                    stats = buffers[0].detach().clone()
                     try:
-                        output = self._in_turn(leaf, stats, x[0, :4].detach(), True, copy=with_copy)
-                        found.append(torch.autograd.grad(output.float().square().mean(), leaf)[0])
+                        with seeded(0, theta.device):
+                            output = self._in_turn(leaf, stats, x[0, :4].detach(), True, copy=with_copy)
+                            found.append(torch.autograd.grad(output.float().square().mean(), leaf)[0])
                     except RuntimeError:
                         if with_copy:
                             raise
                         found.append(None)
-            self.module.train(mode)
             right, fast = found
             assert right is not None
             self.recomputes = fast is None or not torch.allclose(fast, right, rtol=1e-3, equal_nan=True)
@@ -390,7 +402,7 @@ class Rows:
         if self._changing is None:
             after = buffers[:1].clone()
             if self._buffer_names:
-                with seeded(0, theta.device):
+                with self._trial(), seeded(0, theta.device):
                     self(theta[:1].clone(), x[None, :4], after, training=True)
             pairs = zip(self._split_buffers(buffers[:1]), self._split_buffers(after), strict=True)
             self._changing = [not torch.equal(before, now) for before, now in pairs]
