@@ -43,11 +43,6 @@ def load(options: Options) -> Arrays:
     return _read(options.path, content_hashes([options.path])[0])
 
 
-def describe(options: Options) -> str:
-    """Return in one line how the file was understood."""
-    return load(options).summary
-
-
 @functools.lru_cache(maxsize=2)
 def _read(path: str, content: str) -> Arrays:
     # ``content`` is part of the cache key: it changes with the file.

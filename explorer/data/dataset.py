@@ -27,7 +27,9 @@ class Arrays:
         numbers: the targets as those of a regression, if they can be read as labels and as numbers.
         columns: inputs are rows of a table, so each column is standardised by itself.
         reading: how the arrays of a user were read, where that is not literally.
-        summary: description of a user's arrays in one line.
+        stored: type of the inputs in a user's file, such as ``uint8``.
+        names: what a user's data call the classes.
+        remark: what else :meth:`describe` says of texts.
     """
 
     x_train: np.ndarray
@@ -39,7 +41,9 @@ class Arrays:
     numbers: tuple[np.ndarray, np.ndarray] | None = None
     columns: bool = False
     reading: tuple[str, ...] = ()
-    summary: str = ""
+    stored: str = ""
+    names: tuple[str, ...] = ()
+    remark: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -50,6 +54,32 @@ class Arrays:
     def sizes(self) -> tuple[int, int]:
         """Numbers of training and test inputs."""
         return len(self.x_train), len(self.x_test)
+
+    def describe(self) -> str:
+        """Return in one line how the data were understood: inputs, type, shape, range, and targets."""
+        x, y, shape = self.x_train, self.y_train, self.shape
+        counts = f"{len(x):,} training and {len(self.x_test):,} test"
+        if x.dtype.kind == "i":
+            what, units = ("pairs", "subword units") if len(shape) == 2 else ("windows", "different tokens")
+            text = f"{counts} {what} of {shape[-1]} tokens; {self.classes:,} {units}"
+            return f"{text}; {self.remark}" if self.remark else text
+        parts = [f"{counts} inputs" + (f" of {self.stored}" if self.stored else "")]
+        if len(shape) == 3:
+            last = ", which the file has last" if "channels last" in self.reading else ""
+            layout = f"images of {shape[1]}×{shape[2]} with {_plural(shape[0], 'channel')}{last}"
+        elif self.columns:
+            layout = f"tables of {_plural(shape[0], 'column')}"
+        else:
+            layout = f"shape {shape}"
+        parts.append(f"{layout}, from {x.min():.4g} to {x.max():.4g}")
+        if y.dtype.kind == "f":
+            span = f"from {np.nanmin(y):.4g} to {np.nanmax(y):.4g}"
+            parts.append(f"targets of {_plural(self.classes, 'number')}, {span}")
+        else:
+            names = ", ".join(self.names[:SHOWN]) + (", …" if len(self.names) > SHOWN else "")
+            parts.append(f"{self.classes} classes" + (f": {names}" if names else ""))
+        warning = _scales(x, self.x_test) if self.stored else ""
+        return "; ".join([*parts, warning] if warning else parts)
 
     def for_task(self, task: str, where: str) -> Arrays:
         """Return the data set with targets for a task.
@@ -90,37 +120,21 @@ def checked_arrays(where: str, content: dict[str, np.ndarray]) -> Arrays:
                 "(inputs, …) and (inputs,), with as many inputs"
             )
     targets = read_targets(where, content["y_train"], content["y_test"])
-    summary = [f"{len(x_train):,} training and {len(x_test):,} test inputs of {content['x_train'].dtype}"]
-    if x_train.ndim == 4 and x_train.shape[3] in CHANNELS and x_train.shape[1] not in CHANNELS:
+    if x_train.ndim == 4 and _channels_last(*x_train.shape[1:]):
         x_train, x_test = (np.ascontiguousarray(x.transpose(0, 3, 1, 2)) for x in (x_train, x_test))
         reading.append("channels last")
     if x_train.ndim == 2:
         reading.append("columns")
-        summary.append(f"tables of {x_train.shape[1]} columns")
-    elif x_train.ndim == 4:
-        channels, height, width = x_train.shape[1:]
-        last = ", which the file has last" if reading else ""
-        summary.append(f"images of {height}×{width} with {channels} channels{last}")
-    else:
-        summary.append(f"shape {x_train.shape[1:]}")
-    summary[-1] += f", from {x_train.min():.4g} to {x_train.max():.4g}"
     if targets.labels is None:
         assert targets.numbers is not None
         y_train, y_test = targets.numbers
         classes = y_train.shape[1]
-        summary.append(
-            f"targets of {classes} number(s), from {np.nanmin(y_train):.4g} to {np.nanmax(y_train):.4g}"
-        )
     else:
         (y_train, y_test), classes = targets.labels, len(targets.names)
-        names = ", ".join(targets.names[:SHOWN]) + (", …" if classes > SHOWN else "")
-        summary.append(f"{classes} classes: {names}")
         if not targets.literal:
             reading.append("labels")
         if targets.numbers is None:
             check_classes(where, classes, len(y_train))
-    if warning := _scales(x_train, x_test):
-        summary.append(warning)
     return Arrays(
         x_train,
         y_train,
@@ -130,8 +144,19 @@ def checked_arrays(where: str, content: dict[str, np.ndarray]) -> Arrays:
         numbers=targets.numbers if targets.labels is not None else None,
         columns=x_train.ndim == 2,
         reading=tuple(reading),
-        summary="; ".join(summary),
+        stored=str(content["x_train"].dtype),
+        names=targets.names,
     )
+
+
+def _channels_last(first: int, second: int, third: int) -> bool:
+    """Return whether the shape of an image is (height, width, channels), not (channels, height, width).
+
+    If both are possible, images are taken to be square, or else to have their channels first.
+    """
+    if third not in CHANNELS or first not in CHANNELS:
+        return third in CHANNELS
+    return first == second != third
 
 
 def with_reading(content: str, arrays: Arrays) -> str:
@@ -171,6 +196,10 @@ def _inputs(where: str, part: str, x: np.ndarray) -> np.ndarray:
             "finite in float32; replace them or leave these inputs out"
         )
     return x
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def _scales(x_train: np.ndarray, x_test: np.ndarray) -> str:

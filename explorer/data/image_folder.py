@@ -73,4 +73,4 @@ def load(options: Options) -> Arrays:
         (decode(((str(f), f.read_bytes()) for f, _ in part), options), np.array([n for _, n in part]))
         for part in parts
     )
-    return user_arrays(train, test, options, len(classes))
+    return user_arrays(train, test, options, classes)

@@ -111,4 +111,4 @@ def load(options: Options) -> Arrays:
         wrong = next(label for label in [*y_train.flat, *y_test.flat] if label != round(label))
         raise InputError(f"{options.path}: labels should be words or whole numbers, not {wrong}")
     check_classes(options.path, len(targets.names), len(y_train))
-    return user_arrays((x_train, targets.labels[0]), (x_test, targets.labels[1]), options, len(targets.names))
+    return user_arrays((x_train, targets.labels[0]), (x_test, targets.labels[1]), options, targets.names)

@@ -16,9 +16,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from explorer.data.dataset import Arrays
 from explorer.data.formats.reading import read_bytes
 from explorer.data.formats.translation import (
-    Encoded,
     Pair,
     SplitOptions,
     UserText,
@@ -79,7 +79,7 @@ def _files(options: Options) -> list[Path]:
 
 
 @functools.lru_cache(maxsize=2)
-def _encode(options: Options, content: str) -> Encoded:
+def _encode(options: Options, content: str) -> Arrays:
     # ``content`` is part of the cache key: it changes with the files.
     pairs, left_out = sentences(options)
     train, test = split_pairs(pairs, options)
@@ -87,7 +87,7 @@ def _encode(options: Options, content: str) -> Encoded:
 
 
 TEXT = UserText(_files, _encode)
-fingerprint, available, describe, load = TEXT.fingerprint, TEXT.available, TEXT.describe, TEXT.load
+fingerprint, available, load = TEXT.fingerprint, TEXT.available, TEXT.load
 
 
 def sentences(options: Options) -> tuple[list[Pair], Counter[str]]:

@@ -37,10 +37,6 @@ class OwnDataSet:
         """Return a hash of the source file, the options, and how the arrays are read."""
         return with_reading(digest([source_fingerprint(self.name), options.source()]), self.load(options))
 
-    def describe(self, options: OwnOptions) -> str:
-        """Return in one line how the arrays were understood."""
-        return self.load(options).summary
-
     def available(self, options: OwnOptions) -> tuple[int, int]:
         """Return the numbers of training and test inputs."""
         return counts(options, *self.load(options).sizes, self.load)

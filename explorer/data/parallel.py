@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import Field
 
+from explorer.data.dataset import Arrays
 from explorer.data.formats.reading import lines, open_parquet, read_bytes
 from explorer.data.formats.translation import (
-    Encoded,
     Pair,
     SplitOptions,
     UserText,
@@ -52,7 +52,7 @@ def _files(options: Options) -> list[str]:
 
 
 @functools.lru_cache(maxsize=2)
-def _encode(options: Options, content: str) -> Encoded:
+def _encode(options: Options, content: str) -> Arrays:
     # ``content`` is part of the cache key: it changes with the files.
     title = " and ".join(_files(options))
     lines_read = read_pairs(options.path, options.columns)
@@ -69,7 +69,7 @@ def _encode(options: Options, content: str) -> Encoded:
 
 
 TEXT = UserText(_files, _encode)
-fingerprint, available, describe, load = TEXT.fingerprint, TEXT.available, TEXT.describe, TEXT.load
+fingerprint, available, load = TEXT.fingerprint, TEXT.available, TEXT.load
 
 
 def read_pairs(path: str | tuple[str, str], columns: Columns | None) -> list[Pair]:

@@ -153,8 +153,7 @@ def _complete(
             if plan.missing(space, store, train=train):
                 arrays = load_data(space)
                 for data in arrays.values():
-                    if data.summary:
-                        session.say(f"Data: {data.summary}.")
+                    session.say(f"Data: {data.describe()}.")
                 stack.enter_context(cancel.after(where.max_hours))
                 with session.stage("start_up"):
                     cluster = stack.enter_context(connect(where, own, space.resources, cancel))

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-import explorer.data
 import explorer.measures
 from explorer.estimate.machines import Machines
 from explorer.estimate.work import UTILISATION, Inputs, Network, measurements, trial
@@ -39,8 +38,8 @@ def describe(space: Space, cluster: str | None = None) -> Any:
     table.add_row("models", f"{counts['models']:,} ({_counted(space.seeds, 'seed')} a cell)")
     none = "0: a pair needs two seeds, and a cell without pairs has no phase" if not counts["pairs"] else ""
     table.add_row("pairs", none or f"{counts['pairs']:,}, {counts['curves']:,} of them with a curve")
-    if description := getattr(plugin(explorer.data, space.data["name"], "data set"), "describe", None):
-        table.add_row("data", description(space.cells[0].data))
+    if machines.here:
+        table.add_row("data", space.cells[0].load_data().describe())
     for name, text in _costs(space, machines, counts["curves"]):
         table.add_row(name, text)
     table.add_row("", f"Estimated in {time.perf_counter() - started:.1f} s. Nothing was started.")

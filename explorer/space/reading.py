@@ -105,10 +105,16 @@ def all_problems(raw: Any, first: Problem) -> list[Problem]:
         while isinstance(result, Problem) and _unknown_axis_of_unknown(result, left_out):
             _leave_out(raw, result.path)
             result = _checked(raw, [])
-        if isinstance(result, Space) or any(result.path == path[: len(result.path)] for path in left_out):
+        if isinstance(result, Space) or any(_follows(result.path, path) for path in left_out):
             break
         found.append(result)
     return found
+
+
+def _follows(path: tuple[Any, ...], left_out: tuple[Any, ...]) -> bool:
+    """Return whether a problem may come from what was left out: from a part of it, or from its axis."""
+    of_axis = left_out[:1] in (("load",), ("temperature",)) and len(left_out) == 2
+    return path == left_out[: len(path)] or (of_axis and path[-1:] == left_out[-1:])
 
 
 def _leave_out(raw: Any, path: tuple[Any, ...]) -> bool:

@@ -45,7 +45,7 @@ def test_each_form_is_read_and_gives_the_same_data(kind: str, tmp_path: Path) ->
     assert arrays.vocabulary == same.vocabulary
     assert arrays.x_train.tobytes() == same.x_train.tobytes()
     assert parallel.available(options) == (len(arrays.x_train), len(arrays.x_test))
-    assert "91 subword units; left out: nothing" in parallel.describe(options)
+    assert "91 subword units; left out: nothing" in arrays.describe()
 
 
 def test_columns_are_chosen_by_number_or_name(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_test_set_of_its_own_is_used_and_kept_out_of_the_training(tmp_path: Pa
     arrays = parallel.load(options)
     assert [subwords.decode(arrays.vocabulary, row) for row in arrays.y_test] == [b for _, b in test]
     assert parallel.available(options) == (280, 20)
-    assert "20 with a source that is in the test set" in parallel.describe(options)
+    assert "20 with a source that is in the test set" in arrays.describe()
 
 
 def test_the_fingerprint_follows_the_content_not_the_name(tmp_path: Path) -> None:

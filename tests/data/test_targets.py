@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from explorer.data import digits, text
 from explorer.data.base import DataOptions, prepare
 from explorer.data.dataset import Arrays, checked_arrays
 from explorer.settings import InputError
@@ -46,7 +47,7 @@ def test_labels_of_any_kind_are_class_numbers(y: Any, labels: list[int]) -> None
     assert arrays.y_train.tolist() == labels
     assert arrays.y_train.dtype == np.int64
     assert arrays.classes == len(set(labels))
-    assert f"{arrays.classes} classes" in arrays.summary
+    assert f"{arrays.classes} classes" in arrays.describe()
 
 
 def test_the_reading_of_labels_is_part_of_a_model() -> None:
@@ -90,6 +91,8 @@ def test_rejections_show_the_value_and_what_to_do(content: dict[str, Any], told:
         ((8, 8, 1), (1, 8, 8)),
         ((3, 8, 8), (3, 8, 8)),
         ((3, 8, 3), (3, 8, 3)),
+        ((4, 4, 1), (1, 4, 4)),
+        ((4, 8, 3), (4, 8, 3)),
         ((5, 4), (5, 4)),
     ],
 )
@@ -100,6 +103,16 @@ def test_channels_last_are_recognised_by_the_shape(shape: tuple[int, ...], kept:
     assert ("channels last" in arrays.reading) == (shape != kept)
     if shape != kept:
         assert np.array_equal(arrays.x_train[2, 1 % kept[0]], x[2, :, :, 1 % kept[0]])
+
+
+def test_a_description_follows_the_task_and_fits_every_data_set() -> None:
+    arrays = read(NUMBERS)
+    assert "tables of" in arrays.describe() and "classes" in arrays.describe()
+    assert "targets of 1 number, from" in arrays.for_task("regression", "mine").describe()
+    assert digits.load(digits.Options()).describe() == (
+        "1,000 training and 797 test inputs; images of 8×8 with 1 channel, from 0 to 1; 10 classes"
+    )
+    assert "windows of 32 tokens" in text.load(text.Options(length=32)).describe()
 
 
 def test_columns_of_a_table_are_standardised_one_by_one() -> None:
@@ -117,8 +130,8 @@ def test_columns_of_a_table_are_standardised_one_by_one() -> None:
 
 def test_different_scales_of_training_and_test_inputs_are_told() -> None:
     x = np.random.default_rng(0).uniform(0, 255, (6, 4))
-    assert "WARNING" not in read(NUMBERS, x=x).summary
+    assert "WARNING" not in read(NUMBERS, x=x).describe()
     assert (
         "WARNING: training and test inputs are on different scales"
-        in read(NUMBERS, x=x, x_test=x[:2] / 255).summary
+        in read(NUMBERS, x=x, x_test=x[:2] / 255).describe()
     )

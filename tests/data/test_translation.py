@@ -73,7 +73,7 @@ def test_arrays_have_the_tasks_shape_and_marks() -> None:
     train, test = plural(200)[:150], plural(200)[150:]
     options = TranslationOptions(length=6, vocabulary=150)
     encoded = encode_pairs(train, test, Counter(), options, "numbers")
-    arrays = encoded.arrays
+    arrays = encoded
     assert arrays.x_train.shape == (150, 2, 6)
     assert arrays.y_train.shape == (150, 6)
     assert arrays.x_train.dtype == arrays.y_train.dtype == np.int64
@@ -101,17 +101,16 @@ def test_long_pairs_are_left_out_and_counted_and_do_not_change_the_vocabulary() 
         )
         for length in (8, 4)
     )
-    assert long.left_out["too long"] == 0
-    assert short.left_out["too long"] == 200  # four words and an end
-    assert len(short.arrays.x_train) == 1000
-    assert short.arrays.vocabulary == long.arrays.vocabulary
+    assert "too long" not in long.describe()
+    assert len(short.x_train) == 1000
+    assert short.vocabulary == long.vocabulary
     assert "1,000 training and 1 test pairs" in short.describe()
-    assert "200 too long" in short.describe()
+    assert "200 too long" in short.describe()  # four words and an end
 
 
 def test_a_subset_is_drawn_and_nothing_else_is_changed() -> None:
     options = TranslationOptions(length=6, vocabulary=150)
-    clean = encode_pairs(plural(200)[:150], plural(200)[150:], Counter(), options, "").arrays
+    clean = encode_pairs(plural(200)[:150], plural(200)[150:], Counter(), options, "")
     half, tenth = (
         prepare(clean, TranslationOptions(length=6, vocabulary=150, train_size=n), "numbers")
         for n in (75, 15)

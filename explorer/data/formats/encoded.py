@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -75,7 +76,7 @@ def decode(images: Iterable[tuple[str, bytes]], options: EncodedOptions) -> np.n
     return np.stack(decoded).transpose(0, 3, 1, 2)
 
 
-def user_arrays(train: Part, test: Part, options: EncodedOptions, classes: int) -> Arrays:
+def user_arrays(train: Part, test: Part, options: EncodedOptions, names: Sequence[str]) -> Arrays:
     """Return a data set of a user's images. Its test images are a seeded sample if ``test_size`` is set.
 
     Files are usually sorted by class, so the first ``test_size`` images would all be of the first classes.
@@ -89,7 +90,8 @@ def user_arrays(train: Part, test: Part, options: EncodedOptions, classes: int) 
     if options.test_size is not None:
         order = np.random.default_rng(seed_for("test images")).permutation(len(y_test))
         x_test, y_test = x_test[order], y_test[order]
-    return image_arrays(train, (x_test, y_test), options, classes)
+    arrays = image_arrays(train, (x_test, y_test), options, len(names))
+    return replace(arrays, stored="uint8", names=tuple(names))
 
 
 def hash_files(root: Path, files: Sequence[Path]) -> str:

@@ -64,11 +64,11 @@ def _load(text: PublishedText, options: PublishedOptions) -> Arrays:
         parts = [[(english, german) for german, english in part] for part in parts]
     (train, left_out), (test, left_out_of_test) = map(clean_pairs, parts)
     left_out += left_out_of_test
-    encoded = encode_pairs(without(train, test, left_out), test, left_out, options, title)
-    arrays, pairs, test_pairs = encoded.arrays, options.pairs, options.test_pairs
+    arrays = encode_pairs(without(train, test, left_out), test, left_out, options, title)
+    pairs, test_pairs = options.pairs, options.test_pairs
     for name, size, count in zip(("pairs", "test_pairs"), arrays.sizes, (pairs, test_pairs), strict=True):
         if size < count:
-            raise InputError(f"{title}: {name} asks for {count:,}; there are {encoded.describe()}")
+            raise InputError(f"{title}: {name} asks for {count:,}; there are {arrays.describe()}")
     return replace(
         arrays,
         x_train=arrays.x_train[:pairs],

@@ -23,6 +23,11 @@ def read_bytes(path: Path | str) -> bytes:
     """
     try:
         return Path(path).read_bytes()
+    except IsADirectoryError as error:
+        raise InputError(
+            f"{path} is a folder, and this data set is read from a file; "
+            "the data sets image-folder and image-parquet are read from folders"
+        ) from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
 

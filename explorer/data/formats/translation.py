@@ -59,22 +59,6 @@ class SplitOptions(TranslationOptions):
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """Arrays of a corpus, and the number of removed pairs by reason."""
-
-    arrays: Arrays
-    left_out: Counter[str]
-
-    def describe(self) -> str:
-        """Return the numbers of pairs, of subword units and of removed pairs in one line."""
-        arrays = self.arrays
-        return (
-            f"{len(arrays.x_train):,} training and {len(arrays.x_test):,} test pairs, "
-            f"{arrays.classes:,} subword units; left out: {_in_words(self.left_out)}"
-        )
-
-
-@dataclass(frozen=True)
 class UserText:
     """A user's parallel text: the functions that its data set needs.
 
@@ -85,7 +69,7 @@ class UserText:
     """
 
     files: Callable[[Any], Sequence[Path | str]]
-    encode: Callable[[Any, str], Encoded]
+    encode: Callable[[Any, str], Arrays]
 
     def fingerprint(self, options: Any) -> str:
         """Return a hash of the files' contents."""
@@ -95,19 +79,12 @@ class UserText:
         """Return the numbers of training and test pairs after cleaning."""
         return self.load(options).sizes
 
-    def describe(self, options: Any) -> str:
-        """Return the numbers of pairs, of subword units and of removed pairs as text."""
-        return self._encoded(options).describe()
-
     def load(self, options: Any) -> Arrays:
         """Return arrays of tokens (see :func:`encode_pairs`).
 
         Raises:
             InputError: a file is missing or cannot be read, or too few pairs are left.
         """
-        return self._encoded(options).arrays
-
-    def _encoded(self, options: Any) -> Encoded:
         return self.encode(options.clean(), self.fingerprint(options))
 
 
@@ -169,7 +146,7 @@ def encode_pairs(
     left_out: Counter[str],
     options: TranslationOptions,
     title: str,
-) -> Encoded:
+) -> Arrays:
     """Return arrays of tokens: x (pairs, 2, length), y (pairs, length).
 
     ``x[:, 0]`` is the source and ``x[:, 1]`` the target after a beginning mark, both padded with 0. ``y`` is
@@ -189,7 +166,8 @@ def encode_pairs(
     _check_enough(short, short_test, left_out, title)
     (x_train, y_train), (x_test, y_test) = (_pad(pairs, options.length) for pairs in (short, short_test))
     units = subwords.size(vocabulary)
-    return Encoded(Arrays(x_train, y_train, x_test, y_test, classes=units, vocabulary=vocabulary), left_out)
+    remark = f"left out: {_in_words(left_out)}"
+    return Arrays(x_train, y_train, x_test, y_test, units, vocabulary=vocabulary, remark=remark)
 
 
 Tokens = tuple[list[int], list[int]]  # of source and target
