@@ -19,7 +19,7 @@ from explorer.landscape.activations import correlations
 from explorer.landscape.permutations import permutation_spec, segments
 from explorer.models.agreement import check_same_outputs
 from explorer.models.rows import Rows
-from explorer.models.symmetries import Axis, Block, Heads, Spec
+from explorer.models.symmetries import JointGroups, Segment, Segments, Spec
 
 Permutations = dict[int, Tensor]
 Method = Literal["weights", "activations"]
@@ -73,14 +73,14 @@ def permute(
         named = zip(names, pieces, strict=True)
         return [_permuted(piece[0], spec.axes.get(name), permutations).flatten() for name, piece in named]
 
-    parameters = permuted(network._names, network._split(theta[None]))
-    stats = permuted(network._buffer_names, network._split_buffers(buffers[None]))
+    parameters = permuted(network.names, network.split(theta[None]))
+    stats = permuted(network.buffer_names, network.split_buffers(buffers[None]))
     return torch.cat(parameters), torch.cat(stats) if stats else buffers.clone()
 
 
 def _permuted(
     piece: Tensor,
-    axes: tuple[Axis | None, ...] | None,
+    axes: tuple[Segments | None, ...] | None,
     permutations: Permutations,
     *,
     skip: int | None = None,
@@ -92,7 +92,7 @@ def _permuted(
     return piece
 
 
-def _order(axis: Axis, permutations: Permutations) -> Tensor:
+def _order(axis: Segments, permutations: Permutations) -> Tensor:
     """Return the indices along a permuted axis."""
     parts = []
     for block, start in segments(axis):
@@ -113,18 +113,18 @@ def match_weights(
     number of visits of all groups.
     """
     pieces_a, pieces_b = (
-        {n: p[0].double().cpu() for n, p in zip(network._names, network._split(t[None]), strict=True)}
+        {n: p[0].double().cpu() for n, p in zip(network.names, network.split(t[None]), strict=True)}
         for t in (a, b)
     )
     found = {group: torch.arange(size) for group, size in spec.groups.items()}
     generator = np.random.default_rng(seed)
-    turns = spec.turns()
+    matched = spec.matched_groups()
     for _ in range(sweeps):
         gained = False
-        for number in generator.permutation(len(turns)).tolist():
-            groups = turns[number].groups
+        for number in generator.permutation(len(matched)).tolist():
+            groups = matched[number].groups
             likenesses = [_likeness(pieces_a, pieces_b, spec, found, group) for group in groups]
-            orders = _assign(likenesses, turns[number])
+            orders = _assign(likenesses, matched[number])
             gain = sum(
                 _total(likeness, order) - _total(likeness, found[group])
                 for likeness, order, group in zip(likenesses, orders, groups, strict=True)
@@ -156,7 +156,7 @@ def _likeness(
     return total
 
 
-def _products(pair: tuple[Tensor, Tensor], place: int, start: int, block: Block) -> Tensor:
+def _products(pair: tuple[Tensor, Tensor], place: int, start: int, block: Segment) -> Tensor:
     """Return inner products (units, units) of two parameters over the units in a block of axis ``place``."""
     segment = [p.narrow(place, start, block.size * block.repeat).movedim(place, 0) for p in pair]
     left, right = (p.reshape(block.size, -1) for p in segment)
@@ -175,12 +175,12 @@ def match_activations(
     """
     found: Permutations = {}
     alike = correlations(network, spec, (a, b), (buffers_a, buffers_b), x)
-    for turn in spec.turns():
-        found.update(zip(turn.groups, _assign([alike[group] for group in turn.groups], turn), strict=True))
+    for joint in spec.matched_groups():
+        found.update(zip(joint.groups, _assign([alike[group] for group in joint.groups], joint), strict=True))
     return found
 
 
-def _assign(likenesses: Sequence[Tensor], heads: Heads) -> list[Tensor]:
+def _assign(likenesses: Sequence[Tensor], heads: JointGroups) -> list[Tensor]:
     """Return, per group, the unit of b for each unit of a (units,) that maximises the sum of ``likenesses``.
 
     Each likeness is (units of a, units of b). The solution is exact: channels are matched within each pair of

@@ -88,7 +88,7 @@ def _decoder(
     """Start to decode source tokens (sentences, source length), with ``beam`` hypotheses of each."""
     module = network.module
     if isinstance(module, Seq2Seq):
-        with holding(network._places[: len(network._names)], network._split(theta)):
+        with holding(network.places[: len(network.names)], network.split(theta)):
             state = module.start(source[None], beam)
             yield lambda tokens: module.step(tokens, state), state.pick
     else:

@@ -51,7 +51,7 @@ class HessianOperator:
         for one model than for several, which rounds differently. A single model is therefore duplicated,
         unless memory never holds two models at once.
         """
-        execution = self.network._differentiated(self.x[None])
+        execution = self.network.execution_of_gradient(self.x[None])
         attends = execution == "stacked" and self.network.task.by_token
         if len(theta) == 1 and self.some > 1 and (attends or execution == "vmap"):
             theta, buffers = theta.repeat(2, 1), None if buffers is None else buffers.repeat(2, 1)

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from explorer.models.symmetries import Axis, Block, Site, Spec
+from explorer.models.rows import NORMS
+from explorer.models.symmetries import Segment, Segments, Site, Spec
 
 # Layers and functions that treat every channel separately and in the same way, in lower case and without "_".
 ACTIVATIONS = "relu", "relu6", "leakyrelu", "gelu", "tanh", "sigmoid", "silu", "elu", "softplus", "hardtanh"
@@ -87,7 +88,7 @@ def _checked(spec: Spec, module: nn.Module) -> Spec:
     return spec
 
 
-def segments(axis: Axis) -> Iterator[tuple[Block, int]]:
+def segments(axis: Segments) -> Iterator[tuple[Segment, int]]:
     """Yield the blocks of an axis, each with the index at which it starts."""
     start = 0
     for block in axis:
@@ -109,8 +110,8 @@ class _Follower(fx.Interpreter):
         super().__init__(trace, garbage_collect_values=False)
         self.extra_traceback = False
         self.trace = trace
-        self.channels: dict[fx.Node, Axis | None] = {}
-        self.axes: dict[str, list[Axis | None]] = {}
+        self.channels: dict[fx.Node, Segments | None] = {}
+        self.axes: dict[str, list[Segments | None]] = {}
         self.parent, self.size = [0], [0]
         self.inputs: dict[fx.Node, str] = {}  # inputs of layers that mix channels, and the first such layer
 
@@ -143,7 +144,7 @@ class _Follower(fx.Interpreter):
                 self._pin(self.channels.get(node))
         return value
 
-    def _channels(self, node: fx.Node, value: Tensor) -> Axis | None:
+    def _channels(self, node: fx.Node, value: Tensor) -> Segments | None:
         before = [self.channels[n] for n in node.all_input_nodes if n in self.channels]
         if node.op in ("placeholder", "get_attr"):
             return None
@@ -164,8 +165,8 @@ class _Follower(fx.Interpreter):
         raise ValueError(f"the effect of {name!r} on channels is unknown; give a Spec of your own")
 
     def _layer(
-        self, node: fx.Node, name: str, layer: nn.Module, before: Axis | None, value: Tensor
-    ) -> Axis | None:
+        self, node: fx.Node, name: str, layer: nn.Module, before: Segments | None, value: Tensor
+    ) -> Segments | None:
         if isinstance(layer, nn.Linear):
             if value.dim() != 2 and before is not None:
                 raise ValueError(
@@ -179,7 +180,7 @@ class _Follower(fx.Interpreter):
                 self._note(name, layer, [before] + [None] * (layer.weight.dim() - 1), [before])
                 return before
             raise ValueError(f"the grouped convolution {name!r} is not supported; give a Spec of your own")
-        if isinstance(layer, nn.modules.batchnorm._NormBase) or (
+        if isinstance(layer, NORMS) or (
             isinstance(layer, nn.GroupNorm) and layer.num_groups in (1, layer.num_channels)
         ):
             for piece in ("weight", "bias", "running_mean", "running_var"):
@@ -193,49 +194,53 @@ class _Follower(fx.Interpreter):
             "give a Spec of your own"
         )
 
-    def _new(self, node: fx.Node, name: str, layer: Any, before: Axis | None, size: int, kernel: int) -> Axis:
+    def _new(
+        self, node: fx.Node, name: str, layer: Any, before: Segments | None, size: int, kernel: int
+    ) -> Segments:
         """Add a layer that mixes its inputs; its outputs are a new group."""
         for entering in node.all_input_nodes:
             self.inputs.setdefault(entering, name)
         self.parent.append(len(self.parent))
         self.size.append(size)
-        axis = (Block(len(self.parent) - 1, size),)
+        axis = (Segment(len(self.parent) - 1, size),)
         self._note(name, layer, [axis, before] + [None] * kernel, [axis])
         return self._final(self.axes[f"{name}.weight"][0] or ())
 
-    def _note(self, name: str, layer: Any, weight: list[Axis | None], bias: list[Axis | None]) -> None:
+    def _note(
+        self, name: str, layer: Any, weight: list[Segments | None], bias: list[Segments | None]
+    ) -> None:
         self._register(f"{name}.weight", weight)
         if layer.bias is not None:
             self._register(f"{name}.bias", bias)
 
-    def _register(self, name: str, axes: list[Axis | None]) -> None:
+    def _register(self, name: str, axes: list[Segments | None]) -> None:
         """Record the axes of a parameter; if a layer is used twice, merge the groups of both uses."""
         for old, new in zip(self.axes.get(name, axes), axes, strict=True):
             self._merge(old, new)
         self.axes.setdefault(name, axes)
 
-    def _kept(self, node: fx.Node, before: Axis | None, value: Tensor) -> Axis | None:
+    def _kept(self, node: fx.Node, before: Segments | None, value: Tensor) -> Segments | None:
         """Return channels that pass through, or that are flattened with the dimensions after them."""
         if before is None:
             return None
         length = sum(b.size * b.repeat for b in before)
         if value.dim() >= 2 and value.shape[1] % length == 0:
             times = value.shape[1] // length
-            return tuple(Block(b.group, b.size, b.repeat * times) for b in before)
+            return tuple(Segment(b.group, b.size, b.repeat * times) for b in before)
         raise ValueError(f"{node.format_node()}: {length} channels became the shape {tuple(value.shape)}")
 
-    def _joined(self, node: fx.Node) -> Axis | None:
+    def _joined(self, node: fx.Node) -> Segments | None:
         """Return the channels of a concatenation along the channels."""
         terms, place = node.args[0], node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
         if place != 1:
             raise ValueError(f"{node.format_node()}: only a concatenation of channels (dim=1) is supported")
-        blocks: list[Block] = []
+        blocks: list[Segment] = []
         for term in terms:  # pyright: ignore[reportGeneralTypeIssues, reportOptionalIterable]
             axis = self.channels[term]  # pyright: ignore[reportArgumentType]
-            blocks += axis if axis is not None else (Block(None, self.env[term].shape[1]),)
+            blocks += axis if axis is not None else (Segment(None, self.env[term].shape[1]),)
         return tuple(blocks)
 
-    def _merge(self, one: Axis | None, other: Axis | None) -> None:
+    def _merge(self, one: Segments | None, other: Segments | None) -> None:
         if one is None or other is None:
             self._pin(one)
             self._pin(other)
@@ -246,7 +251,7 @@ class _Follower(fx.Interpreter):
             low, high = sorted((self._find(left.group or 0), self._find(right.group or 0)))
             self.parent[high] = low
 
-    def _pin(self, axis: Axis | None) -> None:
+    def _pin(self, axis: Segments | None) -> None:
         for block in axis or ():
             self.parent[self._find(block.group or 0)] = 0
 
@@ -255,5 +260,5 @@ class _Follower(fx.Interpreter):
             group = self.parent[group]
         return group
 
-    def _final(self, axis: Axis) -> Axis:
-        return tuple(Block(self._find(b.group or 0) or None, b.size, b.repeat) for b in axis)
+    def _final(self, axis: Segments) -> Segments:
+        return tuple(Segment(self._find(b.group or 0) or None, b.size, b.repeat) for b in axis)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from explorer.models.stacking import LayerNorm, Linear
-from explorer.models.symmetries import Axis, Symmetries
+from explorer.models.symmetries import Segments, Symmetries
 
 Order = Literal["pre", "post"]
 
@@ -43,7 +43,7 @@ class Keys:
         self.keys, self.values = (torch.take_along_dim(t, index, 1) for t in (self.keys, self.values))
 
 
-class Heads(nn.Module):
+class Attention(nn.Module):
     """Base of self-attention and cross-attention: heads, softmax and output map."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -66,7 +66,7 @@ class Heads(nn.Module):
         return self.project(mixed.transpose(-2, -3).flatten(-2))
 
 
-class SelfAttention(Heads):
+class SelfAttention(Attention):
     """Multi-head attention within a sequence (Vaswani et al., 2017)."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -82,7 +82,7 @@ class SelfAttention(Heads):
         return self.attend(queries, past)
 
 
-class CrossAttention(Heads):
+class CrossAttention(Attention):
     """Multi-head attention from one sequence to another."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -137,7 +137,7 @@ class Block(nn.Module):
         y = self.perceptron(self.perceptron_norm(x) if pre else x)
         return x + y if pre else self.perceptron_norm(x + y)
 
-    def symmetries(self, found: Symmetries, name: str, stream: Axis | None) -> None:
+    def symmetries(self, found: Symmetries, name: str, stream: Segments | None) -> None:
         """Record the symmetries of this block ``name``, whose inputs and outputs are ``stream``."""
         first: Linear = self.perceptron[0]  # pyright: ignore[reportAssignmentType]
         shape = {"width": first.in_features, "heads": self.attention.heads}

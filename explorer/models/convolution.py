@@ -138,7 +138,7 @@ def _divided(error: Tensor, excess: Tensor, out: Tensor, dim: int) -> None:
     torch.sub(error, second, out=first)
 
 
-class Dense:
+class DenseConvolution:
     """A convolution of images of side 2 at most, as one linear map: each output sees every input.
 
     In such small images, most of a patch is border. The linear map needs 4/9 of the products and no patches.

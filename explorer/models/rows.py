@@ -40,6 +40,8 @@ MEMORY = 2**23
 # Passes over the inputs until statistics other than those of BatchNorm have settled, at most.
 PASSES = 100
 SETTLED = 1e-5  # relative change in a pass
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+NORMS = (*BATCH_NORMS, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 
 class Bound(NamedTuple):
@@ -101,11 +103,11 @@ class Rows:
             raise ValueError("execution 'stacked' needs the architecture's own forward; use 'vmap' or 'loop'")
         parameters = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
         buffers = _state(self.module)
-        self._names, self._shapes = list(parameters), [p.shape for p in parameters.values()]
-        self._buffer_names, self._buffer_shapes = list(buffers), [b.shape for b in buffers.values()]
+        self.names, self._shapes = list(parameters), [p.shape for p in parameters.values()]
+        self.buffer_names, self._buffer_shapes = list(buffers), [b.shape for b in buffers.values()]
         self._buffer_types = [None if b.is_floating_point() else b.dtype for b in buffers.values()]
-        self._places = self._places_in(self.module)
-        self.norms = [m for m in self.module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        self.places = self._places_in(self.module)
+        self.norms = [m for m in self.module.modules() if isinstance(m, BATCH_NORMS)]
         self._frozen = sum(not p.requires_grad for p in self.module.parameters())
         self._activations = 0
         self._changing: list[bool] | None = None
@@ -118,14 +120,14 @@ class Rows:
     @property
     def layers(self) -> list[tuple[str, torch.Size]]:
         """Name and shape of each parameter of a model, in order."""
-        return list(zip(self._names, self._shapes, strict=True))
+        return list(zip(self.names, self._shapes, strict=True))
 
     def row(self, module: nn.Module | None = None) -> tuple[Tensor, Tensor]:
         """Return copies of the parameters (parameters,) and buffers (numbers,) of a module."""
         module = module or self._pristine
         own, state = dict(module.named_parameters()), _state(module)
-        pieces = [own[name].detach().flatten() for name in self._names]
-        stats = [_as_numbers(name, state[name], pieces[0]) for name in self._buffer_names]
+        pieces = [own[name].detach().flatten() for name in self.names]
+        stats = [_as_numbers(name, state[name], pieces[0]) for name in self.buffer_names]
         return torch.cat(pieces), torch.cat(stats) if stats else pieces[0].new_zeros(0)
 
     def to_module(self, theta: Tensor, buffers: Tensor) -> nn.Module:
@@ -134,26 +136,28 @@ class Rows:
         if theta.dtype != next(module.parameters()).dtype:
             module = module.to(theta.dtype)
         tensors = dict([*module.named_parameters(), *module.named_buffers()])
-        pieces = [*self._split(theta), *self._split_buffers(buffers)]
+        pieces = [*self.split(theta), *self.split_buffers(buffers)]
         with torch.no_grad():
-            for name, piece in zip([*self._names, *self._buffer_names], pieces, strict=True):
+            for name, piece in zip([*self.names, *self.buffer_names], pieces, strict=True):
                 tensors[name].copy_(piece)
         return module
 
     def to(self, device: torch.device | str) -> Rows:
         """Move the constants to a device."""
         self.module.to(device)
-        self._places = self._places_in(self.module)
+        self.places = self._places_in(self.module)
         return self
 
     def _places_in(self, module: nn.Module) -> Places:
         tensors = dict([*module.named_parameters(), *module.named_buffers()])
-        return _places(module, {name: tensors[name] for name in [*self._names, *self._buffer_names]})
+        return _places(module, {name: tensors[name] for name in [*self.names, *self.buffer_names]})
 
-    def _split(self, theta: Tensor) -> list[Tensor]:
+    def split(self, theta: Tensor) -> list[Tensor]:
+        """Return each parameter (…, *shape) of ``theta`` (…, parameters)."""
         return _split(theta, self._shapes)
 
-    def _split_buffers(self, buffers: Tensor) -> list[Tensor]:
+    def split_buffers(self, buffers: Tensor) -> list[Tensor]:
+        """Return each buffer (…, *shape) of ``buffers`` (…, numbers)."""
         return _split(buffers, self._buffer_shapes)
 
     def __call__(
@@ -170,10 +174,10 @@ class Rows:
         """
         x = x.to(theta.device, non_blocking=True)
         wanted = torch.is_grad_enabled() and (theta.requires_grad or x.requires_grad)
-        execution = self._differentiated(x) if wanted else self.execution
+        execution = self.execution_of_gradient(x) if wanted else self.execution
         if execution == "stacked":
             assert self.forward is not None
-            return self.forward(self._split(theta), x)
+            return self.forward(self.split(theta), x)
         if self.module.training != training:
             self.module.train(training)
         if buffers is None:
@@ -194,17 +198,17 @@ class Rows:
         # number of models.
         rows = len(theta)
         some = max(2, rows)
-        pieces = self._split(theta if rows > 1 else torch.cat([theta, theta]))
-        stats = self._split_buffers(buffers)
+        pieces = self.split(theta if rows > 1 else torch.cat([theta, theta]))
+        stats = self.split_buffers(buffers)
         # vmap's BatchNorm flattens the statistics of all models. Tensors that are not contiguous would be
         # copied, and the update of the copy would be lost.
         own = [b.expand(some, *b.shape[1:]).clone(memory_format=torch.contiguous_format) for b in stats]
 
         def one(pieces: list[Tensor], stats: list[Tensor], x: Tensor) -> tuple[Tensor, list[Tensor]]:
             values = [*pieces, *self._as_stored(stats)]
-            with holding(self._places, values):
+            with holding(self.places, values):
                 output = self.module(x)
-                state = [store[key].detach() for (store, key), *_ in self._places[len(pieces) :]]
+                state = [store[key].detach() for (store, key), *_ in self.places[len(pieces) :]]
             return output, state if training else []
 
         outputs, after = vmap(one, randomness="different")(pieces, own, x.expand(some, *x.shape[1:]))
@@ -214,13 +218,13 @@ class Rows:
 
     def _in_turn(self, theta: Tensor, buffers: Tensor, x: Tensor, training: bool, *, copy: bool) -> Tensor:
         """Return the outputs (batch, …) of one model; with ``copy``, its module keeps the parameters."""
-        kept = [*self._split(theta), *self._split_buffers(buffers)]
-        values = [*kept[: len(self._names)], *self._as_stored(kept[len(self._names) :])]
+        kept = [*self.split(theta), *self.split_buffers(buffers)]
+        values = [*kept[: len(self.names)], *self._as_stored(kept[len(self.names) :])]
         if not training:  # changes of buffers are thrown away
-            first = len(self._names) + self._frozen
+            first = len(self.names) + self._frozen
             values[first:] = [value.clone() for value in values[first:]]
         module = self._copy() if copy else self.module
-        places = self._places_in(module) if copy else self._places
+        places = self._places_in(module) if copy else self.places
         starts = [value.data_ptr() for value in values] if training else []
         with holding(places, values, restore=not copy):
             output = module(x)
@@ -285,7 +289,7 @@ class Rows:
             self.recomputes = fast is None or not torch.allclose(fast, right, rtol=1e-3, equal_nan=True)
         return self.recomputes
 
-    def _differentiated(self, x: Tensor) -> Execution:
+    def execution_of_gradient(self, x: Tensor) -> Execution:
         """Return the execution that is used if a derivative is needed."""
         stacked = self.execution == "stacked"
         return self.derived(x.shape[1]) if stacked and self.derived is not None else self.execution
@@ -303,7 +307,7 @@ class Rows:
         if self.execution != "stacked" or self.gradient is None:
             return None
         gradient = torch.empty_like(theta)
-        return Bound(self.gradient(self._split(theta), self._split(gradient)), gradient)
+        return Bound(self.gradient(self.split(theta), self.split(gradient)), gradient)
 
     def loss_gradient(
         self, theta: Tensor, x: Tensor, y: Tensor, buffers: Tensor | None = None
@@ -319,7 +323,7 @@ class Rows:
                 losses = bound.step(x.to(theta.device), y, True)
                 assert losses is not None
                 return losses, bound.gradient
-        if self._differentiated(x) == "loop" and len(theta) > 1:
+        if self.execution_of_gradient(x) == "loop" and len(theta) > 1:
             return one_by_one(self.loss_gradient, theta, x, y, buffers)
         leaf = theta.detach().requires_grad_()
         losses = self.task.loss(self(leaf, x, buffers, training=True), y)
@@ -401,10 +405,10 @@ class Rows:
         """Return which buffers a forward pass in training mode changes, by a test on a few inputs."""
         if self._changing is None:
             after = buffers[:1].clone()
-            if self._buffer_names:
+            if self.buffer_names:
                 with self._trial(), seeded(0, theta.device):
                     self(theta[:1].clone(), x[None, :4], after, training=True)
-            pairs = zip(self._split_buffers(buffers[:1]), self._split_buffers(after), strict=True)
+            pairs = zip(self.split_buffers(buffers[:1]), self.split_buffers(after), strict=True)
             self._changing = [not torch.equal(before, now) for before, now in pairs]
         return self._changing
 
@@ -415,9 +419,7 @@ class Rows:
         features, for example, are drawn once for each model.
         """
         changing = self.changing(theta[None], a[None], x)
-        pieces = zip(
-            self._buffer_names, changing, self._split_buffers(a), self._split_buffers(b), strict=True
-        )
+        pieces = zip(self.buffer_names, changing, self.split_buffers(a), self.split_buffers(b), strict=True)
         return [name for name, changes, one, other in pieces if not changes and not torch.equal(one, other)]
 
     @torch.no_grad()
@@ -434,7 +436,7 @@ class Rows:
         large as ``MEMORY`` allows for one model. So they depend only on the architecture, neither on the
         other models nor on the device.
         """
-        names = zip(self._buffer_names, self.changing(theta, buffers, x), strict=True)
+        names = zip(self.buffer_names, self.changing(theta, buffers, x), strict=True)
         owners = {name.rpartition(".")[0] for name, changes in names if changes}
         layers = [layer for name, layer in self.module.named_modules() if name in owners]
         if not layers:
@@ -570,7 +572,7 @@ def _state(module: nn.Module) -> dict[str, Tensor]:
     counters = {
         f"{name}.num_batches_tracked" if name else "num_batches_tracked"
         for name, part in module.named_modules()
-        if isinstance(part, nn.modules.batchnorm._NormBase) and part.momentum is not None
+        if isinstance(part, NORMS) and part.momentum is not None
     }
     frozen = {name: p for name, p in module.named_parameters() if not p.requires_grad}
     buffers = {name: b for name, b in module.named_buffers() if name not in counters and not b.is_complex()}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from explorer.models.convolution import Convolution, Dense, Sides
+from explorer.models.convolution import Convolution, DenseConvolution, Sides
 from explorer.models.mlp import SLOPE, CrossEntropy
 from explorer.models.rows import Pieces, Step, blocks, join_blocks, select_rows
 
@@ -23,7 +23,7 @@ RECENT = (
 )
 DENSE = 16  # number of inputs from which on a dense map saves more than it costs
 
-Layer = Convolution | Dense
+Layer = Convolution | DenseConvolution
 Activate = Callable[[Tensor, Tensor], Tensor]  # (sums, where the result goes) -> result
 Derive = Callable[[Tensor, Tensor], Tensor]  # (error of results, results) -> error of sums
 
@@ -140,7 +140,7 @@ def _new_layers(weights: Sequence[Tensor], sides: Sides, batch: int, *, gradient
     for place, weight in enumerate(weights):
         pooled = place < len(weights) - 1
         if not pooled and max(sides) <= 2 and batch >= DENSE:
-            layers.append(Dense(weight, sides, batch, gradient=gradient))
+            layers.append(DenseConvolution(weight, sides, batch, gradient=gradient))
         else:
             layers.append(
                 Convolution(weight, sides, batch, pooled=pooled, gradient=gradient, first=place == 0)

@@ -12,7 +12,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class Block:
+class Segment:
     """A segment of an axis: ``size`` channels of one ``group``, each ``repeat`` numbers after flattening.
 
     ``group`` None is a segment that is never permuted: inputs of the network, and classes.
@@ -23,7 +23,7 @@ class Block:
     repeat: int = 1
 
 
-Axis = tuple[Block, ...]
+Segments = tuple[Segment, ...]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Heads:
+class JointGroups:
     """Groups whose channels come in ``count`` heads of equal size.
 
     Whole heads are permuted in the same way in all ``groups``. Channels are permuted within their head,
@@ -61,51 +61,51 @@ class Spec:
     within ``heads``. Only matching by activations needs ``sites``, at least one per group.
     """
 
-    axes: dict[str, tuple[Axis | None, ...]]
+    axes: dict[str, tuple[Segments | None, ...]]
     groups: dict[int, int]
     sites: dict[int, list[Site]] = field(default_factory=dict)
-    heads: tuple[Heads, ...] = ()
+    heads: tuple[JointGroups, ...] = ()
 
-    def turns(self) -> list[Heads]:
+    def matched_groups(self) -> list[JointGroups]:
         """Return what is matched at once: each group, with the groups of the same heads together."""
         joint = {group: heads for heads in self.heads for group in heads.groups}
-        return list(dict.fromkeys(joint.get(group, Heads(1, (group,))) for group in self.groups))
+        return list(dict.fromkeys(joint.get(group, JointGroups(1, (group,))) for group in self.groups))
 
 
 class Symmetries:
     """A builder of a :class:`Spec`. An axis that is None is never permuted."""
 
     def __init__(self) -> None:
-        self.axes: dict[str, tuple[Axis | None, ...]] = {}
+        self.axes: dict[str, tuple[Segments | None, ...]] = {}
         self.groups: dict[int, int] = {}
         self.sites: dict[int, list[Site]] = {}
-        self.joint: list[Heads] = []
+        self.joint: list[JointGroups] = []
 
     def spec(self) -> Spec:
         return Spec(self.axes, self.groups, self.sites, tuple(self.joint))
 
-    def group(self, size: int) -> Axis:
+    def group(self, size: int) -> Segments:
         """Return the axis of a new group of ``size`` channels."""
         number = len(self.groups) + 1
         self.groups[number], self.sites[number] = size, []
-        return (Block(number, size),)
+        return (Segment(number, size),)
 
-    def heads(self, width: int, count: int) -> tuple[Axis, Axis]:
+    def heads(self, width: int, count: int) -> tuple[Segments, Segments]:
         """Return the axes (width,) of ``count`` attention heads: of queries and keys, and of values."""
         look, carry = self.group(width), self.group(width)
-        self.joint.append(Heads(count, tuple(block.group or 0 for block in look + carry)))
+        self.joint.append(JointGroups(count, tuple(segment.group or 0 for segment in look + carry)))
         return look, carry
 
-    def linear(self, name: str, inputs: Axis | None, outputs: Axis | None) -> None:
+    def linear(self, name: str, inputs: Segments | None, outputs: Segments | None) -> None:
         """Add a linear map of the last dimension; its inputs become a site."""
         self.axes |= {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
         self._read(name, inputs or (), "input")
 
-    def norm(self, name: str, channels: Axis | None) -> None:
+    def norm(self, name: str, channels: Segments | None) -> None:
         """Add a LayerNorm of the last dimension."""
         self.axes |= {f"{name}.weight": (channels,), f"{name}.bias": (channels,)}
 
-    def self_attention(self, name: str, stream: Axis | None, *, width: int, heads: int) -> None:
+    def self_attention(self, name: str, stream: Segments | None, *, width: int, heads: int) -> None:
         """Add self-attention on ``stream``, with the maps ``queries_keys_values`` and ``project``.
 
         Scores are products of queries and keys, so both are permuted in the same way. Outputs are sums of
@@ -116,7 +116,7 @@ class Symmetries:
         self._read(f"{name}.queries_keys_values", look + look, "output")
         self.linear(f"{name}.project", carry, stream)
 
-    def cross_attention(self, name: str, stream: Axis | None, *, width: int, heads: int) -> None:
+    def cross_attention(self, name: str, stream: Segments | None, *, width: int, heads: int) -> None:
         """Add attention from ``stream`` to another sequence, which is never permuted.
 
         Its maps are ``queries``, ``keys_values`` and ``project``.
@@ -128,16 +128,16 @@ class Symmetries:
             self._read(f"{name}.{maps}", look, "output")
         self.linear(f"{name}.project", carry, stream)
 
-    def perceptron(self, first: str, last: str, stream: Axis | None, *, hidden: int) -> None:
+    def perceptron(self, first: str, last: str, stream: Segments | None, *, hidden: int) -> None:
         """Add two linear maps with ``hidden`` units between them, from ``stream`` to ``stream``."""
         units = self.group(hidden)
         self.linear(first, stream, units)
         self.linear(last, units, stream)
 
-    def _read(self, name: str, axis: Iterable[Block], side: Literal["input", "output"]) -> None:
+    def _read(self, name: str, axis: Iterable[Segment], side: Literal["input", "output"]) -> None:
         start = 0
-        for block in axis:
-            length = block.size * block.repeat
-            if block.group is not None:
-                self.sites[block.group].append(Site(name, start, length, side, dim=-1))
+        for segment in axis:
+            length = segment.size * segment.repeat
+            if segment.group is not None:
+                self.sites[segment.group].append(Site(name, start, length, side, dim=-1))
             start += length

@@ -79,9 +79,9 @@ def details(run: Run, cells: pd.DataFrame) -> dict[str, dict[str, Any]]:
     for key, table, wanted in (("models", models, MODEL_COLUMNS), ("pairs", pairs, PAIR_COLUMNS)):
         if "cell_id" not in table:
             continue
-        shown = table[[c for c in wanted if c in table]]
-        for cell, rows in shown.groupby(table["cell_id"].to_numpy()):
-            out.setdefault(str(cell), {})[key] = columns(rows, 4)
+        shown = columns(table[[c for c in wanted if c in table]], 4)
+        for cell, rows in table.groupby("cell_id").indices.items():
+            out.setdefault(str(cell), {})[key] = {name: [v[i] for i in rows] for name, v in shown.items()}
     by_key = {
         "c": _curve_lines(run.curves, pairs),
         "h": _history_lines(run.epochs, models),

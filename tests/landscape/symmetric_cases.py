@@ -56,10 +56,10 @@ def shuffled(spec: Spec, seed: int = 0) -> Permutations:
     """A random element of the symmetries: heads alike in their groups, channels within their head."""
     generator = torch.Generator().manual_seed(seed)
     found: Permutations = {}
-    for turn in spec.turns():
-        heads = torch.randperm(turn.count, generator=generator)
-        for group in turn.groups:
-            size = spec.groups[group] // turn.count
+    for joint in spec.matched_groups():
+        heads = torch.randperm(joint.count, generator=generator)
+        for group in joint.groups:
+            size = spec.groups[group] // joint.count
             within = [torch.randperm(size, generator=generator) for _ in heads]
             found[group] = torch.cat([h * size + w for h, w in zip(heads, within, strict=True)])
     return found

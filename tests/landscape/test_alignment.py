@@ -18,8 +18,7 @@ from explorer.landscape.permutations import permutation_spec
 from explorer.models import cnn, mlp
 from explorer.models.base import network as build_network
 from explorer.models.rows import Rows, initial_rows, seeded
-from explorer.models.symmetries import Block as Unit
-from explorer.models.symmetries import Spec
+from explorer.models.symmetries import Segment, Spec
 from explorer.train.loop import Split
 
 
@@ -248,7 +247,7 @@ def test_an_unknown_layer_is_named() -> None:
 
 def test_a_spec_of_ones_own_needs_no_tracing_for_weights() -> None:
     network, theta, buffers = rows_of(mlp_module(1), mlp_module(2))
-    x, unit = inputs_of("mlp"), (Unit(1, 5),)
+    x, unit = inputs_of("mlp"), (Segment(1, 5),)
     axes = {"1.weight": (unit, None), "1.bias": (unit,), "3.weight": (None, unit)}
     own, empty = Spec(axes, {1: 5}), buffers[:1]
     found, _ = align(network, theta[:1], theta[1:], empty, empty, x, seeds=[0], spec=own)

@@ -20,7 +20,7 @@ from explorer.landscape.paths import straight
 from explorer.landscape.permutations import permutation_spec
 from explorer.models.base import network
 from explorer.models.rows import initial_rows
-from explorer.models.symmetries import Heads, Spec
+from explorer.models.symmetries import JointGroups, Spec
 from explorer.settings import plugin
 from explorer.train.loop import Split
 
@@ -56,7 +56,7 @@ def test_alignment_keeps_the_function_and_does_not_move_weights_apart(case: str,
 def test_matching_of_heads_is_the_best_of_all_orders() -> None:
     """Of 2 heads of 3 channels: 2 · 6⁴ orders of queries and values together."""
     likenesses = [normal(6, 6, seed=seed) for seed in (1, 2)]
-    found = _assign(likenesses, Heads(2, (1, 2)))
+    found = _assign(likenesses, JointGroups(2, (1, 2)))
 
     def total(orders: Any) -> float:
         return sum(

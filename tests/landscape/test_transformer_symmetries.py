@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from explorer.landscape.alignment import Permutations, match_activations, match_weights
 from explorer.landscape.permutations import permutation_spec
 from explorer.models.rows import Rows, seeded
-from explorer.models.symmetries import Heads, Spec, Symmetries
+from explorer.models.symmetries import JointGroups, Spec, Symmetries
 
 
 @pytest.mark.parametrize("case", NETWORKS)
@@ -32,8 +32,8 @@ def test_each_group_is_moved_alone_and_heads_together(case: str) -> None:
     x = inputs_of(case)
     spec = permutation_spec(rows.module, x)
     whole, same = shuffled(spec), {g: torch.arange(size) for g, size in spec.groups.items()}
-    for turn in spec.turns():
-        own = same | {group: whole[group] for group in turn.groups}
+    for joint in spec.matched_groups():
+        own = same | {group: whole[group] for group in joint.groups}
         other = moved(rows, spec, own, theta[0])
         assert not torch.equal(other, theta[0])
         torch.testing.assert_close(rows.outputs(other[None], x), rows.outputs(theta[:1], x))
@@ -139,7 +139,7 @@ def test_attention_of_others_is_refused_unless_the_network_says_its_symmetries()
     [
         (said(width=6), r"'attention.in_proj_weight' has axes of \[18, None\]; its shape is \(24, 8\)"),
         (said(heads=3), r"3 heads in groups of \[8, 8\] channels"),
-        (Spec({}, {1: 4}, {}, (Heads(2, (1, 2)),)), r"2 heads in groups of \[4, 0\] channels"),
+        (Spec({}, {1: 4}, {}, (JointGroups(2, (1, 2)),)), r"2 heads in groups of \[4, 0\] channels"),
         (Spec(said().axes, {1: 8, 2: 8}), "has 8 channels of group 3 on an axis; the group has None"),
     ],
 )

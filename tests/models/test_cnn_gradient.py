@@ -108,7 +108,7 @@ def test_arrays_are_kept_for_some_sizes_only() -> None:
     for size in range(1, 3 * stacked_cnn.RECENT):
         x, _ = batch((7,), size)
         with torch.no_grad():
-            torch.testing.assert_close(stack.forward(plain._split(theta), x), plain(theta, x))
+            torch.testing.assert_close(stack.forward(plain.split(theta), x), plain(theta, x))
         assert len(stack.recent) <= stacked_cnn.RECENT
 
 
