@@ -23,7 +23,7 @@ class Words:
     items: str = "inputs"  # what the disagreement is a share of
     disagreement: str = ""  # description of the disagreement, if it is not a share
 
-    def say(self, text: str) -> str:
+    def reword(self, text: str) -> str:
         """Return a sentence written for classification in the terms of this task."""
         for pattern, words in (
             (r"Share of test inputs that two replicates answer differently", self.disagreement or None),
@@ -54,11 +54,11 @@ class Task:
         """Return the mean loss (models,) over the scored items."""
         raise NotImplementedError
 
-    def scored(self, y: Tensor) -> Tensor:
+    def count_items(self, y: Tensor) -> Tensor:
         """Return the number of scored items (models or 1,) of targets."""
         raise NotImplementedError
 
-    def wrong(self, outputs: Tensor, y: Tensor) -> Tensor:
+    def total_error(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the summed error (models,) of the scored items."""
         raise NotImplementedError
 
@@ -66,11 +66,11 @@ class Task:
         """Return the answers (models, inputs, …) of the models."""
         return outputs.argmax(-1)
 
-    def dead(self, answers: Tensor) -> Tensor:
+    def gives_one_answer(self, answers: Tensor) -> Tensor:
         """Return whether each model (models,) gives one answer to all inputs: it cannot recover from that."""
         return (answers == answers[:, :1]).flatten(1).all(1)
 
-    def kept(self, values: Tensor, y: Tensor) -> Tensor:
+    def select_items(self, values: Tensor, y: Tensor) -> Tensor:
         """Select the values (models, items, …) of the scored items.
 
         ``values`` is (models, inputs, …), ``y`` is (inputs, …). In regression each number of a target is an
@@ -78,13 +78,13 @@ class Task:
         """
         return values
 
-    def apart(self, answers: Tensor) -> Tensor:
+    def mean_differences(self, answers: Tensor) -> Tensor:
         """Return the mean difference (models, models) between the answers (models, items, …) of all pairs."""
         import torch
 
         return torch.stack([(answers != one).double().mean(1) for one in answers])
 
-    def compared(self, outputs: Tensor) -> Tensor:
+    def predictions(self, outputs: Tensor) -> Tensor:
         """Return what CKA compares, (models, items, features), from outputs (models, items, features)."""
         return outputs.softmax(-1)
 
@@ -116,10 +116,10 @@ class Classification(Task):
         labels = y.expand(outputs.shape[:2])
         return functional.cross_entropy(outputs.transpose(1, 2), labels, reduction="none").mean(1)
 
-    def scored(self, y: Tensor) -> Tensor:
+    def count_items(self, y: Tensor) -> Tensor:
         return y.new_full((len(y),), y.shape[1])
 
-    def wrong(self, outputs: Tensor, y: Tensor) -> Tensor:
+    def total_error(self, outputs: Tensor, y: Tensor) -> Tensor:
         return (outputs.argmax(2) != y).sum(1)
 
 
@@ -140,12 +140,12 @@ class Regression(Task):
     )
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        return self.wrong(outputs, y) / self.scored(y).clamp_min(1)
+        return self.total_error(outputs, y) / self.count_items(y).clamp_min(1)
 
-    def scored(self, y: Tensor) -> Tensor:
+    def count_items(self, y: Tensor) -> Tensor:
         return (~y.isnan()).flatten(1).sum(1)
 
-    def wrong(self, outputs: Tensor, y: Tensor) -> Tensor:
+    def total_error(self, outputs: Tensor, y: Tensor) -> Tensor:
         import torch
 
         # If a target is NaN, the difference is a constant, so its second derivative is 0 too. Multiplying NaN
@@ -153,19 +153,19 @@ class Regression(Task):
         difference = torch.where(y.isnan(), 0.0, outputs - y.nan_to_num())
         return difference.square().flatten(1).sum(1)
 
-    def kept(self, values: Tensor, y: Tensor) -> Tensor:
+    def select_items(self, values: Tensor, y: Tensor) -> Tensor:
         return values[:, ~y.isnan()]
 
     def answers(self, outputs: Tensor) -> Tensor:
         return outputs
 
-    def apart(self, answers: Tensor) -> Tensor:
+    def mean_differences(self, answers: Tensor) -> Tensor:
         import torch
 
         items = max(1, answers[0].numel())  # a chunk of inputs may have no scored items
         return torch.stack([(answers - one).double().square().flatten(1).sum(1) / items for one in answers])
 
-    def compared(self, outputs: Tensor) -> Tensor:
+    def predictions(self, outputs: Tensor) -> Tensor:
         return outputs
 
     def average(self, outputs: Tensor) -> Tensor:
@@ -194,19 +194,19 @@ class Sequences(Task):
         losses = functional.cross_entropy(
             outputs.flatten(0, 2), tokens.flatten(), ignore_index=-100, reduction="none"
         )
-        return losses.view(len(outputs), -1).sum(1) / self.scored(tokens).clamp_min(1)
+        return losses.view(len(outputs), -1).sum(1) / self.count_items(tokens).clamp_min(1)
 
-    def scored(self, y: Tensor) -> Tensor:
+    def count_items(self, y: Tensor) -> Tensor:
         return (y >= 0).flatten(1).sum(1)
 
-    def wrong(self, outputs: Tensor, y: Tensor) -> Tensor:
+    def total_error(self, outputs: Tensor, y: Tensor) -> Tensor:
         return ((outputs.argmax(-1) != y) & (y >= 0)).flatten(1).sum(1)
 
-    def dead(self, answers: Tensor) -> Tensor:
+    def gives_one_answer(self, answers: Tensor) -> Tensor:
         # A model that has so far learnt only token frequencies also gives one answer everywhere.
         return answers.new_zeros(len(answers)).bool()
 
-    def kept(self, values: Tensor, y: Tensor) -> Tensor:
+    def select_items(self, values: Tensor, y: Tensor) -> Tensor:
         return values[:, y >= 0]
 
 

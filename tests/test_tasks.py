@@ -52,8 +52,8 @@ class TestSequences:
 
     def test_loss_and_error_are_means_over_all_tokens_but_padding(self):
         outputs, y = self.batch()
-        assert self.task.scored(y).tolist() == [6 + 2 + 6 + 5]
-        losses, wrong = self.task.loss(outputs, y), self.task.wrong(outputs, y)
+        assert self.task.count_items(y).tolist() == [6 + 2 + 6 + 5]
+        losses, wrong = self.task.loss(outputs, y), self.task.total_error(outputs, y)
         for row in range(2):
             pairs = [(o, t) for o, t in zip(outputs[row].flatten(0, 1), y.flatten(), strict=True) if t >= 0]
             each = [-functional.log_softmax(o, 0)[t] for o, t in pairs]
@@ -64,13 +64,13 @@ class TestSequences:
         outputs, y = self.batch()
         other = torch.where(y[..., None] < 0, normal(2, 4, 6, 5, seed=1), outputs)
         assert not torch.equal(other, outputs)
-        for measured in (self.task.loss, self.task.wrong):
+        for measured in (self.task.loss, self.task.total_error):
             assert torch.equal(measured(other, y), measured(outputs, y))
-        assert torch.equal(self.task.kept(other, y[0]), self.task.kept(outputs, y[0]))
+        assert torch.equal(self.task.select_items(other, y[0]), self.task.select_items(outputs, y[0]))
 
     def test_kept_are_the_scored_positions_in_order(self):
         outputs, y = self.batch()
-        kept = self.task.kept(outputs, y[0])
+        kept = self.task.select_items(outputs, y[0])
         assert kept.shape == (2, 19, 5)
         assert torch.equal(kept[1, 6:8], outputs[1, 1, :2])
 
@@ -84,14 +84,16 @@ class TestSequences:
         loss, error = evaluate(network, theta, None, x, y)
         outputs = network(theta, x[None])
         torch.testing.assert_close(loss, self.task.loss(outputs, y[None]))
-        torch.testing.assert_close(error, 100 * self.task.wrong(outputs, y[None]).double() / 15)
+        torch.testing.assert_close(error, 100 * self.task.total_error(outputs, y[None]).double() / 15)
 
     def test_probes_are_whole_sequences_with_enough_tokens(self):
         x, y = tokens(20, 6, below=7), tokens(20, 6, below=7, seed=1)
         y[::2, 3:] = -100
         some, targets = probes(self.task, x, y, inputs=30, seed=0)
         assert targets is not None
-        assert int(self.task.scored(targets[None])) >= 30 > int(self.task.scored(targets[None, :-1]))
+        assert (
+            int(self.task.count_items(targets[None])) >= 30 > int(self.task.count_items(targets[None, :-1]))
+        )
         where = [int((x == s).all(1).nonzero()[0]) for s in some]
         assert torch.equal(y[where], targets)
         assert len(set(where)) == len(where)
@@ -99,8 +101,11 @@ class TestSequences:
         assert len(everything) == 20
 
     def test_a_model_that_says_the_same_everywhere_is_not_dead(self):
-        assert self.task.dead(torch.zeros(2, 3, 4, dtype=torch.long)).tolist() == [False, False]
-        assert TASKS["classification"].dead(torch.tensor([[1, 1], [1, 0]])).tolist() == [True, False]
+        assert self.task.gives_one_answer(torch.zeros(2, 3, 4, dtype=torch.long)).tolist() == [False, False]
+        assert TASKS["classification"].gives_one_answer(torch.tensor([[1, 1], [1, 0]])).tolist() == [
+            True,
+            False,
+        ]
 
 
 class TestRegression:
@@ -112,7 +117,7 @@ class TestRegression:
         asked = ~y[0].isnan()
         expected = [((outputs[row] - y[0])[asked] ** 2).mean() for row in range(2)]
         torch.testing.assert_close(self.task.loss(outputs, y), torch.stack(expected))
-        torch.testing.assert_close(self.task.wrong(outputs, y), 10 * torch.stack(expected))
+        torch.testing.assert_close(self.task.total_error(outputs, y), 10 * torch.stack(expected))
 
     def test_nothing_asked_has_no_gradient(self):
         outputs = normal(1, 2, 2).requires_grad_()
@@ -171,7 +176,7 @@ class TestRegression:
         assert result.disagreement_percent == pytest.approx(100 * sum(apart) / 6)
         gain = result.vote_accuracy_percent - result.member_accuracy_percent
         assert gain == pytest.approx(result.disagreement_percent * 3 / 8)
-        of_pairs = self.task.apart(self.task.kept(network.answers(theta, x), y))
+        of_pairs = self.task.mean_differences(self.task.select_items(network.answers(theta, x), y))
         assert of_pairs[0, 1].item() == pytest.approx(apart[0])
 
     def test_training_reaches_the_least_squares_solution(self):
@@ -314,14 +319,14 @@ def test_a_template_is_said_anew_in_the_words_of_each_page():
 
 def test_sentences_are_said_in_the_words_of_the_task():
     regression, translation = TASKS["regression"].words, TASKS["translation"].words
-    assert translation.say("Test accuracy") == "Test token accuracy"
+    assert translation.reword("Test accuracy") == "Test token accuracy"
     assert (
-        translation.say("percentage points of training error") == "percentage points of training token error"
+        translation.reword("percentage points of training error") == "percentage points of training token error"
     )
-    assert translation.say("by standard error, 2 nats") == "by standard error, 2 nats"
-    assert regression.say("Training loss (nats), below 0.1 nats") == "Training loss, below 0.1"
-    assert regression.say("Accuracy grows") == "Explained variance grows"
-    assert regression.say(EVERY["disagreement_percent"].see).startswith("Mean squared difference")
-    assert translation.say(EVERY["disagreement_percent"].see).startswith("Share of test target tokens")
+    assert translation.reword("by standard error, 2 nats") == "by standard error, 2 nats"
+    assert regression.reword("Training loss (nats), below 0.1 nats") == "Training loss, below 0.1"
+    assert regression.reword("Accuracy grows") == "Explained variance grows"
+    assert regression.reword(EVERY["disagreement_percent"].see).startswith("Mean squared difference")
+    assert translation.reword(EVERY["disagreement_percent"].see).startswith("Share of test target tokens")
     text = "The best test accuracy lies where training error, 0.1 nats, is low on test inputs."
-    assert TASKS["classification"].words.say(text) == text
+    assert TASKS["classification"].words.reword(text) == text

@@ -57,9 +57,9 @@ def ensemble_of(network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor,
 
 def _sums(task: Task, outputs: Tensor, y: Tensor) -> Tensor:
     """Return summed errors of members, vote and average, summed differences of pairs, and number of items."""
-    kept, targets = task.kept(outputs, y), task.kept(y[None], y)
-    items = task.scored(targets)
-    difference = task.apart(task.answers(kept)).sum() * items if len(outputs) > 1 else torch.nan
-    errors = [task.wrong(kept, targets).sum(), task.wrong(task.vote(kept), targets)]
-    values = [*errors, task.wrong(task.average(kept), targets), difference, items]
+    kept, targets = task.select_items(outputs, y), task.select_items(y[None], y)
+    items = task.count_items(targets)
+    difference = task.mean_differences(task.answers(kept)).sum() * items if len(outputs) > 1 else torch.nan
+    errors = [task.total_error(kept, targets).sum(), task.total_error(task.vote(kept), targets)]
+    values = [*errors, task.total_error(task.average(kept), targets), difference, items]
     return torch.tensor([float(value) for value in values], dtype=torch.float64)

@@ -40,7 +40,7 @@ class HessianOperator:
         stats = [None] * len(pieces) if buffers is None else buffers.split(self.some)
         self.rows = [self._leaf(*piece) for piece in zip(pieces, stats, strict=True)]
         # Share of the scored items in each chunk; as tensors, so nothing waits for the device.
-        scored = torch.stack([network.task.scored(y[None, part])[0] for part in self.parts]).double()
+        scored = torch.stack([network.task.count_items(y[None, part])[0] for part in self.parts]).double()
         self.weights = (scored / scored.sum().clamp_min(1)).to(theta)
         self._kept = self._gradient(0, 0) if len(self.parts) == len(self.rows) == 1 else None
 

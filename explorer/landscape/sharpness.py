@@ -70,11 +70,11 @@ def _length(vectors: Tensor) -> Tensor:
 
 def _gradient(network: Rows, theta: Tensor, buffers: Tensor | None, x: Tensor, y: Tensor) -> Tensor:
     """Return gradients (models, parameters) of the mean losses in evaluation mode, computed in chunks."""
-    total, scored = torch.zeros_like(theta), network.task.scored(y[None]).clamp_min(1)
+    total, scored = torch.zeros_like(theta), network.task.count_items(y[None]).clamp_min(1)
     for rows, part in graph_blocks(network, len(theta), x):
         leaf = theta[rows].requires_grad_()
         outputs = network(leaf, x[None, part], None if buffers is None else buffers[rows])
         loss = network.task.loss(outputs, y[None, part]).sum()
-        share = network.task.scored(y[None, part]).double() / scored
+        share = network.task.count_items(y[None, part]).double() / scored
         total[rows] += torch.autograd.grad(loss, leaf)[0] * share.to(theta)
     return total

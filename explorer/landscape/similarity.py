@@ -43,7 +43,7 @@ def probes(task: Task, x: Tensor, y: Tensor, *, inputs: int, seed: int) -> tuple
     if x.is_floating_point():
         return mixup(x, inputs=inputs, seed=seed), None
     order = torch.as_tensor(np.random.default_rng(seed).permutation(len(x)), device=x.device)
-    tokens = task.scored(y[order][:, None]).cumsum(0)
+    tokens = task.count_items(y[order][:, None]).cumsum(0)
     order = order[: int((tokens < inputs).sum()) + 1]
     return x[order], y[order]
 

@@ -88,14 +88,14 @@ def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measure
     inputs = inputs.to(cell.theta.device)  # small; the data set itself may be in host memory
     outputs = cell.network.outputs(cell.theta, inputs, cell.buffers)
     if targets is not None:
-        outputs = task.kept(outputs, targets)[:, : options.inputs]
-    answers = task.kept(cell.network.answers(cell.theta, data.x_test, cell.buffers), data.y_test)
+        outputs = task.select_items(outputs, targets)[:, : options.inputs]
+    answers = task.select_items(cell.network.answers(cell.theta, data.x_test, cell.buffers), data.y_test)
     first, second = cell.ends(subjects)
     matrices = {
-        "cka": linear_cka(task.compared(outputs)),
+        "cka": linear_cka(task.predictions(outputs)),
         "cka_logits": linear_cka(outputs),
-        "cka_debiased": linear_cka(task.compared(outputs), estimator="debiased"),
-        "disagreement_percent": 100 * task.apart(answers),
+        "cka_debiased": linear_cka(task.predictions(outputs), estimator="debiased"),
+        "disagreement_percent": 100 * task.mean_differences(answers),
     }
     for layer in options.layers:
         outputs = layer_outputs(cell.network, cell.theta, cell.buffers, inputs, [layer])[layer]

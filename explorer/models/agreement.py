@@ -219,7 +219,7 @@ def _loss_of(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, y: Tensor
     """Return the mean loss of the module itself in evaluation mode, in chunks of inputs."""
     module, total, count = network.to_module(theta, buffers), 0.0, 0.0
     for part in network.chunks(x):
-        scored = network.task.scored(y[None, part]).item()
+        scored = network.task.count_items(y[None, part]).item()
         total += plain_loss(network.task, module(x[part].to(theta.device)), y[part]).item() * scored
         count += scored
     return total / max(1, count)

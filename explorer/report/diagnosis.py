@@ -37,7 +37,7 @@ def diagnose(
         raise InputError(f"{run.folder} has no {', '.join(NEEDED)}, so it cannot be diagnosed")
     stopping = phases.gains_of_stopping(run.models, run.epochs)
     tree = grow([(one.name, one.cells, one.axes) for one in learn]) if learn else None
-    say = run.task.words.say
+    reword = run.task.words.reword
 
     def of_cell(cell_id: str) -> list[str]:
         return _lines(advise_cells(cells, all_cuts, run.axes, {cell_id}, stopping)[cell_id])
@@ -49,7 +49,7 @@ def diagnose(
     if cell is not None:
         chosen = _row(cells, run, cell)
         lines += ["", *of_cell(chosen)]
-        return [say(line) for line in lines] + _by_tree(tree, cells[cells["cell_id"].astype(str) == chosen])
+        return [reword(line) for line in lines] + _by_tree(tree, cells[cells["cell_id"].astype(str) == chosen])
     reasons = [f"{name} {phases.number(cut.value)} ({cut.reason})" for name, cut in all_cuts.items()]
     lines.append(f"Cuts: {', '.join(reasons)}.")
     lines += phases.findings(cells, all_cuts, run.axes)[:2]
@@ -59,7 +59,7 @@ def diagnose(
     if best.notna().any() and len(cells) > 1:
         chosen = str(cells["cell_id"].iloc[int(np.nanargmax(best))])
         lines += ["", "The most accurate cell:", *of_cell(chosen)]
-    return [say(line) for line in lines] + _by_tree(tree, cells)
+    return [reword(line) for line in lines] + _by_tree(tree, cells)
 
 
 def _lines(advice: Advice) -> list[str]:

@@ -58,15 +58,15 @@ def one_table(run: Run, cells: pd.DataFrame) -> pd.DataFrame:
 def summary(run: Run, cells: pd.DataFrame, cuts: Mapping[str, phases.Cut]) -> str:
     """Return findings, phases, claims and advice as Markdown."""
     claims = check_claims(cells, cuts, run.axes, models=run.models, pairs=run.pairs, epochs=run.epochs)
-    say = run.task.words.say
+    reword = run.task.words.reword
     counts = cells["phase"].replace("", "unknown").value_counts()
-    lines = [f"# {run.name}", "", *(f"- {_plain(say(s))}" for s in phases.findings(cells, cuts, run.axes))]
+    lines = [f"# {run.name}", "", *(f"- {_plain(reword(s))}" for s in phases.findings(cells, cuts, run.axes))]
     lines += ["", "## Phases", "", "| phase | reading | cells |", "| --- | --- | --- |"]
     lines += [f"| {p} | {phases.READINGS.get(str(p), '')} | {n} |" for p, n in counts.items()]
-    lines += ["", *(f"- Cut {n}: {phases.number(c.value)} ({say(c.reason)})" for n, c in cuts.items())]
+    lines += ["", *(f"- Cut {n}: {phases.number(c.value)} ({reword(c.reason)})" for n, c in cuts.items())]
     lines += ["", "## Claims", "", "| claim | verdict | effect | 95 % interval | p |"]
     lines += ["| --- | --- | --- | --- | --- |"]
-    lines += [say(_row(c)) for c in claims if c.verdict != UNTESTED]
+    lines += [reword(_row(c)) for c in claims if c.verdict != UNTESTED]
     stopping = phases.gains_of_stopping(run.models, run.epochs)
     lines += ["", "## Advice", ""]
     lines += [

@@ -58,7 +58,7 @@ def in_words(words: Words) -> Iterator[None]:
 
 def reword(text: str) -> str:
     """Return a sentence that was written for classification in the terms of the current task."""
-    return _words.get().say(text)
+    return _words.get().reword(text)
 
 
 def measure(name: str) -> Column:

@@ -188,10 +188,10 @@ def evaluate(
     for some, part in network.blocks(rows, x):
         outputs = network(theta[some], x[None, part], None if buffers is None else buffers[some])
         targets = select_rows(y, some)[:, part]
-        scored = task.scored(targets).double().cpu()
+        scored = task.count_items(targets).double().cpu()
         loss[some] += task.loss(outputs, targets).double().cpu() * scored
-        wrong[some] += task.wrong(outputs, targets).cpu()
-    items = task.scored(y).double().cpu()
+        wrong[some] += task.total_error(outputs, targets).cpu()
+    items = task.count_items(y).double().cpu()
     # A model whose loss is not finite counts as wrong everywhere; argmax of NaN would be class 0.
     finite = torch.isfinite(loss)
     worst = torch.tensor(task.worst_percent, dtype=torch.float64)
@@ -381,7 +381,7 @@ def _with_status(
     lengths: list[int],
 ) -> list[dict[str, Any]]:
     """Return the measures of each replicate, with its status."""
-    dead = network.task.dead(network.answers(theta, data.x_train, buffers)).tolist()
+    dead = network.task.gives_one_answer(network.answers(theta, data.x_train, buffers)).tolist()
     final = []
     for measured, is_dead, steps in zip(measures, dead, lengths, strict=True):
         status, error = "ok", ""

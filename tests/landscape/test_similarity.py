@@ -100,7 +100,7 @@ def test_mixup_follows_its_seed_alone() -> None:
 def test_disagreement_counts_answers() -> None:
     answers = torch.tensor([[0, 1, 2, 2], [0, 1, 1, 1], [2, 0, 1, 0]])
     expected = torch.tensor([[0, 0.5, 1], [0.5, 0, 0.75], [1, 0.75, 0]], dtype=torch.float64)
-    torch.testing.assert_close(TASKS["classification"].apart(answers), expected)
+    torch.testing.assert_close(TASKS["classification"].mean_differences(answers), expected)
 
 
 def unbiased_hsic(k: Tensor, other: Tensor) -> Tensor:
