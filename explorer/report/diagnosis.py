@@ -49,7 +49,9 @@ def diagnose(
     if cell is not None:
         chosen = _row(cells, run, cell)
         lines += ["", *of_cell(chosen)]
-        return [reword(line) for line in lines] + _by_tree(tree, cells[cells["cell_id"].astype(str) == chosen])
+        return [reword(line) for line in lines] + _by_tree(
+            tree, cells[cells["cell_id"].astype(str) == chosen]
+        )
     reasons = [f"{name} {phases.number(cut.value)} ({cut.reason})" for name, cut in all_cuts.items()]
     lines.append(f"Cuts: {', '.join(reasons)}.")
     lines += phases.findings(cells, all_cuts, run.axes)[:2]
