@@ -27,6 +27,7 @@ def run(
     max_hours: float | None = None,
     profile: bool = False,
     callbacks: Sequence[str] = (),
+    accept_source_change: bool = False,
     observer: Observer | None = None,
 ) -> Run:
     """Train and measure the grid of a space file, or of the same content as a dict. Resume an existing run.
@@ -41,6 +42,8 @@ def run(
         max_hours: stop cleanly after this many hours.
         profile: record a trace of what each worker did when, in the run folder.
         callbacks: tools that log the trials: ``tensorboard``, ``mlflow``, ``wandb`` or ``module:Class``.
+        accept_source_change: continue a run although your source files have changed since. Trained models are
+            kept; new ones are trained with the changed code.
         observer: receives progress (:class:`explorer.engine.session.Observer`).
 
     Raises:
@@ -58,4 +61,11 @@ def run(
         callbacks=callbacks,
     )
     checked = parse(space, set) if isinstance(space, dict) else read(space, set)
-    return start(checked, name=name, storage=storage, observer=observer, where=where)
+    return start(
+        checked,
+        name=name,
+        storage=storage,
+        accept_source_change=accept_source_change,
+        observer=observer,
+        where=where,
+    )

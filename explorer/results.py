@@ -18,7 +18,6 @@ from explorer.runs.store import Store, locate
 from explorer.settings import InputError, plugin
 from explorer.space import recorded
 from explorer.space.model import TrainingOptions
-from explorer.space.reading import parse
 from explorer.tasks import TASKS, Task
 
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ class Run:
         if not len(matches) or matches.iloc[0]["status"] == "failed":
             raise KeyError(f"run {self.name!r} has no trained model {model_id!r}")
         row = matches.iloc[0]
-        cells = {cell.id: cell for cell in parse(self.info["space"]).cells}
+        cells = {cell.id: cell for cell in recorded.space_of(self.info).cells}
         return row, cells[row["cell_id"]]
 
 
@@ -161,7 +160,7 @@ def read(store: Store) -> Run:
         lost = failed["models"].drop(columns=["kind", "traceback"]).dropna(axis=1, how="all")
         lost = lost[~lost["model_id"].isin(trained)].assign(status="failed")
         models = pd.concat([models, lost], ignore_index=True)
-    models = _without_replaced_models(models, space, [*names, "seed"], store)
+    models = _without_replaced_models(models, info, [*names, "seed"], store)
     if len(models):
         for measured in _frames(store, of_kind["model"]):
             models = models.merge(measured.drop_duplicates("model_id"), on="model_id", how="left")
@@ -207,7 +206,7 @@ def _frames(store: Store, kinds: Iterable[str]) -> list[pd.DataFrame]:
 
 
 def _without_replaced_models(
-    models: pd.DataFrame, space: dict[str, Any], place: list[str], store: Store
+    models: pd.DataFrame, info: dict[str, Any], place: list[str], store: Store
 ) -> pd.DataFrame:
     """Return the models without those that another version has trained, if they were trained again since.
 
@@ -215,7 +214,7 @@ def _without_replaced_models(
     """
     if not set(place) <= set(models) or not models.duplicated(place).any():
         return models
-    grid = parse(space)
+    grid = recorded.space_of(info)
     ids = {cell.model_id(seed) for cell in grid.cells for seed in range(cell.seeds)}
     kept = models[models["model_id"].isin(ids)]
     store.warn(

@@ -88,16 +88,3 @@ def user_function(reference: str) -> Any:
             f"{module_name!r} has no function {function_name!r}; it has: {suggest(function_name, public)}"
         )
     return function
-
-
-def source_fingerprint(reference: str) -> str:
-    """Return the hash of the source file of ``module:function``: a changed source makes a new model."""
-    import inspect
-
-    path = inspect.getsourcefile(inspect.unwrap(user_function(reference)))
-    if path is None:
-        raise InputError(
-            f"{reference!r} has no source file; without one, Explorer cannot tell when its models change"
-        )
-    with open(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()[:16]

@@ -201,7 +201,7 @@ def test_failures_are_rows_and_exit_code_3(tiny: dict[str, Any], tmp_path: Path)
     (tmp_path / "mynets.py").write_text(USER_MODEL.replace("== 3", "== 5"))
     changed = explore("resume", "tiny", cwd=tmp_path)
     assert changed.returncode == 2
-    assert "a different data file or model source" in changed.stderr
+    assert "mynets.py differs from the copy that the run was trained with" in changed.stderr
 
 
 def test_diverged_models_are_rows_that_do_not_stop_their_neighbours(

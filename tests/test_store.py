@@ -424,6 +424,7 @@ def test_runs_are_found_by_name_folder_and_uri(tmp_path: Path, monkeypatch: pyte
         ("[" * 5000, "cannot be read"),
         ("name: a\nspace: {measures: 1}\n", "space.measures is missing or not a mapping"),
         ("space: {measures: {}}\n", "name is missing or not a string"),
+        ("{name: a, space: {measures: {}}, kept_sources: [1]}\n", "kept_sources does not list source files"),
     ],
 )
 def test_damaged_run_yaml_is_told(tmp_path: Path, text: str, said: str) -> None:

@@ -44,6 +44,13 @@ Profile = Annotated[
     bool,
     typer.Option("--profile", help="record a trace of the workers: profile/trace.json in the run folder"),
 ]
+AcceptSourceChange = Annotated[
+    bool,
+    typer.Option(
+        "--accept-source-change",
+        help="continue the run although your source files have changed; trained models are kept",
+    ),
+]
 Cut = Annotated[
     list[str] | None,
     typer.Option("--cut", help="cut (threshold) between phases: train_loss=0.01, connected=1 or cka=0.65"),

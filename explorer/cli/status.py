@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
+from explorer import sources
 from explorer.space import recorded
-from explorer.space.reading import parse
 from explorer.units import duration, size
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def describe(store: Store) -> tuple[Table, bool]:
     Reads only the columns that it shows, which keeps it fast for runs with many models.
     """
     info = recorded.read_info(store)
-    space = parse(info["space"])
+    space = recorded.space_of(info)
     table = Table(
         box=None, show_header=False, title=f"Run {info['name']}", title_justify="left", title_style="bold"
     )
@@ -37,6 +37,8 @@ def describe(store: Store) -> tuple[Table, bool]:
     table.add_row("measured", f"all but {missing}" if missing else "everything trained so far")
     errors = store.read_records("failures", ["error"]).to_pydict().get("error", [])
     table.add_row("failed", f"{len(errors)}" + (f"; the first: {escape(str(errors[0]))}" if errors else ""))
+    if changed := sources.history(info):
+        table.add_row("sources", escape(changed))
     sessions = info["sessions"]
     spent = sum(s.get("wall_s", 0) for s in sessions)
     table.add_row(

@@ -12,6 +12,7 @@ import typer
 
 from explorer.cli.app import PLAIN, checked_name, console, errors, say
 from explorer.cli.options import (
+    AcceptSourceChange,
     Address,
     Callbacks,
     Gpus,
@@ -46,6 +47,7 @@ def run(
     max_hours: MaxHours = None,
     callback: Callbacks = None,
     profile: Profile = False,
+    accept_source_change: AcceptSourceChange = False,
 ) -> None:
     """Train and measure the grid of a space file and write its report. Continues an existing run."""
     from explorer.engine.cluster import RunOptions
@@ -65,7 +67,14 @@ def run(
     def start(display: Display) -> Run:
         from explorer.engine.run import run
 
-        return run(checked, name=run_name, storage=storage, observer=display, where=where)
+        return run(
+            checked,
+            name=run_name,
+            storage=storage,
+            accept_source_change=accept_source_change,
+            observer=display,
+            where=where,
+        )
 
     _work(start, run_name, where, storage, reports)
 
@@ -80,6 +89,7 @@ def resume(
     max_hours: MaxHours = None,
     callback: Callbacks = None,
     profile: Profile = False,
+    accept_source_change: AcceptSourceChange = False,
 ) -> None:
     """Resume an interrupted run: keep finished work and do the rest."""
     from explorer.engine.cluster import RunOptions
@@ -96,7 +106,13 @@ def resume(
     def start(display: Display) -> Run:
         from explorer.engine.run import resume
 
-        return resume(run, storage=storage, observer=display, where=where)
+        return resume(
+            run,
+            storage=storage,
+            accept_source_change=accept_source_change,
+            observer=display,
+            where=where,
+        )
 
     _work(start, run, where, storage, reports)
 
@@ -121,6 +137,7 @@ def measure(
     gpus: Gpus = None,
     max_hours: MaxHours = None,
     profile: Profile = False,
+    accept_source_change: AcceptSourceChange = False,
 ) -> None:
     """Add or repeat measures of a run without training."""
     from explorer.engine.cluster import RunOptions
@@ -136,6 +153,7 @@ def measure(
             again=again or [],
             overrides=set_ or [],
             storage=storage,
+            accept_source_change=accept_source_change,
             observer=display,
             where=where,
         )

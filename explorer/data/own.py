@@ -11,7 +11,7 @@ from pydantic import ConfigDict
 
 from explorer.data.base import DataOptions, counts
 from explorer.data.dataset import KEYS, Arrays, checked_arrays, with_reading
-from explorer.settings import InputError, digest, source_fingerprint, user_function
+from explorer.settings import InputError, digest, user_function
 
 
 class OwnOptions(DataOptions):
@@ -23,7 +23,7 @@ class OwnOptions(DataOptions):
 class OwnDataSet:
     """Data set of a function that returns a dict of x_train (inputs, …), y_train (inputs,), x_test, y_test.
 
-    For labels and targets see :func:`explorer.data.targets.read_targets`. The source file and the options
+    For labels and targets see :func:`explorer.data.targets.read_targets`. The source files and the options
     identify the data set: anything else that the function reads (files, the network) must not change.
     """
 
@@ -33,9 +33,9 @@ class OwnDataSet:
     def __init__(self, name: str):
         self.name = name
 
-    def fingerprint(self, options: OwnOptions) -> str:
-        """Return a hash of the source file, the options, and how the arrays are read."""
-        return with_reading(digest([source_fingerprint(self.name), options.source()]), self.load(options))
+    def fingerprint(self, options: OwnOptions, source: str) -> str:
+        """Return a hash of the function's fingerprint, the options, and how the arrays are read."""
+        return with_reading(digest([source, options.source()]), self.load(options))
 
     def available(self, options: OwnOptions) -> tuple[int, int]:
         """Return the numbers of training and test inputs."""

@@ -14,13 +14,14 @@ from explorer.engine.cluster import RunOptions, connect, ray_environment
 from explorer.engine.context import Context, load_data
 from explorer.engine.failures import Attempts
 from explorer.engine.session import Observer, Session, Silent
-from explorer.plan import plan, provenance
-from explorer.plan.compare import grown, same_sources
+from explorer.plan import kept_sources, plan, provenance
+from explorer.plan.compare import grown, same_data
 from explorer.plan.networks import check_layers, check_networks
 from explorer.runs.files import join
 from explorer.runs.lock import RunLock
 from explorer.runs.store import Store, locate
 from explorer.settings import InputError, plugin
+from explorer.sources import Version
 from explorer.space import recorded
 from explorer.space.model import Space
 from explorer.space.reading import parse, set_value
@@ -36,6 +37,7 @@ def run(
     *,
     name: str | None = None,
     storage: str = "runs",
+    accept_source_change: bool = False,
     observer: Observer | None = None,
     where: RunOptions = RunOptions(),  # noqa: B008 (frozen)
 ) -> Run:
@@ -45,11 +47,12 @@ def run(
 
     Args:
         name: name of the run, which is a folder below ``storage``; by default the name of the space.
+        accept_source_change: continue a run although the user's source files have changed since.
         where: the Ray to use, and the time limit.
 
     Raises:
-        InputError: the existing run has a different space, another process works on it, or the requested
-            resources do not exist.
+        InputError: the existing run has a different space or other sources, another process works on it, or
+            the requested resources do not exist.
     """
     observer = observer or Silent()
     check_networks(space)
@@ -58,7 +61,12 @@ def run(
     with RunLock(store.files):
         if store.exists():
             info = recorded.read_info(store)
-            if grown(info, space, store):
+            versions = kept_sources.versions_to_use(info, store, accept=accept_source_change)
+            if space.sources:  # its models have the ids that they had when the run began
+                space = parse(space.given_settings, fingerprint=recorded.fingerprint_of(info))
+            larger = grown(info, space, store)
+            kept_sources.keep(space, store, info, versions)
+            if larger:
                 observer.say(f"Continuing run {store.location} with a changed or larger space.")
                 store.update_info(**recorded.split(space), sources=provenance.sources(space))
             else:
@@ -70,13 +78,20 @@ def resume(
     name_or_folder: str,
     *,
     storage: str = "runs",
+    accept_source_change: bool = False,
     observer: Observer | None = None,
     where: RunOptions = RunOptions(),  # noqa: B008 (frozen)
 ) -> Run:
-    """Resume a run: do all work without a record. Needs the run folder only."""
+    """Resume a run: do all work without a record. Needs the run folder, and the user's source files if any.
+
+    Raises:
+        InputError: there is no such run, or the user's data or sources have changed, which
+            ``accept_source_change`` allows for sources.
+    """
     observer = observer or Silent()
-    store, info, space = _open(name_or_folder, storage, observer)
+    store, info, space, versions = _open(name_or_folder, storage, observer, accept_source_change)
     with RunLock(store.files):
+        kept_sources.keep(space, store, info, versions)
         return _complete(store, space, info["name"], observer, where)
 
 
@@ -87,6 +102,7 @@ def measure(
     again: Sequence[str] = (),
     overrides: Sequence[str] = (),
     storage: str = "runs",
+    accept_source_change: bool = False,
     observer: Observer | None = None,
     where: RunOptions = RunOptions(),  # noqa: B008 (frozen)
 ) -> Run:
@@ -96,6 +112,7 @@ def measure(
         add: measures that the run does not have yet; existing results are kept.
         again: measures to repeat; their records are deleted first.
         overrides: changed budgets, such as ``measures.connectivity.steps=3000``; these measures are repeated.
+        accept_source_change: continue the run although the user's source files have changed since.
 
     Raises:
         InputError: a measure or a layer is unknown, or an override does not concern a measure.
@@ -104,12 +121,12 @@ def measure(
         if not override.startswith("measures."):
             raise InputError(f"--set {override}: only measures.… can be changed for trained models")
     observer = observer or Silent()
-    store, info, before = _open(name_or_folder, storage, observer)
+    store, info, before, versions = _open(name_or_folder, storage, observer, accept_source_change)
     raw, said = info["space"], info["said"]
     for name in add:
         raw["measures"].setdefault(name, {})
         said.setdefault("measures", {}).setdefault(name, {})
-    space = parse(raw, overrides)
+    space = recorded.space_of(info, overrides)
     for override in overrides:
         set_value(said, override)
     for name in again:
@@ -118,6 +135,7 @@ def measure(
     check_layers(space)
     changed = {name for name, options in before.measures.items() if space.measures[name] != options}
     with RunLock(store.files):
+        kept_sources.keep(space, store, info, versions)
         # Write the new budget first: after a crash here, missing measures use it.
         store.update_info(**recorded.split(space, said))
         for name in sorted(changed | set(again)):
@@ -126,18 +144,21 @@ def measure(
         return _complete(store, space, info["name"], observer, where, train=False)
 
 
-def _open(name_or_folder: str, storage: str, observer: Observer) -> tuple[Store, dict[str, Any], Space]:
-    """Return the store, ``run.yaml`` and space of an existing run.
+def _open(
+    name_or_folder: str, storage: str, observer: Observer, accept_source_change: bool
+) -> tuple[Store, dict[str, Any], Space, list[Version]]:
+    """Return the store, ``run.yaml``, the space and the versions of the sources of an existing run.
 
     Raises:
-        InputError: there is no such run, or the user's data or models have changed since its start.
+        InputError: there is no such run, or the user's data or sources have changed since its start.
     """
     store = locate(name_or_folder, storage)
     store.warn = observer.say
     info = recorded.read_info(store)
-    space = parse(info["space"])
-    same_sources(info, space, store)
-    return store, info, space
+    versions = kept_sources.versions_to_use(info, store, accept=accept_source_change)
+    space = recorded.space_of(info)
+    same_data(info, space, store)
+    return store, info, space, versions
 
 
 def _complete(
@@ -171,9 +192,15 @@ def _complete(
     finally:
         store.files.drop_unfinished()  # of processes that were killed while writing
         session.write()
-    if not store.exists():  # it was lost, or the time was over before it was written
-        store.write_info(provenance.describe(space, name))
+    _start(store, space, name)  # if it was lost, or the time was over before it was written
     return _tables(store, space, session)
+
+
+def _start(store: Store, space: Space, name: str) -> None:
+    """Write ``run.yaml`` and the user's sources if the folder has no run yet."""
+    if not store.exists():
+        info = provenance.describe(space, name)
+        store.write_info({**info, "kept_sources": kept_sources.copied(space, store, [])})
 
 
 def _work(context: Context, name: str, where: RunOptions, train: bool) -> None:
@@ -187,8 +214,7 @@ def _work(context: Context, name: str, where: RunOptions, train: bool) -> None:
     context.session.record["resources"] = {
         kind: number for kind, number in cluster.resources.items() if kind in ("CPU", "GPU")
     }
-    if not store.exists():
-        store.write_info(provenance.describe(space, name))
+    _start(store, space, name)
     choice = choose(context)
     followers = callbacks.create(where.callbacks, store, name) if train else []
     lost, deaths = cluster.nodes_lost(), 0

@@ -23,6 +23,7 @@ from explorer.models import memory
 from explorer.models.agreement import SAMPLE, check_gradient, check_recorded_loss
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
+from explorer.plan.kept_sources import changed
 from explorer.plan.units import MeasureTask, Stack, architecture_key, data_source, settings_of_row, step_key
 from explorer.runs.store import Store
 from explorer.settings import Disagreement, digest, seed_for
@@ -62,6 +63,7 @@ class Worker:
         card = self._card_bytes()
         memory.set_card_bytes(None if card is None else card_share * card)
         self._cached: tuple[str, Split | None] = ("", None)
+        self._sources_checked = False
         self._verified: set[tuple[str, str]] = set()  # architectures, and what was compared with the module
 
     def split(self, cell: Cell, seed: int = 0) -> Split:
@@ -93,6 +95,7 @@ class Worker:
         if self.store.has_record("models", stack.id):
             self.store.drop_record("failures", stack.id)
             return []
+        self._check_sources(stack.cell)
         rows, theta, buffers, data = self.start(stack)
         targets = self._targets(stack)
         kept = self.store.read_state(stack.id)
@@ -210,6 +213,7 @@ class Worker:
 
     def measure(self, task: MeasureTask) -> None:
         """Take the measure of a task and write its record."""
+        self._check_sources(task.cell)
         cell, data = task.cell, self.split(task.cell, task.seed)
         batch_size = getattr(task.options, "batch_size", cell.training.batch_size)
         build, rows = network_of(cell, data, self.execution, batch_size)
@@ -228,6 +232,16 @@ class Worker:
             self.store.write_record(kind, task.id, extra)
         self.store.write_record(task.measure, task.id, measured.rows)
         self.store.drop_record("failures", task.id)  # from an earlier try
+
+    def _check_sources(self, cell: Cell) -> None:
+        """Raise Disagreement if the user's code has changed since the run started or was continued."""
+        if cell.sources and not self._sources_checked and self.store.exists():
+            if found := changed(self.store.read_info(), self.store):
+                raise Disagreement(
+                    f"{'; '.join(found.values())}. Source files must not change while a run is at work, and "
+                    "must be the same on all machines; restore them, then resume"
+                )
+            self._sources_checked = True
 
     @contextmanager
     def _explained(self, what: str, cell: Cell) -> Iterator[bool]:

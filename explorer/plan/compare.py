@@ -7,8 +7,8 @@ from typing import Any
 from explorer.plan import provenance
 from explorer.runs.store import Store
 from explorer.settings import InputError
+from explorer.space import recorded
 from explorer.space.model import Space
-from explorer.space.reading import parse
 
 FREE = ("name", "description", "phases", "skip", "load", "temperature", "seeds")  # these may change or grow
 
@@ -24,8 +24,8 @@ def grown(info: dict[str, Any], space: Space, store: Store) -> bool:
     Raises:
         InputError: the space is a different one; the message shows the differences.
     """
-    same_sources(info, space, store)
-    old = parse(info["space"])
+    same_data(info, space, store)
+    old = recorded.space_of(info)
     differences = _differences(old, space)
     if differences:
         raise InputError(
@@ -36,12 +36,16 @@ def grown(info: dict[str, Any], space: Space, store: Store) -> bool:
     return old.frozen() != space.frozen()
 
 
-def same_sources(info: dict[str, Any], space: Space, store: Store) -> None:
-    """Raise InputError if the data files or the sources of the user's models have changed since the start."""
+def same_data(info: dict[str, Any], space: Space, store: Store) -> None:
+    """Raise InputError if the user's data files have changed since the start.
+
+    In the run of a version that kept no sources, also raise it if a user's function has changed.
+    """
     if not set(info.get("sources", [])) <= set(provenance.sources(space)):
+        other = "data files" if "kept_sources" in info else "data files or sources"
         raise InputError(
-            f"{store.location} started with a different data file or model source; its trained models would "
-            "not be comparable with new ones. Start a new run with another --name."
+            f"{store.location} started with different {other}; its trained models would not be comparable "
+            f"with new ones. Restore the {other}, or start a new run with another --name."
         )
 
 

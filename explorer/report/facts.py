@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from explorer import phases
+from explorer import phases, sources
 from explorer.phases.claims import FAILS, HOLDS, UNKNOWN, UNTESTED, Claim
 from explorer.report.labels import axis, measure, measure_title
 from explorer.report.rows import measures
@@ -34,7 +34,7 @@ STRIP_WIDTH = 260  # in the strip's own pixels
 
 
 def missing(run: Run, cells: pd.DataFrame) -> list[str]:
-    """Return sentences that say what is missing from the tables."""
+    """Return sentences that say what is missing from the tables, and whether sources have changed."""
     shown = measures(cells)
     means = run.models.empty and run.pairs.empty and bool(shown)
     alone = "; a pair needs two seeds" if "seed" in run.models and run.models["seed"].nunique() == 1 else ""
@@ -49,6 +49,8 @@ def missing(run: Run, cells: pd.DataFrame) -> list[str]:
         (run.epochs.empty, "No training histories."),
     ]
     sentences = [text for gap, text in gaps if gap]
+    if changed := sources.history(run.info):
+        sentences.append(changed)
     lacking = [
         measure(n).title
         for n in ("test_accuracy_percent", "train_loss", "mode_connectivity", "cka", "hessian_trace")

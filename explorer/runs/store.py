@@ -9,6 +9,7 @@
     profile/trace.json             trace of the last start with --profile, for chrome://tracing or Perfetto
     weights/<stack>.safetensors    trained models of one stack: theta, buffers
     states/<stack>.state           state of a long training in progress; deleted when the training ends
+    sources/<module>.py            the user's source files at the start; in sources/2/ after a change, ...
     records/<kind>/<key>.parquet   results, written as they are computed: the primary data
     records/<kind>/fold-*.parquet  many records in one file; the file's metadata has their keys
     tables/<table>.parquet         the records joined, sorted and named for people
@@ -33,8 +34,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
+from explorer import sources
 from explorer.runs import plainyaml
 from explorer.runs.files import Files, join
 from explorer.runs.parquet import of_parquet, table_of, to_parquet
@@ -132,6 +134,21 @@ class Store:
 
     def write_log(self, started: str, text: str) -> None:
         self.files.write(f"sessions/{_file_stem(started)}.log", text.encode())
+
+    def write_source(self, version: int, path: str, content: bytes) -> None:
+        """Keep a source file of the user's; versions of the sources count from 1."""
+        self.files.write(_source_name(version, path), content)
+
+    def read_source(self, version: int, path: str) -> bytes:
+        """Return a kept source file; empty if it was deleted."""
+        try:
+            return self.files.read(_source_name(version, path))
+        except FileNotFoundError:
+            return b""
+
+    def source_location(self, version: int, path: str) -> str:
+        """Return where a source file is kept, for messages."""
+        return join(self.location, _source_name(version, path))
 
     # Weights and states ---------------------------------------------------------------------------
 
@@ -358,7 +375,15 @@ def _damage_of(info: Any) -> str:
     ):
         if not isinstance(value, kind):
             return f"{name} is missing or not a {KINDS[kind]}"
+    try:
+        sources.versions(info)
+    except (TypeError, ValidationError):
+        return "kept_sources does not list source files"
     return ""
+
+
+def _source_name(version: int, path: str) -> str:
+    return f"sources/{path}" if version == 1 else f"sources/{version}/{path}"
 
 
 def _file_stem(started: str) -> str:

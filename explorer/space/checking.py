@@ -5,16 +5,17 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 import explorer.measures
+from explorer import sources
 from explorer.columns import IDS, PAIR_IDS, SETTINGS
 from explorer.measures.tables import CELLS, MODELS, PAIRS
-from explorer.settings import InputError, plugin, source_fingerprint, suggest
+from explorer.settings import InputError, plugin, suggest, user_function
 from explorer.space.model import (
     MAX_MODELS,
     NAME,
@@ -66,8 +67,11 @@ def _at(*path: Any) -> Iterator[None]:
         raise Problem(path, str(error)) from error
 
 
-def check(raw: Any) -> Space:
+def check(raw: Any, fingerprint: Callable[[str], str] = sources.fingerprint) -> Space:
     """Return a space from plain data after checking every cell. Imports nothing heavy.
+
+    Args:
+        fingerprint: returns the part of the ids that stands for a user's ``module:function``.
 
     Raises:
         Problem: the first error, with its path.
@@ -90,16 +94,29 @@ def check(raw: Any) -> Space:
     space = _validated(Space, raw, ())
     sections = {section: _checked_section(getattr(space, section), section) for section in PACKAGES}
     measures = {name: _checked_measure(name, values) for name, values in space.measures.items()}
-    for key in ("optimizer", "loss"):
-        if ":" in (getattr(space.training, key) or ""):
-            with _at("training", key):
-                source_fingerprint(getattr(space.training, key))
     space = space.model_copy(update={**sections, "measures": measures})
     space = space.model_copy(update={"task": _task(space)})
+    space.keep_sources(_fingerprints(space, fingerprint))
     space.keep_given_settings({k: raw.get(k, v) for k, v in given.items() if v is not None})
     _check_axes(space)
     _check_cells(space)
     return space
+
+
+def _fingerprints(space: Space, fingerprint: Callable[[str], str]) -> dict[str, str]:
+    """Return the fingerprints of all users' functions in the space, which must be importable."""
+    places = {(section, "name"): getattr(space, section)["name"] for section in PACKAGES}
+    for key in ("optimizer", "loss"):
+        places["training", key] = getattr(space.training, key)
+        for kind in ("load", "temperature"):
+            places |= {(kind, key, place): v for place, v in enumerate(getattr(space, kind).get(key, []))}
+    found = {}
+    for path, name in places.items():
+        if isinstance(name, str) and ":" in name:
+            with _at(*path):
+                user_function(name)
+                found[name] = fingerprint(name)
+    return found
 
 
 def _task(space: Space) -> str:
@@ -256,7 +273,7 @@ def _checked_section(values: dict[str, Any], section: str) -> dict[str, Any]:
         raise Problem((section,), f"{section} needs a name")
     with _at(section, "name"):
         if ":" in name:
-            source_fingerprint(name)
+            user_function(name)
             if section == "model":
                 return values
         module = module_of(section, name)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import ModuleType
 from typing import Annotated, Any, Literal
@@ -23,7 +23,7 @@ import explorer.models
 from explorer.data.base import train_inputs
 from explorer.data.dataset import Arrays
 from explorer.options import Options
-from explorer.settings import SCHEMA, InputError, digest, plugin, source_fingerprint, suggest
+from explorer.settings import SCHEMA, InputError, digest, plugin, suggest
 from explorer.space.training import TrainingOptions, Use, names_of
 from explorer.train.optimisers import VERSIONS
 
@@ -177,6 +177,7 @@ class Space(Options):
     )
     phases: PhaseOptions = PhaseOptions()  # pyright: ignore[reportCallIssue]
     _given: dict[str, Any] | None = PrivateAttr(default=None)
+    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @property
     def axes(self) -> dict[str, list[Any]]:
@@ -197,6 +198,15 @@ class Space(Options):
     def keep_given_settings(self, given: dict[str, Any]) -> None:
         """Keep a copy of the plain data that the space was parsed from."""
         self._given = copy.deepcopy(given)
+
+    def keep_sources(self, fingerprints: dict[str, str]) -> None:
+        """Keep the fingerprint of each user's function in the space, by ``module:function``."""
+        self._sources = fingerprints
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The fingerprint of each user's function, which is a part of the ids of its models."""
+        return self._sources
 
     @property
     def given_settings(self) -> dict[str, Any]:
@@ -220,6 +230,7 @@ class Cell:
     training: TrainingOptions
     seeds: int
     task: str = "classification"
+    sources: dict[str, str] = field(default_factory=dict)  # Space.sources
 
     @classmethod
     def of(cls, space: Space, at: dict[str, Any]) -> Cell:
@@ -241,6 +252,7 @@ class Cell:
             TrainingOptions.model_validate(settings["training"]),
             space.seeds,
             space.task or tasks_of(module_of("data", data_name))[0],
+            space.sources,
         )
 
     @cached_property
@@ -273,9 +285,10 @@ class Cell:
         dataset = module_of("data", self.data_name)
         if hasattr(dataset, "fingerprint"):
             data = {k: v for k, v in data.items() if not k.endswith("path")}
-            data["content"] = dataset.fingerprint(self.data)
+            source = [self.sources[self.data_name]] if ":" in self.data_name else []
+            data["content"] = dataset.fingerprint(self.data, *source)
         if ":" in self.model_name:
-            model = {"name": self.model_name, **self.model, "source": source_fingerprint(self.model_name)}
+            model = {"name": self.model_name, **self.model, "source": self.sources[self.model_name]}
         else:
             model = {"name": self.model_name, **self.model.model_dump(exclude_defaults=True)}
             version = getattr(module_of("model", self.model_name), "VERSION", 1)
@@ -284,7 +297,7 @@ class Cell:
         training = self.training.model_dump(exclude_defaults=True, exclude=set(names_of(Use.HISTORY)))
         for key in ("optimizer", "loss"):
             if ":" in (getattr(self.training, key) or ""):
-                training[f"{key}_source"] = source_fingerprint(getattr(self.training, key))
+                training[f"{key}_source"] = self.sources[getattr(self.training, key)]
         if version := VERSIONS.get(self.training.optimizer):
             training["optimizer_version"] = version
         task = {"task": self.task} if self.task != tasks_of(dataset)[0] else {}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from explorer import sources
 from explorer.runs.plainyaml import Loader
 from explorer.settings import InputError, near
 from explorer.space.checking import DEFAULT_MEASURES, Problem, check
@@ -68,14 +69,21 @@ def read(path: str | Path, overrides: Sequence[str] | None = None) -> Space:
         raise InputError("\n".join(f"{file}, line {line}: {text}" for line, text in problems)) from None
 
 
-def parse(raw: dict[str, Any], overrides: Sequence[str] = ()) -> Space:
+def parse(
+    raw: dict[str, Any],
+    overrides: Sequence[str] = (),
+    fingerprint: Callable[[str], str] = sources.fingerprint,
+) -> Space:
     """Check plain data (from ``run.yaml`` or Python) after applying overrides, and return the space.
+
+    Args:
+        fingerprint: returns the part of the ids that stands for a user's ``module:function``.
 
     Raises:
         InputError: the data or an override is wrong; the message names the setting.
     """
     try:
-        return _overridden(raw, overrides)
+        return _overridden(raw, overrides, fingerprint)
     except Problem as problem:
         raise InputError("\n".join(map(_with_setting, all_problems(raw, problem)))) from None
 
@@ -150,14 +158,16 @@ def _unknown_axis_of_unknown(problem: Problem, left_out: list[tuple[Any, ...]]) 
     )
 
 
-def _overridden(raw: Any, overrides: Sequence[str]) -> Space:
+def _overridden(
+    raw: Any, overrides: Sequence[str], fingerprint: Callable[[str], str] = sources.fingerprint
+) -> Space:
     """Return the checked space of a copy of the plain data with the overrides applied.
 
     Raises:
         InputError: an override is wrong; the message shows it as it was typed.
         Problem: the data are wrong without any override.
     """
-    result = _checked(raw, overrides)
+    result = _checked(raw, overrides, fingerprint)
     if isinstance(result, Space):
         _check_effect(result, overrides)
         return result
@@ -171,7 +181,9 @@ def _overridden(raw: Any, overrides: Sequence[str]) -> Space:
     raise InputError("\n".join(lines))
 
 
-def _checked(raw: Any, overrides: Sequence[str]) -> Space | Problem:
+def _checked(
+    raw: Any, overrides: Sequence[str], fingerprint: Callable[[str], str] = sources.fingerprint
+) -> Space | Problem:
     """Apply the overrides to a copy of the plain data. Return the checked space, or what is wrong with it.
 
     Raises:
@@ -179,7 +191,7 @@ def _checked(raw: Any, overrides: Sequence[str]) -> Space | Problem:
     """
     raw = _applied(raw, overrides)
     try:
-        return check(raw)
+        return check(raw, fingerprint)
     except Problem as problem:
         return problem
     except InputError as error:

@@ -6,14 +6,17 @@ them in one warning.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
 import explorer.measures
+from explorer import sources
 from explorer.runs.store import Store
 from explorer.settings import plugin
 from explorer.space.model import PACKAGES, Space, module_of
+from explorer.space.reading import parse
 
 SECTIONS = ("training", "resources", "phases")  # with the same settings in every space
 CHANGE_MODELS = ("data.", "model.", "training.")  # sections whose settings determine the models
@@ -60,6 +63,21 @@ def read_info(store: Store) -> dict[str, Any]:
             line += ". Models trained with them count as different models and are trained again without them"
         store.warn(line)
     return info
+
+
+def space_of(info: dict[str, Any], overrides: Sequence[str] = ()) -> Space:
+    """Return the space of ``run.yaml``. Users' functions have the fingerprints of the run's beginning."""
+    return parse(info["space"], overrides, fingerprint_of(info))
+
+
+def fingerprint_of(info: dict[str, Any]) -> Callable[[str], str]:
+    """Return the function that gives the fingerprint of a user's function in the ids of a run's models."""
+    if "kept_sources" not in info:  # written by a version that kept none
+        return lambda name: sources.bytes_fingerprint(name, info.get("sources", []))
+    kept = {
+        name: f.fingerprint for version in sources.versions(info) for name, f in version.functions.items()
+    }
+    return lambda name: kept.get(name) or sources.fingerprint(name)
 
 
 def without_unknown_settings(raw: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
