@@ -20,7 +20,7 @@ def run(
     *,
     set: Sequence[str] = (),
     name: str | None = None,
-    storage: str = "runs",
+    storage: str | Path = "runs",
     address: str | None = None,
     workers: int | None = None,
     gpus: int | None = None,
@@ -34,7 +34,8 @@ def run(
 
     Args:
         set: overrides such as ``"training.steps=500"``.
-        name: name of the run, which is a folder below ``storage``; by default the name of the space.
+        name: name of the run; by default the name of the space.
+        storage: folder or URI (``s3://bucket/runs``) that holds the runs, each in a folder of its name.
         address: address of a Ray cluster, or ``auto``. By default, the run uses the Ray that this process is
             connected to (and leaves it running), or starts its own on this machine and stops it at the end.
         workers: maximum number of concurrent trials or measuring actors; by default as many as fit.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from pandas.api.types import is_hashable
 import explorer.measures
 from explorer import columns
 from explorer.measures import tables
+from explorer.runs.files import Files, join
 from explorer.runs.store import Store, locate
 from explorer.settings import InputError, plugin
 from explorer.space import recorded
@@ -125,16 +127,16 @@ class Run:
         return row, cells[row["cell_id"]]
 
 
-def load(name_or_folder: str | Path, storage: str = "runs") -> Run:
-    """Load a run by name or folder, or any folder with some of the tables as Parquet or CSV.
+def load(name_or_folder: str | Path, storage: str | Path = "runs") -> Run:
+    """Load a run by name, folder or URI, or any folder with some of the tables as Parquet or CSV.
 
     Works during a sweep and then returns the finished part.
 
     Raises:
         InputError: the argument is neither a run nor a folder of tables.
     """
-    folder = Path(str(name_or_folder))
-    if "://" not in str(name_or_folder) and folder.is_dir() and not (folder / "run.yaml").exists():
+    folder = Files(name_or_folder)
+    if folder.is_folder() and not folder.exists("run.yaml"):
         return load_tables(folder)
     return read(locate(name_or_folder, storage))
 
@@ -187,7 +189,7 @@ def read(store: Store) -> Run:
             for row in failed["measures"][[*subject, "error"]].itertuples(index=False)
         ]
     return Run(
-        name=info["name"],
+        name=store.files.name,
         folder=store.location,
         axes=axes,
         models=models,
@@ -322,14 +324,16 @@ LOAD_NAMES = (
 TEMPERATURE_NAMES = ("batch_size", "learning_rate", "weight_decay", "momentum", "schedule", "optimizer")
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def _read_table(folder: Files, name: str) -> pd.DataFrame:
     """Read a table.
 
     Raises:
         InputError: the file is not a table, or none of its columns is known, or a numeric column has text.
     """
+    path = join(folder.location, name)
     try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+        file = BytesIO(folder.read(name))
+        table = pd.read_parquet(file) if name.endswith(".parquet") else _read_csv(file)
     except Exception as error:
         first_line = str(error).partition("\n")[0]
         raise InputError(f"{path} cannot be read as a table: {first_line}") from error
@@ -347,19 +351,20 @@ def _read_table(path: Path) -> pd.DataFrame:
     return table
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def _read_csv(file: BytesIO) -> pd.DataFrame:
     """Read a CSV file. Raise ValueError if a column name is not unique; pandas would use the first."""
-    first = pd.read_csv(path, header=None, nrows=1, dtype="string", skipinitialspace=True)
+    first = pd.read_csv(file, header=None, nrows=1, dtype="string", skipinitialspace=True)
     names = first.iloc[0].dropna()
     if twice := sorted(set(names[names.duplicated()])):
         raise ValueError(f"there are several columns {', '.join(twice)}")
-    table = pd.read_csv(path, skipinitialspace=True)
+    file.seek(0)
+    table = pd.read_csv(file, skipinitialspace=True)
     texts = [str(n) for n in table if str(n) in tables.EVERY and tables.EVERY[str(n)].kind == "text"]
     empty = [name for name in texts if table[name].isna().all()]
     return table.astype(dict.fromkeys(empty, "object"))  # pandas reads empty text columns as numbers
 
 
-def load_tables(folder: Path) -> Run:
+def load_tables(folder: Files) -> Run:
     """Load tables that were made elsewhere: Parquet or CSV files with the names of our tables.
 
     The axes are the known settings with more than one value. Further columns become axes if they are needed
@@ -371,12 +376,12 @@ def load_tables(folder: Path) -> Run:
     loaded: dict[str, pd.DataFrame] = {}
     for name in TABLES:
         places = (f"{name}.parquet", f"{name}.csv", f"tables/{name}.parquet")
-        if path := next((folder / place for place in places if (folder / place).exists()), None):
-            loaded[name] = _read_table(path)
+        if file := next((place for place in places if folder.exists(place)), None):
+            loaded[name] = _read_table(folder, file)
     if not loaded:
-        runs = ", ".join(sorted(str(file.parent) for file in folder.glob("*/run.yaml"))[:10])
+        runs = ", ".join(join(folder.location, name) for name in folder.folders_with("run.yaml")[:10])
         raise InputError(
-            f"{folder} is neither a run (no run.yaml) nor a folder of tables "
+            f"{folder.location} is neither a run (no run.yaml) nor a folder of tables "
             f"({', '.join(TABLES)} as .parquet or .csv){f'; it holds the runs {runs}' if runs else ''}"
         )
     axes: dict[str, list[str]] = {"load": [], "temperature": []}
@@ -390,8 +395,8 @@ def load_tables(folder: Path) -> Run:
             for setting in _distinguishing_columns(table, [*axes["load"], *axes["temperature"]]):
                 axes["temperature" if setting in TrainingOptions.model_fields else "load"].append(setting)
     run = Run(
-        name=folder.resolve().name,
-        folder=str(folder),
+        name=folder.name,
+        folder=folder.location,
         axes=axes,
         models=loaded.get("models", pd.DataFrame()),
         epochs=loaded.get("epochs", pd.DataFrame()),

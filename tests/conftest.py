@@ -83,7 +83,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import explorer
 
     storage = tmp_path_factory.mktemp("finished") / "runs"
-    explorer.run(copy.deepcopy(TINY), storage=str(storage), workers=1)
+    explorer.run(copy.deepcopy(TINY), storage=storage.as_uri(), workers=1)  # the same as the folder
     return storage
 
 

@@ -19,9 +19,17 @@ from explorer.space.model import Space
 from explorer.train import loop
 
 
+def worker_in(folder: Path, clean: Arrays) -> Worker:
+    """A worker of a run that has begun in this folder."""
+    worker = Worker(str(folder), lambda _: clean, {}, threads=1, gpus=0)
+    if not worker.store.exists():
+        worker.store.write_info({})
+    return worker
+
+
 def work(space: Space, clean: Arrays, folder: Path, sizes: Sizes = NO_SIZES) -> Store:
     """Train and measure what is missing, in this process."""
-    worker = Worker(str(folder), lambda _: clean, {}, threads=1, gpus=0)
+    worker = worker_in(folder, clean)
     for stack in plan.missing_stacks(space, worker.store, sizes):
         worker.train(stack)
     for task in plan.missing_tasks(space, worker.store):

@@ -26,7 +26,7 @@ def describe(store: Store) -> tuple[Table, bool]:
     info = recorded.read_info(store)
     space = recorded.space_of(info)
     table = Table(
-        box=None, show_header=False, title=f"Run {info['name']}", title_justify="left", title_style="bold"
+        box=None, show_header=False, title=f"Run {store.files.name}", title_justify="left", title_style="bold"
     )
     wanted = len(space.cells) * space.seeds
     status = Counter(store.read_records("models", ["status"]).to_pydict().get("status", []))

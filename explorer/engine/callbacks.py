@@ -47,8 +47,8 @@ def create(names: Sequence[str], store: Store, run: str) -> list[Callback]:
     Their files go to ``callbacks/`` in the run folder or, if that folder is not local, to
     ``callbacks/<run>/`` in the current folder. If the environment names a server, they log there instead.
     """
-    root = Path(store.location) if store.files.local else Path("callbacks") / run
-    folder = (root / "callbacks" if store.files.local else root).absolute()
+    files = store.files
+    folder = Path(files.path("callbacks")) if files.local else Path("callbacks", run).absolute()
     makers: dict[str, Callable[[Path, str], Callback]] = {
         "tensorboard": _tensorboard,
         "mlflow": _mlflow,

@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explorer.data.dataset import Arrays
@@ -80,8 +79,7 @@ class WorkerFactory:
     """
 
     def __init__(self, context: Context, *, execution: dict[str, str], cpus: float, card_share: float):
-        store = context.store
-        self.location = str(Path(store.location).absolute()) if store.files.local else store.location
+        self.location = context.store.files.absolute
         self.refs, self.execution = context.refs, execution
         self.threads, self.card_share = max(1, int(cpus)), card_share
         # Variables that affect the last bits of results. All nodes use the driver's values.

@@ -84,13 +84,17 @@ def local_ray(cpus: float | None, gpus: int | None, cancel: Cancellation, scratc
 
 @contextmanager
 def watched(
-    cancel: Cancellation, interval_s: float, find_loss: Callable[[], str], patience_s: float | None = None
+    cancel: Cancellation,
+    interval_s: float,
+    find_loss: Callable[[], str],
+    patience_s: float | None = None,
+    error: type[OSError] = RayLostError,
 ) -> Iterator[None]:
-    """Request cancellation with a :class:`RayLostError` if Ray is lost during the block.
+    """Request cancellation with an ``error`` if Ray, or what else is watched, is lost during the block.
 
     Args:
         interval_s: seconds between two checks.
-        find_loss: returns how Ray was lost, or an empty text.
+        find_loss: returns how it was lost, or an empty text.
         patience_s: see :meth:`Cancellation.request`.
     """
     ended = threading.Event()
@@ -98,7 +102,7 @@ def watched(
     def watch() -> None:
         while not ended.wait(interval_s):
             if loss := find_loss():
-                cancel.request(RayLostError(loss), patience_s)
+                cancel.request(error(loss), patience_s)
                 return
 
     threading.Thread(target=watch, daemon=True).start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import explorer.measures
@@ -13,12 +14,13 @@ from explorer.engine.choose import choose, initial_choice
 from explorer.engine.cluster import RunOptions, connect, ray_environment
 from explorer.engine.context import Context, load_data
 from explorer.engine.failures import Attempts
+from explorer.engine.local_ray import watched
 from explorer.engine.session import Observer, Session, Silent
 from explorer.plan import kept_sources, plan, provenance
 from explorer.plan.compare import grown, same_data
 from explorer.plan.networks import check_layers, check_networks
-from explorer.runs.files import join
-from explorer.runs.lock import RunLock
+from explorer.runs.files import GoneError, join
+from explorer.runs.lock import RENEW_EVERY_S, RunLock
 from explorer.runs.store import Store, locate
 from explorer.settings import InputError, plugin
 from explorer.sources import Version
@@ -29,6 +31,7 @@ from explorer.space.reading import parse, set_value
 if TYPE_CHECKING:
     from explorer.results import Run
 
+MOVED_S = 0.5  # interval between two looks at whether a local run folder is where it was
 NOTICED_S = 15.0  # time for a cluster to notice a lost node and to give it no more work
 
 
@@ -36,7 +39,7 @@ def run(
     space: Space,
     *,
     name: str | None = None,
-    storage: str = "runs",
+    storage: str | Path = "runs",
     accept_source_change: bool = False,
     observer: Observer | None = None,
     where: RunOptions = RunOptions(),  # noqa: B008 (frozen)
@@ -58,7 +61,7 @@ def run(
     check_networks(space)
     check_layers(space)
     store = Store(join(storage, name or space.name), warn=observer.say)
-    with RunLock(store.files):
+    with RunLock(store.files) as lock:
         if store.exists():
             info = recorded.read_info(store)
             versions = kept_sources.versions_to_use(info, store, accept=accept_source_change)
@@ -71,13 +74,13 @@ def run(
                 store.update_info(**recorded.split(space), sources=provenance.sources(space))
             else:
                 observer.say(f"Continuing run {store.location}.")
-        return _complete(store, space, name or space.name, observer, where)
+        return _complete(lock, store, space, name or space.name, observer, where)
 
 
 def resume(
-    name_or_folder: str,
+    name_or_folder: str | Path,
     *,
-    storage: str = "runs",
+    storage: str | Path = "runs",
     accept_source_change: bool = False,
     observer: Observer | None = None,
     where: RunOptions = RunOptions(),  # noqa: B008 (frozen)
@@ -90,18 +93,18 @@ def resume(
     """
     observer = observer or Silent()
     store, info, space, versions = _open(name_or_folder, storage, observer, accept_source_change)
-    with RunLock(store.files):
+    with RunLock(store.files) as lock:
         kept_sources.keep(space, store, info, versions)
-        return _complete(store, space, info["name"], observer, where)
+        return _complete(lock, store, space, info["name"], observer, where)
 
 
 def measure(
-    name_or_folder: str,
+    name_or_folder: str | Path,
     *,
     add: Sequence[str] = (),
     again: Sequence[str] = (),
     overrides: Sequence[str] = (),
-    storage: str = "runs",
+    storage: str | Path = "runs",
     accept_source_change: bool = False,
     observer: Observer | None = None,
     where: RunOptions = RunOptions(),  # noqa: B008 (frozen)
@@ -134,18 +137,18 @@ def measure(
             raise InputError(f"--again {name}: the run does not have it; it has {', '.join(space.measures)}")
     check_layers(space)
     changed = {name for name, options in before.measures.items() if space.measures[name] != options}
-    with RunLock(store.files):
+    with RunLock(store.files) as lock:
         kept_sources.keep(space, store, info, versions)
         # Write the new budget first: after a crash here, missing measures use it.
         store.update_info(**recorded.split(space, said))
         for name in sorted(changed | set(again)):
             for kind in (name, *plugin(explorer.measures, name, "measure").EXTRA):
                 store.drop_records(kind)
-        return _complete(store, space, info["name"], observer, where, train=False)
+        return _complete(lock, store, space, info["name"], observer, where, train=False)
 
 
 def _open(
-    name_or_folder: str, storage: str, observer: Observer, accept_source_change: bool
+    name_or_folder: str | Path, storage: str | Path, observer: Observer, accept_source_change: bool
 ) -> tuple[Store, dict[str, Any], Space, list[Version]]:
     """Return the store, ``run.yaml``, the space and the versions of the sources of an existing run.
 
@@ -162,7 +165,13 @@ def _open(
 
 
 def _complete(
-    store: Store, space: Space, name: str, observer: Observer, where: RunOptions, train: bool = True
+    lock: RunLock,
+    store: Store,
+    space: Space,
+    name: str,
+    observer: Observer,
+    where: RunOptions,
+    train: bool = True,
 ) -> Run:
     """Do all work without a record and write the tables. Record the session even if interrupted."""
     session, cancel = Session(store, observer, where.profile), Cancellation()
@@ -176,6 +185,8 @@ def _complete(
                 for data in arrays.values():
                     session.say(f"Data: {data.describe()}.")
                 stack.enter_context(cancel.after(where.max_hours))
+                every_s = MOVED_S if store.files.local else RENEW_EVERY_S
+                stack.enter_context(watched(cancel, every_s, lock.find_loss, error=GoneError))
                 with session.stage("start_up"):
                     cluster = stack.enter_context(connect(where, own, space.resources, cancel))
                 context = Context(space, store, arrays, cluster, session, Attempts(store, session), cancel)
@@ -190,8 +201,11 @@ def _complete(
         store.files.patience_s = 0.0
         raise
     finally:
-        store.files.drop_unfinished()  # of processes that were killed while writing
-        session.write()
+        if not (loss := lock.find_loss()):
+            store.files.drop_unfinished()  # of processes that were killed while writing
+            session.write()
+    if loss:
+        raise GoneError(loss)
     _start(store, space, name)  # if it was lost, or the time was over before it was written
     return _tables(store, space, session)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mimetypes
 import os
 import re
 import time
@@ -11,8 +12,11 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote, unquote, urlsplit
 
 from pyarrow import fs
+
+from explorer.settings import InputError
 
 T = TypeVar("T")
 PATIENCE_S = 600.0  # seconds to retry an object store that has answered before
@@ -21,6 +25,9 @@ TEMPORARY_ERROR = re.compile(  # S3 errors that may be temporary
     r"AWS Error (NETWORK_CONNECTION|SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|REQUEST_TIMEOUT|THROTTLING"
     r"|UNKNOWN \(HTTP status (429|5\d\d)\))"
 )
+URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|(file|s3):", re.IGNORECASE)  # how a URI starts
+ALLOWED = "give a folder, file:///folder or s3://bucket/folder"
+ANSWER = re.compile(r"AWS Error .*? operation: (.*?)( \(Request ID.*)?$", re.DOTALL)  # what a store said
 UNFINISHED = re.compile(r"\.[0-9a-f]{8}\.tmp$")  # temporary name of a file that write() has not yet renamed
 
 
@@ -38,29 +45,62 @@ class BadBlockError(OSError, ValueError):
     """Read error of a local disk: permanent damage."""
 
 
+class GoneError(OSError):
+    """Error: the folder of a run was moved or deleted while a process worked on the run."""
+
+
 class Files:
     """A folder of :mod:`pyarrow.fs`: local, or a URI such as ``s3://bucket/runs/digits``.
 
-    A local file is written under a temporary name in the same folder, synced and renamed. An object is
-    serialised first and written in one piece, because an exception inside an open stream would still publish
-    the part that was written.
+    ``file:///runs/digits`` and ``/runs/digits`` are the same folder.
+
+    A local file is written under a temporary name in the same folder, synced and renamed. ``sync=False``
+    leaves the sync out, for files that can be made again. An object is serialised first and written in one
+    piece, because an exception inside an open stream would still publish the part that was written.
 
     If an object store has answered before (``known``) and then does not answer, each operation is retried
     for up to ``patience_s``, and ``say`` receives a message.
+
+    Raises:
+        InputError: the location is no folder and no URI that can be used; the message says what is allowed.
     """
 
-    def __init__(self, location: str | Path, say: Callable[[str], None] = lambda _: None):
-        self.location, self.say = str(location), say
+    def __init__(
+        self, location: str | Path, say: Callable[[str], None] = lambda _: None, *, sync: bool = True
+    ):
+        self.location, self.say, self.sync = resolve(location), say, sync
         self.patience_s, self.known = PATIENCE_S, False
         self._since: float | None = None  # when the object store stopped answering
-        if "://" in self.location:
+        self.local = not URI.match(self.location)
+        if self.local:
+            self.fs, self.root = fs.LocalFileSystem(), str(Path(self.location).absolute())
+            return
+        try:
             self.fs, self.root = fs.FileSystem.from_uri(self.location)
-        else:
-            self.fs, self.root = fs.LocalFileSystem(), str(Path(location).absolute())
-        self.local = isinstance(self.fs, fs.LocalFileSystem)
+            if not self.root:
+                raise ValueError("it names no bucket")
+        except ValueError as error:
+            raise InputError(f"{self.location}: {error}; {ALLOWED}") from error
+        except OSError as error:
+            raise InputError(f"{self.location} cannot be reached: {cause(error)}") from error
+
+    @property
+    def name(self) -> str:
+        """The last part of the location."""
+        return os.path.basename(os.path.abspath(self.root))
+
+    @property
+    def absolute(self) -> str:
+        """The location as every process sees it: an absolute path or a URI."""
+        return self.root if self.local else self.location
 
     def path(self, name: str) -> str:
         return f"{self.root}/{name}"
+
+    def place(self, name: str) -> Path | str:
+        """Return the path of a local file, as users see it, or the URI of an object."""
+        place = join(self.location, name)
+        return Path(place) if self.local else place
 
     def _with_retries(self, call: Callable[[], T]) -> T:
         """Return the result of ``call``. Retry while an object store does not answer.
@@ -98,7 +138,8 @@ class Files:
             with placed(path), open(temporary, "wb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
+                if self.sync:
+                    os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
             if os.path.exists(temporary):
@@ -106,7 +147,8 @@ class Files:
             raise
 
     def _put(self, path: str, content: bytes) -> None:
-        with self.fs.open_output_stream(path) as stream:
+        kind = mimetypes.guess_type(path)[0]  # a browser shows pages only if they are marked as such
+        with self.fs.open_output_stream(path, metadata={"Content-Type": kind} if kind else None) as stream:
             stream.write(content)
 
     def read(self, name: str) -> bytes:
@@ -131,6 +173,21 @@ class Files:
         info = self._with_retries(lambda: self.fs.get_file_info(self.path(name)))
         return info.type == fs.FileType.File
 
+    def is_folder(self) -> bool:
+        """Return whether the location is an existing folder."""
+        info = self._with_retries(lambda: self.fs.get_file_info(self.root))
+        return info.type == fs.FileType.Directory
+
+    def check_store(self, option: str) -> None:
+        """Raise InputError if this is on an object store and cannot be written; ``option`` named it."""
+        name = f"{uuid.uuid4().hex[:8]}.tmp"
+        try:
+            if not self.local:
+                self.write(name, b"")
+                self.delete(name)
+        except OSError as error:
+            raise InputError(f"{option}: {self.location} cannot be written: {cause(error)}") from error
+
     def delete(self, name: str) -> None:
         """Delete a file if it exists."""
         with contextlib.suppress(FileNotFoundError):
@@ -145,10 +202,17 @@ class Files:
             if f.type == fs.FileType.File and f.base_name.endswith(suffix)
         )
 
+    def folders_with(self, name: str) -> list[str]:
+        """Return the sorted names of the subfolders that have a file of this name."""
+        selector = fs.FileSelector(self.root, allow_not_found=True)
+        found = self._with_retries(lambda: self.fs.get_file_info(selector))
+        return sorted(f.base_name for f in found if self.exists(f"{f.base_name}/{name}"))
+
     def set_aside(self, name: str) -> str:
         """Move a file to ``damaged/`` and return its new name."""
         aside = f"damaged/{name.replace('/', '-')}.{uuid.uuid4().hex[:6]}"
         if self.local:  # rename: the file may be unreadable and the disk full
+            os.stat(self.path(name))
             os.makedirs(self.path("damaged"), exist_ok=True)
             os.rename(self.path(name), self.path(aside))
             return aside
@@ -172,7 +236,48 @@ class Files:
         return sum(f.size or 0 for f in self._with_retries(lambda: self.fs.get_file_info(selector)))
 
 
-def join(storage: str, name: str) -> str:
-    """Return the location of a run below a storage folder or URI. A query (``?…``) stays at the end."""
-    base, question, query = storage.partition("?")
-    return f"{base.rstrip('/')}/{name}{question}{query}"
+def resolve(location: str | Path) -> str:
+    """Return the path of a folder or file, given as such or as a ``file:`` URI. Other URIs stay as they are.
+
+    ``~`` is the user's home. In URIs, ``%20`` and the like stand for characters.
+
+    >>> resolve("file:///data/my%20runs")
+    '/data/my runs'
+
+    Raises:
+        InputError: a ``file:`` URI is relative, names another machine, or has options.
+    """
+    text = str(location)
+    if not text.lower().startswith("file:"):
+        return text if URI.match(text) else str(Path(os.path.expanduser(text)))
+    uri = urlsplit(text)
+    if uri.netloc not in ("", "localhost") or not uri.path.startswith("/") or uri.query or uri.fragment:
+        raise InputError(
+            f"{text}: a file URI is file:///, then the path from the root, without ? and #; {ALLOWED}"
+        )
+    return str(Path(unquote(uri.path)))
+
+
+def join(folder: str | Path, name: str) -> str:
+    """Return the location of a file or run below a folder or URI. A query (``?…``) stays at the end."""
+    base = resolve(folder)
+    if not URI.match(base):
+        return os.path.join(base, name)
+    base, question, query = base.partition("?")
+    return f"{base.rstrip('/')}/{quote(name)}{question}{query}"
+
+
+def split(location: str | Path) -> tuple[str, str]:
+    """Return the folder of a file or run, and its name."""
+    text = resolve(location)
+    if not URI.match(text):
+        return os.path.split(text)
+    base, question, query = text.partition("?")
+    folder, _, name = base.rstrip("/").rpartition("/")
+    return f"{folder}{question}{query}", unquote(name)
+
+
+def cause(error: OSError) -> str:
+    """Return what an error says; only the answer if it comes from an object store."""
+    found = ANSWER.search(str(error))
+    return found[1].strip() if found else str(error)

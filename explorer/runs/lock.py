@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import threading
 import time
@@ -14,7 +15,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from explorer.runs import plainyaml
-from explorer.runs.files import Files
+from explorer.runs.files import Files, GoneError, cause
 from explorer.settings import InputError
 
 HOLD_FILE = "hold.yaml"
@@ -36,6 +37,7 @@ class RunLock:
 
     Raises:
         InputError: another driver works on the run (the message names it), or the folder cannot be written.
+        GoneError: the folder was moved or deleted during the block, and something failed.
     """
 
     def __init__(self, files: Files):
@@ -46,6 +48,7 @@ class RunLock:
             "token": uuid.uuid4().hex,
         }
         self._cleanup = ExitStack()
+        self._inode: tuple[int, int] | None = None  # of the lock file of a local folder
 
     def __enter__(self) -> RunLock:
         with ExitStack() as cleanup:
@@ -56,7 +59,7 @@ class RunLock:
                     raise self._refusal(other)
                 self.files.write(HOLD_FILE, self._content())
             except OSError as error:
-                raise InputError(f"{self.files.location} cannot be written: {error}") from error
+                raise InputError(f"{self.files.location} cannot be written: {cause(error)}") from error
             cleanup.callback(self._delete_hold)
             if not locked:
                 time.sleep(SETTLE_S)
@@ -71,8 +74,28 @@ class RunLock:
             self._cleanup = cleanup.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._cleanup.close()
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        with self._cleanup:
+            if isinstance(error, Exception) and (loss := self.find_loss()):
+                raise GoneError(loss) from error
+
+    def find_loss(self) -> str:
+        """Return that the folder was moved (and where to) or deleted; empty if it is where it was."""
+        files = self.files
+        try:
+            if self._inode is None:
+                if files.exists(HOLD_FILE) or files.exists("run.yaml"):
+                    return ""
+            elif _inode(files.path(LOCK_FILE)) == self._inode:
+                return ""
+        except OSError:  # storage that does not answer is not lost
+            return ""
+        for opened in psutil.Process().open_files() if self._inode else []:
+            if _inode(opened.path) == self._inode:
+                place = os.path.dirname(opened.path)
+                how = f"`resume {shlex.quote(place)}` continues it"
+                return f"{files.absolute} was moved to {place} during the work; {how}"
+        return f"{files.absolute} was deleted or moved to another disk during the work"
 
     def _lock(self, cleanup: ExitStack) -> bool:
         """Lock a local folder until ``cleanup`` is closed. Return False if the storage has no locks."""
@@ -87,6 +110,7 @@ class RunLock:
         except (OSError, NotImplementedError):  # some network file systems have no locks
             return False
         cleanup.callback(lock.release)
+        self._inode = _inode(lock.lock_file)
         return True
 
     def _content(self) -> bytes:
@@ -127,9 +151,19 @@ class RunLock:
     def _renew(self, stop: threading.Event) -> None:
         while not stop.wait(RENEW_EVERY_S):
             try:
-                self.files.write(HOLD_FILE, self._content())
+                if not self.find_loss():
+                    self.files.write(HOLD_FILE, self._content())
             except OSError:
                 continue  # a full disk must not end the run here; the next beat may succeed
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    """Return what identifies a local file, wherever it is moved; None if it does not exist."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _number_or_zero(value: Any) -> float:

@@ -17,7 +17,8 @@
 
 A record is written atomically, and its existence means that its work is complete. A resumed run does the
 work that has no record. The folder is local or on any file system of :mod:`pyarrow.fs`
-(``s3://bucket/path``).
+(``s3://bucket/path``). ``run.yaml`` is written first, apart from the sources that it lists: without it,
+nothing else is written, so a folder that was moved or deleted does not come back.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import hashlib
 import json
 import re
 import shlex
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +40,7 @@ from pydantic import BaseModel, ValidationError
 
 from explorer import sources
 from explorer.runs import plainyaml
-from explorer.runs.files import Files, join
+from explorer.runs.files import URI, Files, GoneError, join
 from explorer.runs.parquet import of_parquet, table_of, to_parquet
 from explorer.settings import InputError, digest, suggest
 
@@ -82,6 +84,19 @@ class Store:
     def exists(self) -> bool:
         """Return whether the folder contains a run."""
         return self.files.exists("run.yaml")
+
+    def _write(self, name: str, content: bytes) -> None:
+        """Write a file of the run atomically.
+
+        Raises:
+            GoneError: ``run.yaml`` does not exist.
+        """
+        if not self.exists():
+            raise GoneError(
+                f"{self.files.absolute} has no run.yaml: this folder was moved or deleted, or the machine "
+                f"{socket.gethostname()} does not see it"
+            )
+        self.files.write(name, content)
 
     # run.yaml and sessions ------------------------------------------------------------------------
 
@@ -127,13 +142,13 @@ class Store:
         return info
 
     def write_session(self, started: str, session: dict[str, Any]) -> None:
-        self.files.write(f"sessions/{_file_stem(started)}.yaml", plainyaml.dump(session))
+        self._write(f"sessions/{_file_stem(started)}.yaml", plainyaml.dump(session))
 
     def write_trace(self, content: bytes) -> None:
-        self.files.write("profile/trace.json", content)
+        self._write("profile/trace.json", content)
 
     def write_log(self, started: str, text: str) -> None:
-        self.files.write(f"sessions/{_file_stem(started)}.log", text.encode())
+        self._write(f"sessions/{_file_stem(started)}.log", text.encode())
 
     def write_source(self, version: int, path: str, content: bytes) -> None:
         """Keep a source file of the user's; versions of the sources count from 1."""
@@ -159,7 +174,7 @@ class Store:
         Return the SHA-256 of the file, which belongs in the stack's record.
         """
         content = _safetensors(arrays, meta)
-        self.files.write(f"weights/{stack}.safetensors", content)
+        self._write(f"weights/{stack}.safetensors", content)
         return hashlib.sha256(content).hexdigest()
 
     def read_weights(self, stack: str, sha256: str | None = None) -> dict[str, np.ndarray]:
@@ -196,7 +211,7 @@ class Store:
     def write_state(self, stack: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Write the state of a long training in progress."""
         content = _safetensors(arrays, meta)
-        self.files.write(f"states/{stack}.state", hashlib.sha256(content).digest() + content)
+        self._write(f"states/{stack}.state", hashlib.sha256(content).digest() + content)
 
     def read_state(self, stack: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """Return what :meth:`write_state` wrote last, or None if it is missing or damaged."""
@@ -231,7 +246,7 @@ class Store:
 
     def write_record(self, kind: str, key: str, rows: list[dict[str, Any]]) -> None:
         """Write one record, the rows of one kind, atomically."""
-        self.files.write(f"records/{kind}/{key}.parquet", to_parquet(table_of(rows)))
+        self._write(f"records/{kind}/{key}.parquet", to_parquet(table_of(rows)))
 
     def has_record(self, kind: str, key: str) -> bool:
         """Return whether a record has its own file. Records in merged files do not count."""
@@ -311,7 +326,7 @@ class Store:
         merged = pa.concat_tables([parts[key] for key in keys], promote_options="permissive")
         sizes = json.dumps([[key, parts[key].num_rows] for key in keys])
         merged = merged.replace_schema_metadata({b"records": sizes.encode()})
-        self.files.write(f"records/{kind}/fold-{digest(keys)}.parquet", to_parquet(merged))
+        self._write(f"records/{kind}/fold-{digest(keys)}.parquet", to_parquet(merged))
 
     def _unfold(self, name: str) -> dict[str, pa.Table]:
         """Return the records of a file by key; empty if it is damaged, or gone because it was merged."""
@@ -330,9 +345,7 @@ class Store:
 
     def write_table(self, name: str, frame: pd.DataFrame) -> None:
         """Write a table as Parquet, for pandas, Polars and DuckDB."""
-        self.files.write(
-            f"tables/{name}.parquet", to_parquet(pa.Table.from_pandas(frame, preserve_index=False))
-        )
+        self._write(f"tables/{name}.parquet", to_parquet(pa.Table.from_pandas(frame, preserve_index=False)))
 
 
 def _parts(table: pa.Table, keys: Any) -> dict[str, pa.Table]:
@@ -418,14 +431,14 @@ def _arrays(content: bytes, sha256: str | None) -> tuple[dict[str, np.ndarray], 
         raise ValueError("it was not written by Explorer") from error
 
 
-def locate(name_or_folder: str | Path, storage: str = "runs") -> Store:
+def locate(name_or_folder: str | Path, storage: str | Path = "runs") -> Store:
     """Return the store of a run, given by its name below ``storage``, its folder or its URI.
 
     Raises:
         InputError: no such run exists; the message lists the existing runs.
     """
     text = str(name_or_folder)
-    places = [text] if "://" in text else [text, join(storage, text)]
+    places = [text] if URI.match(text) else [text, join(storage, text)]
     for place in places:
         store = Store(place)
         if store.exists():
@@ -434,9 +447,9 @@ def locate(name_or_folder: str | Path, storage: str = "runs") -> Store:
         raise InputError(
             f"{text} is a space file, not a run: `run {shlex.quote(text)}` starts or resumes its run"
         )
-    root = Path(storage)
-    names = [p.parent.name for p in root.glob("*/run.yaml")] if root.is_dir() else []
+    names = Files(storage).folders_with("run.yaml")
+    looked = f"{places[0]} has no" if URI.match(text) else f"neither {' nor '.join(places)} has a"
     raise InputError(
-        f"there is no run {text!r}: neither {' nor '.join(places)} has a run.yaml; "
-        f"runs in {storage}/: {suggest(text, names) or 'none'}"
+        f"there is no run {text!r}: {looked} run.yaml; "
+        f"runs in {join(storage, '')}: {suggest(text, names) or 'none'}"
     )

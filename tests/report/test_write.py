@@ -15,10 +15,10 @@ import pytest
 import vl_convert
 
 from explorer import phases
-from explorer.report import figures, files, pictures, write
+from explorer.report import figures, pictures, write
 from explorer.report.rows import prepared
-from explorer.results import Run, load_tables
-from explorer.runs.files import placed
+from explorer.results import Run, load
+from explorer.runs.files import Files, placed
 from explorer.settings import InputError
 from report.synthetic import synthetic_run
 
@@ -155,12 +155,12 @@ def test_a_folder_with_only_some_tables_gets_a_page_that_says_what_is_missing(
 def test_a_table_from_elsewhere_that_would_be_misread_is_refused(content: str, said: str, tmp_path: Path):
     (tmp_path / "models.csv").write_text(content)
     with pytest.raises(InputError, match=rf"models\.csv.*{said}"):
-        load_tables(tmp_path)
+        load(tmp_path)
 
 
 def test_a_table_as_other_programs_write_it_is_read(tmp_path: Path):
     (tmp_path / "models.csv").write_text("\ufeffwidth, train_loss\r\n2, 0.5\r\n4, 0.1\r\n", newline="")
-    models = load_tables(tmp_path).models
+    models = load(tmp_path).models
     assert models.to_dict("list") == {"width": [2, 4], "train_loss": [0.5, 0.1]}
 
 
@@ -168,13 +168,13 @@ def test_a_table_as_other_programs_write_it_is_read(tmp_path: Path):
 def test_a_csv_in_which_nothing_has_failed_gives_a_page_without_warnings(tmp_path: Path):
     models = synthetic_run(widths=(2, 4), batch_sizes=(8,), seeds=2).models
     models.assign(status="ok", error="").to_csv(tmp_path / "models.csv", index=False)
-    assert write(load_tables(tmp_path), tmp_path / "page", images=False).exists()
+    assert write(load(tmp_path), tmp_path / "page", images=False).exists()
 
 
 def test_files_are_readable_for_whom_the_user_lets_and_a_full_disk_is_named(tmp_path: Path):
     before = os.umask(0o077)
     try:
-        files.write(tmp_path / "page.html", b"x")
+        Files(tmp_path).write("page.html", b"x")
     finally:
         os.umask(before)
     assert (tmp_path / "page.html").stat().st_mode & 0o777 == 0o600
