@@ -245,10 +245,8 @@ def test_the_command_that_goes_on_can_be_copied_into_a_shell() -> None:
     uri = "s3://bucket/runs?scheme=http&endpoint_override=localhost:9000"
     words = shlex.split(to_resume("tiny", storage=uri))
     assert words[-4:] == ["resume", "tiny", "--storage", uri]
-    assert to_resume("tiny", storage="runs", reports=Path("reports"), where=RunOptions()).endswith(
-        "resume tiny"
-    )
-    command = to_resume("tiny", reports=Path("my pages"), where=RunOptions(gpus=0))
+    assert to_resume("tiny", storage="runs", reports="reports", where=RunOptions()).endswith("resume tiny")
+    command = to_resume("tiny", reports="my pages", where=RunOptions(gpus=0))
     assert command.endswith("--reports 'my pages' --gpus 0")
 
 

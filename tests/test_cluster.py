@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from conftest import explore
 from test_engine import assert_equal_runs
+from test_places import call
 
 import explorer
-from explorer.runs.files import join
+from explorer.runs.files import Files, join
 from explorer.runs.store import Store
 from explorer.settings import InputError
 
@@ -98,6 +103,40 @@ def test_a_run_on_s3_is_a_run_on_disk(s3: str, tiny: dict[str, Any], finished: P
     run = explorer.run(tiny, storage=s3, workers=2)
     assert_equal_runs(run, explorer.load("tiny", str(finished)))
     assert_equal_runs(explorer.load("tiny", s3), run)
+
+
+def test_pages_and_tables_on_s3_are_those_on_disk(
+    s3: str, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pages = join(s3, "my pages")
+    assert f"Report: {join(pages, 'tiny/index.html')}" in call(
+        "report", finished / "tiny", "--reports", pages
+    )
+    drawn = Files(join(pages, "tiny"))
+    call("report", finished / "tiny", "--reports", "disk")
+    assert drawn.read("tables/models.csv") == Path("disk/tiny/tables/models.csv").read_bytes()
+    assert drawn.exists("charts/phase_map.png")
+    assert len(explorer.load(join(pages, "tiny")).models) == 12  # a folder of tables
+    shutil.copytree(finished, "copy")
+    assert f"Report: {join(pages, 'tiny-2/index.html')}" in call("report", "copy/tiny", "--reports", pages)
+    out = join(s3, "tables/all.parquet")
+    assert call("export", finished / "tiny", "--out", out).startswith(f"Wrote {out}\n")
+    assert len(pd.read_parquet(BytesIO(Files(join(s3, "tables")).read("all.parquet")))) == 12
+    assert {path.name for path in tmp_path.iterdir()} == {"disk", "copy"}
+
+
+@pytest.mark.parametrize("option", ["--storage", "--reports"])
+def test_a_bucket_that_does_not_exist_is_told_before_training(
+    s3: str, tiny: dict[str, Any], tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "space.yaml").write_text(str(tiny))
+    done = explore("run", "space.yaml", option, s3.replace("bucket", "absent"), cwd=tmp_path)
+    assert done.returncode == 2, done.stdout
+    assert re.search(r"s3://absent/runs.* cannot be written: .*bucket does not exist\n$", done.stderr)
+    assert done.stdout == ""
+    with pytest.raises(InputError, match=rf"runs in {re.escape(join(s3, ''))}: "):
+        explorer.load("nothing", s3)
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ def test_a_run_under_way_is_told_of_tables_that_there_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     run = synthetic_run(widths=(2, 4), batch_sizes=(8,), seeds=2)  # of a folder without tables
-    monkeypatch.setattr(report, "write", lambda run, out, **_: out / "index.html")
+    monkeypatch.setattr(report, "write", lambda run, out, **_: f"{out}/index.html")
     draw(run, tmp_path, {})
     assert f"Tables: {tmp_path}/digits/tables" in capsys.readouterr().out
     draw(run, tmp_path, {}, written=True)

@@ -67,8 +67,8 @@ app = typer.Typer(
 )
 console = Console()
 errors = Console(stderr=True)
-# For user text and for commands that the user copies: no markup, no highlighting, no wrapping.
-PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
+# For user text and for commands that the user copies: printed as it is, without wrapping.
+PLAIN: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False, "soft_wrap": True}
 
 
 def checked_name(name: str) -> str:

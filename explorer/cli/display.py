@@ -61,7 +61,7 @@ class Display:
         self.progress.stop()
 
     def say(self, message: str) -> None:
-        self.console.print(message, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(message, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def stage(self, name: str, total: int) -> None:
         self._complete_bars_without_total()

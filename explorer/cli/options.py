@@ -24,7 +24,7 @@ Overrides = Annotated[
     typer.Option("--set", help="override a setting of the space, such as training.steps=500; repeatable"),
 ]
 Storage = Annotated[str, typer.Option(help="folder of the runs, or a URI such as s3://bucket/runs")]
-Reports = Annotated[Path, typer.Option(help="folder for report pages")]
+Reports = Annotated[str, typer.Option(help="folder for report pages, or a URI")]
 Address = Annotated[
     str | None, typer.Option(help="address of a Ray cluster, or auto; default: start Ray on this machine")
 ]
@@ -58,7 +58,7 @@ Cut = Annotated[
 
 
 def to_resume(
-    run: str, *, storage: str = "runs", reports: Path = Path("reports"), where: RunOptions | None = None
+    run: str, *, storage: str = "runs", reports: str = "reports", where: RunOptions | None = None
 ) -> str:
     """Return the shell command that resumes a run, in the form in which this program was called."""
     program = Path(sys.argv[0])
@@ -67,7 +67,7 @@ def to_resume(
     options: list[tuple[str, Any]] = []
     if storage != "runs":
         options.append(("--storage", storage))
-    if reports != Path("reports"):
+    if reports != "reports":
         options.append(("--reports", reports))
     if where:
         options += [("--address", where.address), ("--workers", where.workers), ("--gpus", where.gpus)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from explorer.cli.app import PLAIN, checked_name, errors, say
+from explorer.cli.app import PLAIN, errors, say
 from explorer.cli.options import Cut, Reports, RunOrTables, Storage
 from explorer.settings import InputError
 
@@ -29,7 +29,7 @@ def report(
         bool, typer.Option("--watch", help="redraw as results arrive, until the run is complete or Ctrl-C")
     ] = False,
     storage: Storage = "runs",
-    reports: Reports = Path("reports"),
+    reports: Reports = "reports",
 ) -> None:
     """Write the report of a run (finished or not) or of a folder of tables, or compare several runs."""
     cuts = _cuts(cut or [])
@@ -42,8 +42,7 @@ def report(
         from explorer import report as pages
 
         loaded = [load(one, storage) for one in runs]
-        name = checked_name("-vs-".join(run.name for run in loaded))
-        say(f"Report: {pages.compare(loaded, reports / name, cuts=cuts)}")
+        say(f"Report: {pages.compare(loaded, pages.place(loaded, reports), cuts=cuts)}")
         return
     if watch:
         _watch(runs[0], storage, reports, cuts)
@@ -75,7 +74,7 @@ def diagnose(
 def export(
     run: RunOrTables,
     out: Annotated[
-        Path | None, typer.Option(help="table to write, .csv or .parquet; default: <run>.csv")
+        str | None, typer.Option(help="table to write, .csv or .parquet, or its URI; default: <run>.csv")
     ] = None,
     cut: Cut = None,
     storage: Storage = "runs",
@@ -86,11 +85,11 @@ def export(
     from explorer.results import load
 
     loaded = load(run, storage)
-    for file in write(loaded, out or Path(f"{checked_name(loaded.name)}.csv"), cuts=cuts):
+    for file in write(loaded, out or f"{loaded.name}.csv", cuts=cuts):
         say(f"Wrote {file}")
 
 
-def draw(run: Run, reports: Path, cuts: dict[str, float], *, written: bool = False) -> None:
+def draw(run: Run, reports: str, cuts: dict[str, float], *, written: bool = False) -> None:
     """Write the report, print where the tables and the report are, and list failures.
 
     Args:
@@ -102,10 +101,12 @@ def draw(run: Run, reports: Path, cuts: dict[str, float], *, written: bool = Fal
     """
     from explorer import report as pages
     from explorer.cli.status import diverged, failures
+    from explorer.runs.files import join
 
-    index = pages.write(run, reports / checked_name(run.name), cuts=cuts)
+    folder = pages.place([run], reports)
+    index = pages.write(run, folder, cuts=cuts)
     if run.info:
-        say(f"Tables: {run.folder if written else index.parent}/tables")
+        say(f"Tables: {join(run.folder if written else folder, 'tables')}")
     say(f"Report: {index}")
     if lost := diverged(run):
         say(lost)
@@ -117,9 +118,15 @@ def draw(run: Run, reports: Path, cuts: dict[str, float], *, written: bool = Fal
         raise typer.Exit(3)
 
 
-def check_reports(folder: Path) -> None:
+def check_reports(folder: str) -> None:
     """Raise InputError if pages cannot be written to ``folder``. Called before a run, not after it."""
-    place = folder
+    from explorer.runs.files import Files
+
+    files = Files(folder)
+    files.check_store("--reports")
+    if not files.local:
+        return
+    place = Path(files.location)
     while not place.exists() and place != place.parent:
         place = place.parent
     if not place.is_dir():
@@ -128,7 +135,7 @@ def check_reports(folder: Path) -> None:
         raise InputError(f"--reports: {place} cannot be written; name another folder for the report pages")
 
 
-def _watch(run: str, storage: str, reports: Path, cuts: dict[str, float]) -> None:
+def _watch(run: str, storage: str, reports: str, cuts: dict[str, float]) -> None:
     """Redraw the page of a running run whenever new records appear, until the run is complete."""
     from explorer import report as pages
     from explorer.cli.status import describe
@@ -143,7 +150,7 @@ def _watch(run: str, storage: str, reports: Path, cuts: dict[str, float]) -> Non
             state = tuple(len(t) for t in (loaded.models, loaded.pairs, loaded.curves))
             if state != seen:
                 index = pages.write(
-                    loaded, reports / checked_name(loaded.name), cuts=cuts, images=False, refresh_s=WATCH_S
+                    loaded, pages.place([loaded], reports), cuts=cuts, images=False, refresh_s=WATCH_S
                 )
                 say(f"{time.strftime('%H:%M:%S')}  {state[0]} models, {state[1]} pairs: {index}")
                 seen = state

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,7 +39,7 @@ def run(
     name: Annotated[str | None, typer.Option(help="name of the run; default: the space's name")] = None,
     set_: Overrides = None,
     storage: Storage = "runs",
-    reports: Reports = Path("reports"),
+    reports: Reports = "reports",
     address: Address = None,
     workers: Workers = None,
     gpus: Gpus = None,
@@ -82,7 +81,7 @@ def run(
 def resume(
     run: RunName,
     storage: Storage = "runs",
-    reports: Reports = Path("reports"),
+    reports: Reports = "reports",
     address: Address = None,
     workers: Workers = None,
     gpus: Gpus = None,
@@ -131,7 +130,7 @@ def measure(
         ),
     ] = None,
     storage: Storage = "runs",
-    reports: Reports = Path("reports"),
+    reports: Reports = "reports",
     address: Address = None,
     workers: Workers = None,
     gpus: Gpus = None,
@@ -161,15 +160,16 @@ def measure(
     _work(start, run, where, storage, reports)
 
 
-def _work(start: Callable[[Display], Run], run: str, where: RunOptions, storage: str, reports: Path) -> None:
+def _work(start: Callable[[Display], Run], run: str, where: RunOptions, storage: str, reports: str) -> None:
     """Run ``start`` under a display, then write the report. Ctrl-C and SIGTERM print how to resume.
 
     Raises:
         typer.Exit: 3 if something failed, 4 if the time was over, 130 if the user stopped the work.
     """
     from explorer.cli.display import Display
+    from explorer.runs.files import Files, GoneError, join
 
-    check_reports(reports / Path(run).name)
+    check_reports(join(reports, Files(run).name))
     command = to_resume(run, storage=storage, reports=reports, where=where)
     end_once()
     try:
@@ -198,6 +198,9 @@ def _work(start: Callable[[Display], Run], run: str, where: RunOptions, storage:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut this message short
         say(f"\nStopped. Finished work is kept. Resume with:\n  {command}")
         raise typer.Exit(130) from None
+    except GoneError as error:
+        errors.print(f"Error: {error}", **PLAIN)
+        raise typer.Exit(3) from None
     except OSError as error:  # a full disk, a folder that became read-only
         message = (
             f"Error: {error}\nFinished work is kept. After fixing the problem, resume with:\n  {command}"

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from explorer.report.files import place
 from explorer.report.labels import in_words
 from explorer.results import Run
+from explorer.runs.files import Files
 
-__all__ = ["compare", "write"]
+__all__ = ["compare", "place", "write"]
 
 
 def write(
@@ -19,26 +21,27 @@ def write(
     cuts: dict[str, Any] | None = None,
     images: bool = True,
     refresh_s: int | None = None,
-) -> Path:
-    """Write the site of a run and return the path of its ``index.html``.
+) -> Path | str:
+    """Write the site of a run to a folder or URI, and return the path or URI of its ``index.html``.
 
     ``out/index.html`` needs neither a network nor other files. Next to it are ``charts/`` (SVG and PNG,
     unless ``images`` is false) and ``tables/`` (cells, models and pairs as Parquet, small ones also as CSV).
     ``cuts`` fixes borders between phases by name (``explorer.phases.find_cuts``); all other cuts come from
     the run's own space. With ``refresh_s``, the page reloads itself every ``refresh_s`` seconds. The page
-    names tables and columns that the run lacks. Every file is written completely, then renamed.
+    names tables and columns that the run lacks. Every file is written completely, then renamed. A page of
+    another run in ``out`` is replaced; :func:`place` finds a folder that no other run uses.
 
     Raises:
-        ValueError: a cut is invalid; nothing has been written.
+        InputError: a cut or ``out`` is invalid; nothing has been written.
     """
     from explorer.report.site import write_site  # on use: Altair takes .3 s to import
 
     with in_words(run.task.words):
-        return write_site(run, Path(out), cuts=cuts, images=images, refresh_s=refresh_s)
+        return write_site(run, Files(out, sync=False), cuts=cuts, images=images, refresh_s=refresh_s)
 
 
-def compare(runs: Sequence[Run], out: Path | str, *, cuts: dict[str, Any] | None = None) -> Path:
-    """Write a page that compares runs side by side, and return the path of its ``index.html``.
+def compare(runs: Sequence[Run], out: Path | str, *, cuts: dict[str, Any] | None = None) -> Path | str:
+    """Write a page that compares runs side by side; return the path or URI of its ``index.html``.
 
     Cells are matched by the settings of the axes that all runs share. Maps share their scales. Next to them,
     a map shows the difference from the first run. ``cuts`` apply to all runs; each run keeps its other cuts.
@@ -49,4 +52,4 @@ def compare(runs: Sequence[Run], out: Path | str, *, cuts: dict[str, Any] | None
     from explorer.report.comparison import write_comparison
 
     with in_words(runs[0].task.words):
-        return write_comparison(runs, Path(out), cuts=cuts)
+        return write_comparison(runs, Files(out, sync=False), cuts=cuts)

@@ -13,15 +13,16 @@ from altair.utils.schemapi import debug_mode
 
 from explorer import phases
 from explorer.report import charts, differences, figures, site, theme, vega
-from explorer.report.files import write
+from explorer.report.files import INDEX, claim
 from explorer.report.labels import axis, measure, measure_title
 from explorer.report.payload import columns, script_json
 from explorer.report.rows import completed, exponent, measures, plane, prepared, rounded, values
 from explorer.results import Run
+from explorer.runs.files import Files
 from explorer.settings import InputError
 
 
-def write_comparison(runs: Sequence[Run], out: Path, *, cuts: dict[str, Any] | None) -> Path:
+def write_comparison(runs: Sequence[Run], out: Files, *, cuts: dict[str, Any] | None) -> Path | str:
     """Write the comparison; see ``explorer.report.compare``."""
     runs, cuts_of_runs = _named(runs), [run.cuts(cuts) for run in runs]
     tables = [phases.classify(run.grid, own_cuts) for run, own_cuts in zip(runs, cuts_of_runs, strict=True)]
@@ -67,9 +68,9 @@ def write_comparison(runs: Sequence[Run], out: Path, *, cuts: dict[str, Any] | N
         data=script_json(data),
         bundle=vega.script(),
     )
-    index = out / "index.html"
-    write(index, content.encode())
-    return index
+    claim(runs, out)
+    out.write(INDEX, content.encode())
+    return out.place(INDEX)
 
 
 def _named(runs: Sequence[Run]) -> list[Run]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,34 +13,37 @@ from explorer.measures.tables import AVERAGED_PAIRS
 from explorer.phases.advice import advise_phases
 from explorer.phases.claims import UNTESTED, Claim, check_claims
 from explorer.results import Run
-from explorer.runs.files import Files
+from explorer.runs.files import Files, split
 from explorer.settings import InputError
 
 FORMATS = (".csv", ".parquet")
 
 
-def export(run: Run, out: Path, *, cuts: Mapping[str, float] | None = None) -> list[Path]:
-    """Write ``out`` (.csv or .parquet) and a summary (.md) next to it; return both paths.
+def export(run: Run, out: Path | str, *, cuts: Mapping[str, float] | None = None) -> list[Path | str]:
+    """Write ``out`` (.csv or .parquet; a path or a URI) and a summary (.md) next to it; return both.
 
     The table has a row per model, or a row per cell if the run has no models. To the columns of the model it
     adds ``phase`` and ``near_cut`` of its cell, and the cell means of pair measures as ``cell_<measure>``.
 
     Raises:
-        InputError: ``out`` has another ending, or there are no tables to export.
+        InputError: ``out`` has another ending or cannot be written, or there are no tables to export.
     """
-    if out.suffix not in FORMATS:
+    folder, name = split(out)
+    stem, suffix = os.path.splitext(name)
+    if suffix not in FORMATS:
         raise InputError(f"--out {out}: the name must end in {' or '.join(FORMATS)}")
+    files = Files(folder)
+    files.check_store("--out")
     all_cuts = run.cuts(cuts)
     cells = phases.classify(run.grid, all_cuts)
     if cells.empty:
         raise InputError(f"{run.folder} has no models and no cells to export")
     table, text = one_table(run, cells), summary(run, cells, all_cuts)
-    csv = out.suffix == ".csv"
-    page = out.with_suffix(".md")
-    files = Files(out.parent)
-    files.write(out.name, table.to_csv(index=False).encode() if csv else table.to_parquet(index=False))
-    files.write(page.name, text.encode())
-    return [out, page]
+    files.write(
+        name, table.to_csv(index=False).encode() if suffix == ".csv" else table.to_parquet(index=False)
+    )
+    files.write(f"{stem}.md", text.encode())
+    return [files.place(name), files.place(f"{stem}.md")]
 
 
 def one_table(run: Run, cells: pd.DataFrame) -> pd.DataFrame:

@@ -1,9 +1,10 @@
-"""Files next to the page: tables and details, each written completely or not at all."""
+"""Folders of pages: which runs they show, and the tables and details next to a page."""
 
 from __future__ import annotations
 
-import os
-import uuid
+import re
+import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +12,80 @@ import pandas as pd
 
 from explorer.report.payload import script_json
 from explorer.results import Run
-from explorer.runs.files import placed
+from explorer.runs import plainyaml
+from explorer.runs.files import Files, join
+from explorer.runs.store import Store
 
 CSV_BYTES = 200_000
+INDEX = "index.html"
+SHOWN = "shows.yaml"  # says which runs a folder of pages shows
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write a file completely or not at all, so readers never see half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+def place(runs: Sequence[Run], reports: Path | str) -> str:
+    """Return the folder or URI in ``reports`` for the page of a run, or for the comparison of several.
+
+    It has the names of the runs and, if the page of another run is there, a number. A run keeps its folder,
+    also if the run has moved and keeps its name.
+
+    Raises:
+        InputError: ``reports`` is a URI that cannot be used.
+    """
+    plain = [re.sub(r"[^\w.-]+", "-", run.name).strip(".-") or "run" for run in runs]
+    name = "-vs-".join(plain)[:100]
+    shown, left, number = [_identity(run) for run in runs], "", 1
+    while True:
+        folder = Files(join(reports, name if number == 1 else f"{name}-{number}"))
+        others = _shown(folder)
+        if others is None and (number == 1 or not folder.exists(INDEX)):  # 1: perhaps of an earlier version
+            return left or folder.location
+        if others and len(others) == len(shown):
+            both = list(zip(others, shown, strict=True))
+            if all(_same(*one) for one in both):
+                return folder.location
+            if not left and all(_same(*one) or _moved(*one) for one in both):
+                left = folder.location
+        number += 1
+
+
+def claim(runs: Sequence[Run], out: Files) -> None:
+    """Write into a folder of pages which runs it shows."""
+    out.write(SHOWN, plainyaml.dump([_identity(run) for run in runs]))
+
+
+def _identity(run: Run) -> dict[str, str]:
+    """Return where a run is and when it was created. The place of a local run includes the machine."""
+    folder = Files(run.folder)
+    place = str(Path(folder.root).resolve()) if folder.local else re.sub("//.*@", "//", folder.location)
+    host = socket.gethostname() if folder.local else ""
+    return {"run": place, "host": host, "created": str(run.info.get("created", ""))}
+
+
+def _shown(out: Files) -> list[dict[str, str]] | None:
+    """Return the identities of the runs that a folder shows, or None if it shows none."""
     try:
-        with placed(path), open(temporary, "xb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        shown = plainyaml.load(out.read(SHOWN))
+        return [{key: str(one.get(key, "")) for key in ("run", "host", "created")} for one in shown]
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, AttributeError):
+        return None
 
 
-def write_tables(run: Run, cells: pd.DataFrame, folder: Path) -> list[dict[str, str]]:
+def _same(other: dict[str, str], run: dict[str, str]) -> bool:
+    # The host of a container changes. The same path on two machines may be two runs.
+    return other["run"] == run["run"] and (other["host"] == run["host"] or _copies(other, run))
+
+
+def _moved(other: dict[str, str], run: dict[str, str]) -> bool:
+    """Return whether a run was moved from the place of the other, which is on this machine and empty."""
+    here = other["host"] == socket.gethostname()
+    return here and _copies(other, run) and not Store(other["run"]).exists()
+
+
+def _copies(other: dict[str, str], run: dict[str, str]) -> bool:
+    return other["created"] == run["created"] != ""
+
+
+def write_tables(run: Run, cells: pd.DataFrame, out: Files) -> list[dict[str, str]]:
     """Write cells, models and pairs as Parquet, and as CSV if that is small; list the files."""
-    folder.mkdir(parents=True, exist_ok=True)
     links = []
     for name, table in (("cells", cells), ("models", run.models), ("pairs", run.pairs)):
         if table.empty:
@@ -45,21 +99,21 @@ def write_tables(run: Run, cells: pd.DataFrame, folder: Path) -> list[dict[str, 
         if len(csv) <= CSV_BYTES:
             files[f"{name}.csv"] = csv
         for file, content in files.items():
-            write(folder / file, content)
+            out.write(f"tables/{file}", content)
             size = f"{len(table):,} rows, {max(len(content) // 1000, 1):,} kB"
             links.append({"file": f"tables/{file}", "label": f"{file} ({size})"})
     return links
 
 
-def write_details(detail: dict[str, dict[str, Any]], folder: Path) -> tuple[dict[str, str], str]:
+def write_details(detail: dict[str, dict[str, Any]], out: Files) -> tuple[dict[str, str], str]:
     """Write a script for each cell and one with the models of all cells; return the scripts' names.
 
     They are scripts because a page that was opened from disk cannot load JSON.
     """
     files = {}
     for k, (cell, content) in enumerate(detail.items()):
-        write(folder / f"{k}.js", f"explorerDetails({script_json(cell)},{script_json(content)})".encode())
         files[cell] = f"details/{k}.js"
+        out.write(files[cell], f"explorerDetails({script_json(cell)},{script_json(content)})".encode())
     models = {cell: content["models"] for cell, content in detail.items() if "models" in content}
-    write(folder / "models.js", f"explorerModels({script_json(models)})".encode())
+    out.write("details/models.js", f"explorerModels({script_json(models)})".encode())
     return files, "details/models.js"

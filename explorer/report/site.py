@@ -20,11 +20,12 @@ from explorer.phases.advice import advise_cells, advise_phases
 from explorer.phases.claims import UNTESTED, check_claims
 from explorer.report import facts, figures, pictures, spent, theme, vega
 from explorer.report.encodings import vertical_order
-from explorer.report.files import write, write_details, write_tables
+from explorer.report.files import INDEX, claim, write_details, write_tables
 from explorer.report.labels import axis, axis_title, measure, measure_title, reword
 from explorer.report.payload import columns, details, script_json
 from explorer.report.rows import Plane, completed, measures, plane, prepared, rounded, values
 from explorer.results import Run
+from explorer.runs.files import Files
 
 ADVISED_CELLS = 500  # with more cells, the page gives advice for phases only
 # Columns whose heads in the tables of a cell depend on the task.
@@ -33,8 +34,8 @@ DETAIL_BYTES = 3_000_000  # above this size, details of cells are separate files
 
 
 def write_site(
-    run: Run, out: Path, *, cuts: dict[str, Any] | None, images: bool, refresh_s: int | None = None
-) -> Path:
+    run: Run, out: Files, *, cuts: dict[str, Any] | None, images: bool, refresh_s: int | None = None
+) -> Path | str:
     """Write the site; see ``explorer.report.write``."""
     all_cuts = run.cuts(cuts)
     cells = phases.classify(run.grid, all_cuts).reset_index(drop=True)
@@ -55,10 +56,11 @@ def write_site(
     if len(cells) <= ADVISED_CELLS:
         each = advise_cells(cells, all_cuts, run.axes, stopping=stopping)
         data["advice"] = {cell: [reword(a.cause), a.change, a.sure] for cell, a in each.items()}
+    claim([run], out)
     detail = details(run, grid)
     inline = script_json(detail)
     if len(inline) > DETAIL_BYTES:
-        data["files"], data["modelsFile"] = write_details(detail, out / "details")
+        data["files"], data["modelsFile"] = write_details(detail, out)
         inline = "{}"
     content = (
         environment()
@@ -70,7 +72,7 @@ def write_site(
             untested=[c for c in claims if c.verdict == UNTESTED],
             score=facts.score(claims),
             advice=advise_phases(cells, all_cuts, run.axes, stopping),
-            tables=write_tables(run, cells, out / "tables"),
+            tables=write_tables(run, cells, out),
             refresh_s=refresh_s,
             saved=[
                 {"file": name, "title": f["title"]} for name, f in pictures.chosen(groups).items() if images
@@ -82,13 +84,12 @@ def write_site(
             js=asset("common.js") + asset("page.js") + asset("explore.js"),
         )
     )
-    index = out / "index.html"
-    write(index, content.encode())
+    out.write(INDEX, content.encode())
     for name, spec in pictured.items():
         svg, png = vega.draw(spec)
-        write(out / "charts" / f"{name}.svg", svg)
-        write(out / "charts" / f"{name}.png", pictures.repacked(png))
-    return index
+        out.write(f"charts/{name}.svg", svg)
+        out.write(f"charts/{name}.png", pictures.repacked(png))
+    return out.place(INDEX)
 
 
 def _data(
