@@ -321,7 +321,8 @@ def test_sentences_are_said_in_the_words_of_the_task():
     regression, translation = TASKS["regression"].words, TASKS["translation"].words
     assert translation.reword("Test accuracy") == "Test token accuracy"
     assert (
-        translation.reword("percentage points of training error") == "percentage points of training token error"
+        translation.reword("percentage points of training error")
+        == "percentage points of training token error"
     )
     assert translation.reword("by standard error, 2 nats") == "by standard error, 2 nats"
     assert regression.reword("Training loss (nats), below 0.1 nats") == "Training loss, below 0.1"
