@@ -31,7 +31,7 @@ SERVERS = {
 SCRATCH = "explorer-"  # prefix of the private folder's name; the process id and random characters follow
 ROOM_BYTES = 10_000_000  # Ray exits without a message if the disk of its folder is full
 WATCH_S = 0.25  # interval between two checks of Ray's servers
-END_S = 5.0  # time for Ray's processes to end after ray.shutdown(); agents of a dead server take a minute
+END_S = 5.0  # time for Ray's processes to end after ray.shutdown(); agents of a dead server need a minute
 
 
 class RayLostError(OSError):
@@ -79,7 +79,9 @@ def local_ray(cpus: float | None, gpus: int | None, cancel: Cancellation, scratc
             servers = [process for process in psutil.Process().children() if process not in before]
             processes = _with_descendants(servers)
             ray.shutdown()
-            psutil.wait_procs(processes, timeout=END_S)
+            for late in psutil.wait_procs(processes, timeout=END_S)[1]:
+                with suppress(psutil.NoSuchProcess):
+                    late.kill()
 
 
 @contextmanager
