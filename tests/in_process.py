@@ -2,39 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 from torch import Tensor
 
+from explorer import results
 from explorer.data.dataset import Arrays
+from explorer.engine.context import load_data
 from explorer.engine.worker import Worker
 from explorer.models.rows import Rows
-from explorer.plan import plan
-from explorer.plan.stacks import NO_SIZES, Sizes
+from explorer.plan import plan, provenance
+from explorer.plan.stacks import NO_SIZES, Sizes, shape_of, sizes
 from explorer.runs.store import Store
 from explorer.space.model import Space
+from explorer.space.reading import parse
 from explorer.train import loop
 
 
-def worker_in(folder: Path, clean: Arrays) -> Worker:
+def worker_in(folder: Path, clean: Arrays, execution: Mapping[str, str] = MappingProxyType({})) -> Worker:
     """A worker of a run that has begun in this folder."""
-    worker = Worker(str(folder), lambda _: clean, {}, threads=1, gpus=0)
+    worker = Worker(str(folder), lambda _: clean, dict(execution), threads=1, gpus=0)
     if not worker.store.exists():
         worker.store.write_info({})
     return worker
 
 
-def work(space: Space, clean: Arrays, folder: Path, sizes: Sizes = NO_SIZES) -> Store:
+def work(
+    space: Space,
+    clean: Arrays,
+    folder: Path,
+    sizes: Sizes = NO_SIZES,
+    execution: Mapping[str, str] = MappingProxyType({}),
+) -> Store:
     """Train and measure what is missing, in this process."""
-    worker = worker_in(folder, clean)
+    worker = worker_in(folder, clean, execution)
     for stack in plan.missing_stacks(space, worker.store, sizes):
         worker.train(stack)
     for task in plan.missing_tasks(space, worker.store):
         worker.measure(task)
     return worker.store
+
+
+def run(
+    raw: dict[str, Any], folder: Path, execution: Mapping[str, str] = MappingProxyType({})
+) -> results.Run:
+    """The tables of a run, done at once, undisturbed and without Ray: to the bit those that it has with Ray.
+
+    A run with Ray times how rows of a user's network run; its ``info["execution"]`` says what it has chosen.
+    """
+    space = parse(raw)
+    (clean,) = load_data(space).values()
+    store = work(space, clean, folder, sizes(space, lambda cell: shape_of(clean, cell)), execution)
+    store.write_info(provenance.describe(space, space.name))
+    return results.read(store)
 
 
 def table(store: Store, kind: str) -> pd.DataFrame:

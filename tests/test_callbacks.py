@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_engine import assert_equal_runs
 
 import explorer
 from explorer.engine import callbacks
@@ -36,15 +37,18 @@ def test_a_package_that_is_not_there_is_told_before_anything_starts(
     assert not (tmp_path / "tiny/run.yaml").exists()
 
 
-def test_trials_are_followed_by_tensorboard_and_a_class_of_the_user(
-    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.ray
+@pytest.mark.slow
+def test_trials_are_followed_by_tensorboard_and_a_class_of_the_user_and_two_workers_give_the_tables_of_one(
+    tiny: dict[str, Any], tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("tensorboardX")
     (tmp_path / "follow.py").write_text(FOLLOWER)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
-    run = explorer.run(tiny, callbacks=["tensorboard", "follow:Follower"], workers=1)
+    run = explorer.run(tiny, callbacks=["tensorboard", "follow:Follower"], workers=2)
     assert run.folder == "runs/tiny"
+    assert_equal_runs(run, explorer.load("tiny", str(finished)))
     heard = [json.loads(line) for line in Path("heard.jsonl").read_text().splitlines()]
     trained = {(h["width"], h["batch_size"]): h for h in heard if "train_loss" in h}
     mean = run.models.groupby(["width", "batch_size"])[["train_loss", "test_accuracy_percent"]].mean()

@@ -81,12 +81,12 @@ def test_small_models_share_a_card_and_a_large_one_has_it_alone(
     importable("sleepynets", SLEEPY)
     monkeypatch.setattr(choose, "measure_peaks", substitute({2: 1, 8: 6}))
     tiny["model"] = {"name": "sleepynets:net", "width": 4}
-    tiny["temperature"]["batch_size"] = [8, 10, 20, 40]
+    tiny["temperature"]["batch_size"] = [8, 40]
     tiny["training"]["steps"] = 150  # 3 s of sleep a model
     tiny["seeds"] = 1
     tiny["measures"] = {"hessian": {"inputs": 100, "lanczos_steps": 5, "probes": 4}}
     tiny["resources"] = {"cpus_per_trial": 0.25, "gpus_per_trial": "auto"}
-    run = explorer.run(tiny, storage=str(tmp_path / "runs"), gpus=1, workers=5, profile=True)
+    run = explorer.run(tiny, storage=str(tmp_path / "runs"), gpus=1, workers=3, profile=True)
     assert set(run.models["status"]) == {"ok"}
     memory = Store(tmp_path / "runs/tiny").read_info()["memory"]
     assert {m["of"]["width"]: m["peak_mb"] for m in memory.values()} == {2: 1024, 8: 6144}
@@ -94,12 +94,12 @@ def test_small_models_share_a_card_and_a_large_one_has_it_alone(
     spans = [
         (e["args"]["width"], e["ts"], e["ts"] + e["dur"]) for e in trace if e["args"].get("width") is not None
     ]
-    assert len(spans) == 2 * 8
+    assert len(spans) == 2 * 4
     beside = [
         [width for width, began, ended in spans if began <= at < ended] for _, at, _ in spans
     ]  # widths at work whenever one begins
     assert all(widths == [8] for widths in beside if 8 in widths)
-    assert max(map(len, beside)) >= 4
+    assert max(map(len, beside)) == 2
 
 
 def test_what_no_card_can_hold_is_refused_with_what_it_needs(
@@ -117,6 +117,7 @@ def test_what_no_card_can_hold_is_refused_with_what_it_needs(
     assert not list((tmp_path / "runs").glob("*/records/models"))
 
 
+@pytest.mark.slow
 def test_the_memory_that_is_measured_is_kept_and_changes_no_result(
     tiny: dict[str, Any], tmp_path: Path, finished: Path
 ) -> None:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import importlib
 import re
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import in_process
 import pytest
 import ray
 import yaml
 from conftest import ROOT, explore
 from ray.air.execution._internal import event_manager
 from ray.exceptions import OutOfMemoryError, RayActorError
-from test_engine import assert_equal_runs, longer, model_files, started, wait_for_records
+from test_engine import assert_equal_runs, model_files
 
 import explorer
 from explorer.engine import pool, sweep
@@ -27,6 +26,7 @@ from explorer.engine.run import resume
 from explorer.settings import InputError
 
 
+@pytest.mark.slow
 def test_a_grown_space_trains_what_is_new(own_copy: Path, tiny: dict[str, Any]) -> None:
     before = model_files(own_copy)
     tiny["load"]["width"] = [2, 8, 4]
@@ -70,6 +70,7 @@ def test_where_it_runs_may_change(own_copy: Path, tiny: dict[str, Any]) -> None:
     assert len(explorer.run(tiny, storage=str(own_copy)).models) == 12
 
 
+@pytest.mark.slow
 def test_damaged_files_are_made_again(own_copy: Path, finished: Path) -> None:
     folder = own_copy / "tiny"
     weights = sorted((folder / "weights").glob("*.safetensors"))
@@ -107,55 +108,32 @@ def test_a_run_whose_run_yaml_is_lost_gets_it_from_the_space(own_copy: Path, tin
     assert run.info["space"]["seeds"] == 3
 
 
-def test_a_run_of_an_earlier_version_goes_on_without_its_removed_settings(own_copy: Path) -> None:
+@pytest.mark.slow
+def test_a_run_of_an_earlier_version_goes_on_and_does_nothing_but_what_is_missing(
+    own_copy: Path, finished: Path
+) -> None:
     file = own_copy / "tiny/run.yaml"
     info = yaml.safe_load(file.read_text())
     info["space"]["resources"] = {"overlap": False, "graphs": "auto"}
     file.write_text(yaml.safe_dump({**info, "graphs": {"0123": {"why": "there are no graphs"}}}))
-    for record in (own_copy / "tiny/records/similarity").glob("*.parquet"):
-        record.unlink()
-    for command in (["resume"], ["measure", "--again", "hessian"], ["report"]):
-        done = explore(
-            *command[:1], "tiny", *command[1:], "--storage", own_copy, "--reports", own_copy / "reports"
-        )
+    before = model_files(own_copy)
+    lost = sorted(before)[0]
+    (own_copy / "tiny/records/models" / lost).unlink()
+    for kind in ("hessian", "connectivity"):
+        sorted((own_copy / "tiny/records" / kind).glob("*.parquet"))[1].unlink()
+    for command in (["resume", "tiny", "--workers", "1"], ["report", "tiny"]):
+        done = explore(*command, "--storage", own_copy, "--reports", own_copy / "reports")
         assert done.returncode == 0, done.stdout + done.stderr
         said = "settings of another version are ignored: resources.graphs, resources.overlap"
-        # Once a command; measuring again writes what this version knows.
-        assert (done.stdout + done.stderr).replace("\n", " ").count(said) == (command != ["report"])
-    assert "overlap" not in str(yaml.safe_load(file.read_text()))
-
-
-def test_a_held_run_is_refused(tiny: dict[str, Any], tmp_path: Path) -> None:
-    process = started(longer(tiny), tmp_path)
-    try:
-        wait_for_records(tmp_path, "models", 1)
-        second = explore("resume", "tiny", cwd=tmp_path)
-        assert second.returncode == 2
-        assert f"held by process {process.pid}" in second.stderr
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=300)
-
-
-@pytest.mark.slow
-def test_a_long_training_goes_on_where_it_was(tiny: dict[str, Any], tmp_path: Path) -> None:
-    tiny["load"]["width"], tiny["temperature"]["batch_size"] = [16], [16]
-    tiny["training"].update(steps=30_000, history_points=50)
-    tiny["resources"] = {"save_every_minutes": 0.002}
-    tiny["measures"] = {"similarity": {"inputs": 100}}
-    process = started(tiny, tmp_path)
-    deadline = time.monotonic() + 300
-    while not list((tmp_path / "runs/tiny/states").glob("*.state")):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.kill()
-    process.communicate()
-    assert not list((tmp_path / "runs/tiny/records/models").glob("*.parquet"))
-    done = explore("resume", "tiny", cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert not list((tmp_path / "runs/tiny/states").glob("*.state"))
-    undisturbed = explorer.run(tiny, storage=str(tmp_path / "other"), workers=1)
-    assert_equal_runs(explorer.load(tmp_path / "runs/tiny"), undisturbed)
+        assert (done.stdout + done.stderr).replace("\n", " ").count(said) == 1
+    after = model_files(own_copy)
+    assert set(after) == set(before)
+    assert [name for name in before if before[name] != after[name]] == [lost]
+    run = explorer.load("tiny", str(own_copy))
+    assert_equal_runs(run, explorer.load("tiny", str(finished)))
+    session = run.info["sessions"][-1]
+    assert session["stages"]["pages_s"] > 0
+    assert session["wall_s"] >= sum(session["stages"].values()) - 0.1
 
 
 FAILING = """
@@ -167,16 +145,62 @@ before = StackTrial.METHOD
 
 def METHOD(self, *new):
     turns = Path(os.environ["TURNS"])
-    if hasattr(self, "worker") and len(list(turns.iterdir())) < 2:
+    turn = len(list(turns.iterdir()))
+    if hasattr(self, "worker") and turn < 2:
         (turns / f"{self.place}-{os.getpid()}").touch()
-        HAPPENS
+        if turn in KILLED:
+            os.kill(os.getpid(), 9)
+        raise OSError("no turn")
     return before(self, *new)
 """
-KILLED = "os.kill(os.getpid(), 9)"
+
+
+def failing(
+    method: str,
+    killed: set[int],
+    importable: Callable[[str, str], None],
+    patch: pytest.MonkeyPatch,
+    folder: Path,
+) -> Path:
+    """Make a method of the trials fail twice; return a folder with a file for each time."""
+    name = f"failing_{method}"
+    importable(name, FAILING.replace("METHOD", method).replace("KILLED", str(killed)))
+    turns = folder / method
+    turns.mkdir()
+    patch.setenv("TURNS", str(turns))
+    patch.setattr(sweep.StackTrial, method, getattr(importlib.import_module(name), method))
+    return turns
+
+
+def failures(run: explorer.Run, message: str) -> int:
+    """How often the log of a run says that something is tried again, and why."""
+    (log,) = (Path(run.folder) / "sessions").glob("*.log")
+    return len(re.findall(rf"is tried again \(try \d of 3 failed\): {message}", log.read_text()))
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_worker_that_fails_as_it_turns_to_its_next_trial_loses_nothing(
+    importable: Callable[[str, str], None],
+    tiny: dict[str, Any],
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turns = failing("reset_config", {0}, importable, monkeypatch, tmp_path)
+    run = explorer.run(tiny, storage=str(tmp_path / "runs"), workers=1)
+    assert len(list(turns.iterdir())) == 2
+    assert_equal_runs(run, explorer.load("tiny", str(finished)))
+    assert run.info["sessions"][0]["failed"] == 0
+    assert failures(run, "the worker process died") == 1
+    assert failures(run, "OSError: no turn") == 1
 
 
 class NoMemory:
-    """Ray, to which it looks as if a worker that died had been killed because memory ran out."""
+    """Ray, to which every second death of a worker looks as if it was killed because memory ran out."""
+
+    def __init__(self) -> None:
+        self.deaths = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(ray, name)
@@ -185,45 +209,10 @@ class NoMemory:
         try:
             return ray.get(*arguments, **named)
         except RayActorError as error:
+            self.deaths += 1
+            if self.deaths % 2:
+                raise
             raise OutOfMemoryError("Memory on the node was low.") from error
-
-
-@pytest.mark.ray
-@pytest.mark.parametrize(
-    ("method", "what", "no_memory", "said"),
-    [
-        ("reset_config", KILLED, False, "the worker process died"),
-        ("reset_config", "raise OSError('no turn')", False, "OSError: no turn"),
-        ("step", KILLED, True, "Ray killed the worker process"),
-    ],
-)
-def test_a_worker_that_fails_whenever_it_may_loses_nothing(
-    importable: Callable[[str, str], None],
-    tiny: dict[str, Any],
-    finished: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    method: str,
-    what: str,
-    no_memory: bool,
-    said: str,
-) -> None:
-    """Also as it turns to its next trial; twice."""
-    name = f"failing_{tmp_path.name}"
-    importable(name, FAILING.replace("METHOD", method).replace("HAPPENS", what))
-    turns = tmp_path / "turns"
-    turns.mkdir()
-    monkeypatch.setenv("TURNS", str(turns))
-    monkeypatch.setattr(sweep.StackTrial, method, getattr(importlib.import_module(name), method))
-    if no_memory:
-        monkeypatch.setattr(event_manager, "ray", NoMemory())
-    run = explorer.run(tiny, storage=str(tmp_path / "runs"), workers=1)
-    assert len(list(turns.iterdir())) == 2
-    assert_equal_runs(run, explorer.load("tiny", str(finished)))
-    assert run.info["sessions"][0]["failed"] == 0
-    (log,) = (tmp_path / "runs/tiny/sessions").glob("*.log")
-    assert len(re.findall(rf"is tried again \(try 1 of 3 failed\): {said}", log.read_text())) >= 1
-    assert len(re.findall(rf"is tried again \(try \d of 3 failed\): {said}", log.read_text())) >= 2
 
 
 DYING = """
@@ -233,7 +222,7 @@ from torch import nn
 
 class Dying(nn.Tanh):
     def forward(self, x):
-        turns = Path(os.environ["TURNS"])
+        turns = Path(os.environ["MEASURED"])
         if x.shape[-2] == 123 and len(list(turns.iterdir())) < 2:
             (turns / str(os.getpid())).touch()
             os.kill(os.getpid(), 9)
@@ -245,35 +234,41 @@ def net(shape, classes, width=4):
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("no_memory", [False, True])
-def test_a_worker_of_the_pool_that_dies_loses_nothing(
+@pytest.mark.slow
+def test_workers_that_die_while_training_and_measuring_lose_nothing(
     importable: Callable[[str, str], None],
     tiny: dict[str, Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    no_memory: bool,
 ) -> None:
+    """Two of each; one is killed by itself, the other, so it seems, by Ray."""
     importable("dyingnets", DYING)
-    (tmp_path / "turns").mkdir()
-    monkeypatch.setenv("TURNS", str(tmp_path / "turns"))
-    if no_memory:
-        monkeypatch.setattr(pool, "ray", NoMemory())
+    measured = tmp_path / "measured"
+    measured.mkdir()
+    monkeypatch.setenv("MEASURED", str(measured))
+    trained = failing("step", {0, 1}, importable, monkeypatch, tmp_path)
+    monkeypatch.setattr(event_manager, "ray", NoMemory())
+    monkeypatch.setattr(pool, "ray", NoMemory())
     tiny |= {"model": {"name": "dyingnets:net"}, "load": {"width": [3, 4]}}
     tiny["measures"] = {"hessian": {"inputs": 123, "lanczos_steps": 5, "probes": 4}}
     run = explorer.run(tiny, storage=str(tmp_path / "runs"), workers=1)
-    assert len(list((tmp_path / "turns").iterdir())) == 2
+    assert [len(list(folder.iterdir())) for folder in (trained, measured)] == [2, 2]
+    undisturbed = in_process.run(tiny, tmp_path / "undisturbed", run.info["execution"])
+    assert_equal_runs(run, undisturbed)
     assert run.info["sessions"][0]["failed"] == 0
-    assert run.models["hessian_trace"].notna().all()
+    assert failures(run, "the worker process died") >= 2
+    assert failures(run, "Ray killed the worker process") >= 2
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_max_hours_stops_cleanly(tiny: dict[str, Any], tmp_path: Path) -> None:
     tiny["training"]["steps"] = 2_000_000
     (tmp_path / "space.yaml").write_text(str(tiny))
     command = f"trap '' INT; exec {sys.executable} {ROOT}/run_explore.py run space.yaml --max-hours"
     for hours in (
         "0.00005",
-        "0.005",
+        "0.003",
     ):  # the first is over while Ray starts; SIGINT is ignored, as after `… &`
         done = subprocess.run(
             ["bash", "-c", f"{command} {hours}"],

@@ -13,10 +13,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import in_process
 import pytest
-from conftest import ROOT
-from test_engine import descendants, longer, processes, started, wait_for_records
+from conftest import ROOT, explore, started
+from test_engine import (
+    assert_equal_runs,
+    descendants,
+    model_files,
+    processes,
+    wait_for,
+    wait_for_records,
+)
 
+import explorer
 from explorer.engine import cancel
 
 
@@ -83,21 +92,16 @@ def test_a_stop_while_python_still_imports_is_no_traceback(tmp_path: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_stop_while_ray_starts_leaves_nothing(tiny: dict[str, Any], tmp_path: Path, times: int) -> None:
+def test_a_stop_while_ray_starts_leaves_nothing(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
     (tmp_path / "space.yaml").write_text(str(tiny))
     ray = Path(tempfile.mkdtemp(prefix="ray"))  # a short path, as its sockets need
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "run_explore.py"), "run", "space.yaml", "--workers", "2"],
-        cwd=tmp_path,
-        env={**os.environ, "RAY_TMPDIR": str(ray), "TMPDIR": str(scratch)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    monkeypatch.setenv("RAY_TMPDIR", str(ray))
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    process = started("run", "space.yaml", "--workers", "2", cwd=tmp_path)
     try:
         until = time.monotonic() + 200
         while not list(ray.glob("explorer-*/ray/session_2*/logs/raylet*")):
@@ -124,25 +128,75 @@ def test_a_stop_while_ray_starts_leaves_nothing(tiny: dict[str, Any], tmp_path: 
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.parametrize("server", ["gcs_server", "raylet/raylet"])
-def test_a_killed_server_of_ray_ends_the_run_with_what_to_do(
-    tiny: dict[str, Any], tmp_path: Path, server: str
+def test_a_run_that_is_ended_in_every_way_ends_as_an_undisturbed_one(
+    tiny: dict[str, Any], brake: Path, tmp_path: Path
 ) -> None:
-    process = started(longer(tiny), tmp_path)
-    wait_for_records(tmp_path, "models", 1)
+    """Servers of Ray killed, Ctrl-C, killed while training and while measuring; each in the middle of it."""
+    tiny["load"]["width"] = [2, 3, 4, 5, 6, 8, 12, 16]
+    tiny["training"]["loss"] = "braked:loss"
+    tiny["resources"] = {"save_every_minutes": 0.002}
+    (tmp_path / "space.yaml").write_text(str(tiny))
+    folder = tmp_path / "runs/tiny"
+    kept: dict[str, int] = {}
+
+    def in_mid_training() -> subprocess.Popen[str]:
+        nonlocal kept
+        assert kept.items() <= model_files(tmp_path / "runs").items(), "what was finished was done again"
+        kept = model_files(tmp_path / "runs")
+        brake.unlink(missing_ok=True)
+        process = started("run", "space.yaml", "--workers", "2", cwd=tmp_path)
+        wait_for_records(tmp_path, "models", len(kept) + 1)
+        brake.touch()
+        return process
+
+    for server in ("gcs_server", "raylet"):
+        process = in_mid_training()
+        second = explore("resume", "tiny", cwd=tmp_path)
+        assert second.returncode == 2
+        assert f"held by process {process.pid}" in second.stderr
+        everything = descendants(process.pid)
+        names = {pid: Path(f"/proc/{pid}/cmdline").read_text().split("\0")[0] for pid in everything}
+        (victim,) = [pid for pid, name in names.items() if name.endswith(f"/{server}")]
+        os.kill(victim, signal.SIGKILL)
+        output, _ = process.communicate(timeout=50)  # Ray itself would wait for a minute for its gcs_server
+        assert process.returncode == 3, output
+        assert f"Ray's {server} has ended" in output
+        assert "resume tiny" in output
+        assert "Traceback" not in output
+        assert not (folder / "hold.yaml").exists()
+        wait_for(lambda everything=everything: not everything & set(processes()), 30)
+
+    process = in_mid_training()
     everything = descendants(process.pid)
-    (victim,) = [
-        pid for pid in everything if server in Path(f"/proc/{pid}/cmdline").read_text().split("\0")[0]
-    ]
-    os.kill(victim, signal.SIGKILL)
-    output, _ = process.communicate(timeout=50)  # Ray itself would wait for a minute for its gcs_server
-    assert process.returncode == 3, output
-    assert f"Ray's {server.partition('/')[0]} has ended" in output
-    assert "resume" in output
-    assert "Traceback" not in output
+    assert len(everything) > 3
+    process.send_signal(signal.SIGINT)
+    mark = time.monotonic()
+    output, _ = process.communicate(timeout=100)
+    assert time.monotonic() - mark < 10  # seconds; Ray itself would take minutes
+    assert process.returncode == 130, output
     assert "resume tiny" in output
-    assert not (tmp_path / "runs/tiny/hold.yaml").exists()
-    until = time.monotonic() + 90  # Ray's agents miss a control service that is gone for a minute
-    while everything & set(processes()) and time.monotonic() < until:
-        time.sleep(0.1)
     assert not everything & set(processes())
+
+    process = in_mid_training()
+    wait_for(lambda: list((folder / "states").glob("*.state")), 60)
+    killed(process)
+    kept = model_files(tmp_path / "runs")
+    assert 0 < len(kept) < 16
+    brake.unlink()
+    process = started("run", "space.yaml", "--workers", "2", cwd=tmp_path)
+    wait_for_records(tmp_path, "connectivity", 1)
+    killed(process)
+    kept = {**kept, **model_files(tmp_path / "runs")}
+
+    done = explore("resume", "tiny", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert kept == model_files(tmp_path / "runs"), "what was finished was done again"
+    assert not list((folder / "states").glob("*.state"))
+    assert_equal_runs(explorer.load(folder), in_process.run(tiny, tmp_path / "undisturbed"))
+
+
+def killed(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
+import in_process
 import numpy as np
 import pytest
 from conftest import explore
@@ -30,13 +32,13 @@ LATER = ["sharpness", "noise", "density", "spectra", "ensemble", "alignment"]
 
 @pytest.fixture(scope="module")
 def more(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The finished run with every other measure added, by the command line."""
-    import shutil
-
+    """The finished run with every other measure added, two taken again and one changed, by the command line."""
     storage = tmp_path_factory.mktemp("more") / "runs"
     shutil.copytree(finished, storage)
     added = [argument for name in LATER for argument in ("--add", name)]
-    done = explore("measure", "tiny", *added, "--storage", storage, "--reports", storage.parent / "reports")
+    again = ["--again", "hessian", "--set", "measures.connectivity.steps=20"]
+    where = ["--storage", storage, "--reports", storage.parent / "reports", "--workers", "1"]
+    done = explore("measure", "tiny", *added, *again, *where)
     assert done.returncode == 0, done.stdout + done.stderr
     return explorer.load("tiny", str(storage))
 
@@ -48,10 +50,18 @@ def test_every_measure_of_classifiers_is_tried_here() -> None:
         assert ("classification" in allowed) == (name in tried), name
 
 
-def test_added_measures_do_just_what_is_missing(more: Any) -> None:
+@pytest.mark.slow
+def test_added_and_changed_measures_do_just_what_is_missing(more: Any, finished: Path) -> None:
     session = more.info["sessions"][-1]
     assert session["trained"] == 0
-    assert session["measured"] == 4 * 12 + 4 + 12
+    assert session["measured"] == (4 * 12 + 4 + 12) + 12 + 12
+    assert set(more.pairs["curve_steps"]) == {20}
+    assert more.pairs["cka"].notna().all()
+    before = explorer.load("tiny", str(finished)).models
+    assert more.models["hessian_trace"].equals(before["hessian_trace"])
+    assert more.curves["path"].value_counts().to_dict()["bezier"] == 12 * 5
+    with pytest.raises(InputError, match="only measures"):
+        measure("tiny", overrides=["training.steps=20"], storage=str(finished))
     for name in LATER:
         module = plugin(explorer.measures, name, "measure")
         table = {"model": more.models, "pair": more.pairs, "cell": more.cells}[module.KIND]
@@ -133,7 +143,7 @@ def test_options_of_the_measures_are_used(tiny: dict[str, Any], tmp_path: Path) 
         },
         "similarity": {"inputs": 64, "layers": ["1"]},
     }
-    run = explorer.run(tiny, storage=str(tmp_path / "runs"), workers=1)
+    run = in_process.run(tiny, tmp_path / "run")
     assert [len(values) for values in run.models["hessian_eigenvalues"]] == [3, 3, 3]
     top = [values[0] for values in run.models["hessian_eigenvalues"]]
     np.testing.assert_allclose(top, run.models["hessian_top_eigenvalue"])
@@ -143,14 +153,13 @@ def test_options_of_the_measures_are_used(tiny: dict[str, Any], tmp_path: Path) 
     assert set(run.curves["path"]) == {"chain", "linear"}
 
 
-def test_pairs_beyond_the_cell(own_copy: Path) -> None:
-    for pairs, number in (("{along: batch_size}", 6), ("{count: 7}", 7)):
-        done = explore(
-            "measure", "tiny", "--set", f"measures.connectivity.pairs={pairs}", "--storage", own_copy,
-            "--reports", own_copy.parent / "reports",
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        run = explorer.load("tiny", str(own_copy))
+def test_pairs_beyond_the_cell(tiny: dict[str, Any], own_copy: Path) -> None:
+    store = Store(own_copy / "tiny")
+    for pairs, number in (({"along": "batch_size"}, 6), ({"count": 7}, 7)):
+        tiny["measures"]["connectivity"]["pairs"] = pairs
+        for kind in ("connectivity", "curves"):
+            store.drop_records(kind)
+        run = in_process.run(tiny, own_copy / "tiny")
         measured = run.pairs[run.pairs["mode_connectivity"].notna()]
         assert len(measured) == number
         models = run.models.set_index("model_id")

@@ -90,7 +90,7 @@ assert not psutil.Process().children(recursive=True)
 assert not [name for name in os.listdir(os.environ["TMPDIR"]) if name.startswith("explorer-")]
 assert dict(os.environ) == environment
 assert signal.getsignal(signal.SIGTERM) is handler
-explorer.run({**SPACE, "seeds": 3}, workers=1)  # once more in the same process
+explorer.run({**SPACE, "name": "again", "measures": {}}, workers=1)  # once more in the same process
 import ray
 from ray.cluster_utils import Cluster
 without_token = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
@@ -107,6 +107,7 @@ assert ray.get(ray.remote(lambda: 1).remote()) == 1
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_ray_of_our_own_keeps_to_this_machine_and_leaves_no_trace(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
@@ -117,14 +118,16 @@ def test_a_ray_of_our_own_keeps_to_this_machine_and_leaves_no_trace(tmp_path: Pa
 
 
 CALLERS = """
-import os, ray
+import os, threading, time
+import psutil, ray
 ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
 import explorer
 
 environment, node = dict(os.environ), ray.get_runtime_context().gcs_address
 for address in (None, "auto", node):
-    run = explorer.run({**SPACE, "name": f"at-{address}".replace(":", "-").replace(".", "-")}, address=address)
-    assert set(run.models["status"]) == {"ok"} and run.pairs["cka"].notna().all()
+    space = {**SPACE, "name": f"at-{address}".replace(":", "-").replace(".", "-")}
+    run = explorer.run(space if address is None else {**space, "measures": {}}, address=address)
+    assert set(run.models["status"]) == {"ok"} and (address or run.pairs["cka"].notna().all())
     assert run.info["sessions"][0]["resources"] == {"CPU": 1.0}
     assert ray.is_initialized() and ray.get(ray.remote(lambda: 1).remote()) == 1
     assert dict(os.environ) == environment
@@ -135,17 +138,40 @@ for wrong in ({"gpus": 1}, {"address": "127.0.0.1:1"}):
         print(error)
     else:
         raise SystemExit(f"{wrong} was accepted")
+
+class Killer:
+    def say(self, message): ...
+    def advance(self, stage, done, failed): ...
+    def stage(self, name, total):
+        if name == "training":
+            threading.Thread(target=self.kill, daemon=True).start()
+    def kill(self):
+        time.sleep(2)
+        for process in psutil.Process().children():
+            if process.name() == "gcs_server":
+                process.kill()
+
+try:
+    explorer.run({**SPACE, "training": {"steps": 10_000_000}}, observer=Killer(), name="lost")
+except explorer.engine.local_ray.RayLostError as error:
+    print("lost:", error, flush=True)
+os._exit(7)  # Ray itself would wait for a minute
 """
 
 
 @pytest.mark.ray
-def test_the_caller_s_ray_is_used_and_goes_on(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_caller_s_ray_is_used_and_goes_on_and_an_exception_tells_its_loss(tmp_path: Path) -> None:
     done = python(CALLERS, tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 7, done.stdout + done.stderr
     assert "Remove gpus" in done.stdout
     assert "this process is connected to the Ray at" in done.stdout
+    lost = done.stdout.partition("lost:")[2]
+    assert "does not answer any more" in lost
+    assert "logs" not in lost
 
 
+@pytest.mark.slow
 def test_a_ray_that_others_can_reach_is_not_used(tmp_path: Path) -> None:
     done = python("import ray, explorer\nexplorer.run(SPACE)", tmp_path)
     if "RayLostError" not in done.stderr:  # a machine that has no other address
@@ -226,40 +252,6 @@ def test_the_folder_of_ray_stays_only_where_its_logs_may_help(
             raise local_ray.RayLostError("gone")
     assert told is None or f"Ray's logs are in {folder}" in str(told.value)
     assert [str(path) for path in tmp_path.iterdir()] == ([folder] if lost else [])
-
-
-LOST = """
-import threading, time
-import psutil, ray
-ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-import explorer
-
-class Killer:
-    def say(self, message): ...
-    def advance(self, stage, done, failed): ...
-    def stage(self, name, total):
-        if name == "training":
-            threading.Thread(target=self.kill, daemon=True).start()
-    def kill(self):
-        time.sleep(2)
-        for process in psutil.Process().children():
-            if process.name() == "gcs_server":
-                process.kill()
-
-try:
-    explorer.run({**SPACE, "training": {"steps": 10_000_000}}, observer=Killer())
-except explorer.engine.local_ray.RayLostError as error:
-    print("lost:", error, flush=True)
-import os
-os._exit(7)  # Ray itself would wait for a minute
-"""
-
-
-def test_a_lost_ray_of_the_caller_s_is_an_exception(tmp_path: Path) -> None:
-    done = python(LOST, tmp_path)
-    assert done.returncode == 7, done.stdout + done.stderr
-    assert "does not answer any more" in done.stdout
-    assert "logs" not in done.stdout
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals there")

@@ -8,13 +8,13 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import in_process
 import numpy as np
 import pytest
-import yaml
-from conftest import ROOT, explore
+from conftest import ROOT
 from in_process import table, work
 
-import explorer
+from explorer import report
 from explorer.data import digits, fashion_mnist
 from explorer.data.dataset import Arrays
 from explorer.data.fashion_mnist import SYSTEM as IMAGES
@@ -156,32 +156,24 @@ def test_space_of_the_paper_runs_in_small(name: str, clean_images: Arrays, tmp_p
     assert table(store, "similarity")["cka"].between(0, 1).all()
 
 
-@pytest.mark.slow
 def test_resnet_is_trained_measured_and_reported(tmp_path: Path) -> None:
     needs_images()
     space = {
         "name": "resnet",
-        "data": {"name": "fashion-mnist", "pool": 2, "train_size": 2000, "test_size": 500},
+        "data": {"name": "fashion-mnist", "pool": 2, "train_size": 1000, "test_size": 200},
         "model": {"name": "resnet18"},
         "load": {"width": [2, 4]},
         "temperature": {"batch_size": [32]},
         "seeds": 2,
         "training": {"steps": 60, "learning_rate": 0.05, "history_points": 3},
         "measures": {
-            "hessian": {"inputs": 100, "lanczos_steps": 5, "probes": 4},
-            "connectivity": {"steps": 15, "points": 3},
-            "similarity": {"inputs": 200},
+            "hessian": {"inputs": 50, "lanczos_steps": 5, "probes": 4},
+            "connectivity": {"steps": 10, "points": 3},
+            "similarity": {"inputs": 100},
             "alignment": {"points": 3},
         },
     }
-    (tmp_path / "resnet.yaml").write_text(yaml.safe_dump(space))
-    storage = tmp_path / "runs"
-    done = explore(
-        *("run", tmp_path / "resnet.yaml", "--storage", storage, "--reports", tmp_path / "reports")
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-    run = explorer.load("resnet", str(storage))
+    run = in_process.run(space, tmp_path / "runs/resnet")
     assert run.models[["width", "batch_size", "seed"]].drop_duplicates().shape[0] == 4
     assert set(run.models["status"]) == {"ok"}
     assert run.models.groupby("width")["train_loss"].mean().lt(2.2).all(), "chance is log 10 = 2.3"
@@ -192,7 +184,7 @@ def test_resnet_is_trained_measured_and_reported(tmp_path: Path) -> None:
     assert run.pairs[measured].notna().all(axis=None)
     assert (run.pairs["aligned_l2_distance"] < run.pairs["l2_distance"]).all()
     assert set(run.curves["path"]) == {"bezier", "linear", "aligned"}
-    page = (tmp_path / "reports/resnet/index.html").read_text()
+    page = report.write(run, tmp_path / "report", images=False).read_text()
     assert "resnet18" in page
 
 

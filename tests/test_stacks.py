@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import in_process
 import numpy as np
 import pandas as pd
 import pytest
@@ -270,11 +271,12 @@ def test_memory_is_measured_beside_the_neighbours(
     assert found
 
 
+@pytest.mark.slow
 def test_a_run_side_by_side_has_the_tables_of_one_apart(merged: dict[str, Any], tmp_path: Path) -> None:
     del merged["load"]["weight_decay"]
     beside = explorer.run(merged, storage=str(tmp_path / "beside"), workers=1)
     merged["resources"] = {"cells_per_trial": 1}
-    apart = explorer.run(merged, storage=str(tmp_path / "apart"), workers=2)
+    apart = in_process.run(merged, tmp_path / "apart")
     assert (beside.models["stack"].nunique(), apart.models["stack"].nunique()) == (2, 6)
     assert beside.info["stacks"] == {architecture_key(_first(merged)): MODELS_PER_STACK}
     for name in ("models", "epochs", "pairs", "curves", "cells"):

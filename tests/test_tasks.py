@@ -6,9 +6,11 @@ import math
 import re
 from itertools import combinations
 
+import in_process
 import numpy as np
 import pytest
 import torch
+import yaml
 from in_process import train
 from torch import Tensor, nn
 from torch.nn import functional
@@ -269,7 +271,7 @@ def space(tmp_path, line: Arrays):
 
 
 def test_a_regression_runs_from_space_to_pages(space, tmp_path):
-    run = explorer.run(str(space), storage=str(tmp_path / "runs"))
+    run = in_process.run(yaml.safe_load(space.read_text()), tmp_path / "runs/line")
     assert (run.models["status"] == "ok").all()
     assert set(run.models["task"]) == {"regression"}
     wide = run.models[run.models["width"] == 16]
