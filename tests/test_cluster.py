@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import started
+from conftest import explore, started
 from test_engine import assert_equal_runs
 from test_places import call
 
