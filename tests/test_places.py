@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import explore
+from conftest import explore, started
 from report.synthetic import synthetic_run
-from test_engine import longer, started, wait_for_records
+from test_engine import wait_for_records
 from typer.testing import CliRunner
 
 from explorer import report
@@ -209,7 +209,10 @@ def test_a_folder_that_is_moved_ends_the_work_and_its_new_place_is_told(
 
 
 def test_a_run_whose_folder_is_moved_stops(tiny: dict[str, Any], tmp_path: Path) -> None:
-    process = started(longer(tiny), tmp_path)
+    tiny["load"]["width"] = [2, 3, 4, 6, 8, 16]
+    tiny["training"]["steps"] = 1000
+    (tmp_path / "space.yaml").write_text(str(tiny))
+    process = started("run", "space.yaml", cwd=tmp_path)
     wait_for_records(tmp_path, "models", 1)
     (tmp_path / "runs/tiny").rename(tmp_path / "moved")
     output, _ = process.communicate(timeout=100)
