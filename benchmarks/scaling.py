@@ -108,7 +108,6 @@ def plain(
     sources = {data_source(cell): cell for cell in space.cells}
     clean = {s: plugin(explorer.data, c.data_name, "data set").load(c.data) for s, c in sources.items()}
     worker, store = Worker(folder, clean.__getitem__, {}, threads=1, gpus=0), Store(folder)
-    store.write_info({})
     stacks = plan.stacks(space)[:stacks_at_most]
     together.wait()
     began = time.perf_counter()

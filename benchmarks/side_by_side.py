@@ -57,7 +57,6 @@ def seconds(space: Space, clean: Arrays) -> tuple[float, int]:
     stacks = plan.stacks(space, sizes=sizes(space, lambda _: (clean.shape, clean.classes)))
     with tempfile.TemporaryDirectory() as folder:
         worker = Worker(folder, lambda _: clean, {}, threads=1, gpus=0)
-        worker.store.write_info({})
         started = time.process_time()
         for stack in stacks:
             worker.train(stack)

@@ -24,14 +24,6 @@ from explorer.space.reading import parse
 from explorer.train import loop
 
 
-def worker_in(folder: Path, clean: Arrays, execution: Mapping[str, str] = MappingProxyType({})) -> Worker:
-    """A worker of a run that has begun in this folder."""
-    worker = Worker(str(folder), lambda _: clean, dict(execution), threads=1, gpus=0)
-    if not worker.store.exists():
-        worker.store.write_info({})
-    return worker
-
-
 def work(
     space: Space,
     clean: Arrays,
@@ -40,7 +32,8 @@ def work(
     execution: Mapping[str, str] = MappingProxyType({}),
 ) -> Store:
     """Train and measure what is missing, in this process."""
-    worker = worker_in(folder, clean, execution)
+    worker = Worker(str(folder), lambda _: clean, dict(execution), threads=1, gpus=0)
+    for stack in plan.missing_stacks(space, worker.store, sizes):
     for stack in plan.missing_stacks(space, worker.store, sizes):
         worker.train(stack)
     for task in plan.missing_tasks(space, worker.store):

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from in_process import table, work, worker_in
+from in_process import table, work
 
 from explorer import results
 from explorer.data import digits
 from explorer.data.base import prepare
 from explorer.data.dataset import Arrays
+from explorer.engine.worker import Worker
 from explorer.landscape.connectivity import profile_path
 from explorer.landscape.hessian import hessian
 from explorer.landscape.paths import straight
@@ -144,7 +145,7 @@ def test_pairs_along_an_axis_have_the_data_of_their_seed(
     noisy["temperature"] = {"batch_size": [20, 40]}
     noisy["measures"] = {"connectivity": {"steps": 5, "points": 3, "pairs": {"along": "batch_size"}}}
     space = parse(noisy)
-    worker = worker_in(tmp_path, clean)
+    worker = Worker(str(tmp_path), lambda _: clean, {}, threads=1, gpus=0)
     for stack in plan.stacks(space):
         worker.train(stack)
     tasks = plan.missing_tasks(space, worker.store)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from in_process import table, work, worker_in
+from in_process import table, work
 
 import explorer
 import explorer.models
@@ -206,7 +206,7 @@ def test_models_are_the_same_alone_and_side_by_side(
 
 def test_each_row_learns_its_own_targets(merged: dict[str, Any], clean: Arrays, tmp_path: Path) -> None:
     space = parse(merged)
-    worker = worker_in(tmp_path, clean)
+    worker = Worker(str(tmp_path), lambda _: clean, {}, threads=1, gpus=0)
     stack = plan.stacks(space, sizes=chosen(space))[0]
     targets = worker._targets(stack)
     assert targets is not None
@@ -266,7 +266,7 @@ def test_memory_is_measured_beside_the_neighbours(
         return train(self, stack)
 
     monkeypatch.setattr(Worker, "train", noted)
-    found = peak_bytes(worker_in(tmp_path, clean), space.cells[0], space)
+    found = peak_bytes(Worker(str(tmp_path), lambda _: clean, {}, threads=1, gpus=0), space.cells[0], space)
     assert trained == [18]
     assert found
 

@@ -189,7 +189,7 @@ def _work(start: Callable[[Display], Run], run: str, where: RunOptions, storage:
                     raise
             finally:
                 store = Store(result.folder)
-                store.files.known = True
+                store.files.known = store.begun = True
                 add_stage(store, session, "pages", time.perf_counter() - started)
         if stopped:
             say(f"Stopped {stopped}. Finished work is kept. Resume with:\n  {command}")

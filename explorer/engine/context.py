@@ -92,7 +92,7 @@ class WorkerFactory:
         fix_arithmetic(self.arithmetic)
         from explorer.engine.worker import Worker
 
-        return Worker(
+        worker = Worker(
             self.location,
             lambda source: ray.get(self.refs[source]),
             self.execution,
@@ -100,6 +100,8 @@ class WorkerFactory:
             gpus=gpus,
             card_share=self.card_share,
         )
+        worker.store.begun = True
+        return worker
 
 
 def fix_arithmetic(variables: Mapping[str, str]) -> None:

@@ -100,7 +100,6 @@ def peak_bytes(worker: Worker, cell: Cell, space: Space) -> int | None:
     brief, store = _brief(cell), worker.store
     with tempfile.TemporaryDirectory(prefix="explorer-peak-") as folder:
         worker.store = Store(folder)
-        worker.store.write_info({})  # nothing is written into a folder without it
         _reset_peak(worker.device)
         try:
             rows = [row for stack in stacks for row in worker.train(stack)]

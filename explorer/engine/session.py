@@ -8,12 +8,11 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import explorer.measures
 from explorer.plan.units import Done, Span
-from explorer.runs.files import GoneError
 from explorer.runs.store import FOLD_AT, Store
 from explorer.settings import plugin
 
@@ -88,7 +87,7 @@ class Session:
 
     def _write_log(self) -> None:
         self._logged = time.perf_counter()
-        with suppress(GoneError):  # a run that has not begun, or was moved
+        if self.store.exists():
             self.store.write_log(self.record["started"], "\n".join(self._lines) + "\n")
 
     def tell(self, done: Done) -> None:
@@ -117,7 +116,7 @@ class Session:
     def write(self) -> None:
         """Write the session to the run folder if the folder exists."""
         self.record["wall_s"] = round(time.perf_counter() - self.started, 3)
-        with suppress(GoneError):
+        if self.store.exists():
             self.store.write_session(self.record["started"], self.record)
             self._write_log()
             if self._events is not None:

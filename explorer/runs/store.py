@@ -17,8 +17,8 @@
 
 A record is written atomically, and its existence means that its work is complete. A resumed run does the
 work that has no record. The folder is local or on any file system of :mod:`pyarrow.fs`
-(``s3://bucket/path``). ``run.yaml`` is written first, apart from the sources that it lists: without it,
-nothing else is written, so a folder that was moved or deleted does not come back.
+(``s3://bucket/path``). Once a run has begun, nothing is written without its ``run.yaml``, so a folder that
+was moved or deleted does not come back.
 """
 
 from __future__ import annotations
@@ -79,19 +79,22 @@ class Store:
         self.files = Files(location, say=lambda text: self.warn(text))
         self.warn = warn or (lambda text: print(text, file=sys.stderr))
         self.location = self.files.location
+        self.begun = False  # whether the folder has, or had, a run.yaml
         self.warned: list[str] = []  # ignored settings that ``warn`` has already reported
 
     def exists(self) -> bool:
         """Return whether the folder contains a run."""
-        return self.files.exists("run.yaml")
+        found = self.files.exists("run.yaml")
+        self.begun |= found
+        return found
 
     def _write(self, name: str, content: bytes) -> None:
         """Write a file of the run atomically.
 
         Raises:
-            GoneError: ``run.yaml`` does not exist.
+            GoneError: the run has begun, and its ``run.yaml`` does not exist any more.
         """
-        if not self.exists():
+        if self.begun and not self.exists():
             raise GoneError(
                 f"{self.files.absolute} has no run.yaml: this folder was moved or deleted, or the machine "
                 f"{socket.gethostname()} does not see it"
@@ -104,6 +107,7 @@ class Store:
         """Write ``run.yaml`` without the sessions, which have their own files."""
         kept = {key: value for key, value in info.items() if key != "sessions"}
         self.files.write("run.yaml", plainyaml.dump(kept))
+        self.begun = True
 
     def update_info(self, **changes: Any) -> None:
         """Change entries of ``run.yaml`` and keep all others."""
@@ -152,7 +156,7 @@ class Store:
 
     def write_source(self, version: int, path: str, content: bytes) -> None:
         """Keep a source file of the user's; versions of the sources count from 1."""
-        self.files.write(_source_name(version, path), content)
+        self._write(_source_name(version, path), content)
 
     def read_source(self, version: int, path: str) -> bytes:
         """Return a kept source file; empty if it was deleted."""
