@@ -34,7 +34,6 @@ def work(
     """Train and measure what is missing, in this process."""
     worker = Worker(str(folder), lambda _: clean, dict(execution), threads=1, gpus=0)
     for stack in plan.missing_stacks(space, worker.store, sizes):
-    for stack in plan.missing_stacks(space, worker.store, sizes):
         worker.train(stack)
     for task in plan.missing_tasks(space, worker.store):
         worker.measure(task)
