@@ -394,6 +394,10 @@ def load_tables(folder: Files) -> Run:
             }
             for setting in _distinguishing_columns(table, [*axes["load"], *axes["temperature"]]):
                 axes["temperature" if setting in TrainingOptions.model_fields else "load"].append(setting)
+    if odd := [name for name in (*axes["load"], *axes["temperature"]) if set(name) & set("'\"\n\r")]:
+        raise InputError(
+            f"{folder}: charts cannot show an axis {odd[0]!r}; rename this column, without quotes"
+        )
     run = Run(
         name=folder.name,
         folder=folder.location,

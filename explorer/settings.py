@@ -65,26 +65,3 @@ def plugin(package: ModuleType, name: str, what: str) -> ModuleType:
     if name not in package.NAMES:
         raise InputError(f"there is no {what} {name!r}; known: {suggest(name, package.NAMES)}")
     return importlib.import_module(f"{package.__name__}.{name.replace('-', '_')}")
-
-
-def user_function(reference: str) -> Any:
-    """Import and return the function that ``module:function`` names.
-
-    Raises:
-        InputError: the import fails; the message includes the import's error.
-    """
-    module_name, _, function_name = reference.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise InputError(
-            f"{reference!r} cannot be imported: {type(error).__name__}: {error} "
-            f"(searched the current folder and the installed packages)"
-        ) from error
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        public = [n for n in vars(module) if not n.startswith("_") and callable(getattr(module, n))]
-        raise InputError(
-            f"{module_name!r} has no function {function_name!r}; it has: {suggest(function_name, public)}"
-        )
-    return function

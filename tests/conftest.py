@@ -56,6 +56,7 @@ def importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
 
     def write(name: str, content: str) -> None:
         (tmp_path / f"{name}.py").write_text(content)
+        monkeypatch.delitem(sys.modules, name, raising=False)  # of another test
 
     yield write
     for name, module in list(sys.modules.items()):

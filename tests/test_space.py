@@ -323,6 +323,78 @@ def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
         assert word in str(told.value)
 
 
+SPOILT = {  # each setting is wrong, and the message says so with these words
+    "name": ("x/y", "letters, digits"),
+    "colour": ("red", "'colour' is not known here; known: data"),
+    "data": (
+        {
+            "name": "digitz",
+            "label_noise": 3,
+            "train_size": 5000,
+        },  # the size may suit the data set that is meant
+        "there is no data set 'digitz'; known: digits",
+        "label_noise: 3 is not allowed",
+    ),
+    "model": ({"name": "nowhere:net", "a b": 1}, "'nowhere:net' cannot be imported"),
+    "load": (
+        {"width": [4, 4], "flavour": [1], "depth": [1, "two"], "label_noise": {"log2": [8, 2]}},
+        "axis 'width' has a value twice",
+        "log2 needs two numbers",
+        "there is no setting 'flavour' to sweep; known:",
+    ),
+    "temperature": (
+        {"batch_size": [4, 2000], "momentum": 3, "weight_decay": ["a"]},
+        "momentum: 3",
+        "'a' is not",
+    ),
+    "seeds": ("many", "seeds: 'many' is not allowed"),
+    "training": (
+        {"steps": 5, "epochs": 3, "momentun": 1, "optimizer": "adagrad", "loss": "nowhere:loss", "rho": -1},
+        "either steps or epochs",
+        "'momentun' is not known here; known: momentum",
+        "it should be 'sgd', 'adamw' or 'sam'",
+        "'nowhere:loss' cannot be imported",
+        "rho: -1",
+    ),
+    "measures": ({"hesian": {}, "similarity": {"inputs": 0}}, "there is no measure 'hesian'", "inputs: 0"),
+    "resources": (
+        {"overlap": 1, "graphs": 1, "cpus_per_trial": 0},
+        "overlap was",
+        "graphs was",
+        "cpus_per_trial: 0",
+    ),
+    "skip": (
+        [{"widt": 3}, {"width": {"gee": 3}}],
+        "there is no axis 'widt'",
+        "'gee' is not known here; known: ge",
+    ),
+}
+
+
+def test_mistakes_of_all_kinds_are_told_at_once_in_a_file_and_in_python(tmp_path: Path) -> None:
+    raw = {name: value for name, (value, *_) in SPOILT.items()}
+    text = yaml.safe_dump(raw, sort_keys=False) + "colour: blue\n"
+    file = tmp_path / "spoilt.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError) as of_file:
+        read(file)
+    with pytest.raises(InputError) as of_plain_data:
+        parse(raw)
+    expected = [words for _, *said in SPOILT.values() for words in said]
+    for told in (of_file, of_plain_data):
+        lines = str(told.value).splitlines()
+        assert [words for words in expected if words not in str(told.value)] == []
+        assert len(lines) - (told is of_file) == len(expected)
+    assert "'colour' is already defined in line" in str(of_file.value)
+    assert lines_of(str(of_file.value)) == sorted(lines_of(str(of_file.value)))
+
+
+def test_every_missing_section_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as told:
+        parse({"load": {"width": [1]}})
+    assert str(told.value).splitlines() == [f"{n} is missing" for n in ("name", "data", "model", "training")]
+
+
 def test_a_mistake_that_follows_from_another_is_not_told(tmp_path: Path) -> None:
     file = tmp_path / "names.yaml"
     file.write_text(SIX.replace("digits, train_size: 100", "digitz").replace("flavour", "pool"))

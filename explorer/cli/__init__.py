@@ -28,7 +28,7 @@ for command in (
 def main() -> None:
     """Run the command line; the entry point of ``explorer`` and ``run_explore.py``."""
     if "" not in sys.path:
-        sys.path.insert(0, "")  # finds module:function in the current folder, as `python run_explore.py` does
+        sys.path.append("")  # finds module:function in the current folder, and no file there hides a library
     try:
         app()
     except (InputError, NotADirectoryError, FileExistsError, PermissionError) as error:  # a wrong path

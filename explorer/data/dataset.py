@@ -184,8 +184,11 @@ def _inputs(where: str, part: str, x: np.ndarray) -> np.ndarray:
         raise InputError(
             f"{where}: x_{part} has the shape {x.shape}; it should be (inputs, …), at least (inputs, 1)"
         )
-    if x.dtype.kind not in "buif":
-        raise InputError(f"{where}: x_{part} holds {x.dtype}, such as {x.flat[0]!r}; numbers are needed")
+    wrong = (
+        [v for v in x.flat if not isinstance(v, bool | int | float | np.number)] if x.dtype == "O" else x.flat
+    )
+    if x.dtype.kind not in "buif" and len(wrong):
+        raise InputError(f"{where}: x_{part} holds {x.dtype}, such as {wrong[0]!r}; numbers are needed")
     with np.errstate(over="ignore"):  # overflow gives infinity, which the next check reports
         x = x.astype(np.float32)
     finite = np.isfinite(x)

@@ -11,7 +11,8 @@ from pydantic import ConfigDict
 
 from explorer.data.base import DataOptions, counts
 from explorer.data.dataset import KEYS, Arrays, checked_arrays, with_reading
-from explorer.settings import InputError, digest, user_function
+from explorer.settings import InputError, digest, in_a_line
+from explorer.users import user_function, users_code
 
 
 class OwnOptions(DataOptions):
@@ -52,12 +53,24 @@ class OwnDataSet:
 
 @functools.lru_cache(maxsize=2)
 def _loaded(name: str, options: str) -> Arrays:
+    given = json.loads(options)
+    with users_code(name, f"failed for {given}"):
+        returned: Any = user_function(name)(**given)
+    lacking = [key for key in KEYS if key not in returned] if isinstance(returned, dict) else ()
+    if lacking or not isinstance(returned, dict):
+        what = f"a dict without {', '.join(lacking)}" if lacking else type(returned).__name__
+        raise InputError(
+            f"{name!r} returned {what}; it should return a dict of arrays with {', '.join(KEYS)}"
+        )
+    return checked_arrays(name, {key: _array(name, key, returned[key]) for key in KEYS})
+
+
+def _array(name: str, key: str, value: Any) -> np.ndarray:
+    """Return an array, a tensor (also one that requires gradients), a table or nested lists as an array."""
     try:
-        returned: Any = user_function(name)(**json.loads(options))
-    except InputError:
-        raise
+        return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
     except Exception as error:
-        raise InputError(f"{name!r} failed for {options}: {type(error).__name__}: {error}") from error
-    if not isinstance(returned, dict) or not set(KEYS) <= set(returned):
-        raise InputError(f"{name!r} should return a dict of arrays with {', '.join(KEYS)}")
-    return checked_arrays(name, {key: np.asarray(returned[key]) for key in KEYS})
+        raise InputError(
+            f"{name!r} returned {type(value).__name__} as {key}, which is no array of numbers, all inputs of "
+            f"one shape: {in_a_line(error)}"
+        ) from error

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from explorer.settings import InputError, suggest, user_function
+from explorer.settings import InputError, suggest
+from explorer.users import user_function, users_code
 
 if TYPE_CHECKING:
     from ray.tune import Callback
@@ -54,7 +55,12 @@ def create(names: Sequence[str], store: Store, run: str) -> list[Callback]:
         "mlflow": _mlflow,
         "wandb": _wandb,
     }
-    return [user_function(name)() if ":" in name else makers[name](folder / name, run) for name in names]
+    return [_of_user(name) if ":" in name else makers[name](folder / name, run) for name in names]
+
+
+def _of_user(name: str) -> Callback:
+    with users_code(name, "failed"):
+        return user_function(name)()
 
 
 def _tensorboard(folder: Path, run: str) -> Callback:

@@ -15,6 +15,7 @@ from explorer.engine.cancel import Cancellation
 from explorer.engine.local_ray import SERVERS, environment, local_ray, scratch_folder, watched
 from explorer.settings import InputError
 from explorer.space.model import ResourceOptions
+from explorer.users import check_current_folder
 
 # Environment variables for Ray and Tune in the driver. A value set by the user wins.
 DRIVER = {
@@ -141,8 +142,9 @@ def ray_environment(where: RunOptions) -> Iterator[bool]:
     Restores the caller's environment and loggers afterwards.
 
     Raises:
-        InputError: the options do not suit a Ray that is already running.
+        InputError: the options do not suit a Ray that is already running, or a file hides a library.
     """
+    check_current_folder()
     own = not (where.address or _caller_has_ray())
     if where.gpus is not None and not own:
         raise InputError(

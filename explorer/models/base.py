@@ -9,8 +9,9 @@ from pydantic import Field
 
 import explorer.models
 from explorer.options import Options
-from explorer.settings import InputError, plugin, user_function
+from explorer.settings import InputError, plugin
 from explorer.tasks import TASKS
+from explorer.users import user_function, users_code
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,13 +41,13 @@ def builder(name: str, options: Any, shape: tuple[int, ...], classes: int) -> Ca
         import torch
         from torch import nn
 
-        try:
-            module = user_function(name)(shape=shape, classes=classes, **options)
-        except Exception as error:
+        function = user_function(name)
+        if isinstance(function, nn.Module):
             raise InputError(
-                f"{name!r} failed for shape={shape}, classes={classes}, {options}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
+                f"{name!r} is a network, and each model needs its own; name a function that returns a new one"
+            )
+        with users_code(name, f"failed for shape={shape}, classes={classes}, {options}"):
+            module = function(shape=shape, classes=classes, **options)
         if not isinstance(module, nn.Module):
             raise InputError(f"{name!r} returned {type(module).__name__}; a torch.nn.Module is needed")
         if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):

@@ -1,4 +1,4 @@
-"""Check that the networks of a space accept its data and have the layers to compare.
+"""Check that the networks of a space accept its data, can take a step, and have the layers to compare.
 
 Runs before any record changes.
 """
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from explorer.data.dataset import Arrays
 from explorer.plan.stacks import shape_of
 from explorer.plan.units import architecture_key, data_source
-from explorer.settings import Disagreement, InputError, digest, in_a_line
+from explorer.settings import Disagreement, InputError, digest
 from explorer.space.model import Cell, Space
+from explorer.users import user_function, users_code
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from explorer.models.rows import Rows
 
 
-TRIED = 16  # inputs on which a user's network is tried
+TRIED = 16  # inputs on which a user's network, loss and optimiser are tried
 
 
 def check_data(cell: Cell, clean: Arrays) -> None:
@@ -46,17 +47,21 @@ def check_data(cell: Cell, clean: Arrays) -> None:
 
 
 def check_networks(space: Space) -> None:
-    """Try each of the user's own architectures, with each of its settings, on a few inputs.
+    """Try each of the user's own architectures, losses and optimisers, with each setting, on a few inputs.
 
-    Does nothing for an architecture of this package. Otherwise it loads torch and the data. If some
-    architectures fail and others do not, the run records models of the failing ones as failures.
+    Does nothing for a space without them. Otherwise it loads torch and the data. If some settings fail and
+    others do not, the run records models of the failing ones as failures.
 
     Raises:
         InputError: the task does not suit the data, outputs have the wrong shape, the network is not a
             function of its parameters, buffers and one input, it cannot be aligned (if the space asks for
-            that), or all architectures fail.
+            that), a loss is not one number for each model, or all settings fail.
     """
-    own = {(architecture_key(c), data_source(c)): c for c in space.cells if ":" in c.model_name}
+    own = {
+        (architecture_key(c), data_source(c), c.training.loss, c.training.optimizer): c
+        for c in space.cells
+        if ":" in f"{c.model_name}{c.training.loss}{c.training.optimizer}"
+    }
     failed: list[InputError] = []
     for cell in own.values():
         import torch
@@ -66,17 +71,65 @@ def check_networks(space: Space) -> None:
         clean = cell.load_data()
         check_data(cell, clean)
         shape, classes = shape_of(clean, cell)
-        build, rows = network(cell.model_name, cell.model, shape, classes, task=cell.task)
         x, y = torch.as_tensor(clean.x_train[:TRIED]), torch.as_tensor(clean.y_train[:TRIED])
         try:
-            check_outputs(rows, cell, x[:2], y[:2], classes)
-            check_function(build, rows, cell, x, y, space.measures)
+            build, rows = network(cell.model_name, cell.model, shape, classes, task=cell.task)
+            if ":" in cell.model_name:
+                check_outputs(rows, cell, x[:2], y[:2], classes)
+                check_function(build, rows, cell, x, y, space.measures)
+            check_step(build, rows, cell, x, y)
         except InputError as error:
             if error.__cause__ is None:
                 raise
             failed.append(error)
     if own and len(failed) == len(own):
         raise failed[0]
+
+
+def check_step(build: Callable[[], nn.Module], rows: Rows, cell: Cell, x: Tensor, y: Tensor) -> None:
+    """Check that two models can take a training step with the user's own loss and optimiser.
+
+    Raises:
+        InputError: the loss or the optimiser fails (its error is the cause of this one), or the loss returns
+            something else than the losses (models,), which depend on the outputs.
+    """
+    import torch
+
+    from explorer.models.rows import initial_rows
+    from explorer.train.steps import optimiser_of
+
+    training = cell.training
+    theta, buffers = initial_rows(build, rows, [1, 2])
+    x, y = (values[None].expand(2, *values.shape) for values in (x, y))
+
+    def gradient(point: Tensor) -> Tensor:
+        leaf = point.detach().requires_grad_()
+        losses = loss_of(rows(leaf, x, buffers.clone(), training=True), y)
+        return torch.autograd.grad(losses.sum(), leaf)[0]
+
+    loss_of = rows.task.loss
+    if training.loss and ":" in training.loss:
+        loss_of = user_function(training.loss)
+        outputs = rows(theta, x, buffers.clone(), training=True).detach().requires_grad_()
+        with users_code(
+            training.loss, f"fails on outputs {tuple(outputs.shape)} and targets {tuple(y.shape)}"
+        ):
+            losses: Any = loss_of(outputs, y)
+        given = tuple(losses.shape) if isinstance(losses, torch.Tensor) else type(losses).__name__
+        if given != (2,) or not losses.requires_grad:
+            said = "losses that do not depend on the outputs" if given == (2,) else given
+            raise InputError(
+                f"{training.loss!r} returns {said} for outputs {tuple(outputs.shape)} and targets "
+                f"{tuple(y.shape)}; it should return (2,), a loss for each model"
+            )
+    if ":" in training.optimizer:
+        settings = (training.learning_rate, training.momentum, training.weight_decay, training.rho)
+        with users_code(training.optimizer, "fails in a step of two models"):
+            optimiser = optimiser_of(training.optimizer, [(slice(None), settings)])
+            memory, moved = optimiser.start(theta), theta.clone()
+            optimiser.step(moved, gradient, memory, training.learning_rate, 0)
+        if not (isinstance(memory, dict) and all(isinstance(v, torch.Tensor) for v in memory.values())):
+            raise InputError(f"{training.optimizer!r}: start should return a dict of tensors, its state")
 
 
 def check_function(
@@ -90,20 +143,25 @@ def check_function(
     from explorer.models.agreement import check_gradient, check_reloading
     from explorer.models.rows import initial_rows
 
-    try:
-        check_reloading(build, x)
-        theta, buffers = initial_rows(build, rows, [1, 2])
-        check_gradient(rows, theta, buffers, x, y)
-        if "alignment" in measures:
-            from explorer.landscape.alignment import align
+    with users_code(cell.model_name, f"with {cell.model} fails on {len(x)} inputs {tuple(x.shape)}"):
+        try:
+            check_reloading(build, x)
+            theta, buffers = initial_rows(build, rows, [1, 2])
+            check_gradient(rows, theta, buffers, x, y)
+            if "alignment" in measures:
+                check_alignment(rows, theta, buffers, x)
+        except (InputError, Disagreement) as error:
+            raise InputError(f"{_called(cell)}: {error}") from None
 
-            align(rows, theta[:1], theta[1:], buffers[:1], buffers[1:], x, seeds=[0])
-    except (InputError, Disagreement, ValueError) as error:
-        raise InputError(f"{_called(cell)}: {error}") from None
-    except Exception as error:
-        raise InputError(
-            f"{_called(cell)} fails on {len(x)} inputs {tuple(x.shape)}: {in_a_line(error)}"
-        ) from error
+
+def check_alignment(rows: Rows, theta: Tensor, buffers: Tensor, x: Tensor) -> None:
+    """Check that two models can be aligned; raise InputError with the reason if not."""
+    from explorer.landscape.alignment import align
+
+    try:
+        align(rows, theta[:1], theta[1:], buffers[:1], buffers[1:], x, seeds=[0])
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def _called(cell: Cell) -> str:
@@ -122,13 +180,12 @@ def check_outputs(rows: Rows, cell: Cell, x: Tensor, y: Tensor, classes: int) ->
     from explorer.models.rows import seeded
 
     called = _called(cell)
-    try:
-        with torch.no_grad(), seeded(0):
-            outputs = rows.module(x)
-    except Exception as error:
-        raise InputError(
-            f"{called} fails on two inputs {tuple(x.shape)}: {type(error).__name__}: {error}"
-        ) from error
+    with (
+        users_code(cell.model_name, f"with {cell.model} fails on two inputs {tuple(x.shape)}"),
+        torch.no_grad(),
+        seeded(0),
+    ):
+        outputs = rows.module(x)
     length = () if cell.task == "regression" else tuple(y.shape[1:])
     needed = (len(x), *length, classes)
     given = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__

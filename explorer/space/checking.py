@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,7 +15,7 @@ import explorer.measures
 from explorer import sources
 from explorer.columns import IDS, PAIR_IDS, SETTINGS
 from explorer.measures.tables import CELLS, MODELS, PAIRS
-from explorer.settings import InputError, plugin, suggest, user_function
+from explorer.settings import InputError, plugin, suggest
 from explorer.space.model import (
     MAX_MODELS,
     NAME,
@@ -28,12 +28,16 @@ from explorer.space.model import (
     tasks_of,
 )
 from explorer.tasks import TASKS
+from explorer.users import user_function
 
 # Phrases that complete the sentence "it should be …", for errors whose pydantic message does not.
 PHRASES = {
     "string_pattern_mismatch": "of the form {pattern}",
     "too_short": "a list of {min_length} value(s) or more",
     "too_long": "a list of {max_length} values or fewer",
+    "dict_type": "a mapping of settings",
+    "model_type": "a mapping of settings",
+    "list_type": "a list",
     "string_too_long": "at most {max_length} characters long",
 }
 # Data settings that have no effect in some cells.
@@ -51,20 +55,24 @@ DEFAULT_MEASURES: dict[str, dict[str, Any]] = {"hessian": {}, "connectivity": {}
 
 
 class Problem(Exception):
-    """An error at a path in the file; the reader adds the file name and the line."""
+    """An error at a path in the file; the reader adds the file name and the line.
 
-    def __init__(self, path: tuple[Any, ...], message: str):
+    Args:
+        needs: what the error depends on: the data set or architecture of this section, or both ("names").
+    """
+
+    def __init__(self, path: tuple[Any, ...], message: str, *, needs: str = ""):
         super().__init__(path, message)
-        self.path, self.message = path, message
+        self.path, self.message, self.needs = path, message, needs
 
 
 @contextmanager
-def _at(*path: Any) -> Iterator[None]:
+def _at(*path: Any, needs: str = "") -> Iterator[None]:
     """Raise an InputError of this block as a Problem at this path."""
     try:
         yield
     except InputError as error:
-        raise Problem(path, str(error)) from error
+        raise Problem(path, str(error), needs=needs) from error
 
 
 def check(raw: Any, fingerprint: Callable[[str], str] = sources.fingerprint) -> Space:
@@ -125,7 +133,8 @@ def _task(space: Space) -> str:
     possible = tasks_of(module_of("data", data))
     task = space.task or possible[0]
     if task not in possible:
-        raise Problem(("task",), f"data set {data!r} is for {' or '.join(possible)}, not for {task}")
+        said = f"data set {data!r} is for {' or '.join(possible)}, not for {task}"
+        raise Problem(("task",), said, needs="data")
     allowed = {
         ("measures", name): tasks_of(plugin(explorer.measures, name, "measure"), tuple(TASKS))
         for name in space.measures
@@ -135,9 +144,8 @@ def _task(space: Space) -> str:
     for path, tasks in allowed.items():
         if task not in tasks:
             name = model if path[0] == "model" else path[1]
-            raise Problem(
-                path, f"{name!r} is for {' or '.join(tasks)}; the task of data set {data!r} here is {task}"
-            )
+            said = f"{name!r} is for {' or '.join(tasks)}; the task of data set {data!r} here is {task}"
+            raise Problem(path, said, needs="data")
     return task
 
 
@@ -156,7 +164,8 @@ def _check_axes(space: Space) -> None:
         axes: dict[str, list[Any]] = getattr(space, kind)
         for axis, values in axes.items():
             with _at(kind, axis):
-                section, key = resolve(axis, space)
+                with _at(kind, axis, needs="names"):
+                    section, key = resolve(axis, space)
                 if section != "training" and key in TABLE_COLUMNS:
                     raise InputError(
                         f"axis {axis!r} has the same name as a column of the tables; "
@@ -215,7 +224,8 @@ def _axis_value(space: Space, section: str, key: str, value: Any, path: tuple[An
     if section == "model" and ":" in name:
         return value
     options = {k: v for k, v in getattr(space, section).items() if k != "name"} | {key: value}
-    return getattr(_validated(module_of(section, name).Options, options, path, only=key), key)
+    needs = "model" if section == "model" else ""
+    return getattr(_validated(module_of(section, name).Options, options, path, only=key, needs=needs), key)
 
 
 def _check_cells(space: Space) -> None:
@@ -223,7 +233,8 @@ def _check_cells(space: Space) -> None:
     if len(training) == 2:
         raise Problem(("load",), "steps and epochs cannot both be axes")
     if not training and (space.training.steps is None) == (space.training.epochs is None):
-        raise Problem(("training",), "give the length of training as either steps or epochs")
+        both = ("epochs",) if space.training.steps else ()
+        raise Problem(("training", *both), "give the length of training as either steps or epochs")
     try:
         cells = space.cells
     except ValidationError as error:  # two swept settings that cannot be combined
@@ -233,23 +244,31 @@ def _check_cells(space: Space) -> None:
     for cell in cells:
         for section, name in (("data", cell.data_name), ("model", cell.model_name)):
             if ":" not in name and hasattr(module := module_of(section, name), "check"):
-                with _at(section):
+                with _at(section, needs="data"):
                     module.check(cell)
         if cell.task == "regression" and getattr(cell.data, "noise_kind", "other") != "other":
             raise Problem(
                 ("data", "noise_kind"),
                 "noise_kind is for class labels; in regression, label_noise exchanges targets between inputs",
             )
-        with _at("data"):
+        with _at("data", "name", needs="data"):
+            module_of("data", cell.data_name).available(cell.data)
+        with _at(*_section_of("train_size", space), "train_size", needs="data"):
             inputs = cell.inputs
         if cell.training.batch_size > inputs:
-            section = "temperature" if "batch_size" in space.temperature else "training"
             raise Problem(
-                (section, "batch_size"),
+                (*_section_of("batch_size", space), "batch_size"),
                 f"batch_size {cell.training.batch_size} is above the {inputs} training inputs of {cell.at}",
+                needs="data",
             )
     if set(space.axes) & set(SOMETIMES_UNUSED):
         _check_equal_cells(space)
+
+
+def _section_of(name: str, space: Space) -> tuple[str]:
+    """Return the section that sets ``train_size`` or ``batch_size``: that of an axis, or its own."""
+    kinds = [kind for kind in ("load", "temperature") if name in getattr(space, kind)]
+    return (kinds[0] if kinds else "training" if name == "batch_size" else "data",)
 
 
 def _check_equal_cells(space: Space) -> None:
@@ -274,6 +293,11 @@ def _checked_section(values: dict[str, Any], section: str) -> dict[str, Any]:
     with _at(section, "name"):
         if ":" in name:
             user_function(name)
+            if wrong := [option for option in values if not option.isidentifier()]:
+                raise Problem(
+                    (section, wrong[0]),
+                    f"{wrong[0]!r} is no name of an argument of {name}: letters, digits and _ only",
+                )
             if section == "model":
                 return values
         module = module_of(section, name)
@@ -291,12 +315,14 @@ def _checked_measure(name: str, values: dict[str, Any]) -> dict[str, Any]:
     return _validated(measure.Options, values, ("measures", name)).model_dump()
 
 
-def _validated(model: type[BaseModel], values: Any, path: tuple[Any, ...], only: str | None = None) -> Any:
+def _validated(
+    model: type[BaseModel], values: Any, path: tuple[Any, ...], only: str | None = None, needs: str = ""
+) -> Any:
     try:
         return model.model_validate(values)
     except ValidationError as error:
         where, message = _message(error.errors()[0], model)
-        raise Problem(path if only else (*path, *where), message) from error
+        raise Problem(path if only else (*path, *where), message, needs=needs) from error
 
 
 def _message(error: Any, model: type[BaseModel] | None) -> tuple[tuple[Any, ...], str]:
@@ -317,7 +343,7 @@ def _message(error: Any, model: type[BaseModel] | None) -> tuple[tuple[Any, ...]
     if error.get("ctx", {}).get("pattern") == NAME:
         return path, f"{field}: {error['input']!r} is not allowed; it should be {NAME_RULE}"
     phrase = PHRASES.get(error["type"])
-    text = phrase.format(**error["ctx"]) if phrase else error["msg"]
+    text = phrase.format(**error.get("ctx", {})) if phrase else error["msg"]
     text = text.removeprefix("Value error, ").removeprefix("Input should be ")
     prefix = f"{field}: " if field else ""
     if error["type"] == "value_error":
@@ -326,8 +352,14 @@ def _message(error: Any, model: type[BaseModel] | None) -> tuple[tuple[Any, ...]
 
 
 def _fields_at(model: type[BaseModel] | None, path: tuple[Any, ...]) -> list[str]:
+    """Return the settings that are known at a path; steps through lists and mappings stay in their model."""
     for step in path:
-        field = model.model_fields.get(step) if model else None
-        annotation = field.annotation if field else None
-        model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
-    return list(model.model_fields) if model else []
+        if model and step in model.model_fields:
+            model = _model_in(model.model_fields[step].annotation)
+    return [field.alias or name for name, field in model.model_fields.items()] if model else []
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for part in get_args(annotation) if (model := _model_in(part))), None)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from explorer import sources
+from explorer.data.base import DataOptions
 from explorer.runs.plainyaml import Loader
 from explorer.settings import InputError, near
 from explorer.space.checking import DEFAULT_MEASURES, Problem, check
@@ -20,6 +21,8 @@ MAX_BYTES = 1_000_000
 MAX_PROBLEMS = 50  # that are told at once
 # What is checked in place of an unknown data set or architecture, and of a missing section.
 STAND_INS: dict[str, Any] = {"data": {"name": "digits"}, "model": {"name": "mlp"}}
+# Options that are checked even if the name is unknown.
+SHARED = {"data": DataOptions.model_fields.keys() - {"train_size", "classes"}, "model": ("width",)}
 REQUIRED: dict[str, Any] = {"name": "unnamed", **STAND_INS, "training": {"steps": 1}}
 
 
@@ -50,7 +53,7 @@ def read(path: str | Path, overrides: Sequence[str] | None = None) -> Space:
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error}") from error
     try:
-        node = _compose(text)
+        node, repeated = _compose(text)
         raw = yaml.load(text, Loader=Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -63,10 +66,13 @@ def read(path: str | Path, overrides: Sequence[str] | None = None) -> Space:
     except Problem as problem:
         raise InputError(f"{file}, line {problem.path[0]}: {problem.message}") from None
     try:
-        return _overridden(raw, overrides or [])
+        space = _overridden(raw, overrides or [])
+        problems = []
     except Problem as problem:
-        problems = sorted((_line(node, p.path), p.message) for p in all_problems(raw, problem))
-        raise InputError("\n".join(f"{file}, line {line}: {text}" for line, text in problems)) from None
+        problems = [(_line(node, p.path), p.message) for p in all_problems(raw, problem)]
+    if told := sorted([*repeated, *problems]):
+        raise InputError("\n".join(f"{file}, line {line}: {text}" for line, text in told))
+    return space
 
 
 def parse(
@@ -101,37 +107,33 @@ def all_problems(raw: Any, first: Problem) -> list[Problem]:
     """Return all problems of plain data whose first one is known.
 
     Each problem is mended in a copy, by leaving the setting out, until no other is found. A problem that only
-    follows from what was left out is not returned.
+    follows from what was left out is mended too, but not returned.
     """
-    raw, found, left_out = copy.deepcopy(raw), [first], []
-    for _ in range(MAX_PROBLEMS):
-        path = found[-1].path
-        if not _leave_out(raw, path):
+    raw, found, left_out, tries = copy.deepcopy(raw), [], [], 0
+    result: Space | Problem = first
+    while isinstance(result, Problem) and (tries := tries + 1) <= MAX_PROBLEMS:
+        if not _follows(result, left_out):
+            found.append(result)
+        if not _leave_out(raw, result.path):
             break
-        left_out.append(path)
+        left_out.append(result.path)
         result = _checked(raw, [])
-        while isinstance(result, Problem) and _unknown_axis_of_unknown(result, left_out):
-            _leave_out(raw, result.path)
-            result = _checked(raw, [])
-        if isinstance(result, Space) or any(_follows(result.path, path) for path in left_out):
-            break
-        found.append(result)
     return found
-
-
-def _follows(path: tuple[Any, ...], left_out: tuple[Any, ...]) -> bool:
-    """Return whether a problem may come from what was left out: from a part of it, or from its axis."""
-    of_axis = left_out[:1] in (("load",), ("temperature",)) and len(left_out) == 2
-    return path == left_out[: len(path)] or (of_axis and path[-1:] == left_out[-1:])
 
 
 def _leave_out(raw: Any, path: tuple[Any, ...]) -> bool:
     """Delete the setting at a path, or put a stand-in for a required one; return False if there is none."""
+    if path == ("load",) and not raw.get("load"):
+        raw["load"] = {"warmup": [0.0]}  # without any axis, no cell would be checked
+        return True
     if path in ((section, "name") for section in STAND_INS) or (len(path) == 1 and path[0] in REQUIRED):
-        raw[path[0]] = REQUIRED[path[0]]
+        given, raw[path[0]] = raw.get(path[0]), copy.deepcopy(REQUIRED[path[0]])
+        if len(path) == 2 and isinstance(given, dict) and isinstance(given.get("name"), str):
+            shared = () if path[0] == "model" and ":" in given["name"] else SHARED[path[0]]
+            raw[path[0]] |= {name: given[name] for name in shared if name in given}
         return True
     if not path and isinstance(raw, dict) and (missing := [name for name in REQUIRED if name not in raw]):
-        raw.update({name: REQUIRED[name] for name in missing[:1]})
+        raw.update(copy.deepcopy({name: REQUIRED[name] for name in missing[:1]}))
         return True
     *parents, last = path or (None,)
     for step in parents:
@@ -146,13 +148,23 @@ def _leave_out(raw: Any, path: tuple[Any, ...]) -> bool:
     return True
 
 
-def _unknown_axis_of_unknown(problem: Problem, left_out: list[tuple[Any, ...]]) -> bool:
-    """Return whether a problem is an axis that a data set or architecture of an unknown name may have."""
-    if len(problem.path) != 2 or problem.path[0] not in ("load", "temperature"):
-        return False
+def _follows(problem: Problem, left_out: list[tuple[Any, ...]]) -> bool:
+    """Return whether a problem may only be there because of what was left out.
+
+    It then concerns a setting or an axis of which something was left out, the data of an unknown data set, or
+    an axis that an option left out or an unknown name may have.
+    """
+    path = problem.path
+    axes = [other[-1:] for other in left_out if len(other) == 2 and other[0] in ("load", "temperature")]
+    if path and (
+        any(path == other[: len(path)] for other in left_out) or (path[0] == "skip" and path[-1:] in axes)
+    ):
+        return True
     unknown = [section for section in STAND_INS if (section, "name") in left_out]
-    return any(
-        problem.path[1] in module_of(section, name).Options.model_fields
+    if problem.needs != "names":
+        return problem.needs in unknown
+    return any((section, path[1]) in left_out for section in STAND_INS) or any(
+        path[1] in module_of(section, name).Options.model_fields
         for section in unknown
         for name in PACKAGES[section][0].NAMES
     )
@@ -239,6 +251,8 @@ def _causes(raw: Any, overrides: Sequence[str], problem: Problem) -> Sequence[st
             return False
         return isinstance(result, Problem) and result.args == problem.args
 
+    if not overrides:
+        return []
     needed = [o for k, o in enumerate(overrides) if not persists([*overrides[:k], *overrides[k + 1 :]])]
     return needed or _setting(problem, overrides) or ([] if persists([]) else overrides)
 
@@ -248,17 +262,17 @@ def _setting(problem: Problem, overrides: Sequence[str]) -> Sequence[str]:
     return [o for o in overrides if problem.path[: len(_path(o))] == _path(o)][-1:]
 
 
-def _compose(text: str) -> yaml.Node | None:
+def _compose(text: str) -> tuple[yaml.Node | None, list[tuple[int, str]]]:
+    """Return the nodes of a file, and the line and message of each key that is defined again."""
     for event in yaml.parse(text, Loader=Loader):
         if isinstance(event, yaml.AliasEvent):
             line = event.start_mark.line + 1 if event.start_mark else 1
             raise Problem((line,), "aliases (*name) are not allowed; write the value out")
     node = yaml.compose(text, Loader=Loader)
-    _unique_keys(node)
-    return node
+    return node, list(_repeated_keys(node))
 
 
-def _unique_keys(node: yaml.Node | None) -> None:
+def _repeated_keys(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
@@ -266,12 +280,12 @@ def _unique_keys(node: yaml.Node | None) -> None:
             if not isinstance(key, yaml.ScalarNode):
                 raise Problem((line,), "a key must be a plain word")
             if key.value in seen:
-                raise Problem((line,), f"{key.value!r} is already defined in line {seen[key.value]}")
+                yield line, f"{key.value!r} is already defined in line {seen[key.value]}"
             seen[key.value] = line
-            _unique_keys(value)
+            yield from _repeated_keys(value)
     elif isinstance(node, yaml.SequenceNode):
         for value in node.value:
-            _unique_keys(value)
+            yield from _repeated_keys(value)
 
 
 def _line(node: yaml.Node | None, path: tuple[Any, ...]) -> int:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from explorer.models.draws import seeded_one_by_one
 from explorer.models.rows import Bound, LossAndGradient, Rows
-from explorer.settings import user_function
 from explorer.train.optimisers.base import PerRowOptimiser, optimiser
 from explorer.train.stopping import Watch
+from explorer.users import user_function
 
 Each = float | Sequence[float]  # the same for all models, or one per model
 RowGroup = tuple[slice, tuple[float, ...]]

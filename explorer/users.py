@@ -1,0 +1,116 @@
+"""A user's own functions, classes and objects, by ``module:function``, and the errors that they raise."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Any
+
+from explorer.settings import InputError, in_a_line, suggest
+
+
+@contextmanager
+def users_code(reference: str, doing: str) -> Iterator[None]:
+    """Raise an error of a user's ``module:function`` in this block as an InputError, with text and place.
+
+    The message is ``'nets:make' <doing>: ValueError: … (nets.py, line 7)``. Ctrl-C is not an error.
+
+    Raises:
+        InputError: the block raised an error, or called ``sys.exit``. The error is its cause.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:
+        said = "it calls sys.exit" if isinstance(error, SystemExit) else in_a_line(error)
+        place = _place(error, reference)
+        raise InputError(f"{reference!r} {doing}: {said}{f' ({place})' * (place not in said)}") from error
+
+
+def _place(error: BaseException, reference: str) -> str:
+    """Return file and line of the last call in a user's own files, or else of what ``reference`` names."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{_shown(error.filename)}, line {error.lineno}"
+    module = sys.modules.get(reference.partition(":")[0])
+    file = getattr(module, "__file__", None)
+    others = (*map(sysconfig.get_path, ("stdlib", "purelib", "platlib")), os.path.dirname(__file__), "<")
+    own = f"{os.path.dirname(file)}{os.sep}" if file else "?"  # may be among the installed packages
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename.startswith(own) or not frame.filename.startswith(others):
+            return f"{_shown(frame.filename)}, line {frame.lineno}"
+    try:
+        named = inspect.unwrap(getattr(module, reference.partition(":")[2]))
+        if file == (found := inspect.getfile(named)):
+            return f"{_shown(found)}, line {inspect.getsourcelines(named)[1]}"
+    except (AttributeError, OSError, TypeError):
+        pass
+    return _shown(file) if file else ""
+
+
+def _shown(file: str) -> str:
+    """Return the path of a file, relative to the current folder if the file is there."""
+    path = Path(file)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def user_function(reference: str) -> Any:
+    """Import and return the function, class or object that ``module:function`` names.
+
+    Raises:
+        InputError: the import fails, another module has the same name, or there is nothing to call; the
+            message has the user's error and its place.
+    """
+    module_name, _, function_name = reference.partition(":")
+    if module_name.endswith(".py"):
+        dotted = module_name.removesuffix(".py").replace("/", ".")
+        raise InputError(f"{reference!r}: write the module as Python imports it, {dotted}:{function_name}")
+    top = module_name.partition(".")[0]
+    mine = [file for file in (Path(f"{top}.py"), Path(top, "__init__.py")) if file.exists()]
+    if mine and (taken := _other_module(top, mine[0])):
+        raise InputError(f"{reference!r}: {mine[0]} has the name of {taken}; rename it, and use the new name")
+    try:
+        with users_code(reference, "cannot be imported"):
+            module = importlib.import_module(module_name)
+    except InputError as error:
+        if isinstance(error.__cause__, SystemExit):
+            raise InputError(f"{error}; put that under if __name__ == '__main__':") from error.__cause__
+        if isinstance(error.__cause__, ModuleNotFoundError) and error.__cause__.name == module_name:
+            raise InputError(f"{error} (searched the current folder and the installed packages)") from error
+        raise
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        public = [n for n in vars(module) if not n.startswith("_") and callable(getattr(module, n))]
+        raise InputError(
+            f"{module_name!r} has no function {function_name!r}; it has: {suggest(function_name, public)}"
+        )
+    return function
+
+
+def _other_module(name: str, mine: Path) -> str:
+    """Return what else has the name of a user's module ``mine``; empty if nothing has."""
+    if name in sys.stdlib_module_names:
+        return f"Python's own module {name}"
+    here, loaded = str(Path.cwd()), getattr(sys.modules.get(name), "__file__", None)
+    elsewhere = PathFinder.find_spec(name, [path for path in sys.path if path not in ("", here)])
+    for file in (loaded, elsewhere and elsewhere.origin):
+        if file and not os.path.samefile(file, mine):
+            return f"another module, {file}"
+    return ""
+
+
+def check_current_folder() -> None:
+    """Raise InputError if a file here has the name of a library: workers look for modules here first."""
+    libraries = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    for file in Path().glob("*.py"):
+        used = file.stem in sys.modules or file.stem in ("pandas", "ray", "torch")
+        if used and (library := PathFinder.find_spec(file.stem, libraries)):
+            raise InputError(f"{file} in the current folder hides the library {library.origin}; rename it")

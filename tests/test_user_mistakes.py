@@ -1,0 +1,303 @@
+"""Mistakes in a user's own objects: each is one sentence with the user's error and its place, before a run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from explorer.plan.networks import check_networks
+from explorer.settings import InputError
+from explorer.space.reading import parse
+from explorer.users import check_current_folder
+
+SOURCE = """
+import functools
+import json
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+def arrays(inputs=lambda x: x, labels=lambda y: y):
+    x = np.random.default_rng(0).normal(size=(90, 6))
+    y = (x[:, 0] > 0).astype(int)
+    return {"x_train": inputs(x[:60]), "y_train": labels(y[:60]), "x_test": inputs(x[60:]), "y_test": labels(y[60:])}
+
+
+def data():
+    return arrays()
+
+
+def _with(scale, shift=0):
+    return arrays(lambda x: scale * x + shift)
+
+
+class Called:
+    def __call__(self, **options):
+        return arrays()
+
+
+partial, called = functools.partial(_with, 2.0), Called()
+
+
+def wanting_gradients():
+    return arrays(lambda x: torch.tensor(x, requires_grad=True), torch.tensor)
+
+
+def nested_lists():
+    return arrays(lambda x: x.tolist(), lambda y: y.tolist())
+
+
+def objects():
+    return arrays(lambda x: x.astype(object))
+
+
+def ragged():
+    return arrays(lambda x: [list(row)[: 3 + i % 2] for i, row in enumerate(x)])
+
+
+def mixed():
+    return arrays(lambda x: np.array([[*row[1:], "q"] for row in x.tolist()], dtype=object))
+
+
+def lacking():
+    return {"x_train": np.zeros((2, 2))}
+
+
+def nothing():
+    pass
+
+
+def reads():
+    return json.loads("{")
+
+
+def leaves():
+    raise SystemExit(1)
+
+
+def net(shape, classes, width=4):
+    return nn.Sequential(nn.Linear(shape[0], width), nn.Tanh(), nn.Linear(width, classes))
+
+
+class Maker:
+    def __call__(self, shape, classes, width=4):
+        return net(shape, classes, width)
+
+
+partial_net, made, network = functools.partial(net), Maker(), net((6,), 2)
+
+
+def unasked():
+    return net((6,), 2)
+
+
+def scripted(shape, classes, width=4):
+    return torch.jit.script(net(shape, classes, width))
+
+
+class Forward(nn.Module):
+    def __init__(self, shape, classes, width=4):
+        super().__init__()
+        self.layer = nn.Linear(shape[0], classes)
+
+    def forward(self, x):
+        raise RuntimeError("no luck\\nat all")
+
+
+def loss(logits, y):
+    return functional.cross_entropy(logits.transpose(1, 2), y, reduction="none").mean(1)
+
+
+def averaged(logits, y):
+    return loss(logits, y).mean()
+
+
+def detached(logits, y):
+    return loss(logits.detach(), y)
+
+
+def failing(logits, y):
+    raise ValueError("loss boom")
+
+
+plain = nn.CrossEntropyLoss()
+
+
+class Step:
+    def __init__(self, momentum, weight_decay):
+        self.momentum = momentum
+
+    def start(self, theta):
+        return {"velocity": torch.zeros_like(theta)}
+
+    def step(self, theta, gradient, state, rate, step):
+        theta.add_(gradient(theta), alpha=-rate)
+
+
+class Unstarted(Step):
+    def start(self, theta):
+        return 3
+
+
+class Unbuilt(Step):
+    def __init__(self):
+        pass
+
+
+class Stuck(Step):
+    def step(self, theta, gradient, state, rate, step):
+        raise ValueError("step boom")
+"""
+
+
+def line(text: str, source: str = SOURCE) -> int:
+    """Return the number of the first line with this text."""
+    return next(n for n, one in enumerate(source.splitlines(), 1) if text in one)
+
+
+@pytest.fixture
+def mine(tmp_path: Path, importable: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    importable("mistakes", SOURCE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def space(**changes: Any) -> dict[str, Any]:
+    return {
+        "name": "own",
+        "data": {"name": "mistakes:data"},
+        "model": {"name": "mistakes:net"},
+        "load": {"width": [3, 5]},
+        "seeds": 2,
+        "training": {"steps": 10, "batch_size": 10},
+        "measures": {"similarity": {"inputs": 20}},
+        **changes,
+    }
+
+
+def told(**changes: Any) -> str:
+    with pytest.raises(InputError) as error:
+        check_networks(parse(space(**changes)))
+    return str(error.value)
+
+
+RETURNED = "; it should return a dict of arrays with x_train, y_train, x_test, y_test"
+DATA = {
+    "ragged": "'mistakes:ragged' returned list as x_train, which is no array of numbers, all inputs of one shape",
+    "mixed": "x_train holds object, such as 'q'; numbers are needed",
+    "lacking": f"'mistakes:lacking' returned a dict without y_train, x_test, y_test{RETURNED}",
+    "nothing": f"'mistakes:nothing' returned NoneType{RETURNED}",
+    "reads": f"JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1) "
+    f"(mistakes.py, line {line('json.loads')})",
+    "leaves": f"it calls sys.exit (mistakes.py, line {line('SystemExit')})",
+}
+MODELS = {
+    "unasked": "TypeError: unasked() got an unexpected keyword argument 'shape' "
+    f"(mistakes.py, line {line('def unasked')})",
+    "network": "'mistakes:network' is a network, and each model needs its own",
+    "scripted": "'mistakes:scripted' returned a network of torch.jit.script",
+    "Forward": f"RuntimeError: no luck (mistakes.py, line {line('no luck')})",
+}
+LOSSES = {
+    "averaged": "'mistakes:averaged' returns () for outputs (2, 16, 2) and targets (2, 16); it should return (2,)",
+    "detached": "'mistakes:detached' returns losses that do not depend on the outputs",
+    "failing": f"ValueError: loss boom (mistakes.py, line {line('loss boom')})",
+    "plain": "(mistakes.py)",  # the error is in torch, and the place of the object is the module
+}
+OPTIMISERS = {
+    "Unstarted": "'mistakes:Unstarted': start should return a dict of tensors",
+    "Unbuilt": f"unexpected keyword argument 'momentum' (mistakes.py, line {line('class Unbuilt')})",
+    "Stuck": f"ValueError: step boom (mistakes.py, line {line('step boom')})",
+}
+MISTAKES = [
+    *(({"data": {"name": f"mistakes:{name}"}}, said) for name, said in DATA.items()),
+    *(({"model": {"name": f"mistakes:{name}"}}, said) for name, said in MODELS.items()),
+    *(({"training": {"steps": 9, "loss": f"mistakes:{name}"}}, said) for name, said in LOSSES.items()),
+    *(
+        ({"training": {"steps": 9, "optimizer": f"mistakes:{name}"}}, said)
+        for name, said in OPTIMISERS.items()
+    ),
+    ({"model": {"name": "mistakes.py:net"}}, "write the module as Python imports it, mistakes:net"),
+    ({"model": {"name": "mistakes:net", "it's": 1}}, '"it\'s" is no name of an argument of mistakes:net'),
+    ({"data": {"name": "mistakes:data", "a b": 1}}, "'a b' is no name of an argument of mistakes:data"),
+]
+
+
+@pytest.mark.parametrize(("changes", "said"), MISTAKES, ids=lambda value: str(value)[:60])
+def test_a_mistake_is_one_sentence_with_its_place(mine: Path, changes: dict[str, Any], said: str) -> None:
+    message = told(**changes)
+    assert said in message
+    assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *(
+            {"data": {"name": f"mistakes:{n}"}}
+            for n in ("partial", "called", "wanting_gradients", "nested_lists")
+        ),
+        {"data": {"name": "mistakes:objects"}},
+        {"model": {"name": "mistakes:partial_net"}},
+        {"model": {"name": "mistakes:made"}},
+        {"training": {"steps": 9, "loss": "mistakes:loss", "optimizer": "mistakes:Step"}},
+    ],
+    ids=str,
+)
+def test_objects_that_can_be_called_work(mine: Path, changes: dict[str, Any]) -> None:
+    assert len(parse(space(**changes)).cells) == 2
+    check_networks(parse(space(**changes)))
+
+
+IMPORTS = {
+    "import sys\n\nsys.exit()\n": "it calls sys.exit (atimport.py, line 3); put that under if __name__ == '__main__':",
+    "import argparse\n\np = argparse.ArgumentParser()\np.add_argument('--rate', required=True)\np.parse_args()\n": (
+        "it calls sys.exit (atimport.py, line 5); put that under"
+    ),
+    "def f(:\n": "SyntaxError: invalid syntax (atimport.py, line 1)",
+    "def f():\n    raise KeyError('k')\n\n\nf()\n": "KeyError: 'k' (atimport.py, line 2)",
+    "import no_such_package\n": "ModuleNotFoundError: No module named 'no_such_package' (atimport.py, line 1)",
+}
+
+
+@pytest.mark.parametrize("source", IMPORTS)
+def test_an_import_that_fails_names_its_line(mine: Path, source: str) -> None:
+    (mine / "atimport.py").write_text(source)
+    for changes in ({"model": {"name": "atimport:f"}}, {"training": {"steps": 9, "optimizer": "atimport:f"}}):
+        assert f"'atimport:f' cannot be imported: {IMPORTS[source]}".removesuffix(":") in told(**changes)
+
+
+def test_ctrl_c_at_an_import_stops_the_program(mine: Path) -> None:
+    (mine / "stopped.py").write_text("raise KeyboardInterrupt\n")
+    with pytest.raises(KeyboardInterrupt):
+        parse(space(model={"name": "stopped:f"}))
+
+
+@pytest.mark.parametrize(
+    ("name", "whose"), [("code", "Python's own module code"), ("yaml", "another module, /")]
+)
+def test_a_module_with_the_name_of_another_one_is_to_be_renamed(mine: Path, name: str, whose: str) -> None:
+    (mine / f"{name}.py").write_text(SOURCE)
+    assert f"'{name}:net': {name}.py has the name of {whose}" in told(model={"name": f"{name}:net"})
+
+
+def test_a_file_that_hides_a_library_from_workers_is_named_before_a_run(mine: Path) -> None:
+    check_current_folder()
+    (mine / "numpy.py").touch()
+    with pytest.raises(InputError, match=r"numpy\.py in the current folder hides the library .*; rename it"):
+        check_current_folder()
+
+
+def test_a_file_that_has_the_name_of_a_library_does_not_stop_the_program(tmp_path: Path) -> None:
+    (tmp_path / "yaml.py").touch()
+    root = Path(__file__).parent.parent
+    command = [sys.executable, root / "run_explore.py", "check", root / "spaces/nothing.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "there is no file" in done.stderr
