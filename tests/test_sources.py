@@ -211,9 +211,9 @@ def test_a_changed_file_is_named_and_can_be_accepted(clean: Arrays, write: Write
     assert len(run.models) == 2
     sentence = f"Models were trained with different sources: helper.py changed on {after['since'][:10]}."
     assert sentence in facts.missing(run, run.cells)
-    shown, complete = status.describe(store)
+    shown, now = status.describe(store)
     assert sentence in list(shown.columns[1].cells)
-    assert complete
+    assert now.complete
     write(helper=TANH)
     assert measure("own", accept_source_change=True).info["kept_sources"][2]["changed"] == ["helper.py"]
     write(nets=NETS.replace("width=4", "width=5"))

@@ -26,18 +26,18 @@ def status(
     from explorer.runs.store import locate
 
     store = locate(run, storage)
-    table, complete = describe(store)
-    if not watch or complete:
+    table, now = describe(store)
+    if not watch or now.complete:
         console.print(table)
-        if not complete:
+        if not (now.complete or now.holder):
             say(f"Resume with:\n  {to_resume(run, storage=storage)}")
         return
     from rich.live import Live
 
     with Live(table, console=console) as live:
-        while not complete:
+        while not now.complete:
             time.sleep(2)
-            table, complete = describe(store)
+            table, now = describe(store)
             live.update(table)
 
 

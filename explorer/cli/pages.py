@@ -101,6 +101,7 @@ def draw(run: Run, reports: str, cuts: dict[str, float], *, written: bool = Fals
     """
     from explorer import report as pages
     from explorer.cli.status import diverged, failures
+    from explorer.report.facts import progress_of
     from explorer.runs.files import join
 
     folder = pages.place([run], reports)
@@ -108,6 +109,8 @@ def draw(run: Run, reports: str, cuts: dict[str, float], *, written: bool = Fals
     if run.info:
         say(f"Tables: {join(run.folder if written else folder, 'tables')}")
     say(f"Report: {index}")
+    if not written and (now := progress_of(run)) and now.unfinished:
+        say(now.unfinished)
     if lost := diverged(run):
         say(lost)
     failed, lines = failures(run)
@@ -145,7 +148,7 @@ def _watch(run: str, storage: str, reports: str, cuts: dict[str, float]) -> None
     store, seen = locate(run, storage), None
     say("Watching the run. Press Ctrl-C to stop.")
     try:
-        while not describe(store)[1]:
+        while not describe(store)[1].complete:
             loaded = load(run, storage)
             state = tuple(len(t) for t in (loaded.models, loaded.pairs, loaded.curves))
             if state != seen:

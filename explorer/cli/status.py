@@ -9,17 +9,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from explorer import sources
+from explorer.plan.progress import Progress, progress
 from explorer.space import recorded
 from explorer.units import duration, size
 
 if TYPE_CHECKING:
     from explorer.results import Run
     from explorer.runs.store import Store
-    from explorer.space.model import Space
 
 
-def describe(store: Store) -> tuple[Table, bool]:
-    """Return a terminal table (trained, measured, failed, time, size), and whether the run is complete.
+def describe(store: Store) -> tuple[Table, Progress]:
+    """Return a terminal table (trained, measured, at work, failed, time, size), and the progress.
 
     Reads only the columns that it shows, which keeps it fast for runs with many models.
     """
@@ -28,13 +28,12 @@ def describe(store: Store) -> tuple[Table, bool]:
     table = Table(
         box=None, show_header=False, title=f"Run {store.files.name}", title_justify="left", title_style="bold"
     )
-    wanted = len(space.cells) * space.seeds
-    status = Counter(store.read_records("models", ["status"]).to_pydict().get("status", []))
-    trained, diverged = status["ok"] + status["diverged"], status["diverged"]
+    now = progress(space, store)
+    diverged = store.read_records("models", ["status"]).to_pydict().get("status", []).count("diverged")
     lost = f", {diverged} of them diverged" if diverged else ""
-    table.add_row("trained", f"{trained} of {wanted} models{lost}")
-    missing = _missing_measurements(space, store)
-    table.add_row("measured", f"all but {missing}" if missing else "everything trained so far")
+    table.add_row("trained", f"{now.models}{lost}")
+    table.add_row("measured", now.measured or "everything")
+    table.add_row("at work", now.holder or "nobody")
     errors = store.read_records("failures", ["error"]).to_pydict().get("error", [])
     table.add_row("failed", f"{len(errors)}" + (f"; the first: {escape(str(errors[0]))}" if errors else ""))
     if changed := sources.history(info):
@@ -48,18 +47,7 @@ def describe(store: Store) -> tuple[Table, bool]:
     if worker_times:
         table.add_row("of the workers", worker_times)
     table.add_row("size", f"{size(store.files.size_bytes())} in {store.location}")
-    complete = trained >= wanted and not missing
-    return table, complete
-
-
-def _missing_measurements(space: Space, store: Store) -> str:
-    """Return the number of missing measurements of trained models for each measure; empty if none."""
-    from explorer.plan.plan import missing_tasks
-
-    counts: Counter[str] = Counter()
-    for task in missing_tasks(space, store):
-        counts[task.measure] += len(task.subjects)
-    return ", ".join(f"{number} of {name}" for name, number in counts.items())
+    return table, now
 
 
 def _worker_times(sessions: list[dict[str, Any]]) -> str:

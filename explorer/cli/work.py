@@ -27,6 +27,7 @@ from explorer.cli.options import (
 )
 from explorer.cli.pages import check_reports, draw
 from explorer.engine.cancel import end_once
+from explorer.settings import InputError
 
 if TYPE_CHECKING:
     from explorer.cli.display import Display
@@ -192,18 +193,33 @@ def _work(start: Callable[[Display], Run], run: str, where: RunOptions, storage:
                 store.files.known = store.begun = True
                 add_stage(store, session, "pages", time.perf_counter() - started)
         if stopped:
-            say(f"Stopped {stopped}. Finished work is kept. Resume with:\n  {command}")
+            said = _kept(run, storage, f"Resume with:\n  {command}")
+            say(f"Stopped {stopped}. {said}")
             raise typer.Exit(4)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut this message short
-        say(f"\nStopped. Finished work is kept. Resume with:\n  {command}")
+        said = _kept(run, storage, f"Resume with:\n  {command}")
+        say(f"\nStopped. {said}")
         raise typer.Exit(130) from None
     except GoneError as error:
         errors.print(f"Error: {error}", **PLAIN)
         raise typer.Exit(3) from None
     except OSError as error:  # a full disk, a folder that became read-only
-        message = (
-            f"Error: {error}\nFinished work is kept. After fixing the problem, resume with:\n  {command}"
-        )
-        errors.print(message, **PLAIN)
+        said = _kept(run, storage, f"After fixing the problem, resume with:\n  {command}")
+        errors.print(f"Error: {error}\n{said}", **PLAIN)
         raise typer.Exit(3) from None
+
+
+def _kept(run: str, storage: str, then: str) -> str:
+    """Return what is left of a run that stopped, and what to do then."""
+    from explorer.runs.store import locate
+
+    try:
+        store = locate(run, storage) if "://" not in f"{run}{storage}" else None  # may not answer now
+    except InputError:
+        return "It had no result yet and left no run folder; the same command starts it again."
+    return (
+        f"Finished work is kept. {then}"
+        if store is None or store.has_work()
+        else f"No model is trained yet. {then}"
+    )

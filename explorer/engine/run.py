@@ -47,6 +47,7 @@ def run(
     """Train and measure everything in the space that has no record yet, and write the tables.
 
     If a run with this name exists, it is continued, provided that its space is the same or part of this one.
+    A start that fails before its first result leaves no folder.
 
     Args:
         name: name of the run, which is a folder below ``storage``; by default the name of the space.
@@ -61,7 +62,7 @@ def run(
     check_networks(space)
     check_layers(space)
     store = Store(join(storage, name or space.name), warn=observer.say)
-    with RunLock(store.files) as lock:
+    with RunLock(store.files, store.has_work) as lock:
         if store.exists():
             info = recorded.read_info(store)
             versions = kept_sources.versions_to_use(info, store, accept=accept_source_change)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from explorer import phases
 from explorer.phases.advice import Advice, Tree, advise_cells, advise_phases, grow
+from explorer.report.facts import progress_of
 from explorer.results import Run
 from explorer.settings import InputError
 
@@ -30,11 +31,12 @@ def diagnose(
     Raises:
         InputError: there is no such cell, the table has no measure, or a tree has too few cells.
     """
-    all_cuts = run.cuts(cuts)
+    all_cuts, now = run.cuts(cuts), progress_of(run)
     cells = phases.classify(run.grid, all_cuts).reset_index(drop=True)
     lacking = [n for n in NEEDED if n not in cells or not cells[n].notna().any()]
     if len(lacking) == len(NEEDED):
-        raise InputError(f"{run.folder} has no {', '.join(NEEDED)}, so it cannot be diagnosed")
+        why = f"{run.folder} has no {', '.join(NEEDED)}, so it cannot be diagnosed"
+        raise InputError(f"{why}. {now.unfinished}" if now and now.unfinished else why)
     stopping = phases.gains_of_stopping(run.models, run.epochs)
     tree = grow([(one.name, one.cells, one.axes) for one in learn]) if learn else None
     reword = run.task.words.reword
@@ -43,7 +45,7 @@ def diagnose(
         return _lines(advise_cells(cells, all_cuts, run.axes, {cell_id}, stopping)[cell_id])
 
     counts = f"{len(cells)} cells, {len(run.models)} models, {len(run.pairs)} pairs"
-    lines = [f"Diagnosis of {run.name}: {counts}."]
+    lines = [f"Diagnosis of {run.name}: {counts}.", *([now.unfinished] if now and now.unfinished else [])]
     if lacking:
         lines.append(f"Missing: {', '.join(lacking)}. Only cells that do not need them have a phase.")
     if cell is not None:

@@ -11,7 +11,8 @@ import pandas as pd
 from explorer import phases
 from explorer.measures.tables import AVERAGED_PAIRS
 from explorer.phases.advice import advise_phases
-from explorer.phases.claims import UNTESTED, Claim, check_claims
+from explorer.phases.claims import UNTESTED, Claim
+from explorer.report import facts
 from explorer.results import Run
 from explorer.runs.files import Files, split
 from explorer.settings import InputError
@@ -61,10 +62,11 @@ def one_table(run: Run, cells: pd.DataFrame) -> pd.DataFrame:
 
 def summary(run: Run, cells: pd.DataFrame, cuts: Mapping[str, phases.Cut]) -> str:
     """Return findings, phases, claims and advice as Markdown."""
-    claims = check_claims(cells, cuts, run.axes, models=run.models, pairs=run.pairs, epochs=run.epochs)
-    reword = run.task.words.reword
+    now, reword = facts.progress_of(run), run.task.words.reword
+    claims = facts.claims(run, cells, cuts, now)
     counts = cells["phase"].replace("", "unknown").value_counts()
-    lines = [f"# {run.name}", "", *(f"- {_plain(reword(s))}" for s in phases.findings(cells, cuts, run.axes))]
+    found = [*([now.unfinished] if now and now.unfinished else []), *phases.findings(cells, cuts, run.axes)]
+    lines = [f"# {run.name}", "", *(f"- {_plain(reword(s))}" for s in found)]
     lines += ["", "## Phases", "", "| phase | reading | cells |", "| --- | --- | --- |"]
     lines += [f"| {p} | {phases.READINGS.get(str(p), '')} | {n} |" for p, n in counts.items()]
     lines += ["", *(f"- Cut {n}: {phases.number(c.value)} ({reword(c.reason)})" for n, c in cuts.items())]

@@ -9,10 +9,14 @@ import numpy as np
 import pandas as pd
 
 from explorer import phases, sources
-from explorer.phases.claims import FAILS, HOLDS, UNKNOWN, UNTESTED, Claim
+from explorer.phases.claims import FAILS, HOLDS, UNKNOWN, UNTESTED, Claim, check_claims
+from explorer.plan.progress import Progress, progress
 from explorer.report.labels import axis, measure, measure_title
 from explorer.report.rows import measures
 from explorer.results import Run
+from explorer.runs.store import Store
+from explorer.settings import InputError
+from explorer.space import recorded
 
 LISTED_FAILURES, LISTED_CELLS = 100, 500
 IN_TABLE = (
@@ -31,6 +35,31 @@ RANKED_WITH_AXES = [n for n in IN_TABLE if n not in ("bleu", "test_perplexity", 
 ORDER = (HOLDS, FAILS, UNKNOWN)
 SIGNS = {HOLDS: "✓", FAILS: "✗", UNKNOWN: "?"}
 STRIP_WIDTH = 260  # in the strip's own pixels
+
+
+def progress_of(run: Run) -> Progress | None:
+    """Return how far a run is; None for tables that are no run, or if the user's modules are not here."""
+    try:
+        store = Store(run.folder)
+        return progress(recorded.space_of(run.info), store) if run.info and store.exists() else None
+    except InputError:
+        return None
+
+
+def claims(
+    run: Run, cells: pd.DataFrame, cuts: Mapping[str, phases.Cut], now: Progress | None
+) -> list[Claim]:
+    """Return the claims with their verdicts, and what an unfinished run still needs for each."""
+    return check_claims(
+        cells,
+        cuts,
+        run.axes,
+        models=run.models,
+        pairs=run.pairs,
+        epochs=run.epochs,
+        lacking=now.lacking if now else {},
+        planned=now.planned if now else (),
+    )
 
 
 def missing(run: Run, cells: pd.DataFrame) -> list[str]:

@@ -17,7 +17,7 @@ from altair.utils.schemapi import debug_mode
 
 from explorer import phases
 from explorer.phases.advice import advise_cells, advise_phases
-from explorer.phases.claims import UNTESTED, check_claims
+from explorer.phases.claims import UNTESTED
 from explorer.report import facts, figures, pictures, spent, theme, vega
 from explorer.report.encodings import vertical_order
 from explorer.report.files import INDEX, claim, write_details, write_tables
@@ -44,12 +44,11 @@ def write_site(
     rows = prepared(rounded(grid, phases.axis_names(run.axes)))
     axes = plane({k: [n for n in names if n in rows] for k, names in run.axes.items()})
     right, up, _ = axes
+    now = facts.progress_of(run)
     with debug_mode(False):  # Altair's schema check takes longer than everything else; tests run it
         groups = figures.of_cells(rows, right, up)
         pictured = pictures.specs(rows, axes, groups) if images else {}
-        claims = check_claims(
-            cells, all_cuts, run.axes, models=run.models, pairs=run.pairs, epochs=run.epochs
-        )
+        claims = facts.claims(run, cells, all_cuts, now)
         of_claims = figures.of_claims(rows, right, up, claims)
         data = _data(run, rows, axes, {**groups, "claims": list(of_claims.values())})
     stopping = phases.gains_of_stopping(run.models, run.epochs)
@@ -67,6 +66,8 @@ def write_site(
         .get_template("index.html.j2")
         .render(
             **_context(run, cells, rows, axes, all_cuts),
+            unfinished=now.unfinished if now else "",
+            trained=str(now.models) if now and now.models.missing else "",
             figures=groups,
             claims=facts.verdicts(claims, of_claims),
             untested=[c for c in claims if c.verdict == UNTESTED],

@@ -220,6 +220,26 @@ class Files:
         self.delete(name)
         return aside
 
+    def create(self) -> bool:
+        """Create the folder, and return whether this call has done so: it did not exist, or had no file."""
+        if not self.local:
+            return not self.every()
+        try:
+            os.makedirs(self.root)
+        except FileExistsError:
+            return False
+        return True
+
+    def every(self) -> list[str]:
+        """Return the names, relative to the root, of all files."""
+        selector = fs.FileSelector(self.root, recursive=True, allow_not_found=True)
+        found = self._with_retries(lambda: self.fs.get_file_info(selector))
+        return [f.path[len(self.root) :].lstrip("/") for f in found if f.type == fs.FileType.File]
+
+    def delete_all(self) -> None:
+        """Delete the folder with all its files."""
+        self._with_retries(lambda: self.fs.delete_dir(self.root))
+
     def drop_unfinished(self) -> None:
         """Delete the temporary files that killed processes have left in a local folder."""
         if not self.local:

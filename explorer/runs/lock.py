@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -35,17 +36,23 @@ class RunLock:
     write the file gets the run. The file does not block if it was not renewed for two minutes, or if its
     process ran on this machine and has ended or has released the lock.
 
+    Args:
+        worth_keeping: returns whether a folder that this lock has created is to stay if the block fails; by
+            default it always stays.
+
     Raises:
         InputError: another driver works on the run (the message names it), or the folder cannot be written.
         GoneError: the folder was moved or deleted during the block, and something failed.
     """
 
-    def __init__(self, files: Files):
-        self.files = files
+    def __init__(self, files: Files, worth_keeping: Callable[[], bool] = lambda: True):
+        self.files, self.worth_keeping = files, worth_keeping
+        self._created = self._failed = False
         self.holder: dict[str, Any] = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "token": uuid.uuid4().hex,
+            "since": time.time(),
         }
         self._cleanup = ExitStack()
         self._inode: tuple[int, int] | None = None  # of the lock file of a local folder
@@ -53,7 +60,9 @@ class RunLock:
     def __enter__(self) -> RunLock:
         with ExitStack() as cleanup:
             try:
+                self._created = self.files.create()
                 locked = self._lock(cleanup)
+                cleanup.callback(self._drop_new_folder)
                 other = self._read()
                 if self._blocks(other, locked):
                     raise self._refusal(other)
@@ -75,6 +84,7 @@ class RunLock:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        self._failed = error is not None
         with self._cleanup:
             if isinstance(error, Exception) and (loss := self.find_loss()):
                 raise GoneError(loss) from error
@@ -97,11 +107,14 @@ class RunLock:
                 return f"{files.absolute} was moved to {place} during the work; {how}"
         return f"{files.absolute} was deleted or moved to another disk during the work"
 
+    def _drop_new_folder(self) -> None:
+        if self._created and self._failed and not self.worth_keeping():
+            self.files.delete_all()
+
     def _lock(self, cleanup: ExitStack) -> bool:
         """Lock a local folder until ``cleanup`` is closed. Return False if the storage has no locks."""
         if not self.files.local:
             return False
-        os.makedirs(self.files.root, exist_ok=True)
         lock = FileLock(self.files.path(LOCK_FILE), fallback_to_soft=False)
         try:
             lock.acquire(timeout=WAIT_S)
@@ -117,20 +130,10 @@ class RunLock:
         return plainyaml.dump({**self.holder, "renewed": time.time()})
 
     def _read(self) -> dict[str, Any]:
-        """Return the content of the hold file; empty if it is missing or damaged."""
-        try:
-            other = plainyaml.load(self.files.read(HOLD_FILE))
-        except (OSError, ValueError):
-            return {}
-        return other if isinstance(other, dict) else {}
+        return _hold(self.files)
 
     def _blocks(self, other: dict[str, Any], locked: bool) -> bool:
-        if not other or time.time() - _number_or_zero(other.get("renewed")) >= STALE_S:
-            return False
-        if other.get("host") != self.holder["host"]:
-            return True
-        pid = other.get("pid")
-        return not locked and isinstance(pid, int) and psutil.pid_exists(pid)
+        return _alive(other) and not (locked and other.get("host") == self.holder["host"])
 
     def _refusal(self, other: dict[str, Any]) -> InputError:
         who = "another process on this machine, which has just started"
@@ -164,6 +167,34 @@ def _inode(path: str) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
+
+
+def holder(files: Files) -> str:
+    """Return which process works on a run now, as ``Process 7 on host (since 12:05)``; empty if none does."""
+    hold = _hold(files)
+    if not _alive(hold):
+        return ""
+    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(_number_or_zero(hold.get("since"))))
+    return f"Process {hold.get('pid')} on {hold.get('host')}" + (
+        f" (since {since})" if "since" in hold else ""
+    )
+
+
+def _hold(files: Files) -> dict[str, Any]:
+    """Return the content of the hold file; empty if it is missing or damaged."""
+    try:
+        hold = plainyaml.load(files.read(HOLD_FILE))
+    except (OSError, ValueError):
+        return {}
+    return hold if isinstance(hold, dict) else {}
+
+
+def _alive(hold: dict[str, Any]) -> bool:
+    """Return whether a hold was renewed recently, and its process lives as far as this machine knows."""
+    if not hold or time.time() - _number_or_zero(hold.get("renewed")) >= STALE_S:
+        return False
+    pid = hold.get("pid")
+    return hold.get("host") != socket.gethostname() or (isinstance(pid, int) and psutil.pid_exists(pid))
 
 
 def _number_or_zero(value: Any) -> float:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 META = "explorer"  # key of a safetensors header for metadata of the arrays, as JSON
 KINDS = {str: "string", dict: "mapping", list: "list"}
+WORK = ("records/", "weights/", "states/", "tables/", "damaged/")
 REPAIR = (
     "Delete it, then `run` the space file under this name: run.yaml is rewritten and trained models are kept."
 )
@@ -100,6 +101,10 @@ class Store:
                 f"{socket.gethostname()} does not see it"
             )
         self.files.write(name, content)
+
+    def has_work(self) -> bool:
+        """Return whether the folder contains more than a start that came to nothing leaves behind."""
+        return any(name.startswith(WORK) for name in self.files.every())
 
     # run.yaml and sessions ------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -53,15 +54,36 @@ def check_claims(
     models: pd.DataFrame,
     pairs: pd.DataFrame,
     epochs: pd.DataFrame,
+    lacking: Mapping[str, str] | None = None,
+    planned: Collection[str] = (),
 ) -> list[Claim]:
     """Return every claim with its verdict, effect, 95 % interval and chart; ``cells`` come from ``classify``.
 
     Intervals are bootstrapped over replicates. If a claim is about cells or lines of the grid, they are
     bootstrapped over cells or lines too. p is corrected by Holm's method over all claims tested. Cells of one
     grid are not independent draws, so the intervals describe the noise of this grid, not other data sets.
+
+    Args:
+        lacking: what an unfinished run still needs, by column of ``cells``; under ``models`` what each claim
+            needs. A claim that cannot be tested or told yet says so.
+        planned: the axes and columns that the finished run will have.
     """
     run = RunTables(cells.reset_index(drop=True), cuts, axes, models, pairs, epochs)
-    return decide([_judge(run, check) for check in CHECKS])
+    claims, needs = [], {}
+    for check in CHECKS:
+        run.asked.clear()
+        claims.append(_judge(run, check))
+        needs[check.name] = _needs(run.asked, lacking or {}, planned)
+    return [
+        replace(c, why=f"{c.why} {needs[c.name]}".strip()) if c.verdict in (UNKNOWN, UNTESTED) else c
+        for c in decide(claims)
+    ]
+
+
+def _needs(asked: set[str], lacking: Mapping[str, str], planned: Collection[str]) -> str:
+    """Return what an unfinished run still needs for a claim; nothing if a finished one could not test it."""
+    parts = dict.fromkeys(lacking[name] for name in ("models", *sorted(asked)) if name in lacking)
+    return f"It still needs {' and '.join(parts)}." if parts and asked <= set(planned) else ""
 
 
 def _judge(run: RunTables, check: Check) -> Claim:

@@ -100,6 +100,7 @@ def double_descent_in_width(run: RunTables) -> Evidence:
 
 def _double_descent(run: RunTables, along: str) -> Evidence:
     """Measure the depth of the deepest dip of accuracy along an axis that recovers on both sides."""
+    run.asked.add("label_noise")
     if not _has_label_noise(run):
         raise NotTestable("The claim is about training with label noise, and this run has none.")
     steps, (accuracy,), whole = run.on_lines(along, [ACCURACY], 4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -33,7 +33,10 @@ class CannotTell(Exception):
 
 @dataclass(frozen=True)
 class RunTables:
-    """The tables of a run, its cuts, and its resampled means; ``cells`` are classified."""
+    """The tables of a run, its cuts, and its resampled means; ``cells`` are classified.
+
+    ``asked`` collects the axes and columns that a check asks for.
+    """
 
     cells: pd.DataFrame
     cuts: Mapping[str, Cut]
@@ -41,6 +44,7 @@ class RunTables:
     models: pd.DataFrame
     pairs: pd.DataFrame
     epochs: pd.DataFrame
+    asked: set[str] = field(default_factory=set)
 
     @cached_property
     def draws(self) -> Draws:
@@ -58,6 +62,7 @@ class RunTables:
     @property
     def temperature(self) -> str:
         """The first numeric temperature-like axis; raises NotTestable without one."""
+        self.asked.add((*self.axes.get("temperature", ()), "temperature")[0])
         if not self.numeric_temperatures:
             raise NotTestable("The run has no temperature-like axis.")
         return self.numeric_temperatures[0]
@@ -67,12 +72,14 @@ class RunTables:
 
     def axis(self, name: str, description: str) -> str:
         """Return the name of an axis; raise NotTestable if the run does not vary it."""
+        self.asked.add(name)
         if name not in self.names or not self._numeric(name):
             raise NotTestable(f"The run does not vary {description}.")
         return name
 
     def require(self, *names: str) -> None:
         """Raise NotTestable if a measure is missing."""
+        self.asked.update(names)
         absent = [words_of(n) for n in names if not self.measured(n)]
         if absent:
             raise NotTestable(f"The run has no values of: {', '.join(absent)}.")
@@ -83,6 +90,7 @@ class RunTables:
     @property
     def curvatures(self) -> list[str]:
         """The Hessian measures of the run, the trace first; raises NotTestable without one."""
+        self.asked.update(HESSIAN)
         found = [name for name in HESSIAN if self.measured(name)]
         if not found:
             raise NotTestable("No Hessian was measured.")

@@ -88,6 +88,7 @@ def pixel_noise_lowers_cka(run: RunTables) -> Evidence:
 @claim("Learning-rate decay helps most at the boundary of connectivity.")
 def decay_helps_at_the_boundary(run: RunTables) -> Evidence:
     """Compare the gain from a decaying rate at the connectivity boundary with that elsewhere."""
+    run.asked.add("schedule")
     if "schedule" not in run.names or not {"constant"} < set(run.cells["schedule"].astype(str)):
         raise NotTestable("The run does not compare a learning-rate schedule with a constant learning rate.")
     run.require(ACCURACY, "mode_connectivity")

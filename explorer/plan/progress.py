@@ -1,0 +1,118 @@
+"""Progress of a run: what is trained and measured, of all that its space asks for, and who works on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from explorer.measures.tables import MODELS
+from explorer.plan.plan import measures_of
+from explorer.plan.subjects import CellMembers, all_models, groups
+from explorer.plan.units import IDS
+from explorer.runs.lock import holder
+from explorer.runs.store import Store
+from explorer.space.model import Space
+
+NOUNS = {"model": "models", "pair": "pairs", "cell": "cells"}
+
+
+@dataclass(frozen=True)
+class Count:
+    """Number of models or measurements that are done, of those that the space asks for."""
+
+    done: int
+    wanted: int
+    noun: str = "models"
+
+    @property
+    def missing(self) -> int:
+        return self.wanted - self.done
+
+    def __str__(self) -> str:
+        return f"{self.done:,} of {self.wanted:,} {self.noun}"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Progress of a run.
+
+    Args:
+        models: trained models; those that diverged count, and nothing of them is measured.
+        untrained: axis values of which no model is trained, as ``batch_size 64, 128``.
+        measures: by name.
+        planned: the axes, and the columns of the tables with their measure.
+        holder: the process that works on the run now; empty if none does.
+    """
+
+    models: Count
+    untrained: str = ""
+    measures: dict[str, Count] = field(default_factory=dict)
+    planned: dict[str, str] = field(default_factory=dict)
+    holder: str = ""
+
+    @property
+    def complete(self) -> bool:
+        return not (self.models.missing or any(count.missing for count in self.measures.values()))
+
+    @property
+    def measured(self) -> str:
+        """The measures that are not complete, in words; empty if there are none."""
+        return ", ".join(f"{name} of {count}" for name, count in self.measures.items() if count.missing)
+
+    @property
+    def unfinished(self) -> str:
+        """What an unfinished run lacks, and who works on it; empty for a complete run."""
+        if self.complete:
+            return ""
+        measured = f" Measured: {self.measured}." if self.measured else ""
+        who = (
+            f"{self.holder} works on it now"
+            if self.holder
+            else "Nobody works on it now; `resume` does the rest"
+        )
+        return f"This run is not finished: {self.models} are trained.{measured} {who}."
+
+    @property
+    def lacking(self) -> dict[str, str]:
+        """What a claim about a column still needs, by column; under ``models`` what all claims need."""
+        counts = {column: (name, self.measures.get(name)) for column, name in self.planned.items()}
+        needs = {
+            column: f"{name} of {count.missing:,} {count.noun}"
+            for column, (name, count) in counts.items()
+            if count and count.missing
+        }
+        if self.models.missing:
+            which = f" (no model of {self.untrained} is)" if self.untrained else ""
+            needs["models"] = f"the {self.models.missing:,} models that are not trained yet{which}"
+        return needs
+
+
+def progress(space: Space, store: Store) -> Progress:
+    """Return how far a run is, from its records."""
+    rows = store.read_records("models", ["model_id", "status"]).to_pylist()
+    status = {row["model_id"]: row["status"] for row in rows}
+    every = all_models(space)
+    trained = {cell: [i for i in members.model_ids if i in status] for cell, members in every.items()}
+    usable = {
+        cell: CellMembers(ids, [])
+        for cell, members in every.items()
+        if (ids := [i for i in members.model_ids if status.get(i, "ok") == "ok"])
+    }
+    measures, planned = {}, dict.fromkeys([*space.axes, *MODELS], "")
+    for name, module, options in measures_of(space.measures):
+        done = {tuple(row.values()) for row in store.read_records(name, IDS[module.KIND]).to_pylist()}
+        subjects = [s for group in groups(module.KIND, space, usable, options) for s in group.subjects]
+        counted = sum((s if isinstance(s, tuple) else (s,)) in done for s in subjects)
+        measures[name] = Count(counted, len(subjects), NOUNS[module.KIND])
+        planned |= dict.fromkeys(module.COLUMNS, name)
+    models = Count(sum(map(len, trained.values())), len(space.cells) * space.seeds)
+    return Progress(models, _untrained(space, trained), measures, planned, holder(store.files))
+
+
+def _untrained(space: Space, trained: dict[str, list[str]]) -> str:
+    """Return the axis values of which no model is trained; empty if no model is trained at all."""
+    begun = [cell for cell in space.cells if trained[cell.id]]
+    lacking = {
+        axis: [str(v) for v in values if all(cell.at[axis] != v for cell in begun)]
+        for axis, values in space.axes.items()
+    }
+    return ", ".join(f"{axis} {', '.join(values)}" for axis, values in lacking.items() if values and begun)
