@@ -84,9 +84,10 @@ class RunLock:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        self._failed = error is not None
+        loss = self.find_loss() if error else ""
+        self._failed = bool(error) and not loss
         with self._cleanup:
-            if isinstance(error, Exception) and (loss := self.find_loss()):
+            if loss and isinstance(error, Exception):
                 raise GoneError(loss) from error
 
     def find_loss(self) -> str:
