@@ -211,15 +211,16 @@ def test_a_folder_that_is_moved_ends_the_work_and_its_new_place_is_told(
             pass
 
 
-def test_a_run_whose_folder_is_moved_stops(tiny: dict[str, Any], tmp_path: Path) -> None:
-    tiny["load"]["width"] = [2, 3, 4, 6, 8, 16]
-    tiny["training"]["steps"] = 1000
+@pytest.mark.slow
+def test_a_run_whose_folder_is_moved_stops(tiny: dict[str, Any], brake: Path, tmp_path: Path) -> None:
+    tiny["training"]["loss"] = "braked:loss"
     (tmp_path / "space.yaml").write_text(str(tiny))
     process = started("run", "space.yaml", cwd=tmp_path)
     wait_for_records(tmp_path, "models", 1)
+    brake.touch()
     (tmp_path / "runs/tiny").rename(tmp_path / "moved")
     output, _ = process.communicate(timeout=100)
     assert process.returncode == 3, output
     assert f"{tmp_path}/runs/tiny was moved to {tmp_path}/moved during the work" in output
     assert not list((tmp_path / "runs").iterdir())
-    assert "of 36 models" in explore("status", tmp_path / "moved").stdout
+    assert "of 12 models" in explore("status", tmp_path / "moved").stdout
