@@ -1,4 +1,4 @@
-"""Durations and sizes in readable units."""
+"""Durations, sizes and counts in readable units."""
 
 from __future__ import annotations
 
@@ -19,3 +19,8 @@ def size(number: float) -> str:
             return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
         number /= 1000
     return f"{number:.1f} TB"
+
+
+def plural(n: int, noun: str) -> str:
+    """Format a count with its noun: ``1 cell``, ``2 cells``, ``1,000 cells``."""
+    return f"{n} {noun}" if n == 1 else f"{n:,} {noun}s"

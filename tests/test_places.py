@@ -28,9 +28,9 @@ from explorer.settings import InputError
 
 def call(*words: str | Path) -> str:
     """Call the command line in this process and return what it prints."""
-    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done.output
+    done = explore(*words, cwd=Path.cwd())
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 INFO = {"name": "x", "space": {"measures": {}}}

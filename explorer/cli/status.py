@@ -11,7 +11,7 @@ from rich.table import Table
 from explorer import sources
 from explorer.plan.progress import Progress, progress
 from explorer.space import recorded
-from explorer.units import duration, size
+from explorer.units import duration, plural, size
 
 if TYPE_CHECKING:
     from explorer.results import Run
@@ -29,8 +29,7 @@ def describe(store: Store) -> tuple[Table, Progress]:
         box=None, show_header=False, title=f"Run {store.files.name}", title_justify="left", title_style="bold"
     )
     now = progress(space, store)
-    diverged = store.read_records("models", ["status"]).to_pydict().get("status", []).count("diverged")
-    lost = f", {diverged} of them diverged" if diverged else ""
+    lost = f", {now.diverged} of them diverged" if now.diverged else ""
     table.add_row("trained", f"{now.models}{lost}")
     table.add_row("measured", now.measured or "everything")
     table.add_row("at work", now.holder or "nobody")
@@ -40,9 +39,7 @@ def describe(store: Store) -> tuple[Table, Progress]:
         table.add_row("sources", escape(changed))
     sessions = info["sessions"]
     spent = sum(s.get("wall_s", 0) for s in sessions)
-    table.add_row(
-        "time spent", f"{duration(spent)} in {len(sessions)} session{'s' if len(sessions) != 1 else ''}"
-    )
+    table.add_row("time spent", f"{duration(spent)} in {plural(len(sessions), 'session')}")
     worker_times = _worker_times(sessions)
     if worker_times:
         table.add_row("of the workers", worker_times)

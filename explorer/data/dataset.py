@@ -8,6 +8,7 @@ import numpy as np
 
 from explorer.data.targets import read_targets
 from explorer.settings import InputError, digest
+from explorer.units import plural
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")  # names of a user's arrays
 CHANNELS = (1, 3, 4)  # grey, colour, colour with transparency
@@ -66,15 +67,15 @@ class Arrays:
         parts = [f"{counts} inputs" + (f" of {self.stored}" if self.stored else "")]
         if len(shape) == 3:
             last = ", which the file has last" if "channels last" in self.reading else ""
-            layout = f"images of {shape[1]}×{shape[2]} with {_plural(shape[0], 'channel')}{last}"
+            layout = f"images of {shape[1]}×{shape[2]} with {plural(shape[0], 'channel')}{last}"
         elif self.columns:
-            layout = f"tables of {_plural(shape[0], 'column')}"
+            layout = f"tables of {plural(shape[0], 'column')}"
         else:
             layout = f"shape {shape}"
         parts.append(f"{layout}, from {x.min():.4g} to {x.max():.4g}")
         if y.dtype.kind == "f":
             span = f"from {np.nanmin(y):.4g} to {np.nanmax(y):.4g}"
-            parts.append(f"targets of {_plural(self.classes, 'number')}, {span}")
+            parts.append(f"targets of {plural(self.classes, 'number')}, {span}")
         else:
             names = ", ".join(self.names[:SHOWN]) + (", …" if len(self.names) > SHOWN else "")
             parts.append(f"{self.classes} classes" + (f": {names}" if names else ""))
@@ -199,10 +200,6 @@ def _inputs(where: str, part: str, x: np.ndarray) -> np.ndarray:
             "finite in float32; replace them or leave these inputs out"
         )
     return x
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def _scales(x_train: np.ndarray, x_test: np.ndarray) -> str:

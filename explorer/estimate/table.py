@@ -17,7 +17,7 @@ from explorer.plan.stacks import NO_SIZES, sizes
 from explorer.plan.units import architecture_key, data_source
 from explorer.settings import plugin
 from explorer.space.model import Cell, Space
-from explorer.units import duration, size
+from explorer.units import duration, plural, size
 
 # Seconds to start and stop, to start the workers of a stage, and of overhead per trial or measurement.
 HERE_S, CLUSTER_S = (4.5, 0.5, 0.03), (15.0, 15.0, 0.1)
@@ -35,7 +35,7 @@ def describe(space: Space, cluster: str | None = None) -> Any:
     table = Table(box=None, show_header=False, title=title, title_justify="left", title_style="bold")
     grid = " × ".join(f"{axis} {len(values)}" for axis, values in space.axes.items())
     table.add_row("grid", f"{grid} = {counts['cells']:,} cells" + (" after skip" if space.skip else ""))
-    table.add_row("models", f"{counts['models']:,} ({_counted(space.seeds, 'seed')} a cell)")
+    table.add_row("models", f"{counts['models']:,} ({plural(space.seeds, 'seed')} a cell)")
     none = "0: a pair needs two seeds, and a cell without pairs has no phase" if not counts["pairs"] else ""
     table.add_row("pairs", none or f"{counts['pairs']:,}, {counts['curves']:,} of them with a curve")
     if machines.here:
@@ -72,11 +72,11 @@ def _costs(space: Space, machines: Machines, curves: int) -> list[tuple[str, str
     stages = [[piece_s + piece.seconds(gpu, sharing) for piece in pieces] for pieces in (trials, tasks)]
     torch.set_num_threads(threads)
     spent = [max(sum(s) / slots, max(s)) + workers_s if s else 0.0 for s in stages]
-    where = f"{_counted(slots, 'worker')} of this machine"
+    where = f"{plural(slots, 'worker')} of this machine"
     if not machines.here:
         each = f" in each of {machines.nodes} nodes" if machines.nodes > 1 else ""
         name = gpu.name if gpu else "cores like this machine's"
-        where = f"{machines.devices} {name}{each}, {_counted(slots, 'trial')} at a time"
+        where = f"{machines.devices} {name}{each}, {plural(slots, 'trial')} at a time"
     rows = [("time", f"about {duration(start_s + sum(spent))} on {where}")]
     parts = f"training {duration(spent[0])}, measuring {duration(spent[1])}"
     rows.append(("", f"(start and end {duration(start_s)}, {parts})"))
@@ -107,7 +107,3 @@ def _costs(space: Space, machines: Machines, curves: int) -> list[tuple[str, str
     if gpu:
         how = f"FLOPs counted on the real networks, {UTILISATION:.0%} of the GPU's peak assumed"
     return [*rows, ("estimated", f"{how}, without early stopping; be prepared for a factor of two")]
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

@@ -35,8 +35,9 @@ from explorer.phases.aggregate import (
 from explorer.phases.cuts import PHASES, READINGS, Cut, classify, find_cuts, sensitivity
 from explorer.phases.histories import gains_of_stopping
 from explorer.phases.membership import memberships
-from explorer.phases.numbers import format_rho, measured, number, plural, unsigned_zero, words_of
+from explorer.phases.numbers import format_rho, measured, number, unsigned_zero, words_of
 from explorer.phases.words import ACCURACY, GLOBAL, LOCAL, findings, hessian_contrast
+from explorer.units import plural
 
 __all__ = [
     "ACCURACY",

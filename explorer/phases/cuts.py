@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from explorer.phases.aggregate import column, standard_error
-from explorer.phases.numbers import number, plural
+from explorer.phases.numbers import number
+from explorer.units import plural
 
 PHASES = ("I", "II", "III", "IV-A", "IV-B")
 READINGS = {

@@ -50,11 +50,6 @@ def measured(row: pd.Series, name: str, digits: int | None = None) -> str:
     return f"{text} ± {number(float(spread), digits)}" if text and pd.notna(spread) else text
 
 
-def plural(n: int, noun: str) -> str:
-    """Format a count with its noun: ``1 cell``, ``2 cells``, ``1,000 cells``."""
-    return f"{n} {noun}" if n == 1 else f"{n:,} {noun}s"
-
-
 def setting(value: Any) -> str:
     """Format an axis's value; numbers without needless digits."""
     if isinstance(value, (int, float, np.number)):

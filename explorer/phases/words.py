@@ -9,7 +9,8 @@ import pandas as pd
 
 from explorer.phases.aggregate import axis_names, column, rank_correlations, standard_error
 from explorer.phases.cuts import READINGS, Cut
-from explorer.phases.numbers import format_rho, measured, number, plural, setting, words_of
+from explorer.phases.numbers import format_rho, measured, number, setting, words_of
+from explorer.units import plural
 
 LOCAL = ("train_loss", "hessian_top_eigenvalue", "hessian_trace")
 GLOBAL = (

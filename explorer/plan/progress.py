@@ -37,6 +37,7 @@ class Progress:
 
     Args:
         models: trained models; those that diverged count, and nothing of them is measured.
+        diverged: number of models that diverged.
         untrained: axis values of which no model is trained, as ``batch_size 64, 128``.
         measures: by name.
         planned: the axes, and the columns of the tables with their measure.
@@ -44,6 +45,7 @@ class Progress:
     """
 
     models: Count
+    diverged: int = 0
     untrained: str = ""
     measures: dict[str, Count] = field(default_factory=dict)
     planned: dict[str, str] = field(default_factory=dict)
@@ -105,7 +107,8 @@ def progress(space: Space, store: Store) -> Progress:
         measures[name] = Count(counted, len(subjects), NOUNS[module.KIND])
         planned |= dict.fromkeys(module.COLUMNS, name)
     models = Count(sum(map(len, trained.values())), len(space.cells) * space.seeds)
-    return Progress(models, _untrained(space, trained), measures, planned, holder(store.files))
+    diverged = list(status.values()).count("diverged")
+    return Progress(models, diverged, _untrained(space, trained), measures, planned, holder(store.files))
 
 
 def _untrained(space: Space, trained: dict[str, list[str]]) -> str:

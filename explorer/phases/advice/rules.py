@@ -15,7 +15,8 @@ from explorer.phases.advice.moves import DIRECTIONS, Move, moves
 from explorer.phases.aggregate import axis_names, column
 from explorer.phases.cuts import PHASES, READINGS, Cut
 from explorer.phases.membership import memberships
-from explorer.phases.numbers import number, plural, setting, words_of
+from explorer.phases.numbers import number, setting, words_of
+from explorer.units import plural
 
 # By phase: what limits generalisation, and the changes that the taxonomy suggests, most important first.
 CAUSES: dict[str, tuple[str, tuple[str, ...]]] = {

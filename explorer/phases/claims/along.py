@@ -9,9 +9,10 @@ from explorer.phases.claims.checks import FEWEST_CELLS, CannotTell, NotTestable,
 from explorer.phases.claims.evidence import Chart, Evidence
 from explorer.phases.claims.resampling import DRAWS, redraw
 from explorer.phases.histories import gains_of_stopping
-from explorer.phases.numbers import number, plural, words_of
+from explorer.phases.numbers import number, words_of
 from explorer.phases.words import ACCURACY
 from explorer.settings import seed_for
+from explorer.units import plural
 
 HALVES = "chosen and evaluated on separate halves of the noise"
 TRANSITION = 2.0  # a Hessian has a transition if it changes by at least this factor between neighbours

@@ -14,7 +14,8 @@ from explorer.phases.aggregate import axis_names, column, standard_error
 from explorer.phases.claims.evidence import Evidence
 from explorer.phases.claims.resampling import Draws, lines, redraw, spearman
 from explorer.phases.cuts import Cut
-from explorer.phases.numbers import plural, words_of
+from explorer.phases.numbers import words_of
+from explorer.units import plural
 
 FEWEST_CELLS = 8
 FEWEST_MATCHED = 5  # groups of cells to compare; by chance, five have the same sign 1 time in 16
