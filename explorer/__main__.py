@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line.
+
+    Modules in the current folder are found, but after all others: no file there hides a library.
+    """
+    here = {"", os.path.abspath(os.curdir) if os.path.exists(os.curdir) else ""}
+    sys.path[:] = [*(folder for folder in sys.path if folder not in here), ""]
     try:
         from explorer import cli
 

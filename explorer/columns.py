@@ -105,6 +105,7 @@ MODELS: dict[str, Column] = {
     "parameters": Column("integer", "", "number of trainable parameters"),
     "wall_s": Column("number", "seconds", "training time of the stack divided by its number of models"),
     "weights_sha256": Column("text", "", "SHA-256 of the model's weight file, used to detect damage"),
+    "weights_bytes": Column("integer", "bytes", "size of that file"),
     "stack": Column("text", "", "stack of the model; its weights are in `weights/<stack>.safetensors`"),
     "peak_memory_mb": Column("number", "megabytes", "peak memory of the worker; on a GPU, peak GPU memory"),
 }

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import typing
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+
+from explorer.settings import shown
+
+LARGEST = 10**15  # arithmetic with larger numbers overflows or is not exact
 
 
 class Options(BaseModel):
@@ -18,9 +23,14 @@ class Options(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _prepare(cls, value: Any, info: ValidationInfo) -> Any:
-        """Reject booleans for numeric settings, which Python takes for 0 and 1. Resolve ``~`` in paths."""
+        """Reject booleans for numeric settings, which Python takes for 0 and 1, and huge numbers.
+
+        Resolve ``~`` in paths.
+        """
         if isinstance(value, str) and value.startswith("~") and str(info.field_name).endswith("path"):
             return os.path.expanduser(value)
+        if isinstance(value, int | float) and math.inf > abs(value) > LARGEST:
+            raise ValueError(f"{shown(value)} is out of range; numbers are between -1e15 and 1e15")
         if not isinstance(value, bool | list):  # fast path: this runs for every setting of every cell
             return value
         flags = [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, bool)]

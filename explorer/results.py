@@ -20,6 +20,7 @@ from explorer.runs.store import Store, locate
 from explorer.settings import InputError, plugin
 from explorer.space import recorded
 from explorer.space.model import TrainingOptions
+from explorer.space.trust import require_trust
 from explorer.tasks import TASKS, Task
 
 if TYPE_CHECKING:
@@ -94,36 +95,45 @@ class Run:
         except ValueError as error:
             raise InputError(f"{self.folder}: {error}") from error
 
-    def model(self, model_id: str) -> nn.Module:
+    def model(self, model_id: str, *, trust: bool = False) -> nn.Module:
         """Return a trained model as a module in evaluation mode. Its inputs are scaled as in :meth:`data`.
+
+        Args:
+            trust: run the user's code that the run names, also if the run folder is not yours.
 
         Raises:
             KeyError: the run has no such model, or the model failed.
+            InputError: the code must not be run; see ``trust``.
         """
         import torch
 
         from explorer.models.base import network
 
-        row, cell = self._trained(model_id)
-        data = self.data(model_id)
+        row, cell = self._trained(model_id, trust)
+        data = self.data(model_id, trust=trust)
         _, rows = network(cell.model_name, cell.model, data.shape, data.classes, task=cell.task)
-        weights = Store(self.folder).read_model(row["stack"], model_id, row["weights_sha256"])
+        weights = Store(self.folder, mend=False).read_model(row["stack"], model_id, row["weights_sha256"])
         return rows.to_module(*(torch.tensor(numbers) for numbers in weights))
 
-    def data(self, model_id: str) -> Arrays:
-        """Return the arrays that a model was trained and tested on, with its subset, noise and scaling."""
+    def data(self, model_id: str, *, trust: bool = False) -> Arrays:
+        """Return the arrays that a model was trained and tested on, with its subset, noise and scaling.
+
+        Args:
+            trust: see :meth:`model`.
+        """
         from explorer.data.base import prepare
 
-        row, cell = self._trained(model_id)
+        row, cell = self._trained(model_id, trust)
         clean = cell.load_data()
         return prepare(clean, cell.data.of_replicate(int(row["seed"])), cell.data_name)
 
-    def _trained(self, model_id: str) -> tuple[pd.Series, Cell]:
+    def _trained(self, model_id: str, trust: bool) -> tuple[pd.Series, Cell]:
         matches = self.models[self.models["model_id"] == model_id]
         if not len(matches) or matches.iloc[0]["status"] == "failed":
             raise KeyError(f"run {self.name!r} has no trained model {model_id!r}")
         row = matches.iloc[0]
-        cells = {cell.id: cell for cell in recorded.space_of(self.info).cells}
+        require_trust(self.info, Store(self.folder), trust=trust, how="pass trust=True")
+        cells = {cell.id: cell for cell in recorded.working_space_of(self.info).cells}
         return row, cells[row["cell_id"]]
 
 

@@ -9,15 +9,20 @@ import difflib
 import hashlib
 import importlib
 import json
+import re
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
+LONG_WORD = re.compile(r"(\S{200})\S+")  # longer than any path or name that helps in a message
 SCHEMA = 1  # incremented when the same settings would train a different model than before
 
 
 class InputError(Exception):
     """Wrong input, with one message that the user can act on. The command line exits with code 2."""
+
+    def __init__(self, message: str = ""):
+        super().__init__(LONG_WORD.sub(r"\1…", message))
 
 
 class Disagreement(Exception):
@@ -27,6 +32,12 @@ class Disagreement(Exception):
 def in_a_line(error: BaseException) -> str:
     """Return the type of an error and the first line of its message."""
     return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+
+
+def shown(value: Any) -> str:
+    """Return a value as messages show it: at most 200 characters."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def digest(content: Any, length: int = 16) -> str:

@@ -115,6 +115,11 @@ def read(reference: str) -> dict[str, bytes]:
     return files
 
 
+def sha256(content: bytes) -> str:
+    """Return the SHA-256 of a source file."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def same(content: bytes, other: bytes) -> bool:
     """Return whether two source files differ in comments, formatting and docstrings at most."""
     try:

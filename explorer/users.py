@@ -77,6 +77,8 @@ def user_function(reference: str) -> Any:
     mine = [file for file in (Path(f"{top}.py"), Path(top, "__init__.py")) if file.exists()]
     if mine and (taken := _other_module(top, mine[0])):
         raise InputError(f"{reference!r}: {mine[0]} has the name of {taken}; rename it, and use the new name")
+    if top in sys.stdlib_module_names:
+        raise InputError(f"{reference!r} is in Python's standard library; name a function of your own")
     try:
         with users_code(reference, "cannot be imported"):
             module = importlib.import_module(module_name)
@@ -92,6 +94,13 @@ def user_function(reference: str) -> Any:
         raise InputError(
             f"{module_name!r} has no function {function_name!r}; it has: {suggest(function_name, public)}"
         )
+    home = (
+        str(getattr(function, "__module__", ""))
+        if inspect.isroutine(function) or inspect.isclass(function)
+        else ""
+    )
+    if home.partition(".")[0] in sys.stdlib_module_names - {"__main__"}:
+        raise InputError(f"{reference!r} is {home}.{function_name} of Python; name a function of your own")
     return function
 
 

@@ -68,26 +68,26 @@ def test_every_storage_keeps_the_contract(place: str) -> None:
     warnings: list[str] = []
     store = Store(place, warn=warnings.append)
     assert not store.exists()
-    assert store.read_records("models").num_rows == 0
+    assert store.read_records("notes").num_rows == 0
     space = {"name": "x", "measures": {}}
     store.write_info({"name": "x", "space": space})
     store.write_session("2026-01-01T00:00:00.000+00:00", {"trained": 1})
     assert store.read_info() == {"name": "x", "space": space, "said": space, "sessions": [{"trained": 1}]}
     for i in range(4):
-        store.write_record("models", f"k{i}", [{"model_id": f"m{i}", "train_loss": float(i)}])
-    assert store.has_record("models", "k1")
-    store.drop_record("models", "k1")
-    store.drop_record("models", "k1")
-    assert not store.has_record("models", "k1")
-    before = store.read_records("models")
+        store.write_record("notes", f"k{i}", [{"model_id": f"m{i}", "train_loss": float(i)}])
+    assert store.has_record("notes", "k1")
+    store.drop_record("notes", "k1")
+    store.drop_record("notes", "k1")
+    assert not store.has_record("notes", "k1")
+    before = store.read_records("notes")
     assert before.to_pydict() == {"model_id": ["m0", "m2", "m3"], "train_loss": [0.0, 2.0, 3.0]}
-    assert store.fold("models", at=3)
-    assert store.read_records("models").equals(before)
-    store.files.write("records/models/bad.parquet", b"PAR1")
-    assert store.read_records("models").equals(before)
+    assert store.fold("notes", at=3)
+    assert store.read_records("notes").equals(before)
+    store.files.write("records/notes/bad.parquet", b"PAR1")
+    assert store.read_records("notes").equals(before)
     assert len(warnings) == 1
     theta = np.ones((2, 3), np.float32)
-    checksum = store.write_weights("s", {"theta": theta}, {"model_ids": ["a", "b"]})
+    checksum = store.write_weights("s", {"theta": theta}, {"model_ids": ["a", "b"]}).sha256
     assert np.array_equal(store.read_weights("s", checksum)["theta"], theta)
     store.write_state("s", {"theta": theta}, {"step": 3})
     assert store.read_state("s")[1] == {"step": 3}  # type: ignore[index]
@@ -95,8 +95,8 @@ def test_every_storage_keeps_the_contract(place: str) -> None:
     store.drop_state("s")
     assert store.read_state("s") is None
     assert store.files.size_bytes() > 0
-    store.drop_records("models")
-    assert store.read_records("models").num_rows == 0
+    store.drop_records("notes")
+    assert store.read_records("notes").num_rows == 0
 
 
 @pytest.mark.slow

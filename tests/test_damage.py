@@ -81,7 +81,7 @@ def work(wanted: Space, clean: Arrays, folder: Path) -> Store:
 
 def tables(store: Store) -> dict[str, pd.DataFrame]:
     run = results.read(store)
-    away = ["wall_s", "peak_memory_mb", "stack", "weights_sha256"]
+    away = ["wall_s", "peak_memory_mb", "stack", "weights_sha256", "weights_bytes"]
     return {name: getattr(run, name).drop(columns=away, errors="ignore") for name in results.TABLES}
 
 
@@ -166,7 +166,7 @@ def test_a_failure_is_forgotten_when_its_pair_is_measured_in_other_company(
     assert {row["measure"] for row in rows} == {"similarity"}
     if not measure_is_a_column:
         rows = [{name: value for name, value in row.items() if name != "measure"} for row in rows]
-    store.write_record("failures", "some task", rows)
+    store.write_record("failures", "some-task", rows)
     assert set(results.read(store).pairs["status"]) == {"ok", "failed"}
     plan.drop_settled(wanted, store)
     assert table(store, "failures")[["model_a", "model_b"]].to_dict("records") == [lost]

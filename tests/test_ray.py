@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from conftest import ROOT
+from filelock import FileLock
 
 import explorer
 from explorer.engine import local_ray
@@ -50,7 +51,8 @@ def python(code: str, folder: Path, **variables: str) -> subprocess.CompletedPro
 
 
 ALONE = """
-import os, signal, threading
+import os, signal, subprocess, sys, threading
+from pathlib import Path
 import psutil
 import explorer
 
@@ -76,13 +78,36 @@ class AtStart:
             titles = [" ".join(p.cmdline()) for p in psutil.Process().children(recursive=True)]
             self.workers = [t for t in titles if t.startswith("ray::") and "Agent" not in t]
             self.workers += [t for t in titles if "default_worker.py" in t and "raylet_socket_name" not in t]
+            import ray
+            node = ray.get_runtime_context().gcs_address
+            self.stranger = subprocess.run([sys.executable, "-c", STRANGER, node], capture_output=True, text=True)
+            [folder] = Path(os.environ["TMPDIR"]).glob("explorer-ray-*")
+            assert any(folder.rglob("gcs_server*")), "Ray's logs are there"
+            command = f"ls {folder}; cat {folder}/*; mv {folder}/ray /tmp/stolen; grep -r MARKED {os.environ['TMPDIR']}"
+            nobody = {"user": "nobody"} if os.geteuid() == 0 else {}
+            self.nobody = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, **nobody)
 
+STRANGER = '''
+import os, sys, tempfile
+os.environ["HOME"] = tempfile.mkdtemp()
+import ray
+ray.init(address=sys.argv[1])
+print("it is connected")
+'''
+os.environ["AWS_SECRET_ACCESS_KEY"] = "MARKED"
+(Path.home() / ".ray").mkdir()
+(Path.home() / ".ray/auth_token").write_text("0" * 64)  # as Ray writes it: readable by everyone
 threading.Thread(target=look, daemon=True).start()
 at_start = AtStart()
 environment, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
 run = explorer.run(SPACE, workers=1, observer=at_start)
 assert set(run.models["status"]) == {"ok"}
 ended.set()
+assert "connected" not in at_start.stranger.stdout and "oken" in at_start.stranger.stderr, at_start.stranger
+if os.geteuid() == 0:
+    assert at_start.nobody.stdout == "" and "ermission denied" in at_start.nobody.stderr, at_start.nobody
+for folder, _, files in (*os.walk("."), *os.walk(os.environ["TMPDIR"]), *os.walk(Path.home())):
+    assert not [name for name in files if b"MARKED" in Path(folder, name).read_bytes()], folder
 assert at_start.workers == [], "Ray starts workers in advance again: see explorer/engine/ray_workarounds.py"
 assert {"gcs_server", "raylet"} <= names and any(name.startswith("ray::") for name in names), names
 assert addresses and addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, addresses
@@ -112,6 +137,7 @@ def test_a_ray_of_our_own_keeps_to_this_machine_and_leaves_no_trace(tmp_path: Pa
     home = tmp_path / "home"
     home.mkdir()
     with tempfile.TemporaryDirectory(dir="/tmp") as scratch:  # a short path, as Ray's sockets need
+        os.chmod(scratch, 0o755)  # Explorer's own folder in it is private
         done = python(ALONE, tmp_path, HOME=str(home), TMPDIR=scratch)
     assert done.returncode == 0, done.stderr
     assert (home / ".ray/auth_token").stat().st_mode & 0o077 == 0
@@ -243,15 +269,21 @@ def test_the_folder_of_ray_stays_only_where_its_logs_may_help(
     lost: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    (tmp_path / f"{local_ray.SCRATCH}999999999-killed").mkdir()
+    for name in ("killed", "at-work", "of-somebody"):
+        (tmp_path / f"{local_ray.SCRATCH}{name}").mkdir()
+    for name in ("killed", "at-work"):
+        (tmp_path / f"{local_ray.SCRATCH}{name}" / local_ray.IN_USE).touch()
     with (
         pytest.raises(local_ray.RayLostError) if lost else nullcontext() as told,
+        FileLock(tmp_path / f"{local_ray.SCRATCH}at-work" / local_ray.IN_USE),
         local_ray.scratch_folder(keep=True) as folder,
     ):
+        assert os.stat(folder).st_mode & 0o077 == 0
         if lost:
             raise local_ray.RayLostError("gone")
     assert told is None or f"Ray's logs are in {folder}" in str(told.value)
-    assert [str(path) for path in tmp_path.iterdir()] == ([folder] if lost else [])
+    left = {f"{tmp_path}/{local_ray.SCRATCH}{name}" for name in ("at-work", "of-somebody")}
+    assert {str(path) for path in tmp_path.iterdir()} == left | ({folder} if lost else set())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals there")

@@ -20,12 +20,12 @@ from explorer.cli import app, status
 from explorer.data.dataset import Arrays
 from explorer.engine.run import measure, resume
 from explorer.engine.worker import Worker
-from explorer.plan import kept_sources, plan, provenance
+from explorer.plan import plan, provenance
 from explorer.plan.stacks import NO_SIZES
 from explorer.report import facts
 from explorer.runs.store import Store
 from explorer.settings import Disagreement, InputError
-from explorer.space import recorded
+from explorer.space import recorded, trust
 from explorer.space.model import Space
 from explorer.space.reading import parse
 
@@ -226,7 +226,7 @@ def test_a_file_that_is_new_or_no_longer_imported_is_named(clean: Arrays, write:
     store = trained(parse(raw(2)), clean)
     explorer.run(raw(2))
     write(other=TANH, nets=NETS.replace("import helper", "import other as helper"))
-    found = kept_sources.changed(store.read_info(), store)
+    found = trust.changed_sources(store.read_info(), store)
     assert list(found) == ["helper.py", "nets.py", "other.py"]
     assert found["helper.py"] == "helper.py is not imported now (runs/own/sources/helper.py)"
     assert found["other.py"] == "other.py was not imported when the run was trained"

@@ -60,7 +60,8 @@ def same(a: Store, b: Store, space: Space) -> None:
     for kind in ("models", "epochs", *space.measures):
         one, other = (
             table(s, kind).drop(
-                columns=["wall_s", "peak_memory_mb", "stack", "weights_sha256"], errors="ignore"
+                columns=["wall_s", "peak_memory_mb", "stack", "weights_sha256", "weights_bytes"],
+                errors="ignore",
             )
             for s in (a, b)
         )
@@ -282,7 +283,8 @@ def test_a_run_side_by_side_has_the_tables_of_one_apart(merged: dict[str, Any], 
     for name in ("models", "epochs", "pairs", "curves", "cells"):
         one, other = (
             getattr(run, name).drop(
-                columns=["wall_s", "peak_memory_mb", "stack", "weights_sha256"], errors="ignore"
+                columns=["wall_s", "peak_memory_mb", "stack", "weights_sha256", "weights_bytes"],
+                errors="ignore",
             )
             for run in (beside, apart)
         )

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,42 +23,42 @@ import yaml
 
 from explorer.runs import parquet
 from explorer.runs.files import Files
-from explorer.runs.lock import RunLock
+from explorer.runs.lock import RunLock, holder
 from explorer.runs.store import DamagedError, Store, locate
-from explorer.settings import InputError
+from explorer.settings import InputError, digest
 
 
 def test_records_are_read_back_in_the_order_of_their_keys(tmp_path: Path) -> None:
     store = Store(tmp_path / "run")
-    store.write_record("models", "b", [{"model_id": "m3", "seed": 2, "train_loss": 0.5, "error": ""}])
-    store.write_record("models", "a", [{"model_id": "m1", "seed": 0, "train_loss": 1, "own": "x"}])
-    rows = store.read_records("models").to_pylist()
+    store.write_record("notes", "b", [{"model_id": "m3", "seed": 2, "train_loss": 0.5, "error": ""}])
+    store.write_record("notes", "a", [{"model_id": "m1", "seed": 0, "train_loss": 1, "own": "x"}])
+    rows = store.read_records("notes").to_pylist()
     assert [row["model_id"] for row in rows] == ["m1", "m3"]
     assert rows[0]["train_loss"] == 1.0
     assert rows[0]["own"] == "x"
     assert rows[1]["own"] is None
-    assert store.has_record("models", "a")
-    assert not store.has_record("models", "c")
-    store.drop_record("models", "a")
-    store.drop_record("models", "never there")
-    assert store.read_records("models").to_pydict()["model_id"] == ["m3"]
+    assert store.has_record("notes", "a")
+    assert not store.has_record("notes", "c")
+    store.drop_record("notes", "a")
+    store.drop_record("notes", "never there")
+    assert store.read_records("notes").to_pydict()["model_id"] == ["m3"]
     assert store.read_records("pairs").num_rows == 0
 
 
 def test_nothing_half_written_is_read_or_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path / "run")
-    store.write_record("models", "a", [{"model_id": "m1"}])
+    store.write_record("notes", "a", [{"model_id": "m1"}])
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("explorer.runs.files.os.replace", full)
     with pytest.raises(OSError, match="No space"):
-        store.write_record("models", "b", [{"model_id": "m2"}])
-    assert store.read_records("models").to_pydict() == {"model_id": ["m1"]}
+        store.write_record("notes", "b", [{"model_id": "m2"}])
+    assert store.read_records("notes").to_pydict() == {"model_id": ["m1"]}
     assert [p.name for p in (tmp_path / "run").rglob("*") if p.is_file()] == ["a.parquet"]
-    (tmp_path / "run/records/models/c.parquet.0a0a0a0a.tmp").write_bytes(b"PAR1 half")
-    assert store.read_records("models").to_pydict() == {"model_id": ["m1"]}
+    (tmp_path / "run/records/notes/c.parquet.0a0a0a0a.tmp").write_bytes(b"PAR1 half")
+    assert store.read_records("notes").to_pydict() == {"model_id": ["m1"]}
 
 
 def test_weights_are_safetensors_with_their_names(tmp_path: Path) -> None:
@@ -66,7 +67,7 @@ def test_weights_are_safetensors_with_their_names(tmp_path: Path) -> None:
     store = Store(tmp_path / "run")
     theta = np.arange(6, dtype=np.float32).reshape(2, 3)
     arrays = {"theta": theta, "buffers": np.zeros((2, 0), np.float32)}
-    checksum = store.write_weights("s", arrays, {"model_ids": ["a", "b"], "layers": [["w", [3]]]})
+    checksum = store.write_weights("s", arrays, {"model_ids": ["a", "b"], "layers": [["w", [3]]]}).sha256
     assert np.array_equal(store.read_weights("s", checksum)["theta"], theta)
     assert np.array_equal(store.read_weights("s")["theta"], theta)
     with safe_open(tmp_path / "run/weights/s.safetensors", "numpy") as file:
@@ -77,17 +78,17 @@ def test_weights_are_safetensors_with_their_names(tmp_path: Path) -> None:
 def test_folded_records_read_as_before(tmp_path: Path) -> None:
     store = Store(tmp_path / "run")
     for i in range(1, 8):
-        store.write_record("models", f"k{i}", [{"model_id": f"m{i}", "seed": s} for s in range(i)])
-    before = store.read_records("models")
-    assert not store.fold("models", at=8)
-    assert store.fold("models", at=7)
-    assert len(list((tmp_path / "run/records/models").iterdir())) == 1
-    assert store.read_records("models").equals(before)
-    store.write_record("models", "k3", before.slice(3, 3).to_pylist())  # a crash left it beside the fold
-    assert store.read_records("models").equals(before)
-    store.drop_record("models", "k3")
-    assert "m3" not in store.read_records("models", ["model_id"]).to_pydict()["model_id"]
-    assert store.read_records("models").num_rows == before.num_rows - 3
+        store.write_record("notes", f"k{i}", [{"model_id": f"m{i}", "seed": s} for s in range(i)])
+    before = store.read_records("notes")
+    assert not store.fold("notes", at=8)
+    assert store.fold("notes", at=7)
+    assert len(list((tmp_path / "run/records/notes").iterdir())) == 1
+    assert store.read_records("notes").equals(before)
+    store.write_record("notes", "k3", before.slice(3, 3).to_pylist())  # a crash left it beside the fold
+    assert store.read_records("notes").equals(before)
+    store.drop_record("notes", "k3")
+    assert "m3" not in store.read_records("notes", ["model_id"]).to_pydict()["model_id"]
+    assert store.read_records("notes").num_rows == before.num_rows - 3
 
 
 DAMAGE = {
@@ -106,12 +107,12 @@ def test_damaged_records_are_named_and_set_aside(tmp_path: Path, how: str) -> No
         rows = [
             {"model_id": f"m-{key}", "error": hashlib.sha256(str(i).encode()).hexdigest()} for i in range(9)
         ]
-        store.write_record("models", key, rows)
-    file = tmp_path / "run/records/models/b.parquet"
+        store.write_record("notes", key, rows)
+    file = tmp_path / "run/records/notes/b.parquet"
     file.write_bytes(DAMAGE[how](file.read_bytes()))
-    assert set(store.read_records("models").to_pydict()["model_id"]) == {"m-a", "m-c"}
+    assert set(store.read_records("notes").to_pydict()["model_id"]) == {"m-a", "m-c"}
     assert len(warnings) == 1
-    assert "records/models/b.parquet is damaged" in warnings[0]
+    assert "records/notes/b.parquet is damaged" in warnings[0]
     assert not file.exists()
     assert len(list((tmp_path / "run/damaged").iterdir())) == 1
 
@@ -128,29 +129,32 @@ def test_damaged_records_are_named_and_set_aside(tmp_path: Path, how: str) -> No
 )
 def test_parquet_that_is_no_record_is_set_aside(tmp_path: Path, table: pa.Table) -> None:
     store = Store(tmp_path / "run", warn=lambda _: None)
-    store.write_record("models", "a", [{"model_id": "m-a", "train_loss": 0.5}])
-    pq.write_table(table, tmp_path / "run/records/models/b.parquet")
-    assert store.read_records("models").to_pydict() == {"model_id": ["m-a"], "train_loss": [0.5]}
+    store.write_record("notes", "a", [{"model_id": "m-a", "train_loss": 0.5}])
+    pq.write_table(table, tmp_path / "run/records/notes/b.parquet")
+    assert store.read_records("notes").to_pydict() == {"model_id": ["m-a"], "train_loss": [0.5]}
     assert len(list((tmp_path / "run/damaged").iterdir())) == 1
 
 
 def test_records_that_do_not_fit_together_are_told(tmp_path: Path) -> None:
     store = Store(tmp_path / "run")
     for key, own in (("a", 1.0), ("b", {"x": 1})):
-        store.write_record("models", key, [{"model_id": key, "own": own}])
-    with pytest.raises(InputError, match="records of models do not fit together"):
-        store.read_records("models")
+        store.write_record("notes", key, [{"model_id": key, "own": own}])
+    with pytest.raises(InputError, match="records of notes do not fit together"):
+        store.read_records("notes")
 
 
 @pytest.mark.parametrize("how", DAMAGE)
 def test_damaged_weights_take_their_record_back(tmp_path: Path, how: str) -> None:
     store = Store(tmp_path / "run")
-    checksum = store.write_weights("s", {"theta": np.ones((2, 90), np.float32)}, {"model_ids": ["a", "b"]})
-    store.write_record("models", "s", [{"model_id": "a"}])
-    file = tmp_path / "run/weights/s.safetensors"
+    ids = ["a", "b"]
+    stack = digest(ids)
+    checksum = store.write_weights(stack, {"theta": np.ones((2, 90), np.float32)}, {"model_ids": ids}).sha256
+    store.write_record("models", stack, [{"model_id": i, "cell_id": "c", "stack": stack} for i in ids])
+    assert store.read_records("models").num_rows == 2
+    file = tmp_path / f"run/weights/{stack}.safetensors"
     file.write_bytes(DAMAGE[how](file.read_bytes()))
     with pytest.raises(DamagedError, match="resume trains them again"):
-        store.read_weights("s", checksum)
+        store.read_weights(stack, checksum)
     assert store.read_records("models").num_rows == 0
 
 
@@ -173,8 +177,8 @@ def test_what_cannot_be_read_now_is_not_taken_for_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: Exception
 ) -> None:
     store = Store(tmp_path / "run")
-    checksum = store.write_weights("s", {"theta": np.ones((1, 9), np.float32)}, {"model_ids": ["a"]})
-    store.write_record("models", "s", [{"model_id": "a"}])
+    checksum = store.write_weights("s", {"theta": np.ones((1, 9), np.float32)}, {"model_ids": ["a"]}).sha256
+    store.write_record("notes", "s", [{"model_id": "a"}])
     store.write_state("s", {"theta": np.ones((1, 9), np.float32)}, {"step": 7})
 
     def fails(_: str) -> bytes:
@@ -184,26 +188,26 @@ def test_what_cannot_be_read_now_is_not_taken_for_damaged(
         patched.setattr(store.files, "read", fails)
         for read in (
             lambda: store.read_weights("s", checksum),
-            lambda: store.read_records("models"),
+            lambda: store.read_records("notes"),
             lambda: store.read_state("s"),
         ):
             with pytest.raises(type(trouble)):
                 read()
     assert not (tmp_path / "run/damaged").exists()
     assert store.read_weights("s", checksum)["theta"].shape == (1, 9)
-    assert store.read_records("models").num_rows == 1
+    assert store.read_records("notes").num_rows == 1
     assert store.read_state("s") is not None
 
 
 def test_a_block_that_a_disk_cannot_read_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path / "run", warn=lambda _: None)
-    store.write_record("models", "s", [{"model_id": "a"}])
+    store.write_record("notes", "s", [{"model_id": "a"}])
 
     def fails(_: str) -> bytes:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(store.files, "_get", fails)
-    assert store.read_records("models").num_rows == 0
+    assert store.read_records("notes").num_rows == 0
     assert len(list((tmp_path / "run/damaged").iterdir())) == 1
 
 
@@ -212,8 +216,8 @@ def test_a_damaged_file_that_another_sets_aside_meanwhile_is_no_error(
 ) -> None:
     store = Store(tmp_path / "run")
     for key in ("a", "b"):
-        store.write_record("models", key, [{"model_id": key}])
-        (tmp_path / f"run/records/models/{key}.parquet").write_bytes(b"PAR1")
+        store.write_record("notes", key, [{"model_id": key}])
+        (tmp_path / f"run/records/notes/{key}.parquet").write_bytes(b"PAR1")
     set_aside = store.files.set_aside
 
     def late(name: str) -> str:
@@ -222,7 +226,7 @@ def test_a_damaged_file_that_another_sets_aside_meanwhile_is_no_error(
         return set_aside(name)
 
     store.files.set_aside = late  # type: ignore[method-assign]
-    assert store.read_records("models").num_rows == 0
+    assert store.read_records("notes").num_rows == 0
     assert capsys.readouterr().err.count("is damaged") == 1, "who is told nothing else hears of it"
 
 
@@ -261,7 +265,7 @@ def test_an_object_store_that_does_not_answer_is_tried_again(monkeypatch: pytest
     for call in (
         lambda: files.write("b", b"2"),
         lambda: files.read("a"),
-        lambda: files.names("", ""),
+        lambda: files.names("x", ""),
         lambda: files.exists("a"),
         lambda: files.delete("b"),
     ):
@@ -461,3 +465,44 @@ def test_tables_are_plain_parquet(finished: Path) -> None:
         "curves": 120,
         "cells": 4,
     }
+
+
+def test_a_hold_of_another_container_counts_though_it_has_the_same_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RunLock(Files(tmp_path)) as lock:
+        own = lock.holder
+    hold = {**own, "pid": 2**22 + 1, "token": "x", "renewed": time.time()}  # here, no process has this id
+    for space, blocks in ((own["space"], False), ("another boot pid:[1]", True)):
+        (tmp_path / "hold.yaml").write_text(yaml.safe_dump({**hold, "space": space}))
+        if blocks:
+            with pytest.raises(InputError, match="which renewed its hold 0 s ago"), RunLock(Files(tmp_path)):
+                pass
+        else:
+            with RunLock(Files(tmp_path)):
+                pass
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_hold_from_the_future_counts_if_it_is_renewed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lives: bool
+) -> None:
+    hold = {"host": "elsewhere", "pid": 1, "token": "x", "renewed": time.time() + 999_998}
+    (tmp_path / "hold.yaml").write_text(yaml.safe_dump(hold))
+    assert holder(Files(tmp_path)) == ""
+
+    def sleep(_: float) -> None:
+        if lives:
+            (tmp_path / "hold.yaml").write_text(yaml.safe_dump(hold | {"renewed": hold["renewed"] + 20}))
+
+    monkeypatch.setattr("explorer.runs.lock.time.sleep", sleep)
+    told = pytest.raises(InputError, match=r"99\d{4} s from now by its clock") if lives else nullcontext()
+    with told, RunLock(Files(tmp_path)):
+        pass
+
+
+@pytest.mark.parametrize("value", ["later", 1e300, -1e300, None, [1], "x" * 10**5])
+def test_a_damaged_hold_is_described_in_a_few_words(tmp_path: Path, value: Any) -> None:
+    hold = {"host": "elsewhere", "pid": value, "since": value, "renewed": time.time()}
+    (tmp_path / "hold.yaml").write_text(yaml.safe_dump(hold))
+    assert len(holder(Files(tmp_path))) < 300

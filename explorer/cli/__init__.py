@@ -20,15 +20,13 @@ __all__ = ["app", "main"]
 for command in (
     *(work.run, work.resume, work.measure),
     *(pages.report, pages.diagnose, pages.export),
-    *(look.status, look.check, look.spaces),
+    *(look.status, look.verify, look.check, look.spaces),
 ):
     app.command(cls=Command)(command)
 
 
 def main() -> None:
     """Run the command line; the entry point of ``explorer`` and ``run_explore.py``."""
-    if "" not in sys.path:
-        sys.path.append("")  # finds module:function in the current folder, and no file there hides a library
     try:
         app()
     except (InputError, NotADirectoryError, FileExistsError, PermissionError) as error:  # a wrong path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from explorer.cli.app import console, say
+from explorer.cli.app import PLAIN, console, errors, say
 from explorer.cli.options import Overrides, RunName, SpaceFile, Storage, to_resume
 from explorer.settings import InputError
 
@@ -39,6 +40,40 @@ def status(
             time.sleep(2)
             table, now = describe(store)
             live.update(table)
+
+
+def verify(
+    run: RunName,
+    storage: Storage = "runs",
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="set damaged files aside; `resume` then trains or measures them again"),
+    ] = False,
+) -> None:
+    """Compare every file of a run with its checksum, and list what is damaged (exit code 3)."""
+    from explorer.runs import verify as verification
+    from explorer.runs.lock import RunLock
+    from explorer.runs.store import locate
+
+    store = locate(run, storage, mend=repair)
+    with RunLock(store.files) if repair else contextlib.nullcontext():
+        number, damages = verification.verify(store)
+        for damage in damages:
+            errors.print(str(damage), **PLAIN)
+        if repair:
+            verification.repair(store, damages)
+        with contextlib.suppress(OSError):  # whoever may only read the folder leaves no note in it
+            verification.keep_result(store, damages, repaired=repair)
+    if not damages:
+        say(f"{number:,} files were read, and none is damaged.")
+        return
+    then = f"\n  {to_resume(run, storage=storage)}"
+    say(
+        f"{len(damages):,} of {number:,} files were damaged and are set aside. Train and measure again:{then}"
+        if repair
+        else f"{len(damages):,} of {number:,} files are damaged. Set them aside with --repair, then run{then}"
+    )
+    raise typer.Exit(3)
 
 
 def check(

@@ -51,6 +51,10 @@ AcceptSourceChange = Annotated[
         help="continue the run although your source files have changed; trained models are kept",
     ),
 ]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="run your own code that the run names although the run folder is not yours"),
+]
 Cut = Annotated[
     list[str] | None,
     typer.Option("--cut", help="cut (threshold) between phases: train_loss=0.01, connected=1 or cka=0.65"),

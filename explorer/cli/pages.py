@@ -101,7 +101,7 @@ def draw(run: Run, reports: str, cuts: dict[str, float], *, written: bool = Fals
     """
     from explorer import report as pages
     from explorer.cli.status import diverged, failures
-    from explorer.report.facts import progress_of
+    from explorer.report.facts import progress_of, reservations
     from explorer.runs.files import join
 
     folder = pages.place([run], reports)
@@ -109,8 +109,8 @@ def draw(run: Run, reports: str, cuts: dict[str, float], *, written: bool = Fals
     if run.info:
         say(f"Tables: {join(run.folder if written else folder, 'tables')}")
     say(f"Report: {index}")
-    if not written and (now := progress_of(run)) and now.unfinished:
-        say(now.unfinished)
+    if not written and (text := reservations(run, progress_of(run))):
+        say(text)
     if lost := diverged(run):
         say(lost)
     failed, lines = failures(run)

@@ -37,6 +37,8 @@ def describe(store: Store) -> tuple[Table, Progress]:
     table.add_row("failed", f"{len(errors)}" + (f"; the first: {escape(str(errors[0]))}" if errors else ""))
     if changed := sources.history(info):
         table.add_row("sources", escape(changed))
+    if "verification" in info:
+        table.add_row("verification", info["verification"])
     sessions = info["sessions"]
     spent = sum(s.get("wall_s", 0) for s in sessions)
     table.add_row("time spent", f"{duration(spent)} in {plural(len(sessions), 'session')}")

@@ -22,6 +22,7 @@ from explorer.cli.options import (
     RunName,
     SpaceFile,
     Storage,
+    Trust,
     Workers,
     to_resume,
 )
@@ -90,6 +91,7 @@ def resume(
     callback: Callbacks = None,
     profile: Profile = False,
     accept_source_change: AcceptSourceChange = False,
+    trust: Trust = False,
 ) -> None:
     """Resume an interrupted run: keep finished work and do the rest."""
     from explorer.engine.cluster import RunOptions
@@ -110,6 +112,7 @@ def resume(
             run,
             storage=storage,
             accept_source_change=accept_source_change,
+            trust=trust,
             observer=display,
             where=where,
         )
@@ -138,6 +141,7 @@ def measure(
     max_hours: MaxHours = None,
     profile: Profile = False,
     accept_source_change: AcceptSourceChange = False,
+    trust: Trust = False,
 ) -> None:
     """Add or repeat measures of a run without training."""
     from explorer.engine.cluster import RunOptions
@@ -154,6 +158,7 @@ def measure(
             overrides=set_ or [],
             storage=storage,
             accept_source_change=accept_source_change,
+            trust=trust,
             observer=display,
             where=where,
         )

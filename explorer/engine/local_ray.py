@@ -19,6 +19,7 @@ from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
 import psutil
+from filelock import FileLock, Timeout
 
 from explorer.engine import ray_workarounds
 from explorer.engine.cancel import Cancellation, held_back
@@ -28,7 +29,8 @@ SERVERS = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # listen on this machine's loopback address only
     **ray_workarounds.SERVERS,
 }
-SCRATCH = "explorer-"  # prefix of the private folder's name; the process id and random characters follow
+SCRATCH = "explorer-ray-"  # prefix of the private folder's name; random characters follow
+IN_USE = "in-use.lock"  # file in that folder, locked while its process lives, also in another container
 ROOM_BYTES = 10_000_000  # Ray exits without a message if the disk of its folder is full
 WATCH_S = 0.25  # interval between two checks of Ray's servers
 END_S = 5.0  # time for Ray's processes to end after ray.shutdown(); agents of a dead server need a minute
@@ -164,15 +166,22 @@ def _is_loopback(host: str) -> bool:
 
 
 def _create_token() -> None:
-    """Create the user's Ray token if there is none. Ray itself would make the file readable by everyone.
+    """Create the user's Ray token if there is none, and see to it that only the user can read it.
+
+    Ray itself makes the file readable by everyone. It stays in the home folder, because a process keeps its
+    first token: with another one, a Ray that the caller starts afterwards would not answer.
 
     Raises:
         RayLostError: the home folder is not writable.
     """
     token = Path.home() / ".ray" / "auth_token"
-    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH") or token.exists():
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
         return
     try:
+        if token.exists():
+            if token.stat().st_mode & 0o077:
+                token.chmod(0o600)
+            return
         token.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_hex(32))
@@ -221,12 +230,14 @@ def scratch_folder(*, keep: bool) -> Iterator[str]:
             f"Ray did not start: {root}, where it keeps its files, has {free / 1e6:.1f} MB left; "
             f"{ROOM_BYTES / 1e6:.0f} MB are needed. Free some space, or set RAY_TMPDIR to another folder"
         )
-    for old in root.glob(f"{SCRATCH}*-*"):
-        pid = old.name.removeprefix(SCRATCH).partition("-")[0]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(old, ignore_errors=True)
-    folder = tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-", dir=root)
-    delete = True
+    for old in root.glob(f"{SCRATCH}*/{IN_USE}"):
+        with suppress(OSError, Timeout), FileLock(old, timeout=0):  # free: its process has ended
+            shutil.rmtree(old.parent, ignore_errors=True)
+    new = tempfile.mkdtemp(prefix="explorer-new-", dir=root)
+    in_use, delete = FileLock(Path(new) / IN_USE), True
+    in_use.acquire()
+    folder = new.replace("explorer-new-", SCRATCH)  # only now do others look for the lock
+    os.rename(new, folder)
     try:
         yield folder
     except RayLostError as error:
@@ -235,5 +246,6 @@ def scratch_folder(*, keep: bool) -> Iterator[str]:
             error.args = (f"{error}. Ray's logs are in {folder}",)
         raise
     finally:
+        in_use.release()
         if delete:
             shutil.rmtree(folder, ignore_errors=True)

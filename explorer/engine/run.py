@@ -27,6 +27,7 @@ from explorer.sources import Version
 from explorer.space import recorded
 from explorer.space.model import Space
 from explorer.space.reading import parse, set_value
+from explorer.space.trust import require_trust
 
 if TYPE_CHECKING:
     from explorer.results import Run
@@ -83,17 +84,21 @@ def resume(
     *,
     storage: str | Path = "runs",
     accept_source_change: bool = False,
+    trust: bool = False,
     observer: Observer | None = None,
     where: RunOptions = RunOptions(),  # noqa: B008 (frozen)
 ) -> Run:
     """Resume a run: do all work without a record. Needs the run folder, and the user's source files if any.
+
+    Args:
+        trust: run the user's code that the run names, also if the run folder is not the current user's.
 
     Raises:
         InputError: there is no such run, or the user's data or sources have changed, which
             ``accept_source_change`` allows for sources.
     """
     observer = observer or Silent()
-    store, info, space, versions = _open(name_or_folder, storage, observer, accept_source_change)
+    store, info, space, versions = _open(name_or_folder, storage, observer, accept_source_change, trust)
     with RunLock(store.files) as lock:
         kept_sources.keep(space, store, info, versions)
         return _complete(lock, store, space, info["name"], observer, where)
@@ -107,6 +112,7 @@ def measure(
     overrides: Sequence[str] = (),
     storage: str | Path = "runs",
     accept_source_change: bool = False,
+    trust: bool = False,
     observer: Observer | None = None,
     where: RunOptions = RunOptions(),  # noqa: B008 (frozen)
 ) -> Run:
@@ -117,6 +123,7 @@ def measure(
         again: measures to repeat; their records are deleted first.
         overrides: changed budgets, such as ``measures.connectivity.steps=3000``; these measures are repeated.
         accept_source_change: continue the run although the user's source files have changed since.
+        trust: run the user's code that the run names, also if the run folder is not the current user's.
 
     Raises:
         InputError: a measure or a layer is unknown, or an override does not concern a measure.
@@ -125,12 +132,12 @@ def measure(
         if not override.startswith("measures."):
             raise InputError(f"--set {override}: only measures.… can be changed for trained models")
     observer = observer or Silent()
-    store, info, before, versions = _open(name_or_folder, storage, observer, accept_source_change)
+    store, info, before, versions = _open(name_or_folder, storage, observer, accept_source_change, trust)
     raw, said = info["space"], info["said"]
     for name in add:
         raw["measures"].setdefault(name, {})
         said.setdefault("measures", {}).setdefault(name, {})
-    space = recorded.space_of(info, overrides)
+    space = recorded.working_space_of(info, overrides)
     for override in overrides:
         set_value(said, override)
     for name in again:
@@ -149,18 +156,24 @@ def measure(
 
 
 def _open(
-    name_or_folder: str | Path, storage: str | Path, observer: Observer, accept_source_change: bool
+    name_or_folder: str | Path,
+    storage: str | Path,
+    observer: Observer,
+    accept_source_change: bool,
+    trust: bool,
 ) -> tuple[Store, dict[str, Any], Space, list[Version]]:
     """Return the store, ``run.yaml``, the space and the versions of the sources of an existing run.
 
     Raises:
-        InputError: there is no such run, or the user's data or sources have changed since its start.
+        InputError: there is no such run, the user's data or sources have changed since its start, or the
+            code that it names must not be run (:func:`explorer.space.trust.require_trust`).
     """
-    store = locate(name_or_folder, storage)
+    store = locate(name_or_folder, storage, mend=True)
     store.warn = observer.say
     info = recorded.read_info(store)
+    require_trust(info, store, trust=trust)
     versions = kept_sources.versions_to_use(info, store, accept=accept_source_change)
-    space = recorded.space_of(info)
+    space = recorded.working_space_of(info)
     same_data(info, space, store)
     return store, info, space, versions
 
@@ -180,6 +193,8 @@ def _complete(
         with ExitStack() as stack:
             own = stack.enter_context(ray_environment(where))
             callbacks.check(where.callbacks)
+            if train:
+                store.drop_lost_weights()
             plan.drop_halves(space, store, train=train)
             if plan.missing(space, store, train=train):
                 arrays = load_data(space)
@@ -261,6 +276,9 @@ def _tables(store: Store, space: Space, session: Session) -> Run:
         done = results.read(store)
         for table in results.TABLES:
             store.write_table(table, getattr(done, table))
+        if "verification" in store.read_info() and not plan.missing(space, store):
+            store.write_verification({})  # what was set aside is there again
     session.write()
-    done.info["sessions"] = store.read_info()["sessions"]
+    now = store.read_info()
+    done.info |= {"sessions": now["sessions"], "verification": now.get("verification", "")}
     return done

@@ -23,12 +23,12 @@ from explorer.models import memory
 from explorer.models.agreement import SAMPLE, check_gradient, check_recorded_loss
 from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
-from explorer.plan.kept_sources import changed
 from explorer.plan.units import MeasureTask, Stack, architecture_key, data_source, settings_of_row, step_key
-from explorer.runs.store import Store
+from explorer.runs.store import Store, Written
 from explorer.settings import Disagreement, digest, seed_for
 from explorer.space.model import Cell
 from explorer.space.training import Use, names_of
+from explorer.space.trust import changed_sources
 from explorer.train.loop import Recipe, Split, State, Trained, evaluate, train
 from explorer.train.stopping import Stopping
 
@@ -121,10 +121,10 @@ class Worker:
                 save=save,
                 save_every_s=save_every_s,
             )
-            checksum = self._write_weights(stack, rows, trained)
+            written = self._write_weights(stack, rows, trained)
             if verify:
-                self._check_saved(stack, rows, trained, checksum, data, targets)
-        records = self._record(stack, rows, trained, checksum)
+                self._check_saved(stack, rows, trained, written.sha256, data, targets)
+        records = self._record(stack, rows, trained, written)
         self.store.drop_state(stack.id)
         self.store.drop_record("failures", stack.id)
         return records
@@ -171,8 +171,8 @@ class Worker:
             check_recorded_loss(rows, theta, buffers, x, y, loss)
             return
 
-    def _write_weights(self, stack: Stack, rows: Rows, trained: Trained) -> str:
-        """Write the weights of a stack; return their checksum."""
+    def _write_weights(self, stack: Stack, rows: Rows, trained: Trained) -> Written:
+        """Write the weights of a stack; return their checksum and size."""
         at = [(trained.models[model.cell.checkpoint_step], model.row) for model in stack.models]
         return self.store.write_weights(
             stack.id,
@@ -183,7 +183,7 @@ class Worker:
             {"model_ids": stack.model_ids, "layers": [[name, list(shape)] for name, shape in rows.layers]},
         )
 
-    def _record(self, stack: Stack, rows: Rows, trained: Trained, checksum: str) -> list[dict[str, Any]]:
+    def _record(self, stack: Stack, rows: Rows, trained: Trained, written: Written) -> list[dict[str, Any]]:
         """Write the histories and rows of a stack. The rows come last and mark it as complete."""
         points: dict[int, list[dict[str, Any]]] = {}
         for point in trained.history:
@@ -200,7 +200,8 @@ class Worker:
             "wall_s": trained.wall_s / len(stack.models),
             "peak_memory_mb": self._peak_mb(),
             "stack": stack.id,
-            "weights_sha256": checksum,
+            "weights_sha256": written.sha256,
+            "weights_bytes": written.bytes,
         }
         final = [trained.models[model.cell.checkpoint_step].final[model.row] for model in stack.models]
         # The axes come last: a column of an axis ``steps`` has the planned steps, not those of an early stop.
@@ -236,7 +237,7 @@ class Worker:
     def _check_sources(self, cell: Cell) -> None:
         """Raise Disagreement if the user's code has changed since the run started or was continued."""
         if cell.sources and not self._sources_checked and self.store.exists():
-            if found := changed(self.store.read_info(), self.store):
+            if found := changed_sources(self.store.read_info(), self.store):
                 raise Disagreement(
                     f"{'; '.join(found.values())}. Source files must not change while a run is at work, and "
                     "must be the same on all machines; restore them, then resume"

@@ -6,9 +6,10 @@ from typing import Any
 
 from explorer.plan import provenance
 from explorer.runs.store import Store
-from explorer.settings import InputError
+from explorer.settings import InputError, shown
 from explorer.space import recorded
 from explorer.space.model import Space
+from explorer.space.trust import users_functions
 
 FREE = ("name", "description", "phases", "skip", "load", "temperature", "seeds")  # these may change or grow
 
@@ -25,7 +26,7 @@ def grown(info: dict[str, Any], space: Space, store: Store) -> bool:
         InputError: the space is a different one; the message shows the differences.
     """
     same_data(info, space, store)
-    old = recorded.space_of(info)
+    old = _old_space(info, space)
     differences = _differences(old, space)
     if differences:
         raise InputError(
@@ -34,6 +35,17 @@ def grown(info: dict[str, Any], space: Space, store: Store) -> bool:
             + f"\nUse another --name for this space, or resume the run: run_explore.py resume {info['name']}"
         )
     return old.frozen() != space.frozen()
+
+
+def _old_space(info: dict[str, Any], space: Space) -> Space:
+    """Return the space of an existing run. Runs no functions but those of the new space."""
+    if "data_sets" in info:
+        return recorded.space_of(info)
+    if other := set(users_functions(info["space"])) - space.sources.keys():  # written by an earlier version
+        raise InputError(
+            f"the run uses {', '.join(sorted(other))}, which the space does not; use another --name"
+        )
+    return recorded.working_space_of(info)
 
 
 def same_data(info: dict[str, Any], space: Space, store: Store) -> None:
@@ -83,4 +95,4 @@ def _compared(old: Any, new: Any, path: str = "") -> list[str]:
         return [
             d for k in {**old, **new} for d in _compared(old.get(k), new.get(k), f"{path}.{k}" if path else k)
         ]
-    return [] if old == new else [f"{path}: {old!r} in the run, {new!r} now"]
+    return [] if old == new else [f"{path}: {shown(old)} in the run, {shown(new)} now"]

@@ -3,42 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 from typing import Any
 
 from explorer import sources
 from explorer.runs.store import Store
 from explorer.settings import InputError
+from explorer.space import recorded
 from explorer.space.model import Space
-
-
-def changed(info: dict[str, Any], store: Store) -> dict[str, str]:
-    """Return the source files that differ from the run's latest copies, each with a phrase that says how.
-
-    Runs no code of the user. Changes of comments, formatting and docstrings do not count.
-
-    Raises:
-        InputError: a module of a user's function no longer exists, or a file is not valid Python.
-    """
-    versions = sources.versions(info)
-    if not versions:
-        return {}
-    number, kept = len(versions), versions[-1].files
-    present: dict[str, bytes] = {}
-    for name in versions[-1].functions:
-        present |= sources.read(name)
-    found = {}
-    for path in sorted({*kept, *present}):
-        copy = store.source_location(number, path)
-        if path not in present:
-            found[path] = f"{path} is not imported now ({copy})"
-        elif path not in kept:
-            found[path] = f"{path} was not imported when the run was trained"
-        elif _sha256(present[path]) == kept[path]:
-            continue
-        elif not sources.same(present[path], store.read_source(number, path)):
-            found[path] = f"{path} differs from the copy that the run was trained with ({copy})"
-    return found
+from explorer.space.trust import changed_sources
 
 
 def versions_to_use(info: dict[str, Any], store: Store, *, accept: bool) -> list[sources.Version]:
@@ -47,7 +19,7 @@ def versions_to_use(info: dict[str, Any], store: Store, *, accept: bool) -> list
     Raises:
         InputError: files have changed, and the user has not accepted this.
     """
-    versions, found = sources.versions(info), changed(info, store)
+    versions, found = sources.versions(info), changed_sources(info, store)
     if not found:
         return versions
     if not accept:
@@ -60,10 +32,10 @@ def versions_to_use(info: dict[str, Any], store: Store, *, accept: bool) -> list
 
 
 def keep(space: Space, store: Store, info: dict[str, Any], versions: list[sources.Version]) -> None:
-    """Copy the sources that a continued run does not keep yet, and list them in ``run.yaml``."""
-    entries = copied(space, store, versions)
-    if entries != info.get("kept_sources", []):
-        store.update_info(kept_sources=entries)
+    """Copy the sources that a continued run does not keep yet; list them and the data in ``run.yaml``."""
+    entries = {"kept_sources": copied(space, store, versions), **recorded.described_data(space)}
+    if entries != {name: info.get(name, []) for name in entries}:
+        store.update_info(**entries)
 
 
 def copied(space: Space, store: Store, versions: list[sources.Version]) -> list[dict[str, Any]]:
@@ -71,19 +43,18 @@ def copied(space: Space, store: Store, versions: list[sources.Version]) -> list[
     if space.sources and not versions:
         versions = [sources.Version(since=_now())]
     for name, fingerprint in space.sources.items():
-        if name in versions[-1].functions:
-            continue
         kept, files = versions[-1].files, {}
+        if name in versions[-1].functions:
+            for path, content in sources.read(name).items():  # a damaged copy may have been set aside
+                if kept.get(path) == sources.sha256(content):
+                    store.mend_source(len(versions), path, content)
+            continue
         for path, content in sources.read(name).items():
             if path not in kept:
                 store.write_source(len(versions), path, content)
-            files[path] = kept.get(path) or _sha256(content)
+            files[path] = kept.get(path) or sources.sha256(content)
         versions[-1].functions[name] = sources.UserFunction(fingerprint=fingerprint, files=files)
     return [version.model_dump() for version in versions]
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _now() -> str:

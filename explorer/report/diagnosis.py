@@ -9,7 +9,7 @@ import pandas as pd
 
 from explorer import phases
 from explorer.phases.advice import Advice, Tree, advise_cells, advise_phases, grow
-from explorer.report.facts import progress_of
+from explorer.report.facts import progress_of, reservations
 from explorer.results import Run
 from explorer.settings import InputError
 
@@ -45,7 +45,7 @@ def diagnose(
         return _lines(advise_cells(cells, all_cuts, run.axes, {cell_id}, stopping)[cell_id])
 
     counts = f"{len(cells)} cells, {len(run.models)} models, {len(run.pairs)} pairs"
-    lines = [f"Diagnosis of {run.name}: {counts}.", *([now.unfinished] if now and now.unfinished else [])]
+    lines = [f"Diagnosis of {run.name}: {counts}.", *filter(None, [reservations(run, now)])]
     if lacking:
         lines.append(f"Missing: {', '.join(lacking)}. Only cells that do not need them have a phase.")
     if cell is not None:

@@ -40,10 +40,16 @@ STRIP_WIDTH = 260  # in the strip's own pixels
 def progress_of(run: Run) -> Progress | None:
     """Return how far a run is; None for tables that are no run, or if the user's modules are not here."""
     try:
-        store = Store(run.folder)
+        store = Store(run.folder, mend=False)
         return progress(recorded.space_of(run.info), store) if run.info and store.exists() else None
     except InputError:
         return None
+
+
+def reservations(run: Run, now: Progress | None) -> str:
+    """Return what is to be known before anything else: damaged files, and work that is left; often empty."""
+    found = [run.info.get("verification", ""), now.unfinished if now else ""]
+    return " ".join(text for text in found if text)
 
 
 def claims(

@@ -66,7 +66,7 @@ def write_site(
         .get_template("index.html.j2")
         .render(
             **_context(run, cells, rows, axes, all_cuts),
-            unfinished=now.unfinished if now else "",
+            reservations=facts.reservations(run, now),
             trained=str(now.models) if now and now.models.missing else "",
             figures=groups,
             claims=facts.verdicts(claims, of_claims),

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import mimetypes
 import os
+import pwd
 import re
 import time
 import uuid
@@ -16,7 +17,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from pyarrow import fs
 
-from explorer.settings import InputError
+from explorer.settings import InputError, shown
 
 T = TypeVar("T")
 PATIENCE_S = 600.0  # seconds to retry an object store that has answered before
@@ -43,6 +44,10 @@ def placed(path: str | Path) -> Iterator[None]:
 
 class BadBlockError(OSError, ValueError):
     """Read error of a local disk: permanent damage."""
+
+
+class OutsideError(InputError):
+    """Error: the name of a file, or a symbolic link, leads out of the folder."""
 
 
 class GoneError(OSError):
@@ -95,7 +100,22 @@ class Files:
         return self.root if self.local else self.location
 
     def path(self, name: str) -> str:
-        return f"{self.root}/{name}"
+        """Return the path of a file or folder in this folder. The name may come from a file that was read.
+
+        Raises:
+            OutsideError: the name, or a symbolic link that it passes, leads out of the folder.
+        """
+        path = f"{self.root}/{name}"
+        if not {"", ".", ".."}.isdisjoint(re.split(r"[/\\]", name)) or "\0" in name:
+            raise OutsideError(f"{self.location}: {shown(name)} is no name of a file in this folder")
+        if self.local:
+            inside = os.path.join(os.path.realpath(self.root), "")
+            if not (real := os.path.realpath(path)).startswith(inside):
+                raise OutsideError(
+                    f"{self.location}: {name} leads out of this folder, to {real}. Explorer follows no link "
+                    "out of a folder; put the files themselves there"
+                )
+        return path
 
     def place(self, name: str) -> Path | str:
         """Return the path of a local file, as users see it, or the URI of an object."""
@@ -178,6 +198,17 @@ class Files:
         info = self._with_retries(lambda: self.fs.get_file_info(self.root))
         return info.type == fs.FileType.Directory
 
+    def owner(self) -> str:
+        """Return whose a local folder with a run is: ``you``, or a user's name or number."""
+        for path in (self.root, self.path("run.yaml")):
+            uid = os.stat(path).st_uid
+            if uid != os.geteuid():
+                try:
+                    return pwd.getpwuid(uid).pw_name
+                except KeyError:
+                    return f"user {uid}"
+        return "you"
+
     def check_store(self, option: str) -> None:
         """Raise InputError if this is on an object store and cannot be written; ``option`` named it."""
         name = f"{uuid.uuid4().hex[:8]}.tmp"
@@ -195,12 +226,13 @@ class Files:
 
     def names(self, folder: str, suffix: str) -> list[str]:
         """Return the sorted names, relative to the root, of the files in one folder."""
+        return sorted(name for name in self.sizes(folder) if name.endswith(suffix))
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return the bytes of each file in one folder, by name relative to the root."""
         selector = fs.FileSelector(self.path(folder), allow_not_found=True)
-        return sorted(
-            f"{folder}/{f.base_name}"
-            for f in self._with_retries(lambda: self.fs.get_file_info(selector))
-            if f.type == fs.FileType.File and f.base_name.endswith(suffix)
-        )
+        found = self._with_retries(lambda: self.fs.get_file_info(selector))
+        return {f"{folder}/{f.base_name}": f.size or 0 for f in found if f.type == fs.FileType.File}
 
     def folders_with(self, name: str) -> list[str]:
         """Return the sorted names of the subfolders that have a file of this name."""

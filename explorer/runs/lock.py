@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shlex
 import socket
@@ -10,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -17,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from explorer.runs import plainyaml
 from explorer.runs.files import Files, GoneError, cause
-from explorer.settings import InputError
+from explorer.settings import InputError, shown
 
 HOLD_FILE = "hold.yaml"
 LOCK_FILE = "hold.lock"  # empty; stays in a local folder
@@ -34,7 +36,8 @@ class RunLock:
     contains the host, the process id and the time of the last renewal. On an object store, and on a disk
     without locks, only this file marks the hold: if several drivers start at the same moment, the last one to
     write the file gets the run. The file does not block if it was not renewed for two minutes, or if its
-    process ran on this machine and has ended or has released the lock.
+    process ran on this machine, in this container, and has ended or has released the lock. A container sees
+    neither the processes nor always the locks of another one: then the renewals count.
 
     Args:
         worth_keeping: returns whether a folder that this lock has created is to stay if the block fails; by
@@ -51,6 +54,7 @@ class RunLock:
         self.holder: dict[str, Any] = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
+            "space": _process_space(),
             "token": uuid.uuid4().hex,
             "since": time.time(),
         }
@@ -134,14 +138,16 @@ class RunLock:
         return _hold(self.files)
 
     def _blocks(self, other: dict[str, Any], locked: bool) -> bool:
-        return _alive(other) and not (locked and other.get("host") == self.holder["host"])
+        if _age(other) < -STALE_S:  # by its clock: only a further renewal shows that it lives
+            time.sleep(RENEW_EVERY_S + WAIT_S)
+            return self._read().get("renewed") not in (None, other.get("renewed"))
+        return _alive(other) and not (locked and _is_here(other))
 
     def _refusal(self, other: dict[str, Any]) -> InputError:
         who = "another process on this machine, which has just started"
         if other:
-            who = (
-                f"process {other.get('pid')} on {other.get('host')}, "
-                f"which renewed its hold {time.time() - _number_or_zero(other.get('renewed')):.0f} s ago"
+            who = f"process {shown(other.get('pid'))} on {other.get('host')}, which renewed its hold " + (
+                f"{age:.0f} s ago" if (age := _age(other)) >= 0 else f"{-age:.0f} s from now by its clock"
             )
         return InputError(
             f"{self.files.location} is held by {who}. "
@@ -175,10 +181,11 @@ def holder(files: Files) -> str:
     hold = _hold(files)
     if not _alive(hold):
         return ""
-    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(_number_or_zero(hold.get("since"))))
-    return f"Process {hold.get('pid')} on {hold.get('host')}" + (
-        f" (since {since})" if "since" in hold else ""
-    )
+    try:
+        since = time.strftime(" (since %Y-%m-%d %H:%M)", time.localtime(float(hold["since"])))
+    except (KeyError, TypeError, ValueError, OverflowError, OSError):
+        since = ""
+    return f"Process {shown(hold.get('pid'))} on {hold.get('host')}{since}"
 
 
 def _hold(files: Files) -> dict[str, Any]:
@@ -192,11 +199,32 @@ def _hold(files: Files) -> dict[str, Any]:
 
 def _alive(hold: dict[str, Any]) -> bool:
     """Return whether a hold was renewed recently, and its process lives as far as this machine knows."""
-    if not hold or time.time() - _number_or_zero(hold.get("renewed")) >= STALE_S:
+    if not hold or abs(_age(hold)) >= STALE_S:
         return False
     pid = hold.get("pid")
-    return hold.get("host") != socket.gethostname() or (isinstance(pid, int) and psutil.pid_exists(pid))
+    return not _is_here(hold) or (isinstance(pid, int) and 0 < pid < 2**31 and psutil.pid_exists(pid))
+
+
+def _is_here(hold: dict[str, Any]) -> bool:
+    """Return whether the process of a hold can be seen from this process: same boot, same container."""
+    here = hold.get("space", _process_space()) == _process_space()  # earlier versions wrote no space
+    return here and hold.get("host") == socket.gethostname()
+
+
+@functools.cache
+def _process_space() -> str:
+    """Return what identifies the processes that this one can see: the boot and the namespace of their ids."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:  # not Linux
+        return ""
+
+
+def _age(hold: dict[str, Any]) -> float:
+    """Return the seconds since a hold was renewed, by the clocks of both machines."""
+    return time.time() - _number_or_zero(hold.get("renewed"))
 
 
 def _number_or_zero(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+    return float(value) if isinstance(value, int | float) and abs(value) < 1e15 else 0.0

@@ -54,16 +54,19 @@ def _set_checksum(content: bytearray, checksum: bytes) -> bytes:
     return old
 
 
-def of_parquet(content: bytes) -> pa.Table:
+def of_parquet(content: bytes, *, checksum_needed: bool = False) -> pa.Table:
     """Return the table of a Parquet file. Documented columns get their documented types.
 
-    A file without a checksum, from an earlier version, is accepted.
+    Args:
+        checksum_needed: a file without a checksum, from an earlier version or damaged there, is an error.
 
     Raises:
-        ValueError: the checksum is wrong, or the file does not contain such a table.
+        ValueError: the checksum is wrong or missing, or the file does not contain such a table.
     """
     checked = bytearray(content)
     checksum = _set_checksum(checked, b"0" * 64)
+    if checksum_needed and not checksum:
+        raise ValueError("it has no checksum")
     if checksum and hashlib.sha256(checked).hexdigest().encode() != checksum:
         raise ValueError("its content is not what was written")
     try:

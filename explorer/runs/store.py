@@ -12,6 +12,7 @@
     sources/<module>.py            the user's source files at the start; in sources/2/ after a change, ...
     records/<kind>/<key>.parquet   results, written as they are computed: the primary data
     records/<kind>/fold-*.parquet  many records in one file; the file's metadata has their keys
+    verification.yaml              damage that the last verification found
     tables/<table>.parquet         the records joined, sorted and named for people
     damaged/                       files that could not be read
 
@@ -33,7 +34,7 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 from pydantic import BaseModel, ValidationError
@@ -42,6 +43,7 @@ from explorer import sources
 from explorer.runs import plainyaml
 from explorer.runs.files import URI, Files, GoneError, join
 from explorer.runs.parquet import of_parquet, table_of, to_parquet
+from explorer.runs.records import check_record
 from explorer.settings import InputError, digest, suggest
 
 if TYPE_CHECKING:
@@ -61,6 +63,21 @@ class DamagedError(Exception):
     """Damage of a file of the run (power cut, bad disk). The file was moved to ``damaged/``."""
 
 
+class Verification(BaseModel):
+    """Result of a verification that found damage."""
+
+    when: str
+    damage: int
+    repaired: bool
+
+
+class Written(NamedTuple):
+    """A written file of weights."""
+
+    sha256: str
+    bytes: int
+
+
 class SessionNumbers(BaseModel):
     """The seconds in the record of a session that other code relies on."""
 
@@ -72,16 +89,25 @@ class SessionNumbers(BaseModel):
 class Store:
     """Access to one run folder.
 
-    Damaged files are moved aside, and their work is done again. ``warn`` receives a message about each; by
-    default it prints to standard error.
+    Args:
+        warn: receives a message about each damaged file; by default it is printed to standard error.
+        mend: move damaged files aside, and delete records without weights, so that their work is done again.
+            Without it, the store only reads.
     """
 
-    def __init__(self, location: str | Path, warn: Callable[[str], None] | None = None):
+    def __init__(self, location: str | Path, warn: Callable[[str], None] | None = None, *, mend: bool = True):
+        self.mend = mend
         self.files = Files(location, say=lambda text: self.warn(text))
         self.warn = warn or (lambda text: print(text, file=sys.stderr))
         self.location = self.files.location
         self.begun = False  # whether the folder has, or had, a run.yaml
-        self.warned: list[str] = []  # ignored settings that ``warn`` has already reported
+        self._warned: set[str] = set()
+
+    def warn_once(self, message: str) -> None:
+        """Warn, unless this store has given the same warning before."""
+        if message not in self._warned:
+            self._warned.add(message)
+            self.warn(message)
 
     def exists(self) -> bool:
         """Return whether the folder contains a run."""
@@ -110,7 +136,7 @@ class Store:
 
     def write_info(self, info: dict[str, Any]) -> None:
         """Write ``run.yaml`` without the sessions, which have their own files."""
-        kept = {key: value for key, value in info.items() if key != "sessions"}
+        kept = {key: value for key, value in info.items() if key not in ("sessions", "verification")}
         self.files.write("run.yaml", plainyaml.dump(kept))
         self.begun = True
 
@@ -122,6 +148,7 @@ class Store:
         """Return ``run.yaml`` with the sessions under ``sessions``, oldest first.
 
         ``space`` has the given settings and the defaults; ``said`` has the given settings only.
+        ``verification``, if it is there, is a sentence about the damage that the last verification found.
 
         Raises:
             InputError: ``run.yaml`` is missing or cannot be read.
@@ -135,7 +162,22 @@ class Store:
                 session = plainyaml.load(self.files.read(name))
                 SessionNumbers.model_validate(session, strict=True)
                 info["sessions"].append(session)
+        if damage := self._verification():
+            info["verification"] = damage
         return info
+
+    def _verification(self) -> str:
+        """Return a sentence about the damage that the last verification found; empty without damage."""
+        try:
+            found = Verification.model_validate(plainyaml.load(self.files.read("verification.yaml")))
+        except (OSError, ValueError):
+            return ""
+        then = (
+            "set aside; `resume` trains and measures again what they had"
+            if found.repaired
+            else "do not rely on this run before `verify --repair` and `resume`"
+        )
+        return f"Verification on {found.when[:10]} found damaged files ({found.damage}): {then}."
 
     def _read_info(self) -> dict[str, Any]:
         try:
@@ -159,32 +201,49 @@ class Store:
     def write_log(self, started: str, text: str) -> None:
         self._write(f"sessions/{_file_stem(started)}.log", text.encode())
 
+    def write_verification(self, found: dict[str, Any]) -> None:
+        """Keep what :mod:`explorer.runs.verify` found; delete it if that is empty."""
+        if found:
+            self._write("verification.yaml", plainyaml.dump(found))
+        else:
+            self.files.delete("verification.yaml")
+
     def write_source(self, version: int, path: str, content: bytes) -> None:
         """Keep a source file of the user's; versions of the sources count from 1."""
-        self._write(_source_name(version, path), content)
+        self._write(self.source_name(version, path), content)
+
+    def mend_source(self, version: int, path: str, content: bytes) -> None:
+        """Keep a source file again if its copy is missing."""
+        if not self.files.exists(self.source_name(version, path)):
+            self.write_source(version, path, content)
 
     def read_source(self, version: int, path: str) -> bytes:
         """Return a kept source file; empty if it was deleted."""
         try:
-            return self.files.read(_source_name(version, path))
+            return self.files.read(self.source_name(version, path))
         except FileNotFoundError:
             return b""
 
+    @staticmethod
+    def source_name(version: int, path: str) -> str:
+        """Return the name of a kept source file in the run folder."""
+        return f"sources/{path}" if version == 1 else f"sources/{version}/{path}"
+
     def source_location(self, version: int, path: str) -> str:
         """Return where a source file is kept, for messages."""
-        return join(self.location, _source_name(version, path))
+        return join(self.location, self.source_name(version, path))
 
     # Weights and states ---------------------------------------------------------------------------
 
-    def write_weights(self, stack: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> str:
+    def write_weights(self, stack: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> Written:
         """Write the models of one stack: ``theta`` (models, parameters), ``buffers`` (models, numbers).
 
         ``meta`` has the model of each row (``model_ids``) and the split of a row into layers (``layers``).
-        Return the SHA-256 of the file, which belongs in the stack's record.
+        Return the SHA-256 and the size of the file, which belong in the stack's record.
         """
         content = _safetensors(arrays, meta)
-        self._write(f"weights/{stack}.safetensors", content)
-        return hashlib.sha256(content).hexdigest()
+        self._write(weights_name(stack), content)
+        return Written(hashlib.sha256(content).hexdigest(), len(content))
 
     def read_weights(self, stack: str, sha256: str | None = None) -> dict[str, np.ndarray]:
         """Return the arrays of a stack.
@@ -206,16 +265,34 @@ class Store:
         return arrays["theta"][row], arrays["buffers"][row]
 
     def _weights(self, stack: str, sha256: str | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        name = f"weights/{stack}.safetensors"
+        name = weights_name(stack)
         try:
-            return _arrays(self.files.read(name), sha256)
+            return read_arrays(self.files.read(name), sha256)
         except (FileNotFoundError, ValueError) as error:
-            self.damaged(name, error)
-            for kind in ("models", "epochs"):
-                self.drop_record(kind, stack)
+            self.drop_stack(stack, error)
             raise DamagedError(
                 f"the weights {name} are damaged ({error}); resume trains them again"
             ) from error
+
+    def drop_stack(self, stack: str, error: BaseException) -> None:
+        """Move the damaged weights of a stack aside and delete its record, so that it is trained again."""
+        self.damaged(weights_name(stack), error)
+        if not self.mend:
+            return
+        for kind in ("models", "epochs"):
+            self.drop_record(kind, stack)
+
+    def drop_lost_weights(self) -> None:
+        """Delete the records of stacks whose weights are missing or do not have the recorded size."""
+        rows = self.read_records("models", ["stack", "weights_bytes"]).to_pylist()
+        sizes = self.files.sizes("weights")
+        for stack, recorded in {row["stack"]: row.get("weights_bytes") for row in rows}.items():
+            size = sizes.get(weights_name(stack))
+            if size and recorded in (None, size):  # earlier versions recorded no size
+                continue
+            what = "missing" if size is None else f"{size} bytes long, not {recorded or 'what they were'}"
+            self.warn(f"{self.location}/{weights_name(stack)} are {what}; their models are trained again.")
+            self.drop_stack(stack, ValueError(f"the weights are {what}"))
 
     def write_state(self, stack: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Write the state of a long training in progress."""
@@ -227,7 +304,7 @@ class Store:
         name = f"states/{stack}.state"
         try:
             content = self.files.read(name)
-            return _arrays(content[32:], content[:32].hex())
+            return read_arrays(content[32:], content[:32].hex())
         except FileNotFoundError:
             return None
         except ValueError as error:
@@ -238,8 +315,11 @@ class Store:
         self.files.delete(f"states/{stack}.state")
 
     def damaged(self, name: str, error: BaseException) -> None:
-        """Move an unreadable file aside and warn, unless another process has already moved it."""
+        """Warn of an unreadable file, and move it aside unless another process has already moved it."""
         what = f"{self.location}/{name} is damaged ({error})"
+        if not self.mend:
+            self.warn_once(f"{what}; it is not used. `resume` sets it aside and computes it again.")
+            return
         try:
             aside = self.files.set_aside(name)
         except FileNotFoundError:
@@ -325,6 +405,11 @@ class Store:
             self.files.delete(name)
         return True
 
+    def record_names(self) -> list[str]:
+        """Return the names of all files with records."""
+        names = (name for name in self.files.every() if name.startswith("records/"))
+        return sorted(name for name in names if name.endswith(".parquet") and name.count("/") == 2)
+
     def _names(self, kind: str) -> list[str]:
         return self.files.names(f"records/{kind}", ".parquet")
 
@@ -340,10 +425,11 @@ class Store:
     def _unfold(self, name: str) -> dict[str, pa.Table]:
         """Return the records of a file by key; empty if it is damaged, or gone because it was merged."""
         try:
-            table = of_parquet(self.files.read(name))
-            sizes = (table.schema.metadata or {}).get(b"records")
-            keys = [[Path(name).stem, table.num_rows]] if sizes is None else json.loads(sizes)
-            return _parts(table.replace_schema_metadata(None), keys)
+            records = records_in(name, self.files.read(name))
+            kind = name.split("/")[1]
+            for key, record in records.items():
+                check_record(kind, key, record)
+            return records
         except FileNotFoundError:
             return {}
         except ValueError as error:
@@ -357,9 +443,12 @@ class Store:
         self._write(f"tables/{name}.parquet", to_parquet(pa.Table.from_pandas(frame, preserve_index=False)))
 
 
-def _parts(table: pa.Table, keys: Any) -> dict[str, pa.Table]:
-    """Split a table into records. Raise ValueError if ``keys`` is not a list of keys with row counts."""
-    parts, start = {}, 0
+def records_in(name: str, content: bytes) -> dict[str, pa.Table]:
+    """Return the records of a file by key. Raise ValueError if it is damaged, or they are not named."""
+    table = of_parquet(content)
+    sizes = (table.schema.metadata or {}).get(b"records")
+    keys = [[Path(name).stem, table.num_rows]] if sizes is None else json.loads(sizes)
+    table, parts, start = table.replace_schema_metadata(None), {}, 0
     try:
         for key, rows in keys:
             parts[str(key)] = table.slice(start, rows)
@@ -404,8 +493,9 @@ def _damage_of(info: Any) -> str:
     return ""
 
 
-def _source_name(version: int, path: str) -> str:
-    return f"sources/{path}" if version == 1 else f"sources/{version}/{path}"
+def weights_name(stack: str) -> str:
+    """Return the name of the file with a stack's weights."""
+    return f"weights/{stack}.safetensors"
 
 
 def _file_stem(started: str) -> str:
@@ -419,7 +509,7 @@ def _safetensors(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> bytes:
     return save(arrays, metadata={META: json.dumps(meta)})
 
 
-def _arrays(content: bytes, sha256: str | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read_arrays(content: bytes, sha256: str | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the arrays and the metadata of a safetensors file.
 
     Raises:
@@ -440,8 +530,11 @@ def _arrays(content: bytes, sha256: str | None) -> tuple[dict[str, np.ndarray], 
         raise ValueError("it was not written by Explorer") from error
 
 
-def locate(name_or_folder: str | Path, storage: str | Path = "runs") -> Store:
+def locate(name_or_folder: str | Path, storage: str | Path = "runs", *, mend: bool = False) -> Store:
     """Return the store of a run, given by its name below ``storage``, its folder or its URI.
+
+    Args:
+        mend: see :class:`Store`.
 
     Raises:
         InputError: no such run exists; the message lists the existing runs.
@@ -449,7 +542,7 @@ def locate(name_or_folder: str | Path, storage: str | Path = "runs") -> Store:
     text = str(name_or_folder)
     places = [text] if URI.match(text) else [text, join(storage, text)]
     for place in places:
-        store = Store(place)
+        store = Store(place, mend=mend)
         if store.exists():
             return store
     if Path(text).suffix in (".yaml", ".yml") and Path(text).is_file():

@@ -15,18 +15,20 @@ import explorer.measures
 from explorer import sources
 from explorer.columns import IDS, PAIR_IDS, SETTINGS
 from explorer.measures.tables import CELLS, MODELS, PAIRS
-from explorer.settings import InputError, plugin, suggest
+from explorer.settings import InputError, plugin, shown, suggest
 from explorer.space.model import (
     MAX_MODELS,
     NAME,
     NAME_RULE,
     PACKAGES,
+    DataFacts,
     Space,
     TrainingOptions,
     module_of,
     resolve,
     tasks_of,
 )
+from explorer.space.trust import users_functions
 from explorer.tasks import TASKS
 from explorer.users import user_function
 
@@ -108,6 +110,35 @@ def check(raw: Any, fingerprint: Callable[[str], str] = sources.fingerprint) -> 
     space.keep_given_settings({k: raw.get(k, v) for k, v in given.items() if v is not None})
     _check_axes(space)
     _check_cells(space)
+    return space
+
+
+def restore(raw: Any, sources: dict[str, str], data_facts: dict[str, DataFacts]) -> Space:
+    """Return the space of a run folder for reading: run no code of the user's.
+
+    Args:
+        raw: plain data of a space that was checked before, with all defaults.
+        sources: the fingerprint of each user's function.
+        data_facts: see :meth:`Space.keep_data_facts`.
+
+    Raises:
+        Problem: the data are not those of a space.
+    """
+    space = _validated(Space, raw, ())
+    if unknown := [name for name in users_functions(raw) if name not in sources]:
+        raise Problem((), f"run.yaml has no fingerprint of {unknown[0]}; `resume` adds it")
+    sections = {name: _checked_section(getattr(space, name), name, reading=True) for name in PACKAGES}
+    space = space.model_copy(update={**sections, "task": _task(space)})
+    space.keep_sources(sources)
+    space.keep_data_facts(data_facts)
+    _check_axes(space)
+    with _at():
+        try:
+            cells = space.cells
+        except ValidationError as error:
+            raise InputError(_message(error.errors()[0], None)[1]) from error
+    if not cells:
+        raise Problem(("skip",), "skip leaves out every cell of the grid")
     return space
 
 
@@ -252,7 +283,7 @@ def _check_cells(space: Space) -> None:
                 "noise_kind is for class labels; in regression, label_noise exchanges targets between inputs",
             )
         with _at("data", "name", needs="data"):
-            module_of("data", cell.data_name).available(cell.data)
+            _ = cell.data_facts
         with _at(*_section_of("train_size", space), "train_size", needs="data"):
             inputs = cell.inputs
         if cell.training.batch_size > inputs:
@@ -285,14 +316,18 @@ def _check_equal_cells(space: Space) -> None:
             )
 
 
-def _checked_section(values: dict[str, Any], section: str) -> dict[str, Any]:
-    """Return the name and all options of the data set or the architecture."""
+def _checked_section(values: dict[str, Any], section: str, reading: bool = False) -> dict[str, Any]:
+    """Return the name and all options of the data set or the architecture.
+
+    With ``reading``, a user's function is not imported.
+    """
     name = values.get("name")
     if not isinstance(name, str):
         raise Problem((section,), f"{section} needs a name")
     with _at(section, "name"):
         if ":" in name:
-            user_function(name)
+            if not reading:
+                user_function(name)
             if wrong := [option for option in values if not option.isidentifier()]:
                 raise Problem(
                     (section, wrong[0]),
@@ -341,14 +376,14 @@ def _message(error: Any, model: type[BaseModel] | None) -> tuple[tuple[Any, ...]
     if error["type"] == "missing":
         return path[:-1], f"{field} is missing"
     if error.get("ctx", {}).get("pattern") == NAME:
-        return path, f"{field}: {error['input']!r} is not allowed; it should be {NAME_RULE}"
+        return path, f"{field}: {shown(error['input'])} is not allowed; it should be {NAME_RULE}"
     phrase = PHRASES.get(error["type"])
     text = phrase.format(**error.get("ctx", {})) if phrase else error["msg"]
     text = text.removeprefix("Value error, ").removeprefix("Input should be ")
     prefix = f"{field}: " if field else ""
     if error["type"] == "value_error":
         return path, f"{prefix}{text}"
-    return path, f"{prefix}{error['input']!r} is not allowed; it should be {text}"
+    return path, f"{prefix}{shown(error['input'])} is not allowed; it should be {text}"
 
 
 def _fields_at(model: type[BaseModel] | None, path: tuple[Any, ...]) -> list[str]:

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import ModuleType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
 
@@ -152,6 +152,17 @@ class PhaseOptions(Options):
     )
 
 
+class DataFacts(NamedTuple):
+    """What Explorer needs to know of a data set without reading it: numbers of inputs, and a content hash.
+
+    ``content`` is None for the data sets that Explorer itself brings or builds.
+    """
+
+    train: int
+    test: int
+    content: str | None = None
+
+
 class Space(Options):
     """A checked space file."""
 
@@ -178,6 +189,7 @@ class Space(Options):
     phases: PhaseOptions = PhaseOptions()  # pyright: ignore[reportCallIssue]
     _given: dict[str, Any] | None = PrivateAttr(default=None)
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+    _recorded: dict[str, DataFacts] | None = PrivateAttr(default=None)
 
     @property
     def axes(self) -> dict[str, list[Any]]:
@@ -202,6 +214,20 @@ class Space(Options):
     def keep_sources(self, fingerprints: dict[str, str]) -> None:
         """Keep the fingerprint of each user's function in the space, by ``module:function``."""
         self._sources = fingerprints
+
+    def keep_data_facts(self, recorded: dict[str, DataFacts]) -> None:
+        """Use these facts by :attr:`Cell.data_key`, and do not call a user's function for others."""
+        self._recorded = recorded
+
+    @property
+    def data_facts(self) -> dict[str, DataFacts]:
+        """The facts of each data set in the grid, by :attr:`Cell.data_key`."""
+        return {cell.data_key: cell.data_facts for cell in self.cells}
+
+    @property
+    def recorded(self) -> dict[str, DataFacts] | None:
+        """The facts that a run folder lists; None if the data sets themselves are read."""
+        return self._recorded
 
     @property
     def sources(self) -> dict[str, str]:
@@ -231,6 +257,7 @@ class Cell:
     seeds: int
     task: str = "classification"
     sources: dict[str, str] = field(default_factory=dict)  # Space.sources
+    recorded: dict[str, DataFacts] | None = None  # Space.recorded
 
     @classmethod
     def of(cls, space: Space, at: dict[str, Any]) -> Cell:
@@ -253,17 +280,43 @@ class Cell:
             space.seeds,
             space.task or tasks_of(module_of("data", data_name))[0],
             space.sources,
+            space.recorded,
         )
+
+    @cached_property
+    def data_key(self) -> str:
+        """Key of the data set with the settings that determine its facts."""
+        classes = getattr(self.data, "classes", None)
+        return digest([self.data_name, self.data.source(), classes])
+
+    @cached_property
+    def data_facts(self) -> DataFacts:
+        """Numbers of inputs of the data set before selection, and its content hash.
+
+        Raises:
+            InputError: the data set cannot be read, or is a user's function that must not be called.
+        """
+        dataset = module_of("data", self.data_name)
+        hashed = hasattr(dataset, "fingerprint")
+        if self.recorded is not None and (found := self.recorded.get(self.data_key)):
+            return found
+        if self.recorded is not None and ":" in self.data_name:
+            raise InputError(
+                f"run.yaml does not describe the data {self.data_name!r}; `resume` reads them and adds this"
+            )
+        source = [self.sources[self.data_name]] if ":" in self.data_name else []
+        content = dataset.fingerprint(self.data, *source) if hashed else None
+        return DataFacts(*dataset.available(self.data), content=content)
 
     @cached_property
     def inputs(self) -> int:
         """Number of training inputs of each model."""
-        return train_inputs(self.data, module_of("data", self.data_name).available(self.data)[0])
+        return train_inputs(self.data, self.data_facts.train)
 
     @cached_property
     def plain_data(self) -> Any:
         """Data settings without those that have no effect."""
-        return self.data.plain(module_of("data", self.data_name).available(self.data)[0])
+        return self.data.plain(self.data_facts.train)
 
     @property
     def own_data(self) -> bool:
@@ -283,10 +336,9 @@ class Cell:
         """
         data = {"name": self.data_name, **self.plain_data.model_dump(exclude_defaults=True)}
         dataset = module_of("data", self.data_name)
-        if hasattr(dataset, "fingerprint"):
+        if self.data_facts.content is not None:
             data = {k: v for k, v in data.items() if not k.endswith("path")}
-            source = [self.sources[self.data_name]] if ":" in self.data_name else []
-            data["content"] = dataset.fingerprint(self.data, *source)
+            data["content"] = self.data_facts.content
         if ":" in self.model_name:
             model = {"name": self.model_name, **self.model, "source": self.sources[self.model_name]}
         else:

@@ -14,8 +14,9 @@ from explorer import sources
 from explorer.data.base import DataOptions
 from explorer.runs.plainyaml import Loader
 from explorer.settings import InputError, near
+from explorer.space import checking
 from explorer.space.checking import DEFAULT_MEASURES, Problem, check
-from explorer.space.model import PACKAGES, Space, module_of, resolve
+from explorer.space.model import PACKAGES, DataFacts, Space, module_of, resolve
 
 MAX_BYTES = 1_000_000
 MAX_PROBLEMS = 50  # that are told at once
@@ -92,6 +93,18 @@ def parse(
         return _overridden(raw, overrides, fingerprint)
     except Problem as problem:
         raise InputError("\n".join(map(_with_setting, all_problems(raw, problem)))) from None
+
+
+def restore(raw: dict[str, Any], sources: dict[str, str], data_facts: dict[str, DataFacts]) -> Space:
+    """Return the space of a run folder for reading; see :func:`explorer.space.checking.restore`.
+
+    Raises:
+        InputError: the data are not those of a space; the message names the setting.
+    """
+    try:
+        return checking.restore(raw, sources, data_facts)
+    except Problem as problem:
+        raise InputError(_with_setting(problem)) from None
 
 
 def _with_setting(problem: Problem) -> str:

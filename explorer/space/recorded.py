@@ -9,28 +9,30 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 import explorer.measures
 from explorer import sources
 from explorer.runs.store import Store
-from explorer.settings import plugin
-from explorer.space.model import PACKAGES, Space, module_of
-from explorer.space.reading import parse
+from explorer.settings import InputError, plugin
+from explorer.space.model import PACKAGES, DataFacts, Space, module_of
+from explorer.space.reading import parse, restore
+from explorer.space.trust import users_functions
 
 SECTIONS = ("training", "resources", "phases")  # with the same settings in every space
+FACTS = TypeAdapter(DataFacts)
 CHANGE_MODELS = ("data.", "model.", "training.")  # sections whose settings determine the models
 
 
 def split(space: Space, given: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the entries of ``run.yaml`` that hold a space: ``space`` (given settings) and ``defaults``.
+    """Return the entries of ``run.yaml`` that hold a space: given settings, defaults, and the data's facts.
 
     Args:
         given: plain data with a key for each given setting; by default the data that the space was parsed
             from.
     """
     settings, defaults = _split(space.frozen(), space.given_settings if given is None else given)
-    return {"space": settings, "defaults": defaults}
+    return {"space": settings, "defaults": defaults, **described_data(space)}
 
 
 def _split(values: dict[str, Any], keys: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -56,18 +58,51 @@ def read_info(store: Store) -> dict[str, Any]:
     """
     info = store.read_info()
     info["space"], ignored = without_unknown_settings(info["space"])
-    if ignored and store.warned != ignored:
-        store.warned = ignored
+    if ignored:
         line = f"{store.location}: settings of another version are ignored: {', '.join(ignored)}"
         if any(name.startswith(CHANGE_MODELS) for name in ignored):
             line += ". Models trained with them count as different models and are trained again without them"
-        store.warn(line)
+        store.warn_once(line)
     return info
 
 
-def space_of(info: dict[str, Any], overrides: Sequence[str] = ()) -> Space:
-    """Return the space of ``run.yaml``. Users' functions have the fingerprints of the run's beginning."""
+def space_of(info: dict[str, Any]) -> Space:
+    """Return the space of ``run.yaml`` for reading: runs no code of the user's.
+
+    Raises:
+        InputError: ``run.yaml`` is not that of a run, or an earlier version did not describe the data in it.
+    """
+    functions = {name: f for version in sources.versions(info) for name, f in version.functions.items()}
+    kept = {name: function.fingerprint for name, function in functions.items()}
+    if "kept_sources" not in info:
+        of_bytes = fingerprint_of(info)
+        kept = {name: of_bytes(name) for name in users_functions(info["space"])}
+    return restore(info["space"], kept, _data_facts(info))
+
+
+def working_space_of(info: dict[str, Any], overrides: Sequence[str] = ()) -> Space:
+    """Return the checked space of ``run.yaml`` for work. Imports users' functions and reads the data.
+
+    Users' functions have the fingerprints of the run's beginning.
+
+    Raises:
+        InputError: the space or an override is wrong, or the data cannot be read.
+    """
     return parse(info["space"], overrides, fingerprint_of(info))
+
+
+def described_data(space: Space) -> dict[str, Any]:
+    """Return the entry of ``run.yaml`` by which the run is read without its data."""
+    return {"data_sets": {key: facts._asdict() for key, facts in space.data_facts.items()}}
+
+
+def _data_facts(info: dict[str, Any]) -> dict[str, DataFacts]:
+    described = info.get("data_sets") or {}
+    try:
+        facts = {key: DataFacts(**entry) for key, entry in described.items()}
+        return {key: FACTS.validate_python(fact, strict=True) for key, fact in facts.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError("run.yaml is damaged: data_sets does not describe data sets") from error
 
 
 def fingerprint_of(info: dict[str, Any]) -> Callable[[str], str]:

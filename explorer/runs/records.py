@@ -1,0 +1,56 @@
+"""Names and ids of records, which are checked when they are read: a run folder may come from elsewhere."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+import pyarrow as pa
+
+import explorer.measures
+from explorer.measures.base import IDS
+from explorer.settings import digest, plugin, shown
+
+ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # no separators, no leading dot: ids are parts of file names
+
+
+@functools.cache
+def id_columns(kind: str) -> tuple[str, ...]:
+    """Return the columns of a kind of records that hold ids; empty for a kind that is not known."""
+    if kind == "models":
+        return ("model_id", "cell_id", "stack")
+    if kind == "epochs":
+        return ("model_id",)
+    for name in explorer.measures.NAMES:
+        measure = plugin(explorer.measures, name, "measure")
+        if kind == name or kind in measure.EXTRA:
+            return IDS[measure.KIND]
+    return ()
+
+
+def check_record(kind: str, key: str, record: pa.Table) -> None:
+    """Check that a record has the ids of its kind, and is the one that its name says.
+
+    The name of a record is a hash of its models, pairs or cells.
+
+    Raises:
+        ValueError: it is not; the message says why.
+    """
+    if not ID.fullmatch(key):
+        raise ValueError(f"{shown(key)} cannot be the name of a record")
+    columns = id_columns(kind)
+    if missing := [name for name in columns if name not in record.column_names]:
+        raise ValueError(f"it has no column {missing[0]}, so it is no record of {kind}")
+    ids = {name: record.column(name).to_pylist() for name in columns}
+    for name, values in ids.items():
+        for value in dict.fromkeys(values):
+            if not isinstance(value, str) or not ID.fullmatch(value):
+                raise ValueError(f"{shown(value)} is no {name}")
+    if kind in ("models", "epochs"):
+        own = digest(list(dict.fromkeys(ids["model_id"])))
+    elif kind in explorer.measures.NAMES:
+        own = digest([kind, list(zip(*ids.values(), strict=True)) if len(ids) > 1 else ids[columns[0]]])
+    else:
+        return
+    if own != key or set(ids.get("stack", [key])) != {key}:
+        raise ValueError(f"it is not the record of its name but that of {own}")

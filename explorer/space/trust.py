@@ -1,0 +1,94 @@
+"""Whether the code that a run folder names may be run: its sources, its owner, and the user's word."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from explorer import sources
+from explorer.settings import InputError
+
+if TYPE_CHECKING:
+    from explorer.runs.store import Store
+
+
+def changed_sources(info: dict[str, Any], store: Store) -> dict[str, str]:
+    """Return the source files that differ from the run's latest copies, each with a phrase that says how.
+
+    Runs no code of the user. Changes of comments, formatting and docstrings do not count.
+
+    Raises:
+        InputError: a module of a user's function no longer exists, or a file is not valid Python.
+    """
+    versions = sources.versions(info)
+    if not versions:
+        return {}
+    number, kept = len(versions), versions[-1].files
+    present: dict[str, bytes] = {}
+    for name in versions[-1].functions:
+        present |= sources.read(name)
+    found = {}
+    for path in sorted({*kept, *present}):
+        copy = store.source_location(number, path)
+        if path not in present:
+            found[path] = f"{path} is not imported now ({copy})"
+        elif path not in kept:
+            found[path] = f"{path} was not imported when the run was trained"
+        elif sources.sha256(present[path]) == kept[path]:
+            continue
+        elif not sources.same(present[path], store.read_source(number, path)):
+            found[path] = f"{path} differs from the copy that the run was trained with ({copy})"
+    return found
+
+
+def require_trust(info: dict[str, Any], store: Store, *, trust: bool, how: str = "add --trust") -> None:
+    """Check that the code that ``run.yaml`` names may be run. Runs none of it.
+
+    It may if the run keeps its sources and the folder belongs to the current user, or with ``trust``.
+
+    Args:
+        how: what the user does to trust the folder.
+
+    Raises:
+        InputError: it may not; the message says what would run.
+    """
+    named = users_functions(info["space"])
+    if trust or not named:
+        return
+    if not store.files.local:
+        why = "is on an object store, which does not tell whose it is"
+    elif (owner := store.files.owner()) != "you":
+        why = f"belongs to {owner}, not to you"
+    elif unknown := [name for name in named if not _kept(name, info)]:
+        why, named = "keeps no sources of that code", unknown
+    else:
+        return
+    raise InputError(
+        f"{store.location} names code that this command would run: {', '.join(named)}. The folder {why}. "
+        f"If you know that code and trust whoever wrote the folder, {how}"
+    )
+
+
+def users_functions(space: dict[str, Any]) -> list[str]:
+    """Return each ``module:function`` that the plain data of a space name."""
+    training = space.get("training")
+    chosen = [
+        *(
+            space[section].get("name")
+            for section in ("data", "model")
+            if isinstance(space.get(section), dict)
+        ),
+        *(training.get(key) for key in ("optimizer", "loss") if isinstance(training, dict)),
+    ]
+    for kind in ("load", "temperature"):
+        for key in ("optimizer", "loss"):
+            values = (space.get(kind) or {}).get(key)
+            chosen += values if isinstance(values, list) else []
+    return list(dict.fromkeys(name for name in chosen if isinstance(name, str) and ":" in name))
+
+
+def _kept(name: str, info: dict[str, Any]) -> bool:
+    """Return whether a run keeps the sources of a function, or, as earlier versions did, their hash."""
+    if "kept_sources" in info:
+        return any(name in version.functions for version in sources.versions(info))
+    known = [entry for entry in info.get("sources", []) if isinstance(entry, str)]
+    return sources.bytes_fingerprint(name, known) in known

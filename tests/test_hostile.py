@@ -1,0 +1,269 @@
+"""Run folders that somebody has made to do harm: opening them runs nothing and touches nothing outside."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import yaml
+from conftest import ROOT, explore
+
+import explorer
+from explorer.runs.files import Files, OutsideError
+from explorer.runs.parquet import of_parquet, to_parquet
+from explorer.runs.store import Store
+from explorer.settings import InputError
+
+READING = (
+    ("status",),
+    ("verify",),
+    ("report", "--reports", "../pages"),
+    ("diagnose",),
+    ("export", "--out", "../out.csv"),
+)
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def first_record(folder: Path, kind: str) -> Path:
+    return min((folder / "records" / kind).iterdir())
+
+
+def change(file: Path, column: str, value: str) -> None:
+    """Overwrite a column of a record, with a right checksum."""
+    table = of_parquet(file.read_bytes())
+    place = table.column_names.index(column)
+    changed = table.set_column(place, column, pa.array([value] * table.num_rows))
+    file.write_bytes(to_parquet(changed))
+
+
+def stack_of_another_folder(folder: Path) -> None:
+    change(first_record(folder, "models"), "stack", "../../../victim/weights")
+
+
+def id_of_another_folder(folder: Path) -> None:
+    change(first_record(folder, "models"), "model_id", "../../victim/weights")
+
+
+def key_of_another_folder(folder: Path) -> None:
+    file = first_record(folder, "models")
+    table = of_parquet(file.read_bytes())
+    keys = json.dumps([["../../../victim/weights", table.num_rows]])
+    fold = to_parquet(table.replace_schema_metadata({"records": keys}))
+    (file.parent / "fold-0.parquet").write_bytes(fold)
+    file.unlink()
+
+
+def linked_weights(folder: Path) -> None:
+    shutil.rmtree(folder / "weights")
+    (folder / "weights").symlink_to(folder.parent.parent / "victim")
+
+
+def linked_record(folder: Path) -> None:
+    file = first_record(folder, "similarity")
+    file.unlink()
+    file.symlink_to(folder.parent.parent / "victim/weights.safetensors")
+
+
+def source_of_another_folder(folder: Path) -> None:
+    info = yaml.safe_load((folder / "run.yaml").read_text())
+    kept = {"nets:make": {"fingerprint": "0", "files": {"../../../victim/weights.safetensors": "0"}}}
+    info["kept_sources"] = [{"since": "2026", "functions": kept}]
+    (folder / "run.yaml").write_text(yaml.safe_dump(info))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        stack_of_another_folder,
+        id_of_another_folder,
+        key_of_another_folder,
+        linked_weights,
+        linked_record,
+        source_of_another_folder,
+    ],
+)
+def test_names_in_a_folder_do_not_lead_out_of_it(own_copy: Path, spoil: Callable[[Path], None]) -> None:
+    folder, victim = own_copy / "tiny", own_copy.parent / "victim"
+    victim.mkdir()
+    for name in ("weights.safetensors", "weights.parquet", "run.yaml"):
+        (victim / name).write_bytes(b"precious")
+    spoil(folder)
+    before, outside = snapshot(folder), snapshot(victim)
+    for command, *options in READING:
+        done = explore(command, "tiny", "--storage", own_copy, *options, cwd=own_copy)
+        assert done.returncode in (0, 2, 3), done.stdout + done.stderr
+    for work in (
+        lambda: explorer.load("tiny", own_copy).model(explorer.load("tiny", own_copy).models["model_id"][0]),
+        lambda: Store(folder).drop_lost_weights(),
+        lambda: Store(folder).drop_stack("../../../victim/weights", ValueError("damage")),
+    ):
+        with contextlib.suppress(InputError, KeyError):
+            work()
+    assert snapshot(victim) == outside
+    left = {name for name in before if name in snapshot(folder) or name.startswith(("records/", "weights/"))}
+    assert left == before.keys()
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/x", "a//b", "a\\..\\b", "", "a/./b", "a\0b"])
+def test_files_have_no_names_outside(tmp_path: Path, name: str) -> None:
+    files = Files(tmp_path / "folder")
+    for use in (files.read, files.exists, files.delete, files.set_aside, lambda name: files.write(name, b"")):
+        with pytest.raises(OutsideError, match="no name of a file in this folder"):
+            use(name)
+
+
+def test_a_link_to_the_folder_itself_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    Files(tmp_path / "link").write("a", b"1")
+    assert Files(tmp_path / "folder").read("a") == b"1"
+
+
+def named(folder: Path, **changes: Any) -> None:
+    """Change the space in ``run.yaml``."""
+    info = yaml.safe_load((folder / "run.yaml").read_text())
+    info["space"] |= changes
+    (folder / "run.yaml").write_text(yaml.safe_dump(info))
+
+
+@pytest.fixture
+def trap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module ``trap`` that writes this file when it is imported, next to libraries of the same kind."""
+    (tmp_path / "here").mkdir()
+    code = f"import pathlib\npathlib.Path({str(tmp_path / 'sprung')!r}).touch()\ndef make(**_): pass\n"
+    for name in ("trap", "pandas", "yaml", "altair", "pyarrow", "numpy", "jinja2"):
+        (tmp_path / f"here/{name}.py").write_text(code)
+    return tmp_path / "sprung"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data": {"name": "trap:make"}},
+        {"model": {"name": "trap:make"}},
+        {"data": {"name": "subprocess:getoutput", "cmd": "touch ../sprung"}},
+        {"training": {"steps": 10, "loss": "trap:make", "optimizer": "trap:make"}},
+    ],
+    ids=str,
+)
+def test_reading_imports_nothing_that_a_folder_names(
+    own_copy: Path, trap: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named(own_copy / "tiny", **changes)
+    for command, *options in READING:
+        explore(command, "tiny", "--storage", own_copy, *options, cwd=own_copy.parent / "here")
+        assert not trap.exists(), command
+    monkeypatch.chdir(trap.parent / "here")
+    run = explorer.load("tiny", own_copy)
+    assert len(run.cells)
+    assert not trap.exists()
+    for command in ("resume", "measure"):
+        done = explore(command, "tiny", "--storage", own_copy, cwd=own_copy.parent / "here")
+        assert done.returncode == 2
+        assert "names code that this command would run" in done.stderr
+        assert not trap.exists(), command
+    with pytest.raises(InputError, match="pass trust=True"):
+        run.model(run.models["model_id"][0])
+
+
+def test_a_folder_of_someone_else_s_is_not_resumed_without_a_word(
+    own_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nets.py").write_text(
+        "from torch import nn\n\ndef make(shape, classes, width): return nn.Linear(2, 2)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    named(own_copy / "tiny", model={"name": "nets:make", "width": 2})
+    info = Store(own_copy / "tiny").read_info()
+    from explorer import sources
+    from explorer.space.trust import require_trust
+
+    store = Store(own_copy / "tiny")
+    with pytest.raises(InputError, match=r"nets:make.*keeps no sources"):
+        require_trust(info, store, trust=False)
+    function = {"fingerprint": sources.fingerprint("nets:make"), "files": {}}
+    info["kept_sources"] = [{"since": "2026", "functions": {"nets:make": function}}]
+    require_trust(info, store, trust=False)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(InputError, match=r"nets:make.*belongs to .*, not to you.*add --trust"):
+        require_trust(info, store, trust=False)
+    require_trust(info, store, trust=True)
+    require_trust(
+        Store(own_copy / "tiny").read_info() | {"space": {"model": {"name": "mlp"}}}, store, trust=False
+    )
+
+
+@pytest.mark.parametrize(
+    "start", [[sys.executable, "-m", "explorer"], [f"{Path(sys.executable).parent}/explorer"]]
+)
+def test_a_folder_full_of_false_libraries_is_harmless(own_copy: Path, trap: Path, start: list[str]) -> None:
+    environment = os.environ | {"PYTHONPATH": f":{ROOT}"}  # the empty entry is the current folder
+    command = [*start, "status", "tiny", "--storage", str(own_copy)]
+    done = subprocess.run(command, cwd=trap.parent / "here", env=environment, capture_output=True, text=True)
+    assert not trap.exists()
+    assert "12 of 12 models" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("reference", ["subprocess:getoutput", "os.path:join", "builtins:print", "math:sqrt"])
+def test_what_python_itself_has_is_no_function_of_the_user_s(reference: str, tiny: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="is in Python's standard library"):
+        explorer.run({**tiny, "model": {"name": reference}})
+
+
+def test_what_a_user_s_module_has_from_python_is_none_either(
+    tiny: dict[str, Any], importable: Callable[[str, str], None]
+) -> None:
+    importable("borrows", "from math import sqrt\nfrom functools import partial\nf = partial(int, 2)\n")
+    with pytest.raises(InputError, match=r"'borrows:sqrt' is math.sqrt of Python"):
+        explorer.run({**tiny, "model": {"name": "borrows:sqrt"}})
+    with pytest.raises(
+        InputError, match=r"'borrows:f' failed"
+    ):  # a partial function of the user's is allowed
+        explorer.run({**tiny, "model": {"name": "borrows:f"}})
+
+
+def test_records_of_the_wrong_kind_or_name_are_told(own_copy: Path) -> None:
+    folder = own_copy / "tiny"
+    first, second, *_ = sorted((folder / "records/models").iterdir())
+    expected = Store(folder).read_records("models").num_rows - of_parquet(second.read_bytes()).num_rows
+    shutil.copy(first, second)
+    shown = explore("status", "tiny", "--storage", own_copy)
+    assert "it is not the record of its name" in shown.stderr
+    assert f"{expected} of 12 models" in shown.stdout
+    (folder / "records/models").rename(folder / "records/x")
+    (folder / "records/epochs").rename(folder / "records/models")
+    (folder / "records/x").rename(folder / "records/epochs")
+    shown = explore("status", "tiny", "--storage", own_copy)
+    assert "so it is no record of models" in shown.stderr
+    assert "0 of 12 models" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"data": {"name": "digits", "corruption_seed": 1e30}}, "1e\\+30 is out of range"),
+        ({"seeds": 10**30}, "out of range|less than or equal"),
+        ({"name": "x" * 5000}, "xxx…"),
+        ({"description": 5}, "valid string"),
+        ({"skip": [{"width": {"ge": 1e300}}]}, "out of range"),
+    ],
+)
+def test_a_message_shows_at_most_200_characters_of_a_value(
+    tiny: dict[str, Any], change: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=said) as told:
+        explorer.run({**tiny, **change})
+    assert len(str(told.value)) < 600
