@@ -141,7 +141,7 @@ similarity.linear_cka(network.outputs(theta, data.x_test, buffers))"""
         (["run", "spaces/digits.yaml", "--workers", "0"], r"--workers"),
         (["run", "spaces/digits.yaml", "--callback", "tensorbord"], r"known: tensorboard, mlflow, wandb"),
         (
-            ["run", "spaces/digits.yaml", "--callback", "explorer.units:plural"],
+            ["run", "spaces/digits.yaml", "--callback", "numpy:add"],
             r"a class that inherits ray.tune.Callback",
         ),
     ],

@@ -427,6 +427,7 @@ def test_runs_are_found_by_name_folder_and_uri(tmp_path: Path, monkeypatch: pyte
         ("a: &a [1, 1]\nb: [*a, *a]\n", "aliases"),
         ("[" * 5000, "cannot be read"),
         ("name: a\nspace: {measures: 1}\n", "space.measures is missing or not a mapping"),
+        ("name: ../x\nspace: {measures: {}}\n", "name should be letters"),
         ("space: {measures: {}}\n", "name is missing or not a string"),
         ("{name: a, space: {measures: {}}, kept_sources: [1]}\n", "kept_sources does not list source files"),
     ],

@@ -43,8 +43,8 @@ from explorer import sources
 from explorer.runs import plainyaml
 from explorer.runs.files import URI, Files, GoneError, join
 from explorer.runs.parquet import of_parquet, table_of, to_parquet
-from explorer.runs.records import check_record
-from explorer.settings import InputError, digest, suggest
+from explorer.runs.records import ID, check_record
+from explorer.settings import InputError, digest, shown, suggest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -486,6 +486,8 @@ def _damage_of(info: Any) -> str:
     ):
         if not isinstance(value, kind):
             return f"{name} is missing or not a {KINDS[kind]}"
+    if not ID.fullmatch(info["name"]):  # it becomes the name of a folder
+        return f"name should be letters, digits, '.', '_' and '-', not {shown(info['name'])}"
     try:
         sources.versions(info)
     except (TypeError, ValidationError):
