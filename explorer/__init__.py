@@ -8,16 +8,20 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from explorer import diagnosis
     from explorer.api import load, run
 
-__all__ = ["load", "run"]
+__all__ = ["diagnosis", "load", "run"]
 
 
 def __getattr__(name: str) -> Any:
     # Import on demand, which keeps `explorer --help` and `import explorer.space.model` fast.
+    if name == "diagnosis":
+        return importlib.import_module("explorer.diagnosis")
     if name in __all__:
         from explorer import api
 

@@ -1,0 +1,113 @@
+"""Questions with two answers: room for improvement by hand, and diagnosers on a grid whose truth is known."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from explorer import diagnosis
+from explorer.settings import InputError
+
+
+def grid(noise: float = 0.0, widths: tuple[int, ...] = (2, 4, 8, 16, 32), seed: int = 0) -> pd.DataFrame:
+    """Cells whose best batch size grows with the amount of data and does not depend on the width.
+
+    Too hot cells have a high training loss and curves that are better inside; too cold ones have barriers.
+    """
+    draw = np.random.default_rng(seed)
+    rows = []
+    for width, size, batch in itertools.product(widths, (500, 1000, 2000, 4000), 2.0 ** np.arange(2, 10)):
+        heat = np.log2(size / 50 / batch)  # above 0: too hot
+        loss = 10 ** (-2 + 0.4 * max(heat, 0) - np.log2(width) / 4 + 0.1 * draw.normal())
+        error = min(60.0, 100 * loss)
+        connectivity = 3 * heat + draw.normal() if heat > 0 else 6 * heat + draw.normal()
+        accuracy = 70 + 3 * np.log2(width) + 2 * np.log2(size / 500) - heat**2 + noise * draw.normal()
+        rows.append((width, size, batch, loss, error, error + max(0, -connectivity), connectivity, accuracy))
+    names = ("width", "train_size", "batch_size", "train_loss", "train_error_percent")
+    names += ("curve_peak_error_percent", "mode_connectivity", "test_accuracy_percent")
+    return pd.DataFrame(rows, columns=list(names)).assign(cka=0.5)
+
+
+def test_room_is_what_the_best_cell_in_a_direction_has_more() -> None:
+    cells = pd.DataFrame(
+        {
+            "width": [2, 4, 8, 2, 4, 8],
+            "batch_size": [16, 16, 16, 64, 64, 64],
+            "test_accuracy_percent": [50.0, 60.0, 55.0, 40.0, np.nan, 70.0],
+        },
+        index=list("abcdef"),
+    )
+    found = diagnosis.room(cells, "width")
+    assert found["up"].tolist()[:4] == [10.0, 0.0, 0.0, 30.0]
+    assert found["down"].tolist()[:4] == [0.0, 0.0, 5.0, 0.0]
+    assert found.loc["e"].isna().all()
+    assert found["down"]["f"] == 0.0
+    assert diagnosis.room(cells, "batch_size")["up"].to_dict() == pytest.approx(
+        {"a": 0.0, "b": 0.0, "c": 15.0, "d": 0.0, "e": np.nan, "f": 0.0}, nan_ok=True
+    )
+    assert diagnosis.room(cells.sample(frac=1, random_state=0), "width").loc[list("abcdef")].equals(found)
+
+
+def test_answers_come_from_the_larger_room() -> None:
+    cells = grid()
+    heat = np.log2(cells["train_size"] / 50 / cells["batch_size"])
+    answers = diagnosis.true_answers(cells, "temperature")
+    assert set(answers[heat > 0.8]) == {"too hot"}
+    assert set(answers[heat < -0.8]) == {"too cold"}
+    wide = diagnosis.true_answers(cells, "temperature_or_size")[cells["width"] == 32]
+    assert set(wide.dropna()) == {"temperature"}
+    assert set(diagnosis.true_answers(cells, "size_or_data").dropna()) == {"size", "data"}
+
+
+@pytest.mark.parametrize(("question", "widths"), [("temperature", (4, 16)), ("temperature_or_size", (2, 8))])
+def test_a_diagnoser_answers_cells_of_other_sizes_and_noisier_data(
+    question: str, widths: tuple[int, ...]
+) -> None:
+    cells, other = grid(widths=(2, 8)), grid(noise=0.3, widths=widths, seed=1)
+    diagnoser = diagnosis.fit(cells, question)
+    found, truth = diagnoser.predict(other), diagnosis.true_answers(other, question)
+    known = truth.notna()
+    right = (found["answer"] == truth)[known]
+    assert right.mean() > max(0.8, truth.value_counts(normalize=True).max() + 0.1)
+    assert question != "temperature" or diagnoser.accuracy > diagnoser.baseline + 0.2
+    assert found["probability"].between(0.5, 1).all()
+    assert abs(found["probability"][known].mean() - right.mean()) < 0.15
+    assert found["reason"].str.contains(r"^\S.*\d, \S.*\d$").all()
+    assert diagnosis.fit(cells, question).predict(other).equals(found), "the same answers every time"
+
+
+def test_given_answers_are_learnt_and_cells_without_measures_have_none() -> None:
+    cells = grid()
+    given = pd.Series(np.where(cells["train_loss"] > 0.01, "too hot", "too cold"), index=cells.index)
+    diagnoser = diagnosis.fit(cells.drop(columns="curve_peak_error_percent"), answers=given)
+    gaps = cells.copy()
+    gaps.loc[3, "cka"] = np.nan
+    found = diagnoser.predict(gaps)
+    assert found["answer"].isna().tolist() == [k == 3 for k in range(len(cells))]
+    assert (found["answer"] == given).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    ("change", "question", "said"),
+    [
+        ({}, "temprature", "known: temperature"),
+        ({"test_accuracy_percent": None}, "temperature", "no column test_accuracy_percent"),
+        ({"batch_size": 8}, "temperature", "no axis of the table means colder training"),
+        ({"width": 8}, "size_or_data", "no axis of the table means larger model"),
+        ({"cka": None}, "temperature", "needs cka"),
+        ({"train_loss": np.nan}, "temperature", "needs train_loss"),
+    ],
+)
+def test_what_a_diagnoser_lacks_is_told(change: dict[str, object], question: str, said: str) -> None:
+    cells = grid()
+    for name, value in change.items():
+        cells = cells.drop(columns=name) if value is None else cells.assign(**{name: value})
+    with pytest.raises(InputError, match=said):
+        diagnosis.fit(cells, question)
+    with pytest.raises(InputError, match="is no answer of the question"):
+        diagnosis.fit(grid(), answers=pd.Series("hot", index=grid().index))
+    with pytest.raises(InputError, match="at least 12 cells"):
+        diagnosis.fit(grid().head(9), answers=pd.Series("too hot", index=range(9)))
