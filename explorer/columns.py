@@ -145,6 +145,13 @@ CELLS: dict[str, Column] = {
     "n_diverged": Column("integer", "", "number of models left out: status `diverged` or `failed`"),
     "n_pairs": Column("integer", "", "number of pairs with status `ok`; only these enter the means"),
     "n_curves": Column("integer", "", "number of those pairs with a curve; they enter mode connectivity"),
+    "curves_converged_share": Column(
+        "number",
+        "",
+        "share of those curves that converged, 0 to 1; below 1, more steps may change the cell's mode "
+        "connectivity; empty if unknown",
+        digits=2,
+    ),
     "phase": Column("text", "", "`I`, `II`, `III`, `IV-A` or `IV-B`; empty if a needed measure is missing"),
     "near_cut": Column("text", "", "cuts that lie within one standard error of the cell's mean"),
 }

@@ -55,6 +55,15 @@ COLUMNS = {
         see="Still distinguishes cells if the training error is 0 everywhere and mode connectivity cannot.",
         map=60,
     ),
+    "curve_peak_error_percent": averaged(
+        "largest training error at the inner points of the curve",
+        unit="percent",
+        title="Peak error of the curve",
+        see="Largest training error on the curve between two replicates. Unlike mode connectivity, it also "
+        "counts the error of the ends. It tends to rank test accuracy well.",
+        map=59,
+        digits=1,
+    ),
     "linear_barrier": averaged(
         "`barrier` along the straight line instead of the curve",
         unit="percentage points",
@@ -179,6 +188,7 @@ def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measure
         "barrier": connectivity.barrier(curve.train_error_percent),
         "dip": connectivity.dip(curve.train_error_percent),
         "loss_barrier": connectivity.barrier(curve.train_loss),
+        "curve_peak_error_percent": curve.train_error_percent[:, 1:-1].amax(1),
         "linear_barrier": connectivity.barrier(line.train_error_percent),
         "linear_loss_barrier": connectivity.barrier(line.train_loss),
         "curve_steps": [options.steps] * len(subjects),

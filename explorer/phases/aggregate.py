@@ -37,7 +37,9 @@ def cells(models: pd.DataFrame, pairs: pd.DataFrame, axes: Mapping[str, Sequence
     table = _joined(table, _averages(ok_models, keys, AVERAGED_MODELS, "n_models"), keys)
     table = _joined(table, _averages(ok_pairs, keys, AVERAGED_PAIRS, "n_pairs"), keys)
     curves = ok_pairs[column(ok_pairs, "mode_connectivity").notna()]
-    table = _joined(table, _averages(curves, keys, (), "n_curves"), keys)
+    curves = curves.assign(curves_converged_share=column(curves, "curve_converged"))
+    table = _joined(table, _averages(curves, keys, ("curves_converged_share",), "n_curves"), keys)
+    table = table.drop(columns="curves_converged_share_std")
     for count in ("n_total", "n_models", "n_pairs", "n_curves"):
         table[count] = table[count].fillna(0).astype(int)
     table["n_diverged"] = (table.pop("n_total") - table["n_models"]).clip(lower=0)
