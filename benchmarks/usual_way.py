@@ -55,7 +55,10 @@ BARS = {"digits": 12, "fashion": 6, "small-cnn": 2}
 MODEL = {"depth": 1, "activation": "leaky_relu", "norm": "none"}
 TRAINING = {"optimizer": "sgd", "loss": None, "schedule": "cosine", "weight_decay": 0.0, "warmup": 0.0,
             "checkpoint": 1.0, "keep": "last", "augment": False, "early_stop": None, "stop_at_loss": None}  # fmt: skip
-CURVE = {"pairs": "all", "path": "bezier", "bends": 1, "start": "midpoint", "weight_decay": 0.0}
+CURVE = {"pairs": "all", "path": "bezier", "bends": 1, "start": "midpoint", "weight_decay": 0.0,
+         "optimizer": "sgd"}  # fmt: skip
+# Both ways fit curves with plain SGD and the same number of steps.
+PLAIN = ["measures.connectivity.steps=1000", "measures.connectivity.optimizer=sgd"]
 # Compared on the means of cells; ``log``: by their ratio.
 QUANTITIES = {
     "test_accuracy_percent": "difference", "train_loss": "log", "hessian_top_eigenvalue": "log", "hessian_trace": "log",
@@ -234,6 +237,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="left out: results/usual_way_<space>.json")
     given = parser.parse_args()
 
+    if read(given.space, given.set).measures.get("connectivity", {}).get("optimizer") == "adam":
+        given.set += PLAIN
     space = read(given.space, given.set)
     options, numbers = comparable(space), sample(space, given.every)
     load = os.getloadavg()

@@ -141,27 +141,46 @@ def test_the_minimum_is_found_where_a_power_law_begins() -> None:
     assert fit.tail > 350
 
 
-def test_power_law_by_hand() -> None:
-    """Nine values leave one choice of minimum: the smallest."""
-    values = torch.exp(torch.arange(9, dtype=torch.float64))
+def weightwatcher(values: np.ndarray) -> tuple[float, float]:
+    """Exponent and distance of WeightWatcher 0.7.7 (``WWFit``), literally."""
+    data = np.sort(values)
+    logs, n = np.log(data), len(data)
+    alphas, distances = np.zeros(n - 1), np.ones(n - 1)
+    for i, least in enumerate(data[:-1]):
+        k = float(n - i)
+        alphas[i] = 1 + k / (np.sum(logs[i:]) - k * logs[i])
+        distances[i] = np.max(np.abs(1 - (data[i:] / least) ** (-alphas[i] + 1) - np.arange(k) / k))
+    return alphas[np.argmin(distances)], distances.min()
+
+
+@pytest.mark.parametrize("n", [2, 8, 9, 40])
+def test_power_law_is_weightwatchers(n: int) -> None:
+    values = pareto(2.5, n, seed=n)
     fit = fit_power_law(values)
-    assert fit.alpha == pytest.approx(1 + 9 / sum(range(9)))
-    assert fit.minimum == 1
-    cumulative = [1 - math.exp(-(fit.alpha - 1) * i) for i in range(9)]
-    assert fit.distance == pytest.approx(
-        max(max(abs(c - i / 9), abs(c - (i + 1) / 9)) for i, c in enumerate(cumulative))
-    )
-    assert math.isnan(fit_power_law(values[:8]).alpha)
+    assert (fit.alpha, fit.distance) == pytest.approx(weightwatcher(values.numpy()))
+    assert math.isnan(fit_power_law(values[:1]).alpha)
     assert math.isnan(fit_power_law(torch.ones(20)).alpha)
 
 
-def test_weight_spectra_are_of_each_layers_matrix() -> None:
-    network, theta, _ = rows_of(mlp_module(0, width=20, inputs=16), mlp_module(1, width=20, inputs=16))
+def test_weight_spectra_are_of_each_layer_with_ten_eigenvalues() -> None:
+    network, theta, buffers = rows_of(mlp_module(0, width=20, inputs=16), mlp_module(1, width=20, inputs=16))
     found = weight_spectra(network, theta)
-    assert found.layers == ["1.weight", "3.weight"]
-    weight = network.to_module(theta[1], theta.new_zeros(2, 0)[1])[1].weight.detach()
+    assert found.layers == ["1.weight"]  # the other has three classes: three eigenvalues
+    weight = network.to_module(theta[1], buffers[1])[1].weight.detach()
     values = torch.linalg.eigvalsh(weight @ weight.T)
     assert found.largest[1, 0].item() == pytest.approx(values[-1].item())
     assert found.alpha[1, 0].item() == pytest.approx(fit_power_law(values.flip(0)[:16]).alpha)
-    assert found.alpha[:, 1].isnan().all()  # three classes: three eigenvalues
     torch.testing.assert_close(found.mean_alpha, found.alpha[:, 0])
+    none = weight_spectra(*rows_of(nn.Linear(4, 3))[:2])
+    assert none.layers == []
+    assert none.mean_alpha.isnan().all()
+
+
+def test_a_convolution_has_the_eigenvalues_of_all_slices_of_its_kernel() -> None:
+    module = nn.Conv2d(4, 3, 3)
+    found = weight_spectra(*rows_of(module)[:2])
+    slices = [module.weight.detach()[:, :, i, j].double().numpy() for i in range(3) for j in range(3)]
+    values = np.concatenate([np.linalg.svd(piece, compute_uv=False) ** 2 for piece in slices]) / 2
+    assert found.layers == ["weight"]
+    assert found.largest.item() == pytest.approx(values.max())
+    assert found.alpha.item() == pytest.approx(weightwatcher(values[values > 1e-5])[0], rel=1e-5)

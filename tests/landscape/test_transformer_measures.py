@@ -200,6 +200,7 @@ def test_every_measure_for_translation_takes_a_transformer() -> None:
             for column in set(module.COLUMNS) - {
                 "spectral_alpha",
                 "spectral_alpha_weighted",
+                "spectral_layers",
                 "bits_per_character",
                 getattr(module, "NO_PATH", ""),
             }:
