@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+import torch
 from engine_common import write
 from truth_common import Promise
 
@@ -31,6 +32,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="a word of the promises to check")
     parser.add_argument("--worlds", type=int, help="number of worlds, instead of each promise's own")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     rows, broken = [], 0
     for promise in promises(arguments.only):
         began, worlds = time.perf_counter(), arguments.worlds or promise.worlds

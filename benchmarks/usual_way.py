@@ -73,7 +73,7 @@ def comparable(space: Space) -> dict[str, Any]:
     Raises:
         InputError: it does not; the message names the setting.
     """
-    if set(space.measures) != {"hessian", "connectivity", "similarity"} or space.seeds < 2:
+    if set(space.measures) != {"hessian", "connectivity", "similarity"} or len(space.seed_numbers) < 2:
         raise InputError("usual_way compares hessian, connectivity and similarity of 2 or more seeds")
     options = {
         name: plugin(explorer.measures, name, "measure").Options.model_validate(values)
@@ -117,7 +117,7 @@ def training_commands(cell: Cell, data: str, out: str) -> list[list[str]]:
         "steps": cell.steps, "learning_rate": t.rate, "momentum": t.momentum, "points": t.history_points, "out": out,
     }  # fmt: skip
     script = [sys.executable, str(ROOT / "benchmarks/usual_train.py"), *flags(settings)]
-    return [[*script, "--seed", str(seed)] for seed in range(cell.seeds)]
+    return [[*script, "--seed", str(seed)] for seed in cell.seeds]
 
 
 def measuring_command(cell: Cell, options: dict[str, Any], data: str, out: str, seed: int) -> list[str]:
@@ -130,7 +130,7 @@ def measuring_command(cell: Cell, options: dict[str, Any], data: str, out: str, 
         "curve_learning_rate": curve.learning_rate, "curve_momentum": curve.momentum,
         "seed": seed,
     }  # fmt: skip
-    models = [f"{out}_seed{seed}.safetensors" for seed in range(cell.seeds)]
+    models = [f"{out}_seed{seed}.safetensors" for seed in cell.seeds]
     return [sys.executable, str(ROOT / "benchmarks/usual_measure.py"), *flags(settings), "--models", *models]
 
 
@@ -262,8 +262,8 @@ def main() -> None:
     cells = len(space.cells)
     content = {
         "question": "a landscape study against the usual way", **provenance(), "load_before": load, "space": space.name,
-        "overrides": given.set, "cells": cells, "models": cells * space.seeds,
-        "pairs": cells * math.comb(space.seeds, 2), "processes": given.processes,
+        "overrides": given.set, "cells": cells, "models": cells * len(space.seed_numbers),
+        "pairs": cells * math.comb(len(space.seed_numbers), 2), "processes": given.processes,
         "cells_of_the_usual_way": len(numbers), "bar": BARS.get(space.name), "n": given.runs,
         "times_faster": statistics.median(ratios), "ratios": ratios, "usual": theirs, "explorer_s": ours,
         "agreement": compared,

@@ -50,12 +50,15 @@ SETTINGS: dict[str, Column] = {
     "task": Column("text", "", "name of the task that the models learn"),
     "dataset": Column("text", "", "name of the data set"),
     "architecture": Column("text", "", "name of the architecture"),
-    "seed": Column("integer", "", "number of the replicate within the cell, from 0"),
+    "seed": Column("integer", "", "seed of the replicate; by default 0, 1, …"),
 }
 
 MODELS: dict[str, Column] = {
     "status": Column(
-        "text", "", "`ok`, `diverged` (loss not finite, or dead: the same answer for all inputs) or `failed`"
+        "text",
+        "",
+        "`ok`, `diverged` (loss not finite, or more than 10 times that before training, or dead: the same "
+        "answer for all inputs) or `failed`",
     ),
     "error": Column("text", "", "error message; empty if there was no error"),
     "steps": Column(

@@ -22,10 +22,10 @@ from explorer.models.draws import draws_random_numbers, seeded_one_by_one
 from explorer.models.rows import Rows
 from explorer.train.loop import Split, batches, evaluate, select_inputs
 
-# A curve has converged if twice the steps change its mode connectivity by at most a point (half of the
-# tolerance of "connected") and its loss barrier by at most .02 nats (what a point of errors costs, if a wrong
-# label costs 2 nats). Large values may change by a tenth.
-TOLERANCES = (1.0, 0.02)
+# A curve has converged if twice the steps change barrier and dip, the two sides of mode connectivity, by at
+# most a point (half of the tolerance of "connected"), and the loss barrier by at most .02 nats (what a point
+# of errors costs, if a wrong label costs 2 nats). Large values may change by a tenth.
+TOLERANCES = (1.0, 1.0, 0.02)
 RELATIVE_TOLERANCE = 0.1
 STEPS_MIN = 200  # with fewer steps, a curve that has hardly left its start would count as converged
 ADAM = (0.99, 1e-8)  # decay of the mean squared gradient, and the smallest root of it
@@ -62,32 +62,29 @@ class Fit:
 class Converging:
     """Fitted paths, and whether twice the steps changed them: see :func:`fit_to_convergence`.
 
-    ``train_loss`` (nats) and ``train_error_percent`` are (pairs, points), at all ``steps`` (pairs,).
-    ``half_heights`` (pairs, 2) are mode connectivity and loss barrier at half of the steps.
+    Loss (nats) and error (percent) of training are (pairs, points), at all ``steps`` (pairs,) and at half of
+    them.
     """
 
     path: Path
     steps: Tensor
     train_loss: Tensor
     train_error_percent: Tensor
-    half_heights: Tensor
-
-    @property
-    def heights(self) -> Tensor:
-        """Mode connectivity (percentage points) and loss barrier (nats) at all steps (pairs, 2)."""
-        return _heights(self.train_loss, self.train_error_percent)
+    half_loss: Tensor
+    half_error_percent: Tensor
 
     @property
     def converged(self) -> Tensor:
-        """Whether the heights at half and at all steps differ by no more than the tolerances (pairs,)."""
-        now, half = self.heights, self.half_heights
-        limit = RELATIVE_TOLERANCE * torch.maximum(now.abs(), half.abs())
+        """Whether barrier, dip and loss barrier changed by at most the tolerances (pairs,)."""
+        now = _heights(self.train_loss, self.train_error_percent)
+        half = _heights(self.half_loss, self.half_error_percent)
+        limit = RELATIVE_TOLERANCE * torch.maximum(now, half)
         limit = limit.maximum(torch.tensor(TOLERANCES).to(limit))
         return ((now - half).abs() <= limit).all(1) & (self.steps >= STEPS_MIN).to(limit.device)
 
 
 def _heights(loss: Tensor, error: Tensor) -> Tensor:
-    return torch.stack([mode_connectivity(error), barrier(loss)], 1)
+    return torch.stack([barrier(error), dip(error), barrier(loss)], 1)
 
 
 def curve_rate(step: int, steps: int) -> float:
@@ -234,8 +231,8 @@ def fit_to_convergence(
 
     rows = torch.arange(len(a))
     fit = fit_paths(network, a, b, buffers, x, y, seeds=seeds, steps=steps, start=start, **training)
-    half = _heights(*along(rows, fit.half))
-    found = Converging(fit.path, torch.full((len(a),), steps), *along(rows, fit.path), half)
+    now, half = along(rows, fit.path), along(rows, fit.half)
+    found = Converging(fit.path, torch.full((len(a),), steps), *now, *half)
     while 2 * steps <= at_most and len(rows := (~found.converged).nonzero().squeeze(1)):
         fit = fit_paths(
             network,
@@ -252,7 +249,8 @@ def fit_to_convergence(
         steps *= 2
         found.path.points[rows] = fit.path.points
         found.steps[rows] = steps
-        found.half_heights[rows] = found.heights[rows]
+        found.half_loss[rows] = found.train_loss[rows]
+        found.half_error_percent[rows] = found.train_error_percent[rows]
         found.train_loss[rows], found.train_error_percent[rows] = along(rows, fit.path)
     return found
 
@@ -321,11 +319,14 @@ def positions(points: int) -> Tensor:
 def mode_connectivity(error: Tensor) -> Tensor:
     """Return m − e(t*) of errors (pairs, points): m is the mean of both ends, t* the point farthest from m.
 
-    Negative: a barrier. About 0: well connected. Positive: the curve is better than its ends. If a rise and a
-    fall have the same size, the first one along the path counts.
+    Negative: a barrier. Positive: the curve is better than its ends. It is 0 if it is not larger than the
+    difference of the ends: then the ends are among the farthest points, or nearly, and its sign would be
+    chance. If a rise and a fall have the same size, the first one along the path counts.
     """
-    difference = error[:, [0, -1]].mean(1, keepdim=True) - error
-    return difference.gather(1, difference.abs().argmax(1, keepdim=True)).squeeze(1)
+    ends = error[:, [0, -1]]
+    difference = ends.mean(1, keepdim=True) - error
+    found = difference.gather(1, difference.abs().argmax(1, keepdim=True)).squeeze(1)
+    return torch.where(found.abs() <= (ends[:, 0] - ends[:, 1]).abs(), 0.0, found)
 
 
 def barrier(values: Tensor) -> Tensor:

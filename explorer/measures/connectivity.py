@@ -25,7 +25,7 @@ COLUMNS = {
     "mode_connectivity": averaged(
         "m − e(t*): mean training error of the two ends, minus the error at the point of the "
         "Bézier curve that differs most from that mean; negative = barrier, positive = better than "
-        "the ends",
+        "the ends; 0 if it is not larger than the difference of the ends",
         unit="percentage points",
         title="Mode connectivity",
         see="Percentage points of training error. Below 0 (orange): a barrier separates the "
@@ -86,8 +86,8 @@ COLUMNS = {
     "curve_converged": Column(
         "flag",
         "",
-        "mode connectivity and loss barrier at half of the steps differ little from those at all steps: by a "
-        "point and .02 nats, or a tenth",
+        "barrier, dip and loss barrier at half of the steps differ little from those at all steps: by a "
+        "point, a point and .02 nats, or by a tenth",
     ),
     "mode_connectivity_half": Column(
         "number", "percentage points", "`mode_connectivity` at half of the steps of the curve fit"
@@ -233,8 +233,8 @@ def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measure
         "linear_loss_barrier": connectivity.barrier(line.train_loss),
         "curve_steps": fit.steps,
         "curve_converged": fit.converged,
-        "mode_connectivity_half": fit.half_heights[:, 0],
-        "loss_barrier_half": fit.half_heights[:, 1],
+        "mode_connectivity_half": connectivity.mode_connectivity(fit.half_error_percent),
+        "loss_barrier_half": connectivity.barrier(fit.half_loss),
     }
     points = [*point_rows(subjects, options.path, curve), *point_rows(subjects, "linear", line)]
     return Measured.of(subjects, columns, {"curves": points})

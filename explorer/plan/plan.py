@@ -187,9 +187,14 @@ def _width(cell: Cell) -> int:
 
 def count(space: Space) -> dict[str, int]:
     """Return the numbers of cells, models and pairs of the whole grid, and of the curves to fit."""
-    cells, pairs = len(space.cells), math.comb(space.seeds, 2)
+    cells, pairs = len(space.cells), math.comb(len(space.seed_numbers), 2)
     curves = 0
     for name, module, options in measures_of(space.measures):
         if name == "connectivity":
             curves = sum(len(g.subjects) for g in groups(module.KIND, space, all_models(space), options))
-    return {"cells": cells, "models": cells * space.seeds, "pairs": cells * pairs, "curves": curves}
+    return {
+        "cells": cells,
+        "models": cells * len(space.seed_numbers),
+        "pairs": cells * pairs,
+        "curves": curves,
+    }

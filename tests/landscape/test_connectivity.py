@@ -374,7 +374,6 @@ def test_steps_are_doubled_until_the_path_has_converged_or_the_limit_is_reached(
     long = converging(steps=40, at_most=10_000, learning_rate=0.001)
     assert long.converged.item()
     assert 40 < long.steps.item() < 10_000
-    assert mode_connectivity(long.train_error_percent).item() == pytest.approx(long.heights[0, 0].item())
     short = converging(steps=40, at_most=159, learning_rate=0.001)
     assert not short.converged.item()
     assert short.steps.item() == 80
