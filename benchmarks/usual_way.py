@@ -55,7 +55,10 @@ BARS = {"digits": 12, "fashion": 6, "small-cnn": 2}
 MODEL = {"depth": 1, "activation": "leaky_relu", "norm": "none"}
 TRAINING = {"optimizer": "sgd", "loss": None, "schedule": "cosine", "weight_decay": 0.0, "warmup": 0.0,
             "checkpoint": 1.0, "keep": "last", "augment": False, "early_stop": None, "stop_at_loss": None}  # fmt: skip
-CURVE = {"pairs": "all", "path": "bezier", "bends": 1, "start": "midpoint", "weight_decay": 0.0}
+CURVE = {"pairs": "all", "path": "bezier", "bends": 1, "start": "midpoint", "weight_decay": 0.0,
+         "optimizer": "sgd"}  # fmt: skip
+# Both ways fit curves with plain SGD and the same number of steps.
+PLAIN = ["measures.connectivity.steps=1000", "measures.connectivity.optimizer=sgd"]
 # Compared on the means of cells; ``log``: by their ratio.
 QUANTITIES = {
     "test_accuracy_percent": "difference", "train_loss": "log", "hessian_top_eigenvalue": "log", "hessian_trace": "log",
@@ -70,7 +73,7 @@ def comparable(space: Space) -> dict[str, Any]:
     Raises:
         InputError: it does not; the message names the setting.
     """
-    if set(space.measures) != {"hessian", "connectivity", "similarity"} or space.seeds < 2:
+    if set(space.measures) != {"hessian", "connectivity", "similarity"} or len(space.seed_numbers) < 2:
         raise InputError("usual_way compares hessian, connectivity and similarity of 2 or more seeds")
     options = {
         name: plugin(explorer.measures, name, "measure").Options.model_validate(values)
@@ -114,7 +117,7 @@ def training_commands(cell: Cell, data: str, out: str) -> list[list[str]]:
         "steps": cell.steps, "learning_rate": t.rate, "momentum": t.momentum, "points": t.history_points, "out": out,
     }  # fmt: skip
     script = [sys.executable, str(ROOT / "benchmarks/usual_train.py"), *flags(settings)]
-    return [[*script, "--seed", str(seed)] for seed in range(cell.seeds)]
+    return [[*script, "--seed", str(seed)] for seed in cell.seeds]
 
 
 def measuring_command(cell: Cell, options: dict[str, Any], data: str, out: str, seed: int) -> list[str]:
@@ -127,7 +130,7 @@ def measuring_command(cell: Cell, options: dict[str, Any], data: str, out: str, 
         "curve_learning_rate": curve.learning_rate, "curve_momentum": curve.momentum,
         "seed": seed,
     }  # fmt: skip
-    models = [f"{out}_seed{seed}.safetensors" for seed in range(cell.seeds)]
+    models = [f"{out}_seed{seed}.safetensors" for seed in cell.seeds]
     return [sys.executable, str(ROOT / "benchmarks/usual_measure.py"), *flags(settings), "--models", *models]
 
 
@@ -234,6 +237,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="left out: results/usual_way_<space>.json")
     given = parser.parse_args()
 
+    if read(given.space, given.set).measures.get("connectivity", {}).get("optimizer") == "adam":
+        given.set += PLAIN
     space = read(given.space, given.set)
     options, numbers = comparable(space), sample(space, given.every)
     load = os.getloadavg()
@@ -257,8 +262,8 @@ def main() -> None:
     cells = len(space.cells)
     content = {
         "question": "a landscape study against the usual way", **provenance(), "load_before": load, "space": space.name,
-        "overrides": given.set, "cells": cells, "models": cells * space.seeds,
-        "pairs": cells * math.comb(space.seeds, 2), "processes": given.processes,
+        "overrides": given.set, "cells": cells, "models": cells * len(space.seed_numbers),
+        "pairs": cells * math.comb(len(space.seed_numbers), 2), "processes": given.processes,
         "cells_of_the_usual_way": len(numbers), "bar": BARS.get(space.name), "n": given.runs,
         "times_faster": statistics.median(ratios), "ratios": ratios, "usual": theirs, "explorer_s": ours,
         "agreement": compared,

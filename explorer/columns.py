@@ -50,12 +50,15 @@ SETTINGS: dict[str, Column] = {
     "task": Column("text", "", "name of the task that the models learn"),
     "dataset": Column("text", "", "name of the data set"),
     "architecture": Column("text", "", "name of the architecture"),
-    "seed": Column("integer", "", "number of the replicate within the cell, from 0"),
+    "seed": Column("integer", "", "seed of the replicate; by default 0, 1, …"),
 }
 
 MODELS: dict[str, Column] = {
     "status": Column(
-        "text", "", "`ok`, `diverged` (loss not finite, or dead: the same answer for all inputs) or `failed`"
+        "text",
+        "",
+        "`ok`, `diverged` (loss not finite, or more than 10 times that before training, or dead: the same "
+        "answer for all inputs) or `failed`",
     ),
     "error": Column("text", "", "error message; empty if there was no error"),
     "steps": Column(
@@ -146,6 +149,13 @@ CELLS: dict[str, Column] = {
     "n_diverged": Column("integer", "", "number of models left out: status `diverged` or `failed`"),
     "n_pairs": Column("integer", "", "number of pairs with status `ok`; only these enter the means"),
     "n_curves": Column("integer", "", "number of those pairs with a curve; they enter mode connectivity"),
+    "curves_converged_share": Column(
+        "number",
+        "",
+        "share of those curves that converged, 0 to 1; below 1, more steps may change the cell's mode "
+        "connectivity; empty if unknown",
+        digits=2,
+    ),
     "phase": Column("text", "", "`I`, `II`, `III`, `IV-A` or `IV-B`; empty if a needed measure is missing"),
     "near_cut": Column("text", "", "cuts that lie within one standard error of the cell's mean"),
 }

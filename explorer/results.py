@@ -227,7 +227,7 @@ def _without_replaced_models(
     if not set(place) <= set(models) or not models.duplicated(place).any():
         return models
     grid = recorded.space_of(info)
-    ids = {cell.model_id(seed) for cell in grid.cells for seed in range(cell.seeds)}
+    ids = {cell.model_id(seed) for cell in grid.cells for seed in cell.seeds}
     kept = models[models["model_id"].isin(ids)]
     store.warn(
         f"{store.location}: the tables leave out {len(models) - len(kept)} models of another version, "

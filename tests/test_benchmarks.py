@@ -165,7 +165,7 @@ def test_sample_takes_each_temperature_equally_often() -> None:
 
 @pytest.mark.parametrize("file", ["spaces/digits.yaml", "spaces/fashion.yaml", "benchmarks/small_cnn.yaml"])
 def test_the_spaces_of_the_bars_are_comparable(file: str) -> None:
-    space = read(ROOT / file)
+    space = read(ROOT / file, usual_way.PLAIN)
     usual_way.comparable(space)
     assert space.name in usual_way.BARS
 

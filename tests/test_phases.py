@@ -297,3 +297,18 @@ def test_neither_torch_nor_ray_nor_altair_is_imported():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_a_cell_has_the_share_of_its_curves_that_converged() -> None:
+    pairs = pd.DataFrame(
+        {
+            "width": [4, 4, 4, 8, 16],
+            "cell_id": ["a", "a", "a", "b", "c"],
+            "mode_connectivity": [-1.0, -2.0, np.nan, 0.0, np.nan],
+            "curve_converged": pd.array([True, False, False, None, True], dtype="boolean"),
+        }
+    )
+    cells = phases.cells(pairs, pairs, {"load": ["width"]}).set_index("width")
+    assert cells["curves_converged_share"].tolist() == pytest.approx([0.5, np.nan, np.nan], nan_ok=True)
+    assert "curves_converged_share_std" not in cells
+    assert phases.cells(pairs, pairs.iloc[:0], {"load": ["width"]})["curves_converged_share"].isna().all()

@@ -14,6 +14,7 @@ import yaml
 
 from explorer.data import digits
 from explorer.data.base import prepare
+from explorer.plan import plan
 from explorer.runs import plainyaml
 from explorer.settings import InputError
 from explorer.space import reading
@@ -470,3 +471,20 @@ def test_checking_a_space_imports_nothing_heavy() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_seeds_are_a_number_a_list_or_a_range_of_the_same_models(tiny: dict[str, Any]) -> None:
+    few, listed, ranged = (parse({**tiny, "seeds": s}) for s in (12, [11, 10], {"range": [10, 12]}))
+    assert listed.cells[0].seeds == [10, 11]
+    assert ranged.cells[0].seeds == [10, 11, 12]
+    assert {listed.cells[0].model_id(s) for s in listed.cells[0].seeds} <= {
+        few.cells[0].model_id(s) for s in few.cells[0].seeds
+    }
+    assert plan.count(ranged)["models"] == 3 * len(ranged.cells)
+    assert [seed for stack in plan.stacks(ranged) for _, seed in stack.rows][:3] == [10, 11, 12]
+
+
+@pytest.mark.parametrize("wrong", [[], [1, 1], [-1], {"range": [3, 2]}, {"range": [0, 10**7]}, 0, "some"])
+def test_wrong_seeds_are_refused(tiny: dict[str, Any], wrong: Any) -> None:
+    with pytest.raises(InputError, match="seeds"):
+        parse({**tiny, "seeds": wrong})

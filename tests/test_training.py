@@ -210,6 +210,16 @@ def test_diverged_and_dead_rows_are_marked_and_their_neighbours_go_on(data: Spli
     assert trained.final[1]["train_loss"] == pytest.approx(alone.final[0]["train_loss"])
 
 
+def test_a_loss_far_above_that_of_the_untrained_model_is_diverged(data: Split) -> None:
+    rows, theta, buffers = stack(2)
+    trained = train(
+        rows, theta, buffers, data, seeds=[1, 2], **{**SETTINGS, "learning_rate": [1e-3, 60.0], "steps": 30}
+    )
+    assert [f["status"] for f in trained.final] == ["ok", "diverged"]
+    assert math.isfinite(trained.final[1]["train_loss"])
+    assert trained.final[1]["error"] == "the loss is more than 10 times that before training"
+
+
 def test_a_stack_that_is_lost_stops_early(data: Split) -> None:
     rows, theta, buffers = stack(2)
     trained = train(rows, theta * float("nan"), buffers, data, seeds=[1, 2], **SETTINGS)

@@ -121,7 +121,7 @@ def spaces(
         try:
             one = reading.read(file)
             grid = " × ".join(f"{axis} {len(values)}" for axis, values in one.axes.items())
-            head, said = f"  {grid}, {one.seeds} seeds", one.description
+            head, said = f"  {grid}, {len(one.seed_numbers)} seeds", one.description
         except InputError as error:
             head, said = "", f"cannot be used here: {error}"
         console.print(f"[bold]{escape(str(file))}[/bold]{head}", highlight=False, soft_wrap=True)

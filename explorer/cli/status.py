@@ -32,6 +32,9 @@ def describe(store: Store) -> tuple[Table, Progress]:
     lost = f", {now.diverged} of them diverged" if now.diverged else ""
     table.add_row("trained", f"{now.models}{lost}")
     table.add_row("measured", now.measured or "everything")
+    curves = store.read_records("connectivity", ["curve_converged"]).to_pydict().get("curve_converged", [])
+    if curves:
+        table.add_row("curves", f"{sum(map(bool, curves)):,} of {len(curves):,} converged")
     table.add_row("at work", now.holder or "nobody")
     errors = store.read_records("failures", ["error"]).to_pydict().get("error", [])
     table.add_row("failed", f"{len(errors)}" + (f"; the first: {escape(str(errors[0]))}" if errors else ""))

@@ -196,6 +196,8 @@ def _complete(
             if train:
                 store.drop_lost_weights()
             plan.drop_halves(space, store, train=train)
+            if outdated := plan.drop_outdated(space, store):
+                session.say(f"This version measures {', '.join(outdated)} differently; they are taken again.")
             if plan.missing(space, store, train=train):
                 arrays = load_data(space)
                 for data in arrays.values():
@@ -229,7 +231,7 @@ def _complete(
 def _start(store: Store, space: Space, name: str) -> None:
     """Write ``run.yaml`` and the user's sources if the folder has no run yet."""
     if not store.exists():
-        info = provenance.describe(space, name)
+        info = {**provenance.describe(space, name), "measure_versions": plan.measure_versions(space)}
         store.write_info({**info, "kept_sources": kept_sources.copied(space, store, [])})
 
 

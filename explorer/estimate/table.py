@@ -35,7 +35,7 @@ def describe(space: Space, cluster: str | None = None) -> Any:
     table = Table(box=None, show_header=False, title=title, title_justify="left", title_style="bold")
     grid = " × ".join(f"{axis} {len(values)}" for axis, values in space.axes.items())
     table.add_row("grid", f"{grid} = {counts['cells']:,} cells" + (" after skip" if space.skip else ""))
-    table.add_row("models", f"{counts['models']:,} ({plural(space.seeds, 'seed')} a cell)")
+    table.add_row("models", f"{counts['models']:,} ({plural(len(space.seed_numbers), 'seed')} a cell)")
     none = "0: a pair needs two seeds, and a cell without pairs has no phase" if not counts["pairs"] else ""
     table.add_row("pairs", none or f"{counts['pairs']:,}, {counts['curves']:,} of them with a curve")
     if machines.here:
@@ -95,9 +95,11 @@ def _costs(space: Space, machines: Machines, curves: int) -> list[tuple[str, str
     sources = {data_source(net.cell): net.inputs for net in nets}
     stored = sum(one.bytes(one.available + one.test) for one in sources.values())
     process = CUDA_PROCESS + 2 * stored if gpu else PROCESS + most
-    weights = 4.0 * space.seeds * sum(net.floats for net in nets)
+    weights = 4.0 * len(space.seed_numbers) * sum(net.floats for net in nets)
     points = 2 * curves * space.measures.get("connectivity", {}).get("points", 0)
-    disk = weights + 1500 * space.seeds * len(nets) + 40 * points  # table bytes per model and per point
+    disk = (
+        weights + 1500 * len(space.seed_numbers) * len(nets) + 40 * points
+    )  # table bytes per model and per point
     rows.append(("memory", f"about {size(DRIVER + stored + slots / machines.nodes * process)} a machine"))
     rows.append(("disk", f"about {size(disk)}, {size(weights)} of it weights"))
     if not machines.here:

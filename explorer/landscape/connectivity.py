@@ -8,9 +8,10 @@ al., 2021).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,7 +22,17 @@ from explorer.models.draws import draws_random_numbers, seeded_one_by_one
 from explorer.models.rows import Rows
 from explorer.train.loop import Split, batches, evaluate, select_inputs
 
-STEPS_MIN = 36  # fewer steps cannot separate the fall of the loss from noise
+# A curve has converged if twice the steps change barrier and dip, the two sides of mode connectivity, by at
+# most a point (half of the tolerance of "connected"), and the loss barrier by at most .02 nats (what a point
+# of errors costs, if a wrong label costs 2 nats). Large values may change by a tenth.
+TOLERANCES = (1.0, 1.0, 0.02)
+RELATIVE_TOLERANCE = 0.1
+STEPS_MIN = 200  # with fewer steps, a curve that has hardly left its start would count as converged
+ADAM = (0.99, 1e-8)  # decay of the mean squared gradient, and the smallest root of it
+
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+Optimizer = Literal["sgd", "adam"]
 
 
 @dataclass(frozen=True)
@@ -37,21 +48,43 @@ class Profile:
 
 @dataclass(frozen=True)
 class Fit:
-    """Fitted paths, and whether more steps would have lowered them.
+    """Fitted paths at the whole budget and at half of it.
 
-    ``fall`` is the decrease of the mean loss along the path (nats) from the second to the third sixth of the
-    steps, the end of the phase at full learning rate. Later, the loss falls because the rate falls. ``fall``
-    is estimated by regression on the losses of the steps, with a polynomial in t for the shape of the path.
-    ``fall_stderr`` is its standard error. A pair is ``converged`` if fall + 2·stderr is at most ``tolerance``
-    times the loss (or times .01 nats, if the loss is smaller). So a fit that is too short to show this does
-    not count as converged. Below 36 steps, the fall is NaN.
+    At half of the budget, the learning rate has not fallen yet. So ``half`` is the mean of the bends over the
+    second quarter of the steps, which removes most of the noise.
     """
 
     path: Path
-    loss: Tensor  # (pairs,): mean training loss along the path over the last tenth of the steps
-    fall: Tensor  # (pairs,)
-    fall_stderr: Tensor  # (pairs,)
-    converged: Tensor  # (pairs,)
+    half: Path
+
+
+@dataclass(frozen=True)
+class Converging:
+    """Fitted paths, and whether twice the steps changed them: see :func:`fit_to_convergence`.
+
+    Loss (nats) and error (percent) of training are (pairs, points), at all ``steps`` (pairs,) and at half of
+    them.
+    """
+
+    path: Path
+    steps: Tensor
+    train_loss: Tensor
+    train_error_percent: Tensor
+    half_loss: Tensor
+    half_error_percent: Tensor
+
+    @property
+    def converged(self) -> Tensor:
+        """Whether barrier, dip and loss barrier changed by at most the tolerances (pairs,)."""
+        now = _heights(self.train_loss, self.train_error_percent)
+        half = _heights(self.half_loss, self.half_error_percent)
+        limit = RELATIVE_TOLERANCE * torch.maximum(now, half)
+        limit = limit.maximum(torch.tensor(TOLERANCES).to(limit))
+        return ((now - half).abs() <= limit).all(1) & (self.steps >= STEPS_MIN).to(limit.device)
+
+
+def _heights(loss: Tensor, error: Tensor) -> Tensor:
+    return torch.stack([barrier(error), dip(error), barrier(loss)], 1)
 
 
 def curve_rate(step: int, steps: int) -> float:
@@ -77,11 +110,12 @@ def fit_paths(
     learning_rate: float = 0.1,
     momentum: float = 0.9,
     weight_decay: float = 0.0,
-    tolerance: float = 0.1,
+    optimizer: Optimizer = "sgd",
 ) -> Fit:
     """Fit paths from ``a`` to ``b`` (pairs, parameters), all pairs together.
 
-    Minimises the expected training loss at t ~ U(0, 1) by SGD with momentum. ``weight_decay`` is an L2
+    Minimises the expected training loss at t ~ U(0, 1) by SGD with momentum, or by Adam (``momentum``: decay
+    of its mean gradient), which needs a fraction of the steps for small networks. ``weight_decay`` is an L2
     penalty on the sampled point of the path. ``buffers`` (pairs, numbers) are the initial BatchNorm
     statistics. They are not used here, because training mode normalises by the batch. Cost: one gradient per
     step and pair.
@@ -106,69 +140,119 @@ def fit_paths(
     else:
         raise ValueError(f"start has the shape {tuple(start.shape)}; it must be {(pairs, bends, parameters)}")
     points = [a, *(bend.clone() for bend in middle), b]  # each (pairs, parameters)
-    velocities = [torch.zeros_like(a) for _ in range(bends)]
+    velocities, squares, means = ([torch.zeros_like(a) for _ in range(bends)] for _ in range(3))
+    quarter, half = steps // 4, max(1, steps // 2)
     buffers, batch_size = buffers.clone(), min(batch_size, len(x))
     order = batches(len(x), batch_size, seeds, x.device)
     generators = [torch.Generator().manual_seed(seed ^ 1) for seed in seeds]
-    times = torch.stack([torch.rand(steps, generator=g) for g in generators], 1)  # (steps, pairs)
+    if optimizer == "adam":
+        times = torch.stack([torch.rand(1, generator=g) for g in generators], 1)
+        times = (times + GOLDEN * torch.arange(steps, dtype=torch.float64)[:, None]).frac()
+    else:
+        times = torch.stack([torch.rand(steps, generator=g) for g in generators], 1)  # (steps, pairs)
     weights = path_weights(kind, bends + 2, times.to(a)).unsqueeze(2)  # (steps, pairs, 1, bends + 2)
     factors = zip(*(weight.contiguous().unbind(0) for weight in weights.unbind(3)), strict=True)
-    losses = torch.empty(steps, pairs, dtype=a.dtype, device=a.device)
     point = torch.empty_like(a)
     random = draws_random_numbers(network, a, buffers, x)
     bound, momentum_tensor = network.bound(point), constant(momentum, a.dtype)
 
-    def advance(step: int, index: Tensor, weight: Sequence[Tensor], loss: Tensor) -> None:
+    def advance(step: int, index: Tensor, weight: Sequence[Tensor]) -> None:
         # In place: allocating memory for every product would cost more than the arithmetic.
         torch.mul(a, weight[0], out=point)
         for place, factor in zip(points[1:], weight[1:], strict=True):
             point.addcmul_(place, factor)
         batch, targets = select_inputs(x, index), select_inputs(y, index)
         if bound is not None:
-            mean_loss, gradient = bound.step(batch.to(a.device), targets, True), bound.gradient
+            bound.step(batch.to(a.device), targets, False)
+            gradient = bound.gradient
         else:
             loss_gradient = (
                 seeded_one_by_one(network.loss_gradient, seeds, step) if random else network.loss_gradient
             )
-            mean_loss, gradient = loss_gradient(point, batch, targets, buffers)
-        assert mean_loss is not None
-        loss.copy_(mean_loss)
+            _, gradient = loss_gradient(point, batch, targets, buffers)
         if weight_decay:
             gradient = gradient.add(point, alpha=weight_decay)
         rate = learning_rate * curve_rate(step, steps)
-        for bend, velocity, factor in zip(points[1:-1], velocities, weight[1:-1], strict=True):
-            velocity.mul_(momentum_tensor).addcmul_(gradient, factor)
-            bend.add_(velocity, alpha=-rate)
+        for i, (bend, factor) in enumerate(zip(points[1:-1], weight[1:-1], strict=True)):
+            if optimizer == "adam":
+                _adam(bend, velocities[i], squares[i], gradient * factor, rate, momentum, step + 1)
+            else:
+                velocities[i].mul_(momentum_tensor).addcmul_(gradient, factor)
+                bend.add_(velocities[i], alpha=-rate)
+            if quarter <= step < half:
+                means[i].add_(bend - means[i], alpha=1 / (step - quarter + 1))
 
     if bound is not None:  # inference mode avoids the bookkeeping of automatic differentiation
         advance = torch.inference_mode()(advance)
-    for step, (weight, loss) in enumerate(zip(factors, losses.unbind(0), strict=True)):  # each (pairs, 1)
-        advance(step, next(order), weight, loss)
-    return _with_convergence(
-        Path(torch.stack(points, 1), kind), losses.T.double().cpu(), times.T.double(), tolerance
-    )
+    for step, weight in enumerate(factors):  # each (pairs, 1)
+        advance(step, next(order), weight)
+    return Fit(Path(torch.stack(points, 1), kind), Path(torch.stack([a, *means, b], 1), kind))
 
 
-def _with_convergence(path: Path, losses: Tensor, times: Tensor, tolerance: float) -> Fit:
-    """Return the fit from ``losses`` (pairs, steps) at positions ``times`` (pairs, steps)."""
-    # The numbers of a pair are contiguous, so sums round the same way for any number of pairs.
-    losses, times = losses.contiguous(), times.contiguous()
-    steps = losses.shape[1]
-    loss = losses[:, steps * 9 // 10 :].mean(1)
-    if steps < STEPS_MIN:
-        unknown = torch.full_like(loss, torch.nan)
-        return Fit(path, loss, unknown, unknown, torch.zeros_like(loss, dtype=torch.bool))
-    window = slice(steps // 6, steps // 2)
-    y, t = losses[:, window].unsqueeze(2), times[:, window]  # (pairs, n, 1), (pairs, n)
-    early = (torch.arange(y.shape[1]) < y.shape[1] // 2).to(t).expand_as(t)
-    design = torch.stack([early, *(t**power for power in range(5))], 2)  # (pairs, n, 6)
-    inverse = torch.linalg.pinv(design)
-    slopes = inverse @ y
-    freedom = y.shape[1] - design.shape[2]
-    variance = (y - design @ slopes).square().sum((1, 2)) / freedom
-    fall, stderr = slopes[:, 0, 0], (variance * inverse[:, 0].square().sum(1)).sqrt()
-    limit = tolerance * losses[:, steps // 3 : steps // 2].mean(1).clamp_min(0.01)
-    return Fit(path, loss, fall, stderr, fall + 2 * stderr <= limit)
+def _adam(
+    bend: Tensor, mean: Tensor, square: Tensor, gradient: Tensor, rate: float, momentum: float, step: int
+) -> None:
+    """Take step number ``step`` (from 1) of Adam (Kingma & Ba, 2015) in place."""
+    decay, least = ADAM
+    mean.lerp_(gradient, 1 - momentum)
+    square.mul_(decay).addcmul_(gradient, gradient, value=1 - decay)
+    rate *= math.sqrt(1 - decay**step) / (1 - momentum**step)
+    bend.addcdiv_(mean, square.sqrt().add_(least), value=-rate)
+
+
+def fit_to_convergence(
+    network: Rows,
+    a: Tensor,
+    b: Tensor,
+    buffers: Tensor,
+    x: Tensor,
+    y: Tensor,
+    *,
+    seeds: Sequence[int],
+    steps: int,
+    at_most: int = 0,
+    points: int = 11,
+    start: Tensor | None = None,
+    **training: Any,
+) -> Converging:
+    """Fit paths with ``steps`` steps, then double the steps of those that have not converged.
+
+    Paths are compared at half and at all of their steps. A path is continued from where it is, with a fresh
+    schedule of as many steps as before, as long as the sum is at most ``at_most``. The path of a pair does
+    not depend on the other pairs.
+
+    Args:
+        points: points of t at which paths are compared.
+        training: further settings of :func:`fit_paths`.
+    """
+
+    def along(rows: Tensor, path: Path) -> tuple[Tensor, Tensor]:
+        return losses_along(network, path, buffers[rows], x, x, y, points=points)
+
+    rows = torch.arange(len(a))
+    fit = fit_paths(network, a, b, buffers, x, y, seeds=seeds, steps=steps, start=start, **training)
+    now, half = along(rows, fit.path), along(rows, fit.half)
+    found = Converging(fit.path, torch.full((len(a),), steps), *now, *half)
+    while 2 * steps <= at_most and len(rows := (~found.converged).nonzero().squeeze(1)):
+        fit = fit_paths(
+            network,
+            a[rows],
+            b[rows],
+            buffers[rows],
+            x,
+            y,
+            seeds=[seeds[row] + 2 * steps for row in rows.tolist()],
+            steps=steps,
+            start=found.path.points[rows, 1:-1],
+            **training,
+        )
+        steps *= 2
+        found.path.points[rows] = fit.path.points
+        found.steps[rows] = steps
+        found.half_loss[rows] = found.train_loss[rows]
+        found.half_error_percent[rows] = found.train_error_percent[rows]
+        found.train_loss[rows], found.train_error_percent[rows] = along(rows, fit.path)
+    return found
 
 
 def fit_curves(
@@ -203,7 +287,7 @@ def profile_path(network: Rows, path: Path, buffers: Tensor, data: Split, *, poi
     BatchNorm statistics are re-estimated on the training inputs at every point, including the ends.
     ``buffers`` (pairs, numbers) give the shape of the statistics and all other buffers.
     """
-    t = torch.linspace(0, 1, points, dtype=torch.float64)
+    t = positions(points)
     columns: list[list[Tensor]] = [[], [], [], []]
     for place in t.tolist():
         theta = path.at(place)
@@ -215,14 +299,34 @@ def profile_path(network: Rows, path: Path, buffers: Tensor, data: Split, *, poi
     return Profile(t, *(torch.stack(column, 1) for column in columns))
 
 
+def losses_along(
+    network: Rows, path: Path, buffers: Tensor, x_train: Tensor, x: Tensor, y: Tensor, *, points: int = 11
+) -> tuple[Tensor, Tensor]:
+    """Return loss and error (pairs, points) on ``x``, ``y`` at evenly spaced t: see :func:`profile_path`."""
+    columns = []
+    for place in positions(points).tolist():
+        theta = path.at(place)
+        columns.append(evaluate(network, theta, network.estimate_buffers(theta, buffers, x_train), x, y))
+    loss, error = (torch.stack(column, 1) for column in zip(*columns, strict=True))
+    return loss, error
+
+
+def positions(points: int) -> Tensor:
+    """Return evenly spaced t from 0 to 1."""
+    return torch.linspace(0, 1, points, dtype=torch.float64)
+
+
 def mode_connectivity(error: Tensor) -> Tensor:
     """Return m − e(t*) of errors (pairs, points): m is the mean of both ends, t* the point farthest from m.
 
-    Negative: a barrier. About 0: well connected. Positive: the curve is better than its ends. If a rise and a
-    fall have the same size, the first one along the path counts.
+    Negative: a barrier. Positive: the curve is better than its ends. It is 0 if it is not larger than the
+    difference of the ends: then the ends are among the farthest points, or nearly, and its sign would be
+    chance. If a rise and a fall have the same size, the first one along the path counts.
     """
-    difference = error[:, [0, -1]].mean(1, keepdim=True) - error
-    return difference.gather(1, difference.abs().argmax(1, keepdim=True)).squeeze(1)
+    ends = error[:, [0, -1]]
+    difference = ends.mean(1, keepdim=True) - error
+    found = difference.gather(1, difference.abs().argmax(1, keepdim=True)).squeeze(1)
+    return torch.where(found.abs() <= (ends[:, 0] - ends[:, 1]).abs(), 0.0, found)
 
 
 def barrier(values: Tensor) -> Tensor:

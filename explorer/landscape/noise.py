@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from explorer.landscape.lanczos import REAL
+from explorer.landscape.operator import graph_blocks
 from explorer.models.rows import Rows
 from explorer.train.loop import batches
 
@@ -17,9 +18,10 @@ from explorer.train.loop import batches
 class NoiseScale:
     """Noise of each model's gradient over inputs.
 
-    ``variance`` is tr Σ, the summed variance of the single-input gradient. ``squared_gradient`` is |G|² of
-    the mean gradient; the estimate is unbiased and can be negative if there is only noise. ``scale`` is tr Σ
-    / |G|² in inputs, infinite if |G|² is not positive. ``scale_stderr`` is its jackknife standard error.
+    ``variance`` is tr Σ, the summed variance of the single-input gradient over the training set (divisor
+    inputs − 1). ``squared_gradient`` is |G|² of the gradient of the training loss. It is exact if the batches
+    cover as many inputs as there are; otherwise the estimate is unbiased and can be negative. ``scale`` is
+    tr Σ / |G|² in inputs, infinite if |G|² is not positive. ``scale_stderr`` is its jackknife standard error.
     """
 
     scale: Tensor  # (models,)
@@ -41,9 +43,10 @@ def noise_scale(
 ) -> NoiseScale:
     """Compute B_simple = tr Σ / |G|² (McCandlish et al., 2018) of the mean loss in evaluation mode.
 
-    It uses the gradients g_i of k = ``batch_count`` batches of ``batch_size`` inputs, drawn without
-    replacement within a pass: tr Σ = batch_size·Σ|g_i − ḡ|²/(k − 1), |G|² = |ḡ|² − tr Σ/(k·batch_size). Cost:
-    k gradients of a batch, all held in memory.
+    It uses the gradients g_i of k = ``batch_count`` batches of B = ``batch_size`` of the N inputs, drawn
+    without replacement within a pass. So batches of one pass vary against each other by tr Σ/B, and batches
+    of different passes by tr Σ·(1/B − 1/N). If k·B < N, |G|² = |ḡ|² − tr Σ·(1/(k·B) − 1/N). Otherwise, G is
+    the gradient over all inputs. Cost: k gradients of a batch, all held in memory.
 
     Args:
         theta: (models, parameters); ``x``: inputs (inputs, *shape); ``y``: targets (inputs, …).
@@ -70,26 +73,50 @@ def noise_scale(
         double = piece.to(REAL)
         products.baddbmm_(double, double.transpose(1, 2))
     products = products.cpu()
+    passes = torch.arange(batch_count) // (len(x) // batch_size)
+    exact = None
+    if batch_count * batch_size >= len(x):
+        exact = _gradient(network, theta, x, y, buffers).to(REAL).square().sum(1).cpu()
+
+    def moments(keep: Tensor) -> tuple[Tensor, Tensor]:
+        mean, spread = _moments(products, keep)
+        same = (passes[:, None] == passes) & (keep[:, None] * keep > 0)
+        k = keep.sum()
+        other = 1 - (same.sum() - k) / (k * (k - 1))  # share of the pairs of batches from different passes
+        variance = spread / (1 / batch_size - other / len(x))
+        return variance, mean - variance * (1 / (k * batch_size) - 1 / len(x)) if exact is None else exact
+
     keep = torch.ones(batch_count, dtype=REAL)
-    variance, squared = _moments(products, keep, batch_size)
+    variance, squared = moments(keep)
     scale = _ratio(variance, squared)
     left_out = torch.eye(batch_count, dtype=REAL)
-    without = torch.stack([_ratio(*_moments(products, keep - one, batch_size)) for one in left_out], 1)
+    without = torch.stack([_ratio(*moments(keep - one)) for one in left_out], 1)
     spread = (without - without.mean(1, keepdim=True)).square().sum(1) * (batch_count - 1) / batch_count
     return NoiseScale(scale, spread.sqrt(), variance, squared)
 
 
-def _moments(products: Tensor, keep: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
-    """Return tr Σ and |G|² (models,) of the gradients in ``keep``.
+def _gradient(network: Rows, theta: Tensor, x: Tensor, y: Tensor, buffers: Tensor | None) -> Tensor:
+    """Return the gradients (models, parameters) of the mean loss over all inputs, in parts."""
+    total = torch.zeros_like(theta)
+    scored = network.task.count_items(y[None])[0]
+    for rows, part in graph_blocks(network, len(theta), x):
+        own = None if buffers is None else buffers[rows]
+        loss = network.task.loss(network(theta[rows], x[None, part], own), y[None, part]).sum()
+        share = network.task.count_items(y[None, part])[0] / scored
+        total[rows] += torch.autograd.grad(loss * share, theta)[0][rows]
+    return total
+
+
+def _moments(products: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+    """Return |ḡ|² and the sample variance Σ|g_i − ḡ|²/(k − 1), each (models,), of the gradients in ``keep``.
 
     ``products`` holds inner products (models, batches, batches).
     """
     k = keep.sum()
     # Sums over each model's numbers; the rounding of matrix products would depend on the number of models.
-    mean = (products * torch.outer(keep, keep)).sum((1, 2)) / k**2  # |ḡ|²
+    mean = (products * torch.outer(keep, keep)).sum((1, 2)) / k**2
     total = (products.diagonal(dim1=1, dim2=2) * keep).sum(1)  # Σ|g_i|²
-    variance = batch_size * (total - k * mean) / (k - 1)
-    return variance, mean - variance / (k * batch_size)
+    return mean, (total - k * mean) / (k - 1)
 
 
 def _ratio(variance: Tensor, squared: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from explorer.models.rows import Rows
 from explorer.tasks import Task
 
 Estimator = Literal["biased", "debiased"]
+GROUPS = 20  # of inputs, for the error of CKA
 
 
 def l2_distance(theta_a: Tensor, theta_b: Tensor) -> Tensor:
@@ -21,15 +22,15 @@ def l2_distance(theta_a: Tensor, theta_b: Tensor) -> Tensor:
     return torch.linalg.vector_norm(theta_a.double() - theta_b.double(), dim=1)
 
 
-def mixup(x: Tensor, *, inputs: int, seed: int, alpha: float = 16.0, batch_size: int = 128) -> Tensor:
-    """Return mixup inputs (inputs, *shape): λ·x_i + (1 − λ)·x_j, one λ ~ Beta(alpha, alpha) per batch.
+def mixup(x: Tensor, *, inputs: int, seed: int, alpha: float = 16.0) -> Tensor:
+    """Return mixup inputs (inputs, *shape): λ·x_i + (1 − λ)·x_j, with its own λ ~ Beta(alpha, alpha) each.
 
     If there are enough inputs, pairs i, j are drawn without replacement (Zhang et al., 2018).
     """
     generator = np.random.default_rng(seed)
     n = len(x)
     first, second = (generator.permutation(n)[np.arange(inputs) % n] for _ in range(2))
-    weights = generator.beta(alpha, alpha, size=-(-inputs // batch_size)).repeat(batch_size)[:inputs]
+    weights = generator.beta(alpha, alpha, size=inputs)
     share = torch.as_tensor(weights, dtype=x.dtype, device=x.device).view(-1, *[1] * (x.dim() - 1))
     i, j = (torch.as_tensor(order, device=x.device) for order in (first, second))
     return share * x[i] + (1 - share) * x[j]
@@ -74,6 +75,17 @@ def linear_cka(outputs: Tensor, *, estimator: Estimator = "biased") -> Tensor:
         hsic = _inner_products(centred)
     norm = hsic.diagonal().sqrt()  # NaN if the unbiased estimate is negative
     return hsic / (norm[:, None] * norm[None, :])
+
+
+def linear_cka_stderr(outputs: Tensor) -> Tensor:
+    """Return the standard error (models, models) of :func:`linear_cka` over draws of its inputs.
+
+    It is the jackknife over GROUPS groups of inputs, so it contains all that differs between two draws: which
+    inputs are mixed, and in which shares.
+    """
+    groups = torch.arange(outputs.shape[1], device=outputs.device) * GROUPS // outputs.shape[1]
+    without = torch.stack([linear_cka(outputs[:, groups != group]) for group in range(GROUPS)])
+    return ((without - without.mean(0)).square().sum(0) * (GROUPS - 1) / GROUPS).sqrt()
 
 
 def _inner_products(x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,9 @@ from torch import Tensor
 
 from explorer.models.rows import Rows
 
-TAIL_MIN = 8  # minimum number of eigenvalues in a fitted tail
+# As in WeightWatcher: layers with fewer eigenvalues are left out, and smaller eigenvalues count as 0.
+EIGENVALUES_MIN = 10
+ZERO = 1e-5
 
 
 @dataclass(frozen=True)
@@ -26,14 +29,14 @@ def fit_power_law(values: Tensor) -> PowerLaw:
     """Fit a power law to the upper tail of positive ``values`` (n,) by maximum likelihood.
 
     alpha = 1 + k / Σ ln(λ_i / minimum) over the k values that are at least ``minimum``. Candidates for
-    ``minimum`` are the values that leave at least 8 in the tail. The chosen one has the smallest
-    Kolmogorov–Smirnov distance between tail and power law (Clauset et al., 2009). The fit is NaN with fewer
-    than 9 positive values, or if all values are equal.
+    ``minimum`` are all values except the largest. The chosen one has the smallest distance
+    max |F(λ_i) − i/k|, i = 0, …, k − 1, between the power law F and the tail: the Kolmogorov–Smirnov distance
+    (Clauset et al., 2009) from one side, as in WeightWatcher. The fit is NaN with fewer than 2 positive
+    values, or if all values are equal.
     """
     ordered = values[values > 0].double().cpu().sort().values
-    n = len(ordered)
     best = PowerLaw(torch.nan, torch.nan, torch.inf, 0)
-    for start in range(n - TAIL_MIN):
+    for start in range(len(ordered) - 1):
         tail = ordered[start:]
         logs = (tail / tail[0]).log()
         if logs[-1] == 0:
@@ -41,8 +44,7 @@ def fit_power_law(values: Tensor) -> PowerLaw:
         k = len(tail)
         alpha = 1 + (k / logs.sum()).item()
         model = 1 - torch.exp(-(alpha - 1) * logs)  # cumulative distribution
-        steps = torch.arange(k + 1, dtype=torch.float64) / k
-        distance = (model - steps[:-1]).abs().maximum((model - steps[1:]).abs()).max().item()
+        distance = (model - torch.arange(k, dtype=torch.float64) / k).abs().max().item()
         if distance < best.distance:
             best = PowerLaw(alpha, tail[0].item(), distance, k)
     return best if best.tail else PowerLaw(torch.nan, torch.nan, torch.nan, 0)
@@ -50,45 +52,50 @@ def fit_power_law(values: Tensor) -> PowerLaw:
 
 @dataclass(frozen=True)
 class Spectra:
-    """Power-law fits of each weight matrix of each model, in the order of ``layers``."""
+    """Power-law fits of each layer of each model, in the order of ``layers``."""
 
-    layers: list[str]
+    layers: list[str]  # those with at least 10 eigenvalues
     fits: list[list[PowerLaw]]  # [model][layer]
-    largest: Tensor  # (models, layers): largest eigenvalue, the squared spectral norm
+    largest: Tensor  # (models, layers): largest eigenvalue
 
     @property
     def alpha(self) -> Tensor:
-        """Exponents (models, layers); NaN for layers too small to have a tail."""
-        return torch.tensor([[fit.alpha for fit in row] for row in self.fits], dtype=torch.float64)
+        """Exponents (models, layers)."""
+        alphas = [[fit.alpha for fit in row] for row in self.fits]
+        return torch.tensor(alphas, dtype=torch.float64).view(len(alphas), len(self.layers))
 
     @property
     def mean_alpha(self) -> Tensor:
-        """Mean exponent (models,) over the layers that have one."""
+        """Mean exponent (models,) over the layers; NaN without layers."""
         return self.alpha.nanmean(1)
 
     @property
     def weighted_alpha(self) -> Tensor:
-        """Mean of alpha·log₁₀ of the largest eigenvalue (models,) over the layers that have an exponent."""
+        """Mean of alpha·log₁₀ of the largest eigenvalue (models,) over the layers."""
         return (self.alpha * self.largest.log10()).nanmean(1)
 
 
 def weight_spectra(network: Rows, theta: Tensor) -> Spectra:
-    """Fit heavy-tail exponents of the weight matrices of ``theta`` (models, parameters).
+    """Fit heavy-tail exponents of the layers of ``theta`` (models, parameters).
 
-    Fits use the eigenvalues of WᵀW of each parameter with two or more dimensions (Martin & Mahoney, 2021).
-    The kernel of a convolution is one matrix (channels out, channels in · kernel). Well-trained large layers
-    typically have exponents of 2 to 6. Small layers have too few eigenvalues for a reliable fit (see
-    ``PowerLaw.tail``).
+    The exponents are those of Martin & Mahoney (2021), as WeightWatcher computes them by default. A matrix W
+    has the eigenvalues of WᵀW. A convolution has the eigenvalues of all its slices (channels out, channels
+    in), one for each place of the kernel, pooled and halved. Well-trained large layers typically have
+    exponents of 2 to 6. Small layers have too few eigenvalues for a reliable fit (see ``PowerLaw.tail``).
     """
     layers, fits, largest, start = [], [[] for _ in theta], [], 0
     for name, shape in network.layers:
         piece = theta[:, start : start + shape.numel()].detach()
         start += shape.numel()
-        if len(shape) < 2:
+        places = math.prod(shape[2:])
+        if len(shape) < 2 or min(shape[:2]) * places < EIGENVALUES_MIN:
             continue
-        values = torch.linalg.svdvals(piece.view(len(theta), shape[0], -1).double()).square()  # (models, k)
+        slices = piece.view(len(theta), shape[0], shape[1], places).permute(0, 3, 1, 2).double()
+        values = torch.linalg.svdvals(slices).square().flatten(1)  # (models, k)
+        if len(shape) > 2:
+            values = values / 2
         layers.append(name)
-        largest.append(values[:, 0].cpu())
+        largest.append(values.amax(1).cpu())
         for row, eigenvalues in zip(fits, values, strict=True):
-            row.append(fit_power_law(eigenvalues))
-    return Spectra(layers, fits, torch.stack(largest, 1))
+            row.append(fit_power_law(eigenvalues[eigenvalues > ZERO]))
+    return Spectra(layers, fits, torch.stack(largest, 1) if largest else theta.new_empty(len(theta), 0))

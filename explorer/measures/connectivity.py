@@ -12,6 +12,7 @@ from explorer.measures.cost import Call, Size, path
 from explorer.options import Options as Settings
 
 KIND: Kind = "pair"
+VERSION = 2
 EXTRA: tuple[str, ...] = ("curves",)
 NO_PATH = "no_path"
 COLUMNS = {
@@ -24,7 +25,7 @@ COLUMNS = {
     "mode_connectivity": averaged(
         "m − e(t*): mean training error of the two ends, minus the error at the point of the "
         "Bézier curve that differs most from that mean; negative = barrier, positive = better than "
-        "the ends",
+        "the ends; 0 if it is not larger than the difference of the ends",
         unit="percentage points",
         title="Mode connectivity",
         see="Percentage points of training error. Below 0 (orange): a barrier separates the "
@@ -55,6 +56,15 @@ COLUMNS = {
         see="Still distinguishes cells if the training error is 0 everywhere and mode connectivity cannot.",
         map=60,
     ),
+    "curve_peak_error_percent": averaged(
+        "largest training error at the inner points of the curve",
+        unit="percent",
+        title="Peak error of the curve",
+        see="Largest training error on the curve between two replicates. Unlike mode connectivity, it also "
+        "counts the error of the ends. It tends to rank test accuracy well.",
+        map=59,
+        digits=1,
+    ),
     "linear_barrier": averaged(
         "`barrier` along the straight line instead of the curve",
         unit="percentage points",
@@ -74,11 +84,15 @@ COLUMNS = {
         "integer", "optimiser steps", "number of steps of the curve fit (mode connectivity depends on it)"
     ),
     "curve_converged": Column(
-        "flag", "", "the loss along the curve had stopped falling, so more steps would change little"
+        "flag",
+        "",
+        "barrier, dip and loss barrier at half of the steps differ little from those at all steps: by a "
+        "point, a point and .02 nats, or by a tenth",
     ),
-    "curve_loss_fall": Column(
-        "number", "nats", "how much the loss along the curve still fell at the full learning rate"
+    "mode_connectivity_half": Column(
+        "number", "percentage points", "`mode_connectivity` at half of the steps of the curve fit"
     ),
+    "loss_barrier_half": Column("number", "nats", "`loss_barrier` at half of the steps of the curve fit"),
 }
 
 
@@ -100,6 +114,15 @@ class Count(Settings):
     count: int = Field(ge=1)
 
 
+AUTO_STEPS, AUTO_AT_MOST = 500, 4000
+
+
+class Auto(Settings):
+    """Steps of a path: 500, then doubled until the path has converged, at most so many."""
+
+    at_most: int = Field(ge=AUTO_STEPS)
+
+
 class Options(Settings):
     """Budget of the paths. Mode connectivity depends on it: keep it the same in all runs you compare."""
 
@@ -111,7 +134,12 @@ class Options(Settings):
     path: Literal["bezier", "chain"] = Field("bezier", description="Bézier curve or polygonal chain")
     bends: int = Field(1, ge=1, le=50, description="trained points between the ends")
     start: Literal["midpoint", "random"] = Field("midpoint", description="where the trained points begin")
-    steps: int = Field(1000, ge=1, description="optimiser steps of each path")
+    steps: Annotated[int, Field(ge=1)] | Literal["auto"] | Auto = Field(
+        1000,
+        description="optimiser steps of each path; auto: 500, doubled until it has converged, at most 4000; "
+        "{at_most: 8000}: the same with another limit",
+    )
+    optimizer: Literal["sgd", "adam"] = Field("sgd", description="adam needs fewer steps for small networks")
     batch_size: int = Field(64, ge=1)
     learning_rate: float = Field(0.1, gt=0, description="flat to half, falling to 1 % at 90 % of the steps")
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -122,18 +150,30 @@ class Options(Settings):
         11, ge=3, le=1001, description="points of t at which the paths are evaluated, ends included"
     )
 
+    @property
+    def first_steps(self) -> int:
+        """Steps of a path before it is compared with half of them."""
+        return self.steps if isinstance(self.steps, int) else AUTO_STEPS
+
+    @property
+    def most_steps(self) -> int:
+        """Steps of a path at most."""
+        if isinstance(self.steps, Auto):
+            return self.steps.at_most
+        return AUTO_AT_MOST if self.steps == "auto" else self.steps
+
 
 def cost(options: Options, size: Size) -> list[Call]:
     """Return the cost of this measure, in gradients."""
-    return [(options.steps, size.subjects, options.batch_size), *path(size, 2 * options.points)]
+    return [(options.most_steps, size.subjects, options.batch_size), *path(size, 2 * options.points)]
 
 
 def floats_held(options: Options, parameters: int) -> int:
     """Return how many floats a pair holds while its path is fitted.
 
-    The ends, a point, its gradient and step, and three vectors for each bend.
+    The ends, a point, its gradient and step, and six vectors for each bend.
     """
-    return (7 + 3 * options.bends) * parameters
+    return (7 + 6 * options.bends) * parameters
 
 
 def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measured:
@@ -151,7 +191,7 @@ def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measure
             "curve start", [f"{name} {bend}" for name in names for bend in range(options.bends)]
         )
         start = cell.initial(seeds).view(len(subjects), options.bends, -1)
-    fit = connectivity.fit_paths(
+    fit = connectivity.fit_to_convergence(
         cell.network,
         a,
         b,
@@ -162,13 +202,22 @@ def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measure
         kind=options.path,
         bends=options.bends,
         start=start,
-        steps=options.steps,
+        steps=options.first_steps,
+        at_most=options.most_steps,
+        points=options.points,
+        optimizer=options.optimizer,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
         momentum=options.momentum,
         weight_decay=options.weight_decay,
     )
-    curve = connectivity.profile_path(cell.network, fit.path, buffers, cell.data, points=options.points)
+    x_test, y_test = cell.data.x_test, cell.data.y_test
+    test = connectivity.losses_along(
+        cell.network, fit.path, buffers, cell.data.x_train, x_test, y_test, points=options.points
+    )
+    curve = connectivity.Profile(
+        connectivity.positions(options.points), fit.train_loss, fit.train_error_percent, *test
+    )
     line = connectivity.profile_path(cell.network, straight(a, b), buffers, cell.data, points=options.points)
     if cell.verify:
         ends = [(a[0], buffers[0]), (b[0], cell.buffers[second[0]])]
@@ -179,11 +228,13 @@ def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measure
         "barrier": connectivity.barrier(curve.train_error_percent),
         "dip": connectivity.dip(curve.train_error_percent),
         "loss_barrier": connectivity.barrier(curve.train_loss),
+        "curve_peak_error_percent": curve.train_error_percent[:, 1:-1].amax(1),
         "linear_barrier": connectivity.barrier(line.train_error_percent),
         "linear_loss_barrier": connectivity.barrier(line.train_loss),
-        "curve_steps": [options.steps] * len(subjects),
+        "curve_steps": fit.steps,
         "curve_converged": fit.converged,
-        "curve_loss_fall": fit.fall,
+        "mode_connectivity_half": connectivity.mode_connectivity(fit.half_error_percent),
+        "loss_barrier_half": connectivity.barrier(fit.half_loss),
     }
     points = [*point_rows(subjects, options.path, curve), *point_rows(subjects, "linear", line)]
     return Measured.of(subjects, columns, {"curves": points})

@@ -12,6 +12,7 @@ from explorer.measures.cost import TAKEN, Call, Size, products
 from explorer.options import Options as Settings
 
 KIND: Kind = "model"
+VERSION = 2
 EXTRA: tuple[str, ...] = ()
 COLUMNS = {
     "hessian_top_eigenvalue": averaged(

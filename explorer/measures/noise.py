@@ -10,6 +10,7 @@ from explorer.measures.cost import Call, Size
 from explorer.options import Options as Settings
 
 KIND: Kind = "model"
+VERSION = 2
 EXTRA: tuple[str, ...] = ()
 COLUMNS = {
     "noise_scale": averaged(

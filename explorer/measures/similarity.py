@@ -12,6 +12,7 @@ from explorer.options import Options as Settings
 from explorer.settings import seed_for
 
 KIND: Kind = "pair"
+VERSION = 2
 EXTRA: tuple[str, ...] = ()
 COLUMNS = {
     "cka": averaged(
@@ -19,6 +20,13 @@ COLUMNS = {
         title="CKA similarity",
         see="1: replicates give similar outputs. In fitted, connected cells, CKA separates IV-A from IV-B.",
         map=40,
+    ),
+    "cka_stderr": averaged(
+        "standard error of `cka` over draws of the mixup inputs (jackknife); cells with the same data have "
+        "the same draw",
+        title="CKA, error of the draw",
+        see="How much CKA would differ on other mixup inputs. The error of a cell's CKA includes it.",
+        digits=3,
     ),
     "cka_logits": averaged(
         "the same for the logits",
@@ -59,7 +67,7 @@ class Options(Settings):
         1000,
         ge=4,
         description="mixed-up training inputs (or target tokens of whole sentences), "
-        "the same for all models of a cell",
+        "the same for all cells with the same data",
     )
     layers: list[Layer] = Field(
         default_factory=list,
@@ -79,12 +87,16 @@ def columns(cell: CellModels, options: Options) -> list[str]:
 
 def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measured:
     """Measure CKA on mixed inputs, disagreement on test inputs and distance of the pairs in ``subjects``."""
-    from explorer.landscape.similarity import l2_distance, layer_outputs, linear_cka, probes
+    from explorer.landscape.similarity import (
+        l2_distance,
+        layer_outputs,
+        linear_cka,
+        linear_cka_stderr,
+        probes,
+    )
 
     task, data = cell.network.task, cell.data
-    inputs, targets = probes(
-        task, data.x_train, data.y_train, inputs=options.inputs, seed=seed_for("mixup", cell.id)
-    )
+    inputs, targets = probes(task, data.x_train, data.y_train, inputs=options.inputs, seed=seed_for("mixup"))
     inputs = inputs.to(cell.theta.device)  # small; the data set itself may be in host memory
     outputs = cell.network.outputs(cell.theta, inputs, cell.buffers)
     if targets is not None:
@@ -93,6 +105,7 @@ def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measure
     first, second = cell.ends(subjects)
     matrices = {
         "cka": linear_cka(task.predictions(outputs)),
+        "cka_stderr": linear_cka_stderr(task.predictions(outputs)),
         "cka_logits": linear_cka(outputs),
         "cka_debiased": linear_cka(task.predictions(outputs), estimator="debiased"),
         "disagreement_percent": 100 * task.mean_differences(answers),

@@ -37,7 +37,9 @@ def cells(models: pd.DataFrame, pairs: pd.DataFrame, axes: Mapping[str, Sequence
     table = _joined(table, _averages(ok_models, keys, AVERAGED_MODELS, "n_models"), keys)
     table = _joined(table, _averages(ok_pairs, keys, AVERAGED_PAIRS, "n_pairs"), keys)
     curves = ok_pairs[column(ok_pairs, "mode_connectivity").notna()]
-    table = _joined(table, _averages(curves, keys, (), "n_curves"), keys)
+    curves = curves.assign(curves_converged_share=column(curves, "curve_converged"))
+    table = _joined(table, _averages(curves, keys, ("curves_converged_share",), "n_curves"), keys)
+    table = table.drop(columns="curves_converged_share_std")
     for count in ("n_total", "n_models", "n_pairs", "n_curves"):
         table[count] = table[count].fillna(0).astype(int)
     table["n_diverged"] = (table.pop("n_total") - table["n_models"]).clip(lower=0)
@@ -128,6 +130,9 @@ def standard_error(cells: pd.DataFrame, name: str) -> pd.Series:
     variance v. Let N pairs be formed of n models, each model in d = 2N/n pairs (assumed equal for all models,
     and at least 1). Two pairs that share a model have covariance v. So the mean has variance 4v/n, and the
     sample variance of the pairs has expectation 2v (1 - (d - 1)/(N - 1)).
+
+    CKA also varies with the draw of its inputs, which all pairs of a cell share: its column ``cka_stderr`` is
+    added.
     """
     spread, models = column(cells, f"{name}_std"), column(cells, "n_models")
     if name not in AVERAGED_PAIRS:
@@ -140,7 +145,8 @@ def standard_error(cells: pd.DataFrame, name: str) -> pd.Series:
     models = models.where(models > 0, 2 * pairs).clip(upper=2 * pairs)
     each = 2 * pairs / models
     factor = (2 / models) * (pairs - 1) / (pairs - each).where(pairs > each)
-    return spread * np.sqrt(factor)
+    draw = column(cells, f"{name}_stderr").fillna(0)
+    return (spread**2 * factor + draw**2) ** 0.5
 
 
 def rank_correlations(cells: pd.DataFrame, xs: Sequence[str], ys: Sequence[str]) -> pd.DataFrame:

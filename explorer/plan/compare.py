@@ -83,8 +83,8 @@ def _differences(old: Space, new: Space) -> list[str]:
             lost = [value for value in axes[name] if value not in others.get(name, [])]
             if lost:
                 differences.append(f"{kind}.{name}: {lost} in the run, not now")
-    if new.seeds < old.seeds:
-        differences.append(f"seeds: {old.seeds} in the run, {new.seeds} now")
+    if lost := [seed for seed in old.seed_numbers if seed not in new.seed_numbers]:
+        differences.append(f"seeds: {lost} in the run, not now")
     if not differences and not {cell.id for cell in old.cells} <= {cell.id for cell in new.cells}:
         differences.append("some cells of the run are no longer in the grid (an axis or skip has changed)")
     return differences

@@ -60,6 +60,30 @@ def drop_halves(space: Space, store: Store, *, train: bool) -> None:
                 store.drop_record(kind, key)
 
 
+def drop_outdated(space: Space, store: Store) -> list[str]:
+    """Delete the records of measures whose numerics have changed since they were taken; return their names.
+
+    ``run.yaml`` keeps the versions of the measures. Before it did, all were 1.
+    """
+    if not store.exists():
+        return []
+    now, kept = measure_versions(space), store.read_info().get("measure_versions", {})
+    outdated = [
+        name for name, version in now.items() if version != kept.get(name, 1) and store.read_records(name)
+    ]
+    for name in outdated:
+        for kind in (name, *plugin(explorer.measures, name, "measure").EXTRA):
+            store.drop_records(kind)
+    if now != kept:
+        store.update_info(measure_versions={**kept, **now})
+    return outdated
+
+
+def measure_versions(space: Space) -> dict[str, int]:
+    """Return the version of the numerics of each measure of the space: 1 if its file states none."""
+    return {name: getattr(module, "VERSION", 1) for name, module, _ in measures_of(space.measures)}
+
+
 def drop_settled(space: Space, store: Store) -> None:
     """Delete failure records of work that has since been done in other stacks, after the space grew."""
     failures = store.by_key("failures")
@@ -137,7 +161,7 @@ def missing_tasks(space: Space, store: Store) -> list[MeasureTask]:
             rest = [s for s in group.subjects if (s if isinstance(s, tuple) else (s,)) not in done]
             if rest:
                 tasks.append(task_of(name, options, group, rest))
-    return sorted(tasks, key=lambda t: -len(t.subjects) * _width(t.cell) * getattr(t.options, "steps", 1))
+    return sorted(tasks, key=lambda t: -len(t.subjects) * _width(t.cell) * _steps(t.options))
 
 
 def measures_of(measures: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
@@ -152,6 +176,10 @@ def task_of(name: str, options: Any, group: Group, subjects: list[Any]) -> Measu
     return MeasureTask(name, options, group.cell, where.members, where.model_ids, subjects, group.seed)
 
 
+def _steps(options: Any) -> int:
+    return getattr(options, "most_steps", getattr(options, "steps", 1))
+
+
 def _width(cell: Cell) -> int:
     width = cell.columns.get("width", 1)
     return width if isinstance(width, int) else 1
@@ -159,9 +187,14 @@ def _width(cell: Cell) -> int:
 
 def count(space: Space) -> dict[str, int]:
     """Return the numbers of cells, models and pairs of the whole grid, and of the curves to fit."""
-    cells, pairs = len(space.cells), math.comb(space.seeds, 2)
+    cells, pairs = len(space.cells), math.comb(len(space.seed_numbers), 2)
     curves = 0
     for name, module, options in measures_of(space.measures):
         if name == "connectivity":
             curves = sum(len(g.subjects) for g in groups(module.KIND, space, all_models(space), options))
-    return {"cells": cells, "models": cells * space.seeds, "pairs": cells * pairs, "curves": curves}
+    return {
+        "cells": cells,
+        "models": cells * len(space.seed_numbers),
+        "pairs": cells * pairs,
+        "curves": curves,
+    }

@@ -99,12 +99,12 @@ def _family(cells: list[Cell]) -> str:
 
 def _seeds_at_once(cell: Cell, replicates: int | str, sizes: Sizes) -> list[list[int]]:
     """Split the seeds of a cell into stacks of about equal size."""
-    count = cell.seeds
+    count = len(cell.seeds)
     if isinstance(replicates, int):
-        return [list(range(start, min(start + replicates, count))) for start in range(0, count, replicates)]
+        return [cell.seeds[start : start + replicates] for start in range(0, count, replicates)]
     most = sizes.get(architecture_key(cell), count) if replicates == "auto" else count
     stacks = count if cell.own_data else -(-count // most)
-    return [list(range(count * i // stacks, count * (i + 1) // stacks)) for i in range(stacks)]
+    return [cell.seeds[count * i // stacks : count * (i + 1) // stacks] for i in range(stacks)]
 
 
 def _together(family: list[list[Cell]], seeds: int, space: Space, sizes: Sizes) -> Iterator[list[list[Cell]]]:

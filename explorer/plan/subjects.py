@@ -40,7 +40,7 @@ class Group:
 
 def all_models(space: Space) -> dict[str, CellMembers]:
     """Return all models of each cell, by cell id, without their locations."""
-    return {cell.id: CellMembers([cell.model_id(i) for i in range(cell.seeds)], []) for cell in space.cells}
+    return {cell.id: CellMembers([cell.model_id(i) for i in cell.seeds], []) for cell in space.cells}
 
 
 def trained_cells(space: Space, store: Store) -> dict[str, CellMembers]:
@@ -54,7 +54,7 @@ def trained_of(cells: list[Cell], rows: list[dict[str, Any]]) -> dict[str, CellM
     last_row: dict[str, int] = {}  # row of a model in its stack
     for row in rows:
         row["place"] = last_row[row["stack"]] = last_row.get(row["stack"], -1) + 1
-    wanted = {cell.id: {cell.model_id(seed) for seed in range(cell.seeds)} for cell in cells}
+    wanted = {cell.id: {cell.model_id(seed) for seed in cell.seeds} for cell in cells}
     by_cell: dict[str, list[dict[str, Any]]] = {}
     for row in sorted(rows, key=lambda r: r["seed"]):
         if row["status"] == "ok" and row["model_id"] in wanted.get(row["cell_id"], ()):
@@ -80,7 +80,7 @@ def groups(kind: Kind, space: Space, cells: dict[str, CellMembers], options: Any
 def cell_groups(kind: Kind, cell: Cell, trained: CellMembers, options: Any) -> Iterator[Group]:
     """Yield the subjects of a measure within one cell in groups."""
     if kind == "cell":
-        first = next(seed for seed in range(cell.seeds) if cell.model_id(seed) == trained.model_ids[0])
+        first = next(seed for seed in cell.seeds if cell.model_id(seed) == trained.model_ids[0])
         yield Group(cell, trained, [(cell.id, digest(trained.model_ids))], first)
         return
     if kind == "model":
@@ -94,7 +94,7 @@ def _parts(cell: Cell, trained: CellMembers, subjects: list[Any]) -> Iterator[Gr
     """Split subjects whose first model is in this cell by size and by the data they are measured on."""
     by_seed: dict[int, list[Any]] = {0: subjects}
     if cell.own_data:
-        seeds, by_seed = {cell.model_id(seed): seed for seed in range(cell.seeds)}, {}
+        seeds, by_seed = {cell.model_id(seed): seed for seed in cell.seeds}, {}
         for subject in subjects:
             first = subject if isinstance(subject, str) else subject[0]
             by_seed.setdefault(seeds[first], []).append(subject)
@@ -162,7 +162,7 @@ def _neighbours(space: Space, cells: dict[str, CellMembers], axis: str) -> Itera
         line.sort(key=lambda cell: order[cell.at[axis]])
         for left, right in itertools.pairwise(line):
             if left.id in cells and right.id in cells:
-                for seed in range(min(left.seeds, right.seeds)):
+                for seed in left.seeds:
                     pair = (left.model_id(seed), right.model_id(seed))
                     if pair[0] in cells[left.id].model_ids and pair[1] in cells[right.id].model_ids:
                         yield pair

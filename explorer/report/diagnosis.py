@@ -9,7 +9,7 @@ import pandas as pd
 
 from explorer import phases
 from explorer.phases.advice import Advice, Tree, advise_cells, advise_phases, grow
-from explorer.report.facts import progress_of, reservations
+from explorer.report.facts import converged_curves, progress_of, reservations
 from explorer.results import Run
 from explorer.settings import InputError
 
@@ -54,6 +54,8 @@ def diagnose(
         return [reword(line) for line in lines] + _by_tree(
             tree, cells[cells["cell_id"].astype(str) == chosen]
         )
+    if counts := converged_curves(run):
+        lines.append(f"Curves: {counts}. More steps may change the others (`connectivity.steps: auto`).")
     reasons = [f"{name} {phases.number(cut.value)} ({cut.reason})" for name, cut in all_cuts.items()]
     lines.append(f"Cuts: {', '.join(reasons)}.")
     lines += phases.findings(cells, all_cuts, run.axes)[:2]

@@ -163,13 +163,19 @@ def cell_table(rows: pd.DataFrame, names: list[str]) -> dict[str, Any]:
     }
 
 
+def converged_curves(run: Run) -> str:
+    """Return how many curves converged, in words; empty if unknown."""
+    known = run.pairs["curve_converged"].dropna() if "curve_converged" in run.pairs else []
+    return f"{int(sum(known)):,} of {phases.plural(len(known), 'curve')} converged" if len(known) else ""
+
+
 def curve_budget(run: Run) -> str:
-    """Return the curve budget in words. Mode connectivity is comparable only at equal budgets."""
+    """Return the curve budget in words. Mode connectivity is comparable at equal budgets, or if converged."""
     if "curve_steps" in run.pairs and run.pairs["curve_steps"].notna().any():
-        steps = sorted({int(s) for s in run.pairs["curve_steps"].dropna()})
+        steps = sorted({int(s) for s in run.pairs["curve_steps"].dropna() if s > 0})
         if len(steps) == 1:
             return f"{steps[0]:,} steps per curve"
-        return f"{steps[0]:,} to {steps[-1]:,} steps per curve; budgets differ, so compare with care"
+        return f"{steps[0]:,} to {steps[-1]:,} steps per curve" if steps else "no curves"
     plan = mapping(mapping(mapping(run.info.get("space")).get("measures")).get("connectivity"))
     return f"{plan['steps']} steps per curve" if "steps" in plan else "curve budget not recorded"
 

@@ -166,7 +166,7 @@ def _context(
         "right": right,
         "up": up,
         "table": facts.cell_table(rows, names),
-        "budget": facts.curve_budget(run),
+        "budget": "; ".join(filter(None, [facts.curve_budget(run), facts.converged_curves(run)])),
         "machine": facts.machine(run),
         "versions": facts.mapping(run.info.get("versions")),
         "space_yaml": yaml.safe_dump(space, sort_keys=False, allow_unicode=True) if space else "",

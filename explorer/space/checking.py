@@ -188,7 +188,7 @@ def _check_axes(space: Space) -> None:
         raise Problem(
             ("load",), "there is nothing to sweep: give at least one axis under load or temperature"
         )
-    models = math.prod(len(values) for values in space.axes.values()) * space.seeds
+    models = math.prod(len(values) for values in space.axes.values()) * len(space.seed_numbers)
     if models > MAX_MODELS:
         raise Problem(("load",), f"the grid has {models:,} models; at most {MAX_MODELS:,} are allowed")
     for kind in ("load", "temperature"):

@@ -69,6 +69,19 @@ class GeometricRange(Options):
         return [float(f"{v:.6g}") for v in values]
 
 
+class SeedRange(Options):
+    """Seeds from first to last: ``{range: [10, 19]}`` is 10, 11, …, 19."""
+
+    range: tuple[Annotated[int, Field(ge=0)], int]
+
+    @field_validator("range")
+    @classmethod
+    def _check_order(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if not value[0] <= value[1] < value[0] + 100_000:
+            raise ValueError(f"range needs first <= last, and at most 100,000 seeds, not {list(value)}")
+        return value
+
+
 def _axis(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
@@ -179,7 +192,13 @@ class Space(Options):
     temperature: dict[str, Axis] = Field(
         default_factory=dict, description="swept settings that determine how noisy training is"
     )
-    seeds: int = Field(5, ge=1, le=100_000, description="replicates per cell")
+    seeds: (
+        Annotated[int, Field(ge=1, le=100_000)]
+        | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=100_000)]
+        | SeedRange
+    ) = Field(
+        5, description="replicates per cell: their number, or their seeds as a list or {range: [10, 19]}"
+    )
     training: TrainingOptions
     measures: dict[str, dict[str, Any]] = Field(description="measures to take, with their budgets")
     resources: ResourceOptions = ResourceOptions()  # pyright: ignore[reportCallIssue]
@@ -195,6 +214,21 @@ class Space(Options):
     def axes(self) -> dict[str, list[Any]]:
         """All axes with their values, load first."""
         return {**self.load, **self.temperature}
+
+    @field_validator("seeds")
+    @classmethod
+    def _check_distinct(cls, value: Any) -> Any:
+        if isinstance(value, list) and len(set(value)) < len(value):
+            raise ValueError(f"each seed may be given once only, not {value}")
+        return value
+
+    @cached_property
+    def seed_numbers(self) -> list[int]:
+        """The seeds of the replicates of each cell, ascending."""
+        if isinstance(self.seeds, SeedRange):
+            first, last = self.seeds.range
+            return list(range(first, last + 1))
+        return sorted(self.seeds) if isinstance(self.seeds, list) else list(range(self.seeds))
 
     @cached_property
     def cells(self) -> list[Cell]:
@@ -254,7 +288,7 @@ class Cell:
     model_name: str
     model: Any  # options of the architecture, or the user's dict
     training: TrainingOptions
-    seeds: int
+    seeds: list[int]
     task: str = "classification"
     sources: dict[str, str] = field(default_factory=dict)  # Space.sources
     recorded: dict[str, DataFacts] | None = None  # Space.recorded
@@ -277,7 +311,7 @@ class Cell:
             model_name,
             _section_options("model", model_name, settings["model"]),
             TrainingOptions.model_validate(settings["training"]),
-            space.seeds,
+            space.seed_numbers,
             space.task or tasks_of(module_of("data", data_name))[0],
             space.sources,
             space.recorded,

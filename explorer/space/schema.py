@@ -37,18 +37,15 @@ def json_schema() -> dict[str, Any]:
                 }
             )
         schema["properties"][section] = {"anyOf": [{"enum": list(package.NAMES)}, *options]}
+    measures = {}
+    for name in explorer.measures.NAMES:
+        one = plugin(explorer.measures, name, "measure").Options.model_json_schema()
+        schema["$defs"] |= one.pop("$defs", {})  # its references are relative to the whole schema
+        measures[name] = {"anyOf": [{"type": "null"}, one]}
     schema["properties"]["measures"] = {
         "type": "object",
         "additionalProperties": False,
-        "properties": {
-            name: {
-                "anyOf": [
-                    {"type": "null"},
-                    plugin(explorer.measures, name, "measure").Options.model_json_schema(),
-                ]
-            }
-            for name in explorer.measures.NAMES
-        },
+        "properties": measures,
     }
     schema["required"] = [r for r in schema["required"] if r != "measures"]
     return schema

@@ -17,6 +17,10 @@ from explorer.train.augmentation import crop_and_flip
 from explorer.train.steps import Each, loss_gradient_of, make_step, optimiser_of, row_groups
 from explorer.train.stopping import Stopping, Watch
 
+# A model whose training loss is this many times that before training has diverged. Training that works ends
+# below its start, and the noise of hot training stays within a few times of it.
+DIVERGED = 10
+
 
 @dataclass(frozen=True)
 class Split:
@@ -347,7 +351,9 @@ def train(
             ends_here = all_stopped or not any(math.isfinite(m["train_loss"]) for m in measures)
             if step in checkpoint_steps or ends_here:
                 lengths = watch.steps_trained(step) if watch else [step] * len(measures)
-                final = _with_status(network, *shown, data, measures, lengths)
+                begun = {p["row"]: p["train_loss"] for p in result.history if p["step"] == 0}
+                untrained = [begun.get(row, math.inf) for row in range(len(theta))]
+                final = _with_status(network, *shown, data, measures, lengths, untrained)
                 for stop in checkpoint_steps if ends_here else [step]:
                     result.models.setdefault(stop, Models(shown[0].clone(), shown[1].clone(), final))
             if step == checkpoint_steps[-1] or ends_here:
@@ -379,14 +385,17 @@ def _with_status(
     data: Split,
     measures: list[dict[str, float]],
     lengths: list[int],
+    untrained: list[float],
 ) -> list[dict[str, Any]]:
-    """Return the measures of each replicate, with its status."""
+    """Return the measures of each replicate, with its status; ``untrained``: their losses at step 0."""
     dead = network.task.gives_one_answer(network.answers(theta, data.x_train, buffers)).tolist()
     final = []
-    for measured, is_dead, steps in zip(measures, dead, lengths, strict=True):
+    for measured, is_dead, steps, start in zip(measures, dead, lengths, untrained, strict=True):
         status, error = "ok", ""
         if not (math.isfinite(measured["train_loss"]) and math.isfinite(measured["test_loss"])):
             status, error = "diverged", "the loss is not finite"
+        elif measured["train_loss"] > DIVERGED * start:
+            status, error = "diverged", f"the loss is more than {DIVERGED} times that before training"
         elif is_dead:
             status, error = "diverged", "dead: one answer for every training input"
         final.append({"status": status, "error": error, "steps": steps, **measured})

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from explorer.landscape import rows_of
 from explorer.landscape.connectivity import (
+    Converging,
     Fit,
     Profile,
     barrier,
@@ -17,6 +18,7 @@ from explorer.landscape.connectivity import (
     dip,
     fit_curves,
     fit_paths,
+    fit_to_convergence,
     mode_connectivity,
     profile,
     profile_path,
@@ -352,15 +354,62 @@ def test_a_fit_starts_where_it_is_told_to() -> None:
         rings({"start": below, "bends": 2})
 
 
-def test_a_fit_that_is_still_falling_is_marked() -> None:
-    assert not rings({"steps": 40})[0].converged.item()
-    assert rings({"steps": 3000})[0].converged.item()
-    assert not rings({"steps": 10})[0].converged.item()  # too few to tell
+def converging(pairs: int = 1, **options) -> Converging:
+    network, theta, buffers = rows_of(Ring(-1, 0.02), Ring(1, 0.02))
+    x, y = one_class().x_train, one_class().y_train
+    a, b = (theta[i : i + 1].repeat(pairs, 1) for i in (0, 1))
+    fitted = {"batch_size": 4, "learning_rate": 0.02, **options}
+    return fit_to_convergence(
+        network, a, b, buffers[:1].repeat(pairs, 1), x, y, seeds=range(0, 10 * pairs, 10), **fitted
+    )
+
+
+def test_a_path_that_twice_the_steps_would_change_has_not_converged() -> None:
+    assert not converging(steps=40, learning_rate=0.001).converged.item()
+    assert converging(steps=3000).converged.item()
+    assert not converging(steps=600, learning_rate=10.0).converged.item()  # it diverges
+
+
+def test_steps_are_doubled_until_the_path_has_converged_or_the_limit_is_reached() -> None:
+    long = converging(steps=40, at_most=10_000, learning_rate=0.001)
+    assert long.converged.item()
+    assert 40 < long.steps.item() < 10_000
+    short = converging(steps=40, at_most=159, learning_rate=0.001)
+    assert not short.converged.item()
+    assert short.steps.item() == 80
+    assert converging(steps=200, learning_rate=0.0, at_most=400).steps.item() == 200  # it cannot change
+
+
+def test_the_doubled_steps_of_a_path_do_not_depend_on_other_paths() -> None:
+    alone, two = (
+        converging(pairs, steps=40, at_most=5000, learning_rate=0.001, optimizer="adam") for pairs in (1, 2)
+    )
+    assert torch.equal(alone.path.points[0], two.path.points[0])
+    assert alone.steps[0] == two.steps[0]
+
+
+def test_adam_is_pytorchs_at_evenly_spread_positions() -> None:
+    network, theta, buffers = rows_of(Ring(-1, 0.02), Ring(1, 0.02))
+    x, y = one_class().x_train, one_class().y_train
+    fit = fit_paths(
+        network, theta[:1], theta[1:], buffers[:1], x, y, seeds=[0], steps=50, learning_rate=0.02,
+        optimizer="adam",
+    )  # fmt: skip
+    bend = theta.mean(0).clone().requires_grad_()
+    adam = torch.optim.Adam([bend], betas=(0.9, 0.99))
+    t = torch.rand(1, generator=torch.Generator().manual_seed(1)).double()
+    for step in range(50):
+        adam.param_groups[0]["lr"] = 0.02 * curve_rate(step, 50)
+        adam.zero_grad()
+        point = (1 - t) ** 2 * theta[:1] + 2 * t * (1 - t) * bend + t**2 * theta[1:]
+        Classification().loss(network(point, x[None], buffers[:1]), y[None]).sum().backward()
+        adam.step()
+        t = (t + (5**0.5 - 1) / 2) % 1
+    torch.testing.assert_close(fit.path.points[0, 1], bend.detach(), atol=1e-4, rtol=1e-4)
 
 
 def test_a_path_that_diverged_shows_as_a_barrier_between_intact_ends() -> None:
-    fit, curved = rings({"learning_rate": 10.0})
-    assert not fit.converged.item()
+    _, curved = rings({"learning_rate": 10.0})
     assert curved.train_error_percent[0, [0, 1, 10, -1]].tolist() == [0, 100, 100, 0]
     assert mode_connectivity(curved.train_error_percent).item() == -100
     assert torch.isnan(curved.train_loss[0, 10])

@@ -98,6 +98,18 @@ def test_the_smallest_eigenvalue_is_found_beneath_a_dense_spectrum() -> None:
     torch.testing.assert_close(whole.smallest, values[:1].double().expand(2), rtol=1e-2, atol=0)
 
 
+@pytest.mark.parametrize("top", [[], [1.001], [1.001, 1.002, 1.003]])
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-3])
+def test_a_dense_upper_edge_does_not_look_converged(top: list[float], tolerance: float) -> None:
+    values = torch.cat([torch.linspace(0, 1, 3000), torch.linspace(0.9, 1, 500), torch.tensor(top)])
+    found = lanczos(
+        lambda v: v * values, normal(40, len(values), seed=5).float(), steps=200, tolerance=tolerance
+    )
+    missed = (found.largest[:, 0] - values.max()).abs() > tolerance * values.max()
+    assert found.converged.all()
+    assert missed[found.converged].double().mean() <= 0.05
+
+
 def test_an_empty_budget_is_marked() -> None:
     network, theta, _, x, y = case("mlp")
     found = hessian(

@@ -61,25 +61,22 @@ def test_linear_cka_of_a_constant_output_is_nan_and_the_other_pairs_are_not() ->
     assert torch.isfinite(table[0, 2])
 
 
-def test_mixup_has_one_share_a_batch_and_mixes_two_inputs() -> None:
+def test_mixup_mixes_two_inputs_with_a_share_of_their_own() -> None:
     x = torch.eye(8, dtype=torch.float64)
-    mixed = mixup(x, inputs=8, seed=3, batch_size=4)
+    mixed = mixup(x, inputs=8, seed=3)
     shares = []
     for row in mixed:
         parts = row[row > 0]
         assert parts.sum().item() == pytest.approx(1)
         assert len(parts) <= 2
-        shares.append(parts.max().item() if len(parts) == 2 else None)
-    for batch in (shares[:4], shares[4:]):
-        known = [s for s in batch if s is not None]
-        assert known
-        assert known == pytest.approx([known[0]] * len(known))
+        shares += [parts.max().item()] * (len(parts) == 2)
+    assert len(set(shares)) == len(shares) > 4
 
 
 def test_mixup_shares_follow_a_beta_distribution() -> None:
     x = torch.tensor([[1.0, 0.0]] * 2000, dtype=torch.float64)
     x[1000:] = torch.tensor([0.0, 1.0])
-    mixed = mixup(x, inputs=2000, seed=0, batch_size=1)
+    mixed = mixup(x, inputs=2000, seed=0)
     crossed = mixed[(mixed > 0).all(1)]
     # Beta(16, 16): standard deviation 1 / (2·√33).
     assert crossed[:, 0].std().item() == pytest.approx(0.5 / 33**0.5, rel=0.1)

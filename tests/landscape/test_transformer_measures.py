@@ -124,7 +124,7 @@ def test_noise_scale_is_that_of_the_sentences_gradients() -> None:
     module = module_of(rows, theta[0])
     single = torch.stack([gradient_of(module, X[i : i + 1], Y[i : i + 1]) for i in range(len(X))])
     variance = single.var(0).sum()
-    squared = single.mean(0).square().sum() - variance / len(X)
+    squared = gradient_of(module, X, Y).square().sum()  # each token counts equally
     found = noise_scale(rows, theta, X, Y, seeds=[0, 1], batch_size=1, batch_count=len(X))
     torch.testing.assert_close(found.variance[0], variance)
     torch.testing.assert_close(found.squared_gradient[0], squared)
@@ -200,6 +200,7 @@ def test_every_measure_for_translation_takes_a_transformer() -> None:
             for column in set(module.COLUMNS) - {
                 "spectral_alpha",
                 "spectral_alpha_weighted",
+                "spectral_layers",
                 "bits_per_character",
                 getattr(module, "NO_PATH", ""),
             }:

@@ -30,7 +30,7 @@ def test_cka_and_disagreement_are_of_scored_tokens() -> None:
     measured = cell()
     options = similarity.Options(inputs=20)
     row = similarity.measure(measured, [("m0", "m2")], options).rows[0]
-    x, y = probes(TASKS["translation"], X, Y, inputs=20, seed=seed_for("mixup", "c"))
+    x, y = probes(TASKS["translation"], X, Y, inputs=20, seed=seed_for("mixup"))
     assert y is not None
     a, b = (module_of(measured.network, measured.theta[i]) for i in (0, 2))
     places = (y >= 0).nonzero()[:20]
@@ -62,7 +62,7 @@ def test_cka_at_a_layer_is_of_the_tokens_that_it_sees() -> None:
     }
     options = similarity.Options(inputs=20, layers=list(layers))
     row = similarity.measure(measured, [("m0", "m2")], options).rows[0]
-    x, _ = probes(TASKS["translation"], X, Y, inputs=20, seed=seed_for("mixup", "c"))
+    x, _ = probes(TASKS["translation"], X, Y, inputs=20, seed=seed_for("mixup"))
     for layer, side in layers.items():
         values = []
         for place in (0, 2):
