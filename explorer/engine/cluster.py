@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import sys
 from collections.abc import Iterator, Sequence
@@ -219,14 +220,30 @@ def _existing_ray(address: str | None, cancel: Cancellation) -> Iterator[None]:
     _require_listener(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise InputError(f"--address {address}: no Ray cluster answers there ({error})") from error
+    except Exception as error:
+        raise InputError(f"--address {address}: {_why_not(error)}") from error
     try:
         _require_actor_start(address)
         with _watched_address(cancel):
             yield
     finally:
         ray.shutdown()
+
+
+def _why_not(error: Exception) -> str:
+    """Return why this process cannot use the cluster at an address, from Ray's error."""
+    said = " ".join(str(error).split())
+    if "Version mismatch" in said:
+        return (
+            "that cluster runs another version of Ray or Python; install the same versions on both sides "
+            f"({said[:400]})"
+        )
+    if re.search(r"authenticat|auth_token|\btoken\b", said, re.IGNORECASE):
+        return (
+            "that cluster wants a token that this process does not have; set RAY_AUTH_MODE=token, and "
+            f"RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH as there ({said[:200]})"
+        )
+    return f"no Ray cluster answers there ({said[:400]})"
 
 
 def _watched_address(cancel: Cancellation) -> AbstractContextManager[None]:
