@@ -240,7 +240,7 @@ def _why_not(error: Exception) -> str:
         )
     if re.search(r"authenticat|auth_token|\btoken\b", said, re.IGNORECASE):
         return (
-            "that cluster wants a token that this process does not have; set RAY_AUTH_MODE=token, and "
+            "the token of that cluster is missing here, or is another one; set RAY_AUTH_MODE=token, and "
             f"RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH as there ({said[:200]})"
         )
     return f"no Ray cluster answers there ({said[:400]})"
