@@ -210,6 +210,21 @@ def scaling(d: dict[str, Any]) -> list[str]:
     ]
 
 
+def large_report(d: dict[str, Any]) -> list[str]:
+    return [
+        f"report on {d['cells']:,} cells of {d['models']:,} models: {d['seconds']:.0f} s, {d['peak_mb']:.0f} MB; "
+        f"page {d['page_mb']:.1f} MB, with all files {d['folder_mb']:.0f} MB"
+    ]
+
+
+def driver(d: dict[str, Any]) -> list[str]:
+    return [
+        f"{r['models']:,} models: {r['driver_ms_a_model']:.1f} ms of the driver's processor time a model, "
+        f"peak {r['peak_mb']:.0f} MB"
+        for r in d["rows"]
+    ]
+
+
 def trials(d: dict[str, Any]) -> list[str]:
     memory = ", ".join(f"{mb:.0f} MB after {n:,}" for mb, n in zip(d["memory_mb"], d["at"], strict=True))
     return [
@@ -258,6 +273,8 @@ QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
         chaos,
     ),
     "trials": ("What does a trial cost the driver, and does its memory stay flat?", trials),
+    "driver": ("Does the driver's work grow in proportion to the number of models?", driver),
+    "large_report": ("What do the pages of a run of 5,000 cells cost?", large_report),
 }
 
 

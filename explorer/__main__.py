@@ -7,12 +7,18 @@ import sys
 
 
 def main() -> None:
-    """Run the command line.
+    """Run the command line, also without a standard input or output.
 
     Modules in the current folder are found, but after all others: no file there hides a library.
     """
     here = {"", os.path.abspath(os.curdir) if os.path.exists(os.curdir) else ""}
     sys.path[:] = [*(folder for folder in sys.path if folder not in here), ""]
+    for file in range(3):
+        try:
+            os.fstat(file)
+        except OSError:  # closed: the next file that is opened would take its place
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout, sys.stderr = (file or open(os.devnull, "w") for file in (sys.stdout, sys.stderr))  # noqa: SIM115
     try:
         from explorer import cli
 

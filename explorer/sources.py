@@ -101,7 +101,7 @@ def read(reference: str) -> dict[str, bytes]:
                 f"{reference!r} has no source file in the current folder or the installed packages; without "
                 "one, Explorer cannot tell when its models change"
             )
-        if file is not None and (name == root or _is_local(file)):
+        if file is not None and (name == root or is_local(file)):
             content = file.read_bytes()
             package = name if file.name == "__init__.py" else name.rpartition(".")[0]
             try:
@@ -183,7 +183,7 @@ def _locate(name: str) -> tuple[Path | None, list[str]]:
     return file if file and file.suffix == ".py" else None, folders
 
 
-def _is_local(file: Path) -> bool:
+def is_local(file: Path) -> bool:
     """Return whether a source file is the user's, and not of the standard library or an installed package."""
     standard = any(file.is_relative_to(folder) for folder in STANDARD)
     return not standard and not INSTALLED & set(file.parts)

@@ -8,9 +8,10 @@ import os
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.machinery import PathFinder
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +33,20 @@ def users_code(reference: str, doing: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         said = "it calls sys.exit" if isinstance(error, SystemExit) else in_a_line(error)
-        place = _place(error, reference)
+        place = place_of(error, reference)
         raise InputError(f"{reference!r} {doing}: {said}{f' ({place})' * (place not in said)}") from error
 
 
-def _place(error: BaseException, reference: str) -> str:
+def place_of(error: BaseException, reference: str = "") -> str:
     """Return file and line of the last call in a user's own files, or else of what ``reference`` names."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{_shown(error.filename)}, line {error.lineno}"
     module = sys.modules.get(reference.partition(":")[0])
     file = getattr(module, "__file__", None)
-    others = (*map(sysconfig.get_path, ("stdlib", "purelib", "platlib")), os.path.dirname(__file__), "<")
     own = f"{os.path.dirname(file)}{os.sep}" if file else "?"  # may be among the installed packages
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if frame.filename.startswith(own) or not frame.filename.startswith(others):
-            return f"{_shown(frame.filename)}, line {frame.lineno}"
+    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if place := last_place(reversed(frames), own):
+        return place
     try:
         named = inspect.unwrap(getattr(module, reference.partition(":")[2]))
         if file == (found := inspect.getfile(named)):
@@ -54,6 +54,15 @@ def _place(error: BaseException, reference: str) -> str:
     except (AttributeError, OSError, TypeError):
         pass
     return _shown(file) if file else ""
+
+
+def last_place(frames: Iterable[tuple[str, int | None]], own: str = "?") -> str:
+    """Return file and line of the first of these frames in a user's files, or below ``own``; or nothing."""
+    others = (*map(sysconfig.get_path, ("stdlib", "purelib", "platlib")), os.path.dirname(__file__), "<")
+    for file, line in frames:
+        if file.startswith(own) or not file.startswith(others):
+            return f"{_shown(file)}, line {line}"
+    return ""
 
 
 def _shown(file: str) -> str:
@@ -123,3 +132,20 @@ def check_current_folder() -> None:
         used = file.stem in sys.modules or file.stem in ("pandas", "ray", "torch")
         if used and (library := PathFinder.find_spec(file.stem, libraries)):
             raise InputError(f"{file} in the current folder hides the library {library.origin}; rename it")
+
+
+FORKED = "it forks its process (os.fork), and the copy goes on as well; a network must not do that"
+calls = 0  # forward passes that this process has begun, a sign of progress
+forked: mmap | None = None  # 1 if a copy of this process that a network has forked went on
+
+
+def progress() -> None:
+    """Count a forward pass of users' networks, or another sign of progress.
+
+    Raises:
+        RuntimeError: a network has forked this process.
+    """
+    global calls
+    calls += 1
+    if forked and forked[0]:
+        raise RuntimeError(FORKED)

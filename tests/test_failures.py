@@ -9,7 +9,7 @@ import pytest
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
 from ray.tune import TuneError
 
-from explorer.engine import sweep
+from explorer.engine import cluster, sweep
 from explorer.engine.failures import DIED, FULL, Cause, failure
 from explorer.settings import InputError
 
@@ -68,3 +68,22 @@ def test_a_worker_killed_for_memory_is_found_behind_the_errors_that_tune_raises(
     assert sweep._out_of_memory(raised_by_tune.value) is full
     assert sweep._out_of_memory(full) is full
     assert sweep._out_of_memory(TuneError("a module of the user says OutOfMemoryError")) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "Version mismatch: The cluster was started with:\n    Ray: 2.9.0\n    Python: 3.9.1",
+            "that cluster runs another version of Ray or Python; install the same versions on both sides "
+            "(Version mismatch: The cluster was started with: Ray: 2.9.0 Python: 3.9.1)",
+        ),
+        (
+            "Failed to connect to Ray cluster at 10.0.0.1:6379\nUnauthenticated: RPC error: InvalidAuthToken",
+            "the token of that cluster is missing here, or is another one; set RAY_AUTH_MODE=token",
+        ),
+        ("ray.init() timed out", "no Ray cluster answers there (ray.init() timed out)"),
+    ],
+)
+def test_why_a_cluster_cannot_be_used_is_told(said: str, told: str) -> None:
+    assert told in cluster._why_not(said)

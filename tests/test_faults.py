@@ -217,6 +217,7 @@ class NoMemory:
 
 DYING = """
 import os
+import time
 from pathlib import Path
 from torch import nn
 
@@ -225,7 +226,8 @@ class Dying(nn.Tanh):
         turns = Path(os.environ["MEASURED"])
         if x.shape[-2] == 123 and len(list(turns.iterdir())) < 2:
             (turns / str(os.getpid())).touch()
-            os.kill(os.getpid(), 9)
+            os.kill(os.getppid(), 9)  # Ray's worker, which has started this process
+            time.sleep(60)
         return super().forward(x)
 
 def net(shape, classes, width=4):

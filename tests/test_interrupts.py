@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -60,6 +61,7 @@ def test_a_signal_waits_for_the_end_of_what_must_not_be_broken_off(handlers: Non
 
 def test_who_presses_twice_does_not_hinder_the_end(handlers: None, monkeypatch: pytest.MonkeyPatch) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(cancel, "leave_terminal", lambda: None)  # of the tests
     cancel.end_once()
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
@@ -67,8 +69,10 @@ def test_who_presses_twice_does_not_hinder_the_end(handlers: None, monkeypatch: 
     signal.raise_signal(signal.SIGTERM)
     signal.raise_signal(signal.SIGHUP)  # the terminal is closed
     monkeypatch.setattr(cancel, "GRACE_S", 0.0)  # it hangs: who presses again means it
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
+        with pytest.raises(cancel.Stopped) as stop:
+            signal.raise_signal(number)
+        assert stop.value.code == code
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
     cancel.end_once()
     signal.raise_signal(signal.SIGHUP)
@@ -88,6 +92,38 @@ def test_a_stop_while_python_still_imports_is_no_traceback(tmp_path: Path) -> No
             check=False,
         )
         assert (done.returncode, done.stderr) == (130, "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_run_with_its_own_code_without_an_output(
+    tiny: dict[str, Any], brake: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """SIGTERM comes to a program whose outputs are closed, SIGHUP to one whose terminal has gone."""
+    tiny["training"]["loss"] = "braked:loss"
+    tiny["load"]["width"] = [2, 3, 4, 5, 6, 8, 12, 16]
+    (tmp_path / "space.yaml").write_text(str(tiny))
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "run_explore.py"), "run", "space.yaml", "--workers", "1"],
+        cwd=tmp_path,
+        **dict.fromkeys(("stdin", "stdout", "stderr"), end),
+        start_new_session=True,
+        preexec_fn=(lambda: os.closerange(0, 3)) if number == signal.SIGTERM else None,
+    )
+    os.close(end)
+    try:
+        wait_for_records(tmp_path, "models", 1)
+        brake.touch()
+        wait_for(lambda: list(tmp_path.glob("brake-*")), 100)
+        everything = descendants(process.pid)
+        os.close(terminal)
+        process.send_signal(number)
+        assert process.wait(timeout=60) == 128 + number
+        wait_for(lambda: not everything & set(processes()), 30)
+        assert not (tmp_path / "runs/tiny/hold.yaml").exists()
+    finally:
+        process.kill()
 
 
 @pytest.mark.slow

@@ -272,7 +272,7 @@ def test_an_object_store_that_does_not_answer_is_tried_again(monkeypatch: pytest
         moody.fails = 5
         call()
     assert len(told) == 5
-    assert "does not answer" in told[0]
+    assert "mock:///run does not answer since 0 s; waiting, up to 10 min" in told[0]
     moody.fails, moody.said = 1, "AWS Error ACCESS_DENIED during PutObject"
     with pytest.raises(OSError, match="DENIED"):
         files.write("c", b"3")

@@ -1,7 +1,7 @@
 """The command line: parses arguments, calls the library and prints where the results are.
 
 Exit codes: 0 success, 2 wrong input, 3 finished with failures (listed), 4 stopped by ``--max-hours``,
-130 stopped by the user.
+130 stopped with Ctrl-C, 143 by SIGTERM, 129 because the terminal was closed.
 
 Heavy imports (ray, torch, altair, pandas) stay inside the commands, which keeps ``--help`` fast.
 """

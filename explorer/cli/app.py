@@ -63,7 +63,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Explorer maps how networks learn: train a grid, measure its loss landscapes, read its phases.",
     epilog="Exit codes: 0 success, 2 wrong input, 3 finished with failures, "
-    "4 stopped by --max-hours, 130 stopped with Ctrl-C.",
+    "4 stopped by --max-hours, 130 stopped with Ctrl-C, 143 by SIGTERM, 129 because the terminal was closed.",
 )
 console = Console()
 errors = Console(stderr=True)

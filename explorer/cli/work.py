@@ -170,7 +170,8 @@ def _work(start: Callable[[Display], Run], run: str, where: RunOptions, storage:
     """Run ``start`` under a display, then write the report. Ctrl-C and SIGTERM print how to resume.
 
     Raises:
-        typer.Exit: 3 if something failed, 4 if the time was over, 130 if the user stopped the work.
+        typer.Exit: 3 if something failed, 4 if the time was over, 130 after Ctrl-C, 143 after SIGTERM, 129 if
+            the terminal was closed.
     """
     from explorer.cli.display import Display
     from explorer.runs.files import Files, GoneError, join
@@ -201,11 +202,11 @@ def _work(start: Callable[[Display], Run], run: str, where: RunOptions, storage:
             said = _kept(run, storage, f"Resume with:\n  {command}")
             say(f"Stopped {stopped}. {said}")
             raise typer.Exit(4)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut this message short
         said = _kept(run, storage, f"Resume with:\n  {command}")
-        say(f"\nStopped. {said}")
-        raise typer.Exit(130) from None
+        say(f"\nStopped by {getattr(stop, 'by', 'Ctrl-C')}. {said}")
+        raise typer.Exit(getattr(stop, "code", 130)) from None
     except GoneError as error:
         errors.print(f"Error: {error}", **PLAIN)
         raise typer.Exit(3) from None

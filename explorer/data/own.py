@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 from pydantic import ConfigDict
 
+from explorer import apart
 from explorer.data.base import DataOptions, counts
 from explorer.data.dataset import KEYS, Arrays, checked_arrays, with_reading
 from explorer.settings import InputError, digest, in_a_line
 from explorer.users import user_function, users_code
+
+KEPT = 8  # data sets that stay in memory: the cells of a space may use several
 
 
 class OwnOptions(DataOptions):
@@ -51,8 +54,15 @@ class OwnDataSet:
         return _loaded(self.name, json.dumps(options.source(), sort_keys=True))
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=KEPT)
 def _loaded(name: str, options: str) -> Arrays:
+    what = f"{name!r}, called with {options}"
+    return apart.call("explorer.data.own:called", name, options, what=what)
+
+
+@functools.lru_cache(maxsize=KEPT)
+def called(name: str, options: str) -> Arrays:
+    """Call the user's function with options in JSON, and return its checked arrays."""
     given = json.loads(options)
     with users_code(name, f"failed for {given}"):
         returned: Any = user_function(name)(**given)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +14,20 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 STOPS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+STOPPED_BY = {
+    signal.SIGINT: "Ctrl-C",
+    signal.SIGTERM: "SIGTERM",
+    getattr(signal, "SIGHUP", None): "the end of its terminal",
+}
 GRACE_S = 3.0  # time to shut down, during which further Ctrl-C are ignored
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal that ends the program. The exit code is 128 plus its number, as in shells."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.code, self.by = 128 + number, STOPPED_BY[signal.Signals(number)]
 
 
 class OutOfTime(Exception):
@@ -126,19 +142,31 @@ def held_back() -> Iterator[None]:
 
 
 def end_once() -> None:
-    """Make each of these signals raise one KeyboardInterrupt, and ignore repeats during the shutdown.
+    """Make each of these signals raise one :class:`Stopped`, and ignore repeats during the shutdown.
 
     Signals that the shell ignores for the program (Ctrl-C in the background, a closed terminal after
     ``nohup``) stay ignored.
     """
     last = -GRACE_S
 
-    def stop(*_: Any) -> None:
+    def stop(number: int, _: Any) -> None:
         nonlocal last
+        if number not in (signal.SIGINT, signal.SIGTERM):
+            leave_terminal()
         before, last = last, time.monotonic()
         if last - before >= GRACE_S:
-            raise KeyboardInterrupt
+            raise Stopped(number)
 
     for number in STOPS:
         if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, stop)
+
+
+def leave_terminal() -> None:
+    """Read and write nothing from now on where a terminal was, which has been closed."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for file in range(3):
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(file).st_mode):
+                os.dup2(nothing, file)
+    os.close(nothing)

@@ -6,18 +6,25 @@ are stacked, and training amplifies the differences, so a resumed run must use t
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from explorer.apart import CHECK_S, SAY_S, EndedError, resolve
 from explorer.engine.context import Context, WorkerFactory
 from explorer.engine.failures import failure
+from explorer.engine.users_worker import UsersWorker
 from explorer.models.base import needs_timing
 from explorer.plan.stacks import Sizes, parts, sizes
 from explorer.plan.units import data_source, step_key
 from explorer.settings import InputError, digest
 from explorer.space.model import Cell, Space
 from explorer.space.training import Use, names_of
+from explorer.units import duration
+
+if TYPE_CHECKING:
+    from explorer.engine.worker import Worker
 
 LOOK_S = 0.5  # seconds between two looks for a request to stop
 MOST_TRIALS = 16  # per GPU: more trials only wait for each other's kernels
@@ -110,14 +117,19 @@ def _fastest(context: Context, choice: Choice, steps: dict[str, tuple[Cell, int]
     from ray.exceptions import RayError
 
     rows = max(sum(len(part.seeds) for part in stack) for stack in parts(context.space, choice.sizes))
+    found: dict[str, str] = {}
     try:
-        return _on_worker(context, choice, time_steps, steps, rows)
+        found, failed = _on_worker(context, choice, time_steps, steps, rows)
     except RayError as error:
-        why = failure(error).error
+        failed = {failure(error).error: list(steps)}
+    for why, keys in failed.items():
+        cells = [str(steps[key][0].at) for key in keys]
+        models = f"of {', '.join(cells[:3])}{', …' * (len(cells) > 3)} " if found else ""
         context.session.say(
-            f"The fastest way to run models together could not be measured; they run one by one: {why}"
+            f"The fastest way to run models {models}together could not be measured; "
+            f"they run one by one: {why}"
         )
-        return dict.fromkeys(steps, "loop")
+    return dict.fromkeys(steps, "loop") | found
 
 
 def _on_worker(context: Context, choice: Choice, task: Callable[..., Any], *arguments: Any) -> Any:
@@ -128,11 +140,17 @@ def _on_worker(context: Context, choice: Choice, task: Callable[..., Any], *argu
     """
     import ray
 
-    remote: Any = ray.remote(num_cpus=choice.cpus, num_gpus=choice.gpus)(task)
+    # Without retries: Ray would start a call that exceeds the memory again for ever.
+    remote: Any = ray.remote(num_cpus=choice.cpus, num_gpus=choice.gpus, max_retries=0)(task)
     call = remote.remote(choice.factory(context), choice.gpus, *arguments)
+    since, told = time.monotonic(), False
     try:
         while not ray.wait([call], timeout=LOOK_S)[0]:
             context.cancel.check()
+            if not told and (took := time.monotonic() - since) > SAY_S:
+                names = ", ".join(dict.fromkeys(cell.model_name for cell in context.space.cells))
+                context.session.say(f"Calibration has waited {duration(took)} for first steps of {names}.")
+                told = True
     except BaseException:
         ray.cancel(call, force=True)
         raise
@@ -141,12 +159,31 @@ def _on_worker(context: Context, choice: Choice, task: Callable[..., Any], *argu
 
 def time_steps(
     factory: WorkerFactory, gpus: float, steps: dict[str, tuple[Cell, int]], rows: int
-) -> dict[str, str]:
-    """Return :func:`explorer.engine.probe.fastest`, called on a worker because the driver has no torch."""
-    worker = factory(gpus)
-    from explorer.engine.probe import fastest
+) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Return :func:`explorer.engine.probe.fastest` of each step, and the steps that failed, by cause.
 
-    return fastest(worker, steps, rows)
+    It is called on a worker because the driver has no torch.
+    """
+    worker, found, failed = factory(gpus), {}, {}
+    for key, (cell, batch_size) in steps.items():
+        try:
+            found[key] = _probed(worker, "fastest", cell, cell, batch_size, rows)
+        except EndedError as error:
+            failed.setdefault(str(error), []).append(key)
+    return found, failed
+
+
+def _probed(worker: Worker | UsersWorker, name: str, cell: Cell, *arguments: Any) -> Any:
+    """Return what the function of :mod:`explorer.engine.probe` returns for the worker and the arguments.
+
+    Raises:
+        EndedError: users' code has ended its process, or made no progress.
+    """
+    function = f"explorer.engine.probe:{name}"
+    if isinstance(worker, UsersWorker):
+        patience_s = min(CHECK_S, worker.patience_s)
+        return worker.run(function, cell, *arguments, what="its first step", patience_s=patience_s)
+    return resolve(function)(worker, *arguments)
 
 
 def memory_key(cell: Cell) -> str:
@@ -214,11 +251,13 @@ def measure_peaks(
     factory: WorkerFactory, gpus: float, cells: list[Cell], space: Space, gpus_of_node: int
 ) -> tuple[int, list[int | None]]:
     """Return the bytes of a GPU, and the bytes that a trial of each cell needs, measured on a worker."""
-    worker = factory(gpus)
-    from explorer.engine import probe
-
-    peaks = [probe.peak_bytes(worker, cell, space) for cell in cells]
-    return probe.card_bytes(worker.device, gpus_of_node), peaks
+    worker, peaks = factory(gpus), []
+    for cell in cells:
+        try:
+            peaks.append(_probed(worker, "peak_bytes", cell, cell, space))
+        except EndedError:  # the trial will fail in the same way and record the error
+            peaks.append(1)
+    return _probed(worker, "card_bytes", space.cells[0], gpus_of_node), peaks
 
 
 def share(needed: float, card: float) -> float:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from explorer.engine.cancel import Cancellation
 from explorer.engine.local_ray import SERVERS, environment, local_ray, scratch_folder, watched
@@ -217,16 +219,48 @@ def _existing_ray(address: str | None, cancel: Cancellation) -> Iterator[None]:
         return
     assert address is not None
     _require_listener(address)
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise InputError(f"--address {address}: no Ray cluster answers there ({error})") from error
+    with tempfile.TemporaryFile() as log:
+        try:
+            with _stderr_to(log):  # which alone says that a token is wrong
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except Exception as error:
+            log.seek(0)
+            why = _why_not(f"{error} {log.read().decode(errors='replace')}")
+            raise InputError(f"--address {address}: {why}") from error
     try:
         _require_actor_start(address)
         with _watched_address(cancel):
             yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _stderr_to(file: IO[bytes]) -> Iterator[None]:
+    """Write what this process and its libraries write to stderr in the block to a file instead."""
+    before = os.dup(2)
+    os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+
+
+def _why_not(said: str) -> str:
+    """Return why this process cannot use the cluster at an address, from Ray's error and log."""
+    said = " ".join(said.split())
+    if "Version mismatch" in said:
+        return (
+            "that cluster runs another version of Ray or Python; install the same versions on both sides "
+            f"({said[:400]})"
+        )
+    if re.search(r"authenticat|AuthToken|\btoken\b", said, re.IGNORECASE):
+        return (
+            "the token of that cluster is missing here, or is another one; set RAY_AUTH_MODE=token, and "
+            f"RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH as there ({said[:200]})"
+        )
+    return f"no Ray cluster answers there ({said[:400]})"
 
 
 def _watched_address(cancel: Cancellation) -> AbstractContextManager[None]:

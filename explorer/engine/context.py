@@ -14,6 +14,7 @@ from explorer.engine.cancel import Cancellation
 from explorer.engine.cluster import Cluster
 from explorer.engine.failures import Attempts
 from explorer.engine.session import Session
+from explorer.engine.users_worker import UsersWorker
 from explorer.plan.networks import check_data
 from explorer.plan.stacks import shape_of
 from explorer.plan.units import data_source
@@ -79,27 +80,33 @@ class WorkerFactory:
     """
 
     def __init__(self, context: Context, *, execution: dict[str, str], cpus: float, card_share: float):
-        self.location = context.store.files.absolute
-        self.refs, self.execution = context.refs, execution
-        self.threads, self.card_share = max(1, int(cpus)), card_share
+        self.refs = context.refs
+        self.settings = {
+            "location": context.store.files.absolute,
+            "execution": execution,
+            "threads": max(1, int(cpus)),
+            "card_share": card_share,
+        }
+        self.users = bool(context.space.sources)
+        self.patience_s = 60 * context.space.resources.stuck_minutes
         # Variables that affect the last bits of results. All nodes use the driver's values.
         self.arithmetic = {name: os.environ.get(name, value) for name, value in ARITHMETIC.items()}
 
-    def __call__(self, gpus: float) -> Worker:
+    def __call__(self, gpus: float) -> Worker | UsersWorker:
         """Return a worker with this number of GPUs, usually a fraction."""
         import ray
 
         fix_arithmetic(self.arithmetic)
+        settings = {**self.settings, "gpus": gpus}
+
+        def clean(source: str) -> Arrays:
+            return ray.get(self.refs[source])
+
+        if self.users:
+            return UsersWorker(settings, clean, self.patience_s)
         from explorer.engine.worker import Worker
 
-        worker = Worker(
-            self.location,
-            lambda source: ray.get(self.refs[source]),
-            self.execution,
-            threads=self.threads,
-            gpus=gpus,
-            card_share=self.card_share,
-        )
+        worker = Worker(clean=clean, **settings)
         worker.store.begun = True
         return worker
 

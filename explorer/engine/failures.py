@@ -6,13 +6,14 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 
+from explorer.apart import EndedError
 from explorer.engine.session import Session
 from explorer.plan.units import Done, MeasureTask, Stack
 from explorer.runs.store import Store
 from explorer.settings import Disagreement, InputError, in_a_line
 
 TRIES = 3  # number of tries at a stack or a task
-DIED = "the worker process died (out of memory, or killed)"
+DIED = "the worker process died without an error"
 FULL = (
     "Ray killed the worker process because the memory of its machine was nearly full; "
     "use fewer workers or smaller stacks (resources.replicates_per_trial)"
@@ -46,8 +47,11 @@ def failure(error: BaseException) -> Failure:
     if isinstance(error, RayActorError | WorkerCrashedError):
         return Failure(DIED, str(error), Cause.DIED)
     cause = error.cause if isinstance(error, RayTaskError) else error
-    certain = Cause.CERTAIN if isinstance(cause, Disagreement) else Cause.RAISED
-    return Failure(_line(cause)[:500], str(error)[-10_000:], certain)
+    certain = isinstance(cause, Disagreement) or getattr(cause, "certain", False)
+    line, place = _line(cause)[:500], getattr(cause, "place", "")  # the user's, if explorer.apart has sent it
+    line += f" ({place})" * bool(place and place not in line)
+    told = getattr(cause, "traceback", "") or str(error)
+    return Failure(line, told[-10_000:], Cause.CERTAIN if certain else Cause.RAISED)
 
 
 def _line(cause: BaseException) -> str:
@@ -56,7 +60,7 @@ def _line(cause: BaseException) -> str:
 
     if type(cause) is RayError:  # the error could not be serialised: its traceback is the message
         return str(cause).strip().rpartition("\n")[2].strip()
-    if isinstance(cause, InputError | Disagreement):
+    if isinstance(cause, InputError | Disagreement | EndedError):
         return str(cause).partition("\n")[0]
     return in_a_line(cause)
 

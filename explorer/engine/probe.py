@@ -28,16 +28,12 @@ CLEARLY = 0.8  # an alternative must take less than this share of the time of th
 STEPS = 3  # of training and of each curve when measuring peak memory; later steps need no more
 
 
-def fastest(worker: Worker, steps: dict[str, tuple[Cell, int]], replicates: int) -> dict[str, str]:
-    """Choose ``vmap``, ``loop`` or ``stacked`` for each cell and batch size, by timing a training step.
+def fastest(worker: Worker, cell: Cell, batch_size: int, replicates: int) -> Execution:
+    """Choose ``vmap``, ``loop`` or ``stacked`` for a cell and a batch size, by timing a training step.
 
     If vmap does not support an operation of the architecture, the choice is ``loop``. ``stacked`` is tried
     if the architecture implements it, but not on a GPU, where cuDNN is faster for large convolutions.
     """
-    return {key: _fastest(worker, *step, replicates) for key, step in steps.items()}
-
-
-def _fastest(worker: Worker, cell: Cell, batch_size: int, replicates: int) -> str:
     data = worker.split(cell)
     ways: list[Execution] = ["loop", "vmap"]
     if worker.device.type == "cpu" and stacked_function(cell.model_name, cell.model, "stacked_forward"):
@@ -133,10 +129,10 @@ def _short(measures: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def card_bytes(device: torch.device, gpus: int) -> int:
+def card_bytes(worker: Worker, gpus: int) -> int:
     """Return the bytes of a GPU. A logical GPU has one of ``gpus`` equal parts of the machine's memory."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
+    if worker.device.type == "cuda":
+        return torch.cuda.get_device_properties(worker.device).total_memory
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // max(1, gpus)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import Any
 
 import torch
 
 import explorer.measures
+from explorer import apart
 from explorer.estimate.machines import Machines
 from explorer.estimate.work import UTILISATION, Inputs, Network, measurements, trial
 from explorer.plan import plan
@@ -40,7 +42,10 @@ def describe(space: Space, cluster: str | None = None) -> Any:
     table.add_row("pairs", none or f"{counts['pairs']:,}, {counts['curves']:,} of them with a curve")
     if machines.here:
         table.add_row("data", space.cells[0].load_data().describe())
-    for name, text in _costs(space, machines, counts["curves"]):
+    costs: Any = _costs
+    if space.sources:  # of users' code, which runs in a process of its own
+        costs = partial(apart.call, f"{__name__}:_costs", what="the estimate", patience_s=apart.CHECK_S)
+    for name, text in costs(space, machines, counts["curves"]):
         table.add_row(name, text)
     table.add_row("", f"Estimated in {time.perf_counter() - started:.1f} s. Nothing was started.")
     return table

@@ -21,6 +21,7 @@ from explorer.models import memory
 from explorer.models.torch_attention import differentiable_attention
 from explorer.settings import InputError
 from explorer.tasks import TASKS, Task
+from explorer.users import progress
 
 Execution = Literal["stacked", "vmap", "loop"]
 Forward = Callable[[Sequence[Tensor], Tensor], Tensor]
@@ -178,6 +179,7 @@ class Rows:
         if execution == "stacked":
             assert self.forward is not None
             return self.forward(self.split(theta), x)
+        progress()
         if self.module.training != training:
             self.module.train(training)
         if buffers is None:

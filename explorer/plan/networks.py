@@ -6,8 +6,10 @@ Runs before any record changes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from explorer import apart
 from explorer.data.dataset import Arrays
 from explorer.plan.stacks import shape_of
 from explorer.plan.units import architecture_key, data_source
@@ -49,7 +51,8 @@ def check_data(cell: Cell, clean: Arrays) -> None:
 def check_networks(space: Space) -> None:
     """Try each of the user's own architectures, losses and optimisers, with each setting, on a few inputs.
 
-    Does nothing for a space without them. Otherwise it loads torch and the data. If some settings fail and
+    Does nothing for a space without them. Otherwise it loads the data, and works in the process for users'
+    code (:mod:`explorer.apart`). If some settings fail and
     others do not, the run records models of the failing ones as failures.
 
     Raises:
@@ -64,26 +67,50 @@ def check_networks(space: Space) -> None:
     }
     failed: list[InputError] = []
     for cell in own.values():
-        import torch
-
-        from explorer.models.base import network
-
         clean = cell.load_data()
         check_data(cell, clean)
-        shape, classes = shape_of(clean, cell)
-        x, y = torch.as_tensor(clean.x_train[:TRIED]), torch.as_tensor(clean.y_train[:TRIED])
+        inputs = clean.x_train[:TRIED], clean.y_train[:TRIED]
         try:
-            build, rows = network(cell.model_name, cell.model, shape, classes, task=cell.task)
-            if ":" in cell.model_name:
-                check_outputs(rows, cell, x[:2], y[:2], classes)
-                check_function(build, rows, cell, x, y, space.measures)
-            check_step(build, rows, cell, x, y)
+            said = apart.call(
+                f"{__name__}:try_network",
+                *(cell, *shape_of(clean, cell), *inputs, space.measures),
+                what=f"the check of {_called(cell)}",
+                patience_s=min(apart.CHECK_S, 60 * space.resources.stuck_minutes),
+            )
         except InputError as error:
             if error.__cause__ is None:
                 raise
-            failed.append(error)
+            said = str(error)  # its process ended
+        if said:
+            failed.append(InputError(said))
     if own and len(failed) == len(own):
         raise failed[0]
+
+
+def try_network(
+    cell: Cell, shape: tuple[int, ...], classes: int, x: Any, y: Any, measures: dict[str, Any]
+) -> str:
+    """Try the architecture, loss and optimiser of a cell on inputs and targets; return the user's error.
+
+    Raises:
+        InputError: they cannot be used; see :func:`check_networks`.
+    """
+    import torch
+
+    from explorer.models.base import network
+
+    x, y = torch.as_tensor(x), torch.as_tensor(y)
+    try:
+        build, rows = network(cell.model_name, cell.model, shape, classes, task=cell.task)
+        if ":" in cell.model_name:
+            check_outputs(rows, cell, x[:2], y[:2], classes)
+            check_function(build, rows, cell, x, y, measures)
+        check_step(build, rows, cell, x, y)
+    except InputError as error:
+        if error.__cause__ is None:
+            raise
+        return str(error)
+    return ""
 
 
 def check_step(build: Callable[[], nn.Module], rows: Rows, cell: Cell, x: Tensor, y: Tensor) -> None:
@@ -198,7 +225,7 @@ def check_outputs(rows: Rows, cell: Cell, x: Tensor, y: Tensor, classes: int) ->
 def check_layers(space: Space) -> None:
     """Check that one network of each kind has the ``layers`` of ``similarity``. Width does not change names.
 
-    Does nothing if no layers are given. Otherwise it loads torch and the data and builds the networks.
+    Does nothing if no layers are given. Otherwise it loads the data and builds the networks.
 
     Raises:
         InputError: a network of the space lacks one of the layers.
@@ -208,7 +235,9 @@ def check_layers(space: Space) -> None:
         return
     kinds = {digest({**cell.settings["model"], "width": None}): cell for cell in space.cells}
     for cell in kinds.values():
-        known = [name for name, _ in _rows(cell, cell.load_data()).module.named_modules() if name]
+        shape, what = shape_of(cell.load_data(), cell), f"the check of {_called(cell)}"
+        names = partial(apart.call, f"{__name__}:layer_names", what=what, patience_s=apart.CHECK_S)
+        known = (names if ":" in cell.model_name else layer_names)(cell, *shape)
         if missing := [name for name in layers if name not in known]:
             raise InputError(
                 f"measures.similarity.layers: {cell.model_name} has no layer {missing[0]!r}; "
@@ -216,7 +245,9 @@ def check_layers(space: Space) -> None:
             )
 
 
-def _rows(cell: Cell, clean: Arrays) -> Rows:
+def layer_names(cell: Cell, shape: tuple[int, ...], classes: int) -> list[str]:
+    """Return the names of all layers of a cell's network."""
     from explorer.models.base import network
 
-    return network(cell.model_name, cell.model, *shape_of(clean, cell), task=cell.task)[1]
+    rows = network(cell.model_name, cell.model, shape, classes, task=cell.task)[1]
+    return [name for name, _ in rows.module.named_modules() if name]

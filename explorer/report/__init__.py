@@ -25,7 +25,8 @@ def write(
     """Write the site of a run to a folder or URI, and return the path or URI of its ``index.html``.
 
     ``out/index.html`` needs neither a network nor other files. Next to it are ``charts/`` (SVG and PNG,
-    unless ``images`` is false) and ``tables/`` (cells, models and pairs as Parquet, small ones also as CSV).
+    unless ``images`` is false or there are more than 1,000 cells) and ``tables/`` (cells, models and pairs as
+    Parquet, small ones also as CSV). Large runs have details of cells in ``details/``.
     ``cuts`` fixes borders between phases by name (``explorer.phases.find_cuts``); all other cuts come from
     the run's own space. With ``refresh_s``, the page reloads itself every ``refresh_s`` seconds. The page
     names tables and columns that the run lacks. Every file is written completely, then renamed. A page of

@@ -17,6 +17,7 @@ from explorer.runs.files import Files, join
 from explorer.runs.store import Store
 
 CSV_BYTES = 200_000
+SCRIPT_BYTES = 200_000  # least size of a script with the details of cells
 INDEX = "index.html"
 SHOWN = "shows.yaml"  # says which runs a folder of pages shows
 
@@ -95,9 +96,10 @@ def write_tables(run: Run, cells: pd.DataFrame, out: Files) -> list[dict[str, st
         mixed = [c for c in plain if plain[c].dtype == object]  # a Parquet column has one type
         plain = plain.astype(dict.fromkeys(mixed, "string"))
         files = {f"{name}.parquet": plain.to_parquet(index=False)}
-        csv = plain.to_csv(index=False, float_format="%.7g").encode()
-        if len(csv) <= CSV_BYTES:
-            files[f"{name}.csv"] = csv
+        if plain.size <= CSV_BYTES:  # a value takes a byte or more
+            csv = plain.to_csv(index=False, float_format="%.7g").encode()
+            if len(csv) <= CSV_BYTES:
+                files[f"{name}.csv"] = csv
         for file, content in files.items():
             out.write(f"tables/{file}", content)
             size = f"{len(table):,} rows, {max(len(content) // 1000, 1):,} kB"
@@ -105,15 +107,22 @@ def write_tables(run: Run, cells: pd.DataFrame, out: Files) -> list[dict[str, st
     return links
 
 
-def write_details(detail: dict[str, dict[str, Any]], out: Files) -> tuple[dict[str, str], str]:
-    """Write a script for each cell and one with the models of all cells; return the scripts' names.
+def write_details(details: dict[str, str], models: dict[str, Any], out: Files) -> tuple[dict[str, str], str]:
+    """Write scripts with the details of some cells each, and one with ``models``; return their names.
 
     They are scripts because a page that was opened from disk cannot load JSON.
+
+    Args:
+        details: JSON by cell.
     """
-    files = {}
-    for k, (cell, content) in enumerate(detail.items()):
-        files[cell] = f"details/{k}.js"
-        out.write(files[cell], f"explorerDetails({script_json(cell)},{script_json(content)})".encode())
-    models = {cell: content["models"] for cell, content in detail.items() if "models" in content}
+    files: dict[str, str] = {}
+    lines, length, number = [], 0, 0
+    for place, (cell, text) in enumerate(details.items(), 1):
+        files[cell] = f"details/{number}.js"
+        lines.append(f"explorerDetails({script_json(cell)},{text})")
+        length += len(text)
+        if length >= SCRIPT_BYTES or place == len(details):
+            out.write(files[cell], "\n".join(lines).encode())
+            lines, length, number = [], 0, number + 1
     out.write("details/models.js", f"explorerModels({script_json(models)})".encode())
     return files, "details/models.js"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import NamedTuple
 
 from explorer.columns import Column
@@ -66,11 +67,16 @@ def measure(name: str) -> Column:
 
     If the column has no title, its title is made from its name.
     """
+    return _measure(name, _words.get())
+
+
+@cache  # pages ask for every number that they show
+def _measure(name: str, words: Words) -> Column:
     column = EVERY.get(name)
     if column is None or not column.title:
-        return Column("", "", "", title=reword(_sentence(name)))
-    unit = reword(UNITS.get(column.unit, column.unit))
-    return column._replace(title=reword(column.title), unit=unit, see=reword(column.see))
+        return Column("", "", "", title=words.reword(_sentence(name)))
+    unit = words.reword(UNITS.get(column.unit, column.unit))
+    return column._replace(title=words.reword(column.title), unit=unit, see=words.reword(column.see))
 
 
 def axis(name: str) -> Axis:

@@ -27,6 +27,7 @@ from explorer.report.rows import Plane, completed, measures, plane, prepared, ro
 from explorer.results import Run
 from explorer.runs.files import Files
 
+PICTURED_CELLS = 1000  # with more cells, there are no files of charts: drawing them takes most of the memory
 ADVISED_CELLS = 500  # with more cells, the page gives advice for phases only
 # Columns whose heads in the tables of a cell depend on the task.
 HEADS = ("test_accuracy_percent", "train_loss", "train_error_percent", "test_loss")
@@ -45,6 +46,7 @@ def write_site(
     axes = plane({k: [n for n in names if n in rows] for k, names in run.axes.items()})
     right, up, _ = axes
     now = facts.progress_of(run)
+    images = images and len(rows) <= PICTURED_CELLS
     with debug_mode(False):  # Altair's schema check takes longer than everything else; tests run it
         groups = figures.of_cells(rows, right, up)
         pictured = pictures.specs(rows, axes, groups) if images else {}
@@ -56,11 +58,15 @@ def write_site(
         each = advise_cells(cells, all_cuts, run.axes, stopping=stopping)
         data["advice"] = {cell: [reword(a.cause), a.change, a.sure] for cell, a in each.items()}
     claim([run], out)
-    detail = details(run, grid)
-    inline = script_json(detail)
+    models, texts = {}, {}
+    for cell, content in details(run, grid).items():
+        models |= {cell: content["models"]} if "models" in content else {}
+        texts[cell] = script_json(content)
+    inline = f"{{{','.join(f'{script_json(cell)}:{text}' for cell, text in texts.items())}}}"
     if len(inline) > DETAIL_BYTES:
-        data["files"], data["modelsFile"] = write_details(detail, out)
+        data["files"], data["modelsFile"] = write_details(texts, models, out)
         inline = "{}"
+    del models, texts
     content = (
         environment()
         .get_template("index.html.j2")

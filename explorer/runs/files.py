@@ -18,9 +18,12 @@ from urllib.parse import quote, unquote, urlsplit
 from pyarrow import fs
 
 from explorer.settings import InputError, shown
+from explorer.units import duration
+from explorer.users import progress
 
 T = TypeVar("T")
 PATIENCE_S = 600.0  # seconds to retry an object store that has answered before
+TELL_EVERY_S = 30.0  # interval between two messages that a store does not answer
 RETRY_PAUSE_S = 2.0  # pause between two tries; each try takes some seconds as well
 TEMPORARY_ERROR = re.compile(  # S3 errors that may be temporary
     r"AWS Error (NETWORK_CONNECTION|SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|REQUEST_TIMEOUT|THROTTLING"
@@ -76,6 +79,7 @@ class Files:
         self.location, self.say, self.sync = resolve(location), say, sync
         self.patience_s, self.known = PATIENCE_S, False
         self._since: float | None = None  # when the object store stopped answering
+        self._tell_at = 0.0  # when a message about that is next due
         self.local = not URI.match(self.location)
         if self.local:
             self.fs, self.root = fs.LocalFileSystem(), str(Path(self.location).absolute())
@@ -129,21 +133,28 @@ class Files:
         This method handles longer outages: it tells the user, and Ctrl-C works.
         """
         while True:
+            began = time.monotonic()
             try:
                 result = call()
             except OSError as error:
                 if not TEMPORARY_ERROR.search(str(error)):  # an answer, such as that there is no such file
-                    self.known, self._since = True, None
+                    self.known, self._since, self._tell_at = True, None, 0.0
                     raise
                 now = time.monotonic()
                 if not self.known or now - (self._since or now) >= self.patience_s:
                     raise
-                if self._since is None:
-                    self._since = now
-                    self.say(f"{self.location} does not answer; trying again: {error}")
+                self._since = self._since or now
+                if now >= self._tell_at:
+                    waited = max(now - self._since, now - began)
+                    self.say(
+                        f"{self.location} does not answer since {duration(waited)}; waiting, up to "
+                        f"{duration(self.patience_s)}: {cause(error)}"
+                    )
+                    self._tell_at = now + TELL_EVERY_S
+                progress()
                 time.sleep(RETRY_PAUSE_S)
             else:
-                self.known, self._since = True, None
+                self.known, self._since, self._tell_at = True, None, 0.0
                 return result
 
     def write(self, name: str, content: bytes) -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 import explorer.measures
 from explorer import sources
+from explorer.apart import check_function
 from explorer.columns import IDS, PAIR_IDS, SETTINGS
 from explorer.measures.tables import CELLS, MODELS, PAIRS
 from explorer.settings import InputError, plugin, shown, suggest
@@ -30,7 +31,6 @@ from explorer.space.model import (
 )
 from explorer.space.trust import users_functions
 from explorer.tasks import TASKS
-from explorer.users import user_function
 
 # Phrases that complete the sentence "it should be …", for errors whose pydantic message does not.
 PHRASES = {
@@ -153,7 +153,7 @@ def _fingerprints(space: Space, fingerprint: Callable[[str], str]) -> dict[str, 
     for path, name in places.items():
         if isinstance(name, str) and ":" in name:
             with _at(*path):
-                user_function(name)
+                check_function(name)
                 found[name] = fingerprint(name)
     return found
 
@@ -327,7 +327,7 @@ def _checked_section(values: dict[str, Any], section: str, reading: bool = False
     with _at(section, "name"):
         if ":" in name:
             if not reading:
-                user_function(name)
+                check_function(name)
             if wrong := [option for option in values if not option.isidentifier()]:
                 raise Problem(
                     (section, wrong[0]),

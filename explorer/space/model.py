@@ -132,6 +132,13 @@ class ResourceOptions(Options):
     save_every_minutes: float = Field(
         5, gt=0, le=1e5, description="interval at which a longer training saves its state"
     )
+    stuck_minutes: float = Field(
+        10,
+        gt=0,
+        le=1e5,
+        description="a trial or measurement with a network, loss or optimiser of your own "
+        "that begins no forward pass for so long is ended, and has failed",
+    )
     replicates_per_trial: Annotated[int, Field(ge=1)] | Literal["all", "auto"] = Field(
         "auto",
         description="replicates of a cell that are trained together; auto: all, or fewer if large models "

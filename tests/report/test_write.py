@@ -249,6 +249,19 @@ def test_details_that_are_too_large_for_the_page_lie_beside_it(
     assert (tmp_path / file).read_text(encoding="utf-8").startswith(f'explorerDetails("{cell}",{{"models"')
 
 
+def test_a_large_run_has_few_files(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("explorer.report.site.DETAIL_BYTES", 1000)
+    monkeypatch.setattr("explorer.report.files.SCRIPT_BYTES", 50_000)
+    monkeypatch.setattr("explorer.report.site.PICTURED_CELLS", 39)
+    html = write(run, tmp_path).read_text(encoding="utf-8")
+    files = embedded(html, "data")["files"]
+    assert len(files) == 40 > 3 * len(set(files.values()))
+    for cell, file in files.items():
+        assert f'explorerDetails("{cell}",' in (tmp_path / file).read_text(encoding="utf-8")
+    assert not (tmp_path / "charts").exists()
+    assert "menu of each chart saves it" in html
+
+
 def test_writing_again_replaces_the_page(run: Run, tmp_path: Path):
     first = write(run, tmp_path, images=False).read_text(encoding="utf-8")
     second = write(replace(run, name="renamed"), tmp_path, images=False).read_text(encoding="utf-8")

@@ -1,0 +1,70 @@
+"""A worker for users' code, which runs in a process of its own. Imports neither torch nor Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from explorer import apart
+from explorer.data.dataset import Arrays
+from explorer.plan.units import MeasureTask, Stack, data_source
+from explorer.space.model import Cell
+
+
+class UsersWorker:
+    """A stand-in for a :class:`explorer.engine.worker.Worker` in another process.
+
+    Args:
+        settings: arguments of the worker, except ``clean``.
+        clean: returns the clean arrays of a data source.
+        patience_s: seconds without a forward pass after which a training or a measurement is ended.
+    """
+
+    def __init__(self, settings: dict[str, Any], clean: Callable[[str], Arrays], patience_s: float):
+        self.settings, self.clean, self.patience_s = settings, clean, patience_s
+        self._process, self._sent = apart.Process(), ""
+
+    def train(self, stack: Stack, save_every_s: float) -> list[dict[str, Any]]:
+        """See :meth:`explorer.engine.worker.Worker.train`."""
+        function, cell = "explorer.engine.worker:Worker.train", stack.cell
+        return self.run(function, cell, stack, save_every_s, what="the training", patience_s=self.patience_s)
+
+    def measure(self, task: MeasureTask) -> None:
+        """See :meth:`explorer.engine.worker.Worker.measure`."""
+        function, cell = "explorer.engine.worker:Worker.measure", task.cell
+        self.run(function, cell, task, what="the measurement", patience_s=self.patience_s)
+
+    def run(self, function: str, cell: Cell, *arguments: Any, what: str, patience_s: float) -> Any:
+        """Return what ``module:function`` of Explorer returns for the worker and these arguments.
+
+        Raises:
+            EndedError: its process has ended, or made no progress; the message begins with ``what``.
+        """
+        source = data_source(cell)
+        if not self._process.alive:
+            self._sent = ""
+        arrays = None if source == self._sent else self.clean(source)
+        self._sent = source
+        return self._process.call(
+            f"{__name__}:work_here",
+            *(self.settings, source, arrays, function, arguments),
+            what=what,
+            patience_s=patience_s,
+        )
+
+
+_here: dict[str, Any] = {}  # the worker of this process, and the clean arrays of its last data source
+
+
+def work_here(
+    settings: dict[str, Any], source: str, arrays: Arrays | None, function: str, arguments: tuple[Any, ...]
+) -> Any:
+    """Call a function with the worker of this process, which the first call creates."""
+    if arrays is not None:
+        _here["arrays"] = arrays
+    if "worker" not in _here:
+        from explorer.engine.worker import Worker
+
+        _here["worker"] = Worker(clean=lambda _: _here["arrays"], **settings)
+        _here["worker"].store.begun = True
+    return apart.resolve(function)(_here["worker"], *arguments)
