@@ -12,8 +12,10 @@ from conftest import explore
 from scipy.stats import t
 
 from explorer import phases
-from explorer.phases.advice import advise_cells, advise_phases, grow
+from explorer.phases.advice import advice_table, advise_cells, advise_phases, grow
+from explorer.phases.advice.causes import cause_of
 from explorer.phases.advice.moves import moves
+from explorer.phases.advice.tried import Tried
 from explorer.report.diagnosis import diagnose
 from explorer.results import load
 from explorer.settings import InputError
@@ -259,3 +261,73 @@ def test_the_command_answers_and_refuses(tables: Path, tmp_path: Path):
     useless = explore("diagnose", tmp_path)
     assert useless.returncode == 2
     assert "so it cannot be diagnosed" in useless.stderr
+
+
+# ---- causes
+
+
+def cause(phase: str, tried=(), noise: float = 0.0, **numbers: float) -> str:
+    at = {"train_loss": 0.001, "train_error_percent": 0.0, "test_error_percent": 3.0}
+    at |= {"mode_connectivity": 0.0, "cka": 0.8} | numbers
+    return cause_of(at, phase, tried, 2.0, noise).text
+
+
+def step(direction: str, axis: str, *, loss: float, low: float = -1.0, high: float = 1.0) -> Tried:
+    return Tried(axis, direction, (low + high) / 2, 0.5, 100.0, 1, 1, loss, low, high)
+
+
+@pytest.mark.parametrize("phase", ["I", "II", "III", "IV-A", "IV-B"])
+def test_overfitting_is_the_cause_whatever_the_phase_and_only_with_a_gap(phase: str):
+    text = cause(phase, train_loss=0.3, train_error_percent=30.0, test_error_percent=128.0)
+    assert text.startswith("it overfits: training error 30 %, test error 128 %")
+    assert "too small" not in text
+    for train, test in ((30.0, 33.0), (1.0, 4.0), (30.0, 50.0)):
+        assert "overfits" not in cause(phase, train_error_percent=train, test_error_percent=test)
+
+
+def test_the_reason_of_underfitting_is_the_step_that_lowers_the_loss():
+    hot, small = step("colder training", "batch_size", loss=-1.0), step("larger model", "width", loss=-0.3)
+    at = {"train_loss": 0.9, "train_error_percent": 40.0, "test_error_percent": 41.0}
+    assert cause("I", [hot, small], **at).startswith(
+        "training is too hot to fit the data: training error 40 %"
+    )
+    assert "divides the training loss by 2.72" in cause("I", [hot, small], **at)
+    assert cause("I", [small], **at).startswith("the model is too small to fit the data")
+    hurts = step("colder training", "batch_size", loss=-1.0, low=-9.0, high=-5.0)
+    assert cause("II", [hurts, small], **at).startswith("the model is too small")
+    hotter = step("hotter training", "batch_size", loss=1.0, low=2.0, high=4.0)  # accuracy says the opposite
+    assert cause("II", [hot, hotter, small], **at).startswith("the model is too small")
+    useless = step("larger model", "width", loss=0.2)
+    assert "no step to a neighbouring cell lowers" in cause("I", [useless], **at)
+
+
+def test_label_noise_shifts_what_counts_as_fitted():
+    at = {"train_loss": 0.8, "train_error_percent": 20.0, "test_error_percent": 4.0}
+    assert "does not fit" in cause("II", **at)
+    assert cause("II", noise=0.2, **at).startswith(
+        "it fits what can be learnt (training error 20 %, with 20 %"
+    )
+    memory = cause("III", noise=0.2, test_error_percent=25.0, mode_connectivity=-9.0)
+    assert memory.startswith(
+        "it overfits and memorises noisy labels: training error 0 %, with 20 % noisy labels"
+    )
+    assert memory.endswith("replicates lie behind a barrier of 9 points")
+
+
+def test_two_replicates_and_unfinished_curves_make_advice_a_guess():
+    assert advise_cells(grid(), CUTS, AXES, {"c3"})["c3"].sure == "very sure"
+    for weaker in (grid().assign(n_models=2), grid().assign(curves_converged_share=0.5)):
+        advice = advise_cells(weaker, CUTS, AXES, {"c3"})["c3"]
+        assert advice.sure == "a guess"
+        assert "so this is a guess" in " ".join(advice.evidence)
+
+
+def test_the_table_of_advice_has_a_row_for_each_cell_and_change():
+    cells = grid()
+    table = advice_table(cells, advise_cells(cells, CUTS, AXES), AXES)
+    asked = table[(table["cell_id"] == "c3") & (table["question"] == "Would a larger model help?")].iloc[0]
+    assert (asked["answer"], asked["change"]) == ("yes", "larger model: raise the width")
+    assert asked["low"] < asked["gain"] < asked["high"]
+    assert asked["confidence"] == "very sure"
+    assert set(table["confidence"]) <= {"very sure", "fairly sure", "a guess"}
+    assert (table.loc[table["answer"] == "not tried", "confidence"] == "a guess").all()

@@ -465,3 +465,64 @@ def test_short_training_is_not_the_cold_half():
         {"load": ["width"], "temperature": ["steps"]},
     )["width-connects"]
     assert (found.verdict, "at steps from 16" in found.why) == (HOLDS, True)
+
+
+def test_the_best_are_connected_also_where_most_cells_are():
+    """Nine cells of ten are connected, and the unconnected ones are the least accurate."""
+
+    def mostly(width, batch_size):
+        room = np.log2(width)
+        apart = width == 2 and batch_size <= 16
+        return {
+            "mode_connectivity": -9.0 * apart, "test_accuracy_percent": 80 + 2 * room - 5 * apart,
+            "cka": 0.5 + 0.05 * room, "hessian_trace": 30 / room,
+        }  # fmt: skip
+
+    assert checked(*world(mostly))["best-is-connected"].verdict == HOLDS
+
+
+def test_what_was_not_trained_to_the_end_is_no_barrier():
+    def beyond(width, batch_size):
+        return {"mode_connectivity": 9.0 if WIDTHS.index(width) % 2 else 0.0}
+
+    claim = checked(*world(beyond))["smoothness-is-not-enough"]
+    assert claim.why.startswith("15 connected and 0 unconnected cells")
+
+
+def test_each_model_has_its_own_scaling_of_the_rate():
+    """With and without linear scaling, swept: accuracy follows the rate, so only a fixed rate is level."""
+
+    def rated(linear_scaling, batch_size):
+        rate = 0.1 * batch_size / 16 if linear_scaling == 16 else 0.1
+        return {"test_accuracy_percent": 90 - 4 * abs(np.log2(rate / 0.1))}
+
+    models, pairs, axes = world(rated, load={"linear_scaling": (-1.0, 16.0)})
+    models, pairs = (
+        t.assign(linear_scaling=t["linear_scaling"].where(t["linear_scaling"] > 0)) for t in (models, pairs)
+    )
+    claim = checked(models, pairs, axes)["scaled-rate-flattens"]
+    assert claim.verdict in (FAILS, UNKNOWN)
+    assert claim.verdict == UNKNOWN or claim.effect < 0
+
+
+def test_a_verdict_that_hangs_on_the_loss_cut_cannot_be_told():
+    """CKA ranks accuracy among the cells below the first gap, and the other way round between the two gaps."""
+
+    def split(width, batch_size):
+        at = WIDTHS.index(width) * 5 + BATCHES.index(batch_size)
+        loss = 0.0021 if at < 10 else 0.021 if at < 20 else 0.21
+        cka = 0.5 + 0.01 * at
+        return {
+            "train_loss": loss * (1 + 0.001 * at), "cka": cka,
+            "test_accuracy_percent": 80 + at if at < 10 else 60 - 2.0 * at,
+        }  # fmt: skip
+
+    models, pairs, axes = world(split)
+    grid = phases.cells(models, pairs, axes)
+    cuts = phases.find_cuts(grid, {"cka": 0.7})
+    tables = {"models": models, "pairs": pairs, "epochs": EMPTY}
+    found = {c.name: c for c in check_claims(phases.classify(grid, cuts), cuts, axes, **tables)}
+    alone = checked(models, pairs, axes)["cka-ranks-accuracy"]
+    assert alone.verdict == HOLDS  # a cut that the user gave has no rival
+    assert found["cka-ranks-accuracy"].verdict == UNKNOWN
+    assert "which is as plausible, the verdict is" in found["cka-ranks-accuracy"].why

@@ -33,7 +33,7 @@ FITTED_ERROR = 0.5  # percent; models that miss fewer labels fit them, whatever 
 CONNECTED = 2.0  # percentage points; at 1, small converged networks trained hot would count as under-trained
 AUTHORS_CKA = 0.65
 LEAST_CKA_RANGE = 0.05
-TWO_GROUPS = 0.95  # share of evenly spread sets that a split must beat before it counts as two groups
+TWO_GROUPS = 0.98  # share of evenly spread sets that a split must beat before it counts as two groups
 RIVAL = 0.9  # a gap at least this share as wide as the widest one is an equally plausible place for the cut
 
 
@@ -201,7 +201,7 @@ def _cka_cut(cka: pd.Series) -> Cut:
     low, high = number(values[0]), number(values[-1])
     which = f"the {len(values)} connected low-loss cells, {low} to {high}"
     found = f"{100 * share[0]:.0f} % of the variance of {which}"
-    usual = f"95 % of evenly spread sets stay below {100 * evenly:.0f} %"
+    usual = f"{100 * TWO_GROUPS:.0f} % of evenly spread sets stay below {100 * evenly:.0f} %"
     if share[0] < evenly:
         reason = f"no two groups: the best split explains {found}, and {usual}. So this is the authors' value"
         return Cut("cka", AUTHORS_CKA, reason)

@@ -42,7 +42,7 @@ def best_is_connected(run: RunTables) -> Evidence:
         best = np.argsort(-accuracy, axis=1, kind="stable")[:, : _tenth(n)]
         measures = (-np.maximum(np.abs(mc), tolerance), cka, -curvature)
         shares = [np.take_along_axis(ranks(x), best, 1).mean(1) / (n + 1) for x in measures]
-        highest = 1 - (np.abs(mc) <= tolerance).sum(axis=1) / (2 * (n + 1))  # rank of connected cells
+        highest = 1 - ((np.abs(mc) <= tolerance).sum(axis=1) + 1) / (2 * (n + 1))  # of connected cells
         with np.errstate(divide="ignore", invalid="ignore"):
             shares[0] = 0.5 + 0.5 * (shares[0] - 0.5) / (highest - 0.5)
         parts.append(np.stack(shares))  # (measures, 1 + draws)
