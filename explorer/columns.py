@@ -156,6 +156,25 @@ CELLS: dict[str, Column] = {
         "connectivity; empty if unknown",
         digits=2,
     ),
+    "generalization_gap": Column(
+        "number",
+        "percentage points",
+        "test error minus training error (with its noisy labels), mean over models",
+        title="Generalisation gap",
+        see="Test error minus training error. Large where models overfit.",
+        map=15,
+        diverging=True,
+        digits=1,
+    ),
     "phase": Column("text", "", "`I`, `II`, `III`, `IV-A` or `IV-B`; empty if a needed measure is missing"),
+    "phase_probability": Column(
+        "number",
+        "",
+        "probability of the phase, over replicates and cuts; empty if a standard error is unknown",
+    ),
+    "second_phase": Column("text", "", "the most probable other phase; empty if there is none"),
+    "among_best": Column(
+        "flag", "", "whether the cell cannot be told from the most accurate one; empty if this is unknown"
+    ),
     "near_cut": Column("text", "", "cuts that lie within one standard error of the cell's mean"),
 }

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from explorer.data.dataset import Arrays
     from explorer.phases import Cut
+    from explorer.phases.claims import Claim
     from explorer.space.model import Cell
 
 TABLES = ("models", "epochs", "pairs", "curves", "cells")
@@ -70,12 +71,58 @@ class Run:
         space = self.info.get("space")
         return space.get(key) if isinstance(space, dict) else None
 
+    @property
+    def label_noise(self) -> float:
+        """The share of noisy training labels that the space gives for all models; 0 if it gives none."""
+        data = self._space("data")
+        share = data.get("label_noise") if isinstance(data, dict) else None
+        return float(share) if isinstance(share, (int, float)) else 0.0
+
     @cached_property
     def cells(self) -> pd.DataFrame:
         """The grid with the phase of each cell, from the cuts of the space."""
         from explorer import phases
 
         return phases.classify(self.grid, self.cuts())
+
+    def check_claims(self, cells: pd.DataFrame, cuts: Mapping[str, Cut], **unfinished: Any) -> list[Claim]:
+        """Return the claims of the paper with their verdicts; see ``explorer.phases.claims.check_claims``."""
+        from explorer.phases.claims import check_claims
+
+        tables = {"models": self.models, "pairs": self.pairs, "epochs": self.epochs}
+        return check_claims(cells, cuts, self.axes, **tables, noise=self.label_noise, **unfinished)
+
+    @cached_property
+    def _claims(self) -> list[Claim]:
+        return self.check_claims(self.cells, self.cuts())
+
+    @property
+    def claims(self) -> pd.DataFrame:
+        """The claims of the paper: ``claim``, ``verdict``, ``effect``, ``low``, ``high``, ``p`` and ``n``.
+
+        ``low`` and ``high`` are the ends of a 95 % interval, ``p`` is corrected for the number of claims, and
+        ``n`` counts the cells or lines behind the effect.
+        """
+        rows = [(c.name, c.verdict, c.effect, c.low, c.high, c.p, c.n) for c in self._claims]
+        return pd.DataFrame(rows, columns=["claim", "verdict", "effect", "low", "high", "p", "n"])
+
+    @property
+    def findings(self) -> list[str]:
+        """What the run shows, as sentences with their numbers."""
+        from explorer import phases
+
+        found = phases.findings(self.cells, self.cuts(), self.axes, self._claims)
+        return [self.task.words.reword(sentence) for sentence in found]
+
+    @cached_property
+    def advice(self) -> pd.DataFrame:
+        """What to change: a row for each cell and change; see ``explorer.phases.advice.advice_table``."""
+        from explorer import phases
+        from explorer.phases.advice import advice_table, advise_cells
+
+        stopping = phases.gains_of_stopping(self.models, self.epochs)
+        each = advise_cells(self.cells, self.cuts(), self.axes, stopping=stopping, noise=self.label_noise)
+        return advice_table(self.cells, each, self.axes)
 
     def cuts(self, given: Mapping[str, Any] | None = None) -> dict[str, Cut]:
         """Return the cuts between the phases.
@@ -91,7 +138,7 @@ class Run:
         from_space = self._space("phases")
         merged = {**(from_space if isinstance(from_space, dict) else {}), **(given or {})}
         try:
-            return phases.find_cuts(self.grid, merged, self.task.fitted)
+            return phases.find_cuts(self.grid, merged, self.task.fitted, self.task.fitted_error)
         except ValueError as error:
             raise InputError(f"{self.folder}: {error}") from error
 

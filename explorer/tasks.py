@@ -49,6 +49,7 @@ class Task:
     worst_percent = 100.0  # error of a model whose loss is not finite
     by_token = False  # inputs are sequences, so a layer has a value for each token
     fitted = (0.01, 0.1)  # a loss below the first is clearly fitted, above the second clearly not
+    fitted_error: float | None = 0.5  # percent of labels; None for targets that are no labels
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the mean loss (models,) over the scored items."""
@@ -132,6 +133,7 @@ class Regression(Task):
 
     name = "regression"
     worst_percent = float("inf")
+    fitted_error = None
     words = Words(
         error="unexplained variance",
         accuracy="explained variance",

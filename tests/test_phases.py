@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -135,7 +136,7 @@ def test_a_wrong_cut_is_refused_by_name(wrong):
     [
         (1.0, -8.0, 0.3, "I"),
         (1.0, 5.0, 0.3, "II"),
-        (1.0, -0.1, 0.3, "I"),  # high loss: the sign decides
+        (1.0, -0.1, 0.3, "II"),  # within the tolerance there is no barrier
         (1.0, 0.1, 0.3, "II"),
         (0.001, -8.0, 0.3, "III"),
         (0.001, 8.0, 0.9, "II"),  # the curve out-trained its ends
@@ -160,11 +161,54 @@ def test_a_cell_is_near_a_cut_when_its_standard_error_reaches_over_it():
     assert [t["near_cut"].iloc[0] for t in (near, far, unknown)] == ["connected", "", ""]
 
 
-def test_an_underfitted_cell_is_near_the_sign_of_mc_not_the_tolerance():
+def test_underfitted_cells_are_parted_at_the_barrier():
     at = {"train_loss": 1.0, "train_loss_std": 0.01, "mode_connectivity_std": 0.5}
-    near = phases.classify(one_cell(**at, mode_connectivity=-0.1), CUTS)["near_cut"].iloc[0]
-    far = phases.classify(one_cell(**at, mode_connectivity=-2.0), CUTS)["near_cut"].iloc[0]
-    assert (near, far) == ("connected", "")
+    for mc, near in ((-0.1, ""), (-2.0, "connected"), (2.0, "")):
+        assert phases.classify(one_cell(**at, mode_connectivity=mc), CUTS)["near_cut"].iloc[0] == near
+
+
+def test_models_that_fit_their_labels_are_not_underfitted_whatever_their_loss():
+    spread = {"train_loss_std": 0.001, "mode_connectivity_std": 0.1, "cka_std": 0.01}
+    at = {"train_loss": 0.05, "mode_connectivity": -0.1, "cka": 0.8, **spread}
+    cells = pd.concat([one_cell(**at, train_error_percent=v) for v in (0.4, 0.6)], ignore_index=True)
+    labels = {**CUTS, "train_loss": replace(CUTS["train_loss"], fitted_error=0.5)}
+    found = phases.classify(cells, labels)
+    assert found["phase"].tolist() == ["IV-B", "II"]
+    assert found["phase_probability"].iloc[0] < phases.CERTAIN < found["phase_probability"].iloc[1]
+    assert found["second_phase"].iloc[0] == "II"
+    assert phases.classify(cells, CUTS)["phase"].tolist() == ["II", "II"]  # targets that are no labels
+    assert phases.find_cuts(cells)["train_loss"].fitted_error == 0.5
+
+
+def test_a_loss_cut_that_is_a_coin_toss_makes_the_cells_between_uncertain():
+    """Two gaps of the same width, and one that is far wider: cells between the first two have no sure phase."""
+
+    def probability(losses: list[float]) -> np.ndarray:
+        table = {"train_loss": losses, "mode_connectivity": 0.0, "cka": 0.8, "n_models": 5, "n_pairs": 10}
+        spread = {"train_loss_std": 1e-6, "mode_connectivity_std": 0.01, "cka_std": 0.001}
+        cells = pd.DataFrame(table).assign(**spread)
+        return phases.classify(cells, phases.find_cuts(cells))["phase_probability"].to_numpy()
+
+    low, middle, high = [0.004] * 8, [0.02] * 8, [0.1] * 8
+    toss = probability([*low, *middle, *high])
+    assert (toss[8:16] < phases.CERTAIN).all()
+    assert (toss[:8] > 0.99).all()
+    assert (probability([*low, *middle, *[1.0] * 8]) > 0.99).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_cka_has_two_groups_or_the_cut_of_the_authors(seed: int):
+    random = np.random.default_rng(seed)
+
+    def cut(cka: np.ndarray) -> float:
+        table = {"train_loss": 0.001, "mode_connectivity": 0.0, "cka": cka}
+        return phases.find_cuts(pd.DataFrame(table), {"train_loss": 0.01})["cka"].value
+
+    two = np.concatenate([random.normal(0.5, 0.03, 20), random.normal(0.8, 0.03, 20)])
+    assert cut(two) == pytest.approx(0.65, abs=0.06)
+    assert cut(two + 0.15) == pytest.approx(0.8, abs=0.06)
+    assert cut(random.uniform(0.4, 0.9, 40)) == 0.65
+    assert cut(0.9 - random.exponential(0.05, 40)) == 0.65
 
 
 def test_sensitivity_counts_the_cells_that_a_moved_cut_would_recolour():
@@ -245,7 +289,7 @@ def test_findings_say_what_the_numbers_say():
 def test_findings_admit_ties_barriers_absent_and_tables_missing():
     close = grid().assign(test_accuracy_percent=[60.0, 94.9, 95.0])
     best = phases.findings(phases.classify(close, CUTS), CUTS, AXES)[0]
-    assert "1 other cell overlaps with it within one standard error" in best
+    assert "1 other cell cannot be told from it" in best
     alone = grid().drop(columns="test_accuracy_percent_std").assign(n_models=1)
     tied = phases.classify(alone.assign(test_accuracy_percent=[60.0, 95.0, 95.0]), CUTS)
     assert "; 1 other cell has the same; with so few" in phases.findings(tied, CUTS, AXES)[0]

@@ -7,19 +7,21 @@ a number, a ``Cut``, which is found from the run or given by the user.
 ========  =============  ==========================  =====================================
 phase     training loss  mode connectivity (mc)      reading
 ========  =============  ==========================  =====================================
-I         high           below 0                     underfitted, and too small
-II        high           0 or above                  underfitted: too hot, or stopped early
+I         high           below −connected            underfitted, and too small
+II        high           above                       underfitted: too hot, or stopped early
 III       low            below −connected            fits, but behind a barrier
 IV-A      low            within ±connected, low CKA  connected, but unlike each other
 IV-B      low            within ±connected, high CKA connected and alike
 ========  =============  ==========================  =====================================
 
-The taxonomy leaves two cases open. *High loss and mc near 0*: the sign of mc decides between I and II,
-because underfitted models have no "connected" phase. If the standard error of such a cell reaches over 0, the
-cell is marked as near the cut. *Low loss and mc above +connected*: the curve found points with a much smaller
-training error than its ends, so the ends have not converged. Such a cell is in phase II, whatever its loss.
+The taxonomy leaves three cases open. *High loss and mc within ±connected*: there is no barrier, so such a
+cell is in phase II. *Low loss and mc above +connected*: the curve found points with a much smaller training
+error than its ends, so the ends have not converged. Such a cell is in phase II, whatever its loss. *High loss
+and a training error below 0.5 %*: the models fit their labels without confidence. Such a cell is sorted as if
+its loss were low, and its phase is uncertain.
 
-This package imports only numpy and pandas. Every function accepts tables in which columns are missing.
+This package imports only numpy and pandas, and scipy.special inside functions. Every function accepts tables
+in which columns are missing.
 """
 
 from __future__ import annotations
@@ -32,15 +34,16 @@ from explorer.phases.aggregate import (
     rank_correlations,
     standard_error,
 )
-from explorer.phases.cuts import PHASES, READINGS, Cut, classify, find_cuts, sensitivity
+from explorer.phases.cuts import PHASES, READINGS, Cut, find_cuts, sensitivity
 from explorer.phases.histories import gains_of_stopping
-from explorer.phases.membership import memberships
+from explorer.phases.membership import CERTAIN, classify, memberships
 from explorer.phases.numbers import format_rho, measured, number, unsigned_zero, words_of
 from explorer.phases.words import ACCURACY, GLOBAL, LOCAL, findings, hessian_contrast
 from explorer.units import plural
 
 __all__ = [
     "ACCURACY",
+    "CERTAIN",
     "GLOBAL",
     "LOCAL",
     "PHASES",

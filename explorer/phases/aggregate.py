@@ -10,6 +10,9 @@ import pandas as pd
 from explorer.measures.tables import AVERAGED_MODELS, AVERAGED_PAIRS, CURVE_COLUMNS
 from explorer.settings import InputError
 
+TWO_SIDED = ("mode_connectivity",)
+TEST, TRAIN, GAP = "test_accuracy_percent", "train_error_percent", "generalization_gap"
+
 
 def axis_names(axes: Mapping[str, Sequence[str]]) -> list[str]:
     """Return the swept settings, load before temperature, each once."""
@@ -32,9 +35,11 @@ def cells(models: pd.DataFrame, pairs: pd.DataFrame, axes: Mapping[str, Sequence
     keys = names or ["cell_id"]
 
     ok_models, ok_pairs = ok_rows(models), ok_rows(pairs)
+    if {TEST, TRAIN} <= set(models):
+        ok_models = ok_models.assign(**{GAP: 100 - column(ok_models, TEST) - column(ok_models, TRAIN)})
     groups = models.groupby(keys, dropna=False)
     table = pd.DataFrame({"n_total": groups.size(), "first_id": groups["cell_id"].first()}).reset_index()
-    table = _joined(table, _averages(ok_models, keys, AVERAGED_MODELS, "n_models"), keys)
+    table = _joined(table, _averages(ok_models, keys, (*AVERAGED_MODELS, GAP), "n_models"), keys)
     table = _joined(table, _averages(ok_pairs, keys, AVERAGED_PAIRS, "n_pairs"), keys)
     curves = ok_pairs[column(ok_pairs, "mode_connectivity").notna()]
     curves = curves.assign(curves_converged_share=column(curves, "curve_converged"))
@@ -66,7 +71,10 @@ def foreign_cells(table: pd.DataFrame, axes: Mapping[str, Sequence[str]]) -> pd.
     Raises:
         InputError: two rows have the same settings.
     """
-    table = _located(table.drop(columns=[c for c in ("phase", "near_cut") if c in table]), axis_names(axes))
+    found = ("phase", "phase_probability", "second_phase", "near_cut", "among_best")
+    table = _located(table.drop(columns=[c for c in found if c in table]), axis_names(axes))
+    if {TEST, TRAIN} <= set(table) and GAP not in table:
+        table[GAP] = 100 - column(table, TEST) - column(table, TRAIN)
     for count in ("n_models", "n_diverged", "n_pairs"):
         if count not in table:
             table[count] = 0
@@ -152,13 +160,14 @@ def standard_error(cells: pd.DataFrame, name: str) -> pd.Series:
 def rank_correlations(cells: pd.DataFrame, xs: Sequence[str], ys: Sequence[str]) -> pd.DataFrame:
     """Return Spearman's rank correlation over cells, of each x with each y, as ``x``, ``y``, ``rho``, ``n``.
 
+    Mode connectivity is two-sided: models are best connected if it is 0. So −|mode connectivity| is ranked.
     Tied values share their mean rank. ``rho`` is NaN if there are fewer than three cells or if a column is
     constant. Columns that are missing or not numeric are left out.
     """
     rows = []
     for x in xs:
         for y in ys:
-            a, b = column(cells, x), column(cells, y)
+            a, b = (-column(cells, n).abs() if n in TWO_SIDED else column(cells, n) for n in (x, y))
             both = a.notna() & b.notna()
             n = int(both.sum())
             if n == 0 or x == y:

@@ -1,17 +1,20 @@
-"""Cuts (borders between phases), found from a run or given, and the phase of each cell."""
+"""Cuts (borders between phases), found from a run or given, and the phase of means."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from explorer.phases.aggregate import column, standard_error
+from explorer.phases.aggregate import column
 from explorer.phases.numbers import number
+from explorer.phases.resampling import cells_again, draws_for
+from explorer.settings import seed_for
 from explorer.units import plural
 
 PHASES = ("I", "II", "III", "IV-A", "IV-B")
@@ -26,31 +29,41 @@ READINGS = {
 # they do not: one wrong answer in twenty costs as much. A loss cut found from data stays between the two.
 # Other tasks have their own limits.
 FITTED = (0.01, 0.1)
+FITTED_ERROR = 0.5  # percent; models that miss fewer labels fit them, whatever their loss
 CONNECTED = 2.0  # percentage points; at 1, small converged networks trained hot would count as under-trained
 AUTHORS_CKA = 0.65
 LEAST_CKA_RANGE = 0.05
+TWO_GROUPS = 0.98  # share of evenly spread sets that a split must beat before it counts as two groups
 RIVAL = 0.9  # a gap at least this share as wide as the widest one is an equally plausible place for the cut
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A border between phases; ``given`` is true if the user set it."""
+    """A border between phases; ``given`` is true if the user set it.
+
+    ``among`` is the range in which a cut of the training loss was searched. A cut of CKA that was found has
+    one too. A cut without a range is fixed. ``fitted_error`` (of the training loss) is the training error in
+    percent below which cells fit their labels, whatever their loss; None for tasks without labels.
+    """
 
     name: str
     value: float
     reason: str
     given: bool = False
+    among: tuple[float, float] | None = None
+    fitted_error: float | None = None
 
 
 def find_cuts(
     cells: pd.DataFrame,
     overrides: Mapping[str, Any] | None = None,
     fitted: tuple[float, float] = FITTED,
+    fitted_error: float | None = FITTED_ERROR,
 ) -> dict[str, Cut]:
     """Return the three cuts ``train_loss`` (nats), ``connected`` (percentage points of mc) and ``cka``.
 
     ``overrides`` fixes cuts by name; None and ``auto`` mean "find this cut". ``fitted`` holds the lowest and
-    highest loss at which the task allows the loss cut.
+    highest loss at which the task allows the loss cut. ``fitted_error`` is as in ``Cut``.
 
     Raises:
         ValueError: a name is not one of the three, or a value is not a positive number.
@@ -66,6 +79,7 @@ def find_cuts(
         given[name] = float(value)
     cuts = {n: Cut(n, v, "given by the user", given=True) for n, v in given.items()}
     cuts.setdefault("train_loss", _loss_cut(column(cells, "train_loss"), fitted))
+    cuts["train_loss"] = replace(cuts["train_loss"], fitted_error=fitted_error)
     cuts.setdefault(
         "connected",
         Cut(
@@ -75,9 +89,9 @@ def find_cuts(
             "about 2 points of the error at its ends; the authors' ResNets support a value of 1",
         ),
     )
-    low = column(cells, "train_loss") < cuts["train_loss"].value
-    level = column(cells, "mode_connectivity").abs() <= cuts["connected"].value
-    cuts.setdefault("cka", _cka_cut(column(cells, "cka")[low & level]))
+    if "cka" not in cuts:
+        level = sort_cells(cells, {**cuts, "cka": Cut("cka", AUTHORS_CKA, "")}).level
+        cuts["cka"] = _cka_cut(column(cells, "cka")[level])
     if not cuts["train_loss"].given and (rivals := _rivals(cells, cuts, fitted)):
         cuts["train_loss"] = replace(cuts["train_loss"], reason=f"{cuts['train_loss'].reason}; {rivals}")
     return {n: cuts[n] for n in ("train_loss", "connected", "cka")}
@@ -99,7 +113,8 @@ def _loss_cut(loss: pd.Series, fitted: tuple[float, float]) -> Cut:
     if not gaps:
         return Cut("train_loss", surely_high, f"no cell lies above {surely_high} nats")
     widest = gaps[0]
-    return Cut("train_loss", widest.cut, f"in the widest gap between cells, {widest.ends}")
+    reason = f"in the widest gap between cells, {widest.ends}"
+    return Cut("train_loss", widest.cut, reason, among=fitted)
 
 
 class _Gap(NamedTuple):
@@ -127,6 +142,22 @@ def _gaps(loss: pd.Series, fitted: tuple[float, float]) -> list[_Gap]:
     return sorted(gaps, key=lambda gap: -gap.width)
 
 
+def rival_cuts(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> list[dict[str, Cut]]:
+    """Return the cuts with the loss cut in each other gap that is about as wide as the widest (RIVAL)."""
+    cut = cuts["train_loss"]
+    if cut.among is None:
+        return []
+    gaps = _gaps(column(cells, "train_loss"), cut.among)
+    wide = [gap.cut for gap in gaps[1:] if gap.width >= RIVAL * gaps[0].width > 0]
+    return [moved_cut(cells, cuts, value) for value in wide]
+
+
+def moved_cut(cells: pd.DataFrame, cuts: Mapping[str, Cut], loss: float) -> dict[str, Cut]:
+    """Return the cuts with the loss cut at ``loss``; a cut of CKA that was not given is found again."""
+    given = {n: cut.value for n, cut in cuts.items() if cut.given}
+    return find_cuts(cells, {**given, "train_loss": loss}, fitted_error=cuts["train_loss"].fitted_error)
+
+
 def _rivals(cells: pd.DataFrame, cuts: Mapping[str, Cut], fitted: tuple[float, float]) -> str:
     """Describe what would change if the loss cut lay in another gap of about the same width.
 
@@ -137,10 +168,9 @@ def _rivals(cells: pd.DataFrame, cuts: Mapping[str, Cut], fitted: tuple[float, f
     others = [gap for gap in gaps[1:] if gap.width >= RIVAL * gaps[0].width > 0]
     if not others:
         return ""
-    before, given = _sorted(cells, cuts)[0], {n: cut.value for n, cut in cuts.items() if cut.given}
+    before = sort_cells(cells, cuts).phase
     moved = [
-        int((_sorted(cells, find_cuts(cells, {**given, "train_loss": gap.cut}, fitted))[0] != before).sum())
-        for gap in others
+        int((sort_cells(cells, moved_cut(cells, cuts, gap.cut)).phase != before).sum()) for gap in others
     ]
     most = int(np.argmax(moved))
     rival = others[most]
@@ -166,66 +196,137 @@ def _cka_cut(cka: pd.Series) -> Cut:
             f"connected low-loss cells span only {number(values[0])} to {number(values[-1])}, "
             "too little to split: the authors' value",
         )
-    within = [values[:k].var() * k + values[k:].var() * (len(values) - k) for k in range(1, len(values))]
-    k = int(np.argmin(within)) + 1
-    return Cut(
-        "cka",
-        float(values[k - 1 : k + 1].mean()),
-        f"splits the {len(values)} connected low-loss cells of this run, "
-        f"{number(values[0])} to {number(values[-1])}, into two groups with the least variance within groups",
-    )
+    cut, share = split(values[None])
+    evenly = _even_share(len(values))
+    low, high = number(values[0]), number(values[-1])
+    which = f"the {len(values)} connected low-loss cells, {low} to {high}"
+    found = f"{100 * share[0]:.0f} % of the variance of {which}"
+    usual = f"{100 * TWO_GROUPS:.0f} % of evenly spread sets stay below {100 * evenly:.0f} %"
+    if share[0] < evenly:
+        reason = f"no two groups: the best split explains {found}, and {usual}. So this is the authors' value"
+        return Cut("cka", AUTHORS_CKA, reason)
+    reason = f"between two groups: this split explains {found}, and {usual}"
+    return Cut("cka", float(cut[0]), reason, among=(float(values[0]), float(values[-1])))
 
 
-def classify(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> pd.DataFrame:
-    """Return a copy of the cells with ``phase`` (empty if a needed measure is missing) and ``near_cut``.
+def split(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Split sets into two groups with the least variance within groups; return cuts and variance explained.
 
-    A cell is near a cut if its mean ± standard error (``standard_error``) reaches over the cut. The standard
-    error is used because the mean is what gets classified: with more replicates the mean is known better,
-    while the standard deviation stays the same.
+    ``values`` (sets, n) are sorted along the last axis, missing values (NaN) at its end. Both results are
+    (sets,); NaN for a set of less than two values.
     """
-    out = cells.copy()
-    phase, low, high, level = _sorted(cells, cuts)
-    out["phase"] = phase
+    n = np.isfinite(values).sum(axis=1, keepdims=True)
+    filled = np.where(np.isfinite(values), values, 0.0)
+    mean = filled.sum(axis=1, keepdims=True) / np.maximum(n, 1)
+    centred = np.where(np.isfinite(values), values - mean, 0.0)
+    k = np.arange(1, values.shape[1])[None]
+    sums = np.cumsum(centred, axis=1)[:, :-1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = np.where(k < n, sums**2 * (1 / k + 1 / (n - k)), -1.0)
+        best = between.argmax(axis=1)[:, None]
+        share = np.take_along_axis(between, best, 1)[:, 0] / (centred**2).sum(axis=1)
+    ends = np.take_along_axis(values, best, 1), np.take_along_axis(values, best + 1, 1)
+    return np.where(n[:, 0] > 1, (ends[0] + ends[1])[:, 0] / 2, np.nan), share
+
+
+@cache
+def _even_share(n: int) -> float:
+    """Return the share of variance that the best split of n evenly spread values seldom exceeds.
+
+    Among distributions with one peak, the even one is split best.
+    """
+    random = np.random.default_rng(seed_for("even", str(n)))
+    return float(np.quantile(split(np.sort(random.random((draws_for(n), n)), axis=1))[1], TWO_GROUPS))
+
+
+def resampled_cuts(cells: pd.DataFrame, cuts: Mapping[str, Cut], draws: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cuts of loss and CKA, (draws, 1) each, if other cells had been run: cells are resampled.
+
+    Cuts without a range do not vary.
+    """
+    again = cells_again(len(cells), "cuts", draws=draws)[1:]
+    loss, cka = np.full(draws, cuts["train_loss"].value), np.full(draws, cuts["cka"].value)
+    losses = column(cells, "train_loss").to_numpy()
+    if (fitted := cuts["train_loss"].among) is not None:
+        values = np.sort(np.log(np.maximum(losses, 1e-12))[again], axis=1)  # NaN last
+        low, high = np.log(fitted)
+        a, b = values[:, :-1], values[:, 1:]
+        width = np.where((a < high) & (b > low), b - a, -1.0)
+        at = width.argmax(axis=1)[:, None]
+        a, b = (np.take_along_axis(v, at, 1)[:, 0] for v in (a, b))
+        middle = np.exp(np.clip((a + b) / 2, np.maximum(a, low), np.minimum(b, high)))
+        none = np.take_along_axis(width, at, 1)[:, 0] <= 0
+        loss = np.where(none, np.where(np.fmax.reduce(values, axis=1) <= low, fitted[0], fitted[1]), middle)
+    if cuts["cka"].among is not None:
+        level = sort_cells(cells, cuts).level
+        values = np.sort(np.where(level, column(cells, "cka").to_numpy(), np.nan)[again], axis=1)
+        found = split(values)[0]
+        cka = np.where(np.isfinite(found), found, cka)
+    return loss[:, None], cka[:, None]
+
+
+class Sorted(NamedTuple):
+    """Phases of cells and the sides of the cuts on which they lie, (cells,) each.
+
+    ``without_confidence`` are cells that fit their labels (``Cut.fitted_error``) with a loss above the cut.
+    They count as ``low``. ``level`` cells have low loss and are connected.
+    """
+
+    phase: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    level: np.ndarray
+    without_confidence: np.ndarray
+
+
+def sort_cells(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> Sorted:
+    """Return the phase of each cell's means; empty if a needed measure is missing."""
+    loss, mc, cka = (column(cells, n).to_numpy() for n in ("train_loss", "mode_connectivity", "cka"))
     loss_cut, connected, cka_cut = (cuts[n].value for n in ("train_loss", "connected", "cka"))
-
-    def near(name: str, border: float) -> pd.Series:
-        return (column(cells, name) - border).abs() <= standard_error(cells, name)
-
-    over = {
-        "train_loss": near("train_loss", loss_cut),
-        "connected": (high & near("mode_connectivity", 0.0))
-        | (low & (near("mode_connectivity", connected) | near("mode_connectivity", -connected))),
-        "cka": level & near("cka", cka_cut),
-    }
-    marks = pd.DataFrame(over)
-    out["near_cut"] = [", ".join(n for n in over if row[n]) for row in marks.to_dict("records")]
-    return out
+    found = sort_means(loss, mc, cka, loss_cut, connected, cka_cut, fits_labels(cells, cuts))
+    return found._replace(phase=np.array(["", *PHASES])[found.phase])
 
 
-def _sorted(
-    cells: pd.DataFrame, cuts: Mapping[str, Cut]
-) -> tuple[np.ndarray, pd.Series, pd.Series, pd.Series]:
-    """Return the phase of each cell, and whether it has low loss, high loss, low loss and is connected."""
-    loss, mc, cka = (column(cells, n) for n in ("train_loss", "mode_connectivity", "cka"))
-    loss_cut, connected, cka_cut = (cuts[n].value for n in ("train_loss", "connected", "cka"))
-    known = loss.notna() & mc.notna()
-    low, high = known & (loss < loss_cut), known & (loss >= loss_cut)
-    level = low & (mc.abs() <= connected)
-    rules = {
-        "I": high & (mc < 0),
-        "II": (high & (mc >= 0)) | (low & (mc > connected)),
-        "III": low & (mc < -connected),
-        "IV-A": level & (cka < cka_cut),
-        "IV-B": level & (cka >= cka_cut),
-    }
-    return np.select(list(rules.values()), list(rules), default=""), low, high, level
+def fits_labels(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> np.ndarray:
+    """Return whether the training error of each cell is so low that it fits its labels, whatever its loss."""
+    limit = cuts["train_loss"].fitted_error
+    return (column(cells, "train_error_percent") < (-np.inf if limit is None else limit)).to_numpy()
+
+
+def sort_means(
+    loss: np.ndarray,
+    mc: np.ndarray,
+    cka: np.ndarray,
+    loss_cut: Any,
+    connected: float,
+    cka_cut: Any,
+    fits: np.ndarray,
+) -> Sorted:
+    """Sort means into phases, as numbers: 0 unknown, then PHASES.
+
+    Means and cuts may have a first axis of draws.
+    """
+    known = np.isfinite(loss) & np.isfinite(mc)
+    below = loss < loss_cut
+    low, high = known & (below | fits), known & ~(below | fits)
+    hidden = low & ~fits & (mc > connected)
+    level = low & ~hidden & (mc >= -connected)
+    rules = (
+        high & (mc < -connected),
+        (high & (mc >= -connected)) | hidden,
+        low & (mc < -connected),
+        level & (cka < cka_cut),
+        level & (cka >= cka_cut),
+    )
+    phase = sum((k * rule.astype(np.int8) for k, rule in enumerate(rules, 1)), np.zeros(low.shape, np.int8))
+    return Sorted(phase, low, high, level, low & ~below)
 
 
 def sensitivity(cells: pd.DataFrame, cuts: Mapping[str, Cut], by: float = 0.1) -> dict[str, int]:
     """Count cells that change phase if a cut moves up or down by the share ``by``; the larger count."""
-    before = _sorted(cells, cuts)[0]
+    before = sort_cells(cells, cuts).phase
     moved: dict[str, int] = {}
     for name, cut in cuts.items():
-        shifted = ({**cuts, name: Cut(name, cut.value * f, "")} for f in (1 - by, 1 + by))
-        moved[name] = max(int((_sorted(cells, c)[0] != before).sum()) for c in shifted)
+        shifted = ({**cuts, name: replace(cut, value=cut.value * f)} for f in (1 - by, 1 + by))
+        moved[name] = max(int((sort_cells(cells, c).phase != before).sum()) for c in shifted)
     return moved

@@ -1,45 +1,93 @@
-"""Probability that a cell belongs to each phase."""
+"""Phases of cells, with their probability."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
 from explorer.phases.aggregate import column, standard_error
-from explorer.phases.cuts import PHASES, Cut
+from explorer.phases.best import among_best
+from explorer.phases.cuts import PHASES, Cut, fits_labels, resampled_cuts, sort_cells, sort_means
+from explorer.phases.resampling import draws_for
+from explorer.settings import seed_for
+
+CERTAIN = 0.8  # a phase of less probability is drawn as uncertain
+DECIDING = ("train_loss", "mode_connectivity", "cka")
+
+
+def classify(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> pd.DataFrame:
+    """Return a copy of the cells with phase, its probability, the cuts nearby, and the cells among the best.
+
+    Columns: ``phase`` (empty if a needed measure is missing), ``phase_probability`` (``memberships``; NaN if
+    unknown), ``second_phase`` (the most probable other phase; empty if there is none), ``near_cut`` and
+    ``among_best`` (``explorer.phases.best``). A cell is near a cut if its mean ± standard error reaches over
+    the cut. If a cell fits its labels with a loss above the cut, its probability is below CERTAIN.
+    """
+    out = cells.copy()
+    found, shares = sort_cells(cells, cuts), memberships(cells, cuts)
+    out["phase"] = found.phase
+    rows = np.arange(len(cells))
+    of_phase = np.array([PHASES.index(p) if p else -1 for p in found.phase], dtype=int)
+    values = shares.to_numpy()
+    probability = np.where(of_phase >= 0, values[rows, of_phase], np.nan)
+    unsure = found.without_confidence & (probability >= CERTAIN)
+    out["phase_probability"] = np.where(unsure, CERTAIN - 0.01, probability)
+    others = values.copy()
+    others[rows[of_phase >= 0], of_phase[of_phase >= 0]] = 0.0
+    most = np.nan_to_num(others, nan=0.0)
+    names = np.array(PHASES)[most.argmax(axis=1)] if len(cells) else np.array([], dtype=str)
+    out["second_phase"] = np.where((most.max(axis=1, initial=0.0) > 0) & (of_phase >= 0), names, "")
+    out["near_cut"] = _near(cells, cuts)
+    out["among_best"] = among_best(cells)
+    return out
+
+
+def _near(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> list[str]:
+    """Return the cuts that lie within one standard error of each cell's mean, joined by commas."""
+    found = sort_cells(cells, cuts)
+
+    def near(name: str, border: float) -> np.ndarray:
+        return ((column(cells, name) - border).abs() <= standard_error(cells, name)).to_numpy()
+
+    connected = cuts["connected"].value
+    behind, beyond = near("mode_connectivity", -connected), near("mode_connectivity", connected)
+    over = {
+        "train_loss": near("train_loss", cuts["train_loss"].value),
+        "connected": ((found.low | found.high) & behind) | (found.low & beyond),
+        "cka": found.level & near("cka", cuts["cka"].value),
+    }
+    return [", ".join(n for n in over if over[n][row]) for row in range(len(cells))]
 
 
 def memberships(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> pd.DataFrame:
     """Return the probability of each phase for each cell, columns ``PHASES``; a row sums to 1.
 
-    Each measure that decides is modelled as normal around its mean with its standard error, independent of
-    the others. If the error is unknown, the mean counts as exact. NaN if a measure that decides is missing.
+    It is the share of draws. In each draw, means are drawn with Student's t and their standard error (of the
+    training loss: of its logarithm), and cuts that were found from the cells are found again from cells drawn
+    with replacement. If a cell fits its labels with a loss above the cut, half of the draws count it as
+    underfitted. NaN if a measure that decides is missing or its standard error is unknown.
     """
-    low = _below(cells, "train_loss", cuts["train_loss"].value)
-    connected = cuts["connected"].value
-    borders = (-connected, 0.0, np.nextafter(connected, np.inf))  # mc = connected is connected
-    under, negative, upto = (_below(cells, "mode_connectivity", border) for border in borders)
-    level = low * (upto - under)
-    unlike = _below(cells, "cka", cuts["cka"].value)
-    unlike = np.where(np.isnan(unlike) & (level < 1e-9), 0.0, unlike)
-    shares = {
-        "I": (1 - low) * negative,
-        "II": (1 - low) * (1 - negative) + low * (1 - upto),
-        "III": low * under,
-        "IV-A": level * unlike,
-        "IV-B": level * (1 - unlike),
-    }
-    return pd.DataFrame(shares, index=cells.index)[list(PHASES)]
-
-
-def _below(cells: pd.DataFrame, name: str, border: float) -> np.ndarray:
-    """Return the probability that each cell's mean lies below a border."""
-    mean, error = column(cells, name).to_numpy(), standard_error(cells, name).fillna(0.0).to_numpy()
-    known = error > 0
-    z = np.divide(border - mean, error, out=np.zeros(len(mean)), where=known)
-    smooth = np.array([0.5 * (1 + math.erf(v / math.sqrt(2))) if math.isfinite(v) else 0.5 for v in z])
-    sharp = np.where(mean < border, 1.0, 0.0)
-    return np.where(np.isnan(mean), np.nan, np.where(known, smooth, sharp))
+    n, draws = len(cells), draws_for(len(cells))
+    random = np.random.default_rng(seed_for("phases"))
+    models = column(cells, "n_models").to_numpy()
+    df = np.where(models >= 2, np.maximum(models - 1, 1), 1e6)
+    means = {name: column(cells, name).to_numpy() for name in DECIDING}
+    errors = {name: standard_error(cells, name).to_numpy() for name in DECIDING}
+    drawn = {name: random.standard_t(df, (draws, n)) for name in DECIDING}
+    loss = np.maximum(means["train_loss"], 1e-12)
+    with np.errstate(over="ignore"):
+        drawn["train_loss"] = loss * np.exp(np.nan_to_num(errors["train_loss"] / loss) * drawn["train_loss"])
+    for name in DECIDING[1:]:
+        drawn[name] = means[name] + np.nan_to_num(errors[name]) * drawn[name]
+    loss_cut, cka_cut = resampled_cuts(cells, cuts, draws)
+    lenient = fits_labels(cells, cuts) & (np.arange(draws) % 2 == 0)[:, None]
+    loss, mc, cka = drawn.values()
+    found = sort_means(loss, mc, cka, loss_cut, cuts["connected"].value, cka_cut, lenient)
+    shares = np.stack([(found.phase == k).mean(axis=0) for k in range(1, 1 + len(PHASES))], axis=1)
+    lacking = {name: ~np.isfinite(means[name] + errors[name]) for name in DECIDING}
+    unknown = (
+        lacking["train_loss"] | lacking["mode_connectivity"] | (found.level.any(axis=0) & lacking["cka"])
+    )
+    return pd.DataFrame(np.where(unknown[:, None], np.nan, shares), cells.index, list(PHASES))

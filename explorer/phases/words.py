@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from explorer.phases.aggregate import axis_names, column, rank_correlations, standard_error
-from explorer.phases.cuts import READINGS, Cut
+from explorer.phases.aggregate import GAP, TRAIN, TWO_SIDED, axis_names, column, rank_correlations
+from explorer.phases.cuts import READINGS, Cut, sort_cells
 from explorer.phases.numbers import format_rho, measured, number, setting, words_of
 from explorer.units import plural
 
 LOCAL = ("train_loss", "hessian_top_eigenvalue", "hessian_trace")
 GLOBAL = (
     "mode_connectivity",
+    "curve_peak_error_percent",
     "loss_barrier",
     "linear_barrier",
     "linear_loss_barrier",
@@ -25,19 +27,80 @@ GLOBAL = (
 )
 ACCURACY = "test_accuracy_percent"
 FEW_CELLS = 10
+OVERFITS = 5.0  # points of test error above training error
+CERTAIN_PHASE = 0.8
 
 
-def findings(cells: pd.DataFrame, cuts: Mapping[str, Cut], axes: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the findings of a run as about five plain sentences, written from its classified cells."""
+def findings(
+    cells: pd.DataFrame,
+    cuts: Mapping[str, Cut],
+    axes: Mapping[str, Sequence[str]],
+    claims: Sequence[Any] = (),
+) -> list[str]:
+    """Return the findings of a run as a few plain sentences, written from its classified cells.
+
+    ``claims`` is the result of ``check_claims``; the claims that hold are named.
+    """
     names = [n for n in axis_names(axes) if n in cells]
+    held = [claim for claim in claims if claim.verdict == "holds"]
+    said = any(claim.name == "width-connects" for claim in held)
     sentences = [
         _best(cells, names),
+        _held(held),
         _barriers(cells, cuts, names),
-        _load(cells, list(axes.get("load", ()))),
+        _gap(cells, names),
+        _unconfident(cells, cuts),
+        _load(cells, [n for n in axes.get("load", ()) if not (n == "width" and said)]),
         _rankings(cells),
         _failures(cells),
     ]
     return [s for s in sentences if s]
+
+
+def _held(held: Sequence[Any]) -> str:
+    """Name the claims of the paper that hold, each with its effect."""
+    if not held:
+        return ""
+    texts = [
+        f"{_inside(claim.statement)} ({f'{number(claim.effect)} {claim.unit}'.rstrip()}, "
+        f"95 % interval {number(claim.low)} to {number(claim.high)})"
+        for claim in held
+    ]
+    which = "1 claim of the paper holds" if len(held) == 1 else f"{len(held)} claims of the paper hold"
+    return f"{which} here: {'; '.join(texts)}."
+
+
+def _gap(cells: pd.DataFrame, names: list[str]) -> str:
+    """Describe where test error exceeds training error most, and where models overfit."""
+    gap, train = column(cells, GAP), column(cells, TRAIN)
+    over = gap >= np.maximum(OVERFITS, train)
+    n = int(gap.notna().sum())
+    if not over.any():
+        return ""
+    worst = cells.iloc[int(np.nanargmax(gap))]
+    limit = f"test error at least {number(OVERFITS)} points above training error, and at least twice as large"
+    train, test = (number(v, 1) for v in (float(worst[TRAIN]), 100 - float(worst[ACCURACY])))
+    return (
+        f"Models overfit in {int(over.sum())} of {plural(n, 'cell')} ({limit}), most at "
+        f"{_where(worst, names)}: training error {train} %, test error {test} %."
+    )
+
+
+def _inside(sentence: str) -> str:
+    """Return a sentence as part of another one: without full stop, and without capital except in CKA."""
+    first = sentence[:1] if sentence[1:2].isupper() else sentence[:1].lower()
+    return first + sentence[1:].removesuffix(".")
+
+
+def _unconfident(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> str:
+    n = int(sort_cells(cells, cuts).without_confidence.sum())
+    if not n:
+        return ""
+    limit = number(float(cuts["train_loss"].fitted_error or 0))
+    text = f"training error below {limit} %, but a training loss above the cut"
+    if n == 1:
+        return f"1 cell fits its labels without confidence ({text}), so its phase is uncertain."
+    return f"{n} cells fit their labels without confidence ({text}), so their phases are uncertain."
 
 
 def _best(cells: pd.DataFrame, names: list[str]) -> str:
@@ -46,19 +109,22 @@ def _best(cells: pd.DataFrame, names: list[str]) -> str:
         return "No test accuracy has been measured yet, so it is unknown which cells generalise."
     first = int(np.nanargmax(accuracy))
     best = cells.iloc[first]
-    spread = standard_error(cells, ACCURACY).fillna(0.0)
-    close = int((accuracy + spread >= accuracy.iloc[first] - spread.iloc[first]).sum()) - 1
     n_models = int(best["n_models"])  # 0: a user's table of cells without this number
     models = f" ({plural(n_models, 'model')})" if n_models else ""
     text = f"The best test accuracy, {measured(best, ACCURACY, 1)} %{models}, is at {_where(best, names)}"
     if phase := best.get("phase", ""):
         text += f", in phase {phase} ({READINGS[phase]})"
-        text += "; this cell lies near a cut" if best.get("near_cut") else ""
-    if close and spread.any():
-        overlap = "overlaps" if close == 1 else "overlap"
-        text += f"; {plural(close, 'other cell')} {overlap} with it within one standard error"
-    elif close:
-        text += f"; {plural(close, 'other cell')} {'has' if close == 1 else 'have'} the same"
+        likely = best.get("phase_probability", np.nan)
+        text += "; this phase is uncertain" if likely < CERTAIN_PHASE else ""
+    known = cells["among_best"].notna() if "among_best" in cells else pd.Series(False, index=cells.index)
+    close = int(cells["among_best"].fillna(False).sum()) - 1 if known.any() else 0
+    tied = int((accuracy == accuracy.iloc[first]).sum()) - 1
+    if close > 0:
+        text += f"; {plural(close, 'other cell')} cannot be told from it"
+    elif known.any():
+        text += "; it is surely better than all other cells" if len(cells) > 1 else ""
+    elif tied:
+        text += f"; {plural(tied, 'other cell')} {'has' if tied == 1 else 'have'} the same"
     if 0 < n_models < 3:
         text += "; with so few models per cell, the best cell may be best by chance"
     return text + "."
@@ -84,12 +150,13 @@ def _barriers(cells: pd.DataFrame, cuts: Mapping[str, Cut], names: list[str]) ->
     trivial = (error < 0.05) & mc.notna()
     if trivial.sum() >= n / 4:
         text += (
-            f". In {int(trivial.sum())} cells, training error is 0, so mode connectivity is trivially near 0"
+            f". In {plural(int(trivial.sum()), 'cell')}, training error is 0, so mode connectivity is "
+            "trivially near 0"
         )
         if loss[trivial].notna().any():
             there = cells.iloc[int(np.nanargmax(loss.where(trivial)))]
             text += (
-                f": use the loss barrier for these cells (at most {measured(there, 'loss_barrier')} nats, "
+                f": use the loss barrier there (at most {measured(there, 'loss_barrier')} nats, "
                 f"at {_where(there, names)})"
             )
     return text + "."
@@ -105,7 +172,7 @@ def _load(cells: pd.DataFrame, load: list[str]) -> str:
         how = "hardly changes with" if abs(rho) < 0.3 else "rises with" if rho > 0 else "falls with"
         parts.append(f"{how} {words_of(str(r.x))} (Spearman {format_rho(rho)}, n = {r.n} cells)")
     few = "; with so few cells, this may be chance" if found["n"].max() < FEW_CELLS else ""
-    return f"Mode connectivity {' and '.join(parts)}{few}."
+    return f"Connectivity (−|mode connectivity|) {' and '.join(parts)}{few}."
 
 
 def _rankings(cells: pd.DataFrame) -> str:
@@ -117,7 +184,10 @@ def _rankings(cells: pd.DataFrame) -> str:
     if found.empty:
         return ""
     found = found.iloc[np.argsort(-found["rho"].abs().to_numpy(), kind="stable")]
-    ranked = [f"{words_of(str(r.x))} ({format_rho(float(r.rho))})" for r in found.itertuples()]
+    ranked = [
+        f"{f'−|{words_of(r.x)}|' if r.x in TWO_SIDED else words_of(str(r.x))} ({format_rho(float(r.rho))})"
+        for r in found.itertuples()
+    ]
     text = f"Strongest rank correlations with test accuracy over cells: {', '.join(ranked[:3])}"
     if len(ranked) > 3:
         text += f"; weakest: {ranked[-1]}"

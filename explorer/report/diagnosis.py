@@ -42,7 +42,8 @@ def diagnose(
     reword = run.task.words.reword
 
     def of_cell(cell_id: str) -> list[str]:
-        return _lines(advise_cells(cells, all_cuts, run.axes, {cell_id}, stopping)[cell_id])
+        advice = advise_cells(cells, all_cuts, run.axes, {cell_id}, stopping, noise=run.label_noise)[cell_id]
+        return _lines(advice)
 
     counts = f"{len(cells)} cells, {len(run.models)} models, {len(run.pairs)} pairs"
     lines = [f"Diagnosis of {run.name}: {counts}.", *filter(None, [reservations(run, now)])]
@@ -59,7 +60,7 @@ def diagnose(
     reasons = [f"{name} {phases.number(cut.value)} ({cut.reason})" for name, cut in all_cuts.items()]
     lines.append(f"Cuts: {', '.join(reasons)}.")
     lines += phases.findings(cells, all_cuts, run.axes)[:2]
-    for advice in advise_phases(cells, all_cuts, run.axes, stopping):
+    for advice in advise_phases(cells, all_cuts, run.axes, stopping, noise=run.label_noise):
         lines += ["", *_lines(advice)]
     best = phases.column(cells, phases.ACCURACY)
     if best.notna().any() and len(cells) > 1:

@@ -172,10 +172,10 @@ def colour_legend(power: int, *, title: str | None = None, values: Any = alt.Und
     return alt.Legend(title=title, gradientLength=140, tickCount=3, values=values, labelExpr=in_units(power))
 
 
-def phase_colour(legend: alt.Legend | None = None) -> alt.Color:
-    """Return the colour channel of phases."""
+def phase_colour(legend: alt.Legend | None = None, *, name: str = "phase") -> alt.Color:
+    """Return the colour channel of the phases in the column ``name``."""
     colours = alt.Scale(domain=list(PHASES), range=[theme.PHASE_COLOURS[p] for p in PHASES])
-    return alt.Color("phase:N", legend=legend, scale=colours)
+    return alt.Color(f"{name}:N", legend=legend, scale=colours)
 
 
 def line_legend(title: str | None, **options: Any) -> alt.Legend:

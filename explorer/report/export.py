@@ -53,8 +53,9 @@ def one_table(run: Run, cells: pd.DataFrame) -> pd.DataFrame:
         return cells
     names = [n for n in AVERAGED_PAIRS if n in cells]
     keys = [n for n in phases.axis_names(run.axes) if n in run.models and n in cells] or ["cell_id"]
-    of_cell = cells[["phase", "near_cut", *names, *keys]].rename(columns={n: f"cell_{n}" for n in names})
-    models = run.models.drop(columns=["phase", "near_cut"], errors="ignore")
+    found = ["phase", "phase_probability", "near_cut", "among_best"]
+    of_cell = cells[[*found, *names, *keys]].rename(columns={n: f"cell_{n}" for n in names})
+    models = run.models.drop(columns=found, errors="ignore")
     if keys == ["cell_id"] and "cell_id" not in models:
         models = models.assign(cell_id=cells["cell_id"].iloc[0])
     return models.merge(of_cell, on=keys, how="left")
@@ -65,7 +66,10 @@ def summary(run: Run, cells: pd.DataFrame, cuts: Mapping[str, phases.Cut]) -> st
     now, reword = facts.progress_of(run), run.task.words.reword
     claims = facts.claims(run, cells, cuts, now)
     counts = cells["phase"].replace("", "unknown").value_counts()
-    found = [*([now.unfinished] if now and now.unfinished else []), *phases.findings(cells, cuts, run.axes)]
+    found = [
+        *([now.unfinished] if now and now.unfinished else []),
+        *phases.findings(cells, cuts, run.axes, claims),
+    ]
     lines = [f"# {run.name}", "", *(f"- {_plain(reword(s))}" for s in found)]
     lines += ["", "## Phases", "", "| phase | reading | cells |", "| --- | --- | --- |"]
     lines += [f"| {p} | {phases.READINGS.get(str(p), '')} | {n} |" for p, n in counts.items()]
@@ -77,7 +81,7 @@ def summary(run: Run, cells: pd.DataFrame, cuts: Mapping[str, phases.Cut]) -> st
     lines += ["", "## Advice", ""]
     lines += [
         f"- {a.where[:1].upper()}{a.where[1:]}: {a.change} ({a.sure})."
-        for a in advise_phases(cells, cuts, run.axes, stopping)
+        for a in advise_phases(cells, cuts, run.axes, stopping, noise=run.label_noise)
     ]
     return "\n".join(lines) + "\n"
 

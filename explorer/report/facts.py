@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from explorer import phases, sources
-from explorer.phases.claims import FAILS, HOLDS, UNKNOWN, UNTESTED, Claim, check_claims
+from explorer.phases.claims import FAILS, HOLDS, UNKNOWN, UNTESTED, Claim
 from explorer.plan.progress import Progress, progress
 from explorer.report.labels import axis, measure, measure_title
 from explorer.report.rows import measures
@@ -56,15 +56,8 @@ def claims(
     run: Run, cells: pd.DataFrame, cuts: Mapping[str, phases.Cut], now: Progress | None
 ) -> list[Claim]:
     """Return the claims with their verdicts, and what an unfinished run still needs for each."""
-    return check_claims(
-        cells,
-        cuts,
-        run.axes,
-        models=run.models,
-        pairs=run.pairs,
-        epochs=run.epochs,
-        lacking=now.lacking if now else {},
-        planned=now.planned if now else (),
+    return run.check_claims(
+        cells, cuts, lacking=now.lacking if now else {}, planned=now.planned if now else ()
     )
 
 
@@ -124,9 +117,10 @@ def score(claims: Sequence[Claim]) -> str:
     """Return a sentence with the numbers of claims by verdict."""
     n = {v: sum(c.verdict == v for c in claims) for v in (*ORDER, UNTESTED)}
     tested = len(claims) - n[UNTESTED]
+    hold, do = ("holds" if n[HOLDS] == 1 else "hold"), ("does" if n[FAILS] == 1 else "do")
     return (
-        f"Of {phases.plural(tested, 'claim')} that this run can test, {n[HOLDS]} hold, "
-        f"{n[FAILS]} do not hold and {n[UNKNOWN]} cannot be decided."
+        f"Of {phases.plural(tested, 'claim')} that this run can test, {n[HOLDS]} {hold}, "
+        f"{n[FAILS]} {do} not hold and {n[UNKNOWN]} cannot be decided."
     )
 
 

@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from explorer.phases import PHASES, READINGS
+from explorer.phases import CERTAIN, PHASES, READINGS
 from explorer.report import theme
 from explorer.report.encodings import (
     INK,
@@ -14,6 +14,7 @@ from explorer.report.encodings import (
     colour_legend,
     counted_in,
     either,
+    escaped,
     highlight,
     layer_cells,
     phase_colour,
@@ -25,13 +26,19 @@ from explorer.report.encodings import (
 from explorer.report.labels import measure, measure_title
 from explorer.report.rows import compact, exponent, measures
 
+UNCERTAIN = (
+    f"isValid(datum.phase_probability) && datum.phase_probability < {CERTAIN} && datum.second_phase !== ''"
+)
 CROWDED = 11  # with this many columns or more, cells have no room for a number
 
 
 def phase_map(
     cells: pd.DataFrame, load: str, temperature: str | None = None, *, legend: bool = True
 ) -> alt.LayerChart:
-    """Plot the cells of the load × temperature plane coloured by phase; a ring marks cells near a cut.
+    """Plot the cells of the load × temperature plane coloured by phase.
+
+    The square of an uncertain phase is split: the right half has the second most probable phase. A ring marks
+    a cell whose certainty is unknown.
 
     ``cells`` is the result of ``explorer.phases.classify`` with one row per grid point of the plane.
 
@@ -42,6 +49,8 @@ def phase_map(
     tips = [
         *place_tips(load, temperature),
         tip("phase", "Phase"),
+        tip("phase_probability", "Probability of the phase"),
+        tip("second_phase", "Second phase"),
         tip("near_cut", "Near the cut of"),
         tip("note", "Note"),
         tip("n_models", "Models"),
@@ -61,29 +70,39 @@ def phase_map(
     )
     colour = phase_colour(key if legend else None)
     base = alt.Chart().encode(**at, tooltip=tips)
-    label = base.mark_text(fontSize=12, fontWeight=600).encode(
-        text="phase:N",
-        color=either(_on_dark(), "#ffffff", theme.INK),
-    )
+    sure = base.transform_filter(f"!({UNCERTAIN})")
+    label = _letters(sure, at["x"], "phase", 12)
+    unsure = base.transform_filter(UNCERTAIN)
+    second = phase_colour(name="second_phase")
+    split = [
+        unsure.mark_rect().encode(
+            x=_at_band(at["x"], 0.5), x2=alt.X2(field=escaped(load), bandPosition=1), color=second
+        ),
+        *(
+            _letters(unsure, _at_band(at["x"], where), name, 9)
+            for where, name in ((0.27, "phase"), (0.73, "second_phase"))
+        ),
+    ]
     corner = {k: v.copy() for k, v in at.items()}
     corner["x"].bandPosition = 0.86
     if "y" in corner:
         corner["y"].bandPosition = 0.18
-    near = (
+    unknown = (
         alt.Chart()
-        .transform_filter("datum.near_cut !== ''")
+        .transform_filter("datum.phase !== '' && !isValid(datum.phase_probability)")
         .mark_point(shape="circle", size=34, strokeWidth=1.6, filled=False, opacity=1)
         .encode(
             **corner,
             tooltip=tips,
-            stroke=either(_on_dark(), "#ffffff", theme.INK, alt.StrokeValue),
+            stroke=either(_on_dark("phase"), "#ffffff", theme.INK, alt.StrokeValue),
         )
     )
     layers = [
         _ground(base),
         base.transform_filter("datum.phase !== ''").mark_rect().encode(color=colour),
         label,
-        near,
+        *split,
+        unknown,
         _notes(base),
         _unsorted(base),
         *highlight(at),
@@ -180,9 +199,22 @@ def difference_labels(differences: pd.Series, name: str, power: int = 0) -> list
     return [compact(v * 10.0**-power, measure(name)) for v in differences]
 
 
-def _on_dark() -> str:
-    """Return the Vega test of whether a cell's phase has a dark colour."""
-    return " || ".join(f"datum.phase === '{p}'" for p, ink in theme.PHASE_INKS.items() if ink == "#ffffff")
+def _letters(cells: alt.Chart, x: alt.X, name: str, size: int) -> alt.Chart:
+    """Write the phase in the column ``name`` at ``x`` of each cell."""
+    colour = either(_on_dark(name), "#ffffff", theme.INK)
+    return cells.mark_text(fontSize=size, fontWeight=600).encode(x=x, text=f"{name}:N", color=colour)
+
+
+def _at_band(x: alt.X, where: float) -> alt.X:
+    moved = x.copy()
+    moved.bandPosition = where
+    return moved
+
+
+def _on_dark(name: str) -> str:
+    """Return the Vega test of whether the phase in the column ``name`` has a dark colour."""
+    dark = (p for p, ink in theme.PHASE_INKS.items() if ink == "#ffffff")
+    return " || ".join(f"datum.{name} === '{p}'" for p in dark)
 
 
 def _ground(base: alt.Chart) -> alt.Chart:

@@ -71,7 +71,7 @@ def completed(
     full["cell_id"] = full["cell_id"].fillna(pd.Series(settings, index=full.index))
     for count in (n for n in ("n_models", "n_diverged", "n_pairs", "n_curves") if n in full):
         full[count] = full[count].fillna(0).astype(int)
-    for text in (n for n in ("phase", "near_cut") if n in full):
+    for text in (n for n in ("phase", "second_phase", "near_cut") if n in full):
         full[text] = full[text].fillna("")
     return full
 
@@ -96,6 +96,7 @@ def prepared(cells: pd.DataFrame, scale_from: pd.DataFrame | None = None) -> pd.
     if "note" in cells:
         return cells
     defaults = {"n_models": 0, "n_diverged": 0, "n_pairs": 0, "phase": "", "near_cut": ""}
+    defaults |= {"second_phase": "", "phase_probability": np.nan}
     out = cells.assign(**{n: value for n, value in defaults.items() if n not in cells})
     shown = measures(out)
     nothing = (out["n_models"] == 0) & (out["n_pairs"] == 0) & ~out[shown].notna().any(axis=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from importlib import resources
@@ -17,7 +17,7 @@ from altair.utils.schemapi import debug_mode
 
 from explorer import phases
 from explorer.phases.advice import advise_cells, advise_phases
-from explorer.phases.claims import UNTESTED
+from explorer.phases.claims import HOLDS, UNTESTED, Claim
 from explorer.report import facts, figures, pictures, spent, theme, vega
 from explorer.report.encodings import vertical_order
 from explorer.report.files import INDEX, claim, write_details, write_tables
@@ -52,10 +52,15 @@ def write_site(
         pictured = pictures.specs(rows, axes, groups) if images else {}
         claims = facts.claims(run, cells, all_cuts, now)
         of_claims = figures.of_claims(rows, right, up, claims)
+        groups["first"] = [
+            {**of_claims[c.name], "id": f"first-{c.name}", "see": reword(c.why)}
+            for c in claims
+            if c.verdict == HOLDS and c.name.startswith("double-descent") and c.name in of_claims
+        ]
         data = _data(run, rows, axes, {**groups, "claims": list(of_claims.values())})
     stopping = phases.gains_of_stopping(run.models, run.epochs)
     if len(cells) <= ADVISED_CELLS:
-        each = advise_cells(cells, all_cuts, run.axes, stopping=stopping)
+        each = advise_cells(cells, all_cuts, run.axes, stopping=stopping, noise=run.label_noise)
         data["advice"] = {cell: [reword(a.cause), a.change, a.sure] for cell, a in each.items()}
     claim([run], out)
     models, texts = {}, {}
@@ -71,14 +76,14 @@ def write_site(
         environment()
         .get_template("index.html.j2")
         .render(
-            **_context(run, cells, rows, axes, all_cuts),
+            **_context(run, cells, rows, axes, all_cuts, claims),
             reservations=facts.reservations(run, now),
             trained=str(now.models) if now and now.models.missing else "",
             figures=groups,
             claims=facts.verdicts(claims, of_claims),
             untested=[c for c in claims if c.verdict == UNTESTED],
             score=facts.score(claims),
-            advice=advise_phases(cells, all_cuts, run.axes, stopping),
+            advice=advise_phases(cells, all_cuts, run.axes, stopping, noise=run.label_noise),
             tables=write_tables(run, cells, out),
             refresh_s=refresh_s,
             saved=[
@@ -135,7 +140,12 @@ def _data(
 
 
 def _context(
-    run: Run, cells: pd.DataFrame, rows: pd.DataFrame, axes: Plane, cuts: Mapping[str, phases.Cut]
+    run: Run,
+    cells: pd.DataFrame,
+    rows: pd.DataFrame,
+    axes: Plane,
+    cuts: Mapping[str, phases.Cut],
+    claims: Sequence[Claim],
 ) -> dict[str, Any]:
     """Return the variables of the template, except charts."""
     right, up, others = axes
@@ -147,7 +157,7 @@ def _context(
         "run": run,
         "space": space,
         "now": now(),
-        "findings": [reword(s) for s in phases.findings(cells, cuts, run.axes)],
+        "findings": [reword(s) for s in phases.findings(cells, cuts, run.axes, claims)],
         "hessian": reword(phases.hessian_contrast(cells, cuts)),
         "missing": facts.missing(run, cells),
         "phases": [
@@ -161,7 +171,8 @@ def _context(
             for p in phases.PHASES
         ],
         "unsorted": int(((rows["phase"] == "") & (rows["note"] == "")).sum()),
-        "near": int((cells["near_cut"] != "").sum()),
+        "uncertain": int((cells["phase_probability"] < phases.CERTAIN).sum()),
+        "unknown": int(((cells["phase"] != "") & cells["phase_probability"].isna()).sum()),
         "n_cells": len(cells),
         "n_grid": len(rows),
         "cuts": [{"cut": c, "value": phases.number(c.value), "moved": moved[n]} for n, c in cuts.items()],

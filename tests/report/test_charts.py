@@ -63,7 +63,7 @@ def test_the_phase_map_colours_and_labels_every_phase_and_tells_all_numbers(cell
     label = layer_with(chart, "text", "phase")
     assert label["mark"]["type"] == "text"
     ring = next(la for la in layers(chart) if la["mark"].get("shape") == "circle")
-    assert ring["transform"] == [{"filter": "datum.near_cut !== ''"}]
+    assert ring["transform"] == [{"filter": "datum.phase !== '' && !isValid(datum.phase_probability)"}]
 
 
 def test_mode_connectivity_diverges_from_zero_and_losses_are_on_a_log_scale(cells):
@@ -301,7 +301,7 @@ def test_values_of_an_axis_are_sorted_as_numbers_and_kept_as_words():
 
 
 def test_every_averaged_measure_has_a_title_of_its_own():
-    of_cells = {*ensemble.COLUMNS} - {"ensemble_models"}
+    of_cells = {*ensemble.COLUMNS, "generalization_gap"} - {"ensemble_models"}
     assert {*AVERAGED_MODELS, *AVERAGED_PAIRS, *of_cells} == set(columns_on_pages())
     assert len({measure(name).title for name in columns_on_pages()}) == len(columns_on_pages())
     assert all(EVERY[name].see for name in columns_on_pages())

@@ -1,48 +1,31 @@
-"""Advice for a cell: what limits it, from its phase, and the next change to try, from its neighbours."""
+"""Advice for cells: what holds them back, and the next change to try, from their neighbours."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from explorer.phases.advice.moves import DIRECTIONS, Move, moves
+from explorer.phases.advice.causes import cause_of
+from explorer.phases.advice.moves import moves
+from explorer.phases.advice.tried import Tried, average, stopped_early, together
 from explorer.phases.aggregate import axis_names, column
 from explorer.phases.cuts import PHASES, READINGS, Cut
-from explorer.phases.membership import memberships
-from explorer.phases.numbers import number, setting, words_of
+from explorer.phases.membership import CERTAIN
+from explorer.phases.noise import moderated_errors
+from explorer.phases.numbers import setting, words_of
+from explorer.phases.words import ACCURACY
 from explorer.units import plural
 
-# By phase: what limits generalisation, and the changes that the taxonomy suggests, most important first.
-CAUSES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "I": (
-        "the model is too small for the data: it does not fit them, and error rises between replicates",
-        ("larger model", "longer training", "colder training"),
-    ),
-    "II": (
-        "training is too hot or stopped too early: curves find better points than the models reached",
-        ("colder training", "longer training"),
-    ),
-    "III": (
-        "model too small or data too poor: replicates fit the data, but each in its own basin",
-        ("larger model", "cleaner data", "more data", "hotter training"),
-    ),
-    "IV-A": (
-        "data and model do not determine the solution: replicates are connected, but answer differently",
-        ("larger model", "more data", "cleaner data", "hotter training", "colder training"),
-    ),
-    "IV-B": (
-        "nothing visible in the loss landscape: replicates are connected and alike",
-        ("more data", "cleaner data", "larger model"),
-    ),
-}
-SURE = ("fairly sure", "a guess with some support", "a guess")
-COUNTS = 0.3  # points of accuracy; smaller changes are not mentioned
+SURE = ("very sure", "fairly sure", "a guess")
+FEWEST_MODELS = 3  # two models are one pair, which does not show how much pairs differ
+NEGLIGIBLE = 1.0  # points of accuracy that no neighbour may gain before settings are surely worth keeping
+FORMS = ("larger model", "smaller model")  # these need an article
 
 
 @dataclass(frozen=True)
@@ -50,6 +33,7 @@ class Advice:
     """Advice for some cells.
 
     ``change`` is what to try next, ``sure`` is one of SURE, ``evidence`` holds sentences with numbers.
+    ``tried`` are the changes that the run has made from these cells, best first.
     """
 
     where: str
@@ -59,29 +43,113 @@ class Advice:
     change: str
     sure: str
     evidence: list[str] = field(default_factory=list)
+    tried: list[Tried] = field(default_factory=list)
+    untried: list[str] = field(default_factory=list)
 
     @property
     def reading(self) -> str:
         return READINGS.get(self.phase, "phase unknown")
 
 
-@dataclass(frozen=True)
-class Tried:
-    """A change made in the run: the mean gain of its ``n`` steps in points, and how many steps ``helped``."""
+class _Evidence:
+    """What a run shows about its cells: steps between neighbours, early stopping, and certainty."""
 
-    axis: str
-    direction: str
-    gain: float
-    stderr: float
-    n: int
-    helped: int
+    def __init__(
+        self,
+        cells: pd.DataFrame,
+        cuts: Mapping[str, Cut],
+        axes: Mapping[str, Sequence[str]],
+        stopping: Mapping[Any, np.ndarray] | None,
+        noise: float,
+    ) -> None:
+        self.cells, self.names = cells, [n for n in axis_names(axes) if n in cells]
+        self.connected, self.stopping = cuts["connected"].value, stopping or {}
+        self.errors = moderated_errors(cells, ACCURACY)
+        self.by_cell = defaultdict(list)
+        steps = moves(cells, self.names)
+        for step in steps:
+            self.by_cell[step.cell].append(step)
+        self.family = len(steps)
+        own = column(cells, "label_noise").fillna(noise) if "label_noise" in cells else noise
+        table = {
+            n: column(cells, n) for n in ("train_error_percent", "train_loss", "mode_connectivity", "cka")
+        }
+        table |= {"test_error_percent": 100 - column(cells, ACCURACY), "label_noise": own}
+        self.numbers = pd.DataFrame(table, index=cells.index)
+        few = (column(cells, "n_models") > 0) & (column(cells, "n_models") < FEWEST_MODELS)
+        self.guessed = np.where(
+            few, "Two replicates do not show how much replicates differ, so this is a guess.", ""
+        )
+        if "curves_converged_share" in cells:
+            unfinished = (column(cells, "curves_converged_share") < 1).to_numpy()
+            said = "Not all curves of the cell have converged, so this is a guess."
+            self.guessed = np.where(unfinished, said, self.guessed)
 
-    @property
-    def surely_helped(self) -> bool:
-        return self.gain > COUNTS and self.gain > 2 * self.stderr  # false if the error is unknown
+    def tried(self, places: Sequence[int]) -> list[Tried]:
+        """Return the changes made from these cells, with simultaneous intervals."""
+        found = average([step for place in places for step in self.by_cell[place]], self.errors)
+        ids = self.cells["cell_id"].iloc[list(places)]
+        found += stopped_early([self.stopping[cell] for cell in ids if cell in self.stopping])
+        return together(found, self.family)
 
-    def surely_above(self, other: Tried) -> bool:
-        return self.gain - other.gain > 2 * math.hypot(self.stderr, other.stderr)
+    def advise(self, where: str, phase: str, places: Sequence[int]) -> Advice:
+        """Return the advice for the cells of a phase."""
+        tried, rows = self.tried(places), list(places)
+        numbers = self.numbers.iloc[rows].mean()
+        cause = cause_of(numbers, phase, tried, self.connected, float(numbers["label_noise"]))
+        if len(rows) > 1:
+            cause = cause._replace(text=f"{cause.text} (means over the cells)")
+        probability = column(self.cells, "phase_probability").iloc[rows]
+        share = float(probability.mean()) if probability.notna().all() else math.nan
+        likely = f"{share:.0%}".replace("%", " %") if math.isfinite(share) else "unknown"
+        evidence = [f"Probability of phase {phase}, over replicates and cuts: {likely}."]
+        evidence += [t.describe() for t in tried[:4]]
+        wanted = cause.wanted
+        helped = [t for t in tried if t.surely_helped]
+        suggested = [t for t in helped if t.direction in wanted]
+        best = next(iter(suggested or helped), None)
+        if best and helped[0].surely_above(best):
+            best = helped[0]
+        untried = [w for w in wanted if w not in {t.direction for t in tried if t.axis}]
+        sure = SURE[2]
+        if best:
+            change = best.change
+            certain = best.surely > 0 and best in suggested and share >= CERTAIN
+            sure = SURE[0] if certain else SURE[1]
+            if best not in suggested:
+                evidence.append("The cause does not suggest this change; the run shows that it helps.")
+        elif phase == "IV-B":
+            best_here = bool(tried) and all(t.high < NEGLIGIBLE for t in tried)
+            change = f"keep these settings{'; try ' + untried[0] if untried and not best_here else ''}"
+            sure = SURE[1] if best_here else SURE[2]
+        elif untried:
+            change = f"try {untried[0]}"
+            here = "this cell" if len(rows) == 1 else "these cells"
+            evidence.append(f"{untried[0].capitalize()} was not tried from {here}.")
+        else:
+            change = "none on this grid; vary another setting"
+            evidence.append("No step to a neighbouring cell gains more accuracy than chance explains.")
+        guessed = [text for text in self.guessed[rows] if text]
+        if len(guessed) * 2 > len(rows):
+            sure = SURE[2]
+            evidence.append(
+                guessed[0] if len(rows) == 1 else f"In {len(guessed)} of {len(rows)} cells: {guessed[0]}"
+            )
+        return Advice(where, phase, len(rows), cause.text, change, sure, evidence, tried, untried)
+
+    def advise_unsorted(self, where: str, place: int) -> Advice:
+        """Return the advice for a cell without a phase."""
+        lacks = [
+            n for n in ("train_loss", "mode_connectivity", "cka") if np.isnan(self.numbers[n].iloc[place])
+        ]
+        tried = self.tried([place])
+        alone = self.cells["n_models"].iloc[place] == 1 and "mode_connectivity" in lacks
+        missing = "train another seed: a pair needs two" if alone else "measure what is missing first"
+        helped = [t for t in tried if t.surely_helped]
+        change = helped[0].change if helped else missing
+        evidence = [t.describe() for t in tried[:4]]
+        cause = f"unknown without {', '.join(map(words_of, lacks))}"
+        return Advice(where, "", 1, cause, change, SURE[2], evidence, tried)
 
 
 def advise_phases(
@@ -89,23 +157,21 @@ def advise_phases(
     cuts: Mapping[str, Cut],
     axes: Mapping[str, Sequence[str]],
     stopping: Mapping[Any, np.ndarray] | None = None,
+    *,
+    noise: float = 0.0,
 ) -> list[Advice]:
     """Return one piece of advice for each phase with cells in the run, based on those cells.
 
-    ``stopping`` is the result of ``gains_of_stopping``.
+    ``stopping`` is the result of ``gains_of_stopping``, ``noise`` the share of noisy training labels, if it
+    is the same for all cells.
     """
     cells = cells.reset_index(drop=True)
-    names = [n for n in axis_names(axes) if n in cells]
-    steps, shares, phases = moves(cells, names), memberships(cells, cuts), cells["phase"].to_numpy()
+    found, phases = _Evidence(cells, cuts, axes, stopping, noise), cells["phase"].to_numpy()
     out = []
     for phase in PHASES:
-        inside = np.flatnonzero(phases == phase)
-        if len(inside):
-            share = float(np.nanmean(shares[phase].to_numpy()[inside]))
-            where = f"the {plural(len(inside), 'cell')} of phase {phase}"
-            tried = _average([step for step in steps if phases[step.cell] == phase])
-            stopped = _stopped_early(stopping, cells["cell_id"].iloc[inside])
-            out.append(_advise(where, phase, len(inside), share, tried, stopped))
+        inside = np.flatnonzero(phases == phase).tolist()
+        if inside:
+            out.append(found.advise(f"the {plural(len(inside), 'cell')} of phase {phase}", phase, inside))
     return out
 
 
@@ -115,35 +181,27 @@ def advise_cells(
     axes: Mapping[str, Sequence[str]],
     among: Collection[str] | None = None,
     stopping: Mapping[Any, np.ndarray] | None = None,
+    *,
+    noise: float = 0.0,
 ) -> dict[str, Advice]:
     """Return advice by ``cell_id`` for all cells or for those in ``among``.
 
-    ``stopping`` is the result of ``gains_of_stopping``.
+    ``stopping`` and ``noise`` are as in ``advise_phases``.
     """
     cells = cells.reset_index(drop=True)
-    names = [n for n in axis_names(axes) if n in cells]
-    shares, by_cell = memberships(cells, cuts), defaultdict(list)
-    for step in moves(cells, names):
-        by_cell[step.cell].append(step)
-    lacks = {n: column(cells, n).isna().to_numpy() for n in ("train_loss", "mode_connectivity", "cka")}
+    found = _Evidence(cells, cuts, axes, stopping, noise)
     out: dict[str, Advice] = {}
-    for place, row in enumerate(cells.to_dict("records")):
+    for place, row in enumerate(
+        cells[[*dict.fromkeys(["cell_id", "phase", "near_cut", *found.names])]].to_dict("records")
+    ):
         cell = str(row["cell_id"])
         if among is not None and cell not in among:
             continue
-        where = ", ".join(f"{words_of(n)} {setting(row[n])}" for n in names) or "these models"
-        tried = _average(by_cell[place])
+        where = ", ".join(f"{words_of(n)} {setting(row[n])}" for n in found.names) or "these models"
         if not row["phase"]:
-            lacking = ", ".join(words_of(n) for n in lacks if lacks[n][place])
-            alone = row.get("n_models") == 1 and lacks["mode_connectivity"][place]
-            missing = "train another seed: a pair needs two" if alone else "measure what is missing first"
-            helped = [t for t in tried if t.surely_helped]
-            change, sure = (_change(helped[0]), SURE[2]) if helped else (missing, SURE[0])
-            evidence = [_describe(t) for t in tried[:4]]
-            out[cell] = Advice(where, "", 1, f"unknown without {lacking}", change, sure, evidence)
+            out[cell] = found.advise_unsorted(where, place)
             continue
-        stopped = _stopped_early(stopping, [row["cell_id"]])
-        advice = _advise(where, row["phase"], 1, float(shares[row["phase"]].iloc[place]), tried, stopped)
+        advice = found.advise(where, row["phase"], [place])
         if row["near_cut"]:
             near = ", ".join(words_of(n) for n in row["near_cut"].split(", "))
             advice.evidence.append(f"The cell lies near the cut of {near}.")
@@ -151,94 +209,36 @@ def advise_cells(
     return out
 
 
-def _advise(
-    where: str, phase: str, n: int, share: float, tried: list[Tried], stopped: Tried | None
-) -> Advice:
-    """Return the advice for ``n`` cells of a phase; ``share`` is the probability of this phase."""
-    cause, wanted = CAUSES[phase]
-    likely = f"{share:.0%}".replace("%", " %")
-    evidence = [f"Probability of phase {phase}, from the standard errors of the means: {likely}."]
-    evidence += [_describe(t) for t in tried[:4]]
-    if stopped:
-        evidence.append(
-            f"Models stopped at the best step of the other replicates gained "
-            f"{number(stopped.gain, 2)} ± {number(stopped.stderr, 2)} points of accuracy compared with the "
-            f"end of training; {stopped.helped} of {stopped.n} models improved."
-        )
-    helped = [t for t in tried if t.surely_helped]
-    suggested = [t for t in helped if t.direction in wanted]
-    best = next(iter(suggested or helped), None)
-    untried = [w for w in wanted if w not in {t.direction for t in tried}]
-    sure = SURE[1]
-    if stopped and (best is None or stopped.surely_above(best)):
-        change = "shorter training: stop earlier"
-    elif suggested:
-        change = _change(suggested[0])
-        sure = SURE[0] if share >= 0.8 else SURE[1]
-    elif helped:
-        change = _change(helped[0])
-        evidence.append("The taxonomy does not suggest this change; neighbouring cells of this run do.")
-    elif phase == "IV-B":
-        change = f"keep these settings{'; try ' + untried[0] if untried else ''}"
-        sure = SURE[0] if tried and share >= 0.8 else SURE[1]
-    elif untried:
-        change, sure = f"try {untried[0]}", SURE[2]
-        here = "this cell" if n == 1 else "these cells"
-        evidence.append(f"{untried[0].capitalize()} was not tried from {here}; the taxonomy suggests it.")
-    else:
-        change = "none on this grid; vary another setting"
-        evidence.append("No step to a neighbouring cell gains more accuracy than its error.")
-    return Advice(where, phase, n, cause, change, sure, evidence)
+def advice_table(
+    cells: pd.DataFrame, advice: Mapping[str, Advice], axes: Mapping[str, Sequence[str]]
+) -> pd.DataFrame:
+    """Return a row for each cell and change that was tried from it or that its cause suggests.
 
-
-def _stopped_early(stopping: Mapping[Any, np.ndarray] | None, cells: Iterable[Any]) -> Tried | None:
-    """Return what early stopping gained the models of some cells; None if it did not clearly help.
-
-    Models of a cell choose each other's step, so a mean over n of them counts as a mean over n/2.
+    Columns: ``cell_id``, the axes, ``question``, ``answer`` (yes, no, cannot tell, not tried), ``change``,
+    ``gain`` in points of accuracy with the ends ``low`` and ``high`` of its 95 % interval, which holds for
+    all changes of the cell at once, and ``confidence`` (SURE).
     """
-    by_cell = [stopping[cell] for cell in cells if cell in stopping] if stopping else []
-    if not by_cell:
-        return None
-    gains = np.concatenate(by_cell)
-    stopped = _mean_of_half("", "shorter training", gains, float(gains.std(ddof=1)))
-    return stopped if stopped.surely_helped else None
+    names = [n for n in axis_names(axes) if n in cells]
+    rows = []
+    for row in cells[["cell_id", *(n for n in names if n != "cell_id")]].to_dict("records"):
+        one = advice[str(row["cell_id"])]
+        guess = any("so this is a guess" in text for text in one.evidence)
+        for t in one.tried:
+            answer = "yes" if t.surely_helped else "no" if t.surely_hurt else "cannot tell"
+            sure = SURE[2]
+            if answer != "cannot tell" and not guess:
+                chosen = t.surely_helped and one.change == t.change
+                sure = one.sure if chosen else SURE[1]
+            effect = {"gain": t.gain, "low": t.low, "high": t.high}
+            rows.append({**row, **_question(t.direction), "answer": answer, "change": t.change, **effect,
+                         "confidence": sure})  # fmt: skip
+        for direction in one.untried:
+            nothing = dict.fromkeys(("gain", "low", "high"), math.nan)
+            rows.append({**row, **_question(direction), "answer": "not tried", "change": f"try {direction}",
+                         **nothing, "confidence": SURE[2]})  # fmt: skip
+    wanted = ["cell_id", *names, "question", "answer", "change", "gain", "low", "high", "confidence"]
+    return pd.DataFrame(rows, columns=pd.Index(dict.fromkeys(wanted)))
 
 
-def _average(steps: Iterable[Move]) -> list[Tried]:
-    """Return the mean gain of each change over its steps, best first.
-
-    Steps in a line share cells, so a mean over n of them counts as a mean over n/2. If the spread over
-    replicates is unknown, the spread over steps is used instead.
-    """
-    groups: dict[tuple[str, str], list[Move]] = defaultdict(list)
-    for step in steps:
-        groups[step.axis, step.direction].append(step)
-    found = []
-    for (axis, direction), group in groups.items():
-        gains = np.array([step.gain for step in group])
-        known = np.array([step.stderr for step in group if not math.isnan(step.stderr)])
-        spread = float(np.sqrt(np.mean(known**2))) if len(known) else math.nan
-        if not len(known) and len(gains) >= 4:
-            spread = float(gains.std(ddof=1))
-        found.append(_mean_of_half(axis, direction, gains, spread))
-    return sorted(found, key=lambda tried: -tried.gain)
-
-
-def _mean_of_half(axis: str, direction: str, gains: np.ndarray, spread: float) -> Tried:
-    """Return the mean of the gains, with the standard error of a mean over half as many."""
-    stderr = spread / max(1.0, len(gains) / 2) ** 0.5
-    return Tried(axis, direction, float(gains.mean()), stderr, len(gains), int((gains > 0).sum()))
-
-
-def _change(tried: Tried) -> str:
-    up = DIRECTIONS[tried.axis][0] == tried.direction
-    return f"{tried.direction}: {'raise' if up else 'lower'} the {words_of(tried.axis)}"
-
-
-def _describe(tried: Tried) -> str:
-    error = f" ± {number(tried.stderr, 2)}" if math.isfinite(tried.stderr) else ""
-    often = f"; it helped in {tried.helped} of {tried.n} steps" if tried.n > 1 else ""
-    return (
-        f"One step of {tried.direction} ({words_of(tried.axis)}) changed accuracy by "
-        f"{'+' if tried.gain > 0 else ''}{number(tried.gain, 2)}{error} points{often}."
-    )
+def _question(direction: str) -> dict[str, str]:
+    return {"question": f"Would {'a ' if direction in FORMS else ''}{direction} help?"}

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from explorer.phases.advice.moves import Move, moves
-from explorer.phases.advice.rules import COUNTS
+from explorer.phases.advice.tried import COUNTS
 from explorer.phases.aggregate import axis_names, column
 from explorer.settings import InputError
 

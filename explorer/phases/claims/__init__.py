@@ -19,7 +19,8 @@ from explorer.phases.claims.evidence import (
     decide,
     summarise,
 )
-from explorer.phases.cuts import Cut
+from explorer.phases.cuts import Cut, rival_cuts
+from explorer.phases.numbers import number
 
 __all__ = ["FAILS", "HOLDS", "UNKNOWN", "UNTESTED", "Chart", "Claim", "check_claims"]
 
@@ -54,30 +55,52 @@ def check_claims(
     models: pd.DataFrame,
     pairs: pd.DataFrame,
     epochs: pd.DataFrame,
+    noise: float = 0.0,
     lacking: Mapping[str, str] | None = None,
     planned: Collection[str] = (),
 ) -> list[Claim]:
     """Return every claim with its verdict, effect, 95 % interval and chart; ``cells`` come from ``classify``.
 
-    Intervals are bootstrapped over replicates. If a claim is about cells or lines of the grid, they are
-    bootstrapped over cells or lines too. p is corrected by Holm's method over all claims tested. Cells of one
-    grid are not independent draws, so the intervals describe the noise of this grid, not other data sets.
+    Claims about cells have bootstrap intervals over cells, claims about lines of the grid Student's t over
+    lines. p is corrected by Holm's method over all claims tested. Claims that ask which cells have low loss
+    are checked at rival cuts too (``rival_cuts``). If a verdict depends on the cut, the run cannot tell.
+    Cells of one grid are not independent draws, so the intervals describe the noise of this grid, not other
+    data sets.
 
     Args:
+        noise: share of noisy training labels, if it is the same for all cells.
         lacking: what an unfinished run still needs, by column of ``cells``; under ``models`` what each claim
             needs. A claim that cannot be tested or told yet says so.
         planned: the axes and columns that the finished run will have.
     """
-    run = RunTables(cells.reset_index(drop=True), cuts, axes, models, pairs, epochs)
-    claims, needs = [], {}
+    run = RunTables(cells.reset_index(drop=True), cuts, axes, models, pairs, epochs, noise)
+    claims, needs, hanging = [], {}, []
     for check in CHECKS:
         run.asked.clear()
+        run.loss_cut.clear()
         claims.append(_judge(run, check))
         needs[check.name] = _needs(run.asked, lacking or {}, planned)
+        hanging += [check] if run.loss_cut else []
     return [
         replace(c, why=f"{c.why} {needs[c.name]}".strip()) if c.verdict in (UNKNOWN, UNTESTED) else c
-        for c in decide(claims)
+        for c in _at_rival_cuts(run, claims, hanging)
     ]
+
+
+def _at_rival_cuts(run: RunTables, claims: list[Claim], hanging: list[Check]) -> list[Claim]:
+    """Return the claims with verdicts; one that is another at a rival cut of the loss cannot be told."""
+    decided = {c.name: c for c in decide(claims)}
+    for cuts in rival_cuts(run.cells, run.cuts) if hanging else []:
+        at_rival = replace(run, cuts=cuts)
+        others = {check.name: _judge(at_rival, check) for check in hanging}
+        for other in decide([others.get(c.name, c) for c in claims]):
+            one = decided[other.name]
+            if other.verdict != one.verdict:
+                at = f"the cut of training loss at {number(cuts['train_loss'].value)} nats"
+                verdict = UNKNOWN if one.verdict in (HOLDS, FAILS) else one.verdict
+                why = f"{one.why} With {at}, which is as plausible, the verdict is {other.verdict!r}."
+                decided[other.name] = replace(one, verdict=verdict, why=why)
+    return list(decided.values())
 
 
 def _needs(asked: set[str], lacking: Mapping[str, str], planned: Collection[str]) -> str:

@@ -8,10 +8,13 @@ import numpy as np
 
 from explorer.phases.aggregate import column
 from explorer.phases.claims.checks import FEWEST_MATCHED, HOT_IS_SMALL, CannotTell, RunTables, claim
+from explorer.phases.claims.estimates import doubted, resampled
 from explorer.phases.claims.evidence import RELEVANT_RHO, Chart, Evidence
-from explorer.phases.claims.resampling import cells_again, partial_spearman, ranks, spearman
+from explorer.phases.noise import MANY, t_above
 from explorer.phases.numbers import number, words_of
+from explorer.phases.resampling import DRAWS, cells_again, partial_spearman, ranks, spearman
 from explorer.phases.words import ACCURACY
+from explorer.units import plural
 
 CALIPER = 0.25  # standard deviations of the log Hessian within which two cells count as equally smooth
 
@@ -20,7 +23,10 @@ CALIPER = 0.25  # standard deviations of the log Hessian within which two cells 
 def best_is_connected(run: RunTables) -> Evidence:
     """Rank the most accurate tenth of the cells by connectivity, CKA and smoothness; return the worst rank.
 
-    Cells whose mode connectivity lies within the tolerance are equally connected.
+    Cells whose mode connectivity lies within the tolerance are equally connected. Their mean rank is scaled,
+    so that it is 100 % if all of the most accurate cells are connected, however many cells are. If most cells
+    are connected, the few best ones are likely to be by chance. So the unconnected cells must also be less
+    accurate than the others (Mann-Whitney test).
     """
     local, tolerance = run.curvatures[0], run.cuts["connected"].value
     run.require("mode_connectivity")
@@ -29,21 +35,42 @@ def best_is_connected(run: RunTables) -> Evidence:
         raise CannotTell(
             f"{'No' if beyond.all() else 'Every'} cell is connected, so there is nothing to compare."
         )
+    parts: list[np.ndarray] = []
 
     def mean_ranks(accuracy, mc, cka, curvature):
-        best = np.argsort(-accuracy, axis=1, kind="stable")[:, : _tenth(accuracy.shape[1])]
+        n = accuracy.shape[1]
+        best = np.argsort(-accuracy, axis=1, kind="stable")[:, : _tenth(n)]
         measures = (-np.maximum(np.abs(mc), tolerance), cka, -curvature)
-        shares = [np.take_along_axis(ranks(x), best, 1).mean(1) / (x.shape[1] + 1) for x in measures]
-        return np.stack(shares)  # (measures, 1 + draws)
+        shares = [np.take_along_axis(ranks(x), best, 1).mean(1) / (n + 1) for x in measures]
+        highest = 1 - ((np.abs(mc) <= tolerance).sum(axis=1) + 1) / (2 * (n + 1))  # of connected cells
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shares[0] = 0.5 + 0.5 * (shares[0] - 0.5) / (highest - 0.5)
+        parts.append(np.stack(shares))  # (measures, 1 + draws)
+        return parts[0].min(axis=0)
 
-    shares, n = run.over_cells([ACCURACY, "mode_connectivity", "cka", local], mean_ranks)
+    estimate, n = run.over_cells([ACCURACY, "mode_connectivity", "cka", local], mean_ranks)
+    connectivity, cka, smooth = parts[0][:, 0]
     note = (
-        f"Their mean rank is {shares[0, 0]:.0%} in connectivity, {shares[1, 0]:.0%} in CKA and "
-        f"{shares[2, 0]:.0%} in smoothness (low {words_of(local)}); chance would give 50%."
+        f"Their mean rank is {connectivity:.0%} in connectivity (scaled: 100% if all are connected), "
+        f"{cka:.0%} in CKA and {smooth:.0%} in smoothness (low {words_of(local)}); chance would give 50%."
     ).replace("%", " %")
     quantity = f"Lowest mean rank of the {_tenth(n)} most accurate cells in the three measures, as a share"
     chart = Chart("scatter", ("cka", ACCURACY, "mode_connectivity"))
-    return Evidence(quantity, shares.min(axis=0), f"{n} cells", chart, null=0.5, least=0.6, note=note)
+    estimate = doubted(estimate, _unconnected_are_worse(run))
+    return Evidence(quantity, estimate, f"{n} cells", chart, null=0.5, least=0.6, note=note)
+
+
+def _unconnected_are_worse(run: RunTables) -> float:
+    """Return the one-sided p value of the Mann-Whitney test of accuracy, unconnected against other cells."""
+    accuracy, mc = column(run.cells, ACCURACY), column(run.cells, "mode_connectivity").abs()
+    known = (accuracy.notna() & mc.notna()).to_numpy()
+    order = accuracy[known].rank()
+    outside = (mc[known] > run.cuts["connected"].value).to_numpy()
+    a, b = int((~outside).sum()), int(outside.sum())
+    if min(a, b) == 0:
+        return 1.0
+    excess = float(order[~outside].sum()) - a * (a + b + 1) / 2
+    return float(t_above((excess - 0.5) / np.sqrt(a * b * (a + b + 1) / 12), MANY))
 
 
 def _tenth(n: int) -> int:
@@ -53,16 +80,16 @@ def _tenth(n: int) -> int:
 
 @claim("Smoothness alone is not enough: at equal Hessian, connected cells generalise better.")
 def smoothness_is_not_enough(run: RunTables) -> Evidence:
-    """Compare the accuracy of connected and unconnected cells, matched by their Hessian."""
+    """Compare the accuracy of connected cells and cells behind a barrier, matched by their Hessian."""
     local = run.curvatures[0]
     run.require(ACCURACY, "mode_connectivity")
-    accuracy = run.draws.of(ACCURACY)
+    accuracy = column(run.cells, ACCURACY).to_numpy()
     with np.errstate(invalid="ignore", divide="ignore"):
-        log = np.log(run.draws.of(local)[0])
-    mc = column(run.cells, "mode_connectivity").abs().to_numpy()
-    known = np.isfinite(log) & np.isfinite(accuracy[0]) & np.isfinite(mc)
-    connected = np.flatnonzero(known & (mc <= run.cuts["connected"].value))
-    unconnected = np.flatnonzero(known & (mc > run.cuts["connected"].value))
+        log = np.log(column(run.cells, local).to_numpy())
+    mc = column(run.cells, "mode_connectivity").to_numpy()
+    known = np.isfinite(log) & np.isfinite(accuracy) & np.isfinite(mc)
+    connected = np.flatnonzero(known & (np.abs(mc) <= run.cuts["connected"].value))
+    unconnected = np.flatnonzero(known & (mc < -run.cuts["connected"].value))  # above: not trained to the end
     if min(len(connected), len(unconnected)) < 3:
         raise CannotTell(
             f"{len(connected)} connected and {len(unconnected)} unconnected cells are too few to match."
@@ -76,22 +103,20 @@ def smoothness_is_not_enough(run: RunTables) -> Evidence:
     partners, group = np.unique(partner[close], return_inverse=True)
     if len(partners) < FEWEST_MATCHED:
         raise CannotTell(
-            f"{matched} of {len(unconnected)} unconnected cells can be matched with a connected "
-            f"cell of the same smoothness. These are {len(partners)} different connected cells, and "
-            f"{FEWEST_MATCHED} are needed: in this run, the Hessian and connectivity vary together."
+            f"{matched} of {plural(len(unconnected), 'unconnected cell')} can be matched with a connected "
+            f"cell of the same smoothness. These have {plural(len(partners), 'different partner')} among the "
+            f"{plural(len(connected), 'connected cell')}, and {FEWEST_MATCHED} are needed."
         )
     # Cells that share a partner are resampled together: the partner's accuracy enters all their differences.
-    sums = np.stack(
-        [accuracy[:, unconnected[close][group == g]].sum(axis=1) for g in range(len(partners))], axis=1
-    )
     sizes = np.bincount(group)
-    gaps = accuracy[:, partners] * sizes - sums  # (1 + draws, partners)
-    again = cells_again(len(partners), "partners")
-    values = np.take_along_axis(gaps, again, axis=1).sum(axis=1) / sizes[again].sum(axis=1)
+    sums = np.bincount(group, weights=accuracy[unconnected[close]])
+    gaps = accuracy[partners] * sizes - sums  # (partners,)
+    again = cells_again(len(partners), "partners", draws=DRAWS)
+    values = gaps[again].sum(axis=1) / sizes[again].sum(axis=1)
     quantity = f"Accuracy of connected minus unconnected cells with the same {words_of(local)}"
     basis = f"{matched} unconnected cells, matched with {len(partners)} connected cells"
     chart = Chart("scatter", (local, ACCURACY, "mode_connectivity"))
-    return Evidence(quantity, values, basis, chart, "points", least=0.5)
+    return Evidence(quantity, resampled(values), basis, chart, "points", least=0.5)
 
 
 @claim("Among low-loss cells, connectivity ranks accuracy even when the Hessian is accounted for.")
@@ -148,13 +173,13 @@ def _over_low_loss(
     note: str = "",
 ) -> Evidence:
     """Return a statistic of columns over the low-loss cells."""
-    values, n = run.over_cells(names, statistic, among=run.low_loss, what="low-loss cells")
-    return Evidence(quantity, values, f"{n} low-loss cells", chart, least=least, note=note)
+    estimate, n = run.over_cells(names, statistic, among=run.low_loss, what="low-loss cells")
+    return Evidence(quantity, estimate, f"{n} low-loss cells", chart, least=least, note=note)
 
 
 @claim("Connectivity increases with width when training is cold.")
 def width_connects(run: RunTables) -> Evidence:
-    """Compute the rank correlation of width and mode connectivity in the colder half of the grid."""
+    """Compute the rank correlation of width and −|mode connectivity| in the colder half of the grid."""
     width = run.axis("width", "width")
     among, cold = None, ""
     if run.numeric_temperatures:
@@ -164,7 +189,9 @@ def width_connects(run: RunTables) -> Evidence:
         among = (heat >= middle if temperature in HOT_IS_SMALL else heat <= middle).to_numpy()
         side = "from" if temperature in HOT_IS_SMALL else "up to"
         cold = f" at {words_of(temperature)} {side} {number(middle)}"
-    values, n = run.over_cells([width, "mode_connectivity"], spearman, among=among, what="cold cells")
-    quantity = f"Rank correlation of width and mode connectivity{cold}"
+    estimate, n = run.over_cells(
+        [width, "mode_connectivity"], lambda w, mc: spearman(w, -np.abs(mc)), among=among, what="cold cells"
+    )
+    quantity = f"Rank correlation of width and −|mode connectivity|{cold}"
     chart = Chart("slices", ("mode_connectivity", width))
-    return Evidence(quantity, values, f"{n} cells", chart, least=RELEVANT_RHO)
+    return Evidence(quantity, estimate, f"{n} cells", chart, least=RELEVANT_RHO)

@@ -5,13 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from explorer.phases.aggregate import column
-from explorer.phases.claims.checks import FEWEST_CELLS, CannotTell, NotTestable, RunTables, claim
+from explorer.phases.claims.checks import (
+    FEWEST_CELLS,
+    FEWEST_LINES,
+    CannotTell,
+    NotTestable,
+    RunTables,
+    claim,
+)
+from explorer.phases.claims.dips import Dip, find_dip, gain_of_choosing
+from explorer.phases.claims.estimates import mean_of
 from explorer.phases.claims.evidence import Chart, Evidence
-from explorer.phases.claims.resampling import DRAWS, redraw
 from explorer.phases.histories import gains_of_stopping
-from explorer.phases.numbers import number, words_of
+from explorer.phases.noise import moderated_errors
+from explorer.phases.numbers import number, setting, words_of
 from explorer.phases.words import ACCURACY
-from explorer.settings import seed_for
 from explorer.units import plural
 
 HALVES = "chosen and evaluated on separate halves of the noise"
@@ -24,42 +32,42 @@ def hessian_transition(run: RunTables) -> Evidence:
     temperature, local = run.temperature, run.curvatures[0]
     measures = [local, "train_loss"]
     _, values, _ = run.on_lines(temperature, measures, 3, logs=measures)
-    drop, fall = (-np.diff(np.log10(np.maximum(v, 1e-300)), axis=2) for v in values)
+    drop, fall = (-np.diff(v, axis=2) for v in values)
     steep = np.abs(drop[0]).max(axis=1) >= np.log10(TRANSITION)
-    if steep.sum() < 2:
+    if steep.sum() < FEWEST_LINES:
         raise CannotTell(
             f"The {words_of(local)} has no transition along {words_of(temperature)}: it changes by more than "
             f"a factor of {number(TRANSITION)} between neighbours on {int(steep.sum())} of {len(steep)} "
-            "lines."
+            f"lines; {FEWEST_LINES} are needed."
         )
-    drop, fall = drop[:, steep], fall[:, steep]
-    at = np.abs(drop).argmax(axis=2)[..., None]
-    down = np.sign(np.take_along_axis(drop, at, 2)) * np.take_along_axis(fall, at, 2)
-    median = np.median(redraw(down[..., 0], "transition"), axis=1)
+    drop, fall = drop[0, steep], fall[:, steep]
+    at = np.abs(drop).argmax(axis=1)
+    row = np.arange(len(at))
+    estimate = run.over_lines(np.sign(drop[row, at]) * fall[:, row, at])
     at_step = f"at the steepest step of {words_of(local)} along {words_of(temperature)}"
-    quantity = f"Median drop of training loss {at_step}"
+    quantity = f"Mean drop of training loss {at_step}"
     basis = f"{int(steep.sum())} lines with a transition"
-    note = f"That is a factor of {number(10.0 ** float(median[0]))}."
+    note = f"That is a factor of {number(10.0**estimate.value)}."
     chart = Chart("slices", ("train_loss", temperature))
-    return Evidence(quantity, median, basis, chart, "powers of ten", least=1.0, note=note)
+    return Evidence(quantity, estimate, basis, chart, "powers of ten", least=1.0, note=note)
 
 
 @claim("Behind a barrier, the most accurate cell is not the one with the lowest training loss.")
 def lowest_loss_is_not_best(run: RunTables) -> Evidence:
     """Compare accuracy at the best temperature and at the lowest loss, on lines that end behind a barrier."""
     temperature = run.temperature
-    _, (accuracy, loss, mc), _ = run.on_lines(temperature, [ACCURACY, "train_loss", "mode_connectivity"], 2)
+    names = [ACCURACY, "train_loss", "mode_connectivity"]
+    _, (accuracy, loss, mc), whole = run.on_lines(temperature, names, 2)
     lowest = loss[0].argmin(axis=1)
     behind = mc[0][np.arange(len(lowest)), lowest] < -run.cuts["connected"].value
     if not behind.any():
         raise CannotTell("On no line does the cell with the lowest training loss lie behind a barrier.")
-    pick, read = _split_noise(accuracy[:, behind])
-    best = pick.argmax(axis=2)[..., None]
-    gain = np.take_along_axis(read, best, 2)[..., 0] - read[:, np.arange(int(behind.sum())), lowest[behind]]
+    stderr, df = _noise_of_lines(run, whole[behind])
+    estimate = gain_of_choosing(accuracy[0, behind], stderr, df, lowest[behind])
     quantity = f"Accuracy at the best {words_of(temperature)} minus accuracy at the lowest training loss"
     basis = f"{plural(int(behind.sum()), 'line')} behind a barrier; {HALVES}"
     chart = Chart("slices", (ACCURACY, temperature))
-    return Evidence(quantity, _with_mean(gain.mean(axis=1)), basis, chart, "points", least=0.5)
+    return Evidence(quantity, estimate, basis, chart, "points", least=0.5)
 
 
 @claim("Behind a barrier, models stopped early beat those trained to the end.")
@@ -78,13 +86,13 @@ def early_stopping_helps(run: RunTables) -> Evidence:
             f"{plural(len(gains), 'cell')} behind a barrier with at least two training histories, "
             f"{plural(sum(map(len, gains)), 'model')} in all; 2 cells and {FEWEST_CELLS} models are needed."
         )
-    random = np.random.default_rng(seed_for("stopping"))
-    within = np.array([[g.mean(), *random.choice(g, (DRAWS, len(g))).mean(axis=1)] for g in gains]).T
-    values = redraw(within, "stopping").mean(axis=1)
+    # Models of a cell choose each other's step, so n of them count as n/2.
+    noise = np.array([g.var(ddof=1) / max(1.0, len(g) / 2) for g in gains])
+    estimate = mean_of(np.array([g.mean() for g in gains]), noise)
     quantity = "Accuracy when stopped at the best step of the other replicates, minus the final accuracy"
     basis = f"{len(gains)} cells behind a barrier"
     chart = Chart("scatter", ("train_loss", ACCURACY, "mode_connectivity"))
-    return Evidence(quantity, values, basis, chart, "points", least=0.5)
+    return Evidence(quantity, estimate, basis, chart, "points", least=0.5)
 
 
 @claim("Under label noise, accuracy dips and recovers along temperature.")
@@ -100,67 +108,68 @@ def double_descent_in_width(run: RunTables) -> Evidence:
 
 
 def _double_descent(run: RunTables, along: str) -> Evidence:
-    """Measure the depth of the deepest dip of accuracy along an axis that recovers on both sides."""
+    """Measure the depth of a dip of accuracy at the same place of most lines, or at the border of phases."""
     run.asked.add("label_noise")
     if not _has_label_noise(run):
-        raise NotTestable("The claim is about training with label noise, and this run has none.")
+        raise NotTestable("The claim is about training with label noise, and the tables record none.")
     steps, (accuracy,), whole = run.on_lines(along, [ACCURACY], 4)
     if "label_noise" in run.names:  # the claim is not about lines without noise
         noisy = (column(run.cells, "label_noise").to_numpy()[whole] > 0).all(axis=1)
-        if not noisy.any():
-            raise CannotTell(f"No line of at least 4 complete cells along {words_of(along)} has label noise.")
         accuracy, whole = accuracy[:, noisy], whole[noisy]
-    pick, read = _split_noise(accuracy)
-    before = np.maximum.accumulate(pick, axis=2)[..., :-2]
-    after = np.maximum.accumulate(pick[..., ::-1], axis=2)[..., ::-1][..., 2:]
-    depth = (np.minimum(before, after) - pick[..., 1:-1]).reshape(DRAWS, -1)
-    line, middle = np.divmod(depth.argmax(axis=1), len(steps) - 2)
-    row, middle = np.arange(DRAWS), middle + 1
-    place = np.arange(len(steps))
-    left = np.where(place < middle[:, None], pick[row, line], -np.inf).argmax(axis=1)
-    right = np.where(place > middle[:, None], pick[row, line], -np.inf).argmax(axis=1)
-    shoulders = np.minimum(read[row, line, left], read[row, line, right])
-    at = np.bincount(middle, minlength=len(steps)).argmax()
-    others = [n for n in run.names if n != along]
-    cell = run.cells.iloc[whole[np.bincount(line, minlength=len(whole)).argmax(), at]]
-    where = ", ".join(
-        [f"{words_of(along)} {number(float(steps[at]))}", *(f"{words_of(n)} {cell[n]}" for n in others)]
-    )
-    values = _with_mean(shoulders - read[row, line, middle])
-    quantity = (
-        f"Depth of the deepest dip of accuracy along {words_of(along)}, below the lower of its two shoulders"
-    )
-    basis = f"{plural(len(whole), 'line')} of {len(steps)} cells; {HALVES}"
-    note = f"The dip is most often at {where}."
+    if len(whole) < FEWEST_LINES:
+        raise CannotTell(
+            f"{plural(len(whole), 'line')} of at least 4 complete cells along {words_of(along)} with label "
+            f"noise; {FEWEST_LINES} are needed to see a dip at the same place."
+        )
+    values, noise = accuracy[0], _noise_of_lines(run, whole)[0] ** 2
+    border = _border(run.low_loss[whole])
+    looks = 1 if border is None else 2
+    dip = find_dip(values, noise, np.ones(len(steps), dtype=bool), looks)
+    where = f"{words_of(along)} {setting(steps[dip.place])}, between {setting(steps[dip.left])} and "
+    note = _note(dip, f"{where}{setting(steps[dip.right])}", len(whole))
+    if border is not None:
+        kept, places, allowed = border
+        at = np.take_along_axis(values[kept], places, 1), np.take_along_axis(noise[kept], places, 1)
+        moving = find_dip(at[0], at[1], allowed, looks)
+        if moving.depth.tails(0.0)[0] < dip.depth.tails(0.0)[0]:
+            dip, note = moving, _note(moving, "the border between high and low loss", len(kept))
+    quantity = f"Depth of the dip of accuracy along {words_of(along)}, below the lower of its two shoulders"
+    basis = f"mean over {plural(len(whole), 'line')} of {len(steps)} cells; {HALVES}"
     chart = Chart("slices", (ACCURACY, along))
-    return Evidence(quantity, values, basis, chart, "points", least=1.0, note=note)
+    return Evidence(quantity, dip.depth, basis, chart, "points", least=1.0, note=note)
+
+
+def _note(dip: Dip, where: str, lines: int) -> str:
+    return f"Deepest at {where}; {dip.lines} of {plural(lines, 'line')} dip there."
+
+
+def _border(low: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Align lines at their border between high and low loss; ``low`` is (lines, n).
+
+    Return the lines with one border, the positions (lines, offsets) that all of them have around it, and
+    which offsets are next to the border. None if the border is at the same place everywhere, or if less than
+    half of the lines have one, or fewer than four offsets.
+    """
+    changes = low[:, 1:] != low[:, :-1]
+    kept = np.flatnonzero(changes.sum(axis=1) == 1)
+    if len(kept) < max(FEWEST_LINES, len(low) / 2):
+        return None
+    first = changes[kept].argmax(axis=1) + 1  # the first cell behind the border
+    offsets = np.arange(-first.min(), low.shape[1] - first.max())
+    if len(offsets) < 4 or first.min() == first.max():
+        return None
+    return kept, first[:, None] + offsets, (offsets >= -1) & (offsets <= 0)
 
 
 def _has_label_noise(run: RunTables) -> bool:
-    """Return whether any model was trained with label noise, or whether this is unknown.
-
-    Tables of a run have a ``task`` column. If they have it but no ``label_noise``, the data set has no noise.
-    """
-    for table in (run.cells, run.models):
-        if "label_noise" in table:
-            return bool((column(table, "label_noise") > 0).any())
-    return "task" not in run.models
+    """Return whether the tables or the space record that any model was trained with label noise."""
+    tables = (table for table in (run.cells, run.models) if "label_noise" in table)
+    return run.noise > 0 or any(bool((column(table, "label_noise") > 0).any()) for table in tables)
 
 
-def _split_noise(measured: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Split means into two versions with independent errors, m + e and m − e, by Gaussian data fission.
-
-    A position is chosen in one version and its value is read from the other, so the choice does not bias the
-    value (Leiner et al., "Data fission", 2023). ``measured`` is (1 + draws, lines, values); e has its spread.
-    """
-    spread = measured[1:].std(axis=0)
-    if not (spread > 1e-9 * np.abs(measured[0])).any():  # more than rounding
-        raise CannotTell("The spread between replicates is unknown, so a dip may be noise.")
-    noise = spread * np.random.default_rng(seed_for("halves")).normal(size=(DRAWS, *spread.shape))
-    return measured[0] + noise, measured[0] - noise
-
-
-def _with_mean(draws: np.ndarray) -> np.ndarray:
-    """Return the mean of values read from one half, and the values with their spread divided by √2."""
-    effect = draws.mean()
-    return np.append(effect, effect + (draws - effect) / np.sqrt(2))
+def _noise_of_lines(run: RunTables, whole: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return standard errors of accuracy (lines, n), and their least degrees of freedom."""
+    stderr, df = moderated_errors(run.cells, ACCURACY)
+    if not (stderr[whole] > 1e-9).all():  # more than rounding
+        raise CannotTell("The spread between replicates is unknown, so a difference may be noise.")
+    return stderr[whole], float(df[whole].min())

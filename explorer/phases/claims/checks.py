@@ -11,13 +11,15 @@ import numpy as np
 import pandas as pd
 
 from explorer.phases.aggregate import axis_names, column, standard_error
+from explorer.phases.claims.estimates import Estimate, mean_of, resampled
 from explorer.phases.claims.evidence import Evidence
-from explorer.phases.claims.resampling import Draws, lines, redraw, spearman
 from explorer.phases.cuts import Cut
 from explorer.phases.numbers import words_of
+from explorer.phases.resampling import Draws, cells_again, draws_for, lines, spearman
 from explorer.units import plural
 
 FEWEST_CELLS = 8
+FEWEST_LINES = 3
 FEWEST_MATCHED = 5  # groups of cells to compare; by chance, five have the same sign 1 time in 16
 # Short training stops while the model is still hot; phase II covers both.
 HOT_IS_SMALL = frozenset({"batch_size", "steps", "epochs", "checkpoint"})
@@ -36,7 +38,8 @@ class CannotTell(Exception):
 class RunTables:
     """The tables of a run, its cuts, and its resampled means; ``cells`` are classified.
 
-    ``asked`` collects the axes and columns that a check asks for.
+    ``noise`` is the share of noisy training labels, if it is the same for all cells. ``asked`` collects the
+    axes and columns that a check asks for, and ``loss_cut`` whether it asks which cells have low loss.
     """
 
     cells: pd.DataFrame
@@ -45,7 +48,9 @@ class RunTables:
     models: pd.DataFrame
     pairs: pd.DataFrame
     epochs: pd.DataFrame
+    noise: float = 0.0
     asked: set[str] = field(default_factory=set)
+    loss_cut: set[bool] = field(default_factory=set)
 
     @cached_property
     def draws(self) -> Draws:
@@ -99,6 +104,7 @@ class RunTables:
 
     @property
     def low_loss(self) -> np.ndarray:
+        self.loss_cut.add(True)
         return (column(self.cells, "train_loss") < self.cuts["train_loss"].value).to_numpy()
 
     def replicated(self, *names: str) -> bool:
@@ -114,8 +120,10 @@ class RunTables:
         *,
         among: np.ndarray | None = None,
         what: str = "cells",
-    ) -> tuple[np.ndarray, int]:
-        """Return a statistic of columns over cells, (1 + draws,), with cells and replicates resampled; and n.
+    ) -> tuple[Estimate, int]:
+        """Return the estimate of a statistic of columns over cells, with cells resampled; and n.
+
+        Means of cells contain the noise of their replicates, so replicates are not resampled as well.
 
         Raises:
             CannotTell: fewer than FEWEST_CELLS cells have all the measures.
@@ -126,15 +134,17 @@ class RunTables:
         if len(at) < FEWEST_CELLS:
             few = f"Only {len(at)} {what}" if len(at) != 1 else f"Only 1 {what.replace('cells', 'cell')}"
             raise CannotTell(f"{few}; at least {FEWEST_CELLS} are needed.")
-        return statistic(*(redraw(self.draws.of(n)[:, at], *names) for n in names)), len(at)
+        again = at[cells_again(len(at), *names, draws=draws_for(len(at)))]  # (1 + draws, cells)
+        return resampled(statistic(*(column(self.cells, n).to_numpy()[again] for n in names))), len(at)
 
     def on_lines(
         self, along: str, names: Sequence[str], fewest: int, *, logs: Sequence[str] = ()
     ) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
         """Return axis values, measures (1 + draws, lines, values) and cell positions of complete lines.
 
-        A line is left out if a cell of it lacks a measure, or if a measure of ``logs``, whose logarithm is
-        taken, is not positive.
+        Measures of ``logs`` are returned as their common logarithm; its draws have the relative error of the
+        measure. A line is left out if a cell of it lacks a measure, or if a measure of ``logs`` is not
+        positive.
 
         Raises:
             CannotTell: no line is left, or neither replicates nor many lines show how much a line varies.
@@ -151,14 +161,28 @@ class RunTables:
                 f"The spread between replicates is unknown, and {plural(len(whole), 'line')} of cells along "
                 f"{words_of(along)} cannot replace it; {FEWEST_CELLS} lines could."
             )
-        return steps, [self.draws.of(n)[:, whole] for n in names], whole
+        measured = {n: self.draws.of(n)[:, whole] for n in names}
+        for n in logs:
+            mean = measured[n][0]
+            measured[n] = np.log10(mean) + (measured[n] / mean - 1) / np.log(10)
+        return steps, list(measured.values()), whole
 
-    def mean_trend(self, along: str, name: str) -> tuple[np.ndarray, str]:
-        """Return a measure's rank correlation with an axis, mean over lines (1 + draws,), and its basis."""
-        steps, (measured,), _ = self.on_lines(along, [name], 3)
+    def over_lines(self, values: np.ndarray) -> Estimate:
+        """Return the estimate of a mean over lines; ``values`` is (1 + draws, lines).
+
+        Raises:
+            CannotTell: fewer than FEWEST_LINES lines.
+        """
+        n = values.shape[1]
+        if n < FEWEST_LINES:
+            raise CannotTell(f"{plural(n, 'line')} of cells cannot decide; {FEWEST_LINES} are needed.")
+        return mean_of(values[0], values[1:].var(axis=0))
+
+    def mean_trend(self, along: str, name: str, fewest: int = 3) -> tuple[Estimate, str]:
+        """Return a measure's rank correlation with an axis, mean over lines, and what it is based on."""
+        steps, (measured,), _ = self.on_lines(along, [name], fewest)
         rho = spearman(np.broadcast_to(steps, measured.shape), measured)  # (1 + draws, lines)
-        basis = f"{plural(rho.shape[1], 'line')} of {len(steps)} cells"
-        return redraw(rho, along, name).mean(axis=1), basis
+        return self.over_lines(rho), f"{plural(rho.shape[1], 'line')} of {len(steps)} cells"
 
 
 class Check(NamedTuple):

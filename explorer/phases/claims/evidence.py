@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from explorer.phases.claims.estimates import LEVEL, Estimate
 from explorer.phases.numbers import number
 
 HOLDS, FAILS, UNKNOWN, UNTESTED = "holds", "does not hold", "cannot tell", "not testable here"
-LEVEL = 0.05
 RELEVANT_RHO = 0.2  # smallest rank correlation that would matter
 
 
@@ -24,14 +24,14 @@ class Chart:
 
 @dataclass(frozen=True)
 class Evidence:
-    """An effect, positive if it supports the claim: ``values`` (1 + draws,), the first from the run itself.
+    """An estimated effect, positive if it supports the claim.
 
-    ``quantity`` names the effect at the beginning of a sentence. ``basis`` names the data behind it, such as
-    "40 cells". ``least`` is the smallest effect that would matter.
+    ``quantity`` names the effect at the beginning of a sentence. ``basis`` names the data behind it, and its
+    first number counts them, as in "40 cells". ``least`` is the smallest effect that would matter.
     """
 
     quantity: str
-    values: np.ndarray
+    estimate: Estimate
     basis: str
     chart: Chart
     unit: str = ""
@@ -39,16 +39,21 @@ class Evidence:
     least: float = 0.0
     note: str = ""
 
+    @property
+    def n(self) -> int:
+        return next((int(word) for word in self.basis.split() if word.isdecimal()), 0)
+
 
 @dataclass(frozen=True)
 class Claim:
     """A claim of the paper, with the verdict of this run.
 
-    ``low`` and ``high`` are the ends of the 95 % bootstrap interval of ``effect``. ``p`` is its two-sided
-    bootstrap probability under ``null``, after Holm's correction over all claims that the run tests. A claim
-    *holds* if p < .05, the effect lies on the claimed side and the effect is at least ``least``. It *does not
-    hold* if the whole interval lies below ``least``. Otherwise the run *cannot tell*. If the run lacks an
-    axis or a measure that the claim needs, the claim is *not testable here*.
+    ``low`` and ``high`` are the ends of the 95 % interval of ``effect``. ``p`` is its two-sided probability
+    under ``null``, and ``p_least`` that of an effect of ``least`` or more. Both are corrected by Holm's
+    method over all claims that the run tests. A claim *holds* if p < .05, the effect lies on the claimed side
+    and it is at least ``least``. It *does not hold* if ``p_least`` < .05. Otherwise the run *cannot tell*. If
+    the run lacks an axis or a measure that the claim needs, the claim is *not testable here*. ``n`` counts
+    the cells or lines behind the effect.
     """
 
     name: str
@@ -62,50 +67,58 @@ class Claim:
     null: float = 0.0
     least: float = 0.0
     p: float = np.nan
+    p_least: float = np.nan
     unit: str = ""
+    n: int = 0
 
 
 def summarise(name: str, statement: str, evidence: Evidence) -> Claim:
     """Return a claim with its interval and uncorrected p; ``decide`` adds the verdict."""
-    effect, draws = float(evidence.values[0]), evidence.values[1:]
-    draws = draws[np.isfinite(draws)]
-    low, high = (float(end) for end in np.percentile(draws, [50 * LEVEL, 100 - 50 * LEVEL]))
-    sides = [(draws <= evidence.null).sum(), (draws >= evidence.null).sum()]
-    p = min(1.0, 2 * (min(sides) + 1) / (len(draws) + 1))
-    amount = f"{number(effect)} {evidence.unit}".rstrip()
-    interval = f"95 % interval {number(low)} to {number(high)} ({evidence.basis})"
+    found, null, least = evidence.estimate, evidence.null, evidence.least
+    p, p_least = min(1.0, 2 * min(found.tails(null))), min(1.0, 2 * found.tails(least)[1])
+    amount = f"{number(found.value)} {evidence.unit}".rstrip()
+    interval = f"95 % interval {number(found.low)} to {number(found.high)} ({evidence.basis})"
     why = f"{evidence.quantity}: {amount}, {interval}. {evidence.note}".rstrip()
     return Claim(
-        name, statement, "", why, evidence.chart, effect, low, high, evidence.null, evidence.least,
-        float(p), evidence.unit,
+        name, statement, "", why, evidence.chart, found.value, found.low, found.high, null, least, p, p_least,
+        evidence.unit, evidence.n,
     )  # fmt: skip
 
 
 def decide(claims: Sequence[Claim]) -> list[Claim]:
-    """Return the claims with verdicts and p after Holm's correction over the tested claims."""
-    tested = sorted((c for c in claims if np.isfinite(c.p)), key=lambda c: c.p)
-    adjusted: dict[str, float] = {}
-    worst = 0.0
-    for k, claim in enumerate(tested):
-        worst = max(worst, min(1.0, claim.p * (len(tested) - k)))
-        adjusted[claim.name] = worst
-    return [_decide_one(replace(c, p=adjusted[c.name])) if c.name in adjusted else c for c in claims]
+    """Return the claims with verdicts, and both p values after Holm's correction over the tested claims."""
+    tested = [c for c in claims if np.isfinite(c.p)]
+    p, p_least = _holm({c.name: c.p for c in tested}), _holm({c.name: c.p_least for c in tested})
+    return [
+        _decide_one(replace(c, p=p[c.name], p_least=p_least[c.name])) if c.name in p else c for c in claims
+    ]
+
+
+def _holm(p: dict[str, float]) -> dict[str, float]:
+    """Return p values corrected for their number by Holm's method."""
+    adjusted, worst = {}, 0.0
+    for k, name in enumerate(sorted(p, key=lambda name: p[name])):
+        worst = max(worst, min(1.0, p[name] * (len(p) - k)))
+        adjusted[name] = worst
+    return adjusted
 
 
 def _decide_one(claim: Claim) -> Claim:
     """Return the claim with its verdict, and with the reason of a verdict other than *holds*."""
     unit = claim.unit.removesuffix("s") if claim.least == 1 else claim.unit
     needed = f"{number(claim.least)} {unit}".rstrip()
-    if claim.effect >= claim.least and min(claim.effect, claim.low) > claim.null and claim.p < LEVEL:
+    if claim.effect >= claim.least and claim.effect > claim.null and claim.p < LEVEL:
         return replace(claim, verdict=HOLDS)
     verdict = UNKNOWN
-    if claim.high < claim.least:
+    if claim.effect < claim.least and claim.p_least < LEVEL:
         verdict = FAILS
         reason = (
             f"At least {needed} would count." if claim.least > claim.null else f"All of it is below {needed}."
         )
     elif claim.low <= claim.null:
         reason = f"The interval includes {number(claim.null)}."
+        if claim.high < claim.least:
+            reason = f"The interval is below {needed}, but not after correction for the number of claims."
     elif claim.effect < claim.least:
         reason = f"There is an effect, but it may be smaller than the {needed} that would count."
     else:

@@ -7,9 +7,10 @@ import pandas as pd
 
 from explorer.phases.aggregate import column
 from explorer.phases.claims.checks import FEWEST_MATCHED, CannotTell, NotTestable, RunTables, claim
+from explorer.phases.claims.estimates import MANY, Estimate, difference, mean_of, resampled, student, weaker
 from explorer.phases.claims.evidence import RELEVANT_RHO, Chart, Evidence
-from explorer.phases.claims.resampling import redraw
 from explorer.phases.numbers import number, words_of
+from explorer.phases.resampling import DRAWS, cells_again
 from explorer.phases.words import ACCURACY
 
 BETTER = 0.5  # points of accuracy from which on a setting counts as better
@@ -21,31 +22,34 @@ def more_data(run: RunTables) -> Evidence:
     size = run.axis("train_size", "the training-set size")
     (cka, basis), (accuracy, _) = run.mean_trend(size, "cka"), run.mean_trend(size, ACCURACY)
     quantity = "Rank correlation with training-set size along lines, the smaller of those of CKA and accuracy"
-    note = f"CKA {number(float(cka[0]))}, accuracy {number(float(accuracy[0]))}."
+    note = f"CKA {number(cka.value)}, accuracy {number(accuracy.value)}."
     chart = Chart("slices", ("cka", size))
-    return Evidence(quantity, np.minimum(cka, accuracy), basis, chart, least=RELEVANT_RHO, note=note)
+    return Evidence(quantity, weaker(cka, accuracy), basis, chart, least=RELEVANT_RHO, note=note)
 
 
 @claim("With more data, the Hessian trace grows.")
 def more_data_more_trace(run: RunTables) -> Evidence:
     """Measure the trend of the Hessian trace with training-set size."""
     size = run.axis("train_size", "the training-set size")
-    values, basis = run.mean_trend(size, "hessian_trace")
+    estimate, basis = run.mean_trend(size, "hessian_trace")
     quantity = "Rank correlation of training-set size and Hessian trace along lines"
-    return Evidence(quantity, values, basis, Chart("slices", ("hessian_trace", size)), least=RELEVANT_RHO)
+    return Evidence(quantity, estimate, basis, Chart("slices", ("hessian_trace", size)), least=RELEVANT_RHO)
 
 
 @claim("Label noise lowers mode connectivity and CKA.")
 def label_noise_lowers_similarity(run: RunTables) -> Evidence:
     """Measure the weaker of the falls of mode connectivity and CKA with label noise."""
     noise = run.axis("label_noise", "the label noise")
-    (mc, basis), (cka, _) = run.mean_trend(noise, "mode_connectivity"), run.mean_trend(noise, "cka")
+    # Lines of two levels of noise are pairs of cells that differ in nothing else.
+    (mc, basis), (cka, _) = (run.mean_trend(noise, name, 2) for name in ("mode_connectivity", "cka"))
     quantity = (
         "Fall with label noise, as a rank correlation along lines: the weaker of mode connectivity and CKA"
     )
-    note = f"Mode connectivity {number(float(mc[0]))}, CKA {number(float(cka[0]))}."
+    note = f"Mode connectivity {number(mc.value)}, CKA {number(cka.value)}."
     chart = Chart("slices", ("cka", noise))
-    return Evidence(quantity, np.minimum(-mc, -cka), basis, chart, least=RELEVANT_RHO, note=note)
+    return Evidence(
+        quantity, weaker(mc.negative(), cka.negative()), basis, chart, least=RELEVANT_RHO, note=note
+    )
 
 
 @claim("Label noise barely changes the Hessian.")
@@ -53,16 +57,13 @@ def label_noise_spares_hessian(run: RunTables) -> Evidence:
     """Measure how far the Hessian's change over the whole range of label noise stays below a factor of 2."""
     noise, local = run.axis("label_noise", "the label noise"), run.curvatures[0]
     _, (curvature,), _ = run.on_lines(noise, [local], 2, logs=[local])
-    log = np.log2(np.maximum(curvature, 1e-300))
-    change = np.abs(log[..., -1] - log[..., 0])
-    values = 1.0 - np.median(redraw(change, "spared"), axis=1)
-    factor = number(float(2.0 ** (1 - values[0])))
-    quantity = (
-        f"1 minus the median change (doublings) of the {words_of(local)} from least to most label noise"
-    )
-    note = f"The median change is a factor of {factor}; below 2 counts as barely changed."
+    change = np.abs(curvature[..., -1] - curvature[..., 0]) / np.log10(2)
+    estimate = run.over_lines(change).negative().plus(1.0)
+    factor = number(float(2.0 ** (1 - estimate.value)))
+    quantity = f"1 minus the mean change (doublings) of the {words_of(local)} from least to most label noise"
+    note = f"The mean change is a factor of {factor}; below 2 counts as barely changed."
     chart = Chart("slices", (local, noise))
-    return Evidence(quantity, values, f"{change.shape[1]} lines", chart, "doublings", note=note)
+    return Evidence(quantity, estimate, f"{change.shape[1]} lines", chart, "doublings", note=note)
 
 
 @claim("Pixel noise leaves mode connectivity near 0 and lowers CKA.")
@@ -70,24 +71,25 @@ def pixel_noise_lowers_cka(run: RunTables) -> Evidence:
     """Measure the fall of CKA with pixel noise, or the excess share of connected cells if that is less."""
     noise = run.axis("pixel_noise", "the pixel noise")
     run.require("mode_connectivity")
-    fall, basis = run.mean_trend(noise, "cka")
-    mc = run.draws.of("mode_connectivity")
-    noisy = np.flatnonzero(np.isfinite(mc[0]) & (column(run.cells, noise) > 0).to_numpy())
+    fall, basis = run.mean_trend(noise, "cka", 2)
+    mc = column(run.cells, "mode_connectivity").to_numpy()
+    noisy = np.flatnonzero(np.isfinite(mc) & (column(run.cells, noise) > 0).to_numpy())
     if not len(noisy):
         raise CannotTell("No cell with pixel noise has a mode connectivity.")
-    connected = (np.abs(mc[:, noisy]) <= run.cuts["connected"].value).mean(axis=1)
-    values = np.minimum(-fall, 2 * connected - 1)
+    connected = np.abs(mc[noisy]) <= run.cuts["connected"].value
+    share = connected[cells_again(len(noisy), "noisy", draws=DRAWS)].mean(axis=1)
+    estimate = weaker(fall.negative(), resampled(2 * share - 1))
     quantity = (
         "The smaller of two: the fall of CKA with pixel noise, as a rank correlation along lines, and the "
         "share of noisy cells that are connected minus the share that are not"
     )
-    note = f"Mode connectivity stays near 0 in {connected[0]:.0%} of the cells with noise.".replace("%", " %")
-    return Evidence(quantity, values, basis, Chart("slices", ("cka", noise)), least=RELEVANT_RHO, note=note)
+    note = f"Mode connectivity stays near 0 in {share[0]:.0%} of the cells with noise.".replace("%", " %")
+    return Evidence(quantity, estimate, basis, Chart("slices", ("cka", noise)), least=RELEVANT_RHO, note=note)
 
 
 @claim("Learning-rate decay helps most at the boundary of connectivity.")
 def decay_helps_at_the_boundary(run: RunTables) -> Evidence:
-    """Compare the gain from a decaying rate at the connectivity boundary with that elsewhere."""
+    """Compare the gain from a decaying rate at the connectivity boundary with that on each side of it."""
     run.asked.add("schedule")
     if "schedule" not in run.names or not {"constant"} < set(run.cells["schedule"].astype(str)):
         raise NotTestable("The run does not compare a learning-rate schedule with a constant learning rate.")
@@ -101,21 +103,26 @@ def decay_helps_at_the_boundary(run: RunTables) -> Evidence:
     accuracy, mc = run.draws.of(ACCURACY), column(run.cells, "mode_connectivity").to_numpy()
     known = np.isfinite(mc[places[0]]) & np.isfinite(accuracy[0, places]).all(axis=0)
     a, b = places[:, known]
-    ratio = np.abs(mc[a]) / run.cuts["connected"].value
-    edge = (ratio > 1 / 2) & (ratio < 2)
-    if min(edge.sum(), (~edge).sum()) < FEWEST_MATCHED:
-        raise CannotTell(
-            f"{int(edge.sum())} cells lie at the connectivity boundary (within a factor of 2 of the cut) and "
-            f"{int((~edge).sum())} elsewhere; {FEWEST_MATCHED} of each are needed."
-        )
+    ratio = -mc[a] / run.cuts["connected"].value
+    parts = {
+        "at the connectivity boundary (within a factor of 2 of the cut)": (ratio > 1 / 2) & (ratio < 2),
+        "on its connected side": np.abs(ratio) <= 1 / 2,
+        "behind a barrier": ratio >= 2,
+    }
+    counts = [int(part.sum()) for part in parts.values()]
+    if min(counts) < FEWEST_MATCHED:
+        counted = ", ".join(f"{n} {where}" for n, where in zip(counts, parts, strict=True))
+        raise CannotTell(f"Cells: {counted}; {FEWEST_MATCHED} of each are needed.")
     gain = accuracy[:, b] - accuracy[:, a]
-    at_edge, elsewhere = (
-        redraw(gain[:, side], "decay", salt).mean(axis=1) for side, salt in ((edge, "0"), (~edge, "1"))
+    edge, *sides = (mean_of(gain[0, part], gain[1:, part].var(axis=0)) for part in parts.values())
+    estimate = weaker(*(difference(edge, side, min(counts) - 1) for side in sides))
+    quantity = (
+        "Accuracy gain from learning-rate decay at the connectivity boundary, minus the larger of the gains "
+        "on its two sides"
     )
-    quantity = "Accuracy gain from learning-rate decay at the connectivity boundary, minus the gain elsewhere"
-    basis = f"{int(edge.sum())} and {int((~edge).sum())} cells"
+    basis = f"{counts[0]} cells at the boundary, {counts[1]} connected, {counts[2]} behind a barrier"
     chart = Chart("scatter", ("mode_connectivity", ACCURACY, "cka"))
-    return Evidence(quantity, at_edge - elsewhere, basis, chart, "points", least=0.2)
+    return Evidence(quantity, estimate, basis, chart, "points", least=0.2)
 
 
 @claim("A small weight decay gives a tiny Hessian trace, but no better accuracy.")
@@ -127,32 +134,36 @@ def small_decay_small_trace(run: RunTables) -> Evidence:
     decay = run.axis("weight_decay", "the weight decay")
     measures = ["hessian_trace", ACCURACY]
     _, (trace, accuracy), _ = run.on_lines(decay, measures, 2, logs=measures[:1])
-    log = np.log10(np.maximum(trace, 1e-300))
-    gain = redraw(accuracy[..., 0] - accuracy[..., 1:].max(axis=2), "decay").mean(axis=1)
-    smaller = redraw(log[..., 1:].mean(axis=2) - log[..., 0], "decay").mean(axis=1)
-    note = f"Accuracy at the smallest minus the best of the others: {number(float(gain[0]), 2)} points."
-    if gain[0] >= BETTER:
+    gain = run.over_lines(accuracy[..., 0] - accuracy[..., 1:].max(axis=2))
+    estimate = run.over_lines(trace[..., 1:].mean(axis=2) - trace[..., 0])
+    note = f"Accuracy at the smallest minus the best of the others: {number(gain.value, 2)} points."
+    if gain.value >= BETTER:
         note += " The smallest has better accuracy, which contradicts the claim, so the trace does not count."
-    values = np.where(gain >= BETTER, np.minimum(smaller, 0.0), smaller)
+        value, low, high = (min(end, 0.0) for end in (estimate.value, estimate.low, estimate.high))
+        estimate = Estimate(value, low, high, lambda _: (1.0, gain.tails(BETTER)[0]))
     quantity = "log10 Hessian trace at the larger weight decays, minus that at the smallest"
     chart = Chart("slices", ("hessian_trace", decay))
-    return Evidence(quantity, values, f"{log.shape[1]} lines", chart, "powers of ten", least=0.3, note=note)
+    basis = f"{trace.shape[1]} lines"
+    return Evidence(quantity, estimate, basis, chart, "powers of ten", least=0.3, note=note)
 
 
 @claim("Scaling the learning rate with the batch size flattens the temperature axis.")
 def scaled_rate_flattens(run: RunTables) -> Evidence:
     """Compare spreads of accuracy along batch size: fixed rate, and rate proportional to the batch size."""
-    batch, rate = run.axis("batch_size", "the batch size"), run.axis("learning_rate", "the learning rate")
+    batch = run.axis("batch_size", "the batch size")
+    scaled = "linear_scaling" in run.names and run.cells["linear_scaling"].nunique(dropna=False) > 1
+    rate = run.axis("learning_rate", "the learning rate") if not scaled else "learning_rate"
     run.require(ACCURACY)
     if not run.replicated(ACCURACY):
         raise CannotTell("The spread between replicates is unknown.")
     accuracy = run.draws.of(ACCURACY)
-    size, fixed = column(run.cells, batch), column(run.cells, rate)
-    meant_for = column(run.models, "linear_scaling").dropna()
-    if len(meant_for):  # the learning rate in the space applies at this batch size
-        fixed = fixed * size / meant_for.iloc[0]
-
-    others = [run.cells[n] for n in run.names if n not in (batch, rate)]
+    size = column(run.cells, batch)
+    fixed = (
+        column(run.cells, rate).fillna(1.0) if rate in run.names else pd.Series(1.0, index=run.cells.index)
+    )
+    # The learning rate in the space applies at this batch size; missing: at every batch size.
+    fixed = fixed * (size / _linear_scaling(run)).fillna(1.0)
+    others = [run.cells[n] for n in run.names if n not in (batch, rate, "linear_scaling")]
 
     def mean_spread(key: pd.Series) -> np.ndarray:
         """Return the mean spread of accuracy over lines of cells with the same key and other settings."""
@@ -166,8 +177,22 @@ def scaled_rate_flattens(run: RunTables) -> Evidence:
         return np.mean(spreads, axis=0)
 
     values = mean_spread(fixed) - mean_spread(fixed / size)
+    estimate = student(float(values[0]), float(values[1:].std()), MANY)
+    basis = f"{int(np.isfinite(accuracy[0]).sum())} cells; replicates resampled"
     quantity = (
         "Spread of accuracy over batch sizes at a fixed learning rate, minus that at a fixed ratio of the two"
     )
     chart = Chart("slices", (ACCURACY, batch))
-    return Evidence(quantity, values, "replicates resampled", chart, "points", least=0.1)
+    return Evidence(quantity, estimate, basis, chart, "points", least=0.1)
+
+
+def _linear_scaling(run: RunTables) -> pd.Series:
+    """Return the batch size for which the learning rate of each cell is meant; NaN if it is not scaled."""
+    if "linear_scaling" in run.cells or "linear_scaling" not in run.models:
+        return column(run.cells, "linear_scaling")
+    keys = [n for n in run.names if n in run.models] or ["cell_id"]
+    of_cells = (
+        run.models.groupby(keys, dropna=False)["linear_scaling"].first().rename("scaling").reset_index()
+    )
+    found = run.cells[keys].merge(of_cells, on=keys, how="left")["scaling"]
+    return pd.to_numeric(found, errors="coerce").set_axis(run.cells.index)

@@ -149,7 +149,7 @@
   const facts = row => {
     const first = element("dl", null, { class: "facts" }), rest = element("dl", null, { class: "facts" }), more = element("details");
     const add = (list, k, v) => list.append(element("dt", k), element("dd", v));
-    if (row.phase_shares) add(first, "Phase probabilities, from standard errors", row.phase_shares);
+    if (row.phase_shares) add(first, "Phase probabilities, over replicates and cuts", row.phase_shares);
     add(first, "Models (lost), pairs", row.n_models || row.n_pairs ? `${row.n_models} (${row.n_diverged}), ${row.n_pairs}` : "unknown");
     const known = Object.entries(data.measures).filter(([name]) => row[name] !== null);
     known.forEach(([name, m], i) => add(i < 7 ? first : rest, m.title, row[`${name}_text`]));

@@ -15,8 +15,14 @@ from explorer.measures.tables import AVERAGED_PAIRS
 from explorer.phases.aggregate import column, ok_rows, standard_error, within_cells
 from explorer.settings import seed_for
 
-DRAWS = 1000
+DRAWS = 2000
+FEWEST_DRAWS = 400
 BLOCK = 4_000_000  # numbers held in memory at a time
+
+
+def draws_for(cells: int) -> int:
+    """Return the number of draws: DRAWS, or fewer if the grid is so large that they would fill memory."""
+    return int(np.clip(BLOCK // max(cells, 1), FEWEST_DRAWS, DRAWS))
 
 
 class Draws:
@@ -38,6 +44,7 @@ class Draws:
             ok_rows(table).reset_index(drop=True) for table in (models, within_cells(pairs))
         )
         self._cache: dict[str, np.ndarray] = {}
+        self.count = draws_for(len(cells))
 
     def of(self, name: str) -> np.ndarray:
         """Return the means of a measure, (1 + draws, cells); NaN if a cell has none."""
@@ -47,7 +54,7 @@ class Draws:
             if resampled is None:
                 spread = standard_error(self.cells, name).fillna(0.0).to_numpy()
                 random = np.random.default_rng(seed_for("normal", name))
-                resampled = measured + spread * random.normal(size=(DRAWS, len(measured)))
+                resampled = measured + spread * random.normal(size=(self.count, len(measured)))
             resampled = np.where(np.isnan(resampled), measured, resampled)
             self._cache[name] = np.vstack([measured, resampled])
         return self._cache[name]
@@ -63,8 +70,8 @@ class Draws:
         ordered = places[order]
         starts = np.searchsorted(ordered, ordered, side="left")
         sizes = np.searchsorted(ordered, ordered, side="right") - starts
-        counts = np.zeros((DRAWS, len(places)), dtype=np.uint8)
-        for row in range(DRAWS):
+        counts = np.zeros((self.count, len(places)), dtype=np.uint8)
+        for row in range(self.count):
             taken = starts + (random.random(len(places)) * sizes).astype(int)
             counts[row, order] = np.minimum(np.bincount(taken, minlength=len(places)), 255)
         return counts
@@ -91,13 +98,13 @@ class Draws:
             return None
         values = column(table, name).to_numpy()
         at = np.flatnonzero(np.isfinite(values) & (places >= 0) & (np.min(ends, axis=0) >= 0))
-        means = np.full((DRAWS, len(self.cells)), np.nan)
+        means = np.full((self.count, len(self.cells)), np.nan)
         if not len(at):
             return means
         at = at[np.argsort(places[at], kind="stable")]
         cells, starts = np.unique(places[at], return_index=True)
         step = max(1, BLOCK // len(at))
-        for first in range(0, DRAWS, step):
+        for first in range(0, self.count, step):
             draws = slice(first, first + step)
             weights = np.prod([self._counts[draws][:, end[at]].astype(float) for end in ends], axis=0)
             total = np.add.reduceat(weights, starts, axis=1)
@@ -110,15 +117,10 @@ class Draws:
         return measured + (means - measured) * np.sqrt(models / np.maximum(models - lost, 1))
 
 
-def cells_again(n: int, *salt: str) -> np.ndarray:
+def cells_again(n: int, *salt: str, draws: int) -> np.ndarray:
     """Return positions of ``n`` cells drawn with replacement, (1 + draws, n); row 0 has each cell once."""
     random = np.random.default_rng(seed_for("cells", *salt))
-    return np.vstack([np.arange(n), random.integers(0, n, (DRAWS, n))])
-
-
-def redraw(values: np.ndarray, *salt: str) -> np.ndarray:
-    """Return ``values`` (1 + draws, n) at the positions that ``cells_again`` draws."""
-    return np.take_along_axis(values, cells_again(values.shape[1], *salt), axis=1)
+    return np.vstack([np.arange(n), random.integers(0, n, (draws, n))])
 
 
 def ranks(x: np.ndarray) -> np.ndarray:

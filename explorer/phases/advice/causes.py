@@ -1,0 +1,103 @@
+"""What holds a cell back, from its own numbers and from steps to neighbouring cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from explorer.phases.advice.moves import OPPOSITES
+from explorer.phases.advice.tried import Tried
+from explorer.phases.numbers import number, words_of
+
+GAP = 5.0  # points by which test error exceeds training error before it counts as overfitting
+MISSED = 5.0  # percent of training error, beyond label noise, from which on models do not fit their data
+FALL = np.log(1.1)  # a step that lowers the training loss by less does not explain why models do not fit
+WHY = {
+    "larger model": "the model is too small",
+    "colder training": "training is too hot",
+    "hotter training": "training is too cold",
+    "longer training": "training stops too early",
+}
+# By phase, the changes that the taxonomy suggests, most important first.
+SUGGESTED: dict[str, tuple[str, ...]] = {
+    "I": ("larger model", "longer training", "colder training"),
+    "II": ("colder training", "longer training"),
+    "III": ("larger model", "cleaner data", "more data", "hotter training"),
+    "IV-A": ("larger model", "more data", "cleaner data", "hotter training", "colder training"),
+    "IV-B": ("more data", "cleaner data", "larger model"),
+}
+AGAINST_OVERFITTING = ("more data", "cleaner data", "shorter training", "hotter training")
+
+
+class Cause(NamedTuple):
+    """A cause in words with the numbers that speak for it, and the changes that would remove it."""
+
+    text: str
+    wanted: tuple[str, ...]
+
+
+def cause_of(
+    numbers: Mapping[str, Any], phase: str, tried: Sequence[Tried], connected: float, noise: float
+) -> Cause:
+    """Return the cause that the numbers of a cell (or means over cells) speak for.
+
+    ``connected`` is the tolerance of mode connectivity, ``noise`` the share of training labels that are noise
+    (0 if unknown). Test error above training error is overfitting, whatever the phase. Training error beyond
+    the label noise is underfitting. Its reason is the step to a neighbour that lowers the training loss most,
+    unless test accuracy surely falls with it. Otherwise connectivity and similarity of the replicates count.
+    """
+    train, test = (float(numbers.get(n, np.nan)) for n in ("train_error_percent", "test_error_percent"))
+    mc, cka, loss = (float(numbers.get(n, np.nan)) for n in ("mode_connectivity", "cka", "train_loss"))
+    missed = max(0.0, train - 100 * noise) if np.isfinite(train) else np.nan
+    labels = f", with {number(100 * noise)} % noisy labels" if noise > 0 else ""
+    errors = f"training error {number(train)} %{labels}"
+    if test - missed >= max(GAP, missed):
+        memory = " and memorises noisy labels" if noise > 0 and train < 50 * noise else ""
+        text = f"it overfits{memory}: {errors}, test error {number(test)} %"
+        more = () if phase in ("I", "II") else SUGGESTED[phase]
+        return Cause(f"{text}{_barrier(mc, connected)}", tuple(dict.fromkeys((*AGAINST_OVERFITTING, *more))))
+    if phase in ("I", "II") and not missed < MISSED:
+        return _underfitted(
+            phase, tried, errors if np.isfinite(train) else f"training loss {number(loss)} nats", mc
+        )
+    if phase in ("I", "II"):
+        what = "what can be learnt" if noise > 0 else "most labels"
+        text = f"it fits {what} ({errors}), but without confidence: training loss {number(loss)} nats"
+        return Cause(f"{text}{_barrier(mc, connected)}", SUGGESTED[phase])
+    texts = {
+        "III": f"replicates fit the data, but each in its own basin: mode connectivity {number(mc)} points",
+        "IV-A": f"replicates are connected, but answer differently: CKA {number(cka)}",
+        "IV-B": "nothing visible in the loss landscape: "
+        f"mode connectivity {number(mc)} points, CKA {number(cka)}",
+    }
+    return Cause(texts[phase], SUGGESTED[phase])
+
+
+def _underfitted(phase: str, tried: Sequence[Tried], errors: str, mc: float) -> Cause:
+    by_direction = {t.direction: t for t in tried}
+    helps = {t.direction for t in tried if t.surely_helped}
+    reasons = [
+        t
+        for t in tried
+        if t.direction in WHY and t.loss < -FALL and not t.surely_hurt and OPPOSITES[t.direction] not in helps
+    ]
+    if reasons:
+        step = min(reasons, key=lambda t: t.loss)
+        text = (
+            f"{WHY[step.direction]} to fit the data: {errors}, and a step of {step.direction} "
+            f"({words_of(step.axis)}) divides the training loss by {number(float(np.exp(-step.loss)))}"
+        )
+        rest = tuple(w for w in SUGGESTED[phase] if w not in (step.direction, OPPOSITES[step.direction]))
+        return Cause(text, (step.direction, *rest))
+    if phase == "II" and mc > 0:
+        text = f"curves find points with {number(mc)} points less training error than the models reached"
+        return Cause(f"it does not fit the data: {errors}; {text}", SUGGESTED[phase])
+    known = any(np.isfinite(t.loss) for t in by_direction.values())
+    why = ", and no step to a neighbouring cell lowers its training loss by 10 %" if known else ""
+    return Cause(f"it does not fit the data: {errors}{why}", SUGGESTED[phase])
+
+
+def _barrier(mc: float, connected: float) -> str:
+    return f"; replicates lie behind a barrier of {number(-mc)} points" if mc < -connected else ""

@@ -1,0 +1,101 @@
+"""Estimates of effects: 95 % intervals and probabilities of the values on either side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from explorer.phases.noise import MANY, t_above, t_quantile
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An effect with the ends of its 95 % interval.
+
+    ``tails(x)`` returns two p values: of the hypothesis that the true effect is at most x, and of the
+    hypothesis that it is at least x.
+    """
+
+    value: float
+    low: float
+    high: float
+    tails: Callable[[float], tuple[float, float]]
+
+    def negative(self) -> Estimate:
+        """Return the estimate of the opposite effect."""
+        return Estimate(-self.value, -self.high, -self.low, lambda x: (self.tails(-x)[1], self.tails(-x)[0]))
+
+    def plus(self, number: float) -> Estimate:
+        """Return the estimate of the effect plus a number."""
+        value, low, high = (end + number for end in (self.value, self.low, self.high))
+        return Estimate(value, low, high, lambda x: self.tails(x - number))
+
+
+def resampled(values: np.ndarray) -> Estimate:
+    """Return the estimate with a percentile interval; ``values`` (1 + draws,), the first as measured."""
+    draws = values[1:][np.isfinite(values[1:])]
+    low, high = (float(end) for end in np.percentile(draws, [50 * LEVEL, 100 - 50 * LEVEL]))
+    size = len(draws) + 1
+
+    def tails(x: float) -> tuple[float, float]:
+        return (int((draws <= x).sum()) + 1) / size, (int((draws >= x).sum()) + 1) / size
+
+    return Estimate(float(values[0]), low, high, tails)
+
+
+def student(value: float, stderr: float, df: float) -> Estimate:
+    """Return the estimate of a mean with a standard error that has ``df`` degrees of freedom."""
+    reach = float(t_quantile(1 - LEVEL / 2, df)) * stderr
+
+    def tails(x: float) -> tuple[float, float]:
+        if stderr == 0:
+            return float(value <= x), float(value >= x)
+        t = (value - x) / stderr
+        return float(t_above(t, df)), float(t_above(-t, df))
+
+    return Estimate(value, value - reach, value + reach, tails)
+
+
+def mean_of(values: np.ndarray, noise: np.ndarray) -> Estimate:
+    """Return the estimate of a mean over lines or cells, (n,).
+
+    ``noise`` (n,) is the variance of each that comes from replicates. The variance between lines contains it.
+    If lines are few, the variance between them may still be smaller by chance; then the noise is used.
+    """
+    between, within = float(values.var(ddof=1)), float(noise.mean())
+    df = len(values) - 1 if between >= within else MANY
+    return student(float(values.mean()), float(np.sqrt(max(between, within) / len(values))), df)
+
+
+def difference(one: Estimate, other: Estimate, df: float) -> Estimate:
+    """Return the estimate of one minus another, independent effect."""
+    a, b = ((e.high - e.low) / 2 / float(t_quantile(1 - LEVEL / 2, df)) for e in (one, other))
+    return student(one.value - other.value, float(np.hypot(a, b)), df)
+
+
+def weaker(*parts: Estimate) -> Estimate:
+    """Return the estimate of the smallest of several effects.
+
+    The smallest is above x only if all are, and below x if any is: for the latter, the p value is corrected.
+    """
+    value, low, high = (min(getattr(p, name) for p in parts) for name in ("value", "low", "high"))
+
+    def tails(x: float) -> tuple[float, float]:
+        below, above = zip(*(p.tails(x) for p in parts), strict=True)
+        return max(below), min(1.0, len(parts) * min(above))
+
+    return Estimate(value, low, high, tails)
+
+
+def doubted(estimate: Estimate, p: float) -> Estimate:
+    """Return the estimate with a p value of at least ``p`` that the effect is not above any number."""
+
+    def tails(x: float) -> tuple[float, float]:
+        below, above = estimate.tails(x)
+        return max(below, p), above
+
+    return replace(estimate, tails=tails)
