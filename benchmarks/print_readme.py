@@ -217,14 +217,6 @@ def large_report(d: dict[str, Any]) -> list[str]:
     ]
 
 
-def driver(d: dict[str, Any]) -> list[str]:
-    return [
-        f"{r['models']:,} models: {r['driver_ms_a_model']:.1f} ms of the driver's processor time a model, "
-        f"peak {r['peak_mb']:.0f} MB"
-        for r in d["rows"]
-    ]
-
-
 def trials(d: dict[str, Any]) -> list[str]:
     memory = ", ".join(f"{mb:.0f} MB after {n:,}" for mb, n in zip(d["memory_mb"], d["at"], strict=True))
     return [
@@ -273,7 +265,6 @@ QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
         chaos,
     ),
     "trials": ("What does a trial cost the driver, and does its memory stay flat?", trials),
-    "driver": ("Does the driver's work grow in proportion to the number of models?", driver),
     "large_report": ("What do the pages of a run of 5,000 cells cost?", large_report),
 }
 

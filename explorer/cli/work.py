@@ -218,10 +218,12 @@ def _work(start: Callable[[Display], Run], run: str, where: RunOptions, storage:
 
 def _kept(run: str, storage: str, then: str) -> str:
     """Return what is left of a run that stopped, and what to do then."""
+    from explorer.runs.files import URI, resolve
     from explorer.runs.store import locate
 
+    remote = any(URI.match(resolve(place)) for place in (run, storage))
     try:
-        store = locate(run, storage) if "://" not in f"{run}{storage}" else None  # may not answer now
+        store = None if remote else locate(run, storage)  # an object store may not answer now
     except InputError:
         return "It had no result yet and left no run folder; the same command starts it again."
     return (
