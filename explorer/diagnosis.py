@@ -13,7 +13,7 @@ in one setting. A diagnoser learns the answer from what can be measured without 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,13 +59,14 @@ def _log(least: float, sign: int = 1) -> Callable[[np.ndarray], np.ndarray]:
     return lambda values: np.log10(np.maximum(sign * values, least))
 
 
+PEAK = "curve_peak_error_percent"
 # The Hessian is left out: with it, answers were right less often at other model sizes than the fitted ones.
 FEATURES = (
     Feature("training loss", "train_loss", _log(1e-4)),
     Feature("training error (%)", "train_error_percent", _log(1e-2)),
-    Feature("error on the curve (%)", "curve_peak_error_percent", _log(1e-2)),
-    Feature("barrier (points)", "mode_connectivity", _log(1e-2, -1)),
-    Feature("better on the curve (points)", "mode_connectivity", _log(1e-2)),
+    Feature("error on the curve (%)", PEAK, _log(1e-2)),
+    Feature("mode connectivity", "mode_connectivity", _log(1e-2, -1)),
+    Feature("mode connectivity", "mode_connectivity", _log(1e-2)),
     Feature("CKA", "cka", lambda values: values),
 )
 
@@ -135,7 +136,6 @@ class Diagnoser:
     cells: int
     trees: ExtraTreesClassifier
     scale: LogisticRegression
-    features: tuple[Feature, ...]
     typical: np.ndarray  # median of each feature
 
     def predict(self, cells: pd.DataFrame) -> pd.DataFrame:
@@ -144,7 +144,7 @@ class Diagnoser:
         Columns: ``answer``; ``probability`` that it is right; ``reason``, the two measures that speak most
         for it. A cell that lacks a measure has none of them (NaN).
         """
-        numbers = _numbers(cells, self.features)
+        numbers = _numbers(cells)
         result = pd.DataFrame({"answer": None, "probability": np.nan, "reason": None}, index=cells.index)
         known = np.isfinite(numbers).all(axis=1)
         if not known.any():
@@ -171,8 +171,9 @@ class Diagnoser:
         return _calibrated(self.scale, np.asarray(self.trees.predict_proba(numbers))[:, 1])
 
     def _reason(self, cell: pd.Series, support: np.ndarray) -> str:
-        chosen = [self.features[k] for k in np.argsort(-support)[:2]]
-        return ", ".join(f"{feature.title} {float(cell[feature.column]):.3g}" for feature in chosen)
+        values = {FEATURES[k].title: cell.get(FEATURES[k].column, np.nan) for k in np.argsort(-support)}
+        told = [f"{title} {float(value):.3g}" for title, value in values.items() if pd.notna(value)]
+        return ", ".join(told[:2])
 
 
 def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series | None = None) -> Diagnoser:
@@ -204,8 +205,8 @@ def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series |
         raise InputError(
             f"{unknown[0]!r} is no answer of the question {question}; they are {', '.join(names)}"
         )
-    features = _available(cells)
-    numbers = _numbers(cells, features)
+    _require_measures(cells)
+    numbers = _numbers(cells)
     known = np.isfinite(numbers).all(axis=1) & answers.notna().to_numpy()
     x, y = numbers[known], (answers[known] == names[1]).to_numpy(int)
     if len(y) < FEWEST or len(set(y)) < 2:
@@ -227,9 +228,37 @@ def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series |
         cells=len(y),
         trees=trees.fit(x, y),
         scale=scale,
-        features=features,
         typical=np.median(x, axis=0),
     )
+
+
+def fit_all(runs: Mapping[str, pd.DataFrame]) -> list[Diagnoser]:
+    """Fit a diagnoser for each question that the cells of these runs can answer together.
+
+    Args:
+        runs: the table of cells of each run, by a name of its own.
+
+    Raises:
+        InputError: they can answer no question; the message says why.
+    """
+    found, reasons = [], []
+    for question in QUESTIONS:
+        tables, answers = [], []
+        for name, cells in runs.items():
+            try:
+                answers.append(true_answers(cells, question))
+                tables.append(cells.assign(run=name))
+            except InputError as error:
+                reasons.append(f"{name}: {error}")
+        try:
+            if tables:
+                together = pd.concat(tables, ignore_index=True)
+                found.append(fit(together, question, pd.concat(answers, ignore_index=True)))
+        except InputError as error:
+            reasons.append(str(error))
+    if not found:
+        raise InputError(f"no question can be learned: {'; '.join(reasons)}")
+    return found
 
 
 def _sides(question: str) -> tuple[Side, Side]:
@@ -275,21 +304,23 @@ def _lines(cells: pd.DataFrame) -> pd.Series:
     return cells.groupby(others, dropna=False).ngroup() if others else pd.Series(0, index=cells.index)
 
 
-def _available(cells: pd.DataFrame) -> tuple[Feature, ...]:
-    """Return the features whose column the table has. Only the error on the curve may be missing."""
-    lacking = [f for f in FEATURES if f.column not in cells or not cells[f.column].notna().any()]
-    if needed := [f.column for f in lacking if f.column != "curve_peak_error_percent"]:
-        raise InputError(
-            f"a diagnoser needs {', '.join(dict.fromkeys(needed))}, which the table does not have"
-        )
-    return tuple(feature for feature in FEATURES if feature not in lacking)
+def _require_measures(cells: pd.DataFrame) -> None:
+    """Raise InputError if the table lacks a measure. Only the error on the curve may be missing."""
+    names = dict.fromkeys(f.column for f in FEATURES if f.column != PEAK)
+    if lacking := [name for name in names if name not in cells or not cells[name].notna().any()]:
+        raise InputError(f"a diagnoser needs {', '.join(lacking)}, which the table lacks")
 
 
-def _numbers(cells: pd.DataFrame, features: tuple[Feature, ...]) -> np.ndarray:
-    """Return the features (cells, features); NaN where a measure is missing."""
-    nothing = np.full(len(cells), np.nan)
-    columns = [cells[f.column].to_numpy(float) if f.column in cells else nothing for f in features]
-    return np.column_stack([feature.of(column) for feature, column in zip(features, columns, strict=True)])
+def _numbers(cells: pd.DataFrame) -> np.ndarray:
+    """Return the features (cells, features); NaN where a measure is missing.
+
+    An unknown error on the curve is the training error of its ends plus the barrier.
+    """
+    nothing = pd.Series(np.nan, index=cells.index)
+    table = {f.column: cells.get(f.column, nothing).astype(float) for f in FEATURES}
+    barrier = (-table["mode_connectivity"]).clip(lower=0)
+    table[PEAK] = table[PEAK].fillna(table["train_error_percent"] + barrier)
+    return np.column_stack([feature.of(table[feature.column].to_numpy()) for feature in FEATURES])
 
 
 def _logit(probability: np.ndarray) -> np.ndarray:

@@ -1,18 +1,20 @@
-"""Advice and diagnosis: soft membership, steps between cells, rules with evidence, the tree, the command."""
+"""Advice and diagnosis: soft membership, steps between cells, rules with evidence, learned answers, the command."""
 
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import test_diagnosis
 from conftest import explore
 from scipy.stats import t
 
 from explorer import phases
-from explorer.phases.advice import advice_table, advise_cells, advise_phases, grow
+from explorer.phases.advice import advice_table, advise_cells, advise_phases
 from explorer.phases.advice.causes import cause_of
 from explorer.phases.advice.moves import moves
 from explorer.phases.advice.tried import Tried
@@ -189,23 +191,6 @@ def test_a_cell_without_a_phase_is_told_what_it_lacks():
     assert advice["c9"].cause == "unknown without CKA"
 
 
-def test_a_tree_learns_the_step_that_helped_and_is_judged_on_lines_it_has_not_seen():
-    tree = grow([("a", grid(), AXES)])
-    assert tree.n_cells == 15
-    assert set(tree.model.classes_) == {"larger model", "keep"}
-    assert 0 <= tree.accuracy <= 1
-    assert "barrier (points)" in tree.rules or "log10 Hessian trace" in tree.rules or "CKA" in tree.rules
-    answers = [answer for answer, _ in tree.advise(grid())]
-    assert answers[:3] == ["larger model"] * 3
-    with pytest.raises(InputError, match="at least 12 cells"):
-        grow([("few", grid().head(6), AXES)])
-
-
-def test_a_tree_holds_out_lines_of_an_axis_that_varies():
-    narrow = grid().assign(batch_size=range(15), width=8)
-    assert grow([("one width", narrow, AXES)]).n_folds == 5
-
-
 @pytest.fixture
 def tables(tmp_path: Path) -> Path:
     folder = tmp_path / "theirs"
@@ -217,12 +202,20 @@ def tables(tmp_path: Path) -> Path:
 
 
 def test_a_folder_of_cells_alone_can_be_diagnosed(tables: Path):
-    said = "\n".join(diagnose(load(tables), learn=[load(tables)]))
+    (tables.parent / "teacher").mkdir()
+    test_diagnosis.grid().to_csv(tables.parent / "teacher/cells.csv", index=False)
+    teacher = load(tables.parent / "teacher")
+    said = "\n".join(diagnose(load(tables), learn=[teacher]))
     assert "15 cells" in said
     assert "larger model: raise the width" in said
-    assert "Cross-validated accuracy" in said
+    assert "temperature or size: " in said
+    assert re.search(r"temperature: .*Right in \d+ % of the \d+ cells it was fitted on", said)
+    with pytest.raises(InputError, match="no question can be learned"):
+        diagnose(load(tables), learn=[load(tables)])
     one = "\n".join(diagnose(load(tables), cell="width=4,batch_size=16"))
     assert "Width 4, batch size 16. Phase III" in one
+    one = "\n".join(diagnose(load(tables), cell="width=4,batch_size=16", learn=[teacher]))
+    assert re.search(r"temperature: too (hot|cold) \(\d+ %\), for .*\d, .*\d\. Right in", one)
 
 
 @pytest.mark.parametrize(

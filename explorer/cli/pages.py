@@ -56,7 +56,7 @@ def diagnose(
     ] = None,
     learn: Annotated[
         list[str] | None,
-        typer.Option(help="a run or folder of tables to fit a decision tree on; repeatable"),
+        typer.Option(help="a run or folder of tables to learn answers from; repeatable"),
     ] = None,
     cut: Cut = None,
     storage: Storage = "runs",

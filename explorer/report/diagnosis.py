@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from explorer import phases
-from explorer.phases.advice import Advice, Tree, advise_cells, advise_phases, grow
+from explorer import phases, units
+from explorer.diagnosis import Diagnoser, fit_all
+from explorer.phases.advice import Advice, advise_cells, advise_phases
 from explorer.report.facts import converged_curves, progress_of, reservations
 from explorer.results import Run
 from explorer.settings import InputError
@@ -26,10 +27,11 @@ def diagnose(
     """Return the lines that ``explorer diagnose`` prints.
 
     ``cell`` is a ``cell_id`` or settings such as ``width=8,batch_size=16``. Without it, the phases of the run
-    and its best cell are diagnosed. A decision tree is fitted on the cells of the runs in ``learn``.
+    and its best cell are diagnosed. Diagnosers are fitted on the cells of the runs in ``learn``.
 
     Raises:
-        InputError: there is no such cell, the table has no measure, or a tree has too few cells.
+        InputError: there is no such cell, the table has no measure, or no question can be learned from
+            ``learn``.
     """
     all_cuts, now = run.cuts(cuts), progress_of(run)
     cells = phases.classify(run.grid, all_cuts).reset_index(drop=True)
@@ -38,7 +40,7 @@ def diagnose(
         why = f"{run.folder} has no {', '.join(NEEDED)}, so it cannot be diagnosed"
         raise InputError(f"{why}. {now.unfinished}" if now and now.unfinished else why)
     stopping = phases.gains_of_stopping(run.models, run.epochs)
-    tree = grow([(one.name, one.cells, one.axes) for one in learn]) if learn else None
+    diagnosers = fit_all({one.name: one.cells for one in learn}) if learn else []
     reword = run.task.words.reword
 
     def of_cell(cell_id: str) -> list[str]:
@@ -52,8 +54,8 @@ def diagnose(
     if cell is not None:
         chosen = _row(cells, run, cell)
         lines += ["", *of_cell(chosen)]
-        return [reword(line) for line in lines] + _by_tree(
-            tree, cells[cells["cell_id"].astype(str) == chosen]
+        return [reword(line) for line in lines] + _learned(
+            diagnosers, cells[cells["cell_id"].astype(str) == chosen]
         )
     if counts := converged_curves(run):
         lines.append(f"Curves: {counts}. More steps may change the others (`connectivity.steps: auto`).")
@@ -66,7 +68,7 @@ def diagnose(
     if best.notna().any() and len(cells) > 1:
         chosen = str(cells["cell_id"].iloc[int(np.nanargmax(best))])
         lines += ["", "The most accurate cell:", *of_cell(chosen)]
-    return [reword(line) for line in lines] + _by_tree(tree, cells)
+    return [reword(line) for line in lines] + _learned(diagnosers, cells)
 
 
 def _lines(advice: Advice) -> list[str]:
@@ -79,21 +81,26 @@ def _lines(advice: Advice) -> list[str]:
     ]
 
 
-def _by_tree(tree: Tree | None, cells: pd.DataFrame) -> list[str]:
-    if tree is None:
-        return []
-    counts = pd.Series([answer for answer, _ in tree.advise(cells)]).value_counts()
-    answers = ", ".join(f"{answer} in {n}" for answer, n in counts.items())
-    if len(cells) == 1:
-        answer, share = tree.advise(cells)[0]
-        answers = f"{answer} (correct for {100 * share:.0f} % of the similar cells it was fitted on)"
-    return [
-        "",
-        f"A decision tree fitted on {tree.n_cells} cells advises: {answers}.",
-        f"  Cross-validated accuracy over {tree.n_folds} held-out groups: {tree.accuracy:.2f}; always giving "
-        f"the most common answer: {tree.baseline:.2f}.",
-        *(f"  {line}" for line in tree.rules.rstrip().splitlines()),
-    ]
+def _learned(diagnosers: Sequence[Diagnoser], cells: pd.DataFrame) -> list[str]:
+    """Return the answers that were learned from other runs, with their accuracy there."""
+    lines = []
+    for diagnoser in diagnosers:
+        if diagnoser.accuracy <= diagnoser.baseline:
+            said = "no answer, since those learned are not right more often than the most common one"
+        elif (found := diagnoser.predict(cells)).dropna().empty:
+            said = "no answer, since measures are missing"
+        elif len(cells) == 1:
+            only = found.iloc[0]
+            said = f"{only['answer']} ({100 * only['probability']:.0f} %), for {only['reason']}"
+        else:
+            counts = found["answer"].value_counts()
+            said = ", ".join(f"{answer} in {units.plural(n, 'cell')}" for answer, n in counts.items())
+        lines.append(
+            f"  {diagnoser.question.replace('_', ' ')}: {said}. Right in {100 * diagnoser.accuracy:.0f} % of "
+            f"the {diagnoser.cells} cells it was fitted on, each left out with its line; the most common "
+            f"answer in {100 * diagnoser.baseline:.0f} %."
+        )
+    return ["", "Learned from other runs:", *lines] if lines else []
 
 
 def _row(cells: pd.DataFrame, run: Run, cell: str) -> str:

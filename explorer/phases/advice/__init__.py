@@ -1,8 +1,7 @@
-"""Advice for cells: causes from their own numbers, changes from their neighbours, and a decision tree."""
+"""Advice for cells: causes from their own numbers, and changes from their neighbours."""
 
 from __future__ import annotations
 
 from explorer.phases.advice.rules import Advice, advice_table, advise_cells, advise_phases
-from explorer.phases.advice.tree import Tree, grow
 
-__all__ = ["Advice", "Tree", "advice_table", "advise_cells", "advise_phases", "grow"]
+__all__ = ["Advice", "advice_table", "advise_cells", "advise_phases"]
