@@ -72,7 +72,8 @@ def read_targets(where: str, train: np.ndarray, test: np.ndarray) -> Targets:
             row = int(wide.argmax())
             said = (
                 f"y_{part}[{row}] is {y[row].round(4).tolist()}, which is no row with a single 1. For "
-                "classes, give their numbers, such as y.argmax(1); numbers to predict are for task: regression"
+                "classes, give their numbers, such as y.argmax(1); numbers to predict are for task: "
+                "regression"
             )
             return Targets(None, (), numbers, False, said)
         names = tuple(map(str, range(first.shape[1])))

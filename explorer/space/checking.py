@@ -88,6 +88,13 @@ def check(raw: Any, fingerprint: Callable[[str], str] = sources.fingerprint) -> 
         raise Problem(
             (), "a space file must be a mapping of name, data, model, load, temperature, training, …"
         )
+    for path, value in _leaves(raw, ()):
+        if not isinstance(value, bool | int | float | str | None):
+            raise Problem(
+                path, f"{value} is of type {type(value).__name__}, which no setting has; put it in quotes"
+            )
+        if isinstance(value, float) and not math.isfinite(value) and path[0] in ("load", "temperature"):
+            raise Problem(path, f"{value} is not allowed; an axis needs finite numbers")
     given, raw = raw, dict(raw)
     for section in ("data", "model"):
         if isinstance(raw.get(section), str):
@@ -109,6 +116,15 @@ def check(raw: Any, fingerprint: Callable[[str], str] = sources.fingerprint) -> 
     _check_axes(space)
     _check_cells(space)
     return space
+
+
+def _leaves(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yield all values inside mappings and lists, with their paths."""
+    if isinstance(value, dict | list | tuple):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(item, (*path, key))
+    else:
+        yield path, value
 
 
 def _fingerprints(space: Space, fingerprint: Callable[[str], str]) -> dict[str, str]:
