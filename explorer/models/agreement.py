@@ -111,7 +111,9 @@ def check_reloading(build: Callable[[], nn.Module], x: Tensor) -> None:
                     outputs.append(module.train(training)(x[half:] if len(x) > 1 else x))
             same = same and _close(outputs[0], outputs[1], TOLERANCE)
     if changed or not same:
-        where = f" (see {', '.join(names[:3])})" if names else ""
+        where = " (or draws random numbers that are not torch's)"
+        if names:
+            where = f" (see {', '.join(names[:3])})"
         how = "a forward pass changes it" if changed else "with the same ones, two instances differ"
         raise InputError(
             f"the network keeps state outside its parameters and buffers{where}: {how}. Such state is not "
