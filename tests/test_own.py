@@ -204,7 +204,7 @@ class Lazy(Net):
         ("Answers", r"returns \(2,\) for two inputs"),
         ("More", r"returns \(2, 10\) for two inputs \(2, 6\); it should return \(2, 2\)"),
         ("Images", r"fails on two inputs \(2, 6\): IndexError"),
-        ("Lazy", "has a lazy layer"),
+        ("Lazy", "a network with a lazy layer"),
     ],
 )
 def test_a_network_that_does_not_fit_is_told_before_anything_is_started(

@@ -324,6 +324,38 @@ def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
         assert word in str(told.value)
 
 
+def test_a_misspelt_architecture_does_not_hide_mistakes_of_its_options(tmp_path: Path) -> None:
+    file = tmp_path / "misspelt.yaml"
+    file.write_text(SIX.replace("name: mlp, widht: 4", "name: mpl, depht: 4, width: -3"))
+    with pytest.raises(InputError) as told:
+        read(file)
+    for said in (
+        "there is no architecture 'mpl'",
+        "'depht' is not known here; known: depth",
+        "width: -3 is not",
+    ):
+        assert said in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (
+            "widht: 4",
+            "since: 2024-01-01",
+            "line 3: 2024-01-01 is of type date, which no setting has; put it in",
+        ),
+        ("[0.1, -1]", "[0.1, .inf]", "line 5: inf is not allowed; an axis needs finite numbers"),
+        ("flavour: [1, 2]", "flavour: [2024-01-01]", "line 4: 2024-01-01 is of type date"),
+    ],
+)
+def test_values_that_no_setting_has_are_told(tmp_path: Path, before: str, after: str, said: str) -> None:
+    file = tmp_path / "values.yaml"
+    file.write_text(SIX.replace(before, after))
+    with pytest.raises(InputError, match=said):
+        read(file)
+
+
 SPOILT = {  # each setting is wrong, and the message says so with these words
     "name": ("x/y", "letters, digits"),
     "colour": ("red", "'colour' is not known here; known: data"),

@@ -294,7 +294,7 @@ def test_a_regression_runs_from_space_to_pages(space, tmp_path):
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ("task: regression", "", "numbers as targets, which is task: regression"),
+        ("task: regression", "", r"which is no label.*numbers to predict are for task: regression"),
         ("task: regression", "task: translation", "is for classification or regression, not for translation"),
         ("{name: mlp", "{name: mlp, width: 0", "width"),
         ("steps: 150", "steps: 150, loss: cross_entropy", "loss"),

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from explorer.data.base import DataOptions, counts
-from explorer.data.dataset import KEYS, Arrays, checked_arrays, with_reading
+from explorer.data.dataset import CHANNELS_ARE, KEYS, Arrays, Channels, checked_arrays, with_reading
 from explorer.data.formats.reading import content_hashes, read_bytes
 from explorer.settings import InputError
 
@@ -22,6 +22,7 @@ class Options(DataOptions):
     """A ``.npz`` file with x_train (inputs, …), y_train (inputs,), x_test and y_test."""
 
     path: str = Field(description="the .npz file, relative to the current folder")
+    image_channels: Channels | None = Field(default=None, description=CHANNELS_ARE)
 
 
 def fingerprint(options: Options) -> str:
@@ -40,11 +41,11 @@ def load(options: Options) -> Arrays:
     Raises:
         InputError: the file cannot be read, shapes do not match, or values are of a wrong kind or not finite.
     """
-    return _read(options.path, content_hashes([options.path])[0])
+    return _read(options.path, content_hashes([options.path])[0], options.image_channels)
 
 
 @functools.lru_cache(maxsize=2)
-def _read(path: str, content: str) -> Arrays:
+def _read(path: str, content: str, channels: Channels | None) -> Arrays:
     # ``content`` is part of the cache key: it changes with the file.
     raw = read_bytes(path)
     if not raw.startswith(b"PK"):
@@ -58,5 +59,7 @@ def _read(path: str, content: str) -> Arrays:
                 raise InputError(f"{path} lacks {', '.join(missing)}; it has {', '.join(archive.files)}")
             arrays = {key: archive[key] for key in KEYS}
     except (OSError, ValueError, TypeError, BadZipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read as an .npz of plain arrays: {error}") from error
-    return checked_arrays(path, arrays)
+        objects = "Object arrays" in str(error)
+        how = "; save words as array.astype(str), and numbers as array.astype(float)" if objects else ""
+        raise InputError(f"{path} cannot be read as an .npz of plain arrays: {error}{how}") from error
+    return checked_arrays(path, arrays, channels)

@@ -97,10 +97,10 @@ class DataOptions(SubsetOptions):
     balanced: bool = Field(
         default=False, description="use equally many training inputs of each class (some may have one more)"
     )
-    classes: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+    classes: tuple[int | str, ...] | None = Field(
         default=None,
         min_length=2,
-        description="classes to use, renumbered from 0 in this order; default: all",
+        description="labels of the classes to use, renumbered from 0 in this order; default: all",
     )
     label_noise: float = Field(
         default=0.0, ge=0, le=1, description="share of the training labels replaced by a different class"
@@ -124,7 +124,7 @@ class DataOptions(SubsetOptions):
 
     @field_validator("classes")
     @classmethod
-    def _no_class_twice(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    def _no_class_twice(cls, value: tuple[int | str, ...] | None) -> tuple[int | str, ...] | None:
         if value is not None and len(set(value)) < len(value):
             raise ValueError("a class is listed twice")
         return value
@@ -171,6 +171,24 @@ def counts(options: DataOptions, train: int, test: int, load: Callable[[Any], Ar
 def _count(load: Callable[[Any], Arrays], options: DataOptions, total: tuple[int, int]) -> tuple[int, int]:
     # Called for every cell of a grid. ``total`` changes the cache key if a user's own files change.
     return corruption.of_classes(load(options), options.classes or ()).sizes
+
+
+def numbers_of_classes(options: Any, load: Callable[[Any], Arrays], content: str) -> list[int] | None:
+    """Return the numbers of the selected ``classes`` if they are not their labels; else None.
+
+    ``content`` identifies the data.
+    """
+    if getattr(options, "classes", None) is None:
+        return None
+    numbers = _numbers_of_classes(
+        content, load, options.clean().model_copy(update={"classes": options.classes})
+    )
+    return numbers if numbers != list(options.classes) else None
+
+
+@functools.lru_cache(maxsize=16)
+def _numbers_of_classes(content: str, load: Callable[[Any], Arrays], options: DataOptions) -> list[int]:
+    return corruption.class_numbers(load(options), options.classes or ())
 
 
 def prepare(clean: Arrays, options: SubsetOptions, name: str) -> Arrays:

@@ -10,27 +10,50 @@ import numpy as np
 from explorer.data.dataset import Arrays
 from explorer.settings import InputError
 
+SHOWN = 20  # names of classes in an error
 
-def of_classes(clean: Arrays, classes: Sequence[int]) -> Arrays:
-    """Return the inputs of these classes, renumbered from 0 in the given order.
+
+def class_numbers(clean: Arrays, classes: Sequence[int | str]) -> list[int]:
+    """Return the numbers, from 0, of classes that are given by the labels of the data set.
+
+    If labels are words, a whole number is the place of a word among all of them in order.
+
+    Raises:
+        InputError: a class does not exist or is given twice, or the targets are not classes.
+    """
+    if clean.y_train.dtype.kind == "f":
+        raise InputError("classes: this data set has numbers as targets, not classes")
+    counted = tuple(map(str, range(clean.classes)))
+    names = clean.names or counted
+    numeric = all(name.removeprefix("-").isdecimal() for name in names)
+    number = {str(int(name)) if numeric else name: place for place, name in enumerate(names)}
+    number = {**({} if numeric else dict(zip(counted, range(clean.classes), strict=True))), **number}
+    unknown = [c for c in classes if str(c) not in number]
+    if unknown:
+        known = f"0 to {counted[-1]}" if names == counted else ", ".join(names[:SHOWN])
+        raise InputError(f"classes {unknown} do not exist; the data set has classes {known}")
+    found = [number[str(c)] for c in classes]
+    if len(set(found)) < len(found):
+        raise InputError(f"classes {list(classes)}: a class is listed twice")
+    return found
+
+
+def of_classes(clean: Arrays, classes: Sequence[int | str]) -> Arrays:
+    """Return the inputs of these classes (:func:`class_numbers`), renumbered from 0 in the given order.
 
     Raises:
         InputError: a class does not exist, or the targets are not classes.
     """
-    if clean.y_train.dtype.kind == "f":
-        raise InputError("classes: this data set has numbers as targets, not classes")
-    unknown = [c for c in classes if c >= clean.classes]
-    if unknown:
-        raise InputError(f"classes {unknown} do not exist; the data set has classes 0 to {clean.classes - 1}")
-    number = np.full(clean.classes, -1)
-    number[list(classes)] = np.arange(len(classes))
+    chosen, number = class_numbers(clean, classes), np.full(clean.classes, -1)
+    number[chosen] = np.arange(len(chosen))
     parts = {}
     for part in ("train", "test"):
         y = number[getattr(clean, f"y_{part}")]
         if not (y >= 0).any():
             raise InputError(f"there are no {part} inputs of classes {list(classes)}")
         parts |= {f"x_{part}": getattr(clean, f"x_{part}")[y >= 0], f"y_{part}": y[y >= 0]}
-    return replace(clean, classes=len(classes), **parts)
+    names = tuple(clean.names[place] for place in chosen) if clean.names else ()
+    return replace(clean, classes=len(classes), names=names, **parts)
 
 
 def balanced(y: np.ndarray, count: int, classes: int) -> np.ndarray:

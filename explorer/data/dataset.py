@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
-from explorer.data.targets import read_targets
+from explorer.data.targets import plain, read_targets
 from explorer.settings import InputError, digest
 from explorer.units import plural
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")  # names of a user's arrays
+Channels = Literal["first", "last"]
+CHANNELS_ARE = (
+    "whether an image is (channels, height, width) or (height, width, channels); default: by its shape"
+)
 CHANNELS = (1, 3, 4)  # grey, colour, colour with transparency
+COARSE = 1e-3  # of a standard deviation: a step of float32 that is larger loses the differences of inputs
+COMPARED = 5000  # inputs at most whose scales are compared
 SHOWN = 5  # names of classes in a description
 
 
@@ -31,6 +38,8 @@ class Arrays:
         stored: type of the inputs in a user's file, such as ``uint8``.
         names: what a user's data call the classes.
         remark: what else :meth:`describe` says of texts.
+        problem: why the targets are not classes, and what to do; empty if they are.
+        moved: columns whose mean was subtracted, because float32 cannot hold their differences.
     """
 
     x_train: np.ndarray
@@ -45,6 +54,8 @@ class Arrays:
     stored: str = ""
     names: tuple[str, ...] = ()
     remark: str = ""
+    problem: str = ""
+    moved: tuple[int, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -70,6 +81,9 @@ class Arrays:
             layout = f"images of {shape[1]}×{shape[2]} with {plural(shape[0], 'channel')}{last}"
         elif self.columns:
             layout = f"tables of {plural(shape[0], 'column')}"
+            if self.moved:
+                shown = ", ".join(map(str, self.moved[:SHOWN])) + ", …" * (len(self.moved) > SHOWN)
+                layout += f" (less their mean: columns {shown}, too fine for float32)"
         else:
             layout = f"shape {shape}"
         parts.append(f"{layout}, from {x.min():.4g} to {x.max():.4g}")
@@ -79,16 +93,18 @@ class Arrays:
         else:
             names = ", ".join(self.names[:SHOWN]) + (", …" if len(self.names) > SHOWN else "")
             parts.append(f"{self.classes} classes" + (f": {names}" if names else ""))
-        warning = _scales(x, self.x_test) if self.stored else ""
+        warning = _scales(x, self.x_test, "column" if self.columns else "channel") if self.stored else ""
         return "; ".join([*parts, warning] if warning else parts)
 
     def for_task(self, task: str, where: str) -> Arrays:
         """Return the data set with targets for a task.
 
         Raises:
-            InputError: labels are too few or too many for a classification. The message begins with
-                ``where``.
+            InputError: the targets are no labels, or these are too few or too many, for a classification.
+                The message begins with ``where``.
         """
+        if task == "classification" and self.problem:
+            raise InputError(f"{where}: {self.problem}")
         if task == "regression" and self.numbers is not None:
             y_train, y_test = self.numbers
             return replace(self, y_train=y_train, y_test=y_test, classes=y_train.shape[1], numbers=None)
@@ -97,11 +113,11 @@ class Arrays:
         return self
 
 
-def checked_arrays(where: str, content: dict[str, np.ndarray]) -> Arrays:
+def checked_arrays(where: str, content: dict[str, np.ndarray], channels: Channels | None = None) -> Arrays:
     """Return a user's arrays, named as in ``KEYS``, with inputs as float32.
 
-    Images with channels last are recognised by their shape. For targets see
-    :func:`explorer.data.targets.read_targets`.
+    Images with channels last are recognised by their shape, or ``channels`` says ``first`` or ``last``. For
+    targets see :func:`explorer.data.targets.read_targets`.
 
     Raises:
         InputError: shapes do not match, or values are of a wrong kind or not finite. The message begins with
@@ -121,7 +137,13 @@ def checked_arrays(where: str, content: dict[str, np.ndarray]) -> Arrays:
                 "(inputs, …) and (inputs,), with as many inputs"
             )
     targets = read_targets(where, content["y_train"], content["y_test"])
-    if x_train.ndim == 4 and _channels_last(*x_train.shape[1:]):
+    given = [content["x_train"], content["x_test"]]
+    if moved := _too_fine(where, *given):
+        mean = given[0][:, moved].mean(0, dtype=np.float64)
+        for x, exact in zip((x_train, x_test), given, strict=True):
+            x[:, moved] = exact[:, moved] - mean
+        reading.append("moved columns")
+    if x_train.ndim == 4 and _channels_last(where, x_train.shape[1:], channels):
         x_train, x_test = (np.ascontiguousarray(x.transpose(0, 3, 1, 2)) for x in (x_train, x_test))
         reading.append("channels last")
     if x_train.ndim == 2:
@@ -147,17 +169,52 @@ def checked_arrays(where: str, content: dict[str, np.ndarray]) -> Arrays:
         reading=tuple(reading),
         stored=str(content["x_train"].dtype),
         names=targets.names,
+        problem=targets.problem,
+        moved=tuple(moved),
     )
 
 
-def _channels_last(first: int, second: int, third: int) -> bool:
+def _channels_last(where: str, shape: tuple[int, ...], channels: Channels | None) -> bool:
     """Return whether the shape of an image is (height, width, channels), not (channels, height, width).
 
-    If both are possible, images are taken to be square, or else to have their channels first.
+    Without ``channels``, images are square, or else have a usual number of channels in one of both places.
+
+    Raises:
+        InputError: the shape does not say which. The message begins with ``where``.
     """
-    if third not in CHANNELS or first not in CHANNELS:
-        return third in CHANNELS
-    return first == second != third
+    first, second, third = shape
+    if channels is not None:
+        return channels == "last"
+    for one, other in ((second == third, first == second), (first in CHANNELS, third in CHANNELS)):
+        if one != other:
+            return other
+    raise InputError(
+        f"{where}: images of shape {shape} may be {first}×{second} with {third} channels, or "
+        f"{second}×{third} with {first}; set image_channels to first (the channels are {first}) or last"
+    )
+
+
+def _too_fine(where: str, train: np.ndarray, test: np.ndarray) -> list[int]:
+    """Return the columns of tables (inputs, columns) whose differences float32 cannot hold.
+
+    Raises:
+        InputError: other inputs are so. The message begins with ``where``.
+    """
+    if max(x.dtype.itemsize * (x.dtype.kind in "fiuO") for x in (train, test)) < 4:
+        return []
+    if all(x.dtype == np.float32 for x in (train, test)):
+        return []
+    table = train.ndim == 2
+    parts = [x if table else x[:: len(x) // COMPARED + 1].reshape(-1, 1) for x in (train, test)]
+    both = np.concatenate(parts).astype(np.float64)
+    spread, step = both[: len(parts[0])].std(0), np.spacing(np.abs(both).max(0).astype(np.float32))
+    columns = np.flatnonzero((spread > 0) & (step > COARSE * spread)).tolist()
+    if columns and not table:
+        raise InputError(
+            f"{where}: inputs from {both.min():.10g} to {both.max():.10g} with standard deviation "
+            f"{spread[0]:.3g} are too fine for float32; subtract their mean"
+        )
+    return columns
 
 
 def with_reading(content: str, arrays: Arrays) -> str:
@@ -189,7 +246,9 @@ def _inputs(where: str, part: str, x: np.ndarray) -> np.ndarray:
         [v for v in x.flat if not isinstance(v, bool | int | float | np.number)] if x.dtype == "O" else x.flat
     )
     if x.dtype.kind not in "buif" and len(wrong):
-        raise InputError(f"{where}: x_{part} holds {x.dtype}, such as {wrong[0]!r}; numbers are needed")
+        raise InputError(
+            f"{where}: x_{part} holds {x.dtype}, such as {plain(wrong[0])!r}; numbers are needed"
+        )
     with np.errstate(over="ignore"):  # overflow gives infinity, which the next check reports
         x = x.astype(np.float32)
     finite = np.isfinite(x)
@@ -202,18 +261,37 @@ def _inputs(where: str, part: str, x: np.ndarray) -> np.ndarray:
     return x
 
 
-def _scales(x_train: np.ndarray, x_test: np.ndarray) -> str:
-    """Return a warning if training and test inputs differ in scale, else an empty text.
+def _scales(x_train: np.ndarray, x_test: np.ndarray, what: str) -> str:
+    """Return a warning if a column or channel differs in scale between training and test inputs, else "".
 
-    They do if means differ by more than five standard deviations, or spreads by more than a factor of ten:
-    typically, one of both was scaled and the other was not.
+    Typically, one of both parts was scaled and the other was not. Pixels are many and alike, so channels
+    differ if means do by a standard deviation, or spreads by a factor of 1.8. Columns may have rare values,
+    so they differ if means do by three standard deviations, spreads by a factor of ten, or spreads and
+    quartiles by a factor of 2.5. Of few inputs, only differences of five and ten count.
     """
-    means, spreads = ([float(f(x)) for x in (x_train, x_test)] for f in (np.mean, np.std))
-    large, small = max(spreads), min(spreads)
-    if abs(means[0] - means[1]) <= 5 * spreads[0] and large <= 10 * small + 1e-12:
+    parts = [x[:: len(x) // COMPARED + 1] for x in (x_train, x_test)]
+    if what == "channel":
+        parts = [np.moveaxis(x, 1, -1) if x.ndim == 4 else x[..., None] for x in parts]
+    few = min(map(len, parts)) < 20
+    flat = [x.reshape(-1, x.shape[-1]).astype(np.float64) for x in parts]
+    means, spreads = (np.array([f(x, 0) for x in flat]) for f in (np.mean, np.std))
+    quartiles = np.array([np.subtract(*np.percentile(x, [75, 25], axis=0)) for x in flat])
+
+    def apart(values: np.ndarray, factor: float) -> np.ndarray:
+        return values.max(0) > factor * values.min(0) + 1e-6 * np.abs(means).max(0)
+
+    shift, factor = (5, 10) if few else (1, 1.8) if what == "channel" else (3, 10)
+    wrong = np.abs(means[0] - means[1]) > shift * spreads[0] + 1e-6 * np.abs(means).max(0)
+    wrong |= apart(spreads, factor) & (spreads.min(0) > 0)
+    if not few:
+        wrong |= apart(spreads, 2.5) & apart(quartiles, 2.5) & (quartiles.min(0) > 0)
+    places = np.flatnonzero(wrong)
+    if not len(places):
         return ""
+    place = places[0]
+    more = f" and {len(places) - 1} more" if len(places) > 1 else ""
     return (
-        f"WARNING: training and test inputs are on different scales (means {means[0]:.3g} and "
-        f"{means[1]:.3g}, standard deviations {spreads[0]:.3g} and {spreads[1]:.3g}); was only "
-        "one of both scaled?"
+        f"WARNING: training and test inputs are on different scales ({what} {place}{more}: means "
+        f"{means[0][place]:.3g} and {means[1][place]:.3g}, standard deviations {spreads[0][place]:.3g} and "
+        f"{spreads[1][place]:.3g}); was only one of both scaled?"
     )

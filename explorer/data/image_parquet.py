@@ -108,7 +108,6 @@ def load(options: Options) -> Arrays:
     (x_train, y_train), (x_test, y_test) = (_read(files, options) for files in _files(options.path))
     targets = read_targets(options.path, y_train, y_test)
     if targets.labels is None:
-        wrong = next(label for label in [*y_train.flat, *y_test.flat] if label != round(label))
-        raise InputError(f"{options.path}: labels should be words or whole numbers, not {wrong}")
+        raise InputError(f"{options.path}: labels should be words or whole numbers; {targets.problem}")
     check_classes(options.path, len(targets.names), len(y_train))
     return user_arrays((x_train, targets.labels[0]), (x_test, targets.labels[1]), options, targets.names)

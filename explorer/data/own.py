@@ -7,11 +7,11 @@ import json
 from typing import Any
 
 import numpy as np
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from explorer import apart
 from explorer.data.base import DataOptions, counts
-from explorer.data.dataset import KEYS, Arrays, checked_arrays, with_reading
+from explorer.data.dataset import CHANNELS_ARE, KEYS, Arrays, Channels, checked_arrays, with_reading
 from explorer.settings import InputError, digest, in_a_line
 from explorer.users import user_function, users_code
 
@@ -22,6 +22,8 @@ class OwnOptions(DataOptions):
     """The settings of any data set. All other settings are passed to the user's function."""
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+    image_channels: Channels | None = Field(default=None, description=CHANNELS_ARE)
 
 
 class OwnDataSet:
@@ -39,7 +41,7 @@ class OwnDataSet:
 
     def fingerprint(self, options: OwnOptions, source: str) -> str:
         """Return a hash of the function's fingerprint, the options, and how the arrays are read."""
-        return with_reading(digest([source, options.source()]), self.load(options))
+        return with_reading(digest([source, _given(options)]), self.load(options))
 
     def available(self, options: OwnOptions) -> tuple[int, int]:
         """Return the numbers of training and test inputs."""
@@ -51,9 +53,15 @@ class OwnDataSet:
         Raises:
             InputError: the function fails, or returns something else.
         """
-        return _loaded(self.name, json.dumps(options.source(), sort_keys=True))
+        return _loaded(self.name, json.dumps(_given(options), sort_keys=True), options.image_channels)
 
 
+def _given(options: OwnOptions) -> dict[str, Any]:
+    """Return the settings that the user's function gets."""
+    return {name: value for name, value in options.source().items() if name != "image_channels"}
+
+
+<<<<<<< HEAD
 @functools.lru_cache(maxsize=KEPT)
 def _loaded(name: str, options: str) -> Arrays:
     what = f"{name!r}, called with {options}"
@@ -63,6 +71,10 @@ def _loaded(name: str, options: str) -> Arrays:
 @functools.lru_cache(maxsize=KEPT)
 def called(name: str, options: str) -> Arrays:
     """Call the user's function with options in JSON, and return its checked arrays."""
+=======
+@functools.lru_cache(maxsize=2)
+def _loaded(name: str, options: str, channels: Channels | None) -> Arrays:
+>>>>>>> mend19
     given = json.loads(options)
     with users_code(name, f"failed for {given}"):
         returned: Any = user_function(name)(**given)
@@ -72,7 +84,7 @@ def called(name: str, options: str) -> Arrays:
         raise InputError(
             f"{name!r} returned {what}; it should return a dict of arrays with {', '.join(KEYS)}"
         )
-    return checked_arrays(name, {key: _array(name, key, returned[key]) for key in KEYS})
+    return checked_arrays(name, {key: _array(name, key, returned[key]) for key in KEYS}, channels)
 
 
 def _array(name: str, key: str, value: Any) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,12 +21,14 @@ class Targets:
         names: what the source calls each class.
         numbers: targets of a regression, float32 (inputs, numbers); None if they are no numbers.
         literal: the class numbers are those that earlier versions read.
+        problem: why the targets are no classes, and what to do; empty if they are.
     """
 
     labels: Parts | None
     names: tuple[str, ...]
     numbers: Parts | None
     literal: bool
+    problem: str = ""
 
 
 def read_targets(where: str, train: np.ndarray, test: np.ndarray) -> Targets:
@@ -35,15 +38,20 @@ def read_targets(where: str, train: np.ndarray, test: np.ndarray) -> Targets:
     order of the labels, without gaps: 0, 50 and 100 are three classes. Rows with a single 1 are one-hot.
 
     Raises:
-        InputError: the targets are of different kinds, not finite, or neither labels nor numbers. The message
-            begins with ``where``.
+        InputError: the targets are of different kinds, not finite, or neither labels nor numbers; or they
+            can only be labels, and those of test inputs are unknown. The message begins with ``where``.
     """
     parts = []
     for part, y in (("train", train), ("test", test)):
-        if y.dtype.kind == "O" and y.size and all(isinstance(value, str) for value in y.flat):
-            y = y.astype(str)
+        if y.dtype.kind == "O" and y.size:
+            if all(isinstance(value, str) for value in y.flat):
+                y = y.astype(str)
+            elif all(isinstance(value, bool | int | float | np.number) for value in y.flat):
+                y = np.array(y.tolist())
+        if y.dtype.kind == "S":
+            y = np.char.decode(y, "utf-8", "backslashreplace")
         if y.dtype.kind not in "biufUS" or y.ndim not in (1, 2) or not y.size:
-            shown = f"{y.dtype} {y.shape}, such as {y.flat[0]!r}" if y.size else f"{y.dtype} {y.shape}"
+            shown = f"{y.dtype} {y.shape}" + (f", such as {plain(y.flat[0])!r}" if y.size else "")
             raise InputError(
                 f"{where}: y_{part} holds {shown}; give labels (words or whole numbers) or numbers, of shape "
                 "(inputs,) or (inputs, numbers)"
@@ -58,20 +66,39 @@ def read_targets(where: str, train: np.ndarray, test: np.ndarray) -> Targets:
         )
     numbers = None if words[0] else (_numbers(where, "train", first), _numbers(where, "test", second))
     if first.ndim == 2:
-        if not all(_one_hot(y) for y in parts):
-            return Targets(None, (), numbers, False)
+        for part, y in (("train", first), ("test", second)):
+            if not (wide := ~_one_hot(y)).any():
+                continue
+            row = int(wide.argmax())
+            said = (
+                f"y_{part}[{row}] is {y[row].round(4).tolist()}, which is no row with a single 1. For "
+                "classes, give their numbers, such as y.argmax(1); numbers to predict are for task: "
+                "regression"
+            )
+            return Targets(None, (), numbers, False, said)
         names = tuple(map(str, range(first.shape[1])))
         return Targets((first.argmax(1), second.argmax(1)), names, numbers, False)
-    if not words[0] and not all(_whole(y) for y in parts):
-        return Targets(None, (), numbers, False)
+    for part, y in (("train", first), ("test", second)):
+        if words[0] or (whole := _whole(y)).all():
+            continue
+        row = int((~whole).argmax())
+        said = (
+            f"y_{part}[{row}] is {plain(y[row])}, which is no label. For classes, give whole numbers or "
+            "words, and leave out inputs without a label; numbers to predict are for task: regression"
+        )
+        return Targets(None, (), numbers, False, said)
     if first.dtype.kind == "f" or second.dtype.kind == "f":
         first, second = first.astype(np.int64), second.astype(np.int64)
     unseen = np.setdiff1d(second, first)
     if len(unseen):
-        raise InputError(
-            f"{where}: {unseen.tolist()[0]!r} is a label of test inputs, and no training input has it; leave "
-            "these test inputs out, or add training inputs of this class"
+        said = (
+            f"{unseen.tolist()[0]!r} is a label of test inputs, and no training input has it; leave these "
+            "test inputs out, or add training inputs of this class"
         )
+        if numbers is None:
+            raise InputError(f"{where}: {said}")
+        said += ". Numbers to predict are for task: regression"
+        return Targets(None, (), numbers, False, said)
     values = np.unique(first)
     labels = np.searchsorted(values, first), np.searchsorted(values, second)
     literal = first.dtype.kind != "i" or bool((values == np.arange(len(values))).all())
@@ -92,9 +119,17 @@ def _numbers(where: str, part: str, y: np.ndarray) -> np.ndarray:
     return y
 
 
-def _whole(y: np.ndarray) -> bool:
-    return y.dtype.kind in "biu" or bool((np.isfinite(y) & (y == np.round(y))).all())
+def _whole(y: np.ndarray) -> np.ndarray:
+    """Return for each target (inputs,) whether it is a whole number."""
+    # Larger floats are all whole.
+    return (np.abs(y) <= 2**53) & (y == np.round(y)) if y.dtype.kind == "f" else np.ones(len(y), bool)
 
 
-def _one_hot(y: np.ndarray) -> bool:
-    return bool(np.isin(y, (0, 1)).all() and (y.sum(1) == 1).all())
+def _one_hot(y: np.ndarray) -> np.ndarray:
+    """Return for each row (inputs, numbers) whether it is one-hot."""
+    return np.isin(y, (0, 1)).all(1) & (y.sum(1) == 1)
+
+
+def plain(value: Any) -> Any:
+    """Return a number or word of an array as Python's own, which messages show without the array's type."""
+    return value.item() if isinstance(value, np.generic) else value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -90,7 +89,7 @@ class Network:
         if ":" in cell.model_name:  # a user's network may depend on values
             check_outputs(self.rows, cell, x, y, inputs.classes)
             device = "cpu"
-        module = copy.deepcopy(self.rows.module).to(device).train()
+        module = self.rows.new_module().to(device).train()
         self.layers = sum(not list(part.children()) for part in module.modules())
         saved: list[Tensor] = []
         with FlopCounterMode(display=False) as counter:

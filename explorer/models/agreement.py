@@ -1,8 +1,8 @@
 """Comparison of what Explorer computes with the module itself, in plain PyTorch.
 
 Explorer trains and measures networks as functions of a matrix of parameters, and has fast paths for some.
-These checks compare a few of its results with those of the user's own module. They use nothing else of this
-package for the expected value.
+These checks compare a few of its results with those of a module that the user's own function has built anew
+and that gets the parameters and buffers of a model. The expected value comes from this module and PyTorch.
 """
 
 from __future__ import annotations
@@ -10,18 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from explorer.models.draws import draws_random_numbers
-from explorer.models.rows import Rows, seeded
+from explorer.models.rows import Rows, assign, seeded
 from explorer.settings import Disagreement, InputError
 from explorer.tasks import Task
 
 TOLERANCE = 1e-3  # relative; of losses and outputs. Rounding is a thousandth of this
 GRADIENT_TOLERANCE = 1e-2  # relative, in norm: gradients of deep networks round more
 INPUTS = 64  # inputs of a check, at most
+CALLS = 8  # forward passes after which a module is compared with a new one
+PLAIN = (bool, int, float, str, bytes, type(None))
 SAMPLE = 1000  # inputs of the check of a recorded loss, at most
 
 
@@ -48,8 +51,15 @@ def check_reloading(build: Callable[[], nn.Module], x: Tensor) -> None:
     half = max(1, len(x) // 2)
     with seeded(1):
         used = build().train()
-        used(x[:half])
-        used(x[:half])
+        if not isinstance(first := used(x[:half]), Tensor):
+            raise InputError(
+                f"in training mode, the network returns {type(first).__name__}; it should return one tensor, "
+                "as in evaluation mode"
+            )
+        before = _attributes(used)
+        for _ in range(CALLS - 1):
+            used(x[:half])
+        changed = _differing(before, _attributes(used))
     with seeded(2):
         fresh = build()
     state = {**dict(used.named_parameters()), **dict(used.named_buffers())}
@@ -59,47 +69,104 @@ def check_reloading(build: Callable[[], nn.Module], x: Tensor) -> None:
             "a forward pass, or the random initialisation, changes which parameters and buffers the network "
             "has, or their shapes; they must always be the same"
         )
-    with torch.no_grad():
-        alone, together = used.eval()(x[:half]), used(x)[:half]
-        if alone.shape == together.shape and not _close(alone, together, TOLERANCE):
+    for name, tensor in state.items():
+        if tensor.numel() and tensor.data_ptr() == target[name].data_ptr():
+            raise InputError(
+                f"two networks share {name!r}, because the function does not build all layers anew; build "
+                "them inside the function, or copy them with copy.deepcopy"
+            )
+    with torch.no_grad(), seeded(4):
+        used.eval()
+        alone = used(x[:half])
+        before, stats = _attributes(used), {name: b.clone() for name, b in used.named_buffers()}
+        again = used(x[:half])
+        for name, buffer in used.named_buffers():
+            if not torch.equal(buffer, stats[name]):
+                raise InputError(
+                    f"the buffer {name!r} changes with every forward pass, also in evaluation mode; change "
+                    "it only if self.training is true"
+                )
+        changed = changed or _differing(before, _attributes(used))
+        together = used(x)[:half]
+        if not _close(alone, again, TOLERANCE) and not changed:
+            raise InputError(
+                "in evaluation mode, the network gives other outputs for the same inputs each time: it draws "
+                "random numbers, or keeps state somewhere. Draw only if self.training is true, as in "
+                "functional.dropout(x, p, self.training)"
+            )
+        if alone.shape == together.shape and not changed and not _close(alone, together, TOLERANCE):
             raise InputError(
                 "in evaluation mode, the output for an input depends on the other inputs of the batch: "
                 "usually a BatchNorm without running statistics, or attention that takes the batch for the "
                 "sequence (batch_first=False)"
             )
         for name, value in state.items():
-            target[name].copy_(value)
-        names = _differing_attributes(used, fresh)
+            assign(target[name], value)
+        names = changed or _differing(_attributes(used), _attributes(fresh), results=True)
+        same = True
         for training in (False, True):
             outputs = []
             for module in (used, fresh):
                 with seeded(3):
                     outputs.append(module.train(training)(x[half:] if len(x) > 1 else x))
-            if not _close(outputs[0], outputs[1], TOLERANCE):
-                where = f" (see {', '.join(names)})" if names else ""
-                raise InputError(
-                    f"the network keeps state outside its parameters and buffers{where}: with the same "
-                    "parameters and buffers, two instances give different outputs. Keep tensors that belong "
-                    "to the model with self.register_buffer(name, tensor)"
-                )
+            same = same and _close(outputs[0], outputs[1], TOLERANCE)
+    if changed or not same:
+        where = " (or draws random numbers that are not torch's)"
+        if names:
+            where = f" (see {', '.join(names[:3])})"
+        how = "a forward pass changes it" if changed else "with the same ones, two instances differ"
+        raise InputError(
+            f"the network keeps state outside its parameters and buffers{where}: {how}. Such state is not "
+            "saved, and models that run side by side share it. Keep what belongs to a model as a tensor, "
+            "with self.register_buffer(name, tensor), and remove what has no effect"
+        )
 
 
-def _differing_attributes(one: nn.Module, other: nn.Module) -> list[str]:
-    """Return the names of plain attributes in which two modules differ, at most three."""
-    found = []
-    for (name, a), b in zip(one.named_modules(), other.modules(), strict=False):
-        for key, value in vars(a).items():
-            rest = vars(b).get(key)
-            plain = isinstance(value, bool | int | float | str | Tensor) and key != "training"
-            if plain and not _equal(value, rest):
-                found.append(f"self.{name + '.' if name else ''}{key}")
-    return found[:3]
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """Return plain values and tensors in attributes of all layers, also inside lists and dictionaries."""
+    found: dict[str, Any] = {}
+    usual = vars(nn.Module()).keys()
+
+    def add(name: str, value: Any, depth: int) -> None:
+        if isinstance(value, PLAIN):
+            found[name] = value
+        elif isinstance(value, Tensor):
+            found[name] = value.detach().clone()
+        elif isinstance(value, np.generic | np.ndarray):
+            add(name, torch.as_tensor(value), depth)
+        elif isinstance(value, dict | list | tuple) and depth:
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            found[f"{name} (length)"] = len(value)
+            for key, item in items:
+                add(f"{name}[{key!r}]", item, depth - 1)
+        elif hasattr(value, "__dict__") and depth and not callable(value):
+            for key, item in vars(value).items():
+                add(f"{name}.{key}", item, depth - 1)
+
+    for path, part in module.named_modules():
+        for key, value in vars(part).items():
+            if key not in usual:
+                add(f"self.{path + '.' if path else ''}{key}", value, 3)
+    return found
 
 
-def _equal(a: Any, b: Any) -> bool:
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return torch.equal(a, b)
-    return type(a) is type(b) and not isinstance(a, Tensor) and a == b
+def _differing(before: dict[str, Any], after: dict[str, Any], *, results: bool = False) -> list[str]:
+    """Return the names of values that two results of :func:`_attributes` do not share.
+
+    Without ``results``, tensors of many or of real numbers do not count: usually they are results of a layer,
+    kept for the next one. If they are state, the outputs of two modules differ.
+    """
+
+    def same(a: Any, b: Any) -> bool:
+        if isinstance(a, Tensor) and isinstance(b, Tensor):
+            counts = results or (a.numel() == b.numel() == 1 and not a.is_floating_point())
+            return not counts or torch.equal(a, b)
+        return type(a) is type(b) and bool(a == b or a != a)
+
+    names = {**before, **after}
+    return [
+        name for name in names if not (name in before and name in after and same(before[name], after[name]))
+    ]
 
 
 def check_gradient(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, y: Tensor) -> None:

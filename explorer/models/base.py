@@ -38,7 +38,6 @@ def builder(name: str, options: Any, shape: tuple[int, ...], classes: int) -> Ca
         return lambda: plugin(explorer.models, name, "architecture").build(options, shape, classes)
 
     def build() -> nn.Module:
-        import torch
         from torch import nn
 
         function = user_function(name)
@@ -50,16 +49,40 @@ def builder(name: str, options: Any, shape: tuple[int, ...], classes: int) -> Ca
             module = function(shape=shape, classes=classes, **options)
         if not isinstance(module, nn.Module):
             raise InputError(f"{name!r} returned {type(module).__name__}; a torch.nn.Module is needed")
-        if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
-            raise InputError(
-                f"{name!r} returned a network of torch.jit.script, whose parameters cannot be exchanged; "
-                "return the plain module"
-            )
-        if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
-            raise InputError(f"{name!r} has a lazy layer; set its size from shape and classes")
+        if fault := _fault_of(module):
+            raise InputError(f"{name!r} returned a network {fault}")
         return module
 
     return build
+
+
+def _fault_of(module: nn.Module) -> str:
+    """Return why a user's network cannot be trained as rows, and what to do; empty if it can."""
+    import torch
+    from torch import nn
+
+    parameters = dict(module.named_parameters())
+    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+        return "of torch.jit.script, whose parameters cannot be exchanged; return the plain module"
+    if hasattr(module, "_orig_mod"):
+        return (
+            "of torch.compile; return the plain module (training: {compile: true} compiles a training step)"
+        )
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in parameters.values()):
+        return "with a lazy layer; set its size from shape and classes"
+    for name, p in parameters.items():
+        if p.is_complex():
+            return (
+                f"with a complex parameter, {name!r}; keep its real and imaginary part as the last dimension "
+                "of a real one, and use torch.view_as_complex in forward"
+            )
+    if not any(p.requires_grad for p in parameters.values()):
+        return "without a parameter that is trained; set requires_grad of at least one"
+    types = {p.dtype: name for name, p in parameters.items() if p.requires_grad}
+    if len(types) > 1:
+        shown = " and ".join(f"{kind} ({name!r})" for kind, name in types.items())
+        return f"with trained parameters of several types, {shown}; give all the same one"
+    return ""
 
 
 def stacked_function(name: str, options: Any, what: str) -> Any:
@@ -112,6 +135,5 @@ def network(
         forward = stacked_function(name, options, "stacked_forward")
         gradient = stacked_function(name, options, "stacked_gradient") if task == main_task else None
         derived = stacked_function(name, options, "derived_execution") if forward else None
-        return build, Rows(
-            build(), forward, execution, gradient, TASKS[task], derived, None if ":" in name else False
-        )
+        own = (None, build) if module is None else (False, None)
+        return build, Rows(build(), forward, execution, gradient, TASKS[task], derived, *own)

@@ -11,17 +11,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from explorer.models.rows import LossAndGradient, Rows, one_by_one, seeded
+from explorer.models.rows import FEW, LossAndGradient, Rows, one_by_one, seeded
 
 
 def draws_random_numbers(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor) -> bool:
-    """Return whether the network draws random numbers in training mode, by a test on two inputs."""
+    """Return whether the network draws random numbers in training mode, by a test on a few inputs."""
     if network.execution == "stacked":
         return False  # a stacked forward draws nothing
     device = theta.device
     with torch.no_grad(), seeded(0, device):
         before = _state(device)
-        network(theta[:1].clone(), x[None, :2], buffers[:1].clone(), training=True)
+        network(theta[:1].clone(), x[None, :FEW], buffers[:1].clone(), training=True)
         return not torch.equal(before, _state(device))
 
 

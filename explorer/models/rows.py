@@ -19,7 +19,7 @@ from torch.func import vmap
 
 from explorer.models import memory
 from explorer.models.torch_attention import differentiable_attention
-from explorer.settings import InputError
+from explorer.settings import Disagreement, InputError
 from explorer.tasks import TASKS, Task
 from explorer.users import progress
 
@@ -41,6 +41,7 @@ MEMORY = 2**23
 # Passes over the inputs until statistics other than those of BatchNorm have settled, at most.
 PASSES = 100
 SETTLED = 1e-5  # relative change in a pass
+FEW = 16  # inputs of a test of what a forward pass does
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 NORMS = (*BATCH_NORMS, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
@@ -56,11 +57,34 @@ class Bound(NamedTuple):
     gradient: Tensor
 
 
+class ModelParameters(dict[str, Any]):
+    """Parameters by name of one layer of :class:`Rows`, which belong to a model during its forward pass only.
+
+    At other times they are none of any model. Only a backward pass that runs the layer again reads them then.
+    """
+
+    armed = False
+
+    def __getitem__(self, name: str) -> Any:
+        value = super().__getitem__(name)
+        if self.armed and isinstance(value, nn.Parameter):
+            raise Disagreement(
+                "a backward pass runs the network again (torch.utils.checkpoint), and did not for other "
+                "inputs of this number: let checkpoints depend on nothing but mode and batch size"
+            )
+        return value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)  # copies are not of these rows
+
+
 class Rows:
     """An ``nn.Module`` as a function of a matrix of models.
 
     Args:
         module: any module that maps (batch, *shape) to outputs (batch, …). It is copied and never changed.
+        build: the function that has built ``module``. With it, ``module`` is used itself, and other modules
+            are built, never copied: a copy of a module may share layers with it (a closure, a hook).
         forward: the architecture's own stacked forward, if it has one. It maps its parameters, each
             (models, *shape) in the module's order, and inputs (models, batch, *shape) to outputs.
         gradient: the architecture's own loss and gradient, if it has them. It is called with parameters that
@@ -70,15 +94,15 @@ class Rows:
         derived: the execution, by batch size, if ``forward`` cannot be differentiated and a derivative is
             needed, for a Hessian or for another loss.
         task: the task, which defines the loss of the outputs.
-        recomputes: whether a backward pass runs the module again (:func:`torch.utils.checkpoint`). If None, a
-            test decides when the first gradient is needed.
+        recomputes: whether a backward pass runs the module again (:func:`torch.utils.checkpoint`). If None,
+            a test decides for each mode and batch size when a gradient is needed.
         execution: ``stacked`` uses ``forward``; ``vmap`` and ``loop`` work for every module. All give the
             same results up to rounding. Which is fastest depends on the architecture and the device.
 
     Parameters that the module shares (tied weights) occur once in ``theta``. The matrix ``buffers`` holds
     everything else that may differ between models: buffers (such as BatchNorm statistics, random features or
-    a flag) and frozen parameters (``requires_grad`` is false). BatchNorm's counter of batches and complex
-    buffers are constants of the module.
+    a flag; complex numbers count twice) and frozen parameters (``requires_grad`` is false). BatchNorm's
+    counter of batches is a constant of the module.
 
     What a forward pass in training mode does to parameters and buffers is kept, in ``theta`` and ``buffers``,
     as :func:`torch.func.functional_call` does it. A forward pass in evaluation mode leaves no trace.
@@ -93,24 +117,34 @@ class Rows:
         task: Task = TASKS["classification"],
         derived: Derived | None = None,
         recomputes: bool | None = None,
+        build: Callable[[], nn.Module] | None = None,
     ):
-        self.module = copy.deepcopy(module).eval()
+        self.module = (module if build else copy.deepcopy(module)).eval()
         # Forward passes may leave tensors in attributes of ``module`` that cannot be copied (spectral_norm).
-        self._pristine = copy.deepcopy(self.module)
+        pristine = self.module if build else copy.deepcopy(self.module)
+        self._new = build or (lambda: copy.deepcopy(pristine))
         self.forward, self.gradient, self.task, self.derived = forward, gradient, task, derived
         self.recomputes = recomputes
+        self._tried: set[tuple[int, bool]] = set()  # batch sizes and modes in which nothing runs again
+        self._writes = None if recomputes is None else False
         self.execution: Execution = execution or ("stacked" if forward else "loop")
         if self.execution == "stacked" and forward is None:
             raise ValueError("execution 'stacked' needs the architecture's own forward; use 'vmap' or 'loop'")
         parameters = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
         buffers = _state(self.module)
         self.names, self._shapes = list(parameters), [p.shape for p in parameters.values()]
-        self.buffer_names, self._buffer_shapes = list(buffers), [b.shape for b in buffers.values()]
-        self._buffer_types = [None if b.is_floating_point() else b.dtype for b in buffers.values()]
+        self.buffer_names = list(buffers)
+        self._buffer_shapes = [_real(b).shape for b in buffers.values()]
+        usual = next((p.dtype for p in parameters.values()), None)
+        self._buffer_types = [None if b.dtype == usual else b.dtype for b in buffers.values()]
+        if recomputes is None:
+            for part in self.module.modules():
+                part._parameters = ModelParameters(part._parameters)
         self.places = self._places_in(self.module)
         self.norms = [m for m in self.module.modules() if isinstance(m, BATCH_NORMS)]
         self._frozen = sum(not p.requires_grad for p in self.module.parameters())
         self._activations = 0
+        self._spare: nn.Module | None = None  # a module to copy
         self._changing: list[bool] | None = None
 
     @property
@@ -125,7 +159,7 @@ class Rows:
 
     def row(self, module: nn.Module | None = None) -> tuple[Tensor, Tensor]:
         """Return copies of the parameters (parameters,) and buffers (numbers,) of a module."""
-        module = module or self._pristine
+        module = module or self.new_module()
         own, state = dict(module.named_parameters()), _state(module)
         pieces = [own[name].detach().flatten() for name in self.names]
         stats = [_as_numbers(name, state[name], pieces[0]) for name in self.buffer_names]
@@ -133,15 +167,20 @@ class Rows:
 
     def to_module(self, theta: Tensor, buffers: Tensor) -> nn.Module:
         """Return a new module, in evaluation mode, with parameters (parameters,) and buffers of one model."""
-        module = copy.deepcopy(self._pristine).to(theta.device)
+        module = self.new_module().to(theta.device)
         if theta.dtype != next(module.parameters()).dtype:
             module = module.to(theta.dtype)
-        tensors = dict([*module.named_parameters(), *module.named_buffers()])
-        pieces = [*self.split(theta), *self.split_buffers(buffers)]
+        pieces = [*self.split(theta), *self._as_stored(self.split_buffers(buffers))]
         with torch.no_grad():
-            for name, piece in zip([*self.names, *self.buffer_names], pieces, strict=True):
-                tensors[name].copy_(piece)
+            for of_tensor, piece in zip(self._places_in(module), pieces, strict=True):
+                store, key = of_tensor[0]
+                assign(store[key], piece)
         return module
+
+    def new_module(self) -> nn.Module:
+        """Return a new module in evaluation mode, with parameters and buffers of no model."""
+        with seeded(0):
+            return self._new().eval()
 
     def to(self, device: torch.device | str) -> Rows:
         """Move the constants to a device."""
@@ -186,8 +225,9 @@ class Rows:
             if self._buffer_shapes:
                 raise ValueError("this architecture has buffers (such as BatchNorm statistics); pass them")
             buffers = theta.new_zeros(len(theta), 0)
+        writes = self._writes_parameters(theta, x, buffers)
         copies = wanted and self._recomputes(theta, x, buffers)
-        if execution == "vmap" and not copies:
+        if execution == "vmap" and not copies and not writes:
             with differentiable_attention():
                 return self._with_vmap(theta, x, buffers, training)
         x = x.expand(len(theta), *x.shape[1:])
@@ -210,7 +250,7 @@ class Rows:
             values = [*pieces, *self._as_stored(stats)]
             with holding(self.places, values):
                 output = self.module(x)
-                state = [store[key].detach() for (store, key), *_ in self.places[len(pieces) :]]
+                state = [_real(store[key].detach()) for (store, key), *_ in self.places[len(pieces) :]]
             return output, state if training else []
 
         outputs, after = vmap(one, randomness="different")(pieces, own, x.expand(some, *x.shape[1:]))
@@ -222,7 +262,9 @@ class Rows:
         """Return the outputs (batch, …) of one model; with ``copy``, its module keeps the parameters."""
         kept = [*self.split(theta), *self.split_buffers(buffers)]
         values = [*kept[: len(self.names)], *self._as_stored(kept[len(self.names) :])]
-        if not training:  # changes of buffers are thrown away
+        if self._writes:  # PyTorch allows no changes in place of the parts of one tensor
+            values = [value.clone() for value in values]
+        elif not training:  # changes of buffers are thrown away
             first = len(self.names) + self._frozen
             values[first:] = [value.clone() for value in values[first:]]
         module = self._copy() if copy else self.module
@@ -231,24 +273,25 @@ class Rows:
         with holding(places, values, restore=not copy):
             output = module(x)
             after = [store[key] for (store, key), *_ in places] if training else []
-        for mine, given, start, new in zip(kept, values, starts, after, strict=training):
+        for mine, start, new in zip(kept, starts, after, strict=False):
             if new is mine and new.data_ptr() == start:
                 continue  # unchanged, or changed in place
-            if new.shape != given.shape:
+            new = _real(new)
+            if new.shape != mine.shape:
                 raise InputError(
                     f"a forward pass changes the shape of a parameter or buffer of the network, from "
-                    f"{tuple(given.shape)} to {tuple(new.shape)}; its shape must stay the same"
+                    f"{tuple(mine.shape)} to {tuple(new.shape)}; its shape must stay the same"
                 )
             mine.data.copy_(new.detach())
         return output
 
     def _copy(self) -> nn.Module:
-        """Return a module in the same mode that shares all tensors with this one."""
-        pairs = itertools.chain(
-            zip(self._pristine.parameters(), self.module.parameters(), strict=True),
-            zip(self._pristine.buffers(), self.module.buffers(), strict=True),
-        )
-        module = copy.deepcopy(self._pristine, {id(old): new for old, new in pairs})
+        """Return another module in the same mode, by copying if that is proved to give the same."""
+        if self._spare is None:
+            module = self.new_module().to(next(self.module.parameters()).device)
+        else:
+            shared = itertools.chain(self._spare.parameters(), self._spare.buffers())
+            module = copy.deepcopy(self._spare, {id(tensor): tensor for tensor in shared})
         for part, own in zip(module.modules(), self.module.modules(), strict=True):
             part.training = own.training
         return module
@@ -256,40 +299,68 @@ class Rows:
     @contextmanager
     def _trial(self) -> Iterator[None]:
         """Put the module in training mode within this block; restore its mode and constants afterwards."""
-        mode, constants = self.module.training, [buffer.clone() for buffer in self.module.buffers()]
+        mode, own = self.module.training, set(self.buffer_names)
+        buffers = [buffer for name, buffer in self.module.named_buffers() if name not in own]
+        constants = [buffer.clone() for buffer in buffers]
         self.module.train()  # checkpointing, for example, is often left out in evaluation mode
         try:
             yield
         finally:
             self.module.train(mode)
             with torch.no_grad():
-                for buffer, value in zip(self.module.buffers(), constants, strict=True):
+                for buffer, value in zip(buffers, constants, strict=True):
                     buffer.copy_(value)
 
     def _recomputes(self, theta: Tensor, x: Tensor, buffers: Tensor) -> bool:
         """Return whether a backward pass runs the module again, as :func:`torch.utils.checkpoint` does.
 
         Such a module must keep the parameters of its model until after the backward pass. The test compares
-        gradients with and without, once, on a few inputs.
+        gradients with and without, once for each mode and batch size. The decision stands for all later ones.
         """
-        if self.recomputes is None:
-            found: list[Tensor | None] = []
-            with self._trial(), torch.enable_grad():
-                for with_copy in (True, False):
-                    leaf = (1.1 * theta[0] + 0.01).detach().requires_grad_()  # not the module's own
-                    stats = buffers[0].detach().clone()
-                    try:
-                        with seeded(0, theta.device):
-                            output = self._in_turn(leaf, stats, x[0, :4].detach(), True, copy=with_copy)
-                            found.append(torch.autograd.grad(output.float().square().mean(), leaf)[0])
-                    except RuntimeError:
-                        if with_copy:
-                            raise
-                        found.append(None)
-            right, fast = found
-            assert right is not None
-            self.recomputes = fast is None or not torch.allclose(fast, right, rtol=1e-3, equal_nan=True)
-        return self.recomputes
+        training = self.module.training
+        if self.recomputes is not None or (x.shape[1], training) in self._tried:
+            return bool(self.recomputes)
+        self._tried.add((x.shape[1], training))
+        self._arm()
+
+        def gradient(*, with_copy: bool) -> Tensor:
+            leaf = (1.1 * theta[0] + 0.01).detach().requires_grad_()  # not the module's own
+            stats = buffers[0].detach().clone()
+            with self._trial(), torch.enable_grad(), seeded(0, theta.device):
+                self.module.train(training)
+                output = self._in_turn(leaf, stats, x[0].detach(), training, copy=with_copy)
+                return torch.autograd.grad(output.float().square().mean(), leaf)[0]
+
+        def agrees(*, with_copy: bool) -> bool:
+            try:
+                return torch.allclose(gradient(with_copy=with_copy), right, rtol=1e-3, equal_nan=True)
+            except (RuntimeError, Disagreement):
+                return False
+
+        right = gradient(with_copy=True)
+        if not agrees(with_copy=False):
+            self.recomputes, self._spare = True, self.new_module().to(theta.device)
+            if not agrees(with_copy=True):
+                self._spare = None
+        return bool(self.recomputes)
+
+    def _arm(self) -> None:
+        """From now on, raise an error if a backward pass runs the module itself again."""
+        for part in self.module.modules():
+            if isinstance(part._parameters, ModelParameters):
+                part._parameters.armed = True
+
+    def _writes_parameters(self, theta: Tensor, x: Tensor, buffers: Tensor) -> bool:
+        """Return whether a forward pass changes parameters, by a test on a few inputs."""
+        if self._writes is None:
+            after, stats = theta[0].detach().clone(), buffers[0].detach().clone()
+            try:
+                with self._trial(), torch.no_grad(), seeded(0, theta.device):
+                    self._in_turn(after, stats, x[0, :FEW].detach(), True, copy=False)
+            except Exception:  # too few inputs for BatchNorm, for example: the next call decides
+                return False
+            self._writes = not torch.equal(after, theta[0])
+        return self._writes
 
     def execution_of_gradient(self, x: Tensor) -> Execution:
         """Return the execution that is used if a derivative is needed."""
@@ -298,8 +369,14 @@ class Rows:
 
     def _as_stored(self, stats: Sequence[Tensor]) -> list[Tensor]:
         """Return the pieces of ``buffers`` in the types in which the module stores them."""
-        pairs = zip(stats, self._buffer_types, strict=True)
-        return [piece if kind is None else piece.to(kind) for piece, kind in pairs]
+        return [
+            piece
+            if kind is None
+            else torch.complex(*piece.unbind(-1)).to(kind)
+            if kind.is_complex
+            else piece.to(kind)
+            for piece, kind in zip(stats, self._buffer_types, strict=True)
+        ]
 
     def bound(self, theta: Tensor) -> Bound | None:
         """Return the architecture's own gradient for a ``theta`` that is changed in place, or None.
@@ -345,8 +422,9 @@ class Rows:
         layers = [m for m in self.module.modules() if not leaves or not list(m.children())]
         hooks = [layer.register_forward_hook(add) for layer in layers]
         mode, weight = self.module.training, next(self.module.parameters())
+        own = [dict.__getitem__(store, key).clone() for (store, key), *_ in self.places]
         try:
-            with torch.no_grad():
+            with torch.no_grad(), holding(self.places, own):
                 dtype = weight.dtype if x.is_floating_point() else x.dtype  # token ids stay integers
                 self.module.eval()(x[:1].to(weight.device, dtype))
         finally:
@@ -409,7 +487,7 @@ class Rows:
             after = buffers[:1].clone()
             if self.buffer_names:
                 with self._trial(), seeded(0, theta.device):
-                    self(theta[:1].clone(), x[None, :4], after, training=True)
+                    self(theta[:1].clone(), x[None, :FEW], after, training=True)
             pairs = zip(self.split_buffers(buffers[:1]), self.split_buffers(after), strict=True)
             self._changing = [not torch.equal(before, now) for before, now in pairs]
         return self._changing
@@ -558,7 +636,9 @@ def holding(places: Places, pieces: Sequence[Tensor], *, restore: bool = True) -
     The same as :func:`torch.func.functional_call`, but without looking parameters up by name each time, which
     alone takes a fifth of a step of a small convolutional network.
     """
-    before = [(store, key, store[key]) for of_tensor in places for store, key in of_tensor] if restore else []
+    before = (
+        [(store, key, store.get(key)) for of_tensor in places for store, key in of_tensor] if restore else []
+    )
     try:
         for of_tensor, piece in zip(places, pieces, strict=True):
             for store, key in of_tensor:
@@ -577,8 +657,21 @@ def _state(module: nn.Module) -> dict[str, Tensor]:
         if isinstance(part, NORMS) and part.momentum is not None
     }
     frozen = {name: p for name, p in module.named_parameters() if not p.requires_grad}
-    buffers = {name: b for name, b in module.named_buffers() if name not in counters and not b.is_complex()}
+    buffers = {name: b for name, b in module.named_buffers() if name not in counters}
     return {**frozen, **buffers}
+
+
+def _real(value: Tensor) -> Tensor:
+    """Return complex numbers (…) as real numbers (…, 2), and other numbers unchanged."""
+    return torch.view_as_real(value.resolve_conj()) if value.is_complex() else value
+
+
+def assign(tensor: Tensor, value: Tensor) -> None:
+    """Give a parameter or buffer a value, also if its elements share memory (an expanded buffer)."""
+    if 0 in tensor.stride():
+        tensor.data = value.detach().clone()
+    else:
+        tensor.copy_(value)
 
 
 def _as_numbers(name: str, value: Tensor, like: Tensor) -> Tensor:
@@ -587,8 +680,9 @@ def _as_numbers(name: str, value: Tensor, like: Tensor) -> Tensor:
     Raises:
         InputError: the buffer has whole numbers that this type does not hold.
     """
-    numbers = value.detach().flatten().to(like)
-    if not value.is_floating_point() and not torch.equal(numbers.to(value.dtype), value.flatten()):
+    numbers = _real(value.detach()).flatten().to(like)
+    whole = not value.is_floating_point() and not value.is_complex()
+    if whole and not torch.equal(numbers.to(value.dtype), value.flatten()):
         raise InputError(
             f"the buffer {name!r} has whole numbers that {like.dtype} cannot hold; store them as a Python "
             "attribute if they are the same in all models, or as smaller numbers"

@@ -90,6 +90,13 @@ def check(raw: Any, fingerprint: Callable[[str], str] = sources.fingerprint) -> 
         raise Problem(
             (), "a space file must be a mapping of name, data, model, load, temperature, training, …"
         )
+    for path, value in _leaves(raw, ()):
+        if not isinstance(value, bool | int | float | str | None):
+            raise Problem(
+                path, f"{value} is of type {type(value).__name__}, which no setting has; put it in quotes"
+            )
+        if isinstance(value, float) and not math.isfinite(value) and path[0] in ("load", "temperature"):
+            raise Problem(path, f"{value} is not allowed; an axis needs finite numbers")
     given, raw = raw, dict(raw)
     for section in ("data", "model"):
         if isinstance(raw.get(section), str):
@@ -113,6 +120,7 @@ def check(raw: Any, fingerprint: Callable[[str], str] = sources.fingerprint) -> 
     return space
 
 
+<<<<<<< HEAD
 def restore(raw: Any, sources: dict[str, str], data_facts: dict[str, DataFacts]) -> Space:
     """Return the space of a run folder for reading: run no code of the user's.
 
@@ -140,6 +148,15 @@ def restore(raw: Any, sources: dict[str, str], data_facts: dict[str, DataFacts])
     if not cells:
         raise Problem(("skip",), "skip leaves out every cell of the grid")
     return space
+=======
+def _leaves(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yield all values inside mappings and lists, with their paths."""
+    if isinstance(value, dict | list | tuple):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(item, (*path, key))
+    else:
+        yield path, value
+>>>>>>> mend19
 
 
 def _fingerprints(space: Space, fingerprint: Callable[[str], str]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
 import explorer.data
 import explorer.measures
 import explorer.models
-from explorer.data.base import train_inputs
+from explorer.data.base import numbers_of_classes, train_inputs
 from explorer.data.dataset import Arrays
 from explorer.options import Options
 from explorer.settings import SCHEMA, InputError, digest, plugin, suggest
@@ -379,7 +379,14 @@ class Cell:
         dataset = module_of("data", self.data_name)
         if self.data_facts.content is not None:
             data = {k: v for k, v in data.items() if not k.endswith("path")}
+<<<<<<< HEAD
             data["content"] = self.data_facts.content
+=======
+            source = [self.sources[self.data_name]] if ":" in self.data_name else []
+            data["content"] = dataset.fingerprint(self.data, *source)
+            if (numbers := numbers_of_classes(self.data, dataset.load, data["content"])) is not None:
+                data["class_numbers"] = numbers  # of labels other than 0, 1, …
+>>>>>>> mend19
         if ":" in self.model_name:
             model = {"name": self.model_name, **self.model, "source": self.sources[self.model_name]}
         else:

@@ -142,8 +142,15 @@ def _leave_out(raw: Any, path: tuple[Any, ...]) -> bool:
     if path in ((section, "name") for section in STAND_INS) or (len(path) == 1 and path[0] in REQUIRED):
         given, raw[path[0]] = raw.get(path[0]), copy.deepcopy(REQUIRED[path[0]])
         if len(path) == 2 and isinstance(given, dict) and isinstance(given.get("name"), str):
-            shared = () if path[0] == "model" and ":" in given["name"] else SHARED[path[0]]
-            raw[path[0]] |= {name: given[name] for name in shared if name in given}
+            users = path[0] == "model" and ":" in given["name"]
+            alike = (
+                near(given["name"], PACKAGES["model"][0].NAMES) if path[0] == "model" and not users else []
+            )
+            if alike:  # a misspelt architecture
+                raw["model"] = {**given, "name": alike[0]}
+            else:
+                shared = () if users else SHARED[path[0]]
+                raw[path[0]] |= {name: given[name] for name in shared if name in given}
         return True
     if not path and isinstance(raw, dict) and (missing := [name for name in REQUIRED if name not in raw]):
         raw.update(copy.deepcopy({name: REQUIRED[name] for name in missing[:1]}))

@@ -34,6 +34,14 @@ def test_rows_of_names_the_parameters_in_which_modules_differ() -> None:
         rows_of()
 
 
+def test_rows_of_rejects_functions_that_a_copy_would_share() -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(3, 2))
+    last = module[1]
+    module.register_forward_hook(lambda _module, _inputs, output: output + last.bias)
+    with pytest.raises(ValueError, match="_forward_hooks is a function that has captured a layer"):
+        rows_of(module)
+
+
 def test_rows_of_copies() -> None:
     module = nn.Sequential(nn.Flatten(), nn.Linear(3, 2))
     _, theta, _ = rows_of(module)

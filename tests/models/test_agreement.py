@@ -35,20 +35,36 @@ CASES = {
     "random mask": Case(networks.RandomMask, differs=["mask"]),
     "random order": Case(networks.RandomOrder, differs=["order"]),
     "complex constants": Case(networks.ComplexConstants),
+    "random complex constants": Case(networks.RandomComplex, differs=["turn"]),
+    "layer in a closure": Case(networks.Closure),
+    "layer in a hook": Case(networks.hooked),
+    "replaced forward": Case(networks.replaced_forward),
+    "double statistics": Case(networks.DoubleNorm),
+    "half statistics": Case(networks.HalfNorm),
+    "expanded buffer": Case(networks.ExpandedNorm),
     "norm in place": Case(networks.HandwrittenNorm),
     "norm assigned": Case(networks.AssignedNorm),
     "norm in attributes": Case(networks.AttributeNorm, rejected="self.mean, self.variance"),
     "norm in a list": Case(networks.ListNorm, rejected="state outside"),
     "features in an attribute": Case(networks.AttributeFeatures, rejected="self.random"),
-    "counter": Case(networks.Counter),
+    "counter": Case(networks.Counter, rejected="self.calls"),
+    "warm-up": Case(networks.WarmUp, rejected=r"self.calls\): a forward pass changes it"),
+    "count in a list": Case(networks.CountInList, rejected=r"self.counts\[0\]"),
+    "cached size": Case(networks.CachedSize),
+    "statistics in evaluation": Case(networks.StatisticsAlways, rejected="buffer 'mean' changes with every"),
+    "always random": Case(networks.AlwaysRandom, rejected="draws random numbers"),
     "schedule": Case(networks.Schedule, rejected="self.calls"),
     "first batch": Case(networks.FirstBatch, vmap=False),
     "first batch, assigned": Case(networks.FirstBatchAssigned, vmap=False),
+    "first batch, in place": Case(networks.FirstBatchInPlace, vmap=False),
+    "clamped weights": Case(networks.Clamped, vmap=False),
+    "bounded embedding": Case(networks.BoundedEmbedding, vmap=False),
     "first batch, attribute": Case(networks.FirstBatchAttribute, rejected="self.ready"),
     "frozen layer": Case(networks.Frozen, frozen=36, differs=["first.weight", "first.bias"]),
     "frozen bias": Case(networks.FrozenBias, frozen=6, differs=["first.bias"]),
     "checkpoint": Case(networks.Checkpointed),
     "checkpoint in training": Case(networks.CheckpointedInTraining),
+    "checkpoint of large batches": Case(networks.CheckpointedLarge),
     "checkpoint of attention": Case(networks.CheckpointedAttention),
     "gated": Case(networks.Gated),
     "split": Case(networks.Split),
@@ -59,6 +75,8 @@ CASES = {
     "encoder with dropout": Case(networks.encoder_with_dropout),
     "recurrent": Case(networks.Recurrent),
     "tied": Case(networks.Tied),
+    "more in training": Case(networks.MoreInTraining, rejected="in training mode, the network returns tuple"),
+    "one for all": Case(networks.one_for_all, rejected="two networks share 'first.weight'"),
     "lists": Case(networks.Listed),
     "residual": Case(networks.Residual),
     "own backward": Case(networks.OwnBackward, vmap=False),
@@ -68,12 +86,15 @@ CASES = {
     "batch norm without statistics": Case(
         networks.batch_norm_without_statistics, rejected="BatchNorm without"
     ),
+    "ghost batch norm": Case(networks.GhostNorm),
     "layer norm": Case(networks.layer_norm),
     "group norm": Case(networks.group_norm),
     "instance norm": Case(networks.instance_norm),
     "spectral norm": Case(networks.spectral_norm, vmap=False),
     "old spectral norm": Case(networks.old_spectral_norm, vmap=False),
     "weight norm": Case(networks.weight_norm),
+    "old weight norm": Case(networks.old_weight_norm),
+    "pruned": Case(networks.pruned, differs=["0.weight_mask"]),
     "orthogonal": Case(networks.orthogonal, differs=["1.parametrizations.weight.0.base"]),
     "scripted": Case(networks.scripted, rejected="torch.jit"),
 }
@@ -96,7 +117,7 @@ def models(case: Case, execution: Execution = "loop") -> tuple[Rows, torch.Tenso
         return case.build(SHAPE, CLASSES)
 
     with seeded(0):
-        rows = Rows(build(), execution=execution)
+        rows = Rows(build(), execution=execution, build=build)
     return rows, *initial_rows(build, rows, [1, 2])
 
 
@@ -152,6 +173,28 @@ def test_hessians_are_those_of_the_module(name: str) -> None:
 def test_models_that_differ_in_constants_have_no_path(name: str) -> None:
     rows, theta, buffers = models(ACCEPTED[name])
     assert rows.different_constants(theta[0], buffers[0], buffers[1], data()[0]) == ACCEPTED[name].differs
+
+
+def test_a_checkpoint_that_depends_on_the_inputs_is_an_error() -> None:
+    def build() -> nn.Module:
+        return networks.CheckpointedByValue(SHAPE, CLASSES)
+
+    rows = Rows(build(), build=build)
+    theta, buffers = initial_rows(build, rows, [1])
+    x, y = data()
+    rows.loss_gradient(theta, x[None].abs(), y[None], buffers)
+    with pytest.raises(Disagreement, match="runs the network again"):
+        rows.loss_gradient(theta, -x[None].abs(), y[None], buffers)
+
+
+def test_a_module_of_a_model_is_what_its_function_builds() -> None:
+    rows, theta, buffers = models(ACCEPTED["layer in a closure"])
+    one, other = (rows.to_module(theta[row], buffers[row]) for row in range(2))
+    x, _ = data()
+    expected = networks.Plain(SHAPE, CLASSES)
+    expected.load_state_dict(one.state_dict())
+    torch.testing.assert_close(one(x), expected(x))
+    assert not torch.allclose(one(x), other(x))
 
 
 def test_checkpoints_of_training_mode_are_noticed_in_evaluation_mode() -> None:

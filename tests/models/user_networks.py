@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 
 WIDTH = 6
@@ -127,6 +127,86 @@ class ListNorm(Plain):
         return torch.relu(h - self.means[0])
 
 
+class RandomComplex(ComplexConstants):
+    """Random rotations, drawn once for each model."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.turn = torch.randn(WIDTH // 2, dtype=torch.cfloat)
+
+
+class Closure(Plain):
+    """A function that has captured a layer, which a copy of the network shares."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        first = self.first
+        self.encode = lambda x: torch.tanh(first(x))
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return self.encode(x)
+
+
+def hooked(shape: tuple[int, ...], classes: int) -> nn.Module:
+    net = Plain(shape, classes)
+    net.skip = skip = nn.Linear(shape[-1], classes)
+    net.register_forward_hook(lambda _module, inputs, output: output + skip(inputs[0]))
+    return net
+
+
+def replaced_forward(shape: tuple[int, ...], classes: int) -> nn.Module:
+    net = Plain(shape, classes)
+    forward = net.forward
+    net.forward = lambda x: 2 * forward(x)
+    return net
+
+
+class DoubleNorm(HandwrittenNorm):
+    """Statistics in another type than the parameters."""
+
+    dtype = torch.float64
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.mean, self.variance = self.mean.to(self.dtype), self.variance.to(self.dtype)
+
+    def update(self, mean: Tensor, variance: Tensor) -> None:
+        super().update(mean.to(self.dtype), variance.to(self.dtype))
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return super().hidden(x).float()
+
+
+class HalfNorm(DoubleNorm):
+    dtype = torch.float16
+
+
+class ExpandedNorm(AssignedNorm):
+    """Statistics whose elements share memory at first."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.mean, self.variance = torch.zeros(1).expand(WIDTH), torch.ones(1).expand(WIDTH)
+
+
+class StatisticsAlways(Plain):
+    """A running mean that evaluation changes too."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.register_buffer("mean", torch.zeros(WIDTH))
+
+    def hidden(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        self.mean.lerp_(h.detach().mean(0), 0.1)
+        return torch.relu(h - self.mean)
+
+
+class AlwaysRandom(Plain):
+    def hidden(self, x: Tensor) -> Tensor:
+        return functional.dropout(super().hidden(x), 0.5)
+
+
 class BatchFirst(nn.Module):
     """Attention that takes the batch for the sequence, a frequent mistake."""
 
@@ -173,6 +253,56 @@ class Schedule(Plain):
         return super().forward(x) * (1 + self.calls / 10)
 
 
+class WarmUp(Plain):
+    """A count of forward passes that has an effect much later."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.calls = 0
+
+    def hidden(self, x: Tensor) -> Tensor:
+        self.calls += self.training
+        return super().hidden(x) * (2 if self.calls > 100 else 1)
+
+
+class CountInList(Plain):
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.counts = [0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.counts[0] += 1
+        return super().forward(x)
+
+
+class CachedSize(Plain):
+    """The size of a batch and the last activations, kept for whom it may concern."""
+
+    def hidden(self, x: Tensor) -> Tensor:
+        self.size, self.last_hidden = len(x), super().hidden(x)
+        return self.last_hidden
+
+
+class Clamped(Plain):
+    """Weights that every forward pass clamps."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.first.weight.clamp_(-0.2, 0.2)
+        return super().forward(x)
+
+
+class BoundedEmbedding(nn.Module):
+    """Vectors of at most unit length, which every forward pass scales."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.vectors, self.last = nn.Embedding(20, WIDTH, max_norm=1.0), nn.Linear(WIDTH, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.vectors((3 * x + 10).long().clamp(0, 19)).mean(1))
+
+
 class FirstBatch(Plain):
     """Scales set from the first batch in training mode (ActNorm), with a flag as a buffer."""
 
@@ -197,6 +327,14 @@ class FirstBatchAssigned(FirstBatch):
 
     def set_scale(self, scale: Tensor) -> None:
         self.scale.data = scale
+
+
+class FirstBatchInPlace(FirstBatch):
+    """The same, without ``data``."""
+
+    @torch.no_grad()
+    def set_scale(self, scale: Tensor) -> None:
+        self.scale.copy_(scale)
 
 
 class FirstBatchAttribute(FirstBatch):
@@ -233,6 +371,22 @@ class CheckpointedInTraining(Plain):
             return torch.tanh(x @ self.first.weight.T + self.first.bias).square()
 
         return checkpoint(inner, x, use_reentrant=False) if self.training else inner(x)  # pyright: ignore[reportReturnType]
+
+
+class CheckpointedLarge(Plain):
+    """Checkpointing of large batches only."""
+
+    def hidden(self, x: Tensor) -> Tensor:
+        inner = super().hidden
+        return checkpoint(inner, x, use_reentrant=False) if len(x) > 30 else inner(x)  # pyright: ignore[reportReturnType]
+
+
+class CheckpointedByValue(Plain):
+    """Checkpointing that depends on the inputs."""
+
+    def hidden(self, x: Tensor) -> Tensor:
+        inner = super().hidden
+        return checkpoint(inner, x, use_reentrant=False) if x.mean() < 0 else inner(x)  # pyright: ignore[reportReturnType]
 
 
 class CheckpointedAttention(Plain):
@@ -321,6 +475,21 @@ class Tied(nn.Module):
         return self.last(torch.relu(self.again(torch.relu(self.middle(torch.relu(self.first(x)))))))
 
 
+class MoreInTraining(Plain):
+    """An output for an auxiliary loss in training mode."""
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        h = self.hidden(x)
+        return (self.last(h), h) if self.training else self.last(h)
+
+
+ONE = Plain((5,), 3)
+
+
+def one_for_all(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return ONE
+
+
 class Listed(nn.Module):
     """Parameters in lists and dictionaries, and a scale by hand."""
 
@@ -381,6 +550,17 @@ def batch_norm(shape: tuple[int, ...], classes: int) -> nn.Module:
     return _with(shape, classes, nn.BatchNorm1d(WIDTH))
 
 
+class GhostNorm(Plain):
+    """BatchNorm of parts of a batch."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.norm = nn.BatchNorm1d(WIDTH)
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return torch.cat([torch.relu(self.norm(part)) for part in self.first(x).chunk(4)])
+
+
 def batch_norm_without_statistics(shape: tuple[int, ...], classes: int) -> nn.Module:
     return _with(shape, classes, nn.BatchNorm1d(WIDTH, track_running_stats=False))
 
@@ -418,6 +598,16 @@ def old_spectral_norm(shape: tuple[int, ...], classes: int) -> nn.Module:
 
 def weight_norm(shape: tuple[int, ...], classes: int) -> nn.Module:
     return _with(shape, classes, parametrizations.weight_norm(nn.Linear(WIDTH, WIDTH)))
+
+
+def old_weight_norm(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return _with(shape, classes, nn.utils.weight_norm(nn.Linear(WIDTH, WIDTH)))
+
+
+def pruned(shape: tuple[int, ...], classes: int) -> nn.Module:
+    net = nn.Sequential(nn.Linear(shape[-1], WIDTH), nn.ReLU(), nn.Linear(WIDTH, classes))
+    prune.random_unstructured(net[0], "weight", amount=0.5)
+    return net
 
 
 def orthogonal(shape: tuple[int, ...], classes: int) -> nn.Module:
