@@ -61,20 +61,15 @@ def _given(options: OwnOptions) -> dict[str, Any]:
     return {name: value for name, value in options.source().items() if name != "image_channels"}
 
 
-<<<<<<< HEAD
 @functools.lru_cache(maxsize=KEPT)
-def _loaded(name: str, options: str) -> Arrays:
-    what = f"{name!r}, called with {options}"
-    return apart.call("explorer.data.own:called", name, options, what=what)
-
-
-@functools.lru_cache(maxsize=KEPT)
-def called(name: str, options: str) -> Arrays:
-    """Call the user's function with options in JSON, and return its checked arrays."""
-=======
-@functools.lru_cache(maxsize=2)
 def _loaded(name: str, options: str, channels: Channels | None) -> Arrays:
->>>>>>> mend19
+    what = f"{name!r}, called with {options}"
+    return apart.call("explorer.data.own:called", name, options, channels, what=what)
+
+
+@functools.lru_cache(maxsize=KEPT)
+def called(name: str, options: str, channels: Channels | None) -> Arrays:
+    """Call the user's function with options in JSON, and return its checked arrays."""
     given = json.loads(options)
     with users_code(name, f"failed for {given}"):
         returned: Any = user_function(name)(**given)

@@ -120,7 +120,6 @@ def check(raw: Any, fingerprint: Callable[[str], str] = sources.fingerprint) -> 
     return space
 
 
-<<<<<<< HEAD
 def restore(raw: Any, sources: dict[str, str], data_facts: dict[str, DataFacts]) -> Space:
     """Return the space of a run folder for reading: run no code of the user's.
 
@@ -148,7 +147,8 @@ def restore(raw: Any, sources: dict[str, str], data_facts: dict[str, DataFacts])
     if not cells:
         raise Problem(("skip",), "skip leaves out every cell of the grid")
     return space
-=======
+
+
 def _leaves(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
     """Yield all values inside mappings and lists, with their paths."""
     if isinstance(value, dict | list | tuple):
@@ -156,7 +156,6 @@ def _leaves(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...]
             yield from _leaves(item, (*path, key))
     else:
         yield path, value
->>>>>>> mend19
 
 
 def _fingerprints(space: Space, fingerprint: Callable[[str], str]) -> dict[str, str]:

@@ -175,12 +175,14 @@ class PhaseOptions(Options):
 class DataFacts(NamedTuple):
     """What Explorer needs to know of a data set without reading it: numbers of inputs, and a content hash.
 
-    ``content`` is None for the data sets that Explorer itself brings or builds.
+    ``content`` is None for the data sets that Explorer itself brings or builds. ``class_numbers`` are the
+    numbers of the selected classes, if their labels are not 0, 1, …
     """
 
     train: int
     test: int
     content: str | None = None
+    class_numbers: list[int] | None = None
 
 
 class Space(Options):
@@ -347,7 +349,8 @@ class Cell:
             )
         source = [self.sources[self.data_name]] if ":" in self.data_name else []
         content = dataset.fingerprint(self.data, *source) if hashed else None
-        return DataFacts(*dataset.available(self.data), content=content)
+        numbers = numbers_of_classes(self.data, dataset.load, content) if content else None
+        return DataFacts(*dataset.available(self.data), content=content, class_numbers=numbers)
 
     @cached_property
     def inputs(self) -> int:
@@ -379,14 +382,9 @@ class Cell:
         dataset = module_of("data", self.data_name)
         if self.data_facts.content is not None:
             data = {k: v for k, v in data.items() if not k.endswith("path")}
-<<<<<<< HEAD
             data["content"] = self.data_facts.content
-=======
-            source = [self.sources[self.data_name]] if ":" in self.data_name else []
-            data["content"] = dataset.fingerprint(self.data, *source)
-            if (numbers := numbers_of_classes(self.data, dataset.load, data["content"])) is not None:
-                data["class_numbers"] = numbers  # of labels other than 0, 1, …
->>>>>>> mend19
+            if self.data_facts.class_numbers is not None:
+                data["class_numbers"] = self.data_facts.class_numbers
         if ":" in self.model_name:
             model = {"name": self.model_name, **self.model, "source": self.sources[self.model_name]}
         else:
