@@ -146,14 +146,14 @@ def test_failures_are_rows_after_bounded_retries_and_exit_code_3(
     done = explore("run", "space.yaml", "--workers", "2", cwd=tmp_path)
     assert done.returncode == 3, done.stdout + done.stderr
     assert "Finished with 6 failures" in done.stderr
-    for width, why in ((3, "memory"), (5, "the worker process died")):
+    for width, why in ((3, "memory"), (5, "killed by SIGKILL")):
         assert re.search(rf"model at width {width}, batch_size 50, seed 0.*{why}", done.stderr), done.stderr
     run = explorer.load(tmp_path / "runs/tiny")
     models = run.models.set_index("width")
     status = models["status"].groupby("width").unique().map(list).to_dict()
     assert status == {3: ["failed"], 4: ["ok"], 5: ["failed"]}
     assert models.loc[3, "error"].str.contains("memory").all()
-    assert models.loc[5, "error"].str.contains("the worker process died").all()
+    assert models.loc[5, "error"].str.contains("killed by SIGKILL").all()
     for width in (3, 5):
         assert len((tmp_path / f"tried{width}").read_text()) == 3, f"width {width} was not tried three times"
     assert len(run.pairs) == 3

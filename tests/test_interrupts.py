@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +63,7 @@ def test_a_signal_waits_for_the_end_of_what_must_not_be_broken_off(handlers: Non
 
 def test_who_presses_twice_does_not_hinder_the_end(handlers: None, monkeypatch: pytest.MonkeyPatch) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     monkeypatch.setattr(cancel, "leave_terminal", lambda: None)  # of the tests
     cancel.end_once()
     with pytest.raises(KeyboardInterrupt):
@@ -100,6 +103,18 @@ def test_a_signal_ends_a_run_with_its_own_code_without_an_output(
     tiny: dict[str, Any], brake: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     """SIGTERM comes to a program whose outputs are closed, SIGHUP to one whose terminal has gone."""
+
+    def closed() -> None:
+        os.closerange(0, 3)
+
+    def shown() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+    def drain(terminal: int) -> None:
+        with contextlib.suppress(OSError):  # until it is closed
+            while os.read(terminal, 2**16):
+                pass
+
     tiny["training"]["loss"] = "braked:loss"
     tiny["load"]["width"] = [2, 3, 4, 5, 6, 8, 12, 16]
     (tmp_path / "space.yaml").write_text(str(tiny))
@@ -109,9 +124,10 @@ def test_a_signal_ends_a_run_with_its_own_code_without_an_output(
         cwd=tmp_path,
         **dict.fromkeys(("stdin", "stdout", "stderr"), end),
         start_new_session=True,
-        preexec_fn=(lambda: os.closerange(0, 3)) if number == signal.SIGTERM else None,
+        preexec_fn=closed if number == signal.SIGTERM else shown,
     )
     os.close(end)
+    threading.Thread(target=drain, args=[terminal], daemon=True).start()
     try:
         wait_for_records(tmp_path, "models", 1)
         brake.touch()

@@ -84,8 +84,11 @@ def linear_cka_stderr(outputs: Tensor) -> Tensor:
     inputs are mixed, and in which shares.
     """
     groups = torch.arange(outputs.shape[1], device=outputs.device) * GROUPS // outputs.shape[1]
-    without = torch.stack([linear_cka(outputs[:, groups != group]) for group in range(GROUPS)])
-    return ((without - without.mean(0)).square().sum(0) * (GROUPS - 1) / GROUPS).sqrt()
+    without = [linear_cka(outputs[:, groups != group]) for group in range(GROUPS)]
+    # Python's sums add in one order; the rounding of a tensor's would depend on the number of models.
+    mean = sum(without, torch.zeros_like(without[0])) / GROUPS
+    squares = sum(((cka - mean).square() for cka in without), torch.zeros_like(mean))
+    return (squares * (GROUPS - 1) / GROUPS).sqrt()
 
 
 def _inner_products(x: Tensor) -> Tensor:

@@ -207,7 +207,7 @@ def test_it_stops_when_every_sentence_has_ended() -> None:
         scores = torch.zeros(LENGTH, WORDS)
         scores[:, 3], scores[place, EOS] = 5.0, 50.0
         network, theta, module = fixed(scores)
-        network.activations(torch.zeros(1, 2, LENGTH))
+        translate(network, theta, sources(4))  # at its first calls, a network is tried out
         module.calls.clear()
         found = translate(network, theta, sources(4))
         assert found[0].tolist() == [padded([3] * place + [EOS], LENGTH)] * 4

@@ -282,7 +282,7 @@ def test_every_spec_on_the_page_keeps_altairs_schema(run: Run, monkeypatch: pyte
     monkeypatch.setattr(figures, "spec", strict)
     figures.of_cells(rows, "width", "batch_size")
     figures.of_one_cell(run)
-    assert len(checked) == 26
+    assert len(checked) == 27
 
 
 def chunks(png: bytes) -> dict[bytes, bytes]:
