@@ -13,6 +13,7 @@ in one setting. A diagnoser learns the answer from what can be measured without 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -195,7 +196,7 @@ def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series |
     """
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
     names = [answer for answer, _ in _sides(question)]
     if answers is None:
@@ -216,10 +217,11 @@ def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series |
         )
     lines = _lines(cells[known])
     trees = ExtraTreesClassifier(300, min_samples_leaf=5, random_state=0)
-    folds = GroupKFold(min(FOLDS, lines.nunique())) if lines.nunique() > 1 else FOLDS
-    held_out = np.asarray(cross_val_predict(trees, x, y, groups=lines, cv=folds, method="predict_proba"))[
-        :, 1
-    ]
+    folds = StratifiedGroupKFold(min(FOLDS, lines.nunique())) if lines.nunique() > 1 else FOLDS
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a fold may lack one of the answers, and then never gives it
+        held_out = cross_val_predict(trees, x, y, groups=lines, cv=folds, method="predict_proba")
+    held_out = np.asarray(held_out)[:, 1]
     scale = LogisticRegression(C=1.0, fit_intercept=False).fit(_logit(held_out)[:, None], y)
     return Diagnoser(
         question=question,
