@@ -45,8 +45,15 @@ def claims_of(n: int, noise: float = 0.2, **options: Any) -> Iterator[dict[str, 
     for models, pairs in worlds.worlds(n, **options):
         cells = phases.cells(models, pairs, worlds.AXES)
         cuts = phases.find_cuts(cells, GIVEN)
-        tables = {"models": models, "pairs": pairs, "epochs": pd.DataFrame()}
-        found = check_claims(phases.classify(cells, cuts), cuts, worlds.AXES, **tables, noise=noise)
+        found = check_claims(
+            phases.classify(cells, cuts),
+            cuts,
+            worlds.AXES,
+            models=models,
+            pairs=pairs,
+            epochs=pd.DataFrame(),
+            noise=noise,
+        )
         yield {claim.name: claim for claim in found}
 
 
