@@ -169,7 +169,7 @@ def test_a_stop_while_ray_starts_leaves_nothing(
         assert process.returncode == 130, output
         assert "left no run folder; the same command starts it again" in output
         assert "Traceback" not in output
-        assert not everything & set(processes())
+        wait_for(lambda everything=everything: not everything & set(processes()), 30)
         assert not list(ray.iterdir())
         assert not list(scratch.iterdir())
         assert not list((tmp_path / "runs").iterdir())
@@ -227,7 +227,7 @@ def test_a_run_that_is_ended_in_every_way_ends_as_an_undisturbed_one(
     assert time.monotonic() - mark < 10  # seconds; Ray itself would take minutes
     assert process.returncode == 130, output
     assert "resume tiny" in output
-    assert not everything & set(processes())
+    wait_for(lambda everything=everything: not everything & set(processes()), 30)
 
     process = in_mid_training()
     wait_for(lambda: list((folder / "states").glob("*.state")), 60)
