@@ -157,7 +157,7 @@ class Run:
         from explorer.models.base import network
 
         row, cell = self._trained(model_id, trust)
-        data = self.data(model_id, trust=trust)
+        data = _data_of(row, cell)
         _, rows = network(cell.model_name, cell.model, data.shape, data.classes, task=cell.task)
         weights = Store(self.folder, mend=False).read_model(row["stack"], model_id, row["weights_sha256"])
         return rows.to_module(*(torch.tensor(numbers) for numbers in weights))
@@ -168,11 +168,7 @@ class Run:
         Args:
             trust: see :meth:`model`.
         """
-        from explorer.data.base import prepare
-
-        row, cell = self._trained(model_id, trust)
-        clean = cell.load_data()
-        return prepare(clean, cell.data.of_replicate(int(row["seed"])), cell.data_name)
+        return _data_of(*self._trained(model_id, trust))
 
     def _trained(self, model_id: str, trust: bool) -> tuple[pd.Series, Cell]:
         matches = self.models[self.models["model_id"] == model_id]
@@ -182,6 +178,13 @@ class Run:
         require_trust(self.info, Store(self.folder), trust=trust, how="pass trust=True")
         cells = {cell.id: cell for cell in recorded.working_space_of(self.info).cells}
         return row, cells[row["cell_id"]]
+
+
+def _data_of(row: pd.Series, cell: Cell) -> Arrays:
+    """Return the arrays of a row of ``models``."""
+    from explorer.data.base import prepare
+
+    return prepare(cell.load_data(), cell.data.of_replicate(int(row["seed"])), cell.data_name)
 
 
 def load(name_or_folder: str | Path, storage: str | Path = "runs") -> Run:

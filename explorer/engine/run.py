@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import explorer.measures
 from explorer.engine import callbacks
 from explorer.engine.cancel import Cancellation, OutOfTime
 from explorer.engine.choose import choose, initial_choice
@@ -22,7 +21,7 @@ from explorer.plan.networks import check_layers, check_networks
 from explorer.runs.files import GoneError, join
 from explorer.runs.lock import RENEW_EVERY_S, RunLock
 from explorer.runs.store import Store, locate
-from explorer.settings import InputError, plugin
+from explorer.settings import InputError
 from explorer.sources import Version
 from explorer.space import recorded
 from explorer.space.model import Space
@@ -150,8 +149,7 @@ def measure(
         # Write the new budget first: after a crash here, missing measures use it.
         store.update_info(**recorded.split(space, said))
         for name in sorted(changed | set(again)):
-            for kind in (name, *plugin(explorer.measures, name, "measure").EXTRA):
-                store.drop_records(kind)
+            plan.drop_measure(store, name)
         return _complete(lock, store, space, info["name"], observer, where, train=False)
 
 
@@ -278,9 +276,9 @@ def _tables(store: Store, space: Space, session: Session) -> Run:
         done = results.read(store)
         for table in results.TABLES:
             store.write_table(table, getattr(done, table))
-        if "verification" in store.read_info() and not plan.missing(space, store):
+        if "verification" in done.info and not plan.missing(space, store):
             store.write_verification({})  # what was set aside is there again
+            del done.info["verification"]
     session.write()
-    now = store.read_info()
-    done.info |= {"sessions": now["sessions"], "verification": now.get("verification", "")}
+    done.info["sessions"] = store.read_info()["sessions"]
     return done

@@ -9,7 +9,7 @@ import pandas as pd
 
 from explorer.phases.aggregate import column, standard_error
 from explorer.phases.best import among_best
-from explorer.phases.cuts import PHASES, Cut, fits_labels, resampled_cuts, sort_cells, sort_means
+from explorer.phases.cuts import PHASES, Cut, Sorted, fits_labels, resampled_cuts, sort_cells, sort_means
 from explorer.phases.resampling import draws_for
 from explorer.settings import seed_for
 
@@ -39,14 +39,13 @@ def classify(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> pd.DataFrame:
     most = np.nan_to_num(others, nan=0.0)
     names = np.array(PHASES)[most.argmax(axis=1)] if len(cells) else np.array([], dtype=str)
     out["second_phase"] = np.where((most.max(axis=1, initial=0.0) > 0) & (of_phase >= 0), names, "")
-    out["near_cut"] = _near(cells, cuts)
+    out["near_cut"] = _near(cells, cuts, found)
     out["among_best"] = among_best(cells)
     return out
 
 
-def _near(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> list[str]:
+def _near(cells: pd.DataFrame, cuts: Mapping[str, Cut], found: Sorted) -> list[str]:
     """Return the cuts that lie within one standard error of each cell's mean, joined by commas."""
-    found = sort_cells(cells, cuts)
 
     def near(name: str, border: float) -> np.ndarray:
         return ((column(cells, name) - border).abs() <= standard_error(cells, name)).to_numpy()

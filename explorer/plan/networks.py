@@ -52,8 +52,8 @@ def check_networks(space: Space) -> None:
     """Try each of the user's own architectures, losses and optimisers, with each setting, on a few inputs.
 
     Does nothing for a space without them. Otherwise it loads the data, and works in the process for users'
-    code (:mod:`explorer.apart`). If some settings fail and
-    others do not, the run records models of the failing ones as failures.
+    code (:mod:`explorer.apart`). If some settings fail and others do not, the run records models of the
+    failing ones as failures.
 
     Raises:
         InputError: the task does not suit the data, outputs have the wrong shape, the network is not a

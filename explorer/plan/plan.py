@@ -72,11 +72,16 @@ def drop_outdated(space: Space, store: Store) -> list[str]:
         name for name, version in now.items() if version != kept.get(name, 1) and store.read_records(name)
     ]
     for name in outdated:
-        for kind in (name, *plugin(explorer.measures, name, "measure").EXTRA):
-            store.drop_records(kind)
+        drop_measure(store, name)
     if now != kept:
         store.update_info(measure_versions={**kept, **now})
     return outdated
+
+
+def drop_measure(store: Store, name: str) -> None:
+    """Delete the records of a measure and of its extra tables."""
+    for kind in (name, *plugin(explorer.measures, name, "measure").EXTRA):
+        store.drop_records(kind)
 
 
 def measure_versions(space: Space) -> dict[str, int]:

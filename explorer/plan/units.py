@@ -12,12 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import explorer.measures
+from explorer.measures.base import IDS
 from explorer.settings import digest, plugin
 from explorer.space.model import Cell
 from explorer.space.training import TrainingOptions, Use, names_of
-
-# Columns of a subject's ids, by the kind of a measure.
-IDS = {"model": ["model_id"], "pair": ["model_a", "model_b"], "cell": ["cell_id", "members"]}
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ class RunLock:
     contains the host, the process id and the time of the last renewal. On an object store, and on a disk
     without locks, only this file marks the hold: if several drivers start at the same moment, the last one to
     write the file gets the run. The file does not block if it was not renewed for two minutes, or if its
-    process ran on this machine, in this container, and has ended or has released the lock. A container sees
-    neither the processes nor always the locks of another one: then the renewals count.
+    process ran on this machine, in this container, and has ended or has released the lock. A container may
+    see neither the processes nor the locks of another one; then only the renewals count.
 
     Args:
         worth_keeping: returns whether a folder that this lock has created is to stay if the block fails; by

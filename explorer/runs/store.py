@@ -32,7 +32,7 @@ import re
 import shlex
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -356,7 +356,7 @@ class Store:
         for name in self._names(kind):
             self.files.delete(name)
 
-    def read_records(self, kind: str, columns: list[str] | None = None) -> pa.Table:
+    def read_records(self, kind: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Return all rows of a kind, sorted by record key. Duplicate records count once.
 
         Raises:
@@ -372,7 +372,7 @@ class Store:
                 f"{self.location}: the records of {kind} do not fit together: {error}"
             ) from error
 
-    def by_key(self, kind: str, columns: list[str] | None = None) -> dict[str, pa.Table]:
+    def by_key(self, kind: str, columns: Sequence[str] | None = None) -> dict[str, pa.Table]:
         """Return the undamaged records of a kind, by key."""
         parts: dict[str, pa.Table] = {}
         seen: set[str] = set()
@@ -443,9 +443,9 @@ class Store:
         self._write(f"tables/{name}.parquet", to_parquet(pa.Table.from_pandas(frame, preserve_index=False)))
 
 
-def records_in(name: str, content: bytes) -> dict[str, pa.Table]:
+def records_in(name: str, content: bytes, *, checksum_needed: bool = False) -> dict[str, pa.Table]:
     """Return the records of a file by key. Raise ValueError if it is damaged, or they are not named."""
-    table = of_parquet(content)
+    table = of_parquet(content, checksum_needed=checksum_needed)
     sizes = (table.schema.metadata or {}).get(b"records")
     keys = [[Path(name).stem, table.num_rows]] if sizes is None else json.loads(sizes)
     table, parts, start = table.replace_schema_metadata(None), {}, 0

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ def verify(store: Store) -> tuple[int, list[Damage]]:
     Raises:
         InputError: ``run.yaml`` is missing or damaged.
     """
-    checks: dict[str, Callable[[bytes], None]] = {}
+    checks: dict[str, Callable[[bytes], object]] = {}
     for number, version in enumerate(sources.versions(store.read_info()), start=1):
         for path, sha256 in version.files.items():
             checks[store.source_name(number, path)] = lambda content, sha256=sha256: _require(
@@ -43,20 +43,14 @@ def verify(store: Store) -> tuple[int, list[Damage]]:
     for name in store.record_names():
         checks[name] = lambda content, name=name: _check_records(name, content, weights)
     for name in store.files.names("tables", ".parquet"):
-        checks[name] = lambda content: _require_table(content)
+        checks[name] = lambda content: of_parquet(content, checksum_needed=True)
     for name in store.files.names("states", ".state"):
-        checks[name] = lambda content: _require(
-            hashlib.sha256(content[32:]).digest() == content[:32], "its content is not what was written"
-        )
-    found = [damage for name, check in checks.items() if (damage := _damage(store, name, check))]
+        checks[name] = lambda content: read_arrays(content[32:], content[:32].hex())
+    damages = [_damage(store, name, check) for name, check in checks.items()]
     for stack, (sha256, ids) in weights.items():
-        name = weights_name(stack)
-        checks[name] = lambda content, sha256=sha256, ids=ids: _require(
-            read_arrays(content, sha256)[1].get("model_ids") == ids, "it has other models than its record"
-        )
-        if damage := _damage(store, name, checks[name]):
-            found.append(damage)
-    return len(checks), found
+        check = partial(_check_weights, sha256=sha256, ids=ids)
+        damages.append(_damage(store, weights_name(stack), check))
+    return len(damages), [damage for damage in damages if damage]
 
 
 def repair(store: Store, damages: list[Damage]) -> None:
@@ -69,12 +63,12 @@ def repair(store: Store, damages: list[Damage]) -> None:
 
 
 def keep_result(store: Store, damages: list[Damage], *, repaired: bool) -> None:
-    """Keep in the run folder how much is damaged, for ``status`` and pages. Without damage, delete that."""
+    """Note how much is damaged, for ``status`` and pages. Without damage, delete the note."""
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     store.write_verification({"when": now, "damage": len(damages), "repaired": repaired} if damages else {})
 
 
-def _damage(store: Store, name: str, check: Callable[[bytes], None]) -> Damage | None:
+def _damage(store: Store, name: str, check: Callable[[bytes], object]) -> Damage | None:
     """Return what is wrong with a file, or None. A record that was merged meanwhile is in another file."""
     try:
         check(store.files.read(name))
@@ -90,15 +84,15 @@ def _require(holds: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def _require_table(content: bytes) -> None:
-    of_parquet(content, checksum_needed=True)
+def _check_weights(content: bytes, sha256: str, ids: list[str]) -> None:
+    models = read_arrays(content, sha256)[1].get("model_ids")
+    _require(models == ids, "it has other models than its record")
 
 
 def _check_records(name: str, content: bytes, weights: dict[str, tuple[str, list[str]]]) -> None:
     """Check the records in a file, and add the checksums and models of their weights to ``weights``."""
-    of_parquet(content, checksum_needed=True)
     kind = name.split("/")[1]
-    for key, record in records_in(name, content).items():
+    for key, record in records_in(name, content, checksum_needed=True).items():
         check_record(kind, key, record)
         if kind == "models":
             rows = record.select(["model_id", "weights_sha256"]).to_pylist()

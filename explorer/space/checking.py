@@ -132,7 +132,7 @@ def restore(raw: Any, sources: dict[str, str], data_facts: dict[str, DataFacts])
         Problem: the data are not those of a space.
     """
     space = _validated(Space, raw, ())
-    if unknown := [name for name in users_functions(raw) if name not in sources]:
+    if unknown := [name for name in users_functions(raw).values() if name not in sources]:
         raise Problem((), f"run.yaml has no fingerprint of {unknown[0]}; `resume` adds it")
     sections = {name: _checked_section(getattr(space, name), name, reading=True) for name in PACKAGES}
     space = space.model_copy(update={**sections, "task": _task(space)})
@@ -160,17 +160,11 @@ def _leaves(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...]
 
 def _fingerprints(space: Space, fingerprint: Callable[[str], str]) -> dict[str, str]:
     """Return the fingerprints of all users' functions in the space, which must be importable."""
-    places = {(section, "name"): getattr(space, section)["name"] for section in PACKAGES}
-    for key in ("optimizer", "loss"):
-        places["training", key] = getattr(space.training, key)
-        for kind in ("load", "temperature"):
-            places |= {(kind, key, place): v for place, v in enumerate(getattr(space, kind).get(key, []))}
     found = {}
-    for path, name in places.items():
-        if isinstance(name, str) and ":" in name:
-            with _at(*path):
-                check_function(name)
-                found[name] = fingerprint(name)
+    for path, name in users_functions(space.frozen()).items():
+        with _at(*path):
+            check_function(name)
+            found[name] = fingerprint(name)
     return found
 
 

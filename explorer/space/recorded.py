@@ -76,7 +76,7 @@ def space_of(info: dict[str, Any]) -> Space:
     kept = {name: function.fingerprint for name, function in functions.items()}
     if "kept_sources" not in info:
         of_bytes = fingerprint_of(info)
-        kept = {name: of_bytes(name) for name in users_functions(info["space"])}
+        kept = {name: of_bytes(name) for name in users_functions(info["space"]).values()}
     return restore(info["space"], kept, _data_facts(info))
 
 

@@ -51,7 +51,7 @@ def require_trust(info: dict[str, Any], store: Store, *, trust: bool, how: str =
     Raises:
         InputError: it may not; the message says what would run.
     """
-    named = users_functions(info["space"])
+    named = list(dict.fromkeys(users_functions(info["space"]).values()))
     if trust or not named:
         return
     if not store.files.local:
@@ -68,22 +68,18 @@ def require_trust(info: dict[str, Any], store: Store, *, trust: bool, how: str =
     )
 
 
-def users_functions(space: dict[str, Any]) -> list[str]:
-    """Return each ``module:function`` that the plain data of a space name."""
-    training = space.get("training")
-    chosen = [
-        *(
-            space[section].get("name")
-            for section in ("data", "model")
-            if isinstance(space.get(section), dict)
-        ),
-        *(training.get(key) for key in ("optimizer", "loss") if isinstance(training, dict)),
-    ]
+def users_functions(space: dict[str, Any]) -> dict[tuple[Any, ...], str]:
+    """Return each ``module:function`` that the plain data of a space name, by its path there."""
+    chosen: dict[tuple[Any, ...], Any] = {}
+    for section, keys in (("data", ["name"]), ("model", ["name"]), ("training", ["optimizer", "loss"])):
+        if isinstance(values := space.get(section), dict):
+            chosen |= {(section, key): values.get(key) for key in keys}
     for kind in ("load", "temperature"):
         for key in ("optimizer", "loss"):
             values = (space.get(kind) or {}).get(key)
-            chosen += values if isinstance(values, list) else []
-    return list(dict.fromkeys(name for name in chosen if isinstance(name, str) and ":" in name))
+            if isinstance(values, list):
+                chosen |= {(kind, key, place): value for place, value in enumerate(values)}
+    return {path: name for path, name in chosen.items() if isinstance(name, str) and ":" in name}
 
 
 def _kept(name: str, info: dict[str, Any]) -> bool:
