@@ -90,7 +90,7 @@ def test_damage_is_listed_marked_set_aside_and_mended(own_copy: Path, finished: 
     listed = explore("verify", *options)
     assert listed.returncode == 3
     assert all(name in listed.stderr for name in names)
-    assert "4 of " in listed.stdout
+    assert "Damaged files: 4 of " in listed.stdout
     assert all(file.exists() for file in damaged), "only --repair moves files"
     assert "verification" in explore("status", *options).stdout
     drawn = explore("report", *options, "--reports", pages)

@@ -68,10 +68,11 @@ def verify(
         say(f"{number:,} files were read, and none is damaged.")
         return
     then = f"\n  {to_resume(run, storage=storage)}"
+    count = f"Damaged files: {len(damages):,} of {number:,}."
     say(
-        f"{len(damages):,} of {number:,} files were damaged and are set aside. Train and measure again:{then}"
+        f"{count} They are set aside. Train and measure again:{then}"
         if repair
-        else f"{len(damages):,} of {number:,} files are damaged. Set them aside with --repair, then run{then}"
+        else f"{count} Set them aside with --repair, then run{then}"
     )
     raise typer.Exit(3)
 

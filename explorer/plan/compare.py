@@ -41,9 +41,8 @@ def _old_space(info: dict[str, Any], space: Space) -> Space:
     """Return the space of an existing run. Runs no functions but those of the new space."""
     if "data_sets" in info:
         return recorded.space_of(info)
-    if (
-        other := set(users_functions(info["space"]).values()) - space.sources.keys()
-    ):  # written by an earlier version
+    other = set(users_functions(info["space"]).values()) - space.sources.keys()
+    if other:  # of a run that an earlier version wrote
         raise InputError(
             f"the run uses {', '.join(sorted(other))}, which the space does not; use another --name"
         )
