@@ -59,6 +59,8 @@ def run(
             the requested resources do not exist.
     """
     observer = observer or Silent()
+    if space.imported is not None:
+        raise InputError("imported: only `explorer import` writes this setting; remove it to train models")
     check_networks(space)
     check_layers(space)
     store = Store(join(storage, name or space.name), warn=observer.say)
@@ -75,7 +77,7 @@ def run(
                 store.update_info(**recorded.split(space), sources=provenance.sources(space))
             else:
                 observer.say(f"Continuing run {store.location}.")
-        return _complete(lock, store, space, name or space.name, observer, where)
+        return complete(lock, store, space, name or space.name, observer, where)
 
 
 def resume(
@@ -100,7 +102,7 @@ def resume(
     store, info, space, versions = _open(name_or_folder, storage, observer, accept_source_change, trust)
     with RunLock(store.files) as lock:
         kept_sources.keep(space, store, info, versions)
-        return _complete(lock, store, space, info["name"], observer, where)
+        return complete(lock, store, space, info["name"], observer, where)
 
 
 def measure(
@@ -150,7 +152,7 @@ def measure(
         store.update_info(**recorded.split(space, said))
         for name in sorted(changed | set(again)):
             plan.drop_measure(store, name)
-        return _complete(lock, store, space, info["name"], observer, where, train=False)
+        return complete(lock, store, space, info["name"], observer, where, train=False)
 
 
 def _open(
@@ -176,7 +178,7 @@ def _open(
     return store, info, space, versions
 
 
-def _complete(
+def complete(
     lock: RunLock,
     store: Store,
     space: Space,
@@ -222,11 +224,11 @@ def _complete(
             session.write()
     if loss:
         raise GoneError(loss)
-    _start(store, space, name)  # if it was lost, or the time was over before it was written
+    start(store, space, name)  # if it was lost, or the time was over before it was written
     return _tables(store, space, session)
 
 
-def _start(store: Store, space: Space, name: str) -> None:
+def start(store: Store, space: Space, name: str) -> None:
     """Write ``run.yaml`` and the user's sources if the folder has no run yet."""
     if not store.exists():
         info = {**provenance.describe(space, name), "measure_versions": plan.measure_versions(space)}
@@ -244,7 +246,7 @@ def _work(context: Context, name: str, where: RunOptions, train: bool) -> None:
     context.session.record["resources"] = {
         kind: number for kind, number in cluster.resources.items() if kind in ("CPU", "GPU")
     }
-    _start(store, space, name)
+    start(store, space, name)
     choice = choose(context)
     followers = callbacks.create(where.callbacks, store, name) if train else []
     lost, deaths = cluster.nodes_lost(), 0
@@ -252,7 +254,8 @@ def _work(context: Context, name: str, where: RunOptions, train: bool) -> None:
         context.cancel.check()
         todo = plan.missing(space, store, choice.sizes, train=train, given_up=attempts.given_up)
         if todo.stacks:
-            with context.session.stage("training", sum(stack.size for stack in todo.stacks)):
+            kind, count = todo.stacks[0].kind, sum(stack.size for stack in todo.stacks)
+            with context.session.stage(kind, count):
                 sweep(context, choice, todo.stacks, followers)
         elif todo.tasks:
             with context.session.stage("measuring", sum(task.size for task in todo.tasks)):

@@ -52,7 +52,7 @@ def drop_halves(space: Space, store: Store, *, train: bool) -> None:
     The companion of a record is written first, under the same key, and so is missing only after damage.
     """
     wholes = {name: module.EXTRA for name, module, _ in measures_of(space.measures)}
-    if train:
+    if train and space.imported is None:
         wholes["models"] = ("epochs",)
     for kind, others in wholes.items():
         for other in others:
@@ -151,9 +151,22 @@ def missing(
 
 
 def missing_stacks(space: Space, store: Store, sizes: Sizes = NO_SIZES) -> list[Stack]:
-    """Return the stacks of models without a record."""
+    """Return the stacks of models without a record. Of imported models, those whose weights are there."""
     recorded = store.read_records("models", ["model_id"]).to_pydict()
+    if space.imported is not None:
+        return imported_stacks(space, store, frozenset(recorded.get("model_id", [])))
     return stacks(space, frozenset(recorded.get("model_id", [])), sizes)
+
+
+def imported_stacks(space: Space, store: Store, done: frozenset[str]) -> list[Stack]:
+    """Return the stacks of imported models that are not ``done``: losses and errors are not computed yet."""
+    cells = {cell.id: cell for cell in space.cells}
+    by_stack: dict[str, Part] = {}
+    for row in store.read_records("imports", ["model_id", "cell_id", "seed", "stack"]).to_pylist():
+        if row["model_id"] not in done and row["cell_id"] in cells:
+            part = by_stack.setdefault(row["stack"], Part([cells[row["cell_id"]]], []))
+            part.seeds.append(row["seed"])
+    return [Stack([part]) for part in by_stack.values()]
 
 
 def missing_tasks(space: Space, store: Store) -> list[MeasureTask]:

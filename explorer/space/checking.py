@@ -199,7 +199,7 @@ def _check_axes(space: Space) -> None:
             ("load",), "there is nothing to sweep: give at least one axis under load or temperature"
         )
     models = math.prod(len(values) for values in space.axes.values()) * len(space.seed_numbers)
-    if models > MAX_MODELS:
+    if models > MAX_MODELS and space.imported is None:
         raise Problem(("load",), f"the grid has {models:,} models; at most {MAX_MODELS:,} are allowed")
     for kind in ("load", "temperature"):
         axes: dict[str, list[Any]] = getattr(space, kind)
@@ -273,7 +273,8 @@ def _check_cells(space: Space) -> None:
     training = set(space.axes) & {"steps", "epochs"}
     if len(training) == 2:
         raise Problem(("load",), "steps and epochs cannot both be axes")
-    if not training and (space.training.steps is None) == (space.training.epochs is None):
+    one_length = (space.training.steps is None) != (space.training.epochs is None)
+    if not (training or one_length or space.imported):
         both = ("epochs",) if space.training.steps else ()
         raise Problem(("training", *both), "give the length of training as either steps or epochs")
     try:
@@ -296,7 +297,7 @@ def _check_cells(space: Space) -> None:
             _ = cell.data_facts
         with _at(*_section_of("train_size", space), "train_size", needs="data"):
             inputs = cell.inputs
-        if cell.training.batch_size > inputs:
+        if cell.training.batch_size > inputs and not cell.imported:
             raise Problem(
                 (*_section_of("batch_size", space), "batch_size"),
                 f"batch_size {cell.training.batch_size} is above the {inputs} training inputs of {cell.at}",
