@@ -211,7 +211,8 @@ def read(store: Store) -> Run:
     of_kind: dict[str, list[str]] = {"model": [], "pair": [], "cell": []}
     for name, measure in used.items():
         of_kind[measure.KIND].append(name)
-    unused = [name for name in explorer.measures.NAMES if name not in used]
+    known = [*explorer.measures.NAMES, *explorer.measures.USERS]
+    unused = [name for name in known if name not in used]
     absent = {c for name in unused for c in plugin(explorer.measures, name, "measure").COLUMNS}
     failures = store.read_records("failures").to_pandas()
     failed = dict(tuple(failures.groupby("kind"))) if len(failures) else {}

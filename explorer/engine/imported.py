@@ -13,7 +13,7 @@ from explorer.engine.run import complete, start
 from explorer.engine.session import Observer, Silent
 from explorer.plan import imported, kept_sources
 from explorer.plan.compare import grown
-from explorer.plan.networks import check_data, check_layers, check_networks
+from explorer.plan.networks import check_data, check_layers, check_measures, check_networks
 from explorer.runs.files import join
 from explorer.runs.lock import RunLock
 from explorer.runs.store import Store
@@ -60,6 +60,7 @@ def adopt(
         check_data(cell, cell.load_data())
     check_networks(space)
     check_layers(space)
+    check_measures(space)
     imported.check_files(space, by_id)
     store = Store(join(storage, name), warn=observer.say)
     with RunLock(store.files, store.has_work) as lock:

@@ -17,7 +17,7 @@ from explorer.engine.local_ray import watched
 from explorer.engine.session import Observer, Session, Silent
 from explorer.plan import kept_sources, plan, provenance
 from explorer.plan.compare import grown, same_data
-from explorer.plan.networks import check_layers, check_networks
+from explorer.plan.networks import check_layers, check_measures, check_networks
 from explorer.runs.files import GoneError, join
 from explorer.runs.lock import RENEW_EVERY_S, RunLock
 from explorer.runs.store import Store, locate
@@ -63,6 +63,7 @@ def run(
         raise InputError("imported: only `explorer import` writes this setting; remove it to train models")
     check_networks(space)
     check_layers(space)
+    check_measures(space)
     store = Store(join(storage, name or space.name), warn=observer.say)
     with RunLock(store.files, store.has_work) as lock:
         if store.exists():
@@ -145,6 +146,7 @@ def measure(
         if name not in space.measures:
             raise InputError(f"--again {name}: the run does not have it; it has {', '.join(space.measures)}")
     check_layers(space)
+    check_measures(space)
     changed = {name for name, options in before.measures.items() if space.measures[name] != options}
     with RunLock(store.files) as lock:
         kept_sources.keep(space, store, info, versions)

@@ -16,8 +16,10 @@ from typing import Any
 
 import torch
 
+import explorer.measures
 from explorer.data.base import prepare
 from explorer.data.dataset import Arrays
+from explorer.measures import own
 from explorer.measures.base import CellModels, take
 from explorer.models import memory
 from explorer.models.agreement import SAMPLE, check_gradient, check_recorded_loss
@@ -240,6 +242,8 @@ class Worker:
     def measure(self, task: MeasureTask) -> None:
         """Take the measure of a task and write its record."""
         self._check_sources(task.cell)
+        if ":" in task.measure and task.measure not in explorer.measures.USERS:
+            own.check(task.measure, dict(task.options.model_extra or {}))
         cell, data = task.cell, self.split(task.cell, task.seed)
         batch_size = getattr(task.options, "batch_size", cell.training.batch_size)
         build, rows = network_of(cell, data, self.execution, batch_size)

@@ -84,8 +84,11 @@ def drop_measure(store: Store, name: str) -> None:
         store.drop_records(kind)
 
 
-def measure_versions(space: Space) -> dict[str, int]:
-    """Return the version of the numerics of each measure of the space: 1 if its file states none."""
+def measure_versions(space: Space) -> dict[str, int | str]:
+    """Return the version of the numerics of each measure of the space: 1 if its file states none.
+
+    That of a user's measure is the fingerprint of its source files.
+    """
     return {name: getattr(module, "VERSION", 1) for name, module, _ in measures_of(space.measures)}
 
 
@@ -195,7 +198,8 @@ def task_of(name: str, options: Any, group: Group, subjects: list[Any]) -> Measu
 
 
 def _steps(options: Any) -> int:
-    return getattr(options, "most_steps", getattr(options, "steps", 1))
+    steps = getattr(options, "most_steps", getattr(options, "steps", 1))
+    return steps if isinstance(steps, int) else 1
 
 
 def _width(cell: Cell) -> int:

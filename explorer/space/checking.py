@@ -15,6 +15,7 @@ import explorer.measures
 from explorer import sources
 from explorer.apart import check_function
 from explorer.columns import IDS, PAIR_IDS, SETTINGS
+from explorer.measures import own
 from explorer.measures.tables import CELLS, MODELS, PAIRS
 from explorer.settings import InputError, plugin, shown, suggest
 from explorer.space.model import (
@@ -117,6 +118,7 @@ def check(raw: Any, fingerprint: Callable[[str], str] = sources.fingerprint) -> 
     space.keep_given_settings({k: raw.get(k, v) for k, v in given.items() if v is not None})
     _check_axes(space)
     _check_cells(space)
+    _check_own_columns(space)
     return space
 
 
@@ -147,6 +149,17 @@ def restore(raw: Any, sources: dict[str, str], data_facts: dict[str, DataFacts])
     if not cells:
         raise Problem(("skip",), "skip leaves out every cell of the grid")
     return space
+
+
+def _check_own_columns(space: Space) -> None:
+    """Raise Problem if a user's measure has a column of a setting, or of another measure."""
+    taken = dict.fromkeys([*space.cells[0].columns, *space.axes], "a setting")
+    for name in (name for name in space.measures if ":" in name):
+        for column in plugin(explorer.measures, name, "measure").COLUMNS:
+            if column in taken:
+                said = f"the column {column!r} has the name of {taken[column]}; give it another one"
+                raise Problem(("measures", name), said)
+            taken[column] = f"a column of {name}"
 
 
 def _leaves(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
@@ -354,6 +367,8 @@ def _checked_section(values: dict[str, Any], section: str, reading: bool = False
 def _checked_measure(name: str, values: dict[str, Any]) -> dict[str, Any]:
     """Return all options of a measure. The packages that it needs must be installed."""
     with _at("measures", name):
+        if ":" in name:
+            return own.check(name, values)
         measure = plugin(explorer.measures, name, "measure")
     for package in getattr(measure, "NEEDS", ()):
         if importlib.util.find_spec(package) is None:
