@@ -20,6 +20,7 @@ NAMES = (
     "multi30k",
     "parallel",
     "svhn",
+    "table",
     "text",
 )
 
