@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from explorer.cli.app import PLAIN, errors, say
-from explorer.cli.options import Cut, Reports, RunOrTables, Storage
+from explorer.cli.options import Columns, Cut, Reports, RunOrTables, Storage
 from explorer.settings import InputError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def report(
         typer.Argument(help="a run, or a folder of tables; two or more are compared", show_default=False),
     ],
     cut: Cut = None,
+    columns: Columns = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="redraw as results arrive, until the run is complete or Ctrl-C")
     ] = False,
@@ -34,19 +35,20 @@ def report(
     """Write the report of a run (finished or not) or of a folder of tables, or compare several runs."""
     cuts = _cuts(cut or [])
     check_reports(reports)
-    from explorer.results import load
+    from explorer.results import holds_tables, load
 
     if len(runs) > 1:
         if watch:
             raise InputError("--watch follows one run, not a comparison")
         from explorer import report as pages
 
-        loaded = [load(one, storage) for one in runs]
+        of = {one: columns or [] if holds_tables(one) else [] for one in runs}
+        loaded = [load(one, storage, columns=of[one]) for one in runs]
         say(f"Report: {pages.compare(loaded, pages.place(loaded, reports), cuts=cuts)}")
         return
     if watch:
         _watch(runs[0], storage, reports, cuts)
-    draw(load(runs[0], storage), reports, cuts)
+    draw(load(runs[0], storage, columns=columns or []), reports, cuts)
 
 
 def diagnose(
@@ -59,6 +61,7 @@ def diagnose(
         typer.Option(help="a run or folder of tables to learn answers from; repeatable"),
     ] = None,
     cut: Cut = None,
+    columns: Columns = None,
     storage: Storage = "runs",
 ) -> None:
     """Say what limits the models and what to change next, with the confidence and the evidence."""
@@ -67,7 +70,7 @@ def diagnose(
     from explorer.results import load
 
     teachers = [load(one, storage) for one in learn or []]
-    for line in diagnosis(load(run, storage), cell=cell, cuts=cuts, learn=teachers):
+    for line in diagnosis(load(run, storage, columns=columns or []), cell=cell, cuts=cuts, learn=teachers):
         say(line)
 
 
@@ -77,6 +80,7 @@ def export(
         str | None, typer.Option(help="table to write, .csv or .parquet, or its URI; default: <run>.csv")
     ] = None,
     cut: Cut = None,
+    columns: Columns = None,
     storage: Storage = "runs",
 ) -> None:
     """Write a run as one table with one row per model, and a Markdown summary next to it."""
@@ -84,7 +88,7 @@ def export(
     from explorer.report.export import export as write
     from explorer.results import load
 
-    loaded = load(run, storage)
+    loaded = load(run, storage, columns=columns or [])
     for file in write(loaded, out or f"{loaded.name}.csv", cuts=cuts):
         say(f"Wrote {file}")
 
