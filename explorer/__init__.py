@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from explorer import diagnosis
-    from explorer.api import load, run
+    from explorer.api import Run, Space, load, run
 
-__all__ = ["diagnosis", "load", "run"]
+__all__ = ["Run", "Space", "diagnosis", "load", "run"]
 
 
 def __getattr__(name: str) -> Any:
