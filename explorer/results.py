@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 TABLES = ("models", "epochs", "pairs", "curves", "cells")
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """Tables of a run as pandas data frames, with the run's provenance.
 
