@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from explorer import diagnosis
-    from explorer.api import adopt, load, run
+    from explorer.api import Run, Space, adopt, load, run
 
-__all__ = ["adopt", "diagnosis", "load", "run"]
+__all__ = ["Run", "Space", "adopt", "diagnosis", "load", "run"]
 
 
 def __getattr__(name: str) -> Any:

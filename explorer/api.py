@@ -2,53 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from explorer.results import Run, load
-from explorer.space.reading import parse, read
+from explorer import results
+from explorer.interface import Run, Space
+from explorer.report.files import check_place
+from explorer.report.outcome import diverged, failures
+from explorer.runs.files import join
+from explorer.space.reading import read
 
 if TYPE_CHECKING:
+    from ray.tune import Callback
+
+    from explorer.display import Display
     from explorer.engine.session import Observer
 
-__all__ = ["adopt", "load", "run"]
+__all__ = ["Run", "Space", "adopt", "load", "run"]
 
 
 def run(
-    space: str | Path | dict[str, Any],
+    space: Space | str | Path | Mapping[str, Any],
     *,
     set: Sequence[str] = (),
     name: str | None = None,
     storage: str | Path = "runs",
+    reports: str | Path | None = None,
+    progress: bool = False,
     address: str | None = None,
     workers: int | None = None,
     gpus: int | None = None,
     max_hours: float | None = None,
     profile: bool = False,
-    callbacks: Sequence[str] = (),
+    callbacks: Sequence[str | Callback] = (),
     accept_source_change: bool = False,
     observer: Observer | None = None,
 ) -> Run:
-    """Train and measure the grid of a space file, or of the same content as a dict. Resume an existing run.
+    """Train and measure the grid of a space. Continue the run of this name if there is one.
 
     Args:
+        space: an :class:`explorer.Space`, a space file, or a dict with the sections of one.
         set: overrides such as ``"training.steps=500"``.
         name: name of the run; by default the name of the space.
         storage: folder or URI (``s3://bucket/runs``) that holds the runs, each in a folder of its name.
+        reports: folder or URI for report pages; by default ``reports`` with ``progress``, and no pages
+            without it.
+        progress: show the display of the command line, or plain lines in a notebook, and write the pages.
         address: address of a Ray cluster, or ``auto``. By default, the run uses the Ray that this process is
             connected to (and leaves it running), or starts its own on this machine and stops it at the end.
         workers: maximum number of concurrent trials or measuring actors; by default as many as fit.
         gpus: number of GPUs (may be logical) of a Ray that the run starts; by default those that Ray finds.
         max_hours: stop cleanly after this many hours.
         profile: record a trace of what each worker did when, in the run folder.
-        callbacks: tools that log the trials: ``tensorboard``, ``mlflow``, ``wandb`` or ``module:Class``.
-        accept_source_change: continue a run although your source files have changed since. Trained models are
-            kept; new ones are trained with the changed code.
-        observer: receives progress (:class:`explorer.engine.session.Observer`).
+        callbacks: tools that follow the trials while they train: ``tensorboard``, ``mlflow``, ``wandb``,
+            ``module:Class`` or objects that inherit ``ray.tune.Callback``.
+        accept_source_change: continue a run although your source files or functions have changed since.
+            Trained models are kept; new ones are trained with the changed code.
+        observer: receives progress in place of the display (:class:`explorer.engine.session.Observer`).
 
     Raises:
         explorer.settings.InputError: the input is wrong; nothing was started.
+
+    >>> explorer.run("spaces/tiny.yaml", workers=1)
+    Run 'tiny': 4 cells, 12 models, 12 pairs
     """
     from explorer.engine.cluster import RunOptions
     from explorer.engine.run import run as start
@@ -61,22 +80,37 @@ def run(
         profile=profile,
         callbacks=callbacks,
     )
-    checked = parse(space, set) if isinstance(space, dict) else read(space, set)
-    return start(
-        checked,
-        name=name,
-        storage=storage,
-        accept_source_change=accept_source_change,
-        observer=observer,
-        where=where,
-    )
+    given = Space.of(dict(space)) if isinstance(space, Mapping) else space
+    checked = given.changed(set) if isinstance(given, Space) else read(given, set)  # pyright: ignore
+    if reports is None and progress:
+        reports = "reports"
+    if reports is not None:
+        check_place(join(reports, name or checked.name))
+    with _display() if progress and observer is None else nullcontext() as display:
+        done = start(
+            checked,
+            name=name,
+            storage=storage,
+            accept_source_change=accept_source_change,
+            observer=observer or display,
+            where=where,
+        )
+        made = Run.of(done, given if isinstance(given, Space) else None)
+        if reports is None:
+            return made
+        if display:
+            display.stage("drawing", 0)
+        index = made.report(reports)
+    if display:
+        _tell(made, display, index)
+    return made
 
 
 def adopt(
     folder: str | Path,
     *,
-    model: str,
-    data: str,
+    model: str | Callable[..., Any],
+    data: Any,
     name: str,
     settings: str | Path | None = None,
     files: str | None = None,
@@ -97,9 +131,9 @@ def adopt(
 
     Args:
         folder: folder of the checkpoints.
-        model: architecture, by name or as ``module:function``.
-        data: data set, by name, file (``.npz``, ``.csv``, ``.parquet``), folder of images or
-            ``module:function``.
+        model: architecture: its name, ``module:function``, or a function as :class:`Space` takes it.
+        data: data set: its name, a file (``.npz``, ``.csv``, ``.parquet``), a folder of images,
+            ``module:function``, or arrays, data sets of torch or a function as :class:`Space` takes them.
         name: name of the run. If it exists, checkpoints that it does not have are added.
         settings: CSV file with a row for each checkpoint: its settings, ``seed`` and ``file``. Without it,
             settings are in ``files``, or in the files that Ray Tune or Lightning have written.
@@ -117,17 +151,19 @@ def adopt(
             files, and nothing was started.
 
     >>> import explorer
-    >>> run = explorer.adopt(                     # doctest: +SKIP
+    >>> explorer.adopt(                                              # doctest: +SKIP
     ...     "checkpoints", settings="settings.csv", model="mynets:make", data="d.npz", name="mine"
     ... )
+    Run 'mine': 4 cells, 12 models, 12 pairs
     """
     from explorer.engine.cluster import RunOptions
     from explorer.engine.imported import adopt as start
 
-    return start(
+    given = Space.unchecked({"model": model, "data": str(data) if isinstance(data, Path) else data})
+    done = start(
         folder,
-        model=model,
-        data=data,
+        model=given["model"] if isinstance(model, str) else given["model"]["name"],
+        data=given["data"],
         name=name,
         settings=settings,
         files=files,
@@ -137,3 +173,44 @@ def adopt(
         observer=observer,
         where=RunOptions(address=address, workers=workers, gpus=gpus, max_hours=max_hours),
     )
+    return Run.of(done, holding=given)
+
+
+def load(name_or_folder: str | Path, storage: str | Path = "runs", *, columns: Sequence[str] = ()) -> Run:
+    """Load a run by name, folder or URI, or any folder with some of the tables as Parquet or CSV.
+
+    Works during a sweep and then returns the finished part.
+
+    Args:
+        columns: our names of columns of tables by theirs, such as ``"bs=batch_size"``. An empty name leaves a
+            column out; ``load`` or ``temperature`` makes it an axis.
+
+    Raises:
+        explorer.settings.InputError: the argument is neither a run nor a folder of tables, or ``columns``
+            does not fit.
+
+    >>> explorer.load("tiny")
+    Run 'tiny': 4 cells, 12 models, 12 pairs
+    """
+    return Run.of(results.load(name_or_folder, storage, columns=columns))
+
+
+def _display() -> Display:
+    """Return the display of the command line: live bars in a terminal, plain lines in a notebook."""
+    from rich.console import Console
+
+    from explorer.display import Display
+
+    return Display(Console(file=sys.stdout, force_jupyter=False))
+
+
+def _tell(run: Run, display: Display, index: Path | str) -> None:
+    """Say where the pages are, and what failed."""
+    display.say(f"Report: {index}")
+    if stopped := run.info["sessions"][-1].get("stopped"):
+        display.say(f"Stopped {stopped}. Call explorer.run again to continue.")
+    if lost := diverged(run):
+        display.say(lost)
+    failed, lines = failures(run)
+    if failed:
+        display.say("\n  ".join([f"Failures: {failed}.", *lines[:20]]))

@@ -37,7 +37,7 @@ TABLES = ("models", "epochs", "pairs", "curves", "cells")
 NO_RENAMES: Mapping[str, str] = {}
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """Tables of a run as pandas data frames, with the run's provenance.
 

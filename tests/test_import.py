@@ -295,3 +295,17 @@ def test_wrong_checkpoints_are_told_at_once_before_anything_starts(mine: Path) -
         assert name in line
         assert what in line
     assert not (mine / "runs").exists()
+
+
+def test_python_gives_functions_and_arrays(mine: Path) -> None:
+    plain = adopt()
+    with np.load("d.npz") as file:
+        arrays = dict(file)
+    run = adopt(model=network_of, data=arrays, name="python")
+    assert repr(run) == "Run 'python': 4 cells, 12 models, 12 pairs"
+    assert run.models["train_loss"].tolist() == pytest.approx(plain.models["train_loss"].tolist())
+    assert isinstance(run.model(run.models["model_id"][0]), nn.Sequential)
+
+
+def network_of(shape: tuple[int, ...], classes: int, width: int = 4) -> nn.Module:
+    return nn.Sequential(nn.Linear(shape[0], width), nn.ReLU(), nn.Linear(width, classes))

@@ -142,6 +142,24 @@ def test_the_example_of_the_page_works(norms: Path, importable: Callable[[str, s
     assert own.kept(checked.measures)["mymeasures:agreement"]["columns"]["agreement"]["unit"] == "percent"
 
 
+def largest(model: Any, factor: float = 1.0) -> float:
+    """Largest parameter."""
+    return factor * max(p.abs().max().item() for p in model.parameters())
+
+
+def test_a_function_of_a_program_is_a_measure(norms: Path) -> None:
+    made = explorer.Space(
+        name="mine", data="digits", load={"width": [2, 4]}, steps=3, measures={largest: {"factor": 3}}
+    )
+    check_measures(made.checked)
+    (name,) = made.checked.measures
+    assert own.kept([name])[name]["columns"]["largest"]["meaning"] == "Largest parameter"
+    with pytest.raises(InputError, match=r"'faktor' is no option of .*; its options: factor"):
+        explorer.Space(
+            name="mine", data="digits", load={"width": [2, 4]}, steps=3, measures={largest: {"faktor": 3}}
+        )
+
+
 def test_a_report_runs_no_code_of_a_measure(norms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     in_process.run(space(), Path("runs/owned"))
     for name in MEASURES:

@@ -20,7 +20,7 @@ __all__ = ["app", "main"]
 for command in (
     *(work.run, work.resume, work.measure),
     *(pages.report, pages.diagnose, pages.export),
-    *(look.status, look.verify, look.check, look.spaces),
+    *(look.status, look.runs, look.verify, look.check, look.spaces),
 ):
     app.command(cls=Command)(command)
 app.command("import", cls=Command)(adopt.import_models)

@@ -12,12 +12,23 @@ import typer
 if TYPE_CHECKING:
     from explorer.engine.cluster import RunOptions
 
+
+def _runs(incomplete: str) -> list[str]:
+    """Return the names of runs for the completion of a shell."""
+    return sorted(file.parent.name for file in Path("runs").glob(f"{incomplete}*/run.yaml"))
+
+
 SpaceFile = Annotated[
     Path, typer.Argument(help="a space file, such as spaces/digits.yaml", show_default=False)
 ]
-RunName = Annotated[str, typer.Argument(help="a run, by name, folder or URI", show_default=False)]
+RunName = Annotated[
+    str, typer.Argument(help="a run, by name, folder or URI", show_default=False, autocompletion=_runs)
+]
 RunOrTables = Annotated[
-    str, typer.Argument(help="a run, or a folder of tables (Parquet or CSV)", show_default=False)
+    str,
+    typer.Argument(
+        help="a run, or a folder of tables (Parquet or CSV)", show_default=False, autocompletion=_runs
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,

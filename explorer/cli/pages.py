@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +12,8 @@ from explorer.cli.options import Columns, Cut, Reports, RunOrTables, Storage
 from explorer.settings import InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from explorer.results import Run
 
 WATCH_S = 10  # seconds between two checks for new records
@@ -26,6 +26,11 @@ def report(
     ],
     cut: Cut = None,
     columns: Columns = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="compare only cells with this value of an axis (learning_rate=0.05); repeatable"),
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="redraw as results arrive, until the run is complete or Ctrl-C")
     ] = False,
@@ -34,21 +39,29 @@ def report(
 ) -> None:
     """Write the report of a run (finished or not) or of a folder of tables, or compare several runs."""
     cuts = _cuts(cut or [])
-    check_reports(reports)
+    from explorer.report.files import check_place
     from explorer.results import holds_tables, load
+
+    check_place(reports)
 
     if len(runs) > 1:
         if watch:
             raise InputError("--watch follows one run, not a comparison")
         from explorer import report as pages
+        from explorer.report.selection import select
 
         of = {one: columns or [] if holds_tables(one) else [] for one in runs}
-        loaded = [load(one, storage, columns=of[one]) for one in runs]
-        say(f"Report: {pages.compare(loaded, pages.place(loaded, reports), cuts=cuts)}")
+        loaded = [select(load(one, storage, columns=of[one]), where or []) for one in runs]
+        index = pages.compare(loaded, pages.place(loaded, reports), cuts=cuts)
+        say(f"Report: {index}")
+        if open_:
+            _open(index)
         return
+    if where:
+        raise InputError("--where selects the cells of a comparison; give two runs, or leave it out")
     if watch:
         _watch(runs[0], storage, reports, cuts)
-    draw(load(runs[0], storage, columns=columns or []), reports, cuts)
+    draw(load(runs[0], storage, columns=columns or []), reports, cuts, show=open_)
 
 
 def diagnose(
@@ -93,19 +106,22 @@ def export(
         say(f"Wrote {file}")
 
 
-def draw(run: Run, reports: str, cuts: dict[str, float], *, written: bool = False) -> None:
+def draw(
+    run: Run, reports: str, cuts: dict[str, float], *, written: bool = False, show: bool = False
+) -> None:
     """Write the report, print where the tables and the report are, and list failures.
 
     Args:
         written: whether the tables in the run folder were just written. If not, they are missing or out of
             date, and the tables beside the report are named instead.
+        show: open the report in the browser.
 
     Raises:
         typer.Exit: something failed; exit code 3.
     """
     from explorer import report as pages
-    from explorer.cli.status import diverged, failures
     from explorer.report.facts import progress_of, reservations
+    from explorer.report.outcome import diverged, failures
     from explorer.runs.files import join
 
     folder = pages.place([run], reports)
@@ -113,6 +129,8 @@ def draw(run: Run, reports: str, cuts: dict[str, float], *, written: bool = Fals
     if run.info:
         say(f"Tables: {join(run.folder if written else folder, 'tables')}")
     say(f"Report: {index}")
+    if show:
+        _open(index)
     if not written and (text := reservations(run, progress_of(run))):
         say(text)
     if lost := diverged(run):
@@ -125,21 +143,11 @@ def draw(run: Run, reports: str, cuts: dict[str, float], *, written: bool = Fals
         raise typer.Exit(3)
 
 
-def check_reports(folder: str) -> None:
-    """Raise InputError if pages cannot be written to ``folder``. Called before a run, not after it."""
-    from explorer.runs.files import Files
+def _open(index: Path | str) -> None:
+    from explorer.interface import open_page
 
-    files = Files(folder)
-    files.check_store("--reports")
-    if not files.local:
-        return
-    place = Path(files.location)
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if not place.is_dir():
-        raise InputError(f"--reports: {place} is a file; name a folder for the report pages")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise InputError(f"--reports: {place} cannot be written; name another folder for the report pages")
+    if not open_page(index):
+        say("There is no browser here; open the page yourself.")
 
 
 def _watch(run: str, storage: str, reports: str, cuts: dict[str, float]) -> None:

@@ -26,12 +26,12 @@ from explorer.cli.options import (
     Workers,
     to_resume,
 )
-from explorer.cli.pages import check_reports, draw
+from explorer.cli.pages import draw
 from explorer.engine.cancel import end_once
 from explorer.settings import InputError
 
 if TYPE_CHECKING:
-    from explorer.cli.display import Display
+    from explorer.display import Display
     from explorer.engine.cluster import RunOptions
     from explorer.results import Run
 
@@ -49,6 +49,10 @@ def run(
     callback: Callbacks = None,
     profile: Profile = False,
     accept_source_change: AcceptSourceChange = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="check everything, say what is trained already, and start nothing"),
+    ] = False,
 ) -> None:
     """Train and measure the grid of a space file and write its report. Continues an existing run."""
     from explorer.engine.cluster import RunOptions
@@ -64,6 +68,18 @@ def run(
         profile=profile,
         callbacks=callback or (),
     )
+    if dry_run:
+        from explorer.cli.look import describe_cost
+        from explorer.engine.run import standing
+        from explorer.report.files import check_place
+        from explorer.runs.files import join
+
+        check_place(join(reports, run_name))
+        lines = standing(checked, run_name, storage, where, accept_source_change=accept_source_change)
+        describe_cost(checked)
+        for line in lines:
+            say(line)
+        return
 
     def start(display: Display) -> Run:
         from explorer.engine.run import run
@@ -173,10 +189,11 @@ def show(start: Callable[[Display], Run], run: str, where: RunOptions, storage: 
         typer.Exit: 3 if something failed, 4 if the time was over, 130 after Ctrl-C, 143 after SIGTERM, 129 if
             the terminal was closed.
     """
-    from explorer.cli.display import Display
+    from explorer.display import Display
+    from explorer.report.files import check_place
     from explorer.runs.files import Files, GoneError, join
 
-    check_reports(join(reports, Files(run).name))
+    check_place(join(reports, Files(run).name))
     command = to_resume(run, storage=storage, reports=reports, where=where)
     end_once()
     try:
@@ -228,6 +245,6 @@ def _kept(run: str, storage: str, then: str) -> str:
         return "It had no result yet and left no run folder; the same command starts it again."
     return (
         f"Finished work is kept. {then}"
-        if store is None or store.hasshow()
+        if store is None or store.has_work()
         else f"No model is trained yet. {then}"
     )

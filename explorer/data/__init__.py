@@ -14,6 +14,7 @@ NAMES = (
     "image-folder",
     "image-parquet",
     "iwslt",
+    "memory",
     "mnist",
     "mnist1d",
     "mo",

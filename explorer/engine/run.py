@@ -18,6 +18,7 @@ from explorer.engine.session import Observer, Session, Silent
 from explorer.plan import kept_sources, plan, provenance
 from explorer.plan.compare import grown, same_data
 from explorer.plan.networks import check_layers, check_measures, check_networks
+from explorer.plan.progress import progress
 from explorer.runs.files import GoneError, join
 from explorer.runs.lock import RENEW_EVERY_S, RunLock
 from explorer.runs.store import Store, locate
@@ -79,6 +80,36 @@ def run(
             else:
                 observer.say(f"Continuing run {store.location}.")
         return complete(lock, store, space, name or space.name, observer, where)
+
+
+def standing(
+    space: Space, name: str, storage: str | Path, where: RunOptions, *, accept_source_change: bool = False
+) -> list[str]:
+    """Return what :func:`run` would do, in sentences, after the same checks. Change and start nothing.
+
+    Raises:
+        InputError: as for :func:`run`.
+    """
+    check_networks(space)
+    check_layers(space)
+    check_measures(space)
+    callbacks.check(where.callbacks)
+    store = Store(join(storage, name), mend=False)
+    if not store.exists():
+        return [f"There is no run {store.location} yet: nothing is trained."]
+    info = recorded.read_info(store)
+    kept_sources.versions_to_use(info, store, accept=accept_source_change)
+    if space.sources:
+        space = parse(space.given_settings, fingerprint=recorded.fingerprint_of(info))
+    larger, now = grown(info, space, store), progress(space, store)
+    said = [
+        f"Run {store.location} exists" + " with a smaller space" * larger + f": {now.models} are trained."
+    ]
+    if now.holder:
+        said.append(f"{now.holder} works on it now, so that `run` would be rejected.")
+    if now.measured:
+        said.append(f"Measured: {now.measured}.")
+    return [*said, *["Nothing is left to do."] * now.complete]
 
 
 def resume(

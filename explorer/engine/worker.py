@@ -55,6 +55,7 @@ class Worker:
         gpus: float,
         card_share: float = 1.0,
     ):
+        self.threads = threads
         torch.set_num_threads(threads)
         self.store = Store(location)
         self.store.files.known = True  # the driver has already written to it
@@ -88,16 +89,25 @@ class Worker:
         cuda = self.device.type == "cuda"
         return torch.cuda.get_device_properties(0).total_memory if cuda else None
 
-    def train(self, stack: Stack, save_every_s: float = 300.0) -> list[dict[str, Any]]:
+    def train(
+        self,
+        stack: Stack,
+        save_every_s: float = 300.0,
+        tell: Callable[[list[dict[str, Any]]], None] | None = None,
+    ) -> list[dict[str, Any]]:
         """Train a stack, write its record and return the record's rows.
 
         If the record exists already (a retry after a late fault), do nothing and return no rows. Training
         continues from the state that an earlier try has saved, and saves its own state periodically.
+
+        Args:
+            tell: see :func:`explorer.train.loop.train`.
         """
         if self.store.has_record("models", stack.id):
             self.store.drop_record("failures", stack.id)
             return []
         self._check_sources(stack.cell)
+        torch.set_num_threads(self.threads)  # of this thread, which may not be that of the start
         if stack.cell.imported:
             return self._judge_imported(stack)
         rows, theta, buffers, data = self.start(stack)
@@ -124,6 +134,7 @@ class Worker:
                 state=state,
                 save=save,
                 save_every_s=save_every_s,
+                tell=tell,
             )
             written = self._write_weights(stack, rows, trained)
             if verify:

@@ -55,7 +55,8 @@ def same_data(info: dict[str, Any], space: Space, store: Store) -> None:
     In the run of a version that kept no sources, also raise it if a user's function has changed.
     """
     if not set(info.get("sources", [])) <= set(provenance.sources(space)):
-        other = "data files" if "kept_sources" in info else "data files or sources"
+        files = "data" if space.data["name"] == "memory" else "data files"
+        other = files if "kept_sources" in info else f"{files} or sources"
         raise InputError(
             f"{store.location} started with different {other}; its trained models would not be comparable "
             f"with new ones. Restore the {other}, or start a new run with another --name."

@@ -457,7 +457,7 @@ class Cell:
         if self.training.checkpoint == 1:
             return self
         training = self.training.model_copy(update={"checkpoint": 1.0})
-        return replace(self, training=training)
+        return replace(self, training=training, recorded={self.data_key: self.data_facts})
 
     @property
     def checkpoint_step(self) -> int:

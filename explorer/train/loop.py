@@ -268,6 +268,7 @@ def train(
     state: State | None = None,
     save: Callable[[State], None] | None = None,
     save_every_s: float = 300.0,
+    tell: Callable[[list[dict[str, Any]]], None] | None = None,
 ) -> Trained:
     """Train models together, each on its own order of the data.
 
@@ -282,6 +283,7 @@ def train(
             ``data``.
         state: resume from this state. The result has the same bits as without the interruption.
         save: called with the state at most every ``save_every_s`` seconds.
+        tell: called with each point of the history, a dict per model, as soon as it is measured.
 
     If a model diverges (its loss is not finite) or is dead (it gives one answer for every training input),
     its status says so. Other models are not affected.
@@ -348,6 +350,8 @@ def train(
                 at["learning_rate"] = scheduled[min(step, steps - 1)]
                 places = range(len(theta))[rows]
                 result.history += [{"row": row, **at, **measures[row]} for row in places]
+            if tell is not None:
+                tell(result.history[-len(theta) :])
             ends_here = all_stopped or not any(math.isfinite(m["train_loss"]) for m in measures)
             if step in checkpoint_steps or ends_here:
                 lengths = watch.steps_trained(step) if watch else [step] * len(measures)
