@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from conftest import explore
 from in_process import Worker
 from safetensors.torch import save_file
@@ -27,6 +28,7 @@ from explorer.runs import verify
 from explorer.runs.store import Store
 from explorer.settings import InputError
 from explorer.space import recorded
+from explorer.space.reading import read
 
 NETS = """
 from torch import nn
@@ -169,6 +171,16 @@ def test_a_space_file_cannot_say_that_its_models_are_imported(tiny: dict[str, An
     at = {"width": 2, "batch_size": 8}
     with pytest.raises(InputError, match="only `explorer import` writes this setting; remove it"):
         explorer.run({**tiny, "imported": [{"at": at, "seeds": [0]}]})
+
+
+def test_a_file_that_says_so_is_rejected_with_its_line(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    text = yaml.safe_dump({**tiny, "imported": [{"at": {"width": 2, "batch_size": 8}, "seeds": [0]}]})
+    (tmp_path / "mine.yaml").write_text(text)
+    place = 1 + text.splitlines().index("imported:")
+    with pytest.raises(
+        InputError, match=rf"mine\.yaml, line {place}: imported: only `explorer import` writes"
+    ):
+        read(tmp_path / "mine.yaml")
 
 
 def test_missing_seeds_and_cells_stay_missing_and_may_come_later(mine: Path) -> None:

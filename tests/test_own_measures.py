@@ -200,6 +200,21 @@ def test_a_measure_whose_code_has_changed_is_taken_again(norms: Path) -> None:
     assert not plan.missing(recorded.working_space_of(info), store).stacks
 
 
+@pytest.mark.parametrize(
+    "described",
+    [
+        ["norms:weight_norm"],
+        {"norms:weight_norm": {"kind": "cell", "columns": {}}},
+        {"norms:weight_norm": {"kind": "model", "columns": {"<b>": {"kind": "number"}}}},
+        {"norms:weight_norm": {"kind": "model", "columns": {"train_loss": {"kind": "number"}}}},
+    ],
+)
+def test_a_damaged_description_is_one_sentence(norms: Path, described: Any) -> None:
+    with pytest.raises(InputError, match=r"run\.yaml is damaged: own_measures does not describe measures"):
+        own.register_kept(described)
+    assert tables.EVERY["train_loss"].meaning.startswith("mean loss on the training set")
+
+
 MISTAKES = {
     "wrong_arguments": "'norms:wrong_arguments' has the arguments (net, data); it should begin with (model, data)",
     "many": "'norms:many' takes *options; give each option a name of its own",
