@@ -15,6 +15,7 @@ known.
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -85,6 +86,15 @@ def propose(
     Raises:
         InputError: a column is missing, two rows have the same settings, or a cut is wrong.
     """
+    points = _points(domain)
+    places = propose_places(cells, points, n, cuts)
+    return [{str(name): points[name].tolist()[place] for name in points} for place in places]
+
+
+def propose_places(
+    cells: pd.DataFrame, domain: Domain | pd.DataFrame, n: int, cuts: Cuts | None = None
+) -> list[int]:
+    """Return what :func:`propose` returns, as positions in the domain: its axes' product in their order."""
     grid = _Grid(cells, domain)
     known = grid.known.copy()
     chosen: list[int] = []
@@ -100,7 +110,14 @@ def propose(
             chosen.append(int(best[grid.distance(known)[best].argmax()]))
             known[chosen[-1]] = True
             models = {name: model.given(chosen[-1]) for name, model in models.items()}
-    return [grid.settings(place) for place in chosen]
+    return chosen
+
+
+def start_size(domain: pd.DataFrame, values: int) -> int:
+    """Return the number of cells of a coarse grid with so many values of each axis that has an order."""
+    counts = [domain[name].nunique(dropna=False) for name in domain]
+    ordered = [_is_ordered(domain[name]) for name in domain]
+    return math.prod(min(n, values) if has_order else n for n, has_order in zip(counts, ordered, strict=True))
 
 
 def predict(cells: pd.DataFrame, domain: Domain | pd.DataFrame, cuts: Cuts | None = None) -> pd.DataFrame:
@@ -146,6 +163,12 @@ def expected_share(predicted: pd.DataFrame) -> float:
     return float(predicted["probability"].mean())
 
 
+def share_in_words(run: int, cells: int, expected: float) -> str:
+    """Return the sentence at the top of a page of a refined run."""
+    share = f" {100 * expected:.0f} % of phases are expected to be right" if np.isfinite(expected) else ""
+    return f"{run} of {cells} cells were run{';' if share else ''}{share}."
+
+
 class _Grid:
     """The cells of a domain with the known rows in their places.
 
@@ -171,10 +194,6 @@ class _Grid:
             if rest
             else np.zeros(len(self.points), dtype=int)
         )
-
-    def settings(self, place: int) -> dict[str, Any]:
-        """Return the axis values of a cell as Python objects."""
-        return {str(name): self.points[name].tolist()[place] for name in self.points}
 
     def distance(self, known: np.ndarray) -> np.ndarray:
         """Return the distance of each cell from the nearest of some cells of its map, (cells,)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -91,6 +92,53 @@ class Run:
 
         tables = {"models": self.models, "pairs": self.pairs, "epochs": self.epochs}
         return check_claims(cells, cuts, self.axes, **tables, noise=self.label_noise, **unfinished)
+
+    @property
+    def rounds(self) -> list[dict[str, Any]]:
+        """The rounds of a refined run: ``cells`` (their ids) and the share ``expected`` to be right."""
+        return list(self.info.get("rounds") or [])
+
+    def of_rounds(self, number: int | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the cells that are known after this many rounds, and all cells of the grid.
+
+        By default, these are all cells that were run. Cells of a round without any result are known, too.
+
+        Returns:
+            A row per known cell, as in ``grid``; and the axes of each cell of the domain.
+        """
+        grid, names = self.grid, list(dict.fromkeys([*self.axes["load"], *self.axes["temperature"]]))
+        if self._space("model") is None:
+            values = {name: sorted(grid[name].dropna().unique().tolist()) for name in names}
+            return grid, pd.DataFrame(itertools.product(*values.values()), columns=pd.Index(names))
+        domain = recorded.space_of(self.info).domain
+        known = {cell for one in self.rounds[:number] for cell in one["cells"]}
+        if number is None:
+            known |= set(grid["cell_id"])
+        points = pd.DataFrame([cell.at for cell in domain])
+        places = points.assign(cell_id=[cell.id for cell in domain])
+        places = places[places["cell_id"].isin(known)]
+        lacking = [name for name in ("train_loss", "mode_connectivity", "cka") if name not in grid]
+        grid = grid.reindex(columns=[*grid.columns.difference(names, sort=False), *lacking])
+        return places.merge(grid, on="cell_id", how="left"), points
+
+    @cached_property
+    def map(self) -> pd.DataFrame:
+        """Every cell of the grid with its phase, measured or predicted; see ``explorer.refine.predict``.
+
+        The column ``round`` has the number of the round in which a refined run has run the cell, from 1.
+
+        Raises:
+            InputError: no cell was run, or measures that decide on phases are missing.
+        """
+        from explorer import refine
+
+        cells, domain = self.of_rounds()
+        found = refine.predict(cells, domain, self.cuts())
+        if self.rounds:
+            ids = [cell.id for cell in recorded.space_of(self.info).domain]
+            of = {cell: k for k, one in enumerate(self.rounds, 1) for cell in one["cells"]}
+            found.insert(len(domain.columns), "round", pd.Series([of.get(i) for i in ids], dtype="Int64"))
+        return found
 
     @cached_property
     def _claims(self) -> list[Claim]:

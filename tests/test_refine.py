@@ -104,8 +104,7 @@ def test_cells_of_a_round_are_not_all_neighbours() -> None:
     cells = world()
     known = at(cells, refine.propose(pd.DataFrame(), DOMAIN, 16))
     grid = refine._Grid(known, DOMAIN)
-    chosen = refine.propose(known, DOMAIN, 6, CUTS)
-    places = [next(k for k in range(len(grid.x)) if grid.settings(k) == one) for one in chosen]
+    places = refine.propose_places(known, DOMAIN, 6, CUTS)
     apart = np.abs(grid.x[places][:, None] - grid.x[places][None]).max(axis=-1)
     assert apart.max() > 0.5
     assert (apart[np.triu_indices(6, 1)] > 0.11).mean() > 0.7
