@@ -113,6 +113,14 @@ def propose_places(
     return chosen
 
 
+def coarse_places(domain: pd.DataFrame, n: int) -> list[int]:
+    """Return the positions of an evenly coarser grid of at most ``n`` cells; of ``n`` spread ones if none."""
+    grid = _Grid(pd.DataFrame(), domain)
+    numbers = np.unique(grid.maps)
+    coarse = [_coarse(grid.x, grid.maps == number, n // len(numbers)) for number in numbers]
+    return [int(place) for places in coarse for place in places] or grid.spread(n)
+
+
 def start_size(domain: pd.DataFrame, values: int) -> int:
     """Return the number of cells of a coarse grid with so many values of each axis that has an order."""
     counts = [domain[name].nunique(dropna=False) for name in domain]
@@ -210,8 +218,7 @@ class _Grid:
         names = np.unique(self.maps)
         chosen: list[int] = []
         for number in names:
-            here = np.flatnonzero(self.maps == number)
-            chosen += [int(place) for place in here[_coarse(self.x[here], n // len(names))]]
+            chosen += [int(place) for place in _coarse(self.x, self.maps == number, n // len(names))]
         taken = np.zeros(len(self.x), dtype=bool)
         taken[chosen] = True
         while len(chosen) < n and not taken.all():
@@ -297,15 +304,21 @@ def _unevenness(steps: np.ndarray) -> float:
     return float(gaps.std() / gaps.mean()) if len(gaps) > 1 else (0.0 if steps[-1] - steps[0] > 2 else 1.0)
 
 
-def _coarse(x: np.ndarray, n: int) -> np.ndarray:
-    """Return the places of a coarse grid of at most ``n`` cells with the ends of every axis; may be none."""
-    values = [np.unique(x[:, axis]) for axis in range(x.shape[1])]
+def _coarse(x: np.ndarray, here: np.ndarray, n: int) -> np.ndarray:
+    """Return the places of a coarse grid of at most ``n`` of the cells ``here``; none if ``n`` is too small.
+
+    It has the ends of every axis.
+    """
+    values = [np.unique(x[here, axis]) for axis in range(x.shape[1])]
     counts = [min(2, len(v)) for v in values]
-    if np.prod(counts) > n:
+    if math.prod(counts) > n:
         return np.array([], dtype=int)
     while True:
-        more = [k for k, v in enumerate(values) if counts[k] < len(v)]
-        more = [k for k in more if np.prod(counts) / counts[k] * (counts[k] + 1) <= n]
+        more = [
+            k
+            for k, v in enumerate(values)
+            if counts[k] < len(v) and math.prod(counts) // counts[k] * (counts[k] + 1) <= n
+        ]
         if not more:
             break
         counts[min(more, key=lambda k: counts[k])] += 1
@@ -313,7 +326,8 @@ def _coarse(x: np.ndarray, n: int) -> np.ndarray:
         v[np.unique(np.round(np.linspace(0, len(v) - 1, count)).astype(int))]
         for v, count in zip(values, counts, strict=True)
     ]
-    return np.flatnonzero(np.all([np.isin(x[:, k], kept[k]) for k in range(x.shape[1])], axis=0))
+    inside = [np.isin(x[:, axis], some) for axis, some in enumerate(kept)]
+    return np.flatnonzero(np.logical_and.reduce([here, *inside]))
 
 
 def _cuts(rows: pd.DataFrame, cuts: Cuts | None) -> dict[str, Cut]:

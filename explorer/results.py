@@ -172,11 +172,13 @@ class Run:
         each = advise_cells(self.cells, self.cuts(), self.axes, stopping=stopping, noise=self.label_noise)
         return advice_table(self.cells, each, self.axes)
 
-    def cuts(self, given: Mapping[str, Any] | None = None) -> dict[str, Cut]:
+    def cuts(
+        self, given: Mapping[str, Any] | None = None, cells: pd.DataFrame | None = None
+    ) -> dict[str, Cut]:
         """Return the cuts between the phases.
 
         Each cut comes from ``given`` if it is named there, otherwise from the run's space; ``auto`` finds it
-        from the data.
+        from the data, which are the whole grid or some of its ``cells``.
 
         Raises:
             InputError: a cut has an unknown name, or is neither a positive number nor ``auto``.
@@ -186,7 +188,8 @@ class Run:
         from_space = self._space("phases")
         merged = {**(from_space if isinstance(from_space, dict) else {}), **(given or {})}
         try:
-            return phases.find_cuts(self.grid, merged, self.task.fitted, self.task.fitted_error)
+            cells = self.grid if cells is None else cells
+            return phases.find_cuts(cells, merged, self.task.fitted, self.task.fitted_error)
         except ValueError as error:
             raise InputError(f"{self.folder}: {error}") from error
 

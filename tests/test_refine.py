@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import explore
 
 from explorer import phases, refine
 from explorer.settings import InputError
@@ -187,3 +189,19 @@ def test_cuts_that_are_not_given_are_found_and_wrong_tables_are_one_sentence() -
         refine.predict(pd.DataFrame(), DOMAIN)
     with pytest.raises(InputError, match="'width' has no values"):
         refine.propose(cells, {"width": []}, 6)
+
+
+def test_simulate_replays_tables_beside_random_cells_and_a_coarser_grid(tmp_path: Path) -> None:
+    cells = pd.concat([world(noise=0.02).assign(label_noise=share) for share in (0.0, 0.1)])
+    cells.to_csv(tmp_path / "cells.csv", index=False)
+    options = ("--refine", "0.3", "--round", "8", "--by", "label_noise", "--cut", "train_loss=0.01")
+    done = explore("simulate", tmp_path, *options, "--cut", "connected=1", "--cut", "cka=0.65")
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [line[:4] for line in lines[2:5]] == [["0.0", n, "of", "99"] for n in ("14", "22", "29")]
+    last = dict(zip(("refined", "expected", "random", "coarser"), map(float, lines[4][4::2]), strict=True))
+    assert last["refined"] > max(last["random"], last["coarser"], 90)
+    assert lines[-1][0] == "mean"
+    for wrong, said in ((("--by", "depth"), "no such axis"), (("--refine", "0"), "a share below 1")):
+        done = explore("simulate", tmp_path, *wrong)
+        assert (done.returncode, said in done.stderr) == (2, True)

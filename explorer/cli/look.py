@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from explorer.cli.app import PLAIN, console, errors, say
-from explorer.cli.options import Overrides, RunName, SpaceFile, Storage, to_resume
+from explorer.cli.options import Overrides, Refine, RunName, SpaceFile, Storage, overrides, to_resume
 from explorer.settings import InputError
 
 
@@ -80,6 +80,7 @@ def verify(
 def check(
     space: SpaceFile,
     set_: Overrides = None,
+    refine: Refine = None,
     cluster: Annotated[
         str | None,
         typer.Option(
@@ -91,7 +92,7 @@ def check(
     """Check a space file and estimate its cost: cells, models, pairs, time, memory. Starts nothing."""
     from explorer.space import reading
 
-    checked = reading.read(space, set_)
+    checked = reading.read(space, overrides(set_, refine))
     from explorer.estimate import describe
 
     console.print(describe(checked, cluster))
