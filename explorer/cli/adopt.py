@@ -12,7 +12,7 @@ from explorer.cli.options import Address, Columns, Gpus, MaxHours, Overrides, Re
 from explorer.cli.work import show
 
 if TYPE_CHECKING:
-    from explorer.cli.display import Display
+    from explorer.display import Display
     from explorer.results import Run
 
 

@@ -37,7 +37,7 @@ def report(
     reports: Reports = "reports",
 ) -> None:
     """Write the report of a run (finished or not) or of a folder of tables, or compare several runs."""
-    cuts = _cuts(cut or [])
+    cuts = cuts_of(cut or [])
     from explorer.report.files import check_place
     from explorer.results import load
 
@@ -75,7 +75,7 @@ def diagnose(
     storage: Storage = "runs",
 ) -> None:
     """Say what limits the models and what to change next, with the confidence and the evidence."""
-    cuts = _cuts(cut or [])
+    cuts = cuts_of(cut or [])
     from explorer.report.diagnosis import diagnose as diagnosis
     from explorer.results import load
 
@@ -93,7 +93,7 @@ def export(
     storage: Storage = "runs",
 ) -> None:
     """Write a run as one table with one row per model, and a Markdown summary next to it."""
-    cuts = _cuts(cut or [])
+    cuts = cuts_of(cut or [])
     from explorer.report.export import export as write
     from explorer.results import load
 
@@ -170,7 +170,8 @@ def _watch(run: str, storage: str, reports: str, cuts: dict[str, float]) -> None
         say("")
 
 
-def _cuts(given: list[str]) -> dict[str, float]:
+def cuts_of(given: list[str]) -> dict[str, float]:
+    """Return the cuts that ``--cut`` gives."""
     from explorer.space.model import PhaseOptions
 
     cuts = {}
