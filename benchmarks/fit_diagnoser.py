@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,112 +32,77 @@ def _space(
     name: str,
     data: dict[str, Any],
     model: dict[str, Any],
-    load: dict[str, Any],
-    temperature: dict[str, Any],
-    curve_rate: float = 0.1,
+    widths: list[int],
+    sizes: list[int],
+    heat: dict[str, Any],
     **training: Any,
 ) -> dict[str, Any]:
     return {
         "name": name,
         "data": data,
-        **({"task": "regression"} if data["name"].startswith("tabular") else {}),
         "model": {"activation": "leaky_relu", **model},
-        "load": load,
-        "temperature": temperature,
+        "load": {"width": widths, "train_size": sizes},
+        "temperature": heat,
         "seeds": 3 if model["name"] == "mlp" else 2,
         "training": {"momentum": 0.9, "schedule": "cosine", "history_points": 3, **training},
         "measures": {
             "hessian": {"inputs": 500, "lanczos_steps": 10, "probes": 4},
-            "connectivity": {"steps": 700, "batch_size": 64, "learning_rate": curve_rate, "points": 11},
+            "connectivity": {"steps": 700, "batch_size": 64, "learning_rate": 0.1, "points": 11},
             "similarity": {"inputs": 500},
         },
     }
 
 
-FASHION = {"name": "fashion-mnist", "test_size": 2000}
+DIGITS, FASHION = {"name": "digits"}, {"name": "fashion-mnist", "test_size": 2000, "label_noise": 0.1}
+CNN, MLP, DEEP = {"name": "cnn", "norm": "none"}, {"name": "mlp"}, {"name": "mlp", "depth": 2}
+FEW, MANY = [125, 250, 500, 1000], [250, 1000, 4000]
+BATCHES, RATES = {"batch_size": [4, 16, 64]}, {"learning_rate": [0.003, 0.01, 0.03, 0.1]}
+RATE = {"learning_rate": 0.03}
 SPACES = [
-    _space(
-        "digits-mlp",
-        {"name": "digits"},
-        {"name": "mlp", "depth": 1},
-        {"width": [2, 4, 8, 16, 64], "train_size": [125, 250, 500, 1000]},
-        {"batch_size": [4, 16, 64]},
-        steps=2500,
-        learning_rate=0.03,
-    ),
+    _space("digits-mlp", DIGITS, MLP, [2, 4, 8, 16, 64], FEW, BATCHES, steps=2500, **RATE),
     _space(
         "digits-noise-mlp",
-        {"name": "digits", "label_noise": 0.2},
-        {"name": "mlp", "depth": 1},
-        {"width": [2, 4, 8, 16, 64], "train_size": [125, 250, 500, 1000]},
-        {"batch_size": [4, 16, 64]},
+        {**DIGITS, "label_noise": 0.2},
+        MLP,
+        [2, 4, 8, 16, 64],
+        FEW,
+        BATCHES,
         steps=2500,
-        learning_rate=0.03,
+        **RATE,
     ),
     _space(
-        "fashion-mlp",
-        {**FASHION, "pool": 2, "label_noise": 0.1},
-        {"name": "mlp", "depth": 2},
-        {"width": [4, 8, 16, 32], "train_size": [250, 1000, 4000]},
-        {"learning_rate": [0.003, 0.01, 0.03, 0.1]},
-        steps=3000,
-        batch_size=16,
-    ),
-    _space(
-        "diabetes-mlp",
-        {"name": "tabular:diabetes"},
-        {"name": "mlp", "depth": 1},
-        {"width": [2, 4, 8, 32], "train_size": [50, 100, 200, 300]},
-        {"learning_rate": [0.003, 0.01, 0.03, 0.1]},
-        0.01,
-        steps=1500,
-        batch_size=16,
-    ),
-    _space(
-        "convection-mlp",
-        {"name": "convection", "beta": 10, "noise": 0.1},
-        {"name": "mlp", "depth": 3},
-        {"width": [4, 8, 16, 32], "points": [50, 200, 800]},
-        {"learning_rate": [0.003, 0.01, 0.03, 0.1]},
-        0.01,
-        steps=3000,
-        batch_size=32,
-    ),
-    _space(
-        "mnist1d-cnn",
-        {"name": "mnist1d"},
-        {"name": "cnn", "norm": "none"},
-        {"width": [2, 4, 8], "train_size": [250, 1000, 4000]},
-        {"batch_size": [4, 16, 64]},
-        steps=2000,
-        learning_rate=0.03,
-    ),
-    _space(
-        "fashion-cnn",
-        {**FASHION, "pool": 4, "label_noise": 0.1},
-        {"name": "cnn", "norm": "none"},
-        {"width": [2, 4, 8], "train_size": [250, 1000, 4000]},
-        {"batch_size": [2, 8, 32, 128]},
-        steps=1500,
-        learning_rate=0.03,
-    ),
-    _space(
-        "digits-cnn",
-        {"name": "digits", "label_noise": 0.1},
-        {"name": "cnn", "norm": "none"},
-        {"width": [1, 2, 4, 8], "train_size": [125, 350, 1000]},
-        {"learning_rate": [0.003, 0.01, 0.03]},
-        steps=1500,
-        batch_size=16,
+        "fashion-mlp", {**FASHION, "pool": 2}, DEEP, [4, 8, 16, 32], MANY, RATES, steps=3000, batch_size=16
     ),
     _space(
         "mnist1d-mlp",
         {"name": "mnist1d", "label_noise": 0.1},
-        {"name": "mlp", "depth": 2},
-        {"width": [8, 16, 32, 64], "train_size": [250, 1000, 4000]},
+        DEEP,
+        [8, 16, 32, 64],
+        MANY,
         {"batch_size": [2, 8, 32, 200]},
         steps=2500,
-        learning_rate=0.03,
+        **RATE,
+    ),
+    _space("mnist1d-cnn", {"name": "mnist1d"}, CNN, [2, 4, 8], MANY, BATCHES, steps=2000, **RATE),
+    _space(
+        "fashion-cnn",
+        {**FASHION, "pool": 4},
+        CNN,
+        [2, 4, 8],
+        MANY,
+        {"batch_size": [2, 8, 32, 128]},
+        steps=1500,
+        **RATE,
+    ),
+    _space(
+        "digits-cnn",
+        {**DIGITS, "label_noise": 0.1},
+        CNN,
+        [1, 2, 4, 8],
+        [125, 350, 1000],
+        {"learning_rate": [0.003, 0.01, 0.03]},
+        steps=1500,
+        batch_size=16,
     ),
 ]
 
@@ -148,7 +111,6 @@ def train(folder: str) -> pd.DataFrame:
     """Return the cells of all spaces: settings, measures, accuracy, run, data set and architecture."""
     import explorer
 
-    os.chdir(Path(__file__).parent)  # the data sets of tabular.py are found here
     tables = []
     for space in SPACES:
         cells = explorer.run(space, storage=folder).cells
@@ -195,7 +157,7 @@ def main() -> None:
     parser.add_argument("--train", metavar="FOLDER", help="train the spaces, with their runs in this folder")
     options = parser.parse_args()
     if options.train:
-        train(os.path.abspath(options.train)).to_csv(CELLS, index=False, float_format="%.6g")
+        train(options.train).to_csv(CELLS, index=False, float_format="%.6g")
     cells = pd.read_csv(CELLS)
     diagnosers, rows = [], []
     for question in diagnosis.QUESTIONS:

@@ -275,7 +275,10 @@ QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     ),
     "trials": ("What does a trial cost the driver, and does its memory stay flat?", trials),
     "large_report": ("What do the pages of a run of 5,000 cells cost?", large_report),
-    "fit_diagnoser": ("Do diagnosers answer for data sets and architectures that they have not seen?", diagnosers),
+    "fit_diagnoser": (
+        "Do diagnosers answer for data sets and architectures that they have not seen?",
+        diagnosers,
+    ),
 }
 
 

@@ -143,8 +143,8 @@ class Diagnoser:
             (then the mean over runs).
         baseline: share of the commonest answer in the same cells (of each run).
         cells: number of cells that it was fitted on.
-        gains: room for improvement, in points, that the question's first and second answer promise: its mean
-            over the held-out cells that got the answer; NaN if the rooms are unknown.
+        gains: share of the test error that the best cell in the direction of the first and of the second
+            answer removes: its mean over held-out cells that got the answer; NaN if the rooms are unknown.
         low, high: range of each feature; values beyond count as its ends.
         weights: of the features; positive ones speak for the question's second answer.
         centre: values of the features that speak for neither answer.
@@ -247,6 +247,7 @@ def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series |
     if answers is None:
         answers = true_answers(cells, question)
         rooms = np.column_stack([_side_room(cells, changes, question) for _, changes in _sides(question)])
+        rooms /= np.maximum(100 - cells[ACCURACY].to_numpy(float), 1e-9)[:, None]
     answers = answers.reindex(cells.index)
     if unknown := [str(value) for value in answers.dropna().unique() if value not in names]:
         raise InputError(

@@ -81,7 +81,8 @@ def _answers(cells: pd.DataFrame, chosen: str, run: Run, *, most: bool) -> list[
     where = ", ".join(f"{phases.words_of(n)} {setting(cells[n].iloc[place])}" for n in names)
     which = " (the most accurate cell; --cell asks about another)" if most else ""
     head = f"What to change at {where}{which}:" if where else "What to change:"
-    return [head, *answer_questions(cells, place, run.axes, shipped())]
+    learned = shipped() if run.task.name == "classification" else {}
+    return [head, *answer_questions(cells, place, run.axes, learned)]
 
 
 def _lines(advice: Advice) -> list[str]:

@@ -26,16 +26,14 @@ ASKED = {
     "temperature_or_data": "Another temperature or more data?",
     "size_or_data": "A bigger model or more data?",
 }
-# What to do by answer, in a few words and in full.
+# What to do by answer: in a word, and for a run that does not vary it.
 ACTIONS = {
-    "too hot": ("colder", "train colder, with larger batches or a lower learning rate"),
-    "too cold": ("hotter", "train hotter, with smaller batches or a higher learning rate"),
-    "temperature": ("another temperature", "try another batch size or learning rate"),
-    "size": ("a bigger model", "use a larger width"),
-    "data": ("more data", "get more training inputs"),
+    "too hot": ("colder", "a larger batch size or a lower learning rate"),
+    "too cold": ("hotter", "a smaller batch size or a higher learning rate"),
+    "temperature": ("another temperature", "another batch size or learning rate"),
+    "size": ("a bigger model", "a larger width"),
+    "data": ("more data", "a larger training set"),
 }
-
-
 LEAST_SURE = 0.6  # probability of an answer of other runs that is worth telling
 
 
@@ -84,7 +82,7 @@ def answer_questions(
     names = [n for n in axis_names(axes) if n in cells]
     changes = {answer: side for sides in QUESTIONS.values() for answer, side in sides}
     steps = _best_steps(cells, place, names, changes)
-    hints = {answer: _untried(cells, place, names, side) for answer, side in changes.items()}
+    hints = {name: _untried(cells, place, names, side) or ACTIONS[name][1] for name, side in changes.items()}
     guess = bool(0 < column(cells, "n_models").iloc[place] < FEWEST_MODELS)
     out, silent = [], []
     for question, sides in QUESTIONS.items():
@@ -120,7 +118,7 @@ def _own_answer(
     """Return the answer of the run's own cells, "neither" or "" if they leave it open, and a sentence."""
     tried = [name for name in names if name in steps]
     if not tried:
-        return "", f"Not tried from here: {hints[names[0]]}; {hints[names[1]]}."
+        return "", f"Not tried from here. Compare {hints[names[0]]} with {hints[names[1]]}."
     first = max(tried, key=lambda name: (steps[name].helps, steps[name].gain))
     second = names[1 - names.index(first)]
     best, other = steps[first], steps.get(second)
@@ -137,7 +135,7 @@ def _own_answer(
 
 
 def _untried(cells: pd.DataFrame, place: int, names: Sequence[str], changes: Sequence[str]) -> str:
-    """Return in words what to try in these directions beyond the run."""
+    """Return in words what to try beyond the run's axes in these directions; empty if it varies none."""
     ends = [
         f"a {'larger' if change == DIRECTIONS[axis][0] else 'smaller'} {words_of(axis)} than "
         f"{setting(cells[axis].iloc[place])}"
@@ -145,7 +143,7 @@ def _untried(cells: pd.DataFrame, place: int, names: Sequence[str], changes: Seq
         for change in DIRECTIONS.get(axis, ())
         if change in changes
     ]
-    return " or ".join(ends) or f"{' or '.join(changes)}, which this run does not vary"
+    return " or ".join(ends)
 
 
 def _learned_answer(diagnoser: Diagnoser, cell: pd.DataFrame) -> tuple[str, str]:
@@ -154,15 +152,22 @@ def _learned_answer(diagnoser: Diagnoser, cell: pd.DataFrame) -> tuple[str, str]
     if not found["probability"] >= LEAST_SURE:
         return "", ""
     gain = diagnoser.gains[[name for name, _ in QUESTIONS[diagnoser.question]].index(found["answer"])]
-    brief, action = ACTIONS[found["answer"]]
-    said = found["answer"] if found["answer"].startswith("too") else brief
-    return found["answer"], (
-        f"{said}, so {action} ({100 * found['probability']:.0f} % sure, for {found['reason']}). "
-        f"{f'Other runs gained {number(gain, 1)} points so, on average. ' if math.isfinite(gain) else ''}"
-        "Such answers are right in "
-        f"{100 * diagnoser.accuracy:.0f} % of the cells of other runs, the commonest answer in "
-        f"{100 * diagnoser.baseline:.0f} %."
+    answer, (brief, action) = found["answer"], ACTIONS[found["answer"]]
+    said = f"{answer}: try {action}" if answer.startswith("too") else brief
+    return answer, (
+        f"{said} ({100 * found['probability']:.0f} % sure, for {found['reason']}). "
+        f"{_expected(gain, cell)}Such answers are right in {100 * diagnoser.accuracy:.0f} % of the cells of "
+        f"other runs, the commonest answer in {100 * diagnoser.baseline:.0f} %."
     )
+
+
+def _expected(share: float, cell: pd.DataFrame) -> str:
+    """Return a sentence about the gain of other runs, applied to the test error of this cell."""
+    if not math.isfinite(share):
+        return ""
+    gain = share * (100 - float(column(cell, ACCURACY).iloc[0]))
+    here = f", here {number(gain, 1)} points" if math.isfinite(gain) else ""
+    return f"On average this removed {100 * share:.0f} % of the test error{here}. "
 
 
 def _best_steps(
