@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import itertools
 import json
 import sys
@@ -55,6 +56,10 @@ def test_room_is_what_the_best_cell_in_a_direction_has_more() -> None:
         {"a": 0.0, "b": 0.0, "c": 15.0, "d": 0.0, "e": np.nan, "f": 0.0}, nan_ok=True
     )
     assert diagnosis.room(cells.sample(frac=1, random_state=0), "width").loc[list("abcdef")].equals(found)
+
+
+def test_the_examples_of_the_module_hold() -> None:
+    assert doctest.testmod(diagnosis).failed == 0
 
 
 def test_answers_come_from_the_larger_room() -> None:

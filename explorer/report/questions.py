@@ -122,7 +122,7 @@ def _own_answer(
     first = max(tried, key=lambda name: (steps[name].helps, steps[name].gain))
     second = names[1 - names.index(first)]
     best, other = steps[first], steps.get(second)
-    if best.gain > COUNTS and (best.helps or math.isnan(best.low)):
+    if best.gain > COUNTS and not best.low <= -best.gain:
         sure = SURE[1] if best.helps and not guess and (not other or best.above(other)) else SURE[2]
         said = first if first.startswith("too") else ACTIONS[first][0]
         return first, f"{said.capitalize()}: {best.change} ({best.points}, {sure})."
