@@ -67,20 +67,15 @@ def diagnose(
     cell: Annotated[
         str | None, typer.Option(help="one cell: its id, or settings such as width=8,batch_size=16")
     ] = None,
-    learn: Annotated[
-        list[str] | None,
-        typer.Option(help="a run or folder of tables to learn answers from; repeatable"),
-    ] = None,
     cut: Cut = None,
     storage: Storage = "runs",
 ) -> None:
-    """Say what limits the models and what to change next, with the confidence and the evidence."""
+    """Answer what to change (temperature, size or data) and why, with gain, confidence and evidence."""
     cuts = cuts_of(cut or [])
     from explorer.report.diagnosis import diagnose as diagnosis
     from explorer.results import load
 
-    teachers = [load(one, storage) for one in learn or []]
-    for line in diagnosis(load(run, storage), cell=cell, cuts=cuts, learn=teachers):
+    for line in diagnosis(load(run, storage), cell=cell, cuts=cuts):
         say(line)
 
 
