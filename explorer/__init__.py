@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from explorer import diagnosis
-    from explorer.api import load, run
+    from explorer.api import load, run, study
 
-__all__ = ["diagnosis", "load", "run"]
+__all__ = ["diagnosis", "load", "run", "study"]
 
 
 def __getattr__(name: str) -> Any:
