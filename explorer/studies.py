@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,12 +36,20 @@ class Study:
 
     @cached_property
     def claims(self) -> list[Together]:
-        return combine({run.name: run.check_claims(run.cells, run.cuts()) for run in self.runs})
+        return combine({run.name: _claims(run) for run in self.runs})
 
     @property
     def table(self) -> pd.DataFrame:
         """A row for each claim and space, and one for each claim over ``all spaces``."""
         return table(self.claims)
+
+
+def _claims(run: Run) -> list[Claim]:
+    """Return the claims of a run. Points of accuracy and of another task's measure are different units."""
+    found = run.check_claims(run.cells, run.cuts())
+    if run.task.name == "classification":
+        return found
+    return [replace(c, unit=f"points ({run.task.name})") if c.unit == "points" else c for c in found]
 
 
 def members(given: Sequence[str | Path], overrides: Sequence[str], storage: str | Path) -> list[Space | str]:
@@ -58,7 +66,9 @@ def members(given: Sequence[str | Path], overrides: Sequence[str], storage: str 
         elif one.endswith((".yaml", ".yml")):
             found.append(read(one, overrides))
         else:
-            load_ready(one, storage)
+            _check_run(one, storage)
+            if overrides:
+                raise InputError(f"--set {overrides[0]}: it changes space files, and {one} is a run")
             found.append(one)
     names = [member.name if isinstance(member, Space) else Files(member).name for member in found]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -67,7 +77,7 @@ def members(given: Sequence[str | Path], overrides: Sequence[str], storage: str 
     return found
 
 
-def load_ready(run: str, storage: str | Path) -> None:
+def _check_run(run: str, storage: str | Path) -> None:
     """Raise InputError if a run or a folder of tables does not exist, with what could be given instead."""
     if not Files(run).is_folder():
         try:

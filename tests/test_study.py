@@ -49,6 +49,9 @@ def test_members_are_files_folders_and_runs(tmp_path: Path):
         studies.members([tmp_path, one], [], tmp_path)
     with pytest.raises(InputError, match="a study takes space files, folders of them, and runs"):
         studies.members(["nothing"], [], tmp_path)
+    (tmp_path / "tables").mkdir()
+    with pytest.raises(InputError, match=r"--set seeds=2: it changes space files, and .* is a run"):
+        studies.members([tmp_path / "tables"], ["seeds=2"], tmp_path)
     with pytest.raises(InputError, match=r"--out x.md: the name must end in .csv"):
         studies.target("x.md")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -115,9 +117,17 @@ def test_effects_of_a_chosen_place_are_not_averaged():
     assert np.isnan(every.effect)
 
 
+def test_effects_in_another_unit_are_left_out_of_the_mean():
+    runs = spaces({"one": [0.4, 0.5, 0.6, 9.0]})
+    runs["space3"] = [replace(runs["space3"][0], unit="points (regression)")]
+    (found,) = combine(runs)
+    assert found.effect == pytest.approx(0.5)
+    assert "over 3 spaces" in found.why
+
+
 def test_a_verdict_that_hangs_on_the_loss_cut_does_not_count():
     runs = spaces({"one": [0.8, 0.7]})
-    hanging = Claim(**{**runs["space0"][0].__dict__, "verdict": UNKNOWN, "hangs_on_cut": True})
+    hanging = replace(runs["space0"][0], verdict=UNKNOWN, hangs_on_cut=True)
     (found,) = combine({**runs, "space0": [hanging]})
     assert found.verdict == "holds in 1 of 2"
 

@@ -158,6 +158,7 @@ class _Shown:
         sessions = list(self.run.info.get("sessions") or [])
         return {
             "name": self.run.name,
+            "gap": facts.reservations(self.run, facts.progress_of(self.run)),
             "link": link,
             "maps": maps,
             "description": space.get("description") or "",

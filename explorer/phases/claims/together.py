@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -64,6 +65,7 @@ class Pooled:
 
     mean: Estimate
     spread: float
+    n: int
 
 
 def pool(effects: Sequence[float], errors: Sequence[float]) -> Pooled:
@@ -87,9 +89,8 @@ def pool(effects: Sequence[float], errors: Sequence[float]) -> Pooled:
         middle = (low + high) / 2
         low, high = (middle, high) if excess(middle)[0] > 0 else (low, middle)
     over, mean, weight = excess(high)
-    return Pooled(
-        student(mean, float(np.sqrt(max(1.0, (over + df) / df) / weight)), df), float(np.sqrt(high))
-    )
+    error = float(np.sqrt(max(1.0, (over + df) / df) / weight))
+    return Pooled(student(mean, error, df), float(np.sqrt(high)), len(y))
 
 
 def combine(runs: Mapping[str, Sequence[Claim]]) -> list[Together]:
@@ -102,8 +103,8 @@ def combine(runs: Mapping[str, Sequence[Claim]]) -> list[Together]:
     of n* spaces, or it is *contradicted* if it holds in none, and the mean effect or most of the spaces
     show that it does not hold. The standard error of a space is half of its 95 % interval, divided by
     1.96. If a verdict depends on the cut of the loss, the space cannot tell. Effects of a chosen place
-    (CHOSEN) have no mean. Spaces that share a data set or an architecture are alike, so "in general"
-    means in spaces like these.
+    (CHOSEN) have no mean; others have one over the spaces that share the commonest unit. Spaces that
+    share a data set or an architecture are alike, so "in general" means in spaces like these.
     """
     names = list(dict.fromkeys(claim.name for claims in runs.values() for claim in claims))
     by_name = {n: {s: c for s, claims in runs.items() for c in claims if c.name == n} for n in names}
@@ -155,6 +156,8 @@ def _large_enough(claim: Claim, verdict: str) -> bool:
 
 def _pooled(name: str, claims: Mapping[str, Claim]) -> Pooled | None:
     known = [c for c in claims.values() if _known(c)]
+    units = Counter(c.unit for c in known).most_common(1)
+    known = [c for c in known if c.unit == units[0][0]]
     if len(known) < FEWEST_SPACES or name in CHOSEN:
         return None
     return pool([c.effect for c in known], [_error(c) for c in known])
@@ -207,7 +210,7 @@ def _together(
 def _wanted(claims: Mapping[str, Claim], verdicts: Mapping[str, str]) -> str:
     """Return what would decide the claim in the space that is nearest to it."""
     open_ = [(c.p_alone[0] if np.isfinite(c.p) else 2.0, s) for s, c in claims.items() if c.would_decide]
-    testable = [(p, s) for p, s in open_ if verdicts[s] != UNTESTED]
+    testable = [(p, s) for p, s in open_ if verdicts[s] == UNKNOWN]
     if testable:
         space = min(testable)[1]
         return f"in {space}: {claims[space].would_decide}"
@@ -224,9 +227,10 @@ def _why(found: Together, pooled: Pooled | None) -> str:
     if pooled:
         mean = pooled.mean
         amount = f"{number(mean.value)} {found.unit}".rstrip()
+        interval = f"95 % interval {number(mean.low)} to {number(mean.high)}"
         text = (
-            f"Mean effect {amount}, 95 % interval {number(mean.low)} to {number(mean.high)}; true effects "
-            f"differ between spaces by {number(pooled.spread)} (standard deviation). {text}"
+            f"Mean effect over {pooled.n} spaces {amount}, {interval}; true effects differ between spaces by "
+            f"{number(pooled.spread)} (standard deviation). {text}"
         )
     elif 0 < found.n < FEWEST_SPACES:
         text += f" {plural(found.n, 'space')} cannot show whether it holds in general."
