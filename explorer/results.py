@@ -146,13 +146,15 @@ class Run:
 
     @property
     def claims(self) -> pd.DataFrame:
-        """The claims of the paper: ``claim``, ``verdict``, ``effect``, ``low``, ``high``, ``p`` and ``n``.
+        """The claims of the paper, a row for each.
 
-        ``low`` and ``high`` are the ends of a 95 % interval, ``p`` is corrected for the number of claims, and
-        ``n`` counts the cells or lines behind the effect.
+        ``claim``, ``verdict``, ``effect``; ``low`` and ``high`` are the ends of a 95 % interval; ``p`` is
+        corrected for the number of claims; ``n`` counts the cells or lines behind the effect;
+        ``would_decide`` says what would decide a claim that the run does not decide.
         """
-        rows = [(c.name, c.verdict, c.effect, c.low, c.high, c.p, c.n) for c in self._claims]
-        return pd.DataFrame(rows, columns=["claim", "verdict", "effect", "low", "high", "p", "n"])
+        names = ["verdict", "effect", "low", "high", "p", "n", "would_decide"]
+        rows = [[c.name, *(getattr(c, name) for name in names)] for c in self._claims]
+        return pd.DataFrame(rows, columns=["claim", *names])
 
     @property
     def findings(self) -> list[str]:
