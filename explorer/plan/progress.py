@@ -11,6 +11,7 @@ from explorer.plan.units import IDS
 from explorer.runs.lock import holder
 from explorer.runs.store import Store
 from explorer.space.model import Space
+from explorer.units import axis_value
 
 NOUNS = {"model": "models", "pair": "pairs", "cell": "cells"}
 
@@ -115,7 +116,7 @@ def _untrained(space: Space, trained: dict[str, list[str]]) -> str:
     """Return the axis values of which no model is trained; empty if no model is trained at all."""
     begun = [cell for cell in space.cells if trained[cell.id]]
     lacking = {
-        axis: [str(v) for v in values if all(cell.at[axis] != v for cell in begun)]
+        axis: [axis_value(v) for v in values if all(cell.at[axis] != v for cell in begun)]
         for axis, values in space.axes.items()
     }
     return ", ".join(f"{axis} {', '.join(values)}" for axis, values in lacking.items() if values and begun)
