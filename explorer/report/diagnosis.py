@@ -51,14 +51,19 @@ def diagnose(
     lines = [f"Diagnosis of {run.name}: {counts}.", *filter(None, [reservations(run, now)])]
     if lacking:
         lines.append(f"Missing: {', '.join(lacking)}. Only cells that do not need them have a phase.")
+    if counts := converged_curves(run):
+        rest = (
+            "More steps may change the others (`connectivity.steps: auto`); advice on their cells is a guess."
+        )
+        lines.append(
+            f"Curves: {counts}. {'' if run.pairs['curve_converged'].dropna().all() else rest}".rstrip()
+        )
     if cell is not None:
         chosen = _row(cells, run, cell)
         lines += ["", *of_cell(chosen)]
         return [reword(line) for line in lines] + _learned(
             diagnosers, cells[cells["cell_id"].astype(str) == chosen]
         )
-    if counts := converged_curves(run):
-        lines.append(f"Curves: {counts}. More steps may change the others (`connectivity.steps: auto`).")
     reasons = [f"{name} {phases.number(cut.value)} ({cut.reason})" for name, cut in all_cuts.items()]
     lines.append(f"Cuts: {', '.join(reasons)}.")
     lines += phases.findings(cells, all_cuts, run.axes)[:2]
