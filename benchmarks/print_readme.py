@@ -284,7 +284,7 @@ QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
 
 # Scripts that answer several questions.
 COMMANDS = {
-    "usual_way_digits": "python benchmarks/usual_way.py spaces/digits.yaml",
+    "usual_way_digits": "python benchmarks/usual_way.py benchmarks/digits.yaml",
     "usual_way_fashion": "python benchmarks/usual_way.py spaces/fashion.yaml",
     "usual_way_small_cnn": "python benchmarks/usual_way.py benchmarks/small_cnn.yaml",
 }

@@ -61,7 +61,9 @@ def test_a_gain_in_the_run_answers_with_the_value_to_choose():
 
 def test_a_gain_that_may_be_chance_is_a_guess_and_noise_is_no_answer():
     said = answers(test_advice.grid(gain=5.0, spread=12.0), "c4")
-    assert "A bigger model: raise the width from 4 to 32 (+15.0 points, a guess)" in said["temperature_or_size"]
+    assert (
+        "A bigger model: raise the width from 4 to 32 (+15.0 points, a guess)" in said["temperature_or_size"]
+    )
     said = answers(test_advice.grid(gain=0.4, spread=9.0), "c4")
     assert "The run cannot tell" in said["temperature"]
     assert "The run cannot tell" in said["temperature_or_size"]
