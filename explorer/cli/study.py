@@ -12,7 +12,6 @@ import typer
 
 from explorer.cli.app import PLAIN, console, errors, say
 from explorer.cli.options import Address, Gpus, Overrides, Reports, Storage, Workers
-from explorer.cli.pages import check_reports
 from explorer.engine.cancel import end_once
 
 
@@ -40,10 +39,11 @@ def study(
     from explorer.display import Display
     from explorer.cli.status import failures
     from explorer.engine.cluster import RunOptions
+    from explorer.report.files import check_place
 
     members = studies.members(spaces or [], set_ or [], storage)
     target = studies.target(out)
-    check_reports(reports)
+    check_place(reports)
     where = RunOptions(address=address, workers=workers, gpus=gpus)
     end_once()
     runs, links, failed = [], {}, []
