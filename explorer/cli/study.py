@@ -37,7 +37,7 @@ def study(
     """Run several spaces, and say which claims of the paper hold over all of them. Continues their runs."""
     from explorer import report as pages
     from explorer import studies
-    from explorer.cli.display import Display
+    from explorer.display import Display
     from explorer.cli.status import failures
     from explorer.engine.cluster import RunOptions
 

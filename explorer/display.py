@@ -24,12 +24,13 @@ TITLES = {
     "start_up": "Starting Ray",
     "calibration": "Calibrating",
     "training": "Training",
+    "importing": "Importing",
     "measuring": "Measuring",
     "shut_down": "Stopping Ray",
     "tables": "Writing tables",
     "drawing": "Drawing pages",
 }
-UNITS = {"spaces": "spaces", "training": "models", "measuring": "measurements"}
+UNITS = {"spaces": "spaces", "training": "models", "importing": "models", "measuring": "measurements"}
 
 
 class Display:
