@@ -37,8 +37,8 @@ def study(
     """Run several spaces, and say which claims of the paper hold over all of them. Continues their runs."""
     from explorer import report as pages
     from explorer import studies
-    from explorer.display import Display
     from explorer.cli.status import failures
+    from explorer.display import Display
     from explorer.engine.cluster import RunOptions
 
     members = studies.members(spaces or [], set_ or [], storage)
