@@ -11,7 +11,7 @@ from explorer.phases.resampling import draws_for
 from explorer.phases.words import ACCURACY
 from explorer.settings import seed_for
 
-LEVEL = 0.08  # at .05, one of 40 cells that is 3 points better is alone in 87 % of worlds, here in 91 %
+LEVEL = 0.05
 
 
 def among_best(cells: pd.DataFrame) -> pd.Series:
@@ -21,7 +21,7 @@ def among_best(cells: pd.DataFrame) -> pd.Series:
     accurate cell is better by more than chance explains. Chance is the largest such difference between the
     cells that are left, each a standard error of its difference, if all were equal: the same comparison on
     resampled errors. Cells are excluded until no more fall. The probability that any of equally good best
-    cells is excluded is about 8 %.
+    cells is excluded is about 5 %.
     """
     accuracy, errors = column(cells, ACCURACY).to_numpy(), moderated_errors(cells, ACCURACY)
     out = pd.Series(pd.NA, index=cells.index, dtype="boolean")

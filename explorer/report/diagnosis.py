@@ -50,13 +50,6 @@ def diagnose(
     lines = [f"Diagnosis of {run.name}: {counts}.", *filter(None, [reservations(run, now)])]
     if lacking:
         lines.append(f"Missing: {', '.join(lacking)}. Only cells that do not need them have a phase.")
-    if counts := converged_curves(run):
-        rest = (
-            "More steps may change the others (`connectivity.steps: auto`), and with them causes and phases."
-        )
-        lines.append(
-            f"Curves: {counts}. {'' if run.pairs['curve_converged'].dropna().all() else rest}".rstrip()
-        )
     best = phases.column(cells, phases.ACCURACY)
     if cell is not None:
         chosen = _row(cells, run, cell)
@@ -66,9 +59,16 @@ def diagnose(
         chosen = ""
     if chosen:
         lines += ["", *_answers(cells, chosen, run, most=cell is None and len(cells) > 1)]
-    if cell is not None:
-        return [reword(line) for line in [*lines, "", *of_cell(chosen)]]
     lines.append("")
+    if counts := converged_curves(run):
+        rest = (
+            "More steps may change the others (`connectivity.steps: auto`); advice on their cells is a guess."
+        )
+        lines.append(
+            f"Curves: {counts}. {'' if run.pairs['curve_converged'].dropna().all() else rest}".rstrip()
+        )
+    if cell is not None:
+        return [reword(line) for line in [*lines, *of_cell(chosen)]]
     reasons = [f"{name} {phases.number(cut.value)} ({cut.reason})" for name, cut in all_cuts.items()]
     lines.append(f"Cuts: {', '.join(reasons)}.")
     lines += phases.findings(cells, all_cuts, run.axes)[:2]

@@ -77,26 +77,20 @@ class _Evidence:
         table |= {"test_error_percent": 100 - column(cells, ACCURACY), "label_noise": own}
         self.numbers = pd.DataFrame(table, index=cells.index)
         self.few = column(cells, "n_models").between(1, FEWEST_MODELS - 1).to_numpy()
+        self.curves = column(cells, "n_curves").fillna(0.0).to_numpy()
         self.converged = column(cells, "curves_converged_share").to_numpy()
-        self.curves = np.where(np.isfinite(self.converged), column(cells, "n_curves").fillna(0.0), 0.0)
 
-    def doubts(self, rows: Sequence[int], helped: bool) -> list[tuple[str, str]]:
-        """Return why advice on most of these cells is not surer, and the surest of SURE that it may be.
-
-        ``helped``: the advice is a change that surely helps. Its gain does not depend on curves,
-        but its cause does.
-        """
+    def guessed(self, rows: Sequence[int]) -> str:
+        """Return why advice on most of these cells is a guess; empty if it need not be."""
         few, unfinished = self.few[rows], self.converged[rows] < 1
-        found = []
-        if few.sum() * 2 > len(rows):
-            why = "Two replicates do not show how much replicates differ, so this is a guess."
-            found.append((why, SURE[2]))
-        if unfinished.sum() * 2 > len(rows):
-            curves, known = self.curves[rows].sum(), np.nansum(self.converged[rows] * self.curves[rows])
-            which = f"{known:.0f} of {plural(int(curves), 'curve')} here" if curves else "Not all curves here"
-            so = "the cause is uncertain" if helped else "this is a guess"
-            found.append((f"{which} have converged, so {so}.", SURE[1] if helped else SURE[2]))
-        return found
+        if (few | unfinished).sum() * 2 <= len(rows):
+            return ""
+        if not unfinished.any():
+            return "Two replicates do not show how much replicates differ, so this is a guess."
+        curves = self.curves[rows] * np.isfinite(self.converged[rows])
+        known = int(np.nansum(self.converged[rows] * curves).round()), plural(int(curves.sum()), "curve")
+        which = f"{known[0]} of {known[1]} here" if curves.sum() else "Not all curves here"
+        return f"{which} have converged, so this is a guess."
 
     def tried(self, places: Sequence[int]) -> list[Tried]:
         """Return the changes made from these cells, with simultaneous intervals."""
@@ -142,8 +136,8 @@ class _Evidence:
         else:
             change = "none on this grid; vary another setting"
             evidence.append("No step to a neighbouring cell gains more accuracy than chance explains.")
-        for why, at_most in self.doubts(rows, helped=best is not None):
-            sure = max(sure, at_most, key=SURE.index)
+        if why := self.guessed(rows):
+            sure = SURE[2]
             evidence.append(why)
         return Advice(where, phase, len(rows), cause.text, change, sure, evidence, tried, untried)
 
@@ -227,7 +221,7 @@ def advice_table(
     Columns: ``cell_id``, the axes, ``question``, ``answer`` (yes, no, cannot tell, not tried), ``change``,
     ``gain`` in points of accuracy with the ends ``low`` and ``high`` of its 95 % interval, which holds for
     all changes of the cell at once, ``confidence`` (SURE), and ``curves_converged_share`` of the
-    cell: if it is below 1, no change is *very sure*.
+    cell: if it is below 1, every confidence is *a guess*.
     """
     cells = cells.assign(curves_converged_share=column(cells, "curves_converged_share"))
     names = [n for n in axis_names(axes) if n in cells]
@@ -235,7 +229,7 @@ def advice_table(
     kept = ["cell_id", *(n for n in names if n != "cell_id"), "curves_converged_share"]
     for row in cells[kept].to_dict("records"):
         one = advice[str(row["cell_id"])]
-        guess = any("so this is a guess" in text for text in one.evidence)
+        guess = row["curves_converged_share"] < 1 or any("so this is a guess" in e for e in one.evidence)
         for t in one.tried:
             answer = "yes" if t.surely_helped else "no" if t.surely_hurt else "cannot tell"
             sure = SURE[2]
