@@ -43,6 +43,20 @@ def curves(d: dict[str, Any]) -> list[str]:
     ]
 
 
+def together(d: dict[str, Any]) -> list[str]:
+    return [
+        f"{r['network']} of width {r['width']}, {_counted(r['inputs'], 'input')}: {r['times_faster']:.2f}×"
+        for r in d["rows"]
+    ]
+
+
+def truth(d: dict[str, Any]) -> list[str]:
+    return [
+        f"{r['says']}: {r['rate']:.3f}, promised {r['low']:g} to {r['high']:g} (n = {r['worlds']:,})"
+        for r in d["rows"]
+    ]
+
+
 def cka(d: dict[str, Any]) -> list[str]:
     return [f"{r['network']} of width {r['width']}: {r['times_faster']:.0f}×" for r in d["rows"]]
 
@@ -248,6 +262,7 @@ QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "usual_way_small_cnn": ("A job of small convolutional networks: faster than in the usual way?", usual),
     "stacked": ("Stacked MLPs: faster than the plainest loop over one after the other?", stacked),
     "landscape_hessian": ("Hessian: faster than power iteration and Hutchinson?", hessian),
+    "landscape_together": ("Hessians of five models together: no slower than one after the other?", together),
     "landscape_curves": ("Ten curves in one stack: faster than ten plain fits of the same steps?", curves),
     "landscape_cka": ("CKA of all pairs of five models: faster than pair by pair with Gram matrices?", cka),
     "alignment_transformers": (
@@ -275,6 +290,7 @@ QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     ),
     "trials": ("What does a trial cost the driver, and does its memory stay flat?", trials),
     "large_report": ("What do the pages of a run of 5,000 cells cost?", large_report),
+    "truth": ("Do conclusions keep the rates that they promise, in worlds whose truth is known?", truth),
     "fit_diagnoser": (
         "Do diagnosers answer for data sets and architectures that they have not seen?",
         diagnosers,
