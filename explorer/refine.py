@@ -258,19 +258,19 @@ def _placed(cells: pd.DataFrame, points: pd.DataFrame, axes: list[str]) -> tuple
             f"the table of cells has no column {', '.join(lacking)}; it has "
             f"{suggest(lacking[0], [str(name) for name in cells])}"
         )
-    keys = _keys(cells, axes)
+    keys = keys_of(cells, axes)
     rows = dict(zip(keys, range(len(cells)), strict=True))
     if len(rows) < len(cells):
         twice = next(key for place, key in enumerate(keys) if rows[key] != place)
         where = ", ".join(f"{name} {value}" for name, value in zip(axes, twice, strict=True))
         raise InputError(f"the table of cells has several rows for {where}; give one row per cell")
-    order = [rows.get(key, -1) for key in _keys(points, axes)]
+    order = [rows.get(key, -1) for key in keys_of(points, axes)]
     known = np.array(order) >= 0
     placed = cells.reset_index(drop=True).reindex(order).set_axis(points.index)
     return placed, known
 
 
-def _keys(table: pd.DataFrame, axes: list[str]) -> list[tuple[str, ...]]:
+def keys_of(table: pd.DataFrame, axes: list[str]) -> list[tuple[str, ...]]:
     """Return the settings of each row as text that is the same for equal numbers of any type."""
 
     def key(value: Any) -> str:

@@ -28,7 +28,7 @@ def simulate(
     cut: Cut = None,
     storage: Storage = "runs",
 ) -> None:
-    """Replay a finished grid as a refined run: what share of phases is right after each round."""
+    """Replay a finished grid as a refined run: the share of right phases after each round."""
     from pydantic import ValidationError
     from rich.table import Table
 
@@ -38,8 +38,8 @@ def simulate(
         options = RefineOptions.model_validate({"budget": refine, "start": start, "round": round_})
     except ValidationError:
         raise InputError(
-            f"--refine {refine:g} --start {start} --round {round_}: give a share below 1 or a number of cells "
-            "to --refine, 2 to 100 to --start, and 1 or more to --round"
+            f"--refine {refine:g} --start {start} --round {round_}: give a share below 1 or a number of "
+            "cells to --refine, 2 to 100 to --start, and 1 or more to --round"
         ) from None
     from explorer.report.replay import replay
     from explorer.results import load
