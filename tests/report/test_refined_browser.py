@@ -25,7 +25,11 @@ def test_the_slider_steps_through_the_rounds(browser, tmp_path: Path, width: int
         assert page.evaluate(PREDICTED) == 18
         for number, predicted in ((1, 26), (2, 22), (3, 18)):
             page.locator("#round").fill(str(number))
-            assert page.locator("#round-text").inner_text().startswith(f"Round {number}: {4 * number} of 30 cells")
+            assert (
+                page.locator("#round-text")
+                .inner_text()
+                .startswith(f"Round {number}: {4 * number} of 30 cells")
+            )
             page.wait_for_function(f"({PREDICTED})() === {predicted}")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         page.locator("#round").fill("2")
