@@ -22,6 +22,7 @@ QUIET_S = 15.0  # least time between two plain lines of a stage
 TITLES = {
     "start_up": "Starting Ray",
     "calibration": "Calibrating",
+    "choosing": "Choosing",
     "training": "Training",
     "measuring": "Measuring",
     "shut_down": "Stopping Ray",
