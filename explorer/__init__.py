@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from explorer import diagnosis, refine
-    from explorer.api import load, run
+    from explorer.api import Run, Space, adopt, load, run, study
 
-__all__ = ["diagnosis", "load", "refine", "run"]
+__all__ = ["Run", "Space", "adopt", "diagnosis", "load", "refine", "run", "study"]
 
 
 def __getattr__(name: str) -> Any:

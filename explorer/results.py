@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 TABLES = ("models", "epochs", "pairs", "curves", "cells")
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """Tables of a run as pandas data frames, with the run's provenance.
 
@@ -146,13 +146,15 @@ class Run:
 
     @property
     def claims(self) -> pd.DataFrame:
-        """The claims of the paper: ``claim``, ``verdict``, ``effect``, ``low``, ``high``, ``p`` and ``n``.
+        """The claims of the paper, a row for each.
 
-        ``low`` and ``high`` are the ends of a 95 % interval, ``p`` is corrected for the number of claims, and
-        ``n`` counts the cells or lines behind the effect.
+        ``claim``, ``verdict``, ``effect``; ``low`` and ``high`` are the ends of a 95 % interval; ``p`` is
+        corrected for the number of claims; ``n`` counts the cells or lines behind the effect;
+        ``would_decide`` says what would decide a claim that the run does not decide.
         """
-        rows = [(c.name, c.verdict, c.effect, c.low, c.high, c.p, c.n) for c in self._claims]
-        return pd.DataFrame(rows, columns=["claim", "verdict", "effect", "low", "high", "p", "n"])
+        names = ["verdict", "effect", "low", "high", "p", "n", "would_decide"]
+        rows = [[c.name, *(getattr(c, name) for name in names)] for c in self._claims]
+        return pd.DataFrame(rows, columns=["claim", *names])
 
     @property
     def findings(self) -> list[str]:
@@ -262,7 +264,8 @@ def read(store: Store) -> Run:
     of_kind: dict[str, list[str]] = {"model": [], "pair": [], "cell": []}
     for name, measure in used.items():
         of_kind[measure.KIND].append(name)
-    unused = [name for name in explorer.measures.NAMES if name not in used]
+    known = [*explorer.measures.NAMES, *explorer.measures.USERS]
+    unused = [name for name in known if name not in used]
     absent = {c for name in unused for c in plugin(explorer.measures, name, "measure").COLUMNS}
     failures = store.read_records("failures").to_pandas()
     failed = dict(tuple(failures.groupby("kind"))) if len(failures) else {}

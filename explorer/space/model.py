@@ -173,6 +173,13 @@ class PhaseOptions(Options):
     )
 
 
+class ImportedCell(Options):
+    """A cell of models that were trained elsewhere: its place on the axes, and the seeds of its models."""
+
+    at: dict[str, Scalar]
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+
+
 class RefineOptions(Options):
     """Run a part of the grid only: cells are chosen in rounds, where the phase is least known."""
 
@@ -240,6 +247,9 @@ class Space(Options):
         default_factory=list, description="cells to leave out: those that meet all bounds of one entry"
     )
     phases: PhaseOptions = PhaseOptions()  # pyright: ignore[reportCallIssue]
+    imported: list[ImportedCell] | None = Field(
+        None, description="the cells, if `explorer import` has taken their models in; written by it only"
+    )
     refine: RefineOptions | None = Field(
         None, description="run a part of the grid, chosen in rounds, and predict the phases of the rest"
     )
@@ -282,8 +292,20 @@ class Space(Options):
 
     @cached_property
     def domain(self) -> list[Cell]:
-        """The grid points that are not skipped, in the order of the axis values."""
+        """The grid points that are not skipped, in the order of the axis values; or the imported cells."""
         names = list(self.axes)
+        if self.imported is not None:
+            typed = {axis: {value: value for value in values} for axis, values in self.axes.items()}
+            try:
+                places = [{name: typed[name][cell.at[name]] for name in names} for cell in self.imported]
+            except KeyError as error:
+                raise InputError(
+                    f"imported models have the value {error}, which is on no axis; leave the axes as they are"
+                ) from None
+            return [
+                replace(Cell.of(self, at), seeds=sorted(cell.seeds))
+                for at, cell in zip(places, self.imported, strict=True)
+            ]
         cells = []
         for values in itertools.product(*self.axes.values()):
             at = dict(zip(names, values, strict=True))
@@ -302,6 +324,11 @@ class Space(Options):
     def keep_data_facts(self, recorded: dict[str, DataFacts]) -> None:
         """Use these facts by :attr:`Cell.data_key`, and do not call a user's function for others."""
         self._recorded = recorded
+
+    @property
+    def n_models(self) -> int:
+        """Number of models of the whole grid."""
+        return sum(len(cell.seeds) for cell in self.cells)
 
     @property
     def data_facts(self) -> dict[str, DataFacts]:
@@ -325,7 +352,10 @@ class Space(Options):
 
     def frozen(self) -> dict[str, Any]:
         """Return all settings, given and default, as plain data for YAML."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        frozen = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if self.imported is not None:  # how the models were trained is known only where it was given
+            frozen["training"] = self.training.model_dump(mode="json", exclude_unset=True)
+        return frozen
 
 
 @dataclass(frozen=True)
@@ -342,13 +372,16 @@ class Cell:
     task: str = "classification"
     sources: dict[str, str] = field(default_factory=dict)  # Space.sources
     recorded: dict[str, DataFacts] | None = None  # Space.recorded
+    imported: bool = False  # the models were trained elsewhere
 
     @classmethod
     def of(cls, space: Space, at: dict[str, Any]) -> Cell:
         settings: dict[str, dict[str, Any]] = {
             "data": dict(space.data),
             "model": dict(space.model),
-            "training": space.training.model_dump(exclude_none=True),
+            "training": space.training.model_dump(
+                exclude_none=True, exclude_unset=space.imported is not None
+            ),
         }
         for axis, value in at.items():
             section, key = resolve(axis, space)
@@ -365,6 +398,7 @@ class Cell:
             space.task or tasks_of(module_of("data", data_name))[0],
             space.sources,
             space.recorded,
+            space.imported is not None,
         )
 
     @cached_property
@@ -440,7 +474,9 @@ class Cell:
         if version := VERSIONS.get(self.training.optimizer):
             training["optimizer_version"] = version
         task = {"task": self.task} if self.task != tasks_of(dataset)[0] else {}
-        own = {"user_networks": USER_NETWORKS} if ":" in self.model_name else {}
+        own: dict[str, Any] = {"user_networks": USER_NETWORKS} if ":" in self.model_name else {}
+        if self.imported:
+            own["imported"] = True
         return {"schema": SCHEMA, "data": data, "model": model, "training": training, **task, **own}
 
     @cached_property
@@ -462,7 +498,7 @@ class Cell:
         if self.training.checkpoint == 1:
             return self
         training = self.training.model_copy(update={"checkpoint": 1.0})
-        return replace(self, training=training)
+        return replace(self, training=training, recorded={self.data_key: self.data_facts})
 
     @property
     def checkpoint_step(self) -> int:
@@ -476,7 +512,9 @@ class Cell:
     def columns(self) -> dict[str, Any]:
         """The settings as table columns: scalar settings, and all axes."""
         model = self.model if isinstance(self.model, dict) else self.model.model_dump()
-        training = self.training.model_dump(exclude={*names_of(Use.HISTORY), "steps"}, exclude_none=True)
+        training = self.training.model_dump(
+            exclude={*names_of(Use.HISTORY), "steps"}, exclude_none=True, exclude_unset=self.imported
+        )
         every = {
             **self.data.model_dump(),
             "train_size": self.data.train_size or self.inputs,
