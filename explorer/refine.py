@@ -248,8 +248,9 @@ def _is_ordered(values: pd.Series) -> bool:
     return numeric and bool(values.notna().all())
 
 
-def _placed(cells: pd.DataFrame, points: pd.DataFrame, axes: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
+def _placed(cells: Any, points: pd.DataFrame, axes: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the rows of the known cells in their places, and which places are known."""
+    cells = pd.DataFrame(cells)
     if cells.empty:
         return pd.DataFrame(index=points.index), np.zeros(len(points), dtype=bool)
     needed = [*axes, *(name for name in MEASURES if name != OPTIONAL)]

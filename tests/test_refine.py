@@ -61,6 +61,7 @@ def test_a_start_covers_the_grid_with_its_ends_and_needs_no_measure() -> None:
     assert len({tuple(one.items()) for one in more}) == 19
     assert len(refine.propose(pd.DataFrame(), DOMAIN, 10_000)) == 99
     assert all(type(value) is int for one in start for value in one.values())
+    assert refine.propose([], DOMAIN, 16) == start  # pyright: ignore[reportArgumentType]
 
 
 def test_borders_are_found_from_a_third_of_the_cells() -> None:

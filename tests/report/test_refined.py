@@ -27,11 +27,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def test_the_page_shows_predicted_cells_and_rounds(store: Store, tmp_path: Path) -> None:
     run = results.read(store)
-    page = report.write(run, tmp_path, images=False).read_text(encoding="utf-8")
+    page = Path(report.write(run, tmp_path, images=False)).read_text(encoding="utf-8")
     assert re.search(SENTENCE, page)
     assert 'id="round" type="range" min="1" max="3" value="3"' in page
-    data = json.loads(re.search(r'<script[^>]*id="data"[^>]*>(.*?)</script>', page, re.S).group(1))
-    rounds = data["rounds"]
+    (data,) = re.findall(r'<script[^>]*id="data"[^>]*>(.*?)</script>', page, re.S)
+    rounds = json.loads(data)["rounds"]
     assert [one["text"].partition(" cells")[0] for one in rounds] == [
         f"Round {k}: {n} of 30" for k, n in ((1, 4), (2, 8), (3, 12))
     ]
@@ -56,7 +56,7 @@ def test_a_run_of_the_whole_grid_says_nothing_of_it(store: Store, tmp_path: Path
     raw = {name: value for name, value in RAW.items() if name != "refine"}
     raw |= {"load": {"width": [2, 3]}, "temperature": {"batch_size": [8, 50]}}
     run = results.read(work(parse(raw), tmp_path / "tiny"))
-    page = report.write(run, tmp_path / "out", images=False).read_text(encoding="utf-8")
+    page = Path(report.write(run, tmp_path / "out", images=False)).read_text(encoding="utf-8")
     assert "were run;" not in page
     assert 'id="round"' not in page
     assert (run.map["source"] == "measured").all()
