@@ -46,8 +46,8 @@ def phase_map(
     """Plot the cells of the load × temperature plane coloured by phase; ``letters`` name the phases.
 
     The square of an uncertain phase is split: the right half has the second most probable phase. A ring marks
-    a cell whose certainty is unknown, a triangle a cell with curves that have not converged. A pale square is a
-    cell that was not run, with its predicted phase.
+    a cell whose certainty is unknown, a triangle a cell with curves that have not converged. A pale square is
+    a cell that was not run, with its predicted phase.
 
     ``cells`` is the result of ``explorer.phases.classify`` with one row per grid point of the plane.
 
