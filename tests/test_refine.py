@@ -108,6 +108,21 @@ def test_the_answer_depends_neither_on_order_nor_on_number_types_nor_on_other_co
     assert refine.predict(other, DOMAIN, CUTS)["phase"].equals(refine.predict(cells, DOMAIN, CUTS)["phase"])
 
 
+def test_a_grid_of_which_all_is_known_is_not_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refine, "_fit", None)
+    cells = world()
+    found = refine.predict(cells, DOMAIN, CUTS)
+    assert found["phase"].tolist() == true_phases(cells).tolist()
+    assert found["cka"].tolist() == cells["cka"].tolist()
+
+
+def test_many_cells_take_seconds() -> None:
+    domain = {"width": list(range(2, 42)), "batch_size": list(range(8, 38))}
+    cells = world(domain)
+    found = refine.predict(cells.sample(700, random_state=0), domain, CUTS)
+    assert (found["phase"].to_numpy() == true_phases(cells)).mean() > 0.95
+
+
 def test_cells_of_a_round_are_not_all_neighbours() -> None:
     cells = world()
     known = at(cells, refine.propose(pd.DataFrame(), DOMAIN, 16))
