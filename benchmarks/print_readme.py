@@ -256,6 +256,14 @@ def diagnosers(d: dict[str, Any]) -> list[str]:
     ]
 
 
+def refined(d: dict[str, Any]) -> list[str]:
+    return [
+        f"{r['cells']} of {r['of']} cells run: {100 * r['right']:.1f} % of the phases of the whole grid ({100 * r['expected']:.1f} % "
+        f"expected); as many at random {100 * r['random']:.1f} %, an evenly coarser grid {100 * r['coarser']:.1f} %"
+        for r in d["rows"]
+    ]
+
+
 QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "usual_way_digits": ("The whole digits job, command to page: faster than in the usual way?", usual),
     "usual_way_fashion": ("The whole Fashion-MNIST job: faster than in the usual way?", usual),
@@ -281,6 +289,7 @@ QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     ),
     "start_up": ("How long until a command answers?", start_up),
     "many_models": ("10,000 finished models: how long until it is clear what is missing?", many),
+    "refined": ("The map of 30 % of the cells: that of the whole grid?", refined),
     "growth": ("Do time, memory and disk stay flat up to 20,000 models and 100,000 pairs?", growth),
     "scaling": ("How much faster are two workers than one, and how much of the time does Ray take?", scaling),
     "before": ("The digits job, command to page: as fast as at an earlier commit?", before),

@@ -96,8 +96,8 @@ class Run:
 
     @property
     def rounds(self) -> list[dict[str, Any]]:
-        """The rounds of a refined run: ``cells`` (their ids) and the share ``expected`` to be right."""
-        return list(self.info.get("rounds") or [])
+        """The rounds of a refined run; see ``explorer.space.recorded.rounds_of``."""
+        return recorded.rounds_of(self.info)
 
     def of_rounds(self, number: int | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the cells that are known after this many rounds, and all cells of the grid.

@@ -12,6 +12,7 @@ from explorer import phases, sources
 from explorer.phases.claims import FAILS, HOLDS, UNKNOWN, UNTESTED, Claim
 from explorer.phases.claims.evidence import SIGNS
 from explorer.plan.progress import Progress, progress
+from explorer.refine import share_in_words
 from explorer.report.labels import axis, measure, measure_title
 from explorer.report.rows import measures
 from explorer.results import Run
@@ -47,9 +48,21 @@ def progress_of(run: Run) -> Progress | None:
 
 
 def reservations(run: Run, now: Progress | None) -> str:
-    """Return what is to be known before anything else: damaged files, and work that is left; often empty."""
-    found = [run.info.get("verification", ""), now.unfinished if now else ""]
+    """Return what is to be known before anything else; often empty.
+
+    These are damaged files, work that is left, and cells that were not run because the run is refined.
+    """
+    found = [run.info.get("verification", ""), now.unfinished if now else "", refined(run, now)]
     return " ".join(text for text in found if text)
+
+
+def refined(run: Run, now: Progress | None) -> str:
+    """Return how much of the grid a refined run has run; empty for other runs."""
+    if not run.rounds or not now or not now.cells.missing:
+        return ""
+    expected = run.rounds[-1].get("expected", float("nan"))
+    share = share_in_words(now.cells.done, now.cells.wanted, expected)
+    return f"{share} Claims, correlations and advice use only the cells that were run."
 
 
 def claims(

@@ -23,6 +23,7 @@ from explorer.report.encodings import vertical_order
 from explorer.report.files import INDEX, claim, write_details, write_tables
 from explorer.report.labels import axis, axis_title, measure, measure_title, reword
 from explorer.report.payload import columns, details, script_json
+from explorer.report.refined import with_predictions
 from explorer.report.rows import Plane, completed, measures, plane, prepared, rounded, values
 from explorer.results import Run
 from explorer.runs.files import Files
@@ -42,6 +43,7 @@ def write_site(
     cells = phases.classify(run.grid, all_cuts).reset_index(drop=True)
     shares = facts.shares(phases.memberships(cells, all_cuts))
     grid = completed(cells.assign(phase_shares=shares), run.axes, facts.mapping(run.info.get("space")))
+    grid, rounds = with_predictions(run, grid, all_cuts)
     rows = prepared(rounded(grid, phases.axis_names(run.axes)))
     axes = plane({k: [n for n in names if n in rows] for k, names in run.axes.items()})
     right, up, _ = axes
@@ -58,6 +60,7 @@ def write_site(
             if c.verdict == HOLDS and c.name.startswith("double-descent") and c.name in of_claims
         ]
         data = _data(run, rows, axes, {**groups, "claims": list(of_claims.values())})
+    data["rounds"] = rounds
     stopping = phases.gains_of_stopping(run.models, run.epochs)
     if len(cells) <= ADVISED_CELLS:
         each = advise_cells(cells, all_cuts, run.axes, stopping=stopping, noise=run.label_noise)
@@ -79,6 +82,7 @@ def write_site(
             **_context(run, cells, rows, axes, all_cuts, claims),
             reservations=facts.reservations(run, now),
             trained=str(now.models) if now and now.models.missing else "",
+            rounds=rounds,
             figures=groups,
             claims=facts.verdicts(claims, of_claims),
             untested=[c for c in claims if c.verdict == UNTESTED],
