@@ -13,9 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from explorer import diagnosis
-    from explorer.api import Run, Space, load, run
+    from explorer.api import Run, Space, adopt, load, run
 
-__all__ = ["Run", "Space", "diagnosis", "load", "run"]
+__all__ = ["Run", "Space", "adopt", "diagnosis", "load", "run"]
+
+
+def _lacking(package: str) -> str:
+    """Return what is missing without a package, and what works without it."""
+    return (
+        f"the package {package} is missing: pip install explorer-landscapes installs all that spaces, runs "
+        "and pages need; explorer.landscape, explorer.train and explorer.models need torch and numpy alone"
+    )
 
 
 def __getattr__(name: str) -> Any:
@@ -23,7 +31,9 @@ def __getattr__(name: str) -> Any:
     if name == "diagnosis":
         return importlib.import_module("explorer.diagnosis")
     if name in __all__:
-        from explorer import api
-
+        try:
+            from explorer import api
+        except ModuleNotFoundError as error:
+            raise ImportError(_lacking(error.name or "")) from error
         return getattr(api, name)
     raise AttributeError(f"module 'explorer' has no attribute {name!r}")

@@ -1,15 +1,17 @@
-"""The public Python functions: ``run`` and ``load``."""
+"""The public Python functions: ``run``, ``adopt`` and ``load``."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explorer import results
+from explorer.given import keep
 from explorer.interface import Run, Space
+from explorer.objects import refer
 from explorer.report.files import check_place
 from explorer.report.outcome import diverged, failures
 from explorer.runs.files import join
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from explorer.display import Display
     from explorer.engine.session import Observer
 
-__all__ = ["Run", "Space", "load", "run"]
+__all__ = ["Run", "Space", "adopt", "load", "run"]
 
 
 def run(
@@ -104,6 +106,77 @@ def run(
     if display:
         _tell(made, display, index)
     return made
+
+
+def adopt(
+    folder: str | Path,
+    *,
+    model: str | Callable[..., Any],
+    data: str,
+    name: str,
+    settings: str | Path | None = None,
+    files: str | None = None,
+    set: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    storage: str | Path = "runs",
+    address: str | None = None,
+    workers: int | None = None,
+    gpus: int | None = None,
+    max_hours: float | None = None,
+    observer: Observer | None = None,
+) -> Run:
+    """Import models that were trained elsewhere as a run, and measure them. They are never trained.
+
+    A checkpoint is a ``.safetensors`` file, or a state dict that ``torch.save`` has written, also under the
+    key ``state_dict``. Nothing else is unpickled. Losses (nats) and errors (percent) are computed from the
+    models on the data, whose inputs are used as they are unless ``set`` standardises them.
+
+    Args:
+        folder: folder of the checkpoints.
+        model: architecture, by name, as ``module:function`` or as a function.
+        data: data set, by name, file (``.npz``, ``.csv``, ``.parquet``), folder of images or
+            ``module:function``.
+        name: name of the run. If it exists, checkpoints that it does not have are added.
+        settings: CSV file with a row for each checkpoint: its settings, ``seed`` and ``file``. Without it,
+            settings are in ``files``, or in the files that Ray Tune or Lightning have written.
+        files: pattern of file names, such as ``"w{width}_b{batch_size}/seed{seed}.pt"``.
+        set: overrides of the space, such as ``"measures.connectivity.steps=500"``.
+        columns: our names of settings by theirs, such as ``"bs=batch_size"``; an empty name leaves one out.
+
+    The other arguments are those of :func:`run`.
+
+    Returns:
+        the run: ``run.models`` has a row for each checkpoint, whose file is in the column ``imported``.
+
+    Raises:
+        explorer.settings.InputError: settings, checkpoints or data are wrong; the message names all wrong
+            files, and nothing was started.
+
+    >>> import explorer
+    >>> run = explorer.adopt(                     # doctest: +SKIP
+    ...     "checkpoints", settings="settings.csv", model="mynets:make", data="d.npz", name="mine"
+    ... )
+    """
+    from explorer.engine.cluster import RunOptions
+    from explorer.engine.imported import adopt as start
+
+    given: dict[str, Any] = {}
+    reference = model if isinstance(model, str) else refer(model, "model", given)
+    keep(given)
+    done = start(
+        folder,
+        model=reference,
+        data=data,
+        name=name,
+        settings=settings,
+        files=files,
+        overrides=set,
+        columns=columns,
+        storage=storage,
+        observer=observer,
+        where=RunOptions(address=address, workers=workers, gpus=gpus, max_hours=max_hours),
+    )
+    return Run.of(done)
 
 
 def load(name_or_folder: str | Path, storage: str | Path = "runs") -> Run:

@@ -86,6 +86,9 @@ def room(cells: pd.DataFrame, axis: str) -> pd.DataFrame:
 
     Raises:
         InputError: the table lacks the axis or the accuracy.
+
+    >>> explorer.diagnosis.room(run.cells, "batch_size").shape
+    (4, 2)
     """
     for name in (axis, ACCURACY):
         if name not in cells:

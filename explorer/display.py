@@ -23,12 +23,13 @@ TITLES = {
     "start_up": "Starting Ray",
     "calibration": "Calibrating",
     "training": "Training",
+    "importing": "Importing",
     "measuring": "Measuring",
     "shut_down": "Stopping Ray",
     "tables": "Writing tables",
     "drawing": "Drawing pages",
 }
-UNITS = {"training": "models", "measuring": "measurements"}
+UNITS = {"training": "models", "importing": "models", "measuring": "measurements"}
 
 
 class Display:

@@ -55,7 +55,11 @@ class Run:
 
     @cached_property
     def grid(self) -> pd.DataFrame:
-        """One row per grid point with means, spreads and counts, before classification into phases."""
+        """One row per grid point with means, spreads and counts, before classification into phases.
+
+        >>> run.grid[["width", "batch_size", "n_models"]].iloc[0].tolist()
+        [2, 8, 3]
+        """
         from explorer import phases
 
         grid = phases.cells(self.models, self.pairs, self.axes)
@@ -63,7 +67,11 @@ class Run:
 
     @property
     def task(self) -> Task:
-        """The task of the models. Tables from elsewhere that do not name a task count as classification."""
+        """The task of the models. Tables from elsewhere that do not name a task count as classification.
+
+        >>> run.task.name
+        'classification'
+        """
         return TASKS.get(str(self._space("task")), TASKS["classification"])
 
     def _space(self, key: str) -> Any:
@@ -73,20 +81,32 @@ class Run:
 
     @property
     def label_noise(self) -> float:
-        """The share of noisy training labels that the space gives for all models; 0 if it gives none."""
+        """The share of noisy training labels that the space gives for all models; 0 if it gives none.
+
+        >>> run.label_noise
+        0.0
+        """
         data = self._space("data")
         share = data.get("label_noise") if isinstance(data, dict) else None
         return float(share) if isinstance(share, (int, float)) else 0.0
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        """The grid with the phase of each cell, from the cuts of the space."""
+        """The grid with the phase of each cell, from the cuts of the space.
+
+        >>> len(run.cells), {"phase", "phase_probability", "mode_connectivity"} <= {*run.cells}
+        (4, True)
+        """
         from explorer import phases
 
         return phases.classify(self.grid, self.cuts())
 
     def check_claims(self, cells: pd.DataFrame, cuts: Mapping[str, Cut], **unfinished: Any) -> list[Claim]:
-        """Return the claims of the paper with their verdicts; see ``explorer.phases.claims.check_claims``."""
+        """Return the claims of the paper with their verdicts; see ``explorer.phases.claims.check_claims``.
+
+        >>> len(run.check_claims(run.cells, run.cuts({"connected": 1.0})))
+        19
+        """
         from explorer.phases.claims import check_claims
 
         tables = {"models": self.models, "pairs": self.pairs, "epochs": self.epochs}
@@ -102,13 +122,20 @@ class Run:
 
         ``low`` and ``high`` are the ends of a 95 % interval, ``p`` is corrected for the number of claims, and
         ``n`` counts the cells or lines behind the effect.
+
+        >>> list(run.claims)
+        ['claim', 'verdict', 'effect', 'low', 'high', 'p', 'n']
         """
         rows = [(c.name, c.verdict, c.effect, c.low, c.high, c.p, c.n) for c in self._claims]
         return pd.DataFrame(rows, columns=["claim", "verdict", "effect", "low", "high", "p", "n"])
 
     @property
     def findings(self) -> list[str]:
-        """What the run shows, as sentences with their numbers."""
+        """What the run shows, as sentences with their numbers.
+
+        >>> run.findings[0].startswith("The best test accuracy, ")
+        True
+        """
         from explorer import phases
 
         found = phases.findings(self.cells, self.cuts(), self.axes, self._claims)
@@ -116,7 +143,13 @@ class Run:
 
     @cached_property
     def advice(self) -> pd.DataFrame:
-        """What to change: a row for each cell and change; see ``explorer.phases.advice.advice_table``."""
+        """What to change: a row for each cell and change; see ``explorer.phases.advice.advice_table``.
+
+        ``gain`` (points of test accuracy) has the 95 % interval from ``low`` to ``high``.
+
+        >>> {"question", "answer", "change", "gain", "confidence"} <= {*run.advice}
+        True
+        """
         from explorer import phases
         from explorer.phases.advice import advice_table, advise_cells
 
@@ -132,6 +165,10 @@ class Run:
 
         Raises:
             InputError: a cut has an unknown name, or is neither a positive number nor ``auto``.
+
+        >>> cuts = run.cuts({"connected": 1.0})  # percentage points
+        >>> cuts["connected"].value, sorted(cuts)
+        (1.0, ['cka', 'connected', 'train_loss'])
         """
         from explorer import phases
 
@@ -151,6 +188,10 @@ class Run:
         Raises:
             KeyError: the run has no such model, or the model failed.
             InputError: the code must not be run; see ``trust``.
+
+        >>> module = run.model(run.models["model_id"][0])
+        >>> module.training
+        False
         """
         import torch
 
@@ -165,8 +206,13 @@ class Run:
     def data(self, model_id: str, *, trust: bool = False) -> Arrays:
         """Return the arrays that a model was trained and tested on, with its subset, noise and scaling.
 
+        Inputs are float32 (inputs, *shape), and labels int64 (inputs,).
+
         Args:
             trust: see :meth:`model`.
+
+        >>> run.data(run.models["model_id"][0]).x_train.shape
+        (200, 1, 8, 8)
         """
         return _data_of(*self._trained(model_id, trust))
 
@@ -211,7 +257,8 @@ def read(store: Store) -> Run:
     of_kind: dict[str, list[str]] = {"model": [], "pair": [], "cell": []}
     for name, measure in used.items():
         of_kind[measure.KIND].append(name)
-    unused = [name for name in explorer.measures.NAMES if name not in used]
+    known = [*explorer.measures.NAMES, *explorer.measures.USERS]
+    unused = [name for name in known if name not in used]
     absent = {c for name in unused for c in plugin(explorer.measures, name, "measure").COLUMNS}
     failures = store.read_records("failures").to_pandas()
     failed = dict(tuple(failures.groupby("kind"))) if len(failures) else {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 
-from explorer.cli import look, pages, work
+from explorer.cli import adopt, look, pages, work
 from explorer.cli.app import PLAIN, Command, app, errors
 from explorer.settings import InputError
 
@@ -23,6 +23,7 @@ for command in (
     *(look.status, look.runs, look.verify, look.check, look.spaces),
 ):
     app.command(cls=Command)(command)
+app.command("import", cls=Command)(adopt.import_models)
 
 
 def main() -> None:

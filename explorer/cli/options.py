@@ -70,6 +70,14 @@ Cut = Annotated[
     list[str] | None,
     typer.Option("--cut", help="cut (threshold) between phases: train_loss=0.01, connected=1 or cka=0.65"),
 ]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--columns",
+        help="our names of columns by theirs, such as bs=batch_size,acc=test_accuracy_percent; an empty name "
+        "leaves a column out; repeatable",
+    ),
+]
 
 
 def to_resume(

@@ -93,7 +93,7 @@ def run(
             where=where,
         )
 
-    _work(start, run_name, where, storage, reports)
+    show(start, run_name, where, storage, reports)
 
 
 def resume(
@@ -133,7 +133,7 @@ def resume(
             where=where,
         )
 
-    _work(start, run, where, storage, reports)
+    show(start, run, where, storage, reports)
 
 
 def measure(
@@ -179,10 +179,10 @@ def measure(
             where=where,
         )
 
-    _work(start, run, where, storage, reports)
+    show(start, run, where, storage, reports)
 
 
-def _work(start: Callable[[Display], Run], run: str, where: RunOptions, storage: str, reports: str) -> None:
+def show(start: Callable[[Display], Run], run: str, where: RunOptions, storage: str, reports: str) -> None:
     """Run ``start`` under a display, then write the report. Ctrl-C and SIGTERM print how to resume.
 
     Raises:
@@ -245,6 +245,6 @@ def _kept(run: str, storage: str, then: str) -> str:
         return "It had no result yet and left no run folder; the same command starts it again."
     return (
         f"Finished work is kept. {then}"
-        if store is None or store.has_work()
+        if store is None or store.hasshow()
         else f"No model is trained yet. {then}"
     )

@@ -21,6 +21,7 @@ NAMES = (
     "multi30k",
     "parallel",
     "svhn",
+    "table",
     "text",
 )
 

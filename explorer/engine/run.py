@@ -17,7 +17,7 @@ from explorer.engine.local_ray import watched
 from explorer.engine.session import Observer, Session, Silent
 from explorer.plan import kept_sources, plan, provenance
 from explorer.plan.compare import grown, same_data
-from explorer.plan.networks import check_layers, check_networks
+from explorer.plan.networks import check_layers, check_measures, check_networks
 from explorer.plan.progress import progress
 from explorer.runs.files import GoneError, join
 from explorer.runs.lock import RENEW_EVERY_S, RunLock
@@ -60,8 +60,11 @@ def run(
             the requested resources do not exist.
     """
     observer = observer or Silent()
+    if space.imported is not None:
+        raise InputError("imported: only `explorer import` writes this setting; remove it to train models")
     check_networks(space)
     check_layers(space)
+    check_measures(space)
     store = Store(join(storage, name or space.name), warn=observer.say)
     with RunLock(store.files, store.has_work) as lock:
         if store.exists():
@@ -76,7 +79,7 @@ def run(
                 store.update_info(**recorded.split(space), sources=provenance.sources(space))
             else:
                 observer.say(f"Continuing run {store.location}.")
-        return _complete(lock, store, space, name or space.name, observer, where)
+        return complete(lock, store, space, name or space.name, observer, where)
 
 
 def standing(
@@ -89,6 +92,7 @@ def standing(
     """
     check_networks(space)
     check_layers(space)
+    check_measures(space)
     callbacks.check(where.callbacks)
     store = Store(join(storage, name), mend=False)
     if not store.exists():
@@ -130,7 +134,7 @@ def resume(
     store, info, space, versions = _open(name_or_folder, storage, observer, accept_source_change, trust)
     with RunLock(store.files) as lock:
         kept_sources.keep(space, store, info, versions)
-        return _complete(lock, store, space, info["name"], observer, where)
+        return complete(lock, store, space, info["name"], observer, where)
 
 
 def measure(
@@ -173,6 +177,7 @@ def measure(
         if name not in space.measures:
             raise InputError(f"--again {name}: the run does not have it; it has {', '.join(space.measures)}")
     check_layers(space)
+    check_measures(space)
     changed = {name for name, options in before.measures.items() if space.measures[name] != options}
     with RunLock(store.files) as lock:
         kept_sources.keep(space, store, info, versions)
@@ -180,7 +185,7 @@ def measure(
         store.update_info(**recorded.split(space, said))
         for name in sorted(changed | set(again)):
             plan.drop_measure(store, name)
-        return _complete(lock, store, space, info["name"], observer, where, train=False)
+        return complete(lock, store, space, info["name"], observer, where, train=False)
 
 
 def _open(
@@ -206,7 +211,7 @@ def _open(
     return store, info, space, versions
 
 
-def _complete(
+def complete(
     lock: RunLock,
     store: Store,
     space: Space,
@@ -252,11 +257,11 @@ def _complete(
             session.write()
     if loss:
         raise GoneError(loss)
-    _start(store, space, name)  # if it was lost, or the time was over before it was written
+    start(store, space, name)  # if it was lost, or the time was over before it was written
     return _tables(store, space, session)
 
 
-def _start(store: Store, space: Space, name: str) -> None:
+def start(store: Store, space: Space, name: str) -> None:
     """Write ``run.yaml`` and the user's sources if the folder has no run yet."""
     if not store.exists():
         info = {**provenance.describe(space, name), "measure_versions": plan.measure_versions(space)}
@@ -274,7 +279,7 @@ def _work(context: Context, name: str, where: RunOptions, train: bool) -> None:
     context.session.record["resources"] = {
         kind: number for kind, number in cluster.resources.items() if kind in ("CPU", "GPU")
     }
-    _start(store, space, name)
+    start(store, space, name)
     choice = choose(context)
     followers = callbacks.create(where.callbacks, store, name) if train else []
     lost, deaths = cluster.nodes_lost(), 0
@@ -282,7 +287,8 @@ def _work(context: Context, name: str, where: RunOptions, train: bool) -> None:
         context.cancel.check()
         todo = plan.missing(space, store, choice.sizes, train=train, given_up=attempts.given_up)
         if todo.stacks:
-            with context.session.stage("training", sum(stack.size for stack in todo.stacks)):
+            kind, count = todo.stacks[0].kind, sum(stack.size for stack in todo.stacks)
+            with context.session.stage(kind, count):
                 sweep(context, choice, todo.stacks, followers)
         elif todo.tasks:
             with context.session.stage("measuring", sum(task.size for task in todo.tasks)):

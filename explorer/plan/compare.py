@@ -67,8 +67,9 @@ def _differences(old: Space, new: Space) -> list[str]:
     before, after = old.frozen(), new.frozen()
     # Resources and order do not matter. The models that share a stack do matter, except where Explorer
     # chooses them, because its choice does not change the results.
+    free = [*FREE, "imported"] if old.imported and new.imported else FREE
     for frozen in (before, after):
-        for name in FREE:
+        for name in free:
             frozen.pop(name, None)
         chosen = {name: frozen["resources"][name] for name in CHOSEN}
         frozen["resources"] = {name: CHOSEN[name] if v == "auto" else v for name, v in chosen.items()}

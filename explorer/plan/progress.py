@@ -106,7 +106,7 @@ def progress(space: Space, store: Store) -> Progress:
         counted = sum((s if isinstance(s, tuple) else (s,)) in done for s in subjects)
         measures[name] = Count(counted, len(subjects), NOUNS[module.KIND])
         planned |= dict.fromkeys(module.COLUMNS, name)
-    models = Count(sum(map(len, trained.values())), len(space.cells) * len(space.seed_numbers))
+    models = Count(sum(map(len, trained.values())), space.n_models)
     diverged = list(status.values()).count("diverged")
     return Progress(models, diverged, _untrained(space, trained), measures, planned, holder(store.files))
 

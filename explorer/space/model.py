@@ -172,6 +172,13 @@ class PhaseOptions(Options):
     )
 
 
+class ImportedCell(Options):
+    """A cell of models that were trained elsewhere: its place on the axes, and the seeds of its models."""
+
+    at: dict[str, Scalar]
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+
+
 class DataFacts(NamedTuple):
     """What Explorer needs to know of a data set without reading it: numbers of inputs, and a content hash.
 
@@ -215,6 +222,9 @@ class Space(Options):
         default_factory=list, description="cells to leave out: those that meet all bounds of one entry"
     )
     phases: PhaseOptions = PhaseOptions()  # pyright: ignore[reportCallIssue]
+    imported: list[ImportedCell] | None = Field(
+        None, description="the cells, if `explorer import` has taken their models in; written by it only"
+    )
     _given: dict[str, Any] | None = PrivateAttr(default=None)
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
     _recorded: dict[str, DataFacts] | None = PrivateAttr(default=None)
@@ -241,8 +251,20 @@ class Space(Options):
 
     @cached_property
     def cells(self) -> list[Cell]:
-        """The grid points that are not skipped, in the order of the axis values."""
+        """The grid points that are not skipped, in the order of the axis values; or the imported cells."""
         names = list(self.axes)
+        if self.imported is not None:
+            typed = {axis: {value: value for value in values} for axis, values in self.axes.items()}
+            try:
+                places = [{name: typed[name][cell.at[name]] for name in names} for cell in self.imported]
+            except KeyError as error:
+                raise InputError(
+                    f"imported models have the value {error}, which is on no axis; leave the axes as they are"
+                ) from None
+            return [
+                replace(Cell.of(self, at), seeds=sorted(cell.seeds))
+                for at, cell in zip(places, self.imported, strict=True)
+            ]
         cells = []
         for values in itertools.product(*self.axes.values()):
             at = dict(zip(names, values, strict=True))
@@ -261,6 +283,11 @@ class Space(Options):
     def keep_data_facts(self, recorded: dict[str, DataFacts]) -> None:
         """Use these facts by :attr:`Cell.data_key`, and do not call a user's function for others."""
         self._recorded = recorded
+
+    @property
+    def n_models(self) -> int:
+        """Number of models of the whole grid."""
+        return sum(len(cell.seeds) for cell in self.cells)
 
     @property
     def data_facts(self) -> dict[str, DataFacts]:
@@ -284,7 +311,10 @@ class Space(Options):
 
     def frozen(self) -> dict[str, Any]:
         """Return all settings, given and default, as plain data for YAML."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        frozen = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if self.imported is not None:  # how the models were trained is known only where it was given
+            frozen["training"] = self.training.model_dump(mode="json", exclude_unset=True)
+        return frozen
 
 
 @dataclass(frozen=True)
@@ -301,13 +331,16 @@ class Cell:
     task: str = "classification"
     sources: dict[str, str] = field(default_factory=dict)  # Space.sources
     recorded: dict[str, DataFacts] | None = None  # Space.recorded
+    imported: bool = False  # the models were trained elsewhere
 
     @classmethod
     def of(cls, space: Space, at: dict[str, Any]) -> Cell:
         settings: dict[str, dict[str, Any]] = {
             "data": dict(space.data),
             "model": dict(space.model),
-            "training": space.training.model_dump(exclude_none=True),
+            "training": space.training.model_dump(
+                exclude_none=True, exclude_unset=space.imported is not None
+            ),
         }
         for axis, value in at.items():
             section, key = resolve(axis, space)
@@ -324,6 +357,7 @@ class Cell:
             space.task or tasks_of(module_of("data", data_name))[0],
             space.sources,
             space.recorded,
+            space.imported is not None,
         )
 
     @cached_property
@@ -399,7 +433,9 @@ class Cell:
         if version := VERSIONS.get(self.training.optimizer):
             training["optimizer_version"] = version
         task = {"task": self.task} if self.task != tasks_of(dataset)[0] else {}
-        own = {"user_networks": USER_NETWORKS} if ":" in self.model_name else {}
+        own: dict[str, Any] = {"user_networks": USER_NETWORKS} if ":" in self.model_name else {}
+        if self.imported:
+            own["imported"] = True
         return {"schema": SCHEMA, "data": data, "model": model, "training": training, **task, **own}
 
     @cached_property
@@ -435,7 +471,9 @@ class Cell:
     def columns(self) -> dict[str, Any]:
         """The settings as table columns: scalar settings, and all axes."""
         model = self.model if isinstance(self.model, dict) else self.model.model_dump()
-        training = self.training.model_dump(exclude={*names_of(Use.HISTORY), "steps"}, exclude_none=True)
+        training = self.training.model_dump(
+            exclude={*names_of(Use.HISTORY), "steps"}, exclude_none=True, exclude_unset=self.imported
+        )
         every = {
             **self.data.model_dump(),
             "train_size": self.data.train_size or self.inputs,

@@ -382,13 +382,26 @@ def _state(
     return State(tensors, {"step": step, "history": done.history, "models": finals})
 
 
+def judge(
+    network: Rows, theta: Tensor, buffers: Tensor, data: Split, steps: int | None
+) -> list[dict[str, Any]]:
+    """Return losses, errors and status of models that were trained elsewhere, in ``steps`` if that is known.
+
+    ``theta`` is (models, parameters) and ``buffers`` (models, numbers). Their losses before training are not
+    known, so a model with a large finite loss has not diverged.
+    """
+    measures = _measure(network, theta, buffers, data, data.y_train[None])
+    lengths, untrained = [steps] * len(theta), [math.inf] * len(theta)
+    return _with_status(network, theta, buffers, data, measures, lengths, untrained)
+
+
 def _with_status(
     network: Rows,
     theta: Tensor,
     buffers: Tensor,
     data: Split,
     measures: list[dict[str, float]],
-    lengths: list[int],
+    lengths: Sequence[int | None],
     untrained: list[float],
 ) -> list[dict[str, Any]]:
     """Return the measures of each replicate, with its status; ``untrained``: their losses at step 0."""
