@@ -245,6 +245,6 @@ def _kept(run: str, storage: str, then: str) -> str:
         return "It had no result yet and left no run folder; the same command starts it again."
     return (
         f"Finished work is kept. {then}"
-        if store is None or store.hasshow()
+        if store is None or store.has_work()
         else f"No model is trained yet. {then}"
     )
