@@ -179,18 +179,23 @@ def adopt(
     return Run.of(done)
 
 
-def load(name_or_folder: str | Path, storage: str | Path = "runs") -> Run:
+def load(name_or_folder: str | Path, storage: str | Path = "runs", *, columns: Sequence[str] = ()) -> Run:
     """Load a run by name, folder or URI, or any folder with some of the tables as Parquet or CSV.
 
     Works during a sweep and then returns the finished part.
 
+    Args:
+        columns: our names of columns of tables by theirs, such as ``"bs=batch_size"``. An empty name leaves a
+            column out; ``load`` or ``temperature`` makes it an axis.
+
     Raises:
-        explorer.settings.InputError: the argument is neither a run nor a folder of tables.
+        explorer.settings.InputError: the argument is neither a run nor a folder of tables, or ``columns``
+            does not fit.
 
     >>> explorer.load("tiny")
     Run 'tiny': 4 cells, 12 models, 12 pairs
     """
-    return Run.of(results.load(name_or_folder, storage))
+    return Run.of(results.load(name_or_folder, storage, columns=columns))
 
 
 def _display() -> Display:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
@@ -14,11 +15,12 @@ from pandas.api.types import is_hashable
 
 import explorer.measures
 from explorer import columns
+from explorer.columns import renames
 from explorer.measures import tables
 from explorer.runs.files import Files, join
 from explorer.runs.store import Store, locate
 from explorer.settings import InputError, plugin
-from explorer.space import recorded
+from explorer.space import foreign, recorded
 from explorer.space.model import TrainingOptions
 from explorer.space.trust import require_trust
 from explorer.tasks import TASKS, Task
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from explorer.space.model import Cell
 
 TABLES = ("models", "epochs", "pairs", "curves", "cells")
+NO_RENAMES: Mapping[str, str] = {}
 
 
 @dataclass(repr=False)
@@ -233,18 +236,29 @@ def _data_of(row: pd.Series, cell: Cell) -> Arrays:
     return prepare(cell.load_data(), cell.data.of_replicate(int(row["seed"])), cell.data_name)
 
 
-def load(name_or_folder: str | Path, storage: str | Path = "runs") -> Run:
+def load(name_or_folder: str | Path, storage: str | Path = "runs", *, columns: Sequence[str] = ()) -> Run:
     """Load a run by name, folder or URI, or any folder with some of the tables as Parquet or CSV.
 
     Works during a sweep and then returns the finished part.
 
+    Args:
+        columns: our names of columns of tables by theirs, such as ``"bs=batch_size"``. An empty name leaves a
+            column out; ``load`` or ``temperature`` makes it an axis.
+
     Raises:
-        InputError: the argument is neither a run nor a folder of tables.
+        InputError: the argument is neither a run nor a folder of tables, or ``columns`` does not fit.
     """
-    folder = Files(name_or_folder)
-    if folder.is_folder() and not folder.exists("run.yaml"):
-        return load_tables(folder)
+    if holds_tables(name_or_folder):
+        return load_tables(Files(name_or_folder), renames(columns))
+    if columns:
+        raise InputError(f"--columns is for folders of tables; {name_or_folder} is a run. Leave it out")
     return read(locate(name_or_folder, storage))
+
+
+def holds_tables(name_or_folder: str | Path) -> bool:
+    """Return whether this is a folder that is no run, and may have tables from elsewhere."""
+    folder = Files(name_or_folder)
+    return folder.is_folder() and not folder.exists("run.yaml")
 
 
 def read(store: Store) -> Run:
@@ -431,8 +445,8 @@ LOAD_NAMES = (
 TEMPERATURE_NAMES = ("batch_size", "learning_rate", "weight_decay", "momentum", "schedule", "optimizer")
 
 
-def _read_table(folder: Files, name: str) -> pd.DataFrame:
-    """Read a table.
+def _read_table(folder: Files, name: str, new: Mapping[str, str], seen: list[str]) -> pd.DataFrame:
+    """Read a table with new names of columns, and add their names in the file to ``seen``.
 
     Raises:
         InputError: the file is not a table, or none of its columns is known, or a numeric column has text.
@@ -444,11 +458,15 @@ def _read_table(folder: Files, name: str) -> pd.DataFrame:
     except Exception as error:
         first_line = str(error).partition("\n")[0]
         raise InputError(f"{path} cannot be read as a table: {first_line}") from error
+    seen += map(str, table)
+    table = foreign.in_percent(path, foreign.renamed(path, table, new), _tell)
     names = {str(name): str(name).removesuffix("_std") for name in table}
     if not {*names.values()} & {*tables.EVERY, *LOAD_NAMES, *TEMPERATURE_NAMES}:  # semicolons, for example
+        _, rename = foreign.hints(list(names))
+        how = f"rename columns with --columns {rename}; " if rename else ""
         raise InputError(
-            f"{path}: no column is one of those in docs/tables.md; the first is {list(names)[:1]}. "
-            "A CSV file needs commas between columns and decimal points in numbers"
+            f"{path}: no column is one of those in docs/tables.md; the first is {list(names)[:1]}; {how}"
+            "a CSV file needs commas between columns and decimal points in numbers"
         )
     for name, base in names.items():
         if base in tables.EVERY and tables.EVERY[base].kind in ("integer", "number"):
@@ -471,8 +489,17 @@ def _read_csv(file: BytesIO) -> pd.DataFrame:
     return table.astype(dict.fromkeys(empty, "object"))  # pandas reads empty text columns as numbers
 
 
-def load_tables(folder: Files) -> Run:
+def _tell(remark: str) -> None:
+    """Say something about tables from elsewhere; standard output may be a result."""
+    if remark:
+        print(remark, file=sys.stderr)
+
+
+def load_tables(folder: Files, new: Mapping[str, str] = NO_RENAMES) -> Run:
     """Load tables that were made elsewhere: Parquet or CSV files with the names of our tables.
+
+    ``new`` are our names of columns by theirs. Nothing is left out silently: columns that nothing shows, and
+    models at the same place, are told on standard error.
 
     The axes are the known settings with more than one value. Further columns become axes if they are needed
     to distinguish cells with different ``cell_id``; otherwise models of different cells would be averaged.
@@ -481,22 +508,25 @@ def load_tables(folder: Files) -> Run:
         InputError: the folder has none of the tables, or a table is wrong.
     """
     loaded: dict[str, pd.DataFrame] = {}
+    seen: list[str] = []
+    files: dict[str, str] = {}
     for name in TABLES:
         places = (f"{name}.parquet", f"{name}.csv", f"tables/{name}.parquet")
         if file := next((place for place in places if folder.exists(place)), None):
-            loaded[name] = _read_table(folder, file)
+            loaded[name], files[name] = _read_table(folder, file, new, seen), join(folder.location, file)
     if not loaded:
         runs = ", ".join(join(folder.location, name) for name in folder.folders_with("run.yaml")[:10])
         raise InputError(
             f"{folder.location} is neither a run (no run.yaml) nor a folder of tables "
             f"({', '.join(TABLES)} as .parquet or .csv){f'; it holds the runs {runs}' if runs else ''}"
         )
+    foreign.require_known(new, seen)
     axes: dict[str, list[str]] = {"load": [], "temperature": []}
     for name in ("models", "cells", "pairs"):  # the first table in which a setting varies
         if name in loaded and not any(axes.values()):
             table = loaded[name]
             axes = {
-                kind: [n for n in names if n in table and table[n].nunique() > 1]
+                kind: [n for n in [*names, *_of_role(kind, new)] if n in table and table[n].nunique() > 1]
                 for kind, names in (("load", LOAD_NAMES), ("temperature", TEMPERATURE_NAMES))
             }
             for setting in _distinguishing_columns(table, [*axes["load"], *axes["temperature"]]):
@@ -514,11 +544,25 @@ def load_tables(folder: Files) -> Run:
         pairs=loaded.get("pairs", pd.DataFrame()),
         curves=loaded.get("curves", pd.DataFrame()),
     )
+    names = [*axes["load"], *axes["temperature"]]
+    for name in (name for name in ("models", "cells", "pairs") if name in loaded):
+        _tell(foreign.unknown_columns(files[name], loaded[name], names))
+    if "models" in loaded:
+        _tell(foreign.repeated_models(files["models"], loaded["models"], names))
     if "cells" in loaded and not {"models", "pairs"} & set(loaded):
         from explorer import phases
 
-        run.grid = phases.foreign_cells(loaded["cells"], axes)
+        try:
+            run.grid = phases.foreign_cells(loaded["cells"], axes)
+        except InputError as error:
+            more = foreign.differences(loaded["cells"], names) if names else ""
+            raise InputError(f"{error}.{more}") from None
     return run
+
+
+def _of_role(kind: str, new: Mapping[str, str]) -> list[str]:
+    """Return the columns that the user makes axes of a kind."""
+    return [theirs for theirs, role in new.items() if role == kind]
 
 
 def _distinguishing_columns(table: pd.DataFrame, axes: list[str]) -> list[str]:

@@ -1,4 +1,8 @@
-"""Mistakes in a user's own objects: each is one sentence with the user's error and its place, before a run."""
+"""Mistakes of users: each is one sentence with its place and what to do, before a run.
+
+Mistakes in tables of data, measures and tables from elsewhere are in ``data/test_tables.py``,
+``test_own_measures.py`` and ``test_foreign_tables.py``.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from conftest import explore
 from notebooks import Notebook
+from torch import nn
 
 import explorer
+from explorer.columns import renames
+from explorer.plan import imported
 from explorer.plan.networks import check_networks
 from explorer.settings import InputError
 from explorer.space.reading import parse
@@ -424,3 +432,155 @@ def test_a_mistake_on_the_command_line_is_one_sentence(
     done = explore(*typed.split(), cwd=own_copy.parent)
     assert done.returncode == 2, done.stdout
     assert TYPED[typed] in " ".join(done.stderr.replace("│", " ").split())
+
+
+def csv_file(folder: Path, text: str) -> None:
+    (folder / "s.csv").write_text(text)
+
+
+def adopted(base: Path, *, files: str | None = None, settings: str | None = "s.csv", **given: Any) -> None:
+    """Read the settings of checkpoints, and make a space of them."""
+    raw = imported.plain_space("mine", given.get("model", "mlp"), given.get("data", "digits"), ())
+    place = Path(given.get("folder", base))
+    rows = imported.rows_of_folder(place, base / settings if settings else None, files)
+    found, known = imported.checkpoints_of(rows, place, raw, renames(given.get("columns", [])))
+    imported.space_of(found, known, raw, ())
+
+
+SETTINGS_OF_CHECKPOINTS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "no such file": ("", {"settings": "other.csv"}, "other.csv cannot be read: No such file or directory"),
+    "semicolons": ("file;width\na.pt;2\n", {}, "has semicolons between its columns; save it with commas"),
+    "a column twice": (
+        "file,width,width\n",
+        {},
+        "s.csv has several columns 'width'; rename them, or delete all but one",
+    ),
+    "no row": ("file,width\n", {}, "s.csv has no row; give it a row for each checkpoint"),
+    "a short row": ("file,width,seed\na.pt,2,0\nb.pt,2\n", {}, "s.csv, line 3: it should have 3 values"),
+    "no file": ("width\n2\n", {}, "line 2: there is no file; give the CSV file a column file with paths"),
+    "a pattern of another name": (
+        "width\n2\n",
+        {"files": "w{wide}.pt"},
+        "--files w{wide}.pt: ",
+    ),
+    "a pattern of nothing": (
+        "",
+        {"settings": None, "files": "a.pt"},
+        "it should name each setting once, such",
+    ),
+    "a pattern twice": (
+        "",
+        {"settings": None, "files": "{a}{a}.pt"},
+        "it should name each setting once, such",
+    ),
+    "a pattern that fits nothing": (
+        "",
+        {"settings": None, "files": "w{width}.pt"},
+        "--files w{width}.pt: no file below ",
+    ),
+    "no folder": (
+        "",
+        {"folder": "nowhere"},
+        "nowhere is no folder; name the folder that holds the checkpoints",
+    ),
+    "no layout": ("", {"settings": None}, "holds no results of Ray Tune (params.json) or Lightning (hparams"),
+    "an unknown column": (
+        "file,width,bs,x\na.pt,2,8,1\n",
+        {},
+        "'bs' (perhaps batch_size), 'x': no setting of this data set, architecture or training. Rename columns, "
+        "or leave them out with an empty name: --columns bs=batch_size,x=",
+    ),
+    "an unknown name": (
+        "file,width\na.pt,2\n",
+        {"columns": ["wd="]},
+        "--columns wd=…: there is no such column",
+    ),
+    "no value": (
+        "file,width\na.pt,\n",
+        {},
+        "line 2: width has no value; give it one, or leave the column out",
+    ),
+    "a seed below 0": ("file,width,seed\na.pt,2,-1\n", {}, "seed is -1; it should be a whole number from 0"),
+    "a model twice": (
+        "file,width,seed\na.pt,2,0\nb.pt,2,0\n",
+        {},
+        "line 3 are two models with width 2 and seed 0; give them different seeds, or a column",
+    ),
+    "no settings": (
+        "file,seed\na.pt,2\n",
+        {},
+        "there is no setting besides file and seed; give at least one",
+    ),
+    "words among numbers": (
+        "file,width\na.pt,2\nb.pt,big\n",
+        {},
+        "s.csv: width: 'big' is not allowed; it should",
+    ),
+    "a wrong value": (
+        "file,batch_size\na.pt,0\nb.pt,8\n",
+        {},
+        "s.csv: batch_size: 0 is not allowed; it should be",
+    ),
+    "other data": ("file,width\na.pt,2\n", {"data": "digit"}, "there is no file, folder or data set 'digit'"),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS_OF_CHECKPOINTS)
+def test_a_mistake_in_settings_of_checkpoints_is_one_sentence(tmp_path: Path, name: str) -> None:
+    text, given, said = SETTINGS_OF_CHECKPOINTS[name]
+    csv_file(tmp_path, text)
+    with pytest.raises(InputError) as error:
+        adopted(tmp_path, **given)
+    assert said in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def _state(**changes: Any) -> dict[str, Any]:
+    return {**nn.Linear(3, 2).state_dict(), **changes}
+
+
+CHECKPOINTS: dict[str, tuple[str, Any, str]] = {
+    "missing": ("a.pt", None, "a.pt cannot be read: No such file or directory"),
+    "another kind of file": ("a.h5", b"", "a.h5 should be one of .safetensors, .pt, .pth, .ckpt, .bin; save"),
+    "damaged": ("a.pt", b"PK\x03\x04", "a.pt cannot be read: "),
+    "damaged safetensors": ("a.safetensors", b"{}", "a.safetensors cannot be read as safetensors: "),
+    "a whole module": (
+        "a.pt",
+        nn.Linear(3, 2),
+        "a.pt is a pickle of Python objects, which would run code when",
+    ),
+    "a tensor": ("a.pt", torch.zeros(3), "a.pt holds Tensor, no weights by name; save model.state_dict()"),
+    "other values": (
+        "a.pt",
+        _state(epoch=3),
+        "a.pt holds 'epoch', which is no tensor; save model.state_dict(),",
+    ),
+    "a wrong shape": (
+        "a.pt",
+        _state(bias=torch.zeros(3)),
+        "a.pt: bias has the shape (3,), and the network has (2,); check the settings of this file, and --model",
+    ),
+    "a weight too many": (
+        "a.pt",
+        _state(scale=torch.zeros(3)),
+        "a.pt has 'scale', which the network does not have; it has weight, bias. Check --model",
+    ),
+    "a weight too few": (
+        "a.pt",
+        {"module.weight": torch.zeros(2, 3)},
+        "a.pt lacks 'bias', which the network has; it has module.weight. Check --model",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_a_wrong_checkpoint_is_one_sentence_with_its_name(tmp_path: Path, name: str) -> None:
+    file, content, said = CHECKPOINTS[name]
+    if isinstance(content, bytes):
+        (tmp_path / file).write_bytes(content)
+    elif content is not None:
+        torch.save(content, tmp_path / file)
+    with pytest.raises(InputError) as error:
+        imported.load_weights(nn.Linear(3, 2), tmp_path / file, "the network")
+    assert said in str(error.value)
+    assert len(str(error.value).splitlines()) == 1

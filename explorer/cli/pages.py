@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from explorer.cli.app import PLAIN, errors, say
-from explorer.cli.options import Cut, Reports, RunOrTables, Storage
+from explorer.cli.options import Columns, Cut, Reports, RunOrTables, Storage
 from explorer.settings import InputError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def report(
         list[str] | None,
         typer.Option(help="compare only cells with this value of an axis (learning_rate=0.05); repeatable"),
     ] = None,
+    columns: Columns = None,
     open_: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="redraw as results arrive, until the run is complete or Ctrl-C")
@@ -39,7 +40,7 @@ def report(
     """Write the report of a run (finished or not) or of a folder of tables, or compare several runs."""
     cuts = _cuts(cut or [])
     from explorer.report.files import check_place
-    from explorer.results import load
+    from explorer.results import holds_tables, load
 
     check_place(reports)
 
@@ -49,7 +50,8 @@ def report(
         from explorer import report as pages
         from explorer.report.selection import select
 
-        loaded = [select(load(one, storage), where or []) for one in runs]
+        of = {one: columns or [] if holds_tables(one) else [] for one in runs}
+        loaded = [select(load(one, storage, columns=of[one]), where or []) for one in runs]
         index = pages.compare(loaded, pages.place(loaded, reports), cuts=cuts)
         say(f"Report: {index}")
         if open_:
@@ -59,7 +61,7 @@ def report(
         raise InputError("--where selects the cells of a comparison; give two runs, or leave it out")
     if watch:
         _watch(runs[0], storage, reports, cuts)
-    draw(load(runs[0], storage), reports, cuts, show=open_)
+    draw(load(runs[0], storage, columns=columns or []), reports, cuts, show=open_)
 
 
 def diagnose(
@@ -72,6 +74,7 @@ def diagnose(
         typer.Option(help="a run or folder of tables to learn answers from; repeatable"),
     ] = None,
     cut: Cut = None,
+    columns: Columns = None,
     storage: Storage = "runs",
 ) -> None:
     """Say what limits the models and what to change next, with the confidence and the evidence."""
@@ -80,7 +83,7 @@ def diagnose(
     from explorer.results import load
 
     teachers = [load(one, storage) for one in learn or []]
-    for line in diagnosis(load(run, storage), cell=cell, cuts=cuts, learn=teachers):
+    for line in diagnosis(load(run, storage, columns=columns or []), cell=cell, cuts=cuts, learn=teachers):
         say(line)
 
 
@@ -90,6 +93,7 @@ def export(
         str | None, typer.Option(help="table to write, .csv or .parquet, or its URI; default: <run>.csv")
     ] = None,
     cut: Cut = None,
+    columns: Columns = None,
     storage: Storage = "runs",
 ) -> None:
     """Write a run as one table with one row per model, and a Markdown summary next to it."""
@@ -97,7 +101,7 @@ def export(
     from explorer.report.export import export as write
     from explorer.results import load
 
-    loaded = load(run, storage)
+    loaded = load(run, storage, columns=columns or [])
     for file in write(loaded, out or f"{loaded.name}.csv", cuts=cuts):
         say(f"Wrote {file}")
 

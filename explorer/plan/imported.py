@@ -274,7 +274,7 @@ def _known_settings(raw: dict[str, Any]) -> dict[str, str]:
     known = dict.fromkeys(TrainingOptions.model_fields, "training")
     known |= dict.fromkeys(of_model, "model")
     known |= dict.fromkeys([*module_of("data", data).Options.model_fields, *raw["data"]], "data")
-    return {name: section for name, section in known.items() if name != "name"}
+    return {name: section for name, section in known.items() if name not in ("name", "loss")}
 
 
 def options_of(reference: str) -> list[str]:
@@ -329,13 +329,23 @@ def space_of(
         seeds[seed] = one
     raw["seeds"] = sorted({seed for seeds in cells.values() for seed in seeds})
     raw["imported"] = [{"at": at[key], "seeds": sorted(seeds)} for key, seeds in cells.items()]
-    space = parse(raw, overrides)
+    try:
+        space = parse(raw, overrides)
+    except InputError as error:
+        raise InputError(_of_settings(str(error), checkpoints[0].where)) from None
     by_id = {
         cell.model_id(seed): one
         for cell, seeds in zip(space.cells, cells.values(), strict=True)
         for seed, one in seeds.items()
     }
     return space, by_id
+
+
+def _of_settings(problems: str, where: str) -> str:
+    """Return what is wrong with a space, in terms of the settings that it was made of."""
+    source, lines = where.partition(", line")[0], problems.splitlines()
+    causes = [line for line in lines if not line.startswith("imported models have")] or lines
+    return "\n".join(re.sub(r"^(load|temperature)\.\w+(\.\d+)?:", f"{source}:", line) for line in causes)
 
 
 def _in_order(values: Iterable[Any]) -> list[Any]:
