@@ -12,10 +12,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from explorer import diagnosis
-    from explorer.api import Run, Space, adopt, load, run
+    from explorer import diagnosis, refine
+    from explorer.api import Run, Space, adopt, load, run, study
 
-__all__ = ["Run", "Space", "adopt", "diagnosis", "load", "run"]
+__all__ = ["Run", "Space", "adopt", "diagnosis", "load", "refine", "run", "study"]
 
 
 def _lacking(package: str) -> str:
@@ -28,8 +28,8 @@ def _lacking(package: str) -> str:
 
 def __getattr__(name: str) -> Any:
     # Import on demand, which keeps `explorer --help` and `import explorer.space.model` fast.
-    if name == "diagnosis":
-        return importlib.import_module("explorer.diagnosis")
+    if name in ("diagnosis", "refine"):
+        return importlib.import_module(f"explorer.{name}")
     if name in __all__:
         try:
             from explorer import api

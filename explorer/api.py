@@ -1,4 +1,4 @@
-"""The public Python functions: ``run``, ``adopt`` and ``load``."""
+"""The public Python functions: ``run``, ``adopt``, ``load`` and ``study``."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from explorer.runs.files import join
 from explorer.space.reading import read
 
 if TYPE_CHECKING:
+    import pandas as pd
     from ray.tune import Callback
 
     from explorer.display import Display
     from explorer.engine.session import Observer
 
-__all__ = ["Run", "Space", "adopt", "load", "run"]
+__all__ = ["Run", "Space", "adopt", "load", "run", "study"]
 
 
 def run(
@@ -196,6 +197,49 @@ def load(name_or_folder: str | Path, storage: str | Path = "runs", *, columns: S
     Run 'tiny': 4 cells, 12 models, 12 pairs
     """
     return Run.of(results.load(name_or_folder, storage, columns=columns))
+
+
+def study(
+    spaces: Sequence[str | Path] = (),
+    *,
+    set: Sequence[str] = (),
+    storage: str | Path = "runs",
+    address: str | None = None,
+    workers: int | None = None,
+    gpus: int | None = None,
+    out: str | Path | None = None,
+    observer: Observer | None = None,
+) -> pd.DataFrame:
+    """Run several spaces one after another, and check the claims of the paper over all of them.
+
+    Runs that exist are continued, so the same call continues a study that was interrupted.
+
+    Args:
+        spaces: space files, folders of them, and runs by name or folder; by default ``spaces/study``.
+        set: overrides for every space file.
+        out: CSV file to write the table to; a summary in Markdown is put beside it.
+
+    Returns:
+        A row for each claim and space, and one for each claim with the space ``all spaces``: ``claim``,
+        ``space``, ``verdict``, ``effect``, ``low``, ``high`` (the ends of a 95 % interval), ``p``, ``n``
+        (cells or lines; for all spaces, the spaces that can test the claim), ``unit`` and ``would_decide``.
+
+    Raises:
+        explorer.settings.InputError: the input is wrong; nothing was started.
+
+    >>> table = explorer.study(["tiny"])
+    >>> sorted(table["space"].unique())
+    ['all spaces', 'tiny']
+    """
+    from explorer import studies
+    from explorer.engine.cluster import RunOptions
+
+    members, target = studies.members(spaces, set, storage), studies.target(out)
+    where = RunOptions(address=address, workers=workers, gpus=gpus)
+    one = studies.Study([studies.run_of(member, storage, observer, where) for member in members])
+    if target:
+        studies.write(one, target)
+    return one.table
 
 
 def _display() -> Display:

@@ -20,6 +20,7 @@ from explorer.units import duration
 
 QUIET_S = 15.0  # least time between two plain lines of a stage
 TITLES = {
+    "spaces": "Spaces",
     "start_up": "Starting Ray",
     "calibration": "Calibrating",
     "training": "Training",
@@ -29,7 +30,7 @@ TITLES = {
     "tables": "Writing tables",
     "drawing": "Drawing pages",
 }
-UNITS = {"training": "models", "importing": "models", "measuring": "measurements"}
+UNITS = {"spaces": "spaces", "training": "models", "importing": "models", "measuring": "measurements"}
 
 
 class Display:

@@ -9,6 +9,11 @@ from typing import Any
 
 import explorer
 
+MODULES = {  # public names of the modules
+    "diagnosis": ("Diagnoser", "fit", "room", "shipped", "true_answers"),
+    "refine": ("predict", "propose"),
+}
+
 
 def public() -> Iterator[tuple[str, Any]]:
     """Yield the name and the object of everything public: names of the package, and what they have."""
@@ -16,17 +21,13 @@ def public() -> Iterator[tuple[str, Any]]:
         found = getattr(explorer, name)
         yield f"explorer.{name}", found
         if isinstance(found, ModuleType):
-            members = {n: v for n, v in vars(found).items() if _is_of(v, found.__name__)}
+            members = {n: getattr(found, n) for n in MODULES[name]}
         else:
             members = dict(inspect.getmembers(found)) if inspect.isclass(found) else {}
         for member, value in members.items():
             described = inspect.isroutine(value) or isinstance(value, property) or inspect.isclass(value)
             if described and not member.startswith("_"):
                 yield f"explorer.{name}.{member}", value
-
-
-def _is_of(value: Any, module: str) -> bool:
-    return callable(value) and getattr(value, "__module__", "") == module
 
 
 def markdown() -> str:

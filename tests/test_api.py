@@ -6,6 +6,7 @@ import doctest
 import inspect
 import linecache
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from conftest import TINY
 import explorer
 from explorer import reference
 
-TESTED_ELSEWHERE = ("explorer.adopt", "explorer.diagnosis")  # examples that need hours or other files
+# Their modules and files have tests of their own.
+TESTED_ELSEWHERE = ("explorer.adopt", "explorer.diagnosis", "explorer.refine")
 PUBLIC = dict(reference.public())
 
 
@@ -55,13 +57,15 @@ def test_the_examples_are_so(finished: Path, tmp_path: Path, monkeypatch: pytest
     number = 0
     for name in order:
         text = inspect.getdoc(PUBLIC[name]) or ""
-        test = doctest.DocTestParser().get_doctest(text, names, name, name, 0)
+        module = ".".join(name.split(".")[:2])  # examples of a module use its names
+        variables = {**vars(sys.modules[module]), **names} if module in sys.modules else names
+        test = doctest.DocTestParser().get_doctest(text, variables, name, name, 0)
         for place, example in enumerate(test.examples):  # the source of their functions, as of a notebook
             file = f"<doctest {name}[{place}]>"
             linecache.cache[file] = (len(example.source), None, example.source.splitlines(True), file)
         report: list[str] = []
         result = doctest.DocTestRunner(verbose=False).run(test, out=report.append, clear_globs=False)
         assert result.failed == 0, "".join(report)
-        names.update(test.globs)
+        names |= {"space": test.globs["space"]} if name == "explorer.Space" else {}
         number += result.attempted
     assert number > 25

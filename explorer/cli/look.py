@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from explorer.cli.app import PLAIN, console, errors, say
-from explorer.cli.options import Overrides, RunName, SpaceFile, Storage, to_resume
+from explorer.cli.options import Overrides, Refine, RunName, SpaceFile, Storage, overrides, to_resume
 from explorer.settings import InputError
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ def verify(
 def check(
     space: SpaceFile,
     set_: Overrides = None,
+    refine: Refine = None,
     cluster: Annotated[
         str | None,
         typer.Option(
@@ -104,7 +105,7 @@ def check(
     """Check a space file and estimate its cost: cells, models, pairs, time, memory. Starts nothing."""
     from explorer.space import reading
 
-    describe_cost(reading.read(space, set_), cluster)
+    describe_cost(reading.read(space, overrides(set_, refine)), cluster)
 
 
 def describe_cost(space: Space, cluster: str | None = None) -> None:

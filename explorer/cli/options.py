@@ -34,6 +34,13 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", help="override a setting of the space, such as training.steps=500; repeatable"),
 ]
+Refine = Annotated[
+    float | None,
+    typer.Option(
+        help="run a part of the grid, chosen in rounds, and predict the rest: a share such as 0.35, "
+        "or a number of cells"
+    ),
+]
 Storage = Annotated[str, typer.Option(help="folder of the runs, or a URI such as s3://bucket/runs")]
 Reports = Annotated[str, typer.Option(help="folder for report pages, or a URI")]
 Address = Annotated[
@@ -78,6 +85,11 @@ Columns = Annotated[
         "leaves a column out, and in tables load or temperature makes it an axis; repeatable",
     ),
 ]
+
+
+def overrides(given: list[str] | None, refine: float | None) -> list[str]:
+    """Return the overrides of a space with that of ``--refine``."""
+    return [*(given or []), *([] if refine is None else [f"refine.budget={refine:g}"])]
 
 
 def to_resume(

@@ -38,7 +38,7 @@ def report(
     reports: Reports = "reports",
 ) -> None:
     """Write the report of a run (finished or not) or of a folder of tables, or compare several runs."""
-    cuts = _cuts(cut or [])
+    cuts = cuts_of(cut or [])
     from explorer.report.files import check_place
     from explorer.results import holds_tables, load
 
@@ -69,21 +69,16 @@ def diagnose(
     cell: Annotated[
         str | None, typer.Option(help="one cell: its id, or settings such as width=8,batch_size=16")
     ] = None,
-    learn: Annotated[
-        list[str] | None,
-        typer.Option(help="a run or folder of tables to learn answers from; repeatable"),
-    ] = None,
     cut: Cut = None,
     columns: Columns = None,
     storage: Storage = "runs",
 ) -> None:
-    """Say what limits the models and what to change next, with the confidence and the evidence."""
-    cuts = _cuts(cut or [])
+    """Answer what to change (temperature, size or data) and why, with gain, confidence and evidence."""
+    cuts = cuts_of(cut or [])
     from explorer.report.diagnosis import diagnose as diagnosis
     from explorer.results import load
 
-    teachers = [load(one, storage) for one in learn or []]
-    for line in diagnosis(load(run, storage, columns=columns or []), cell=cell, cuts=cuts, learn=teachers):
+    for line in diagnosis(load(run, storage, columns=columns or []), cell=cell, cuts=cuts):
         say(line)
 
 
@@ -97,7 +92,7 @@ def export(
     storage: Storage = "runs",
 ) -> None:
     """Write a run as one table with one row per model, and a Markdown summary next to it."""
-    cuts = _cuts(cut or [])
+    cuts = cuts_of(cut or [])
     from explorer.report.export import export as write
     from explorer.results import load
 
@@ -174,7 +169,8 @@ def _watch(run: str, storage: str, reports: str, cuts: dict[str, float]) -> None
         say("")
 
 
-def _cuts(given: list[str]) -> dict[str, float]:
+def cuts_of(given: list[str]) -> dict[str, float]:
+    """Return the cuts that ``--cut`` gives."""
     from explorer.space.model import PhaseOptions
 
     cuts = {}

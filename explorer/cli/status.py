@@ -30,6 +30,8 @@ def describe(store: Store) -> tuple[Table, Progress]:
     now = progress(space, store)
     lost = f", {now.diverged} of them diverged" if now.diverged else ""
     table.add_row("trained", f"{now.models}{lost}")
+    if space.refine:
+        table.add_row("cells", f"{now.cells} chosen{', more are to be chosen' if now.choosing else ''}")
     table.add_row("measured", now.measured or "everything")
     curves = store.read_records("connectivity", ["curve_converged"]).to_pydict().get("curve_converged", [])
     if curves:

@@ -18,12 +18,14 @@ from explorer.cli.options import (
     MaxHours,
     Overrides,
     Profile,
+    Refine,
     Reports,
     RunName,
     SpaceFile,
     Storage,
     Trust,
     Workers,
+    overrides,
     to_resume,
 )
 from explorer.cli.pages import draw
@@ -40,6 +42,7 @@ def run(
     space: SpaceFile,
     name: Annotated[str | None, typer.Option(help="name of the run; default: the space's name")] = None,
     set_: Overrides = None,
+    refine: Refine = None,
     storage: Storage = "runs",
     reports: Reports = "reports",
     address: Address = None,
@@ -58,7 +61,7 @@ def run(
     from explorer.engine.cluster import RunOptions
     from explorer.space import reading
 
-    checked = reading.read(space, set_)
+    checked = reading.read(space, overrides(set_, refine))
     run_name = checked_name(name or checked.name)
     where = RunOptions(
         address=address,

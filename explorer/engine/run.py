@@ -14,8 +14,9 @@ from explorer.engine.cluster import RunOptions, connect, ray_environment
 from explorer.engine.context import Context, load_data
 from explorer.engine.failures import Attempts
 from explorer.engine.local_ray import watched
+from explorer.engine.rounds import choose_round
 from explorer.engine.session import Observer, Session, Silent
-from explorer.plan import kept_sources, plan, provenance
+from explorer.plan import kept_sources, plan, provenance, refinement
 from explorer.plan.compare import grown, same_data
 from explorer.plan.networks import check_layers, check_measures, check_networks
 from explorer.plan.progress import progress
@@ -231,7 +232,7 @@ def complete(
             plan.drop_halves(space, store, train=train)
             if outdated := plan.drop_outdated(space, store):
                 session.say(f"This version measures {', '.join(outdated)} differently; they are taken again.")
-            if plan.missing(space, store, train=train):
+            if refinement.missing(space, store, train=train) or (train and _is_open(space, store)):
                 arrays = load_data(space)
                 for data in arrays.values():
                     session.say(f"Data: {data.describe()}.")
@@ -285,7 +286,7 @@ def _work(context: Context, name: str, where: RunOptions, train: bool) -> None:
     lost, deaths = cluster.nodes_lost(), 0
     while True:
         context.cancel.check()
-        todo = plan.missing(space, store, choice.sizes, train=train, given_up=attempts.given_up)
+        todo = refinement.missing(space, store, choice.sizes, train=train, given_up=attempts.given_up)
         if todo.stacks:
             kind, count = todo.stacks[0].kind, sum(stack.size for stack in todo.stacks)
             with context.session.stage(kind, count):
@@ -293,6 +294,8 @@ def _work(context: Context, name: str, where: RunOptions, train: bool) -> None:
         elif todo.tasks:
             with context.session.stage("measuring", sum(task.size for task in todo.tasks)):
                 Pool(context, choice).measure(todo.tasks)
+        elif train and _is_open(space, store):
+            choose_round(space, store, context.session)
         else:
             return
         if attempts.deaths > deaths and not cluster.own:
@@ -301,6 +304,10 @@ def _work(context: Context, name: str, where: RunOptions, train: bool) -> None:
             nodes = "a node" if gone == 1 else f"{gone} nodes"
             context.session.say(f"The cluster has lost {nodes}; the work in progress there is tried again.")
         lost, deaths = lost + max(0, gone), attempts.deaths
+
+
+def _is_open(space: Space, store: Store) -> bool:
+    return refinement.is_open(space, refinement.rounds_of(store))
 
 
 def _tables(store: Store, space: Space, session: Session) -> Run:
@@ -312,7 +319,9 @@ def _tables(store: Store, space: Space, session: Session) -> Run:
         done = results.read(store)
         for table in results.TABLES:
             store.write_table(table, getattr(done, table))
-        if "verification" in done.info and not plan.missing(space, store):
+        if space.refine and len(done.grid):
+            store.write_table("map", done.map)
+        if "verification" in done.info and not refinement.missing(space, store):
             store.write_verification({})  # what was set aside is there again
             del done.info["verification"]
     session.write()

@@ -11,7 +11,16 @@ from explorer.space import recorded
 from explorer.space.model import Space
 from explorer.space.trust import users_functions
 
-FREE = ("name", "description", "phases", "skip", "load", "temperature", "seeds")  # these may change or grow
+FREE = (
+    "name",
+    "description",
+    "phases",
+    "skip",
+    "refine",
+    "load",
+    "temperature",
+    "seeds",
+)  # these may change or grow
 
 CHOSEN = {"replicates_per_trial": "all", "cells_per_trial": 1}  # values with the same results as ``auto``
 

@@ -24,17 +24,17 @@ INDEX = "index.html"
 SHOWN = "shows.yaml"  # says which runs a folder of pages shows
 
 
-def place(runs: Sequence[Run], reports: Path | str) -> str:
-    """Return the folder or URI in ``reports`` for the page of a run, or for the comparison of several.
+def place(runs: Sequence[Run], reports: Path | str, *, name: str = "") -> str:
+    """Return the folder or URI in ``reports`` for the page of a run, or for a page of several.
 
-    It has the names of the runs and, if the page of another run is there, a number. A run keeps its folder,
-    also if the run has moved and keeps its name.
+    It has ``name``, or the names of the runs, and, if the page of another run is there, a number. A run keeps
+    its folder, also if the run has moved and keeps its name.
 
     Raises:
         InputError: ``reports`` is a URI that cannot be used.
     """
     plain = [re.sub(r"[^\w.-]+", "-", run.name).strip(".-") or "run" for run in runs]
-    name = "-vs-".join(plain)[:100]
+    name = name or "-vs-".join(plain)[:100]
     shown, left, number = [_identity(run) for run in runs], "", 1
     while True:
         folder = Files(join(reports, name if number == 1 else f"{name}-{number}"))

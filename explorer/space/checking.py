@@ -249,12 +249,29 @@ def _check_axes(space: Space) -> None:
             f"along {along!r}: it should be an axis of the training, because both models of a pair need the "
             f"same data and architecture: {', '.join(allowed) or 'this space has none'}",
         )
+    if space.refine:
+        with _at("refine"):
+            _check_refinement(space)
     for place, entry in enumerate(space.skip):
         for axis in entry:
             if axis not in space.axes:
                 raise Problem(
                     ("skip", place, axis), f"there is no axis {axis!r}; the axes are {', '.join(space.axes)}"
                 )
+
+
+def _check_refinement(space: Space) -> None:
+    """Raise InputError if cells of the space would have no phase, or are compared with others."""
+    if lacking := [name for name in ("connectivity", "similarity") if name not in space.measures]:
+        raise InputError(f"refine chooses cells by their phases, which need the measure {lacking[0]}; add it")
+    if len(space.seed_numbers) < 2:
+        raise InputError("refine chooses cells by their phases, which need at least 2 seeds; raise seeds")
+    for name, values in space.measures.items():
+        if isinstance(pairs := values.get("pairs"), dict) and "within" not in pairs:
+            raise InputError(
+                f"refine runs a part of the grid, and measures.{name}.pairs needs every cell; "
+                "remove one of them"
+            )
 
 
 def _kind(value: Any) -> str:

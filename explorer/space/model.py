@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import ModuleType
@@ -179,6 +180,30 @@ class ImportedCell(Options):
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
 
 
+class RefineOptions(Options):
+    """Run a part of the grid only: cells are chosen in rounds, where the phase is least known."""
+
+    budget: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.35, description="most cells to run: a number, or a share of the grid below 1"
+    )
+    start: int = Field(4, ge=2, le=100, description="values per axis at first, ends included")
+    round: int | None = Field(
+        None, ge=1, description="cells a round; default: 4 % of the grid, at least 4, on every machine"
+    )
+    until: float = Field(
+        0.97, gt=0, le=1, description="stop when this share of the phases is expected to be right"
+    )
+
+    def most(self, cells: int) -> int:
+        """Return the largest number of cells to run of a grid of ``cells``."""
+        share = isinstance(self.budget, float) and self.budget < 1
+        return min(cells, max(1, math.floor(self.budget * cells + 1e-9) if share else int(self.budget)))
+
+    def next(self, cells: int) -> int:
+        """Return the number of cells of a round."""
+        return self.round or max(4, round(0.04 * cells))
+
+
 class DataFacts(NamedTuple):
     """What Explorer needs to know of a data set without reading it: numbers of inputs, and a content hash.
 
@@ -225,6 +250,10 @@ class Space(Options):
     imported: list[ImportedCell] | None = Field(
         None, description="the cells, if `explorer import` has taken their models in; written by it only"
     )
+    refine: RefineOptions | None = Field(
+        None, description="run a part of the grid, chosen in rounds, and predict the phases of the rest"
+    )
+    _chosen: frozenset[str] | None = PrivateAttr(default=None)
     _given: dict[str, Any] | None = PrivateAttr(default=None)
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
     _recorded: dict[str, DataFacts] | None = PrivateAttr(default=None)
@@ -249,8 +278,20 @@ class Space(Options):
             return list(range(first, last + 1))
         return sorted(self.seeds) if isinstance(self.seeds, list) else list(range(self.seeds))
 
-    @cached_property
+    @property
     def cells(self) -> list[Cell]:
+        """The cells of :attr:`domain`; after :meth:`only`, some of them."""
+        chosen = self._chosen
+        return self.domain if chosen is None else [cell for cell in self.domain if cell.id in chosen]
+
+    def only(self, cell_ids: Iterable[str]) -> Space:
+        """Return the space with some of its cells."""
+        part = self.model_copy()
+        part._chosen = frozenset(cell_ids)
+        return part
+
+    @cached_property
+    def domain(self) -> list[Cell]:
         """The grid points that are not skipped, in the order of the axis values; or the imported cells."""
         names = list(self.axes)
         if self.imported is not None:

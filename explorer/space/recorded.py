@@ -16,7 +16,7 @@ from explorer import sources
 from explorer.measures import own
 from explorer.runs.store import Store
 from explorer.settings import InputError, plugin
-from explorer.space.model import PACKAGES, DataFacts, Space, module_of
+from explorer.space.model import PACKAGES, DataFacts, RefineOptions, Space, module_of
 from explorer.space.reading import parse, restore
 from explorer.space.trust import users_functions
 
@@ -127,6 +127,7 @@ def without_unknown_settings(raw: dict[str, Any]) -> tuple[dict[str, Any], list[
     ignored: list[str] = []
     raw = _known(raw, Space, "", ignored)
     sections: dict[str, Any] = {name: Space.model_fields[name].annotation for name in SECTIONS}
+    sections["refine"] = RefineOptions
     for section, (package, _) in PACKAGES.items():
         values = raw.get(section)
         if isinstance(values, dict) and values.get("name") in package.NAMES:
