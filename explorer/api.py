@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explorer import results
-from explorer.given import keep
 from explorer.interface import Run, Space
-from explorer.objects import refer
 from explorer.report.files import check_place
 from explorer.report.outcome import diverged, failures
 from explorer.runs.files import join
@@ -113,7 +111,7 @@ def adopt(
     folder: str | Path,
     *,
     model: str | Callable[..., Any],
-    data: str,
+    data: Any,
     name: str,
     settings: str | Path | None = None,
     files: str | None = None,
@@ -134,9 +132,9 @@ def adopt(
 
     Args:
         folder: folder of the checkpoints.
-        model: architecture, by name, as ``module:function`` or as a function.
-        data: data set, by name, file (``.npz``, ``.csv``, ``.parquet``), folder of images or
-            ``module:function``.
+        model: architecture: its name, ``module:function``, or a function as :class:`Space` takes it.
+        data: data set: its name, a file (``.npz``, ``.csv``, ``.parquet``), a folder of images,
+            ``module:function``, or arrays, data sets of torch or a function as :class:`Space` takes them.
         name: name of the run. If it exists, checkpoints that it does not have are added.
         settings: CSV file with a row for each checkpoint: its settings, ``seed`` and ``file``. Without it,
             settings are in ``files``, or in the files that Ray Tune or Lightning have written.
@@ -154,20 +152,19 @@ def adopt(
             files, and nothing was started.
 
     >>> import explorer
-    >>> run = explorer.adopt(                     # doctest: +SKIP
+    >>> explorer.adopt(                                              # doctest: +SKIP
     ...     "checkpoints", settings="settings.csv", model="mynets:make", data="d.npz", name="mine"
     ... )
+    Run 'mine': 4 cells, 12 models, 12 pairs
     """
     from explorer.engine.cluster import RunOptions
     from explorer.engine.imported import adopt as start
 
-    given: dict[str, Any] = {}
-    reference = model if isinstance(model, str) else refer(model, "model", given)
-    keep(given)
+    given = Space.unchecked({"model": model, "data": str(data) if isinstance(data, Path) else data})
     done = start(
         folder,
-        model=reference,
-        data=data,
+        model=given["model"] if isinstance(model, str) else given["model"]["name"],
+        data=given["data"],
         name=name,
         settings=settings,
         files=files,
@@ -177,7 +174,7 @@ def adopt(
         observer=observer,
         where=RunOptions(address=address, workers=workers, gpus=gpus, max_hours=max_hours),
     )
-    return Run.of(done)
+    return Run.of(done, holding=given)
 
 
 def load(name_or_folder: str | Path, storage: str | Path = "runs", *, columns: Sequence[str] = ()) -> Run:

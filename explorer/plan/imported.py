@@ -198,14 +198,18 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
 # The space ----------------------------------------------------------------------------------------
 
 
-def data_section(data: str) -> dict[str, Any]:
+def data_section(data: str | dict[str, Any]) -> dict[str, Any]:
     """Return the section ``data`` of a space for a file, a folder, a data set's name or a function.
+
+    A section itself gets its default.
 
     Inputs are not standardised, because a model is measured on the inputs that it was trained on.
     """
-    path = Path(data)
+    path = Path("" if isinstance(data, dict) else data)
     kinds = {".npz": "arrays", ".csv": "table", ".tsv": "table", ".parquet": "table"}
-    if path.suffix in kinds or path.is_dir():
+    if isinstance(data, dict):
+        section = dict(data)
+    elif path.suffix in kinds or path.is_dir():
         section = {"name": kinds.get(path.suffix, "image-folder"), "path": data}
     elif ":" in data or data in PACKAGES["data"][0].NAMES:
         section = {"name": data}
@@ -213,7 +217,7 @@ def data_section(data: str) -> dict[str, Any]:
         plugin(PACKAGES["data"][0], data, "file, folder or data set")
         raise AssertionError("unreachable")
     plain = "standardise" in module_of("data", section["name"]).Options.model_fields
-    return section | ({"standardise": False} if plain else {})
+    return ({"standardise": False} if plain else {}) | section
 
 
 def checkpoints_of(
@@ -354,7 +358,9 @@ def _in_order(values: Iterable[Any]) -> list[Any]:
     return sorted(distinct) if all(isinstance(v, int | float) for v in distinct) else distinct
 
 
-def plain_space(name: str, model: str, data: str, overrides: Sequence[str]) -> dict[str, Any]:
+def plain_space(
+    name: str, model: str, data: str | dict[str, Any], overrides: Sequence[str]
+) -> dict[str, Any]:
     """Return plain data of a space without axes, with the overrides of its data and architecture."""
     raw: dict[str, Any] = {"name": name, "data": data_section(data), "model": {"name": model}}
     raw |= {"training": {}, "measures": {k: dict(v) for k, v in DEFAULT_MEASURES.items()}}
