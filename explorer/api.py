@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,8 +110,8 @@ def run(
 def adopt(
     folder: str | Path,
     *,
-    model: str,
-    data: str,
+    model: str | Callable[..., Any],
+    data: Any,
     name: str,
     settings: str | Path | None = None,
     files: str | None = None,
@@ -132,9 +132,9 @@ def adopt(
 
     Args:
         folder: folder of the checkpoints.
-        model: architecture, by name or as ``module:function``.
-        data: data set, by name, file (``.npz``, ``.csv``, ``.parquet``), folder of images or
-            ``module:function``.
+        model: architecture: its name, ``module:function``, or a function as :class:`Space` takes it.
+        data: data set: its name, a file (``.npz``, ``.csv``, ``.parquet``), a folder of images,
+            ``module:function``, or arrays, data sets of torch or a function as :class:`Space` takes them.
         name: name of the run. If it exists, checkpoints that it does not have are added.
         settings: CSV file with a row for each checkpoint: its settings, ``seed`` and ``file``. Without it,
             settings are in ``files``, or in the files that Ray Tune or Lightning have written.
@@ -152,17 +152,19 @@ def adopt(
             files, and nothing was started.
 
     >>> import explorer
-    >>> run = explorer.adopt(                     # doctest: +SKIP
+    >>> explorer.adopt(                                              # doctest: +SKIP
     ...     "checkpoints", settings="settings.csv", model="mynets:make", data="d.npz", name="mine"
     ... )
+    Run 'mine': 4 cells, 12 models, 12 pairs
     """
     from explorer.engine.cluster import RunOptions
     from explorer.engine.imported import adopt as start
 
+    given = Space.unchecked({"model": model, "data": str(data) if isinstance(data, Path) else data})
     done = start(
         folder,
-        model=model,
-        data=data,
+        model=given["model"] if isinstance(model, str) else given["model"]["name"],
+        data=given["data"],
         name=name,
         settings=settings,
         files=files,
@@ -172,21 +174,26 @@ def adopt(
         observer=observer,
         where=RunOptions(address=address, workers=workers, gpus=gpus, max_hours=max_hours),
     )
-    return Run.of(done)
+    return Run.of(done, holding=given)
 
 
-def load(name_or_folder: str | Path, storage: str | Path = "runs") -> Run:
+def load(name_or_folder: str | Path, storage: str | Path = "runs", *, columns: Sequence[str] = ()) -> Run:
     """Load a run by name, folder or URI, or any folder with some of the tables as Parquet or CSV.
 
     Works during a sweep and then returns the finished part.
 
+    Args:
+        columns: our names of columns of tables by theirs, such as ``"bs=batch_size"``. An empty name leaves a
+            column out; ``load`` or ``temperature`` makes it an axis.
+
     Raises:
-        explorer.settings.InputError: the argument is neither a run nor a folder of tables.
+        explorer.settings.InputError: the argument is neither a run nor a folder of tables, or ``columns``
+            does not fit.
 
     >>> explorer.load("tiny")
     Run 'tiny': 4 cells, 12 models, 12 pairs
     """
-    return Run.of(results.load(name_or_folder, storage))
+    return Run.of(results.load(name_or_folder, storage, columns=columns))
 
 
 def study(
@@ -216,6 +223,10 @@ def study(
 
     Raises:
         explorer.settings.InputError: the input is wrong; nothing was started.
+
+    >>> table = explorer.study(["tiny"])
+    >>> sorted(table["space"].unique())
+    ['all spaces', 'tiny']
     """
     from explorer import studies
     from explorer.engine.cluster import RunOptions

@@ -82,7 +82,7 @@ Columns = Annotated[
     typer.Option(
         "--columns",
         help="our names of columns by theirs, such as bs=batch_size,acc=test_accuracy_percent; an empty name "
-        "leaves a column out; repeatable",
+        "leaves a column out, and in tables load or temperature makes it an axis; repeatable",
     ),
 ]
 

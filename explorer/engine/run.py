@@ -27,7 +27,7 @@ from explorer.settings import InputError
 from explorer.sources import Version
 from explorer.space import recorded
 from explorer.space.model import Space
-from explorer.space.reading import parse, set_value
+from explorer.space.reading import IMPORTED, parse, set_value
 from explorer.space.trust import require_trust
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def run(
     """
     observer = observer or Silent()
     if space.imported is not None:
-        raise InputError("imported: only `explorer import` writes this setting; remove it to train models")
+        raise InputError(IMPORTED)
     check_networks(space)
     check_layers(space)
     check_measures(space)

@@ -90,6 +90,8 @@ def missing(run: Run, cells: pd.DataFrame) -> list[str]:
         (run.epochs.empty, "No training histories."),
     ]
     sentences = [text for gap, text in gaps if gap]
+    if "imported" in run.models:
+        sentences.append("The models were trained elsewhere and imported.")
     if changed := sources.history(run.info):
         sentences.append(changed)
     lacking = [
