@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 LONG_WORD = re.compile(r"(\S{200})\S+")  # longer than any path or name that helps in a message
+CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 SCHEMA = 1  # incremented when the same settings would train a different model than before
 
 
@@ -42,8 +43,7 @@ def shown(value: Any) -> str:
 
 def digest(content: Any, length: int = 16) -> str:
     """Return a name for JSON-like content: the first hex digits of the SHA-256 of its canonical JSON."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
+    return hashlib.sha256(CANONICAL.encode(content).encode()).hexdigest()[:length]
 
 
 def seed_for(*content: Any) -> int:
