@@ -34,8 +34,13 @@ def report(
     """Write the report of a run (finished or not) or of a folder of tables, or compare several runs."""
     cuts = _cuts(cut or [])
     check_reports(reports)
+    import pyarrow as pa
+
     from explorer.results import load
 
+    pa.set_memory_pool(
+        pa.system_memory_pool()
+    )  # gives memory back; Arrow's own pool keeps that of all tables
     if len(runs) > 1:
         if watch:
             raise InputError("--watch follows one run, not a comparison")
