@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import json
 import re
+import sys
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
@@ -75,4 +76,5 @@ def plugin(package: ModuleType, name: str, what: str) -> ModuleType:
         return package.of_user(name)
     if name not in package.NAMES:
         raise InputError(f"there is no {what} {name!r}; known: {suggest(name, package.NAMES)}")
-    return importlib.import_module(f"{package.__name__}.{name.replace('-', '_')}")
+    module = f"{package.__name__}.{name.replace('-', '_')}"
+    return sys.modules.get(module) or importlib.import_module(module)
