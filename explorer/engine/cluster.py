@@ -51,7 +51,8 @@ class RunOptions:
         gpus: number of GPUs (may be logical) of a Ray that the run starts; by default those that Ray finds.
         max_hours: stop cleanly after this many hours.
         profile: record a trace of what each worker did when, in the run folder (``profile/trace.json``).
-        callbacks: tools that log the trials: ``tensorboard``, ``mlflow``, ``wandb`` or ``module:Class``.
+        callbacks: tools that log the trials: ``tensorboard``, ``mlflow``, ``wandb``, ``module:Class``, or
+            objects that inherit ``ray.tune.Callback``.
 
     Raises:
         InputError: a number is out of range.
@@ -62,7 +63,7 @@ class RunOptions:
     gpus: int | None = None
     max_hours: float | None = None
     profile: bool = False
-    callbacks: Sequence[str] = ()
+    callbacks: Sequence[Any] = ()
 
     def __post_init__(self) -> None:
         if self.address == "local":

@@ -299,10 +299,7 @@ def sort_cells(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> Sorted:
     """Return the phase of each cell's means; empty if a needed measure is missing."""
     loss, mc, cka = (column(cells, n).to_numpy() for n in ("train_loss", "mode_connectivity", "cka"))
     loss_cut, connected, cka_cut = (cuts[n].value for n in ("train_loss", "connected", "cka"))
-    sides = Sides(
-        *sides_of_loss(loss, loss_cut), *sides_of_connectivity(mc, connected), *sides_of_cka(cka, cka_cut)
-    )
-    found = sort_sides(sides, fits_labels(cells, cuts))
+    found = sort_means(loss, mc, cka, loss_cut, connected, cka_cut, fits_labels(cells, cuts))
     return found._replace(phase=np.array(["", *PHASES])[found.phase])
 
 
@@ -339,6 +336,24 @@ def sides_of_connectivity(mc: np.ndarray, connected: float) -> tuple[np.ndarray,
 def sides_of_cka(cka: np.ndarray, cut: Any) -> tuple[np.ndarray, ...]:
     """Return ``alike`` and ``unlike`` of ``Sides``."""
     return cka >= cut, cka < cut
+
+
+def sort_means(
+    loss: np.ndarray,
+    mc: np.ndarray,
+    cka: np.ndarray,
+    loss_cut: Any,
+    connected: float,
+    cka_cut: Any,
+    fits: np.ndarray,
+) -> Sorted:
+    """Sort means into phases, as numbers: 0 unknown, then PHASES. All arrays have the same shape."""
+    of_cuts = (
+        *sides_of_loss(loss, loss_cut),
+        *sides_of_connectivity(mc, connected),
+        *sides_of_cka(cka, cka_cut),
+    )
+    return sort_sides(Sides(*of_cuts), fits)
 
 
 def sort_sides(sides: Sides, fits: np.ndarray) -> Sorted:

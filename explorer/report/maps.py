@@ -33,9 +33,14 @@ CROWDED = 11  # with this many columns or more, cells have no room for a number
 
 
 def phase_map(
-    cells: pd.DataFrame, load: str, temperature: str | None = None, *, legend: bool = True
+    cells: pd.DataFrame,
+    load: str,
+    temperature: str | None = None,
+    *,
+    legend: bool = True,
+    letters: bool = True,
 ) -> alt.LayerChart:
-    """Plot the cells of the load × temperature plane coloured by phase.
+    """Plot the cells of the load × temperature plane coloured by phase; ``letters`` name the phases.
 
     The square of an uncertain phase is split: the right half has the second most probable phase. A ring marks
     a cell whose certainty is unknown.
@@ -71,7 +76,7 @@ def phase_map(
     colour = phase_colour(key if legend else None)
     base = alt.Chart().encode(**at, tooltip=tips)
     sure = base.transform_filter(f"!({UNCERTAIN})")
-    label = _letters(sure, at["x"], "phase", 12)
+    label = [_letters(sure, at["x"], "phase", 12)] if letters else []
     unsure = base.transform_filter(UNCERTAIN)
     second = phase_colour(name="second_phase")
     split = [
@@ -81,6 +86,7 @@ def phase_map(
         *(
             _letters(unsure, _at_band(at["x"], where), name, 9)
             for where, name in ((0.27, "phase"), (0.73, "second_phase"))
+            if letters
         ),
     ]
     corner = {k: v.copy() for k, v in at.items()}
@@ -100,7 +106,7 @@ def phase_map(
     layers = [
         _ground(base),
         base.transform_filter("datum.phase !== ''").mark_rect().encode(color=colour),
-        label,
+        *label,
         *split,
         unknown,
         _notes(base),

@@ -30,6 +30,11 @@ def id_columns(kind: str) -> tuple[str, ...]:
     return ()
 
 
+def _ids_in(record: pa.Table) -> tuple[str, ...]:
+    """Return the columns with ids of a record of a user's measure, which need not be known here."""
+    return IDS["pair"] if set(IDS["pair"]) <= set(record.column_names) else IDS["model"]
+
+
 class Records(NamedTuple):
     """The records of a file: their rows, and the name and number of rows of each record, in order."""
 
@@ -52,7 +57,7 @@ def check_records(kind: str, records: Records) -> None:
     Raises:
         ValueError: they are not; the message says why.
     """
-    columns = id_columns(kind)
+    columns = _ids_in(records.table) if ":" in kind else id_columns(kind)
     if missing := [name for name in columns if name not in records.table.column_names]:
         raise ValueError(f"it has no column {missing[0]}, so it is no record of {kind}")
     ids = {name: records.table.column(name).to_pylist() for name in columns}
@@ -72,7 +77,7 @@ def _check_name(kind: str, key: str, ids: dict[str, list[str]]) -> None:
     """Check that a record with these ids has this name."""
     if kind in ("models", "epochs"):
         own = digest(list(dict.fromkeys(ids["model_id"])))
-    elif kind in explorer.measures.NAMES:
+    elif kind in explorer.measures.NAMES or ":" in kind:
         values = list(ids.values())
         own = digest([kind, list(zip(*values, strict=True)) if len(values) > 1 else values[0]])
     else:

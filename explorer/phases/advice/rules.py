@@ -77,13 +77,9 @@ class _Evidence:
         table |= {"test_error_percent": 100 - column(cells, ACCURACY), "label_noise": own}
         self.numbers = pd.DataFrame(table, index=cells.index)
         few = (column(cells, "n_models") > 0) & (column(cells, "n_models") < FEWEST_MODELS)
-        self.guessed = np.where(
-            few, "Two replicates do not show how much replicates differ, so this is a guess.", ""
-        )
-        if "curves_converged_share" in cells:
-            unfinished = (column(cells, "curves_converged_share") < 1).to_numpy()
-            said = "Not all curves of the cell have converged, so this is a guess."
-            self.guessed = np.where(unfinished, said, self.guessed)
+        self.few = few.to_numpy()
+        share = column(cells, "curves_converged_share") if "curves_converged_share" in cells else None
+        self.unfinished = np.zeros(len(cells), bool) if share is None else (share < 1).to_numpy()
 
     def tried(self, places: Sequence[int]) -> list[Tried]:
         """Return the changes made from these cells, with simultaneous intervals."""
@@ -129,12 +125,18 @@ class _Evidence:
         else:
             change = "none on this grid; vary another setting"
             evidence.append("No step to a neighbouring cell gains more accuracy than chance explains.")
-        guessed = [text for text in self.guessed[rows] if text]
-        if len(guessed) * 2 > len(rows):
-            sure = SURE[2]
-            evidence.append(
-                guessed[0] if len(rows) == 1 else f"In {len(guessed)} of {len(rows)} cells: {guessed[0]}"
-            )
+        for which, text, least in (
+            (self.few, "Two replicates do not show how much replicates differ, so this is a guess.", SURE[2]),
+            (
+                self.unfinished,
+                "Not all curves of the cell have converged, so "
+                + ("the cause is uncertain." if best else "this is a guess."),
+                SURE[1] if best else SURE[2],
+            ),
+        ):
+            if (count := int(which[rows].sum())) * 2 > len(rows):
+                sure = max(sure, least, key=SURE.index)
+                evidence.append(text if len(rows) == 1 else f"In {count} of {len(rows)} cells: {text}")
         return Advice(where, phase, len(rows), cause.text, change, sure, evidence, tried, untried)
 
     def advise_unsorted(self, where: str, place: int) -> Advice:

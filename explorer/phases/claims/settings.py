@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from explorer.phases.aggregate import column
-from explorer.phases.claims.checks import FEWEST_MATCHED, CannotTell, NotTestable, RunTables, claim
+from explorer.phases.claims.checks import FEWEST_MATCHED, SEEDS, CannotTell, NotTestable, RunTables, claim
 from explorer.phases.claims.estimates import MANY, Estimate, difference, mean_of, resampled, student, weaker
 from explorer.phases.claims.evidence import RELEVANT_RHO, Chart, Evidence
 from explorer.phases.numbers import number, words_of
@@ -78,7 +78,9 @@ def pixel_noise_lowers_cka(run: RunTables) -> Evidence:
     mc = column(run.cells, "mode_connectivity").to_numpy()
     noisy = np.flatnonzero(np.isfinite(mc) & (column(run.cells, noise) > 0).to_numpy())
     if not len(noisy):
-        raise CannotTell("No cell with pixel noise has a mode connectivity.")
+        raise CannotTell(
+            "No cell with pixel noise has a mode connectivity.", "mode connectivity of cells with pixel noise"
+        )
     connected = np.abs(mc[noisy]) <= run.cuts["connected"].value
     drawn = cells_again(len(noisy), "noisy", draws=DRAWS)
     share = np.concatenate([again.values(connected).mean(axis=1) for again in drawn])
@@ -96,7 +98,10 @@ def decay_helps_at_the_boundary(run: RunTables) -> Evidence:
     """Compare the gain from a decaying rate at the connectivity boundary with that on each side of it."""
     run.asked.add("schedule")
     if "schedule" not in run.names or not {"constant"} < set(run.cells["schedule"].astype(str)):
-        raise NotTestable("The run does not compare a learning-rate schedule with a constant learning rate.")
+        raise NotTestable(
+            "The run does not compare a learning-rate schedule with a constant learning rate.",
+            "an axis schedule, with constant and another value",
+        )
     run.require(ACCURACY, "mode_connectivity")
     others = [n for n in run.names if n != "schedule"]
     how = {"on": others} if others else {"how": "cross"}
@@ -116,7 +121,13 @@ def decay_helps_at_the_boundary(run: RunTables) -> Evidence:
     counts = [int(part.sum()) for part in parts.values()]
     if min(counts) < FEWEST_MATCHED:
         counted = ", ".join(f"{n} {where}" for n, where in zip(counts, parts, strict=True))
-        raise CannotTell(f"Cells: {counted}; {FEWEST_MATCHED} of each are needed.")
+        lacking = [
+            f"{FEWEST_MATCHED - n} more cells {where}"
+            for n, where in zip(counts, parts, strict=True)
+            if n < FEWEST_MATCHED
+        ]
+        reason = f"Cells: {counted}; {FEWEST_MATCHED} of each are needed."
+        raise CannotTell(reason, f"at least {' and '.join(lacking)}")
     gain = np.concatenate([means[:, b] - means[:, a] for means in run.draws.some_of(ACCURACY)])
     edge, *sides = (mean_of(gain[0, part], gain[1:, part].var(axis=0)) for part in parts.values())
     estimate = weaker(*(difference(edge, side, min(counts) - 1) for side in sides))
@@ -144,7 +155,7 @@ def small_decay_small_trace(run: RunTables) -> Evidence:
     if gain.value >= BETTER:
         note += " The smallest has better accuracy, which contradicts the claim, so the trace does not count."
         value, low, high = (min(end, 0.0) for end in (estimate.value, estimate.low, estimate.high))
-        estimate = Estimate(value, low, high, lambda _: (1.0, gain.tails(BETTER)[0]))
+        estimate = Estimate(value, low, high, lambda _: (1.0, gain.tails(BETTER)[0]), gain.noise)
     quantity = "log10 Hessian trace at the larger weight decays, minus that at the smallest"
     chart = Chart("slices", ("hessian_trace", decay))
     basis = f"{len(whole)} lines"
@@ -159,7 +170,7 @@ def scaled_rate_flattens(run: RunTables) -> Evidence:
     rate = run.axis("learning_rate", "the learning rate") if not scaled else "learning_rate"
     run.require(ACCURACY)
     if not run.replicated(ACCURACY):
-        raise CannotTell("The spread between replicates is unknown.")
+        raise CannotTell("The spread between replicates is unknown.", SEEDS)
     accuracy, size = column(run.cells, ACCURACY).to_numpy(), column(run.cells, batch)
     fixed = (
         column(run.cells, rate).fillna(1.0) if rate in run.names else pd.Series(1.0, index=run.cells.index)
@@ -174,7 +185,9 @@ def scaled_rate_flattens(run: RunTables) -> Evidence:
         known = [line[np.isfinite(accuracy[line])] for line in map(np.asarray, groups.values())]
         if sum(len(line) >= 3 for line in known) < 2:
             raise CannotTell(
-                "Fewer than two diagonals of three cells have the same ratio of learning rate and batch size."
+                "Fewer than two diagonals of three cells have the same ratio of learning rate and batch "
+                "size.",
+                "at least 3 values of learning_rate and batch_size, each in steps of the same factor",
             )
         return [line for line in known if len(line) >= 3]
 
@@ -185,7 +198,7 @@ def scaled_rate_flattens(run: RunTables) -> Evidence:
 
     drawn = run.draws.some_of(ACCURACY)
     values = np.concatenate([spread(means, along) - spread(means, diagonal) for means in drawn])
-    estimate = student(float(values[0]), float(values[1:].std()), MANY)
+    estimate = student(float(values[0]), float(values[1:].std()), MANY, noise=1.0)
     basis = f"{int(np.isfinite(accuracy).sum())} cells; replicates resampled"
     quantity = (
         "Spread of accuracy over batch sizes at a fixed learning rate, minus that at a fixed ratio of the two"
