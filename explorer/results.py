@@ -25,6 +25,7 @@ from explorer.space import recorded
 from explorer.space.model import TrainingOptions
 from explorer.space.trust import require_trust
 from explorer.tasks import TASKS, Task
+from explorer.units import axis_value
 
 if TYPE_CHECKING:
     from torch import nn
@@ -282,6 +283,9 @@ def read(store: Store) -> Run:
     if len(models):
         for measured in _frames(store, of_kind["model"]):
             models = models.merge(measured.drop_duplicates("model_id"), on="model_id", how="left")
+    for name in names:  # an axis with null is one of words: a missing number would have no place on a map
+        if None in _values(space, name):
+            models[name] = [axis_value(v) for v in models[name]]
     documented = [name for name in tables.MODELS if name not in absent]
     models = _with_columns(models, [*columns.IDS, *columns.SETTINGS, *names, *documented])
     models = models.sort_values([*names, "seed"], kind="stable", ignore_index=True)
@@ -318,6 +322,12 @@ def read(store: Store) -> Run:
         info=info,
         of_cells=_of_cells(store, of_kind["cell"]),
     )
+
+
+def _values(space: dict[str, Any], axis: str) -> list[Any]:
+    """Return the values of an axis that the space lists; none if it gives them by a rule."""
+    values = {**(space.get("load") or {}), **(space.get("temperature") or {})}[axis]
+    return values if isinstance(values, list) else []
 
 
 def _frames(store: Store, kinds: Iterable[str]) -> list[pd.DataFrame]:

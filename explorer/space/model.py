@@ -93,20 +93,22 @@ def _axis(value: Any) -> Any:
     raise ValueError("an axis is a list of values, {log2: [4, 256]} or {geom: [0.01, 1], n: 9}")
 
 
-Axis = Annotated[list[Scalar], Field(min_length=1, max_length=10_000), BeforeValidator(_axis)]
+Axis = Annotated[list[Scalar | None], Field(min_length=1, max_length=10_000), BeforeValidator(_axis)]
 
 
 class Condition(Options):
-    """Bounds on an axis. A plain value stands for ``eq``, a list for ``in``."""
+    """Bounds on an axis. A plain value stands for ``eq``, a list for ``in``, null for ``in: [null]``."""
 
     ge: float | None = None
     gt: float | None = None
     le: float | None = None
     lt: float | None = None
     eq: Scalar | None = None
-    in_: list[Scalar] | None = Field(None, alias="in")
+    in_: list[Scalar | None] | None = Field(None, alias="in")
 
     def is_met_by(self, value: Any) -> bool:
+        if value is None:  # null is neither above nor below a number
+            return self.in_ is not None and None in self.in_
         return (
             (self.ge is None or value >= self.ge)
             and (self.gt is None or value > self.gt)
@@ -120,6 +122,8 @@ class Condition(Options):
 def _condition(value: Any) -> Any:
     if isinstance(value, list):
         return {"in": value}
+    if value is None:
+        return {"in": [None]}
     return value if isinstance(value, dict | Condition) else {"eq": value}
 
 
