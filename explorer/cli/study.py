@@ -12,7 +12,6 @@ import typer
 
 from explorer.cli.app import PLAIN, console, errors, say
 from explorer.cli.options import Address, Gpus, Overrides, Reports, Storage, Workers
-from explorer.cli.pages import check_reports
 from explorer.engine.cancel import end_once
 
 
@@ -37,13 +36,14 @@ def study(
     """Run several spaces, and say which claims of the paper hold over all of them. Continues their runs."""
     from explorer import report as pages
     from explorer import studies
-    from explorer.cli.status import failures
     from explorer.display import Display
     from explorer.engine.cluster import RunOptions
+    from explorer.report.files import check_place
+    from explorer.report.outcome import failures
 
     members = studies.members(spaces or [], set_ or [], storage)
     target = studies.target(out)
-    check_reports(reports)
+    check_place(reports)
     where = RunOptions(address=address, workers=workers, gpus=gpus)
     end_once()
     runs, links, failed = [], {}, []
