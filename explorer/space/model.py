@@ -10,9 +10,9 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from types import ModuleType
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -298,6 +298,7 @@ class Space(Options):
     def domain(self) -> list[Cell]:
         """The grid points that are not skipped, in the order of the axis values; or the imported cells."""
         names = list(self.axes)
+        known: dict[str, Any] = {}
         if self.imported is not None:
             typed = {axis: {value: value for value in values} for axis, values in self.axes.items()}
             try:
@@ -307,14 +308,14 @@ class Space(Options):
                     f"imported models have the value {error}, which is on no axis; leave the axes as they are"
                 ) from None
             return [
-                replace(Cell.of(self, at), seeds=sorted(cell.seeds))
+                replace(Cell.of(self, at, known), seeds=sorted(cell.seeds))
                 for at, cell in zip(places, self.imported, strict=True)
             ]
         cells = []
         for values in itertools.product(*self.axes.values()):
             at = dict(zip(names, values, strict=True))
             if not any(all(c.is_met_by(at[axis]) for axis, c in entry.items()) for entry in self.skip):
-                cells.append(Cell.of(self, at))
+                cells.append(Cell.of(self, at, known))
         return cells
 
     def keep_given_settings(self, given: dict[str, Any]) -> None:
@@ -379,7 +380,19 @@ class Cell:
     imported: bool = False  # the models were trained elsewhere
 
     @classmethod
-    def of(cls, space: Space, at: dict[str, Any]) -> Cell:
+    def of(cls, space: Space, at: dict[str, Any], known: dict[str, Any]) -> Cell:
+        """Return a cell of a space.
+
+        Args:
+            known: what cells of the space share; it is filled.
+        """
+
+        def kept(make: Callable[..., Any], *key: Any) -> Any:
+            """Return ``make(*key)``; call it once."""
+            if repr(key) not in known:
+                known[repr(key)] = make(*key)
+            return known[repr(key)]
+
         settings: dict[str, dict[str, Any]] = {
             "data": dict(space.data),
             "model": dict(space.model),
@@ -388,16 +401,16 @@ class Cell:
             ),
         }
         for axis, value in at.items():
-            section, key = resolve(axis, space)
+            section, key = kept(partial(resolve, space=space), axis)
             settings[section][key] = value
         data_name, model_name = settings["data"].pop("name"), settings["model"].pop("name")
         return cls(
             at,
             data_name,
-            _section_options("data", data_name, settings["data"]),
+            kept(_section_options, "data", data_name, settings["data"]),
             model_name,
-            _section_options("model", model_name, settings["model"]),
-            TrainingOptions.model_validate(settings["training"]),
+            kept(_section_options, "model", model_name, settings["model"]),
+            kept(_section_options, "training", "", settings["training"]),
             space.seed_numbers,
             space.task or tasks_of(module_of("data", data_name))[0],
             space.sources,
@@ -551,6 +564,8 @@ def module_of(section: str, name: str) -> ModuleType:
 
 
 def _section_options(section: str, name: str, values: dict[str, Any]) -> Any:
+    if section == "training":
+        return TrainingOptions.model_validate(values)
     if section == "model" and ":" in name:
         return values
     return module_of(section, name).Options.model_validate(values)
