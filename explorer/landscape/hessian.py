@@ -96,7 +96,7 @@ def hessian(
         tolerance=tolerance,
         wanted=top_k,
         smallest=smallest,
-        watch=estimate.watch,
+        watch=estimate,
     )
     trace = estimate.finish(space)
     return Hessian(
