@@ -24,6 +24,7 @@ def run(
     address: str | None = None,
     workers: int | None = None,
     gpus: int | None = None,
+    logical_gpus: bool = False,
     max_hours: float | None = None,
     profile: bool = False,
     callbacks: Sequence[str] = (),
@@ -39,7 +40,8 @@ def run(
         address: address of a Ray cluster, or ``auto``. By default, the run uses the Ray that this process is
             connected to (and leaves it running), or starts its own on this machine and stops it at the end.
         workers: maximum number of concurrent trials or measuring actors; by default as many as fit.
-        gpus: number of GPUs (may be logical) of a Ray that the run starts; by default those that Ray finds.
+        gpus: number of GPUs of a Ray that the run starts; by default those that Ray finds.
+        logical_gpus: GPUs are only counted, and CPUs compute: to try a space without a GPU.
         max_hours: stop cleanly after this many hours.
         profile: record a trace of what each worker did when, in the run folder.
         callbacks: tools that log the trials: ``tensorboard``, ``mlflow``, ``wandb`` or ``module:Class``.
@@ -57,6 +59,7 @@ def run(
         address=address,
         workers=workers,
         gpus=gpus,
+        logical_gpus=logical_gpus,
         max_hours=max_hours,
         profile=profile,
         callbacks=callbacks,

@@ -276,6 +276,12 @@ def _tables(store: Store, space: Space, session: Session) -> Run:
         done = results.read(store)
         for table in results.TABLES:
             store.write_table(table, getattr(done, table))
+        names = {
+            row["operation"] for part in store.by_key("unrepeatable").values() for row in part.to_pylist()
+        }
+        if names:
+            store.update_info(unrepeatable=sorted(names))
+            done.info["unrepeatable"] = sorted(names)
         if "verification" in done.info and not plan.missing(space, store):
             store.write_verification({})  # what was set aside is there again
             del done.info["verification"]
