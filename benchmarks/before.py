@@ -24,7 +24,7 @@ from engine_common import ROOT, write
 def timed(root: Path) -> float:
     """Return the seconds of the digits job with the sources below ``root``."""
     with tempfile.TemporaryDirectory(prefix="before-") as folder:
-        command = [sys.executable, str(root / "run_explore.py"), "run", str(ROOT / "spaces/digits.yaml")]
+        command = [sys.executable, str(root / "run_explore.py"), "run", str(ROOT / "benchmarks/digits.yaml")]
         environment = os.environ | {"PYTHONPATH": str(root)}
         began = time.perf_counter()
         subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=True)

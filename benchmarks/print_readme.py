@@ -250,6 +250,15 @@ def gpu(d: dict[str, Any]) -> list[str]:
     ]
 
 
+def diagnosers(d: dict[str, Any]) -> list[str]:
+    return [
+        f"{r['question'].replace('_', ' ')}: right in {100 * r['accuracy']:.0f} % of the cells of runs of other data and "
+        f"architectures, the commonest answer in {100 * r['commonest']:.0f} %"
+        f"{'' if r['answers'] else ', so no answer is given'}; calibration error {r['calibration_error']:.3f}"
+        for r in d["questions"]
+    ]
+
+
 QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "usual_way_digits": ("The whole digits job, command to page: faster than in the usual way?", usual),
     "usual_way_fashion": ("The whole Fashion-MNIST job: faster than in the usual way?", usual),
@@ -284,12 +293,16 @@ QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     ),
     "trials": ("What does a trial cost the driver, and does its memory stay flat?", trials),
     "large_report": ("What do the pages of a run of 5,000 cells cost?", large_report),
+    "fit_diagnoser": (
+        "Do diagnosers answer for data sets and architectures that they have not seen?",
+        diagnosers,
+    ),
 }
 
 
 # Scripts that answer several questions.
 COMMANDS = {
-    "usual_way_digits": "python benchmarks/usual_way.py spaces/digits.yaml",
+    "usual_way_digits": "python benchmarks/usual_way.py benchmarks/digits.yaml",
     "usual_way_fashion": "python benchmarks/usual_way.py spaces/fashion.yaml",
     "usual_way_small_cnn": "python benchmarks/usual_way.py benchmarks/small_cnn.yaml",
 }

@@ -34,7 +34,7 @@ from engine_common import ROOT, Clock, write
 
 from explorer.space.reading import read
 
-DIGITS = ROOT / "spaces/digits.yaml"
+DIGITS = ROOT / "benchmarks/digits.yaml"
 LONG = ["training.steps=7500", "measures.connectivity.steps=3000"]
 TRIAL_S, TRIALS, SAMPLED = 10.0, 40, 4  # trials of ten seconds; so many of them are timed without Ray
 

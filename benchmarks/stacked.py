@@ -5,7 +5,7 @@
 The baseline is the plainest loop there is, a model at a time: tensors in memory, a permutation a pass,
 ``nn.Module``, ``torch.optim.SGD``, no data loader, nothing evaluated (``plain_loop`` of ``step_time.py``).
 Explorer trains all replicates in one stack, each with its own order of the data. Digits, one hidden layer of
-16 units, small to large batches of ``spaces/digits.yaml``. The time of a step is the difference of a long and
+16 units, small to large batches of ``benchmarks/digits.yaml``. The time of a step is the difference of a long and
 a short run over the steps between, so that starts and ends cancel; it is the processor time of the one
 thread, which is the time on the clock of a machine that does nothing else. The ways take turns; a ratio is that of
 one turn. Medians, with the least and the greatest. That both compute the same is checked on the weights

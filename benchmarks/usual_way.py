@@ -1,6 +1,6 @@
 """Claim: a landscape study takes a fraction of the time that it takes in the usual way, to the same numbers.
 
-    python benchmarks/usual_way.py spaces/digits.yaml          # bar: 12 times
+    python benchmarks/usual_way.py benchmarks/digits.yaml      # bar: 12 times
     python benchmarks/usual_way.py spaces/fashion.yaml         # bar: 6 times
     python benchmarks/usual_way.py benchmarks/small_cnn.yaml   # bar: 2 times
 

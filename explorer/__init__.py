@@ -12,16 +12,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from explorer import diagnosis
-    from explorer.api import load, run
+    from explorer import diagnosis, refine
+    from explorer.api import Run, Space, adopt, load, run, study
 
-__all__ = ["diagnosis", "load", "run"]
+__all__ = ["Run", "Space", "adopt", "diagnosis", "load", "refine", "run", "study"]
 
 
 def __getattr__(name: str) -> Any:
     # Import on demand, which keeps `explorer --help` and `import explorer.space.model` fast.
-    if name == "diagnosis":
-        return importlib.import_module("explorer.diagnosis")
+    if name in ("diagnosis", "refine"):
+        return importlib.import_module(f"explorer.{name}")
     if name in __all__:
         from explorer import api
 

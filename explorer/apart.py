@@ -28,7 +28,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
-from explorer import users
+from explorer import given, users
 from explorer.settings import InputError
 from explorer.sources import is_local
 from explorer.units import duration, size
@@ -75,6 +75,7 @@ class Process:
         what: str,
         patience_s: float | None = None,
         say: Callable[[str], None] = lambda _: None,
+        hear: Callable[[Any], None] | None = None,
     ) -> Any:
         """Return what ``module:function`` of Explorer returns for these arguments there.
 
@@ -82,13 +83,14 @@ class Process:
             what: what the call does, for messages: "the check of 'nets:make'".
             patience_s: seconds without progress (:func:`explorer.users.progress`) until the call is ended.
             say: receives a message if there is no progress for a minute.
+            hear: receives what the function tells (:func:`tell`) before it returns.
 
         Raises:
             EndedError: the process ended without an answer or made no progress; the message has the cause.
             BaseException: what the function raised, with ``place``: the last line of the user's.
         """
         try:
-            return self._call(function, arguments, what, patience_s, say)
+            return self._call(function, arguments, what, patience_s, say, hear)
         except (EndedError, KeyboardInterrupt):
             self.close()
             raise
@@ -105,12 +107,15 @@ class Process:
         what: str,
         patience_s: float | None,
         say: Callable[[str], None],
+        hear: Callable[[Any], None] | None,
     ) -> Any:
         process = self._process or self._start()
         assert process.stdin
         self._output.clear()
         with contextlib.suppress(BrokenPipeError):  # its end is noticed below
-            state = os.getcwd(), sys.path, dict(os.environ)
+            known, self._known = self._known, given.all_given()
+            new = {name: one for name, one in self._known.items() if known.get(name) != one}
+            state = os.getcwd(), sys.path, dict(os.environ), new
             pickle.dump((state, function, arguments), process.stdin)
             process.stdin.flush()
         since, told = time.monotonic(), False
@@ -124,7 +129,9 @@ class Process:
                 raise EndedError(f"{what}: {value}", certain=True)
             if kind == "error":
                 raise value  # pyright: ignore[reportGeneralTypeIssues]
-            if kind == "progress":
+            if kind == "told" and hear:
+                hear(value)
+            if kind in ("progress", "told"):
                 since = time.monotonic()
             elif process.poll() is not None and self._answers.empty():
                 raise self._ended(what, process.returncode)
@@ -146,6 +153,7 @@ class Process:
         self._output: deque[bytes] = deque(maxlen=2)
         self._trace = tempfile.TemporaryFile()  # noqa: SIM115 (for as long as the process lives)
         self._killed_before = _kills_for_memory()
+        self._known: dict[str, given.Given] = {}  # objects that it has
         self._process = subprocess.Popen(
             [sys.executable, "-c", START, str(self._trace.fileno()), json.dumps(sys.path)],
             stdin=subprocess.PIPE,
@@ -271,6 +279,15 @@ def free_bytes() -> int:
 # In the process ---------------------------------------------------------------------------------------
 
 
+_told: list[Callable[[Any], None]] = []  # sends to the caller
+
+
+def tell(value: Any) -> None:
+    """Send a value to the caller before the function that it has called returns."""
+    for send in _told:
+        send(value)
+
+
 def serve() -> None:
     """Answer calls until the caller ends. What the user's code prints goes to the caller's end of stderr."""
     global _inside
@@ -288,6 +305,8 @@ def serve() -> None:
         with lock:
             pickle.dump((kind, value), answers)
             answers.flush()
+
+    _told.append(lambda value: send("told", value))
 
     def receive() -> None:
         try:
@@ -368,8 +387,13 @@ def _has_forked(mark: mmap.mmap) -> bool:
     return forked
 
 
-def _adopt(folder: str, path: list[str], environment: dict[str, str]) -> None:
-    """Take over folder, path and environment of the caller. Forget the user's modules if one has changed."""
+def _adopt(
+    folder: str, path: list[str], environment: dict[str, str], objects: dict[str, given.Given]
+) -> None:
+    """Take over folder, path, environment and new objects of the caller.
+
+    Forget the user's modules if one has changed.
+    """
     with contextlib.suppress(OSError):
         os.chdir(folder)
     sys.path[:] = path
@@ -381,6 +405,8 @@ def _adopt(folder: str, path: list[str], environment: dict[str, str]) -> None:
         for name in _mine:
             sys.modules.pop(name, None)
         _mine.clear()
+        given.forget_made()
+    given.keep(objects)
 
 
 _mine: dict[str, tuple[str, Any]] = {}  # file and stamp of each imported module of the user's

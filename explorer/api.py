@@ -1,42 +1,58 @@
-"""The public Python functions: ``run`` and ``load``."""
+"""The public Python functions: ``run``, ``adopt``, ``load`` and ``study``."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from explorer.results import Run, load
-from explorer.space.reading import parse, read
+from explorer import results
+from explorer.interface import Run, Space
+from explorer.report.files import check_place
+from explorer.report.outcome import diverged, failures
+from explorer.runs.files import join
+from explorer.space.reading import read
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from ray.tune import Callback
+
+    from explorer.display import Display
     from explorer.engine.session import Observer
 
-__all__ = ["load", "run"]
+__all__ = ["Run", "Space", "adopt", "load", "run", "study"]
 
 
 def run(
-    space: str | Path | dict[str, Any],
+    space: Space | str | Path | Mapping[str, Any],
     *,
     set: Sequence[str] = (),
     name: str | None = None,
     storage: str | Path = "runs",
+    reports: str | Path | None = None,
+    progress: bool = False,
     address: str | None = None,
     workers: int | None = None,
     gpus: int | None = None,
     logical_gpus: bool = False,
     max_hours: float | None = None,
     profile: bool = False,
-    callbacks: Sequence[str] = (),
+    callbacks: Sequence[str | Callback] = (),
     accept_source_change: bool = False,
     observer: Observer | None = None,
 ) -> Run:
-    """Train and measure the grid of a space file, or of the same content as a dict. Resume an existing run.
+    """Train and measure the grid of a space. Continue the run of this name if there is one.
 
     Args:
+        space: an :class:`explorer.Space`, a space file, or a dict with the sections of one.
         set: overrides such as ``"training.steps=500"``.
         name: name of the run; by default the name of the space.
         storage: folder or URI (``s3://bucket/runs``) that holds the runs, each in a folder of its name.
+        reports: folder or URI for report pages; by default ``reports`` with ``progress``, and no pages
+            without it.
+        progress: show the display of the command line, or plain lines in a notebook, and write the pages.
         address: address of a Ray cluster, or ``auto``. By default, the run uses the Ray that this process is
             connected to (and leaves it running), or starts its own on this machine and stops it at the end.
         workers: maximum number of concurrent trials or measuring actors; by default as many as fit.
@@ -44,13 +60,17 @@ def run(
         logical_gpus: GPUs are only counted, and CPUs compute: to try a space without a GPU.
         max_hours: stop cleanly after this many hours.
         profile: record a trace of what each worker did when, in the run folder.
-        callbacks: tools that log the trials: ``tensorboard``, ``mlflow``, ``wandb`` or ``module:Class``.
-        accept_source_change: continue a run although your source files have changed since. Trained models are
-            kept; new ones are trained with the changed code.
-        observer: receives progress (:class:`explorer.engine.session.Observer`).
+        callbacks: tools that follow the trials while they train: ``tensorboard``, ``mlflow``, ``wandb``,
+            ``module:Class`` or objects that inherit ``ray.tune.Callback``.
+        accept_source_change: continue a run although your source files or functions have changed since.
+            Trained models are kept; new ones are trained with the changed code.
+        observer: receives progress in place of the display (:class:`explorer.engine.session.Observer`).
 
     Raises:
         explorer.settings.InputError: the input is wrong; nothing was started.
+
+    >>> explorer.run("spaces/tiny.yaml", workers=1)
+    Run 'tiny': 4 cells, 12 models, 12 pairs
     """
     from explorer.engine.cluster import RunOptions
     from explorer.engine.run import run as start
@@ -64,12 +84,173 @@ def run(
         profile=profile,
         callbacks=callbacks,
     )
-    checked = parse(space, set) if isinstance(space, dict) else read(space, set)
-    return start(
-        checked,
+    given = Space.of(dict(space)) if isinstance(space, Mapping) else space
+    checked = given.changed(set) if isinstance(given, Space) else read(given, set)  # pyright: ignore
+    if reports is None and progress:
+        reports = "reports"
+    if reports is not None:
+        check_place(join(reports, name or checked.name))
+    with _display() if progress and observer is None else nullcontext() as display:
+        done = start(
+            checked,
+            name=name,
+            storage=storage,
+            accept_source_change=accept_source_change,
+            observer=observer or display,
+            where=where,
+        )
+        made = Run.of(done, given if isinstance(given, Space) else None)
+        if reports is None:
+            return made
+        if display:
+            display.stage("drawing", 0)
+        index = made.report(reports)
+    if display:
+        _tell(made, display, index)
+    return made
+
+
+def adopt(
+    folder: str | Path,
+    *,
+    model: str,
+    data: str,
+    name: str,
+    settings: str | Path | None = None,
+    files: str | None = None,
+    set: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    storage: str | Path = "runs",
+    address: str | None = None,
+    workers: int | None = None,
+    gpus: int | None = None,
+    logical_gpus: bool = False,
+    max_hours: float | None = None,
+    observer: Observer | None = None,
+) -> Run:
+    """Import models that were trained elsewhere as a run, and measure them. They are never trained.
+
+    A checkpoint is a ``.safetensors`` file, or a state dict that ``torch.save`` has written, also under the
+    key ``state_dict``. Nothing else is unpickled. Losses (nats) and errors (percent) are computed from the
+    models on the data, whose inputs are used as they are unless ``set`` standardises them.
+
+    Args:
+        folder: folder of the checkpoints.
+        model: architecture, by name or as ``module:function``.
+        data: data set, by name, file (``.npz``, ``.csv``, ``.parquet``), folder of images or
+            ``module:function``.
+        name: name of the run. If it exists, checkpoints that it does not have are added.
+        settings: CSV file with a row for each checkpoint: its settings, ``seed`` and ``file``. Without it,
+            settings are in ``files``, or in the files that Ray Tune or Lightning have written.
+        files: pattern of file names, such as ``"w{width}_b{batch_size}/seed{seed}.pt"``.
+        set: overrides of the space, such as ``"measures.connectivity.steps=500"``.
+        columns: our names of settings by theirs, such as ``"bs=batch_size"``; an empty name leaves one out.
+
+    The other arguments are those of :func:`run`.
+
+    Returns:
+        the run: ``run.models`` has a row for each checkpoint, whose file is in the column ``imported``.
+
+    Raises:
+        explorer.settings.InputError: settings, checkpoints or data are wrong; the message names all wrong
+            files, and nothing was started.
+
+    >>> import explorer
+    >>> run = explorer.adopt(                     # doctest: +SKIP
+    ...     "checkpoints", settings="settings.csv", model="mynets:make", data="d.npz", name="mine"
+    ... )
+    """
+    from explorer.engine.cluster import RunOptions
+    from explorer.engine.imported import adopt as start
+
+    done = start(
+        folder,
+        model=model,
+        data=data,
         name=name,
+        settings=settings,
+        files=files,
+        overrides=set,
+        columns=columns,
         storage=storage,
-        accept_source_change=accept_source_change,
         observer=observer,
-        where=where,
+        where=RunOptions(
+            address=address, workers=workers, gpus=gpus, logical_gpus=logical_gpus, max_hours=max_hours
+        ),
     )
+    return Run.of(done)
+
+
+def load(name_or_folder: str | Path, storage: str | Path = "runs") -> Run:
+    """Load a run by name, folder or URI, or any folder with some of the tables as Parquet or CSV.
+
+    Works during a sweep and then returns the finished part.
+
+    Raises:
+        explorer.settings.InputError: the argument is neither a run nor a folder of tables.
+
+    >>> explorer.load("tiny")
+    Run 'tiny': 4 cells, 12 models, 12 pairs
+    """
+    return Run.of(results.load(name_or_folder, storage))
+
+
+def study(
+    spaces: Sequence[str | Path] = (),
+    *,
+    set: Sequence[str] = (),
+    storage: str | Path = "runs",
+    address: str | None = None,
+    workers: int | None = None,
+    gpus: int | None = None,
+    logical_gpus: bool = False,
+    out: str | Path | None = None,
+    observer: Observer | None = None,
+) -> pd.DataFrame:
+    """Run several spaces one after another, and check the claims of the paper over all of them.
+
+    Runs that exist are continued, so the same call continues a study that was interrupted.
+
+    Args:
+        spaces: space files, folders of them, and runs by name or folder; by default ``spaces/study``.
+        set: overrides for every space file.
+        out: CSV file to write the table to; a summary in Markdown is put beside it.
+
+    Returns:
+        A row for each claim and space, and one for each claim with the space ``all spaces``: ``claim``,
+        ``space``, ``verdict``, ``effect``, ``low``, ``high`` (the ends of a 95 % interval), ``p``, ``n``
+        (cells or lines; for all spaces, the spaces that can test the claim), ``unit`` and ``would_decide``.
+
+    Raises:
+        explorer.settings.InputError: the input is wrong; nothing was started.
+    """
+    from explorer import studies
+    from explorer.engine.cluster import RunOptions
+
+    members, target = studies.members(spaces, set, storage), studies.target(out)
+    where = RunOptions(address=address, workers=workers, gpus=gpus, logical_gpus=logical_gpus)
+    one = studies.Study([studies.run_of(member, storage, observer, where) for member in members])
+    if target:
+        studies.write(one, target)
+    return one.table
+
+
+def _display() -> Display:
+    """Return the display of the command line: live bars in a terminal, plain lines in a notebook."""
+    from rich.console import Console
+
+    from explorer.display import Display
+
+    return Display(Console(file=sys.stdout, force_jupyter=False))
+
+
+def _tell(run: Run, display: Display, index: Path | str) -> None:
+    """Say where the pages are, and what failed."""
+    display.say(f"Report: {index}")
+    if stopped := run.info["sessions"][-1].get("stopped"):
+        display.say(f"Stopped {stopped}. Call explorer.run again to continue.")
+    if lost := diverged(run):
+        display.say(lost)
+    failed, lines = failures(run)
+    if failed:
+        display.say("\n  ".join([f"Failures: {failed}.", *lines[:20]]))

@@ -9,7 +9,10 @@ setting (``width``, ``batch_size``, …).
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+from explorer.settings import InputError, near
 
 
 class Column(NamedTuple):
@@ -178,3 +181,58 @@ CELLS: dict[str, Column] = {
     ),
     "near_cut": Column("text", "", "cuts that lie within one standard error of the cell's mean"),
 }
+
+# What people call our columns and settings, for hints; hints also find names that are spelt alike.
+OTHER_NAMES = {
+    "acc": "test_accuracy_percent",
+    "accuracy": "test_accuracy_percent",
+    "bs": "batch_size",
+    "hidden": "width",
+    "hidden_size": "width",
+    "loss": "train_loss",
+    "lr": "learning_rate",
+    "n_train": "train_size",
+    "replicate": "seed",
+    "test_acc": "test_accuracy_percent",
+    "test_accuracy": "test_accuracy_percent",
+    "train_acc": "train_error_percent",
+    "train_error": "train_error_percent",
+    "training_loss": "train_loss",
+    "val_acc": "test_accuracy_percent",
+    "val_loss": "test_loss",
+    "wd": "weight_decay",
+}
+
+
+def renames(given: Iterable[str]) -> dict[str, str]:
+    """Return new names of columns by their names in a file, from texts such as ``bs=batch_size,acc=``.
+
+    An empty new name leaves the column out.
+
+    Raises:
+        InputError: a text has another form, or names a column twice.
+    """
+    found: dict[str, str] = {}
+    for part in (part.strip() for text in given for part in text.split(",")):
+        theirs, sign, ours = (word.strip() for word in part.partition("="))
+        if not (theirs and sign):
+            raise InputError(
+                f"--columns {part}: it should be theirs=ours, such as bs=batch_size, or theirs= to leave a "
+                "column out"
+            )
+        if theirs in found or (ours and ours in found.values() and ours not in ROLES):
+            twice = theirs if theirs in found else ours
+            raise InputError(f"--columns {part}: {twice!r} is given twice; give each column once")
+        found[theirs] = ours
+    return found
+
+
+ROLES = ("load", "temperature")  # new names that make a column an axis of this kind
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return the known name that a column of a user most likely means; empty if none is near."""
+    plain = name.lower().replace("-", "_").replace(" ", "_").rpartition("/")[2]
+    other = OTHER_NAMES.get(plain, "")
+    close = [other] if other in known else near(plain, known)
+    return close[0] if close else ""

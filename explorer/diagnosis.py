@@ -9,14 +9,19 @@ in one setting. A diagnoser learns the answer from what can be measured without 
 >>> cells = explorer.load("digits").cells                              # doctest: +SKIP
 >>> diagnoser = explorer.diagnosis.fit(cells, "temperature_or_size")   # doctest: +SKIP
 >>> diagnoser.predict(cells)[["answer", "probability"]]                # doctest: +SKIP
+
+Diagnosers that were fitted on Explorer's own runs come with the package. They answer for a single cell, too:
+
+>>> explorer.diagnosis.shipped()["temperature"].predict(cells.head(1)) # doctest: +SKIP
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,10 +31,6 @@ from explorer.measures.tables import EVERY
 from explorer.phases.advice.moves import DIRECTIONS
 from explorer.phases.words import ACCURACY
 from explorer.settings import InputError, suggest
-
-if TYPE_CHECKING:
-    from sklearn.ensemble import ExtraTreesClassifier
-    from sklearn.linear_model import LogisticRegression
 
 # Answers of a question, each with the changes of a setting that would help (words of DIRECTIONS).
 Side = tuple[str, tuple[str, ...]]
@@ -44,6 +45,16 @@ QUESTIONS: dict[str, tuple[Side, Side]] = {
 }
 FEWEST = 12  # cells with an answer that a diagnoser needs
 FOLDS = 5
+PENALTIES = (
+    7.0,
+    15.0,
+    30.0,
+    60.0,
+)  # strongest first; the penalty is half the squared weights per so many cells
+RANGE = (0.02, 0.98)  # quantiles of the fitted cells; features beyond them count as the quantiles
+LEAST_SLOPE = 0.1  # of Platt scaling: no answer is turned round
+SHIPPED = Path(__file__).with_name("diagnosers.json")
+MARGIN = 0.1  # by which a diagnoser has to be right more often than the commonest answer
 
 
 @dataclass(frozen=True)
@@ -82,10 +93,15 @@ def room(cells: pd.DataFrame, axis: str) -> pd.DataFrame:
     Returns:
         Columns ``down`` and ``up`` (cells, 2), with the index of ``cells``: the best accuracy at smaller and
         at larger values of the axis, all other settings equal, minus the cell's own; at least 0. NaN if the
-        accuracy of the cell is unknown.
+        accuracy or the setting of the cell is unknown.
 
     Raises:
         InputError: the table lacks the axis or the accuracy.
+
+    Example:
+        >>> cells = pd.DataFrame({"width": [2, 4, 8], "test_accuracy_percent": [50.0, 60.0, 55.0]})
+        >>> room(cells, "width")["up"].tolist()
+        [10.0, 0.0, 0.0]
     """
     for name in (axis, ACCURACY):
         if name not in cells:
@@ -93,17 +109,19 @@ def room(cells: pd.DataFrame, axis: str) -> pd.DataFrame:
                 f"the table of cells has no column {name}; it has {suggest(name, [*map(str, cells)])}"
             )
     others = [name for name in _settings(cells) if name != axis]
-    ordered = cells.reset_index(drop=True).sort_values(axis, kind="stable")
-    lines = ordered.groupby(others, dropna=False, sort=False) if others else ordered.groupby(lambda _: 0)
-    best = pd.DataFrame({"down": 0.0, "up": 0.0}, index=range(len(cells)))
-    for _, line in lines:
-        accuracy = line[ACCURACY].fillna(-np.inf).to_numpy(float)
-        before = np.maximum.accumulate(np.concatenate([[-np.inf], accuracy[:-1]]))
-        after = np.maximum.accumulate(np.concatenate([[-np.inf], accuracy[:0:-1]]))[::-1]
-        own = line[ACCURACY].to_numpy(float)
-        best.loc[line.index, "down"] = np.maximum(before, own) - own
-        best.loc[line.index, "up"] = np.maximum(after, own) - own
-    return best.set_axis(cells.index)
+    line = (
+        cells.groupby(others, dropna=False).ngroup().to_numpy() if others else np.zeros(len(cells), dtype=int)
+    )
+    step = np.unique(cells[axis].to_numpy(), return_inverse=True)[1]
+    own = cells[ACCURACY].where(cells[axis].notna()).to_numpy(float)
+    best = np.full((line.max(initial=0) + 1, step.max(initial=0) + 1), -np.inf)  # (lines, values of the axis)
+    np.fmax.at(best, (line, step), own)
+    gains = {}
+    for name, by in (("down", 1), ("up", -1)):
+        beyond = np.roll(np.maximum.accumulate(best[:, ::by], axis=1), 1, axis=1)
+        beyond[:, 0] = -np.inf
+        gains[name] = np.maximum(beyond[:, ::by][line, step], own) - own
+    return pd.DataFrame(gains, index=cells.index)
 
 
 def true_answers(cells: pd.DataFrame, question: str) -> pd.Series:
@@ -113,6 +131,11 @@ def true_answers(cells: pd.DataFrame, question: str) -> pd.Series:
 
     Raises:
         InputError: the question is unknown, or the table has no axis for one of its sides.
+
+    Example:
+        >>> cells = pd.DataFrame({"batch_size": [4, 16, 64], "test_accuracy_percent": [50.0, 60.0, 55.0]})
+        >>> true_answers(cells, "temperature").tolist()
+        ['too hot', nan, 'too cold']
     """
     sides = {answer: _side_room(cells, changes, question) for answer, changes in _sides(question)}
     (first, a), (second, b) = sides.items()
@@ -122,66 +145,97 @@ def true_answers(cells: pd.DataFrame, question: str) -> pd.Series:
 
 @dataclass(frozen=True)
 class Diagnoser:
-    """Answers one question about cells.
+    """Answers one question about cells, by a logistic regression on the features.
 
     Args:
         question: one of QUESTIONS.
-        accuracy: share of right answers in cells of lines that it was not fitted on (cross-validation).
-        baseline: share of the most common answer in the same cells.
+        accuracy: share of right answers in held-out cells: of other lines of the grid, or of other runs
+            (then the mean over runs).
+        baseline: share of the commonest answer in the same cells (of each run).
         cells: number of cells that it was fitted on.
+        gains: share of the test error that the best cell in the direction of the first and of the second
+            answer removes: its mean over held-out cells that got the answer; NaN if the rooms are unknown.
+        low, high: range of each feature; values beyond count as its ends.
+        weights: of the features; positive ones speak for the question's second answer.
+        centre: values of the features that speak for neither answer.
+        intercept: log odds of the second answer at the centre.
+
+    Example:
+        >>> diagnoser = fit(explorer.load("digits").cells, "size_or_data")   # doctest: +SKIP
+        >>> diagnoser.accuracy, diagnoser.baseline, diagnoser.useful         # doctest: +SKIP
     """
 
     question: str
     accuracy: float
     baseline: float
     cells: int
-    trees: ExtraTreesClassifier
-    scale: LogisticRegression
-    typical: np.ndarray  # median of each feature
+    gains: tuple[float, float]
+    low: np.ndarray
+    high: np.ndarray
+    weights: np.ndarray
+    centre: np.ndarray
+    intercept: float
+
+    @property
+    def useful(self) -> bool:
+        """Whether it was right more often than the commonest answer in held-out cells, by ten points."""
+        return self.accuracy >= self.baseline + MARGIN
 
     def predict(self, cells: pd.DataFrame) -> pd.DataFrame:
         """Return the answer for each cell, with the index of ``cells``.
 
-        Columns: ``answer``; ``probability`` that it is right; ``reason``, the two measures that speak most
-        for it. A cell that lacks a measure has none of them (NaN).
+        Columns: ``answer``; ``probability`` that it is right, at least 0.5; ``reason``, the two measures that
+        speak most for it. A cell that lacks a measure has none of them (NaN).
+
+        Example:
+            >>> found = diagnoser.predict(cells)                             # doctest: +SKIP
+            >>> found["answer"].value_counts()                               # doctest: +SKIP
         """
         numbers = _numbers(cells)
         result = pd.DataFrame({"answer": None, "probability": np.nan, "reason": None}, index=cells.index)
         known = np.isfinite(numbers).all(axis=1)
-        if not known.any():
-            return result
-        numbers = numbers[known]
-        second = self._probability(numbers)
-        place = (second >= 0.5).astype(int)
-        own = np.where(place == 1, second, 1 - second)
-        support = np.empty_like(numbers)
-        for k in range(numbers.shape[1]):  # the answer's probability falls if a measure were a typical one
-            typical = numbers.copy()
-            typical[:, k] = self.typical[k]
-            without = self._probability(typical)
-            support[:, k] = own - np.where(place == 1, without, 1 - without)
+        parts = (np.clip(numbers[known], self.low, self.high) - self.centre) * self.weights
+        odds = parts.sum(axis=1) + self.intercept
+        second = odds >= 0
         answers = np.array([answer for answer, _ in _sides(self.question)], dtype=object)
-        result.loc[known, "answer"] = answers[place]
-        result.loc[known, "probability"] = own
-        rows = cells[known].reset_index(drop=True)
-        result.loc[known, "reason"] = [self._reason(rows.iloc[i], support[i]) for i in range(len(rows))]
+        result.loc[known, "answer"] = answers[second.astype(int)]
+        result.loc[known, "probability"] = 1 / (1 + np.exp(-np.abs(odds)))
+        result.loc[known, "reason"] = _reasons(cells.loc[known], np.where(second[:, None], parts, -parts))
         return result
 
-    def _probability(self, numbers: np.ndarray) -> np.ndarray:
-        """Return the probability of the question's second answer for each row of numbers."""
-        return _calibrated(self.scale, np.asarray(self.trees.predict_proba(numbers))[:, 1])
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain numbers and lists, such as JSON holds; ``Diagnoser.of`` makes a diagnoser of them."""
+        plain = {f.name: np.asarray(getattr(self, f.name)).tolist() for f in fields(self)}
+        return {**plain, "gains": [None if np.isnan(gain) else gain for gain in self.gains]}
 
-    def _reason(self, cell: pd.Series, support: np.ndarray) -> str:
-        values = {FEATURES[k].title: cell.get(FEATURES[k].column, np.nan) for k in np.argsort(-support)}
-        told = [f"{title} {float(value):.3g}" for title, value in values.items() if pd.notna(value)]
-        return ", ".join(told[:2])
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Diagnoser:
+        """Return the diagnoser of which ``plain`` is the ``as_dict``."""
+        first, second = (np.nan if gain is None else gain for gain in plain["gains"])
+        values = {name: np.array(v) if isinstance(v, list) else v for name, v in plain.items()}
+        return cls(**{**values, "gains": (first, second)})
+
+
+def shipped() -> dict[str, Diagnoser]:
+    """Return the diagnosers that come with the package, by question.
+
+    ``benchmarks/fit_diagnoser.py`` fits them on runs of several data sets and architectures. ``accuracy`` and
+    ``baseline`` are means over runs; each was answered by a fit on runs of other data and architectures.
+
+    Example:
+        >>> list(shipped())
+        ['temperature', 'temperature_or_size', 'temperature_or_data', 'size_or_data']
+    """
+    return {one["question"]: Diagnoser.of(one) for one in json.loads(SHIPPED.read_text())}
 
 
 def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series | None = None) -> Diagnoser:
-    """Fit a diagnoser on the cells of a grid.
+    """Fit a diagnoser on the cells of a grid, or of several runs that a column ``run`` names.
 
-    It is an average of randomised trees (Geurts et al., Extremely randomized trees, 2006) on the landscape
-    measures, whose probabilities are calibrated on held-out lines of the grid (Platt, 1999).
+    It has the strongest ridge penalty whose answers in held-out cells are within a standard error of the best
+    (Breiman et al., Classification and regression trees, 1984), since cells of other runs differ. Held-out
+    cells also calibrate the probabilities (Platt, 1999). They are lines of the grid, or whole runs. If the
+    table has columns ``data`` and ``architecture``, the fit that answers a held-out run has seen neither.
 
     Args:
         cells: one row per cell, with the measures of FEATURES (``curve_peak_error_percent`` may be missing)
@@ -193,14 +247,17 @@ def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series |
     Raises:
         InputError: the question or an answer is unknown, measures are missing, or fewer than 12 cells have
             an answer and all measures.
-    """
-    from sklearn.ensemble import ExtraTreesClassifier
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
+    Example:
+        >>> digits = explorer.load("digits").cells                           # doctest: +SKIP
+        >>> fit(digits, "temperature").predict(explorer.load("mine").cells)  # doctest: +SKIP
+    """
     names = [answer for answer, _ in _sides(question)]
+    rooms = np.full((len(cells), 2), np.nan)
     if answers is None:
         answers = true_answers(cells, question)
+        rooms = np.column_stack([_side_room(cells, changes, question) for _, changes in _sides(question)])
+        rooms /= np.maximum(100 - cells[ACCURACY].to_numpy(float), 1e-9)[:, None]
     answers = answers.reindex(cells.index)
     if unknown := [str(value) for value in answers.dropna().unique() if value not in names]:
         raise InputError(
@@ -215,52 +272,40 @@ def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series |
             f"{question}: a diagnoser needs at least {FEWEST} cells with all measures, and both answers "
             f"among them; {len(y)} cells have them, and {int(y.sum())} of these are {names[1]!r}"
         )
-    lines = _lines(cells[known])
-    trees = ExtraTreesClassifier(300, min_samples_leaf=5, random_state=0)
-    folds = StratifiedGroupKFold(min(FOLDS, lines.nunique())) if lines.nunique() > 1 else FOLDS
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a fold may lack one of the answers, and then never gives it
-        held_out = cross_val_predict(trees, x, y, groups=lines, cv=folds, method="predict_proba")
-    held_out = np.asarray(held_out)[:, 1]
-    scale = LogisticRegression(C=1.0, fit_intercept=False).fit(_logit(held_out)[:, None], y)
+    table = cells[known].reset_index(drop=True)
+    run = table["run"].astype(str) if "run" in table else pd.Series("", index=table.index)
+    weights = (len(y) / run.nunique() / run.map(run.value_counts())).to_numpy(float)
+    odds = np.full((len(PENALTIES), len(y)), np.nan)  # of the second answer, without the cell's line or run
+    for fitted, held in _folds(table, y):
+        if len(set(y[fitted])) == 2:
+            for k, c in enumerate(PENALTIES):
+                odds[k, held] = _odds(x[held], *_logistic(x[fitted], y[fitted], weights[fitted], c))
+    told = np.isfinite(odds[0])
+    if not told.any():
+        raise InputError(f"{question}: whichever line or run is held out, the others have one answer only")
+    shares = np.average((odds >= 0)[:, told] == y[told], axis=1, weights=weights[told])
+    best = float(shares.max())
+    place = int(np.argmax(shares >= best - np.sqrt(best * (1 - best) / told.sum())))
+    odds, penalty = odds[place], PENALTIES[place]
+    second, runs = (odds >= 0)[told], run[told].to_numpy()
+    right = pd.Series(second == y[told]).groupby(runs).mean()
+    often = pd.Series(y[told]).groupby(runs).mean()
+    promised = rooms[known][told, second.astype(int)]
+    gains = [float(promised[second == k].mean()) if (second == k).any() else np.nan for k in (0, 1)]
+    low, high, weight, centre, intercept = _logistic(x, y, weights, penalty)
+    slope = _slope(odds[told], y[told], weights[told])
     return Diagnoser(
         question=question,
-        accuracy=float(np.mean((_calibrated(scale, held_out) >= 0.5) == y)),
-        baseline=float(max(y.mean(), 1 - y.mean())),
+        accuracy=float(right.mean()),
+        baseline=float(np.maximum(often, 1 - often).mean()),
         cells=len(y),
-        trees=trees.fit(x, y),
-        scale=scale,
-        typical=np.median(x, axis=0),
+        gains=(gains[0], gains[1]),
+        low=low,
+        high=high,
+        weights=slope * weight,
+        centre=centre,
+        intercept=slope * intercept,
     )
-
-
-def fit_all(runs: Mapping[str, pd.DataFrame]) -> list[Diagnoser]:
-    """Fit a diagnoser for each question that the cells of these runs can answer together.
-
-    Args:
-        runs: the table of cells of each run, by a name of its own.
-
-    Raises:
-        InputError: they can answer no question; the message says why.
-    """
-    found, reasons = [], []
-    for question in QUESTIONS:
-        tables, answers = [], []
-        for name, cells in runs.items():
-            try:
-                answers.append(true_answers(cells, question))
-                tables.append(cells.assign(run=name))
-            except InputError as error:
-                reasons.append(f"{name}: {error}")
-        try:
-            if tables:
-                together = pd.concat(tables, ignore_index=True)
-                found.append(fit(together, question, pd.concat(answers, ignore_index=True)))
-        except InputError as error:
-            reasons.append(str(error))
-    if not found:
-        raise InputError(f"no question can be learned: {'; '.join(reasons)}")
-    return found
 
 
 def _sides(question: str) -> tuple[Side, Side]:
@@ -313,6 +358,71 @@ def _require_measures(cells: pd.DataFrame) -> None:
         raise InputError(f"a diagnoser needs {', '.join(lacking)}, which the table lacks")
 
 
+def _folds(cells: pd.DataFrame, y: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Return cells to fit on and cells to hold out: each run in turn, or a fifth of the lines."""
+    if "run" in cells and cells["run"].nunique() > 1:
+        for run in cells["run"].unique():
+            held = (cells["run"] == run).to_numpy()
+            fitted = ~held
+            for name in ("data", "architecture"):
+                if name in cells and (strict := fitted & ~cells[name].isin(cells.loc[held, name])).any():
+                    fitted = strict
+            yield fitted, held
+        return
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    lines = _lines(cells).to_numpy()
+    if len(np.unique(lines)) == 1:
+        lines = np.arange(len(cells))
+    folds = StratifiedGroupKFold(min(FOLDS, len(np.unique(lines)), max(2, np.bincount(y).min())))
+    for places in folds.split(y, y, lines):
+        fitted, held = (np.isin(np.arange(len(y)), p) for p in places)
+        yield fitted, held
+
+
+def _logistic(x: np.ndarray, y: np.ndarray, weights: np.ndarray, penalty: float) -> tuple[Any, ...]:
+    """Return range, weights and centre of the features, and the intercept, of a logistic regression."""
+    from sklearn.linear_model import LogisticRegression
+
+    low, high = np.quantile(x, RANGE, axis=0)
+    inside = np.clip(x, low, high)
+    centre, scale = inside.mean(axis=0), inside.std(axis=0)
+    scale[scale == 0] = 1
+    model = LogisticRegression(C=penalty / len(y)).fit((inside - centre) / scale, y, weights)
+    return low, high, model.coef_[0] / scale, centre, float(model.intercept_[0])
+
+
+def _odds(x: np.ndarray, low: Any, high: Any, weights: Any, centre: Any, intercept: float) -> np.ndarray:
+    """Return the log odds of the second answer for rows of features."""
+    return (np.clip(x, low, high) - centre) @ weights + intercept
+
+
+def _slope(odds: np.ndarray, y: np.ndarray, weights: np.ndarray) -> float:
+    """Return the factor that calibrates log odds: Platt scaling without an intercept."""
+    from sklearn.linear_model import LogisticRegression
+
+    if len(set(y)) < 2:
+        return 1.0
+    model = LogisticRegression(C=1.0, fit_intercept=False).fit(odds[:, None], y, weights)
+    return max(float(model.coef_[0, 0]), LEAST_SLOPE)
+
+
+def _reasons(cells: pd.DataFrame, support: np.ndarray) -> list[str]:
+    """Return the two known measures of each cell that support its answer most, with their values."""
+    words = {
+        f.title: ["" if np.isnan(v) else f"{f.title} {v:.3g}" for v in cells[f.column].to_numpy(float)]
+        for f in FEATURES
+        if f.column in cells
+    }
+    titles = [f.title for f in FEATURES]
+    return [
+        ", ".join(
+            [t for t in dict.fromkeys(words[titles[k]][i] for k in order if titles[k] in words) if t][:2]
+        )
+        for i, order in enumerate(np.argsort(-support, axis=1))
+    ]
+
+
 def _numbers(cells: pd.DataFrame) -> np.ndarray:
     """Return the features (cells, features); NaN where a measure is missing.
 
@@ -323,12 +433,3 @@ def _numbers(cells: pd.DataFrame) -> np.ndarray:
     barrier = (-table["mode_connectivity"]).clip(lower=0)
     table[PEAK] = table[PEAK].fillna(table["train_error_percent"] + barrier)
     return np.column_stack([feature.of(table[feature.column].to_numpy()) for feature in FEATURES])
-
-
-def _logit(probability: np.ndarray) -> np.ndarray:
-    inside = np.clip(probability, 0.01, 0.99)
-    return np.log(inside / (1 - inside))
-
-
-def _calibrated(scale: LogisticRegression, probability: np.ndarray) -> np.ndarray:
-    return np.asarray(scale.predict_proba(_logit(probability)[:, None]))[:, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,7 @@ from explorer.space import recorded
 from explorer.space.model import TrainingOptions
 from explorer.space.trust import require_trust
 from explorer.tasks import TASKS, Task
+from explorer.units import axis_value
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 TABLES = ("models", "epochs", "pairs", "curves", "cells")
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """Tables of a run as pandas data frames, with the run's provenance.
 
@@ -92,19 +94,68 @@ class Run:
         tables = {"models": self.models, "pairs": self.pairs, "epochs": self.epochs}
         return check_claims(cells, cuts, self.axes, **tables, noise=self.label_noise, **unfinished)
 
+    @property
+    def rounds(self) -> list[dict[str, Any]]:
+        """The rounds of a refined run: ``cells`` (their ids) and the share ``expected`` to be right."""
+        return list(self.info.get("rounds") or [])
+
+    def of_rounds(self, number: int | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the cells that are known after this many rounds, and all cells of the grid.
+
+        By default, these are all cells that were run. Cells of a round without any result are known, too.
+
+        Returns:
+            A row per known cell, as in ``grid``; and the axes of each cell of the domain.
+        """
+        grid, names = self.grid, list(dict.fromkeys([*self.axes["load"], *self.axes["temperature"]]))
+        if self._space("model") is None:
+            values = {name: sorted(grid[name].dropna().unique().tolist()) for name in names}
+            return grid, pd.DataFrame(itertools.product(*values.values()), columns=pd.Index(names))
+        domain = recorded.space_of(self.info).domain
+        known = {cell for one in self.rounds[:number] for cell in one["cells"]}
+        if number is None:
+            known |= set(grid["cell_id"])
+        points = pd.DataFrame([cell.at for cell in domain])
+        places = points.assign(cell_id=[cell.id for cell in domain])
+        places = places[places["cell_id"].isin(known)]
+        lacking = [name for name in ("train_loss", "mode_connectivity", "cka") if name not in grid]
+        grid = grid.reindex(columns=[*grid.columns.difference(names, sort=False), *lacking])
+        return places.merge(grid, on="cell_id", how="left"), points
+
+    @cached_property
+    def map(self) -> pd.DataFrame:
+        """Every cell of the grid with its phase, measured or predicted; see ``explorer.refine.predict``.
+
+        The column ``round`` has the number of the round in which a refined run has run the cell, from 1.
+
+        Raises:
+            InputError: no cell was run, or measures that decide on phases are missing.
+        """
+        from explorer import refine
+
+        cells, domain = self.of_rounds()
+        found = refine.predict(cells, domain, self.cuts())
+        if self.rounds:
+            ids = [cell.id for cell in recorded.space_of(self.info).domain]
+            of = {cell: k for k, one in enumerate(self.rounds, 1) for cell in one["cells"]}
+            found.insert(len(domain.columns), "round", pd.Series([of.get(i) for i in ids], dtype="Int64"))
+        return found
+
     @cached_property
     def _claims(self) -> list[Claim]:
         return self.check_claims(self.cells, self.cuts())
 
     @property
     def claims(self) -> pd.DataFrame:
-        """The claims of the paper: ``claim``, ``verdict``, ``effect``, ``low``, ``high``, ``p`` and ``n``.
+        """The claims of the paper, a row for each.
 
-        ``low`` and ``high`` are the ends of a 95 % interval, ``p`` is corrected for the number of claims, and
-        ``n`` counts the cells or lines behind the effect.
+        ``claim``, ``verdict``, ``effect``; ``low`` and ``high`` are the ends of a 95 % interval; ``p`` is
+        corrected for the number of claims; ``n`` counts the cells or lines behind the effect;
+        ``would_decide`` says what would decide a claim that the run does not decide.
         """
-        rows = [(c.name, c.verdict, c.effect, c.low, c.high, c.p, c.n) for c in self._claims]
-        return pd.DataFrame(rows, columns=["claim", "verdict", "effect", "low", "high", "p", "n"])
+        names = ["verdict", "effect", "low", "high", "p", "n", "would_decide"]
+        rows = [[c.name, *(getattr(c, name) for name in names)] for c in self._claims]
+        return pd.DataFrame(rows, columns=["claim", *names])
 
     @property
     def findings(self) -> list[str]:
@@ -124,11 +175,13 @@ class Run:
         each = advise_cells(self.cells, self.cuts(), self.axes, stopping=stopping, noise=self.label_noise)
         return advice_table(self.cells, each, self.axes)
 
-    def cuts(self, given: Mapping[str, Any] | None = None) -> dict[str, Cut]:
+    def cuts(
+        self, given: Mapping[str, Any] | None = None, cells: pd.DataFrame | None = None
+    ) -> dict[str, Cut]:
         """Return the cuts between the phases.
 
         Each cut comes from ``given`` if it is named there, otherwise from the run's space; ``auto`` finds it
-        from the data.
+        from the data, which are the whole grid or some of its ``cells``.
 
         Raises:
             InputError: a cut has an unknown name, or is neither a positive number nor ``auto``.
@@ -138,7 +191,8 @@ class Run:
         from_space = self._space("phases")
         merged = {**(from_space if isinstance(from_space, dict) else {}), **(given or {})}
         try:
-            return phases.find_cuts(self.grid, merged, self.task.fitted, self.task.fitted_error)
+            cells = self.grid if cells is None else cells
+            return phases.find_cuts(cells, merged, self.task.fitted, self.task.fitted_error)
         except ValueError as error:
             raise InputError(f"{self.folder}: {error}") from error
 
@@ -211,7 +265,8 @@ def read(store: Store) -> Run:
     of_kind: dict[str, list[str]] = {"model": [], "pair": [], "cell": []}
     for name, measure in used.items():
         of_kind[measure.KIND].append(name)
-    unused = [name for name in explorer.measures.NAMES if name not in used]
+    known = [*explorer.measures.NAMES, *explorer.measures.USERS]
+    unused = [name for name in known if name not in used]
     absent = {c for name in unused for c in plugin(explorer.measures, name, "measure").COLUMNS}
     failures = store.read_records("failures").to_pandas()
     failed = dict(tuple(failures.groupby("kind"))) if len(failures) else {}
@@ -226,6 +281,9 @@ def read(store: Store) -> Run:
     if len(models):
         for measured in _frames(store, of_kind["model"]):
             models = models.merge(measured.drop_duplicates("model_id"), on="model_id", how="left")
+    for name in names:  # an axis with null is one of words: a missing number would have no place on a map
+        if None in _values(space, name):
+            models[name] = [axis_value(v) for v in models[name]]
     documented = [name for name in tables.MODELS if name not in absent]
     models = _with_columns(models, [*columns.IDS, *columns.SETTINGS, *names, *documented])
     models = models.sort_values([*names, "seed"], kind="stable", ignore_index=True)
@@ -259,6 +317,12 @@ def read(store: Store) -> Run:
         info=info,
         of_cells=_of_cells(store, of_kind["cell"]),
     )
+
+
+def _values(space: dict[str, Any], axis: str) -> list[Any]:
+    """Return the values of an axis that the space lists; none if it gives them by a rule."""
+    values = {**(space.get("load") or {}), **(space.get("temperature") or {})}[axis]
+    return values if isinstance(values, list) else []
 
 
 def _frames(store: Store, kinds: Iterable[str]) -> list[pd.DataFrame]:

@@ -19,6 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from explorer import given
 from explorer.settings import InputError, digest
 
 INSTALLED = {"site-packages", "dist-packages"}  # folders of packages that are not the user's
@@ -83,9 +84,13 @@ def read(reference: str) -> dict[str, bytes]:
     The module comes first. The others are the local modules that it imports anywhere in its text, and those
     that these import: not the standard library, installed packages and Explorer.
 
+    For an object of a program, return what describes it (:func:`explorer.objects.given`).
+
     Raises:
         InputError: the module does not exist or has no source file, or a file is not valid Python.
     """
+    if given.is_given(reference):
+        return given.find(reference).files
     importlib.invalidate_caches()
     root = reference.partition(":")[0]
     files: dict[str, bytes] = {}

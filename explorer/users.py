@@ -15,7 +15,10 @@ from mmap import mmap
 from pathlib import Path
 from typing import Any
 
+from explorer import given
 from explorer.settings import InputError, in_a_line, suggest
+
+SENT = "<dynamic-code>"  # the file of functions that a notebook or script gives, in another process
 
 
 @contextmanager
@@ -60,13 +63,15 @@ def last_place(frames: Iterable[tuple[str, int | None]], own: str = "?") -> str:
     """Return file and line of the first of these frames in a user's files, or below ``own``; or nothing."""
     others = (*map(sysconfig.get_path, ("stdlib", "purelib", "platlib")), os.path.dirname(__file__), "<")
     for file, line in frames:
-        if file.startswith(own) or not file.startswith(others):
+        if file.startswith(own) or file == SENT or not file.startswith(others):
             return f"{_shown(file)}, line {line}"
     return ""
 
 
 def _shown(file: str) -> str:
     """Return the path of a file, relative to the current folder if the file is there."""
+    if file == SENT:
+        return "the cell or script that defines it"
     path = Path(file)
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
@@ -79,6 +84,8 @@ def user_function(reference: str) -> Any:
             message has the user's error and its place.
     """
     module_name, _, function_name = reference.partition(":")
+    if given.is_given(reference):
+        return given.value_of(reference)
     if module_name.endswith(".py"):
         dotted = module_name.removesuffix(".py").replace("/", ".")
         raise InputError(f"{reference!r}: write the module as Python imports it, {dotted}:{function_name}")

@@ -1,15 +1,13 @@
-"""Advice and diagnosis: soft membership, steps between cells, rules with evidence, learned answers, the command."""
+"""Advice and diagnosis: soft membership, steps between cells, rules with evidence, the command."""
 
 from __future__ import annotations
 
 import itertools
-import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import test_diagnosis
 from conftest import explore
 from scipy.stats import t
 
@@ -202,20 +200,11 @@ def tables(tmp_path: Path) -> Path:
 
 
 def test_a_folder_of_cells_alone_can_be_diagnosed(tables: Path):
-    (tables.parent / "teacher").mkdir()
-    test_diagnosis.grid().to_csv(tables.parent / "teacher/cells.csv", index=False)
-    teacher = load(tables.parent / "teacher")
-    said = "\n".join(diagnose(load(tables), learn=[teacher]))
+    said = "\n".join(diagnose(load(tables)))
     assert "15 cells" in said
     assert "larger model: raise the width" in said
-    assert "temperature or size: " in said
-    assert re.search(r"temperature: .*Right in \d+ % of the \d+ cells it was fitted on", said)
-    with pytest.raises(InputError, match="no question can be learned"):
-        diagnose(load(tables), learn=[load(tables)])
     one = "\n".join(diagnose(load(tables), cell="width=4,batch_size=16"))
     assert "Width 4, batch size 16. Phase III" in one
-    one = "\n".join(diagnose(load(tables), cell="width=4,batch_size=16", learn=[teacher]))
-    assert re.search(r"temperature: too (hot|cold) \(\d+ %\), for .*\d, .*\d\. Right in", one)
 
 
 @pytest.mark.parametrize(
@@ -313,6 +302,22 @@ def test_two_replicates_and_unfinished_curves_make_advice_a_guess():
         advice = advise_cells(weaker, CUTS, AXES, {"c3"})["c3"]
         assert advice.sure == "a guess"
         assert "so this is a guess" in " ".join(advice.evidence)
+
+
+def test_advice_says_how_many_curves_converged():
+    cells = grid().assign(n_curves=10, curves_converged_share=[1.0] * 3 + [0.4] + [1.0] * 11)
+    advice = advise_cells(cells, CUTS, AXES)
+    assert advice["c3"].evidence[-1] == "4 of 10 curves here have converged, so this is a guess."
+    assert advice["c4"].sure == "very sure"
+    table = advice_table(cells, advice, AXES)
+    unsure = table["curves_converged_share"] < 1
+    assert set(table.loc[unsure, "cell_id"]) == {"c3"}
+    assert set(table.loc[unsure, "confidence"]) == {"a guess"}
+    of_phases = {a.phase: a for a in advise_phases(cells.assign(curves_converged_share=0.4), CUTS, AXES)}
+    n = 10 * of_phases["III"].n_cells
+    assert (
+        f"{4 * n // 10} of {n} curves here have converged, so this is a guess." in of_phases["III"].evidence
+    )
 
 
 def test_the_table_of_advice_has_a_row_for_each_cell_and_change():

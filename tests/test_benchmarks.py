@@ -156,7 +156,7 @@ def test_stacked_benchmark_compares_equals(data: Split) -> None:
 
 
 def test_sample_takes_each_temperature_equally_often() -> None:
-    space = read(ROOT / "spaces/digits.yaml")
+    space = read(ROOT / "benchmarks/digits.yaml")
     numbers = usual_way.sample(space, 4)
     taken = [space.cells[number].at["batch_size"] for number in numbers]
     assert sorted(taken) == sorted(2 * space.axes["batch_size"])
@@ -164,7 +164,9 @@ def test_sample_takes_each_temperature_equally_often() -> None:
     assert usual_way.sample(space, 1) == list(range(40))
 
 
-@pytest.mark.parametrize("file", ["spaces/digits.yaml", "spaces/fashion.yaml", "benchmarks/small_cnn.yaml"])
+@pytest.mark.parametrize(
+    "file", ["benchmarks/digits.yaml", "spaces/fashion.yaml", "benchmarks/small_cnn.yaml"]
+)
 def test_the_spaces_of_the_bars_are_comparable(file: str) -> None:
     space = read(ROOT / file, usual_way.PLAIN)
     usual_way.comparable(space)

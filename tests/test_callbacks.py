@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.tune import Callback
 from test_engine import assert_equal_runs
 
 import explorer
@@ -85,3 +86,54 @@ def test_trials_are_followed_by(
         ("2", "50"), ("2", "8"), ("8", "50"), ("8", "8"),
     ]  # fmt: skip
     assert all(0 < r.data.metrics["test_accuracy_percent"] <= 100 for r in runs)
+
+
+class Curves(Callback):
+    """The results of each trial, in the order of their coming."""
+
+    def __init__(self) -> None:
+        self.results: dict[str, list[dict[str, Any]]] = {}
+
+    def on_trial_result(
+        self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        self.results.setdefault(str(trial), []).append(result)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize("own", [False, True])
+def test_an_object_follows_each_model_while_it_trains(
+    own: bool, tiny: dict[str, Any], tmp_path: Path, finished: Path, importable: Any
+) -> None:
+    if own:
+        importable(
+            "losses",
+            "from explorer.tasks import Classification\n\ndef loss(o, y):\n    return Classification().loss(o, y)\n",
+        )
+        tiny["training"]["loss"] = "losses:loss"
+    tiny["measures"] = {"similarity": {"inputs": 100}}
+    follower = Curves()
+    run = explorer.run(tiny, storage=str(tmp_path), callbacks=[follower], workers=2)
+    assert len(follower.results) == 4
+    for results in follower.results.values():
+        steps = [result["step"] for result in results]
+        assert steps == [*sorted(set(run.epochs["step"])), 150]
+        assert [result["done"] for result in results] == [False] * (len(steps) - 1) + [True]
+        assert (
+            results[0]["train_loss"] > results[-2]["train_loss"] == pytest.approx(results[-1]["train_loss"])
+        )
+    if not own:
+        same = explorer.load("tiny", str(finished)).models
+        assert run.models["train_loss"].tolist() == same["train_loss"].tolist()
+
+
+def test_an_object_that_is_no_callback_is_told_before_anything_starts(
+    tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(
+        InputError,
+        match=r"callbacks: 3 is no callback; it should be an object or a class that inherits ray.tune",
+    ):
+        explorer.run(tiny, storage=str(tmp_path), callbacks=[3])
+    assert not (tmp_path / "tiny/run.yaml").exists()

@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from explorer.cli import display as console
-from explorer.cli.display import Display
+from explorer import display as console
+from explorer.display import Display
 
 
 def shown(terminal: bool) -> str:

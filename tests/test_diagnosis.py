@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import doctest
 import itertools
+import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +14,9 @@ import pytest
 
 from explorer import diagnosis
 from explorer.settings import InputError
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+import fit_diagnoser
 
 
 def grid(noise: float = 0.0, widths: tuple[int, ...] = (2, 4, 8, 16, 32), seed: int = 0) -> pd.DataFrame:
@@ -51,6 +58,10 @@ def test_room_is_what_the_best_cell_in_a_direction_has_more() -> None:
     assert diagnosis.room(cells.sample(frac=1, random_state=0), "width").loc[list("abcdef")].equals(found)
 
 
+def test_the_examples_of_the_module_hold() -> None:
+    assert doctest.testmod(diagnosis).failed == 0
+
+
 def test_answers_come_from_the_larger_room() -> None:
     cells = grid()
     heat = np.log2(cells["train_size"] / 50 / cells["batch_size"])
@@ -88,6 +99,76 @@ def test_given_answers_are_learnt_and_cells_without_measures_have_none() -> None
     found = diagnoser.predict(gaps)
     assert found["answer"].isna().tolist() == [k == 3 for k in range(len(cells))]
     assert (found["answer"] == given).mean() > 0.95
+
+
+def drawn(lines: int, seed: int, shift: float = 0.0) -> tuple[pd.DataFrame, pd.Series]:
+    """Lines of ten cells whose answers are drawn with odds that the training loss gives, up to an offset a line."""
+    draw = np.random.default_rng(seed)
+    cells = pd.DataFrame(
+        {"width": np.repeat(np.arange(lines), 10), "batch_size": np.tile(2 ** np.arange(10), lines)}
+    )
+    place = draw.normal(size=len(cells))
+    cells["train_loss"] = 10 ** (place - 2)
+    cells["train_error_percent"] = 10 ** draw.normal(size=len(cells))
+    cells["mode_connectivity"] = draw.normal(size=len(cells))
+    cells["cka"] = draw.uniform(size=len(cells))
+    odds = 2 * place + shift + np.repeat(draw.normal(size=lines), 10)
+    hot = draw.uniform(size=len(cells)) < 1 / (1 + np.exp(-odds))
+    return cells, pd.Series(np.where(hot, "too hot", "too cold"), index=cells.index)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_probabilities_are_calibrated_on_lines_that_were_not_fitted(seed: int) -> None:
+    fitted, given = drawn(30, seed)
+    diagnoser = diagnosis.fit(fitted, answers=given)
+    cells, truth = drawn(300, seed + 10, shift=0.3)
+    found = diagnoser.predict(cells)
+    right = found["answer"] == truth
+    assert right.mean() > 0.7
+    assert abs(diagnoser.accuracy - right.mean()) < 0.06
+    assert (
+        fit_diagnoser.calibration_error(found["probability"].to_numpy(float), right.to_numpy(float)) <= 0.05
+    )
+
+
+def test_a_diagnoser_survives_json() -> None:
+    diagnoser = diagnosis.fit(grid(), "size_or_data")
+    again = diagnosis.Diagnoser.of(json.loads(json.dumps(diagnoser.as_dict())))
+    assert again.predict(grid()).equals(diagnoser.predict(grid()))
+    assert (again.accuracy, again.baseline, again.gains) == (
+        diagnoser.accuracy,
+        diagnoser.baseline,
+        diagnoser.gains,
+    )
+
+
+def test_runs_are_held_out_whole_and_those_of_the_same_data_with_them() -> None:
+    """In two of three runs, cold and hot are the other way round; these two are of the same data."""
+    one = grid().assign(run="a", data="x")
+    turned = one.assign(
+        train_loss=1 / one["train_loss"], mode_connectivity=-one["mode_connectivity"], data="y"
+    )
+    turned[["train_error_percent", "curve_peak_error_percent"]] = (
+        100.0 / one[["train_error_percent", "curve_peak_error_percent"]]
+    )
+    three = pd.concat([one, turned.assign(run="b"), turned.assign(run="c")], ignore_index=True)
+    alone = diagnosis.fit(three, "temperature")
+    assert alone.accuracy < 0.2
+    assert not alone.useful
+    assert diagnosis.fit(three.drop(columns="data"), "temperature").accuracy > alone.accuracy + 0.2
+
+
+def test_the_diagnosers_of_the_package_are_those_of_the_committed_cells() -> None:
+    cells = pd.read_csv(fit_diagnoser.CELLS)
+    assert list(diagnosis.shipped()) == list(diagnosis.QUESTIONS)
+    for question, one in diagnosis.shipped().items():
+        fitted = diagnosis.fit(cells, question)
+        assert (one.useful, one.cells) == (fitted.useful, fitted.cells)
+        assert one.accuracy == pytest.approx(fitted.accuracy, abs=0.01)
+        told, again = one.predict(cells), fitted.predict(cells)
+        assert told["probability"].to_numpy(float) == pytest.approx(
+            again["probability"].to_numpy(float), abs=1e-3
+        )
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 import explorer
 import explorer.measures
 from explorer.cli import app
-from explorer.data import arrays
+from explorer.data import arrays, image_folder, image_parquet, own, table
 from explorer.report import reference
 from explorer.results import TABLES
 from explorer.settings import plugin
@@ -92,17 +93,28 @@ def test_options_in_the_documents_exist() -> None:
                 assert option in known | {"--help"}, f"{document.name}: {line}"
 
 
-def test_a_csv_becomes_a_data_set_as_the_page_says(tmp_path: Path) -> None:
-    lines = [f"{k % 7},{label},{k}" for k, label in enumerate(["no", "yes"] * 10)]
-    (tmp_path / "mine.csv").write_text("\n".join(["a,label,b", *lines]))
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/spaces.md").read_text(), flags=re.S)
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
-    read = arrays.load(arrays.Options(path=str(tmp_path / "mine.npz")))
-    assert (read.x_train.shape, read.x_test.shape, read.classes) == ((16, 2), (4, 2), 2)
+OWN_DATA = {
+    "arrays": arrays,
+    "table": table,
+    "image-folder": image_folder,
+    "image-parquet": image_parquet,
+    "mydata:make": own,
+}
+
+
+def test_every_option_of_ones_own_data_has_an_example_that_is_read() -> None:
+    page = (ROOT / "docs/data.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| .* \| `(\{.*\})` \|$", page, flags=re.M)
+    for option, text in rows:
+        example = yaml.safe_load(text)
+        module = OWN_DATA[example.pop("name")]
+        assert option in module.Options.model_validate(example).model_fields_set
+    options = [module.OwnOptions if module is own else module.Options for module in OWN_DATA.values()]
+    assert {option for option, _ in rows} == {name for one in options for name in one.model_fields}
 
 
 def test_the_notebook_example_runs() -> None:
-    page = (ROOT / "docs/measures.md").read_text()
+    page = (ROOT / "docs/measures.md").read_text().split("## In a notebook")[1]
     (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.S)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

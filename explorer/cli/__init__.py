@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 
-from explorer.cli import look, pages, work
+from explorer.cli import adopt, look, pages, simulate, study, work
 from explorer.cli.app import PLAIN, Command, app, errors
 from explorer.settings import InputError
 
@@ -18,11 +18,12 @@ __all__ = ["app", "main"]
 
 # In the order in which --help lists them.
 for command in (
-    *(work.run, work.resume, work.measure),
+    *(work.run, work.resume, work.measure, study.study),
     *(pages.report, pages.diagnose, pages.export),
-    *(look.status, look.verify, look.check, look.spaces),
+    *(look.status, look.runs, look.verify, look.check, simulate.simulate, look.spaces),
 ):
     app.command(cls=Command)(command)
+app.command("import", cls=Command)(adopt.import_models)
 
 
 def main() -> None:

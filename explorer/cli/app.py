@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -59,12 +59,31 @@ app = typer.Typer(
     name="explorer",
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Explorer maps how networks learn: train a grid, measure its loss landscapes, read its phases.",
     epilog="Exit codes: 0 success, 2 wrong input, 3 finished with failures, "
     "4 stopped by --max-hours, 130 stopped with Ctrl-C, 143 by SIGTERM, 129 because the terminal was closed.",
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"explorer {version('explorer-landscapes')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
 console = Console()
 errors = Console(stderr=True)
 # For user text and for commands that the user copies: printed as it is, without wrapping.

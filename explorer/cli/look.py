@@ -1,4 +1,4 @@
-"""Commands that only read: ``status``, ``check``, ``spaces``."""
+"""Commands that only read: ``status``, ``runs``, ``check``, ``spaces``."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import contextlib
 import json
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from explorer.cli.app import PLAIN, console, errors, say
-from explorer.cli.options import Overrides, RunName, SpaceFile, Storage, to_resume
+from explorer.cli.options import Overrides, Refine, RunName, SpaceFile, Storage, overrides, to_resume
 from explorer.settings import InputError
+
+if TYPE_CHECKING:
+    from explorer.space.model import Space
 
 
 def status(
@@ -40,6 +43,16 @@ def status(
             time.sleep(2)
             table, now = describe(store)
             live.update(table)
+
+
+def runs(storage: Storage = "runs") -> None:
+    """List all runs with their state: trained and measured models, failures, and who works on them."""
+    from explorer.cli.status import overview
+
+    table, unread = overview(storage)
+    console.print(table)
+    for line in unread:
+        errors.print(line, **PLAIN)
 
 
 def verify(
@@ -80,6 +93,7 @@ def verify(
 def check(
     space: SpaceFile,
     set_: Overrides = None,
+    refine: Refine = None,
     cluster: Annotated[
         str | None,
         typer.Option(
@@ -91,10 +105,14 @@ def check(
     """Check a space file and estimate its cost: cells, models, pairs, time, memory. Starts nothing."""
     from explorer.space import reading
 
-    checked = reading.read(space, set_)
+    describe_cost(reading.read(space, overrides(set_, refine)), cluster)
+
+
+def describe_cost(space: Space, cluster: str | None = None) -> None:
+    """Print what a space would cost here, or on a cluster."""
     from explorer.estimate import describe
 
-    console.print(describe(checked, cluster))
+    console.print(describe(space, cluster))
 
 
 def spaces(

@@ -12,16 +12,34 @@ import typer
 if TYPE_CHECKING:
     from explorer.engine.cluster import RunOptions
 
+
+def _runs(incomplete: str) -> list[str]:
+    """Return the names of runs for the completion of a shell."""
+    return sorted(file.parent.name for file in Path("runs").glob(f"{incomplete}*/run.yaml"))
+
+
 SpaceFile = Annotated[
     Path, typer.Argument(help="a space file, such as spaces/digits.yaml", show_default=False)
 ]
-RunName = Annotated[str, typer.Argument(help="a run, by name, folder or URI", show_default=False)]
+RunName = Annotated[
+    str, typer.Argument(help="a run, by name, folder or URI", show_default=False, autocompletion=_runs)
+]
 RunOrTables = Annotated[
-    str, typer.Argument(help="a run, or a folder of tables (Parquet or CSV)", show_default=False)
+    str,
+    typer.Argument(
+        help="a run, or a folder of tables (Parquet or CSV)", show_default=False, autocompletion=_runs
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", help="override a setting of the space, such as training.steps=500; repeatable"),
+]
+Refine = Annotated[
+    float | None,
+    typer.Option(
+        help="run a part of the grid, chosen in rounds, and predict the rest: a share such as 0.35, "
+        "or a number of cells"
+    ),
 ]
 Storage = Annotated[str, typer.Option(help="folder of the runs, or a URI such as s3://bucket/runs")]
 Reports = Annotated[str, typer.Option(help="folder for report pages, or a URI")]
@@ -60,6 +78,19 @@ Cut = Annotated[
     list[str] | None,
     typer.Option("--cut", help="cut (threshold) between phases: train_loss=0.01, connected=1 or cka=0.65"),
 ]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--columns",
+        help="our names of columns by theirs, such as bs=batch_size,acc=test_accuracy_percent; an empty name "
+        "leaves a column out; repeatable",
+    ),
+]
+
+
+def overrides(given: list[str] | None, refine: float | None) -> list[str]:
+    """Return the overrides of a space with that of ``--refine``."""
+    return [*(given or []), *([] if refine is None else [f"refine.budget={refine:g}"])]
 
 
 def to_resume(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +12,8 @@ from explorer.cli.options import Cut, Reports, RunOrTables, Storage
 from explorer.settings import InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from explorer.results import Run
 
 WATCH_S = 10  # seconds between two checks for new records
@@ -25,6 +25,11 @@ def report(
         typer.Argument(help="a run, or a folder of tables; two or more are compared", show_default=False),
     ],
     cut: Cut = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="compare only cells with this value of an axis (learning_rate=0.05); repeatable"),
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="redraw as results arrive, until the run is complete or Ctrl-C")
     ] = False,
@@ -32,21 +37,29 @@ def report(
     reports: Reports = "reports",
 ) -> None:
     """Write the report of a run (finished or not) or of a folder of tables, or compare several runs."""
-    cuts = _cuts(cut or [])
-    check_reports(reports)
+    cuts = cuts_of(cut or [])
+    from explorer.report.files import check_place
     from explorer.results import load
+
+    check_place(reports)
 
     if len(runs) > 1:
         if watch:
             raise InputError("--watch follows one run, not a comparison")
         from explorer import report as pages
+        from explorer.report.selection import select
 
-        loaded = [load(one, storage) for one in runs]
-        say(f"Report: {pages.compare(loaded, pages.place(loaded, reports), cuts=cuts)}")
+        loaded = [select(load(one, storage), where or []) for one in runs]
+        index = pages.compare(loaded, pages.place(loaded, reports), cuts=cuts)
+        say(f"Report: {index}")
+        if open_:
+            _open(index)
         return
+    if where:
+        raise InputError("--where selects the cells of a comparison; give two runs, or leave it out")
     if watch:
         _watch(runs[0], storage, reports, cuts)
-    draw(load(runs[0], storage), reports, cuts)
+    draw(load(runs[0], storage), reports, cuts, show=open_)
 
 
 def diagnose(
@@ -54,20 +67,15 @@ def diagnose(
     cell: Annotated[
         str | None, typer.Option(help="one cell: its id, or settings such as width=8,batch_size=16")
     ] = None,
-    learn: Annotated[
-        list[str] | None,
-        typer.Option(help="a run or folder of tables to learn answers from; repeatable"),
-    ] = None,
     cut: Cut = None,
     storage: Storage = "runs",
 ) -> None:
-    """Say what limits the models and what to change next, with the confidence and the evidence."""
-    cuts = _cuts(cut or [])
+    """Answer what to change (temperature, size or data) and why, with gain, confidence and evidence."""
+    cuts = cuts_of(cut or [])
     from explorer.report.diagnosis import diagnose as diagnosis
     from explorer.results import load
 
-    teachers = [load(one, storage) for one in learn or []]
-    for line in diagnosis(load(run, storage), cell=cell, cuts=cuts, learn=teachers):
+    for line in diagnosis(load(run, storage), cell=cell, cuts=cuts):
         say(line)
 
 
@@ -80,7 +88,7 @@ def export(
     storage: Storage = "runs",
 ) -> None:
     """Write a run as one table with one row per model, and a Markdown summary next to it."""
-    cuts = _cuts(cut or [])
+    cuts = cuts_of(cut or [])
     from explorer.report.export import export as write
     from explorer.results import load
 
@@ -89,19 +97,22 @@ def export(
         say(f"Wrote {file}")
 
 
-def draw(run: Run, reports: str, cuts: dict[str, float], *, written: bool = False) -> None:
+def draw(
+    run: Run, reports: str, cuts: dict[str, float], *, written: bool = False, show: bool = False
+) -> None:
     """Write the report, print where the tables and the report are, and list failures.
 
     Args:
         written: whether the tables in the run folder were just written. If not, they are missing or out of
             date, and the tables beside the report are named instead.
+        show: open the report in the browser.
 
     Raises:
         typer.Exit: something failed; exit code 3.
     """
     from explorer import report as pages
-    from explorer.cli.status import diverged, failures
     from explorer.report.facts import progress_of, reservations
+    from explorer.report.outcome import diverged, failures
     from explorer.runs.files import join
 
     folder = pages.place([run], reports)
@@ -109,6 +120,8 @@ def draw(run: Run, reports: str, cuts: dict[str, float], *, written: bool = Fals
     if run.info:
         say(f"Tables: {join(run.folder if written else folder, 'tables')}")
     say(f"Report: {index}")
+    if show:
+        _open(index)
     if not written and (text := reservations(run, progress_of(run))):
         say(text)
     if lost := diverged(run):
@@ -121,21 +134,11 @@ def draw(run: Run, reports: str, cuts: dict[str, float], *, written: bool = Fals
         raise typer.Exit(3)
 
 
-def check_reports(folder: str) -> None:
-    """Raise InputError if pages cannot be written to ``folder``. Called before a run, not after it."""
-    from explorer.runs.files import Files
+def _open(index: Path | str) -> None:
+    from explorer.interface import open_page
 
-    files = Files(folder)
-    files.check_store("--reports")
-    if not files.local:
-        return
-    place = Path(files.location)
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if not place.is_dir():
-        raise InputError(f"--reports: {place} is a file; name a folder for the report pages")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise InputError(f"--reports: {place} cannot be written; name another folder for the report pages")
+    if not open_page(index):
+        say("There is no browser here; open the page yourself.")
 
 
 def _watch(run: str, storage: str, reports: str, cuts: dict[str, float]) -> None:
@@ -162,7 +165,8 @@ def _watch(run: str, storage: str, reports: str, cuts: dict[str, float]) -> None
         say("")
 
 
-def _cuts(given: list[str]) -> dict[str, float]:
+def cuts_of(given: list[str]) -> dict[str, float]:
+    """Return the cuts that ``--cut`` gives."""
     from explorer.space.model import PhaseOptions
 
     cuts = {}

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from explorer import sources
 from explorer.plan.progress import Progress, progress
+from explorer.runs.files import Files, join
+from explorer.runs.store import Store
+from explorer.settings import InputError
 from explorer.space import recorded
 from explorer.units import duration, plural, size
-
-if TYPE_CHECKING:
-    from explorer.results import Run
-    from explorer.runs.store import Store
 
 
 def describe(store: Store) -> tuple[Table, Progress]:
@@ -31,6 +30,8 @@ def describe(store: Store) -> tuple[Table, Progress]:
     now = progress(space, store)
     lost = f", {now.diverged} of them diverged" if now.diverged else ""
     table.add_row("trained", f"{now.models}{lost}")
+    if space.refine:
+        table.add_row("cells", f"{now.cells} chosen{', more are to be chosen' if now.choosing else ''}")
     table.add_row("measured", now.measured or "everything")
     curves = store.read_records("connectivity", ["curve_converged"]).to_pydict().get("curve_converged", [])
     if curves:
@@ -52,6 +53,31 @@ def describe(store: Store) -> tuple[Table, Progress]:
     return table, now
 
 
+def overview(storage: str) -> tuple[Table, list[str]]:
+    """Return a terminal table of all runs in a folder or at a URI, and a line for each unreadable one.
+
+    Raises:
+        InputError: there is no run.
+    """
+    table = Table("run", "state", "trained", "failed", "started", box=None)
+    unread, files = [], Files(storage)
+    for name in sorted(files.folders_with("run.yaml")):
+        store = Store(join(storage, name), mend=False)
+        try:
+            info = recorded.read_info(store)
+            now = progress(recorded.space_of(info), store)
+        except InputError as error:
+            unread.append(f"{name} cannot be read: {error}")
+            continue
+        failed = len(store.read_records("failures", ["kind"]))
+        state = "complete" if now.complete else f"{now.holder} works on it" if now.holder else "unfinished"
+        started = str(info.get("created", ""))[:16].replace("T", " ")
+        table.add_row(escape(name), escape(state), str(now.models), str(failed or ""), started)
+    if not table.rows and not unread:
+        raise InputError(f"there is no run in {storage}; `run SPACE` starts one")
+    return table, unread
+
+
 def _worker_times(sessions: list[dict[str, Any]]) -> str:
     """Return the workers' total time for each kind of work, longest first; empty if not recorded."""
     seconds: Counter[str] = Counter()
@@ -59,42 +85,3 @@ def _worker_times(sessions: list[dict[str, Any]]) -> str:
         for name, spent in session.get("workers", {}).items():
             seconds[name.removesuffix("_s")] += spent
     return ", ".join(f"{name} {duration(spent)}" for name, spent in seconds.most_common())
-
-
-def diverged(run: Run) -> str:
-    """Return how many models diverged, and are excluded from all means, and why; empty if none did."""
-    if "status" not in run.models:
-        return ""
-    lost = run.models[run.models["status"] == "diverged"]
-    if lost.empty:
-        return ""
-    why = list(lost["error"].value_counts().items()) if "error" in lost else []
-    reasons = f": {', '.join(f'{n} × {error}' for error, n in why)}" if why else ""
-    return f"{len(lost)} of {len(run.models)} models diverged and are excluded from the means{reasons}."
-
-
-def failures(run: Run) -> tuple[int, list[str]]:
-    """Return the number of models and measurements that failed, and one line per distinct error."""
-    subjects: dict[str, list[str]] = {}  # by error
-    names = [name for kind in run.axes.values() for name in kind]
-    for what, frame in (("model", run.models), ("pair", run.pairs)):
-        if "status" not in frame:
-            continue
-        wrong = frame["status"] == "failed"
-        if what == "pair" and "error" in frame:  # also pairs with only some of their measures
-            wrong |= frame["error"].fillna("") != ""
-        for row in frame[wrong].to_dict("records"):
-            at = ", ".join(f"{name} {row[name]}" for name in names if name in row)
-            seeds = (
-                f"seed {row.get('seed')}"
-                if what == "model"
-                else f"seeds {row.get('seed_a')} and {row.get('seed_b')}"
-            )
-            subjects.setdefault(str(row.get("error")), []).append(f"{what} at {at}, {seeds}")
-    for failure in run.info.get("failed_measures", []):
-        subjects.setdefault(failure["error"], []).append(failure["subject"])
-    lines = [
-        f"{some[0]}{f' and {len(some) - 1} more' if some[1:] else ''}: {error}"
-        for error, some in subjects.items()
-    ]
-    return sum(len(some) for some in subjects.values()), lines

@@ -19,20 +19,22 @@ from explorer.cli.options import (
     MaxHours,
     Overrides,
     Profile,
+    Refine,
     Reports,
     RunName,
     SpaceFile,
     Storage,
     Trust,
     Workers,
+    overrides,
     to_resume,
 )
-from explorer.cli.pages import check_reports, draw
+from explorer.cli.pages import draw
 from explorer.engine.cancel import end_once
 from explorer.settings import InputError
 
 if TYPE_CHECKING:
-    from explorer.cli.display import Display
+    from explorer.display import Display
     from explorer.engine.cluster import RunOptions
     from explorer.results import Run
 
@@ -41,6 +43,7 @@ def run(
     space: SpaceFile,
     name: Annotated[str | None, typer.Option(help="name of the run; default: the space's name")] = None,
     set_: Overrides = None,
+    refine: Refine = None,
     storage: Storage = "runs",
     reports: Reports = "reports",
     address: Address = None,
@@ -51,12 +54,16 @@ def run(
     callback: Callbacks = None,
     profile: Profile = False,
     accept_source_change: AcceptSourceChange = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="check everything, say what is trained already, and start nothing"),
+    ] = False,
 ) -> None:
     """Train and measure the grid of a space file and write its report. Continues an existing run."""
     from explorer.engine.cluster import RunOptions
     from explorer.space import reading
 
-    checked = reading.read(space, set_)
+    checked = reading.read(space, overrides(set_, refine))
     run_name = checked_name(name or checked.name)
     where = RunOptions(
         address=address,
@@ -67,6 +74,18 @@ def run(
         profile=profile,
         callbacks=callback or (),
     )
+    if dry_run:
+        from explorer.cli.look import describe_cost
+        from explorer.engine.run import standing
+        from explorer.report.files import check_place
+        from explorer.runs.files import join
+
+        check_place(join(reports, run_name))
+        lines = standing(checked, run_name, storage, where, accept_source_change=accept_source_change)
+        describe_cost(checked)
+        for line in lines:
+            say(line)
+        return
 
     def start(display: Display) -> Run:
         from explorer.engine.run import run
@@ -80,7 +99,7 @@ def run(
             where=where,
         )
 
-    _work(start, run_name, where, storage, reports)
+    show(start, run_name, where, storage, reports)
 
 
 def resume(
@@ -122,7 +141,7 @@ def resume(
             where=where,
         )
 
-    _work(start, run, where, storage, reports)
+    show(start, run, where, storage, reports)
 
 
 def measure(
@@ -176,20 +195,21 @@ def measure(
             where=where,
         )
 
-    _work(start, run, where, storage, reports)
+    show(start, run, where, storage, reports)
 
 
-def _work(start: Callable[[Display], Run], run: str, where: RunOptions, storage: str, reports: str) -> None:
+def show(start: Callable[[Display], Run], run: str, where: RunOptions, storage: str, reports: str) -> None:
     """Run ``start`` under a display, then write the report. Ctrl-C and SIGTERM print how to resume.
 
     Raises:
         typer.Exit: 3 if something failed, 4 if the time was over, 130 after Ctrl-C, 143 after SIGTERM, 129 if
             the terminal was closed.
     """
-    from explorer.cli.display import Display
+    from explorer.display import Display
+    from explorer.report.files import check_place
     from explorer.runs.files import Files, GoneError, join
 
-    check_reports(join(reports, Files(run).name))
+    check_place(join(reports, Files(run).name))
     command = to_resume(run, storage=storage, reports=reports, where=where)
     end_once()
     try:

@@ -14,12 +14,14 @@ NAMES = (
     "image-folder",
     "image-parquet",
     "iwslt",
+    "memory",
     "mnist",
     "mnist1d",
     "mo",
     "multi30k",
     "parallel",
     "svhn",
+    "table",
     "text",
 )
 

@@ -50,7 +50,7 @@ def _read(path: str, content: str, channels: Channels | None) -> Arrays:
     raw = read_bytes(path)
     if not raw.startswith(b"PK"):
         raise InputError(
-            f"{path} is not an .npz file; numpy.savez writes one: docs/spaces.md shows how, even from CSV"
+            f"{path} is not an .npz file, which numpy.savez writes; name: table reads CSV and Parquet"
         )
     try:
         with np.load(io.BytesIO(raw), allow_pickle=False) as archive:

@@ -37,7 +37,7 @@ class Arrays:
         reading: how the arrays of a user were read, where that is not literally.
         stored: type of the inputs in a user's file, such as ``uint8``.
         names: what a user's data call the classes.
-        remark: what else :meth:`describe` says of texts.
+        remark: what else :meth:`describe` says: of texts, and of the columns and the split of tables.
         problem: why the targets are not classes, and what to do; empty if they are.
         moved: columns whose mean was subtracted, because float32 cannot hold their differences.
     """
@@ -94,7 +94,7 @@ class Arrays:
             names = ", ".join(self.names[:SHOWN]) + (", …" if len(self.names) > SHOWN else "")
             parts.append(f"{self.classes} classes" + (f": {names}" if names else ""))
         warning = _scales(x, self.x_test, "column" if self.columns else "channel") if self.stored else ""
-        return "; ".join([*parts, warning] if warning else parts)
+        return "; ".join(text for text in (*parts, self.remark, warning) if text)
 
     def for_task(self, task: str, where: str) -> Arrays:
         """Return the data set with targets for a task.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import ConfigDict, Field
 
-from explorer import apart
+from explorer import apart, given
 from explorer.data.base import DataOptions, counts
 from explorer.data.dataset import CHANNELS_ARE, KEYS, Arrays, Channels, checked_arrays, with_reading
 from explorer.settings import InputError, digest, in_a_line
@@ -70,9 +70,9 @@ def _loaded(name: str, options: str, channels: Channels | None) -> Arrays:
 @functools.lru_cache(maxsize=KEPT)
 def called(name: str, options: str, channels: Channels | None) -> Arrays:
     """Call the user's function with options in JSON, and return its checked arrays."""
-    given = json.loads(options)
-    with users_code(name, f"failed for {given}"):
-        returned: Any = user_function(name)(**given)
+    settings = json.loads(options)
+    with users_code(name, f"failed for {settings}"):
+        returned: Any = user_function(name)(**settings)
     lacking = [key for key in KEYS if key not in returned] if isinstance(returned, dict) else ()
     if lacking or not isinstance(returned, dict):
         what = f"a dict without {', '.join(lacking)}" if lacking else type(returned).__name__
@@ -80,6 +80,9 @@ def called(name: str, options: str, channels: Channels | None) -> Arrays:
             f"{name!r} returned {what}; it should return a dict of arrays with {', '.join(KEYS)}"
         )
     return checked_arrays(name, {key: _array(name, key, returned[key]) for key in KEYS}, channels)
+
+
+given.caches += [_loaded, called]
 
 
 def _array(name: str, key: str, value: Any) -> np.ndarray:

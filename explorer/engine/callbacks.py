@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from explorer.settings import InputError, suggest
+from explorer.settings import InputError, shown, suggest
 from explorer.users import user_function, users_code
 
 if TYPE_CHECKING:
@@ -19,31 +19,39 @@ if TYPE_CHECKING:
 PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
 
 
-def check(names: Sequence[str]) -> None:
-    """Check that each name is known and its package is installed, or that it is a ``module:Class``.
+def check(given: Sequence[Any]) -> None:
+    """Check that each is a callback, a known name whose package is installed, or a ``module:Class``.
 
     Raises:
-        InputError: a name is wrong; nothing has been started yet.
+        InputError: one is wrong; nothing has been started yet.
     """
-    for name in names:
-        if ":" in name:
+    for one in given:
+        if not isinstance(one, str):
             from ray.tune import Callback
 
-            found = user_function(name)
+            if not (isinstance(one, Callback) or (isinstance(one, type) and issubclass(one, Callback))):
+                raise InputError(
+                    f"callbacks: {shown(one)} is no callback; it should be an object or a class that "
+                    f"inherits ray.tune.Callback, or one of {', '.join(PACKAGES)}"
+                )
+        elif ":" in one:
+            from ray.tune import Callback
+
+            found = user_function(one)
             if not (isinstance(found, type) and issubclass(found, Callback)):
-                raise InputError(f"--callback {name}: it should be a class that inherits ray.tune.Callback")
-        elif name not in PACKAGES:
+                raise InputError(f"--callback {one}: it should be a class that inherits ray.tune.Callback")
+        elif one not in PACKAGES:
             raise InputError(
-                f"--callback {name}: known: {suggest(name, list(PACKAGES))}, or your own module:Class"
+                f"--callback {one}: known: {suggest(one, list(PACKAGES))}, or your own module:Class"
             )
-        elif importlib.util.find_spec(PACKAGES[name]) is None:
+        elif importlib.util.find_spec(PACKAGES[one]) is None:
             raise InputError(
-                f"--callback {name}: its package is not installed; run pip install {PACKAGES[name]}"
+                f"--callback {one}: its package is not installed; run pip install {PACKAGES[one]}"
             )
 
 
-def create(names: Sequence[str], store: Store, run: str) -> list[Callback]:
-    """Return the callbacks with these names for a run.
+def create(given: Sequence[Any], store: Store, run: str) -> list[Callback]:
+    """Return the callbacks of a run, those with names and the user's objects.
 
     Their files go to ``callbacks/`` in the run folder or, if that folder is not local, to
     ``callbacks/<run>/`` in the current folder. If the environment names a server, they log there instead.
@@ -55,12 +63,16 @@ def create(names: Sequence[str], store: Store, run: str) -> list[Callback]:
         "mlflow": _mlflow,
         "wandb": _wandb,
     }
-    return [_of_user(name) if ":" in name else makers[name](folder / name, run) for name in names]
 
+    def made(one: Any) -> Callback:
+        if isinstance(one, str) and ":" not in one:
+            return makers[one](folder / one, run)
+        name = one if isinstance(one, str) else getattr(one, "__name__", type(one).__name__)
+        with users_code(name, "failed"):
+            found = user_function(one) if isinstance(one, str) else one
+            return found() if isinstance(found, type) else found
 
-def _of_user(name: str) -> Callback:
-    with users_code(name, "failed"):
-        return user_function(name)()
+    return [made(one) for one in given]
 
 
 def _tensorboard(folder: Path, run: str) -> Callback:
@@ -68,15 +80,25 @@ def _tensorboard(folder: Path, run: str) -> Callback:
     from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
 
     class TensorBoard(Callback):
-        """Writer of each trial's numbers in a folder that stays. Tune's own folders are deleted."""
+        """Writer of each trial's numbers by step, in a folder that stays. Tune's own are deleted."""
+
+        def __init__(self) -> None:
+            self.writers: dict[str, Any] = {}
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {"writers": {}}  # Tune saves callbacks for restoring, which we never use
 
         def on_trial_result(
             self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
         ) -> None:
-            with SummaryWriter(str(folder / str(trial))) as writer:  # a trial has one result
-                for name, value in result.items():
-                    if isinstance(value, int | float):
-                        writer.add_scalar(f"ray/tune/{name}", value, result["training_iteration"])
+            writer = self.writers.get(str(trial)) or SummaryWriter(str(folder / str(trial)))
+            self.writers[str(trial)] = writer
+            for name, value in result.items():
+                if isinstance(value, int | float):
+                    writer.add_scalar(f"ray/tune/{name}", value, result.get("step", 0))
+            writer.flush()
+            if result.get("done"):
+                self.writers.pop(str(trial)).close()
 
     return TensorBoard()
 

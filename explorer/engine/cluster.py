@@ -53,7 +53,8 @@ class RunOptions:
         logical_gpus: GPUs are only counted, and CPUs compute.
         max_hours: stop cleanly after this many hours.
         profile: record a trace of what each worker did when, in the run folder (``profile/trace.json``).
-        callbacks: tools that log the trials: ``tensorboard``, ``mlflow``, ``wandb`` or ``module:Class``.
+        callbacks: tools that log the trials: ``tensorboard``, ``mlflow``, ``wandb``, ``module:Class``, or
+            objects that inherit ``ray.tune.Callback``.
 
     Raises:
         InputError: a number is out of range.
@@ -65,7 +66,7 @@ class RunOptions:
     logical_gpus: bool = False
     max_hours: float | None = None
     profile: bool = False
-    callbacks: Sequence[str] = ()
+    callbacks: Sequence[Any] = ()
 
     def __post_init__(self) -> None:
         if self.address == "local":

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from explorer import given
 from explorer.data.dataset import Arrays
 from explorer.engine.cancel import Cancellation
 from explorer.engine.card import REPEATABLE
@@ -100,6 +101,7 @@ class WorkerFactory:
             "deterministic": context.space.resources.deterministic,
         }
         self.users = bool(context.space.sources)
+        self.objects = given.all_given()  # of this program
         self.patience_s = 60 * context.space.resources.stuck_minutes
         # Variables that affect the last bits of results. All nodes use the driver's values.
         variables = ARITHMETIC | (REPEATABLE if context.space.resources.deterministic else {})
@@ -116,6 +118,7 @@ class WorkerFactory:
             return ray.get(self.refs[source])
 
         if self.users:
+            given.keep(self.objects)
             return UsersWorker(settings, clean, self.patience_s)
         from explorer.engine.worker import Worker
 

@@ -14,10 +14,12 @@ from explorer.engine.cluster import RunOptions, connect, ray_environment
 from explorer.engine.context import Context, load_data
 from explorer.engine.failures import Attempts
 from explorer.engine.local_ray import watched
+from explorer.engine.rounds import choose_round
 from explorer.engine.session import Observer, Session, Silent
-from explorer.plan import kept_sources, plan, provenance
+from explorer.plan import kept_sources, plan, provenance, refinement
 from explorer.plan.compare import grown, same_data
-from explorer.plan.networks import check_layers, check_networks
+from explorer.plan.networks import check_layers, check_measures, check_networks
+from explorer.plan.progress import progress
 from explorer.runs.files import GoneError, join
 from explorer.runs.lock import RENEW_EVERY_S, RunLock
 from explorer.runs.store import Store, locate
@@ -59,8 +61,11 @@ def run(
             the requested resources do not exist.
     """
     observer = observer or Silent()
+    if space.imported is not None:
+        raise InputError("imported: only `explorer import` writes this setting; remove it to train models")
     check_networks(space)
     check_layers(space)
+    check_measures(space)
     store = Store(join(storage, name or space.name), warn=observer.say)
     with RunLock(store.files, store.has_work) as lock:
         if store.exists():
@@ -75,7 +80,37 @@ def run(
                 store.update_info(**recorded.split(space), sources=provenance.sources(space))
             else:
                 observer.say(f"Continuing run {store.location}.")
-        return _complete(lock, store, space, name or space.name, observer, where)
+        return complete(lock, store, space, name or space.name, observer, where)
+
+
+def standing(
+    space: Space, name: str, storage: str | Path, where: RunOptions, *, accept_source_change: bool = False
+) -> list[str]:
+    """Return what :func:`run` would do, in sentences, after the same checks. Change and start nothing.
+
+    Raises:
+        InputError: as for :func:`run`.
+    """
+    check_networks(space)
+    check_layers(space)
+    check_measures(space)
+    callbacks.check(where.callbacks)
+    store = Store(join(storage, name), mend=False)
+    if not store.exists():
+        return [f"There is no run {store.location} yet: nothing is trained."]
+    info = recorded.read_info(store)
+    kept_sources.versions_to_use(info, store, accept=accept_source_change)
+    if space.sources:
+        space = parse(space.given_settings, fingerprint=recorded.fingerprint_of(info))
+    larger, now = grown(info, space, store), progress(space, store)
+    said = [
+        f"Run {store.location} exists" + " with a smaller space" * larger + f": {now.models} are trained."
+    ]
+    if now.holder:
+        said.append(f"{now.holder} works on it now, so that `run` would be rejected.")
+    if now.measured:
+        said.append(f"Measured: {now.measured}.")
+    return [*said, *["Nothing is left to do."] * now.complete]
 
 
 def resume(
@@ -100,7 +135,7 @@ def resume(
     store, info, space, versions = _open(name_or_folder, storage, observer, accept_source_change, trust)
     with RunLock(store.files) as lock:
         kept_sources.keep(space, store, info, versions)
-        return _complete(lock, store, space, info["name"], observer, where)
+        return complete(lock, store, space, info["name"], observer, where)
 
 
 def measure(
@@ -143,6 +178,7 @@ def measure(
         if name not in space.measures:
             raise InputError(f"--again {name}: the run does not have it; it has {', '.join(space.measures)}")
     check_layers(space)
+    check_measures(space)
     changed = {name for name, options in before.measures.items() if space.measures[name] != options}
     with RunLock(store.files) as lock:
         kept_sources.keep(space, store, info, versions)
@@ -150,7 +186,7 @@ def measure(
         store.update_info(**recorded.split(space, said))
         for name in sorted(changed | set(again)):
             plan.drop_measure(store, name)
-        return _complete(lock, store, space, info["name"], observer, where, train=False)
+        return complete(lock, store, space, info["name"], observer, where, train=False)
 
 
 def _open(
@@ -176,7 +212,7 @@ def _open(
     return store, info, space, versions
 
 
-def _complete(
+def complete(
     lock: RunLock,
     store: Store,
     space: Space,
@@ -196,7 +232,7 @@ def _complete(
             plan.drop_halves(space, store, train=train)
             if outdated := plan.drop_outdated(space, store):
                 session.say(f"This version measures {', '.join(outdated)} differently; they are taken again.")
-            if plan.missing(space, store, train=train):
+            if refinement.missing(space, store, train=train) or (train and _is_open(space, store)):
                 arrays = load_data(space)
                 for data in arrays.values():
                     session.say(f"Data: {data.describe()}.")
@@ -222,11 +258,11 @@ def _complete(
             session.write()
     if loss:
         raise GoneError(loss)
-    _start(store, space, name)  # if it was lost, or the time was over before it was written
+    start(store, space, name)  # if it was lost, or the time was over before it was written
     return _tables(store, space, session)
 
 
-def _start(store: Store, space: Space, name: str) -> None:
+def start(store: Store, space: Space, name: str) -> None:
     """Write ``run.yaml`` and the user's sources if the folder has no run yet."""
     if not store.exists():
         info = {**provenance.describe(space, name), "measure_versions": plan.measure_versions(space)}
@@ -244,19 +280,22 @@ def _work(context: Context, name: str, where: RunOptions, train: bool) -> None:
     context.session.record["resources"] = {
         kind: number for kind, number in cluster.resources.items() if kind in ("CPU", "GPU")
     }
-    _start(store, space, name)
+    start(store, space, name)
     choice = choose(context)
     followers = callbacks.create(where.callbacks, store, name) if train else []
     lost, deaths = cluster.nodes_lost(), 0
     while True:
         context.cancel.check()
-        todo = plan.missing(space, store, choice.sizes, train=train, given_up=attempts.given_up)
+        todo = refinement.missing(space, store, choice.sizes, train=train, given_up=attempts.given_up)
         if todo.stacks:
-            with context.session.stage("training", sum(stack.size for stack in todo.stacks)):
+            kind, count = todo.stacks[0].kind, sum(stack.size for stack in todo.stacks)
+            with context.session.stage(kind, count):
                 sweep(context, choice, todo.stacks, followers)
         elif todo.tasks:
             with context.session.stage("measuring", sum(task.size for task in todo.tasks)):
                 Pool(context, choice).measure(todo.tasks)
+        elif train and _is_open(space, store):
+            choose_round(space, store, context.session)
         else:
             return
         if attempts.deaths > deaths and not cluster.own:
@@ -265,6 +304,10 @@ def _work(context: Context, name: str, where: RunOptions, train: bool) -> None:
             nodes = "a node" if gone == 1 else f"{gone} nodes"
             context.session.say(f"The cluster has lost {nodes}; the work in progress there is tried again.")
         lost, deaths = lost + max(0, gone), attempts.deaths
+
+
+def _is_open(space: Space, store: Store) -> bool:
+    return refinement.is_open(space, refinement.rounds_of(store))
 
 
 def _tables(store: Store, space: Space, session: Session) -> Run:
@@ -282,7 +325,9 @@ def _tables(store: Store, space: Space, session: Session) -> Run:
         if names:
             store.update_info(unrepeatable=sorted(names))
             done.info["unrepeatable"] = sorted(names)
-        if "verification" in done.info and not plan.missing(space, store):
+        if space.refine and len(done.grid):
+            store.write_table("map", done.map)
+        if "verification" in done.info and not refinement.missing(space, store):
             store.write_verification({})  # what was set aside is there again
             del done.info["verification"]
     session.write()

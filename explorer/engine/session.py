@@ -92,12 +92,12 @@ class Session:
 
     def tell(self, done: Done) -> None:
         """Count and log finished work, report it to the observer, and periodically merge records."""
-        training = done.kind == "training"
+        training = done.kind in ("training", "importing")
         failed = done.number if done.error else 0
         self.record["trained" if training else "measured"] += done.number - failed
         self.record["failed"] += failed
-        self.observer.advance("training" if training else "measuring", done.number, failed)
-        what = f"training of {done.number} models" if training else done.kind
+        self.observer.advance(done.kind if training else "measuring", done.number, failed)
+        what = f"{done.kind} of {done.number} models" if training else done.kind
         if done.span is None:
             self.log(f"{what} at {done.at} failed: {done.error}")
             return

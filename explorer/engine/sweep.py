@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
+import queue
 import re
+import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import ray
@@ -24,17 +27,20 @@ from explorer.plan.units import Done, Span, Stack, span_of
 CHUNK = 64  # stacks per object in the object store: a trial holds one object, however large the grid is
 AT_ONCE = 1000  # trials per sweep: Tune keeps each trial in memory until its sweep ends
 WAITING = 4  # pending trials beyond the current workers, for nodes that join
+AVERAGED = ("train_loss", "train_error_percent", "test_loss", "test_accuracy_percent")
 SPAN = ("began", "seconds", "host", "pid")
 
 
 class StackTrial(tune.Trainable):
     """Trial that trains one stack. Its actor is reused for the next trial (``reuse_actors``).
 
-    :func:`sweep` passes ``chunks``, ``factory``, ``gpus`` and ``save_every_s``.
+    :func:`sweep` passes ``chunks``, ``factory``, ``gpus``, ``save_every_s`` and ``live``. With ``live``, a
+    trial has a result for each point of the training history, for callbacks, and not only one at its end.
     """
 
     def setup(self, config: dict[str, Any], **given: Any) -> None:  # type: ignore[override]
         self.given = given
+        self._training: queue.SimpleQueue[Any] | None = None
         self._cached: tuple[int, list[Stack]] = (-1, [])
         self.reset_config(config)
         self.worker = given["factory"](given["gpus"][self.place])
@@ -45,10 +51,31 @@ class StackTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
+        if not self.given["live"]:
+            return self._train(None)
+        if self._training is None:
+            self._training = queue.SimpleQueue()
+            threading.Thread(target=self._train_live, args=[self._training], daemon=True).start()
+        result = self._training.get()
+        if isinstance(result, BaseException):
+            raise result
+        if result.get("done"):
+            self._training = None
+        return result
+
+    def _train(self, tell: Callable[[list[dict[str, Any]]], None] | None) -> dict[str, Any]:
+        """Train the stack and return the last result of the trial."""
         rows: list[dict[str, Any]] = []
         stack, save_every_s = self._stack(), self.given["save_every_s"]
-        span = span_of(lambda: rows.extend(self.worker.train(stack, save_every_s)))
+        span = span_of(lambda: rows.extend(self.worker.train(stack, save_every_s, tell)))
         return {"done": True, **means(rows), **span._asdict()}
+
+    def _train_live(self, results: queue.SimpleQueue[Any]) -> None:
+        """Put the results of the trial into a queue, as they come, or its error."""
+        try:
+            results.put(self._train(lambda points: results.put(means_of_point(points))))
+        except BaseException as error:
+            results.put(error)
 
     def _stack(self) -> Stack:
         number, within = divmod(self.place, CHUNK)
@@ -59,10 +86,17 @@ class StackTrial(tune.Trainable):
 
 def means(rows: list[dict[str, Any]]) -> dict[str, float]:
     """Return means over the models of a stack that did not diverge, for callbacks."""
-    names = ("train_loss", "train_error_percent", "test_loss", "test_accuracy_percent")
     ok = [row for row in rows if row["status"] == "ok"]
-    averages = {name: sum(row[name] for row in ok) / len(ok) for name in names if ok}
-    return {**averages, "models": len(rows), "diverged": len(rows) - len(ok)}
+    averages = {name: sum(row[name] for row in ok) / len(ok) for name in AVERAGED if ok}
+    at = {"step": max(row["steps"] for row in rows)} if rows else {}
+    return {**averages, **at, "models": len(rows), "diverged": len(rows) - len(ok)}
+
+
+def means_of_point(points: list[dict[str, Any]]) -> dict[str, float]:
+    """Return step, epoch and means over the models of a stack at a point of the training history."""
+    finite = [point for point in points if math.isfinite(point["train_loss"])]
+    averages = {name: sum(point[name] for point in finite) / len(finite) for name in AVERAGED if finite}
+    return {**averages, "step": points[0]["step"], "epoch": points[0]["epoch"]}
 
 
 class StackSearcher(Searcher):
@@ -100,6 +134,8 @@ class Listener(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
+        if not result.get("done"):
+            return
         stack = self.stacks[trial.config["stack"]]
         self.settled.add(trial.config["stack"])
         self.session.tell(Done(stack.kind, stack.size, stack.at, Span(*(result[name] for name in SPAN))))
@@ -149,6 +185,7 @@ def sweep(
             factory=choice.factory(context),
             gpus=gpus,
             save_every_s=60 * context.space.resources.save_every_minutes,
+            live=bool(callbacks),
         ),
         lambda config: tune.PlacementGroupFactory([{"CPU": choice.cpus, "GPU": gpus[config["stack"]]}]),
     )

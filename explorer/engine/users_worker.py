@@ -24,18 +24,32 @@ class UsersWorker:
         self.settings, self.clean, self.patience_s = settings, clean, patience_s
         self._process, self._sent = apart.Process(), ""
 
-    def train(self, stack: Stack, save_every_s: float) -> list[dict[str, Any]]:
+    def train(
+        self, stack: Stack, save_every_s: float, tell: Callable[[list[dict[str, Any]]], None] | None = None
+    ) -> list[dict[str, Any]]:
         """See :meth:`explorer.engine.worker.Worker.train`."""
-        function, cell = "explorer.engine.worker:Worker.train", stack.cell
-        return self.run(function, cell, stack, save_every_s, what="the training", patience_s=self.patience_s)
+        function, settings = f"{__name__}:train_here", (stack, save_every_s, tell is not None)
+        what, patience_s = "the training", self.patience_s
+        return self.run(function, stack.cell, *settings, what=what, patience_s=patience_s, hear=tell)
 
     def measure(self, task: MeasureTask) -> None:
         """See :meth:`explorer.engine.worker.Worker.measure`."""
         function, cell = "explorer.engine.worker:Worker.measure", task.cell
         self.run(function, cell, task, what="the measurement", patience_s=self.patience_s)
 
-    def run(self, function: str, cell: Cell, *arguments: Any, what: str, patience_s: float) -> Any:
+    def run(
+        self,
+        function: str,
+        cell: Cell,
+        *arguments: Any,
+        what: str,
+        patience_s: float,
+        hear: Callable[[Any], None] | None = None,
+    ) -> Any:
         """Return what ``module:function`` of Explorer returns for the worker and these arguments.
+
+        Args:
+            hear: receives what the function tells meanwhile (:func:`explorer.apart.tell`).
 
         Raises:
             EndedError: its process has ended, or made no progress; the message begins with ``what``.
@@ -50,7 +64,13 @@ class UsersWorker:
             *(self.settings, source, arrays, function, arguments),
             what=what,
             patience_s=patience_s,
+            hear=hear,
         )
+
+
+def train_here(worker: Any, stack: Stack, save_every_s: float, live: bool) -> list[dict[str, Any]]:
+    """Train a stack with the worker of this process; with ``live``, tell each point of the history."""
+    return worker.train(stack, save_every_s, apart.tell if live else None)
 
 
 _here: dict[str, Any] = {}  # the worker of this process, and the clean arrays of its last data source

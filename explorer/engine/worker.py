@@ -16,9 +16,11 @@ from typing import Any
 
 import torch
 
+import explorer.measures
 from explorer.data.base import prepare
 from explorer.data.dataset import Arrays
 from explorer.engine import card
+from explorer.measures import own
 from explorer.measures.base import CellModels, take
 from explorer.models import memory
 from explorer.models.agreement import SAMPLE, check_gradient, check_recorded_loss
@@ -30,7 +32,7 @@ from explorer.settings import Disagreement, InputError, digest, seed_for
 from explorer.space.model import Cell
 from explorer.space.training import Use, names_of
 from explorer.space.trust import changed_sources
-from explorer.train.loop import Recipe, Split, State, Trained, evaluate, train
+from explorer.train.loop import Recipe, Split, State, Trained, evaluate, judge, train
 from explorer.train.stopping import Stopping
 
 
@@ -61,6 +63,7 @@ class Worker:
         logical: bool = False,
         deterministic: bool = True,
     ):
+        self.threads = threads
         torch.set_num_threads(threads)
         self.store = Store(location)
         self.store.files.known = True  # the driver has already written to it
@@ -97,16 +100,27 @@ class Worker:
         cuda = self.device.type == "cuda"
         return torch.cuda.get_device_properties(0).total_memory if cuda else None
 
-    def train(self, stack: Stack, save_every_s: float = 300.0) -> list[dict[str, Any]]:
+    def train(
+        self,
+        stack: Stack,
+        save_every_s: float = 300.0,
+        tell: Callable[[list[dict[str, Any]]], None] | None = None,
+    ) -> list[dict[str, Any]]:
         """Train a stack, write its record and return the record's rows.
 
         If the record exists already (a retry after a late fault), do nothing and return no rows. Training
         continues from the state that an earlier try has saved, and saves its own state periodically.
+
+        Args:
+            tell: see :func:`explorer.train.loop.train`.
         """
         if self.store.has_record("models", stack.id):
             self.store.drop_record("failures", stack.id)
             return []
         self._check_sources(stack.cell)
+        torch.set_num_threads(self.threads)  # of this thread, which may not be that of the start
+        if stack.cell.imported:
+            return self._judge_imported(stack)
         rows, theta, buffers, data = self.start(stack)
         targets = self._targets(stack)
         kept = self.store.read_state(stack.id)
@@ -131,12 +145,36 @@ class Worker:
                 state=state,
                 save=save,
                 save_every_s=save_every_s,
+                tell=tell,
             )
             written = self._write_weights(stack, rows, trained)
             if verify:
                 self._check_saved(stack, rows, trained, written.sha256, data, targets)
         records = self._record(stack, rows, trained, written)
         self.store.drop_state(stack.id)
+        self.store.drop_record("failures", stack.id)
+        return records
+
+    def _judge_imported(self, stack: Stack) -> list[dict[str, Any]]:
+        """Compute losses and errors of imported models, write their record and return its rows."""
+        files = self.store.by_key("imports")[stack.id].to_pylist()
+        cell, data, sha256 = stack.cell, self.split(stack.cell, stack.models[0].seed), files[0]["sha256"]
+        _, rows = network_of(cell, data, self.execution, cell.training.batch_size)
+        weights, size = self.store.read_weights(stack.id, sha256), self.store.weights_bytes(stack.id)
+        theta, buffers = (torch.tensor(weights[name]).to(self.device) for name in ("theta", "buffers"))
+        with self._explained("importing", cell) as verify:
+            final = judge(rows.to(self.device), theta, buffers, data, cell.steps or None)
+            if verify and final[0]["status"] == "ok":
+                x, y = data.x_train[:SAMPLE], data.y_train[:SAMPLE]
+                loss = evaluate(rows, theta[:1], buffers[:1], x, y)[0].item()
+                check_recorded_loss(rows, theta[0], buffers[0], x, y, loss)
+        of_stack = {"stack": stack.id, "weights_sha256": sha256, "weights_bytes": size}
+        of_stack |= {"parameters": rows.parameters, "wall_s": None, "peak_memory_mb": self._peak_mb()}
+        records = [
+            {**settings, **f, **of_stack, "imported": file["file"], **cell.at}
+            for settings, f, file in zip(stack.records(), final, files, strict=True)
+        ]
+        self.store.write_record("models", stack.id, records)
         self.store.drop_record("failures", stack.id)
         return records
 
@@ -226,6 +264,8 @@ class Worker:
     def measure(self, task: MeasureTask) -> None:
         """Take the measure of a task and write its record."""
         self._check_sources(task.cell)
+        if ":" in task.measure and task.measure not in explorer.measures.USERS:
+            own.check(task.measure, dict(task.options.model_extra or {}))
         cell, data = task.cell, self.split(task.cell, task.seed)
         batch_size = getattr(task.options, "batch_size", cell.training.batch_size)
         build, rows = network_of(cell, data, self.execution, batch_size)

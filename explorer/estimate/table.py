@@ -33,10 +33,15 @@ def describe(space: Space, cluster: str | None = None) -> Any:
     machines = Machines.parse(cluster)
     if machines.here:
         check_networks(space)
-    started, counts, title = time.perf_counter(), plan.count(space), f"Space {space.name}"
+    started, title, whole = time.perf_counter(), f"Space {space.name}", space
+    if space.refine:
+        space = _spread(space, space.refine.most(len(space.domain)))
+    counts = plan.count(space)
     table = Table(box=None, show_header=False, title=title, title_justify="left", title_style="bold")
     grid = " × ".join(f"{axis} {len(values)}" for axis, values in space.axes.items())
-    table.add_row("grid", f"{grid} = {counts['cells']:,} cells" + (" after skip" if space.skip else ""))
+    part = f"; at most {counts['cells']:,} of them are run" if space is not whole else ""
+    skipped = " after skip" if space.skip else ""
+    table.add_row("grid", f"{grid} = {len(whole.cells):,} cells{skipped}{part}")
     table.add_row("models", f"{counts['models']:,} ({plural(len(space.seed_numbers), 'seed')} a cell)")
     none = "0: a pair needs two seeds, and a cell without pairs has no phase" if not counts["pairs"] else ""
     table.add_row("pairs", none or f"{counts['pairs']:,}, {counts['curves']:,} of them with a curve")
@@ -47,8 +52,21 @@ def describe(space: Space, cluster: str | None = None) -> Any:
         costs = partial(apart.call, f"{__name__}:_costs", what="the estimate", patience_s=apart.CHECK_S)
     for name, text in costs(space, machines, counts["curves"]):
         table.add_row(name, text)
+    if space is not whole:
+        time_of_all = dict(costs(whole, machines, plan.count(whole)["curves"]))["time"]
+        table.add_row("without refine", f"{time_of_all}, for all {len(whole.cells):,} cells")
     table.add_row("", f"Estimated in {time.perf_counter() - started:.1f} s. Nothing was started.")
     return table
+
+
+def _spread(space: Space, cells: int) -> Space:
+    """Return the space with so many of its cells, evenly spread: a run chooses others of about their cost."""
+    import pandas as pd
+
+    from explorer.refine import propose_places
+
+    domain = pd.DataFrame([cell.at for cell in space.domain])
+    return space.only(space.domain[place].id for place in propose_places(pd.DataFrame(), domain, cells))
 
 
 def _costs(space: Space, machines: Machines, curves: int) -> list[tuple[str, str]]:

@@ -98,7 +98,8 @@ class DeflatedTrace:
         value, stderr, active = self._estimate(samples, squares, torch.ones_like(exact))
         while samples.shape[1] < self.probes_max and bool((active & ~exact).any()):
             vector = self.draw()
-            rest = outside(vector)
+            wanted = (active & ~exact).to(vector.device, non_blocking=True)
+            rest = torch.where(wanted[:, None], outside(vector), 0.0)
             product = self.operator(rest)
             image = outside(product)
             measured = torch.stack([(rest * product).sum(1, dtype=REAL), image.square().sum(1, dtype=REAL)])

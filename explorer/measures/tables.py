@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable, Mapping
 
 import explorer.measures
 from explorer import columns
@@ -40,8 +41,9 @@ EVERY = {
     **MODELS,
     **CELLS,
 }
-AVERAGED_MODELS = tuple(name for name, column in MODELS.items() if column.averaged)
-AVERAGED_PAIRS = tuple(name for name, column in PAIRS.items() if column.averaged)
+# Lists, and not copies of them: users' measures add columns.
+AVERAGED_MODELS = [name for name, column in MODELS.items() if column.averaged]
+AVERAGED_PAIRS = [name for name, column in PAIRS.items() if column.averaged]
 # Some pairs of a cell may lack these.
 CURVE_COLUMNS = tuple(
     name
@@ -70,3 +72,32 @@ def columns_on_pages() -> tuple[str, ...]:
     return tuple(
         dict.fromkeys([*columns_with_maps(), *(name for name, column in EVERY.items() if column.title)])
     )
+
+
+def add(kind: Kind, described: Mapping[str, Column]) -> None:
+    """Add columns of a user's measure of models or pairs to those that tables and pages know."""
+    table, averaged = _of_kind(kind)
+    for name, column in described.items():
+        table[name] = EVERY[name] = column
+        if column.averaged and name not in averaged:
+            averaged.append(name)
+    _forget_pages()
+
+
+def remove(kind: Kind, described: Iterable[str]) -> None:
+    """Remove what :func:`add` has added."""
+    table, averaged = _of_kind(kind)
+    for name in described:
+        table.pop(name, None)
+        EVERY.pop(name, None)
+        averaged[:] = [other for other in averaged if other != name]
+    _forget_pages()
+
+
+def _of_kind(kind: Kind) -> tuple[dict[str, Column], list[str]]:
+    return (MODELS, AVERAGED_MODELS) if kind == "model" else (PAIRS, AVERAGED_PAIRS)
+
+
+def _forget_pages() -> None:
+    columns_with_maps.cache_clear()
+    columns_on_pages.cache_clear()

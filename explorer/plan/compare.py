@@ -11,7 +11,16 @@ from explorer.space import recorded
 from explorer.space.model import Space
 from explorer.space.trust import users_functions
 
-FREE = ("name", "description", "phases", "skip", "load", "temperature", "seeds")  # these may change or grow
+FREE = (
+    "name",
+    "description",
+    "phases",
+    "skip",
+    "refine",
+    "load",
+    "temperature",
+    "seeds",
+)  # these may change or grow
 
 CHOSEN = {"replicates_per_trial": "all", "cells_per_trial": 1}  # values with the same results as ``auto``
 
@@ -55,7 +64,8 @@ def same_data(info: dict[str, Any], space: Space, store: Store) -> None:
     In the run of a version that kept no sources, also raise it if a user's function has changed.
     """
     if not set(info.get("sources", [])) <= set(provenance.sources(space)):
-        other = "data files" if "kept_sources" in info else "data files or sources"
+        files = "data" if space.data["name"] == "memory" else "data files"
+        other = files if "kept_sources" in info else f"{files} or sources"
         raise InputError(
             f"{store.location} started with different {other}; its trained models would not be comparable "
             f"with new ones. Restore the {other}, or start a new run with another --name."
@@ -66,8 +76,9 @@ def _differences(old: Space, new: Space) -> list[str]:
     before, after = old.frozen(), new.frozen()
     # Resources and order do not matter. The models that share a stack do matter, except where Explorer
     # chooses them, because its choice does not change the results.
+    free = [*FREE, "imported"] if old.imported and new.imported else FREE
     for frozen in (before, after):
-        for name in FREE:
+        for name in free:
             frozen.pop(name, None)
         chosen = {name: frozen["resources"][name] for name in CHOSEN}
         frozen["resources"] = {name: CHOSEN[name] if v == "auto" else v for name, v in chosen.items()}

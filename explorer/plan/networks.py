@@ -9,11 +9,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import explorer.measures
 from explorer import apart
 from explorer.data.dataset import Arrays
+from explorer.measures import own
 from explorer.plan.stacks import shape_of
 from explorer.plan.units import architecture_key, data_source
-from explorer.settings import Disagreement, InputError, digest
+from explorer.settings import Disagreement, InputError, digest, plugin
 from explorer.space.model import Cell, Space
 from explorer.users import user_function, users_code
 
@@ -220,6 +222,50 @@ def check_outputs(rows: Rows, cell: Cell, x: Tensor, y: Tensor, classes: int) ->
         raise InputError(
             f"{called} returns {given} for two inputs {tuple(x.shape)}; it should return {needed}"
         )
+
+
+def check_measures(space: Space) -> None:
+    """Try the user's own measures on two untrained models and a few inputs.
+
+    Raises:
+        InputError: a measure fails, or returns something else than its columns.
+    """
+    names = [name for name in space.measures if ":" in name]
+    if names:
+        cell = space.cells[0]
+        clean = cell.load_data()
+        inputs = clean.x_train[:TRIED], clean.y_train[:TRIED]
+        for name in names:
+            apart.call(
+                f"{__name__}:try_measure",
+                *(name, space.measures[name], cell, *shape_of(clean, cell), *inputs),
+                what=f"the check of {name!r}",
+                patience_s=min(apart.CHECK_S, 60 * space.resources.stuck_minutes),
+            )
+
+
+def try_measure(
+    name: str, values: dict[str, Any], cell: Cell, shape: tuple[int, ...], classes: int, x: Any, y: Any
+) -> None:
+    """Take a user's measure of two untrained models. Raise InputError if it fails."""
+    import torch
+
+    from explorer.measures.base import CellModels, take
+    from explorer.models.base import network
+    from explorer.models.rows import initial_rows
+    from explorer.train.loop import Split
+
+    own.check(name, values)
+    build, rows = network(cell.model_name, cell.model, shape, classes, task=cell.task)
+    theta, buffers = initial_rows(build, rows, [1, 2])
+    inputs, targets = torch.as_tensor(x), torch.as_tensor(y)
+    data, ids = Split(inputs, targets, inputs, targets, classes), ["a", "b"]
+    models = CellModels("tried", rows, theta, buffers, ids, data, build)
+    measure = plugin(explorer.measures, name, "measure")
+    try:
+        take(name, models, [("a", "b")] if measure.KIND == "pair" else ids, own.OwnOptions(**values))
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def check_layers(space: Space) -> None:

@@ -52,7 +52,7 @@ def drop_halves(space: Space, store: Store, *, train: bool) -> None:
     The companion of a record is written first, under the same key, and so is missing only after damage.
     """
     wholes = {name: module.EXTRA for name, module, _ in measures_of(space.measures)}
-    if train:
+    if train and space.imported is None:
         wholes["models"] = ("epochs",)
     for kind, others in wholes.items():
         for other in others:
@@ -84,8 +84,11 @@ def drop_measure(store: Store, name: str) -> None:
         store.drop_records(kind)
 
 
-def measure_versions(space: Space) -> dict[str, int]:
-    """Return the version of the numerics of each measure of the space: 1 if its file states none."""
+def measure_versions(space: Space) -> dict[str, int | str]:
+    """Return the version of the numerics of each measure of the space: 1 if its file states none.
+
+    That of a user's measure is the fingerprint of its source files.
+    """
     return {name: getattr(module, "VERSION", 1) for name, module, _ in measures_of(space.measures)}
 
 
@@ -151,9 +154,22 @@ def missing(
 
 
 def missing_stacks(space: Space, store: Store, sizes: Sizes = NO_SIZES) -> list[Stack]:
-    """Return the stacks of models without a record."""
+    """Return the stacks of models without a record. Of imported models, those whose weights are there."""
     recorded = store.read_records("models", ["model_id"]).to_pydict()
+    if space.imported is not None:
+        return imported_stacks(space, store, frozenset(recorded.get("model_id", [])))
     return stacks(space, frozenset(recorded.get("model_id", [])), sizes)
+
+
+def imported_stacks(space: Space, store: Store, done: frozenset[str]) -> list[Stack]:
+    """Return the stacks of imported models that are not ``done``: losses and errors are not computed yet."""
+    cells = {cell.id: cell for cell in space.cells}
+    by_stack: dict[str, Part] = {}
+    for row in store.read_records("imports", ["model_id", "cell_id", "seed", "stack"]).to_pylist():
+        if row["model_id"] not in done and row["cell_id"] in cells:
+            part = by_stack.setdefault(row["stack"], Part([cells[row["cell_id"]]], []))
+            part.seeds.append(row["seed"])
+    return [Stack([part]) for part in by_stack.values()]
 
 
 def missing_tasks(space: Space, store: Store) -> list[MeasureTask]:
@@ -182,7 +198,8 @@ def task_of(name: str, options: Any, group: Group, subjects: list[Any]) -> Measu
 
 
 def _steps(options: Any) -> int:
-    return getattr(options, "most_steps", getattr(options, "steps", 1))
+    steps = getattr(options, "most_steps", getattr(options, "steps", 1))
+    return steps if isinstance(steps, int) else 1
 
 
 def _width(cell: Cell) -> int:

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 
 from explorer.measures.tables import MODELS
 from explorer.plan.plan import measures_of
+from explorer.plan.refinement import chosen, is_open, rounds_of
 from explorer.plan.subjects import CellMembers, all_models, groups
 from explorer.plan.units import IDS
 from explorer.runs.lock import holder
 from explorer.runs.store import Store
 from explorer.space.model import Space
+from explorer.units import axis_value
 
 NOUNS = {"model": "models", "pair": "pairs", "cell": "cells"}
 
@@ -41,6 +43,8 @@ class Progress:
         untrained: axis values of which no model is trained, as ``batch_size 64, 128``.
         measures: by name.
         planned: the axes, and the columns of the tables with their measure.
+        choosing: a refined run is still to choose cells. What is wanted are the cells chosen so far.
+        cells: chosen cells, of those of the grid.
         holder: the process that works on the run now; empty if none does.
     """
 
@@ -50,10 +54,14 @@ class Progress:
     measures: dict[str, Count] = field(default_factory=dict)
     planned: dict[str, str] = field(default_factory=dict)
     holder: str = ""
+    choosing: bool = False
+    cells: Count = Count(0, 0, "cells")
 
     @property
     def complete(self) -> bool:
-        return not (self.models.missing or any(count.missing for count in self.measures.values()))
+        return not (
+            self.choosing or self.models.missing or any(count.missing for count in self.measures.values())
+        )
 
     @property
     def measured(self) -> str:
@@ -71,7 +79,8 @@ class Progress:
             if self.holder
             else "Nobody works on it now; `resume` does the rest"
         )
-        return f"This run is not finished: {self.models} are trained.{measured} {who}."
+        more = ", and more cells are to be chosen" if self.choosing else ""
+        return f"This run is not finished: {self.models} are trained{more}.{measured} {who}."
 
     @property
     def lacking(self) -> dict[str, str]:
@@ -90,6 +99,8 @@ class Progress:
 
 def progress(space: Space, store: Store) -> Progress:
     """Return how far a run is, from its records."""
+    whole, rounds = space, rounds_of(store)
+    space = chosen(space, rounds)
     rows = store.read_records("models", ["model_id", "status"]).to_pylist()
     status = {row["model_id"]: row["status"] for row in rows}
     every = all_models(space)
@@ -106,16 +117,19 @@ def progress(space: Space, store: Store) -> Progress:
         counted = sum((s if isinstance(s, tuple) else (s,)) in done for s in subjects)
         measures[name] = Count(counted, len(subjects), NOUNS[module.KIND])
         planned |= dict.fromkeys(module.COLUMNS, name)
-    models = Count(sum(map(len, trained.values())), len(space.cells) * len(space.seed_numbers))
+    models = Count(sum(map(len, trained.values())), space.n_models)
     diverged = list(status.values()).count("diverged")
-    return Progress(models, diverged, _untrained(space, trained), measures, planned, holder(store.files))
+    cells = Count(len(space.cells), len(whole.cells), "cells")
+    now = (diverged, _untrained(space, trained), measures, planned, holder(store.files))
+    return Progress(models, *now, is_open(whole, rounds), cells)
 
 
 def _untrained(space: Space, trained: dict[str, list[str]]) -> str:
     """Return the axis values of which no model is trained; empty if no model is trained at all."""
     begun = [cell for cell in space.cells if trained[cell.id]]
+    used = {axis: [cell.at[axis] for cell in space.cells] for axis in space.axes}
     lacking = {
-        axis: [str(v) for v in values if all(cell.at[axis] != v for cell in begun)]
+        axis: [axis_value(v) for v in values if v in used[axis] and all(cell.at[axis] != v for cell in begun)]
         for axis, values in space.axes.items()
     }
     return ", ".join(f"{axis} {', '.join(values)}" for axis, values in lacking.items() if values and begun)

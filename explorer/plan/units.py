@@ -49,7 +49,11 @@ class Stack:
 
     parts: list[Part]
     wanted: frozenset[str] | None = None
-    kind = "training"
+
+    @property
+    def kind(self) -> str:
+        """What is done with the models: ``training``, or ``importing`` if they were trained elsewhere."""
+        return "importing" if self.cell.imported else "training"
 
     @property
     def size(self) -> int:
@@ -199,7 +203,7 @@ class Done:
     """A finished or failed piece of work: ``number`` models or measurements.
 
     Args:
-        kind: ``training``, or the name of the measure.
+        kind: ``training``, ``importing``, or the name of the measure.
         at: location in the grid.
         span: time and process; None if the work failed, since no process reports it then.
         error: the error of the last try; empty if the work succeeded.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from explorer import phases, units
-from explorer.diagnosis import Diagnoser, fit_all
+from explorer import phases
+from explorer.diagnosis import shipped
 from explorer.phases.advice import Advice, advise_cells, advise_phases
+from explorer.phases.numbers import setting
 from explorer.report.facts import converged_curves, progress_of, reservations
+from explorer.report.questions import answer_questions
 from explorer.results import Run
 from explorer.settings import InputError
 
@@ -22,16 +24,14 @@ def diagnose(
     *,
     cell: str | None = None,
     cuts: Mapping[str, float] | None = None,
-    learn: Sequence[Run] = (),
 ) -> list[str]:
     """Return the lines that ``explorer diagnose`` prints.
 
-    ``cell`` is a ``cell_id`` or settings such as ``width=8,batch_size=16``. Without it, the phases of the run
-    and its best cell are diagnosed. Diagnosers are fitted on the cells of the runs in ``learn``.
+    ``cell`` is a ``cell_id`` or settings such as ``width=8,batch_size=16``. Without it, the questions are
+    answered for the most accurate cell, and the phases of the run are diagnosed.
 
     Raises:
-        InputError: there is no such cell, the table has no measure, or no question can be learned from
-            ``learn``.
+        InputError: there is no such cell, or the table has no measure.
     """
     all_cuts, now = run.cuts(cuts), progress_of(run)
     cells = phases.classify(run.grid, all_cuts).reset_index(drop=True)
@@ -40,7 +40,6 @@ def diagnose(
         why = f"{run.folder} has no {', '.join(NEEDED)}, so it cannot be diagnosed"
         raise InputError(f"{why}. {now.unfinished}" if now and now.unfinished else why)
     stopping = phases.gains_of_stopping(run.models, run.epochs)
-    diagnosers = fit_all({one.name: one.cells for one in learn}) if learn else []
     reword = run.task.words.reword
 
     def of_cell(cell_id: str) -> list[str]:
@@ -51,24 +50,44 @@ def diagnose(
     lines = [f"Diagnosis of {run.name}: {counts}.", *filter(None, [reservations(run, now)])]
     if lacking:
         lines.append(f"Missing: {', '.join(lacking)}. Only cells that do not need them have a phase.")
+    best = phases.column(cells, phases.ACCURACY)
     if cell is not None:
         chosen = _row(cells, run, cell)
-        lines += ["", *of_cell(chosen)]
-        return [reword(line) for line in lines] + _learned(
-            diagnosers, cells[cells["cell_id"].astype(str) == chosen]
-        )
+    elif best.notna().any() or len(cells) == 1:
+        chosen = str(cells["cell_id"].iloc[int(np.nanargmax(best)) if best.notna().any() else 0])
+    else:
+        chosen = ""
+    if chosen:
+        lines += ["", *_answers(cells, chosen, run, most=cell is None and len(cells) > 1)]
+    lines.append("")
     if counts := converged_curves(run):
-        lines.append(f"Curves: {counts}. More steps may change the others (`connectivity.steps: auto`).")
+        rest = (
+            "More steps may change the others (`connectivity.steps: auto`); advice on their cells is a guess."
+        )
+        lines.append(
+            f"Curves: {counts}. {'' if run.pairs['curve_converged'].dropna().all() else rest}".rstrip()
+        )
+    if cell is not None:
+        return [reword(line) for line in [*lines, *of_cell(chosen)]]
     reasons = [f"{name} {phases.number(cut.value)} ({cut.reason})" for name, cut in all_cuts.items()]
     lines.append(f"Cuts: {', '.join(reasons)}.")
     lines += phases.findings(cells, all_cuts, run.axes)[:2]
     for advice in advise_phases(cells, all_cuts, run.axes, stopping, noise=run.label_noise):
         lines += ["", *_lines(advice)]
-    best = phases.column(cells, phases.ACCURACY)
-    if best.notna().any() and len(cells) > 1:
-        chosen = str(cells["cell_id"].iloc[int(np.nanargmax(best))])
+    if chosen and len(cells) > 1:
         lines += ["", "The most accurate cell:", *of_cell(chosen)]
-    return [reword(line) for line in lines] + _learned(diagnosers, cells)
+    return [reword(line) for line in lines]
+
+
+def _answers(cells: pd.DataFrame, chosen: str, run: Run, *, most: bool) -> list[str]:
+    """Return the questions about a cell with their answers."""
+    place = int(np.flatnonzero(cells["cell_id"].astype(str) == chosen)[0])
+    names = [n for n in phases.axis_names(run.axes) if n in cells]
+    where = ", ".join(f"{phases.words_of(n)} {setting(cells[n].iloc[place])}" for n in names)
+    which = " (the most accurate cell; --cell asks about another)" if most else ""
+    head = f"What to change at {where}{which}:" if where else "What to change:"
+    learned = shipped() if run.task.name == "classification" else {}
+    return [head, *answer_questions(cells, place, run.axes, learned)]
 
 
 def _lines(advice: Advice) -> list[str]:
@@ -79,28 +98,6 @@ def _lines(advice: Advice) -> list[str]:
         f"  Next: {advice.change} ({advice.sure}).",
         *(f"  - {line}" for line in advice.evidence),
     ]
-
-
-def _learned(diagnosers: Sequence[Diagnoser], cells: pd.DataFrame) -> list[str]:
-    """Return the answers that were learned from other runs, with their accuracy there."""
-    lines = []
-    for diagnoser in diagnosers:
-        if diagnoser.accuracy <= diagnoser.baseline:
-            said = "no answer, since those learned are not right more often than the most common one"
-        elif (found := diagnoser.predict(cells)).dropna().empty:
-            said = "no answer, since measures are missing"
-        elif len(cells) == 1:
-            only = found.iloc[0]
-            said = f"{only['answer']} ({100 * only['probability']:.0f} %), for {only['reason']}"
-        else:
-            counts = found["answer"].value_counts()
-            said = ", ".join(f"{answer} in {units.plural(n, 'cell')}" for answer, n in counts.items())
-        lines.append(
-            f"  {diagnoser.question.replace('_', ' ')}: {said}. Right in {100 * diagnoser.accuracy:.0f} % of "
-            f"the {diagnoser.cells} cells it was fitted on, each left out with its line; the most common "
-            f"answer in {100 * diagnoser.baseline:.0f} %."
-        )
-    return ["", "Learned from other runs:", *lines] if lines else []
 
 
 def _row(cells: pd.DataFrame, run: Run, cell: str) -> str:

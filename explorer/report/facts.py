@@ -10,6 +10,7 @@ import pandas as pd
 
 from explorer import phases, sources
 from explorer.phases.claims import FAILS, HOLDS, UNKNOWN, UNTESTED, Claim
+from explorer.phases.claims.evidence import SIGNS
 from explorer.plan.progress import Progress, progress
 from explorer.report.labels import axis, measure, measure_title
 from explorer.report.rows import measures
@@ -33,7 +34,6 @@ IN_TABLE = (
 RANKED_WITH_AXES = [n for n in IN_TABLE if n not in ("bleu", "test_perplexity", "loss_barrier")]
 
 ORDER = (HOLDS, FAILS, UNKNOWN)
-SIGNS = {HOLDS: "✓", FAILS: "✗", UNKNOWN: "?"}
 STRIP_WIDTH = 260  # in the strip's own pixels
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from explorer.results import Run
 from explorer.runs import plainyaml
 from explorer.runs.files import Files, join
 from explorer.runs.store import Store
+from explorer.settings import InputError
 
 CSV_BYTES = 200_000
 SCRIPT_BYTES = 200_000  # least size of a script with the details of cells
@@ -22,17 +24,17 @@ INDEX = "index.html"
 SHOWN = "shows.yaml"  # says which runs a folder of pages shows
 
 
-def place(runs: Sequence[Run], reports: Path | str) -> str:
-    """Return the folder or URI in ``reports`` for the page of a run, or for the comparison of several.
+def place(runs: Sequence[Run], reports: Path | str, *, name: str = "") -> str:
+    """Return the folder or URI in ``reports`` for the page of a run, or for a page of several.
 
-    It has the names of the runs and, if the page of another run is there, a number. A run keeps its folder,
-    also if the run has moved and keeps its name.
+    It has ``name``, or the names of the runs, and, if the page of another run is there, a number. A run keeps
+    its folder, also if the run has moved and keeps its name.
 
     Raises:
         InputError: ``reports`` is a URI that cannot be used.
     """
     plain = [re.sub(r"[^\w.-]+", "-", run.name).strip(".-") or "run" for run in runs]
-    name = "-vs-".join(plain)[:100]
+    name = name or "-vs-".join(plain)[:100]
     shown, left, number = [_identity(run) for run in runs], "", 1
     while True:
         folder = Files(join(reports, name if number == 1 else f"{name}-{number}"))
@@ -46,6 +48,21 @@ def place(runs: Sequence[Run], reports: Path | str) -> str:
             if not left and all(_same(*one) or _moved(*one) for one in both):
                 left = folder.location
         number += 1
+
+
+def check_place(folder: str) -> None:
+    """Raise InputError if pages cannot be written to ``folder``. Called before a run, not after it."""
+    files = Files(folder)
+    files.check_store("--reports")
+    if not files.local:
+        return
+    place = Path(files.location)
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise InputError(f"--reports: {place} is a file; name a folder for the report pages")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"--reports: {place} cannot be written; name another folder for the report pages")
 
 
 def claim(runs: Sequence[Run], out: Files) -> None:

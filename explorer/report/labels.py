@@ -40,6 +40,7 @@ AXES: dict[str, Axis] = {
     "pixel_noise": Axis("Pixel noise", "large = high load"),
     "batch_size": Axis("Batch size", "small = hot", large_on_top=False),
     "learning_rate": Axis("Learning rate", "large = hot"),
+    "linear_scaling": Axis("Learning rate is for batch size", "none = for all"),
     "weight_decay": Axis("Weight decay", "large = hot"),
 }
 
@@ -67,12 +68,11 @@ def measure(name: str) -> Column:
 
     If the column has no title, its title is made from its name.
     """
-    return _measure(name, _words.get())
+    return _measure(name, EVERY.get(name), _words.get())
 
 
 @cache  # pages ask for every number that they show
-def _measure(name: str, words: Words) -> Column:
-    column = EVERY.get(name)
+def _measure(name: str, column: Column | None, words: Words) -> Column:
     if column is None or not column.title:
         return Column("", "", "", title=words.reword(_sentence(name)))
     unit = words.reword(UNITS.get(column.unit, column.unit))

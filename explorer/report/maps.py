@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import altair as alt
 import numpy as np
 import pandas as pd
@@ -29,16 +31,22 @@ from explorer.report.rows import compact, exponent, measures
 UNCERTAIN = (
     f"isValid(datum.phase_probability) && datum.phase_probability < {CERTAIN} && datum.second_phase !== ''"
 )
+UNFINISHED = "isValid(datum.curves_converged_share) && datum.curves_converged_share < 1"
 CROWDED = 11  # with this many columns or more, cells have no room for a number
 
 
 def phase_map(
-    cells: pd.DataFrame, load: str, temperature: str | None = None, *, legend: bool = True
+    cells: pd.DataFrame,
+    load: str,
+    temperature: str | None = None,
+    *,
+    legend: bool = True,
+    letters: bool = True,
 ) -> alt.LayerChart:
-    """Plot the cells of the load × temperature plane coloured by phase.
+    """Plot the cells of the load × temperature plane coloured by phase; ``letters`` name the phases.
 
     The square of an uncertain phase is split: the right half has the second most probable phase. A ring marks
-    a cell whose certainty is unknown.
+    a cell whose certainty is unknown, a triangle a cell with curves that have not converged.
 
     ``cells`` is the result of ``explorer.phases.classify`` with one row per grid point of the plane.
 
@@ -56,6 +64,7 @@ def phase_map(
         tip("n_models", "Models"),
         tip("n_diverged", "Diverged or failed"),
         tip("n_pairs", "Pairs"),
+        tip("curves_text", "Curves converged"),
         *(tip(f"{m}_text", measure_title(m)) for m in measures(rows)),
     ]
     at = place(rows, load, temperature)
@@ -71,7 +80,7 @@ def phase_map(
     colour = phase_colour(key if legend else None)
     base = alt.Chart().encode(**at, tooltip=tips)
     sure = base.transform_filter(f"!({UNCERTAIN})")
-    label = _letters(sure, at["x"], "phase", 12)
+    label = [_letters(sure, at["x"], "phase", 12)] if letters else []
     unsure = base.transform_filter(UNCERTAIN)
     second = phase_colour(name="second_phase")
     split = [
@@ -81,28 +90,28 @@ def phase_map(
         *(
             _letters(unsure, _at_band(at["x"], where), name, 9)
             for where, name in ((0.27, "phase"), (0.73, "second_phase"))
+            if letters
         ),
     ]
-    corner = {k: v.copy() for k, v in at.items()}
-    corner["x"].bandPosition = 0.86
-    if "y" in corner:
-        corner["y"].bandPosition = 0.18
-    unknown = (
-        alt.Chart()
-        .transform_filter("datum.phase !== '' && !isValid(datum.phase_probability)")
-        .mark_point(shape="circle", size=34, strokeWidth=1.6, filled=False, opacity=1)
-        .encode(
-            **corner,
-            tooltip=tips,
-            stroke=either(_on_dark("phase"), "#ffffff", theme.INK, alt.StrokeValue),
+
+    def corner(test: str, shape: str, size: int, x: float, y: float) -> alt.Chart:
+        """Mark the cells that have a phase and pass the test by a sign at a place in their squares."""
+        there = {"x": _at_band(at["x"], x)} | ({"y": _at_band(at["y"], y)} if "y" in at else {})
+        ink = either(_on_dark("phase"), "#ffffff", theme.INK, alt.StrokeValue)
+        marked = alt.Chart().transform_filter(f"datum.phase !== '' && {test}")
+        return marked.mark_point(shape=shape, size=size, strokeWidth=1.6, filled=False, opacity=1).encode(
+            **there, tooltip=tips, stroke=ink
         )
-    )
+
+    unknown = corner("!isValid(datum.phase_probability)", "circle", 34, 0.86, 0.18)
+    unfinished = corner(UNFINISHED, "triangle-up", 24, 0.14, 0.84)
     layers = [
         _ground(base),
         base.transform_filter("datum.phase !== ''").mark_rect().encode(color=colour),
-        label,
+        *label,
         *split,
         unknown,
+        unfinished,
         _notes(base),
         _unsorted(base),
         *highlight(at),
@@ -205,8 +214,8 @@ def _letters(cells: alt.Chart, x: alt.X, name: str, size: int) -> alt.Chart:
     return cells.mark_text(fontSize=size, fontWeight=600).encode(x=x, text=f"{name}:N", color=colour)
 
 
-def _at_band(x: alt.X, where: float) -> alt.X:
-    moved = x.copy()
+def _at_band(channel: Any, where: float) -> Any:
+    moved = channel.copy()
     moved.bandPosition = where
     return moved
 

@@ -173,6 +173,9 @@ def _context(
         "unsorted": int(((rows["phase"] == "") & (rows["note"] == "")).sum()),
         "uncertain": int((cells["phase_probability"] < phases.CERTAIN).sum()),
         "unknown": int(((cells["phase"] != "") & cells["phase_probability"].isna()).sum()),
+        "unfinished": int(
+            ((cells["phase"] != "") & (phases.column(cells, "curves_converged_share") < 1)).sum()
+        ),
         "n_cells": len(cells),
         "n_grid": len(rows),
         "cuts": [{"cut": c, "value": phases.number(c.value), "moved": moved[n]} for n, c in cuts.items()],

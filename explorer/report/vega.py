@@ -40,5 +40,10 @@ def draw(spec: dict[str, Any]) -> tuple[bytes, bytes]:
     Raises:
         ValueError: vl-convert cannot draw it.
     """
-    svg = vl_convert.vegalite_to_svg(spec, vl_version=VERSION).replace("currentColor", theme.INK)
-    return svg.encode(), vl_convert.svg_to_png(svg, scale=2)
+    drawn = svg(spec)
+    return drawn.encode(), vl_convert.svg_to_png(drawn, scale=2)
+
+
+def svg(spec: dict[str, Any]) -> str:
+    """Return the SVG of a Vega-Lite spec. Raise ValueError as :func:`draw` does."""
+    return vl_convert.vegalite_to_svg(spec, vl_version=VERSION).replace("currentColor", theme.INK)

@@ -28,6 +28,11 @@ def id_columns(kind: str) -> tuple[str, ...]:
     return ()
 
 
+def _ids_in(record: pa.Table) -> tuple[str, ...]:
+    """Return the columns with ids of a record of a user's measure, which need not be known here."""
+    return IDS["pair"] if set(IDS["pair"]) <= set(record.column_names) else IDS["model"]
+
+
 def check_record(kind: str, key: str, record: pa.Table) -> None:
     """Check that a record has the ids of its kind, and is the one that its name says.
 
@@ -38,7 +43,7 @@ def check_record(kind: str, key: str, record: pa.Table) -> None:
     """
     if not ID.fullmatch(key):
         raise ValueError(f"{shown(key)} cannot be the name of a record")
-    columns = id_columns(kind)
+    columns = _ids_in(record) if ":" in kind else id_columns(kind)
     if missing := [name for name in columns if name not in record.column_names]:
         raise ValueError(f"it has no column {missing[0]}, so it is no record of {kind}")
     ids = {name: record.column(name).to_pylist() for name in columns}
@@ -48,7 +53,7 @@ def check_record(kind: str, key: str, record: pa.Table) -> None:
                 raise ValueError(f"{shown(value)} is no {name}")
     if kind in ("models", "epochs"):
         own = digest(list(dict.fromkeys(ids["model_id"])))
-    elif kind in explorer.measures.NAMES:
+    elif kind in explorer.measures.NAMES or ":" in kind:
         own = digest([kind, list(zip(*ids.values(), strict=True)) if len(ids) > 1 else ids[columns[0]]])
     else:
         return

@@ -10,6 +10,7 @@
     weights/<stack>.safetensors    trained models of one stack: theta, buffers
     states/<stack>.state           state of a long training in progress; deleted when the training ends
     sources/<module>.py            the user's source files at the start; in sources/2/ after a change, ...
+    records/imports/<key>.parquet  the files that the models of a stack were imported from
     records/<kind>/<key>.parquet   results, written as they are computed: the primary data
     records/<kind>/fold-*.parquet  many records in one file; the file's metadata has their keys
     verification.yaml              damage that the last verification found
@@ -269,18 +270,22 @@ class Store:
         try:
             return read_arrays(self.files.read(name), sha256)
         except (FileNotFoundError, ValueError) as error:
+            again = self._to_replace(stack)
             self.drop_stack(stack, error)
-            raise DamagedError(
-                f"the weights {name} are damaged ({error}); resume trains them again"
-            ) from error
+            raise DamagedError(f"the weights {name} are damaged ({error}); {again}") from error
 
     def drop_stack(self, stack: str, error: BaseException) -> None:
         """Move the damaged weights of a stack aside and delete its record, so that it is trained again."""
         self.damaged(weights_name(stack), error)
         if not self.mend:
             return
-        for kind in ("models", "epochs"):
+        for kind in ("models", "epochs", "imports"):
             self.drop_record(kind, stack)
+
+    def _to_replace(self, stack: str) -> str:
+        """Return how lost weights come back: models that were trained elsewhere are imported again."""
+        imported = stack in self.by_key("imports")
+        return "import them again" if imported else "resume trains them again"
 
     def drop_lost_weights(self) -> None:
         """Delete the records of stacks whose weights are missing or do not have the recorded size."""
@@ -291,8 +296,12 @@ class Store:
             if size and recorded in (None, size):  # earlier versions recorded no size
                 continue
             what = "missing" if size is None else f"{size} bytes long, not {recorded or 'what they were'}"
-            self.warn(f"{self.location}/{weights_name(stack)} are {what}; their models are trained again.")
+            self.warn(f"{self.location}/{weights_name(stack)} are {what}; {self._to_replace(stack)}.")
             self.drop_stack(stack, ValueError(f"the weights are {what}"))
+
+    def weights_bytes(self, stack: str) -> int | None:
+        """Return the size of the weights of a stack; None if they are missing."""
+        return self.files.sizes("weights").get(weights_name(stack))
 
     def write_state(self, stack: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Write the state of a long training in progress."""

@@ -15,6 +15,7 @@ import explorer.measures
 from explorer import sources
 from explorer.apart import check_function
 from explorer.columns import IDS, PAIR_IDS, SETTINGS
+from explorer.measures import own
 from explorer.measures.tables import CELLS, MODELS, PAIRS
 from explorer.settings import InputError, plugin, shown, suggest
 from explorer.space.model import (
@@ -117,6 +118,7 @@ def check(raw: Any, fingerprint: Callable[[str], str] = sources.fingerprint) -> 
     space.keep_given_settings({k: raw.get(k, v) for k, v in given.items() if v is not None})
     _check_axes(space)
     _check_cells(space)
+    _check_own_columns(space)
     return space
 
 
@@ -147,6 +149,17 @@ def restore(raw: Any, sources: dict[str, str], data_facts: dict[str, DataFacts])
     if not cells:
         raise Problem(("skip",), "skip leaves out every cell of the grid")
     return space
+
+
+def _check_own_columns(space: Space) -> None:
+    """Raise Problem if a user's measure has a column of a setting, or of another measure."""
+    taken = dict.fromkeys([*space.cells[0].columns, *space.axes], "a setting")
+    for name in (name for name in space.measures if ":" in name):
+        for column in plugin(explorer.measures, name, "measure").COLUMNS:
+            if column in taken:
+                said = f"the column {column!r} has the name of {taken[column]}; give it another one"
+                raise Problem(("measures", name), said)
+            taken[column] = f"a column of {name}"
 
 
 def _leaves(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
@@ -199,7 +212,7 @@ def _check_axes(space: Space) -> None:
             ("load",), "there is nothing to sweep: give at least one axis under load or temperature"
         )
     models = math.prod(len(values) for values in space.axes.values()) * len(space.seed_numbers)
-    if models > MAX_MODELS:
+    if models > MAX_MODELS and space.imported is None:
         raise Problem(("load",), f"the grid has {models:,} models; at most {MAX_MODELS:,} are allowed")
     for kind in ("load", "temperature"):
         axes: dict[str, list[Any]] = getattr(space, kind)
@@ -212,11 +225,15 @@ def _check_axes(space: Space) -> None:
                         f"axis {axis!r} has the same name as a column of the tables; "
                         f"rename this option of {getattr(space, section)['name']}"
                     )
+                if None in values and section != "training":
+                    raise InputError(
+                        f"axis {axis!r}: null is only for a setting of the training; give a value"
+                    )
                 for place, value in enumerate(values):
                     values[place] = _axis_value(space, section, key, value, (kind, axis, place))
                 if len(set(values)) < len(values):
                     raise InputError(f"axis {axis!r} has a value twice: {values}")
-                kinds = {_kind(value) for value in values}
+                kinds = {_kind(value) for value in values if value is not None}
                 if len(kinds) > 1:
                     raise InputError(
                         f"{values} mixes {' and '.join(sorted(kinds))}, which have no common order; "
@@ -236,6 +253,9 @@ def _check_axes(space: Space) -> None:
             f"along {along!r}: it should be an axis of the training, because both models of a pair need the "
             f"same data and architecture: {', '.join(allowed) or 'this space has none'}",
         )
+    if space.refine:
+        with _at("refine"):
+            _check_refinement(space)
     for place, entry in enumerate(space.skip):
         for axis in entry:
             if axis not in space.axes:
@@ -244,8 +264,22 @@ def _check_axes(space: Space) -> None:
                 )
 
 
+def _check_refinement(space: Space) -> None:
+    """Raise InputError if cells of the space would have no phase, or are compared with others."""
+    if lacking := [name for name in ("connectivity", "similarity") if name not in space.measures]:
+        raise InputError(f"refine chooses cells by their phases, which need the measure {lacking[0]}; add it")
+    if len(space.seed_numbers) < 2:
+        raise InputError("refine chooses cells by their phases, which need at least 2 seeds; raise seeds")
+    for name, values in space.measures.items():
+        if isinstance(pairs := values.get("pairs"), dict) and "within" not in pairs:
+            raise InputError(
+                f"refine runs a part of the grid, and measures.{name}.pairs needs every cell; "
+                "remove one of them"
+            )
+
+
 def _kind(value: Any) -> str:
-    """Return the type of an axis value in words. A missing value (null) is of any type."""
+    """Return the type of an axis value in words."""
     if isinstance(value, bool):
         return "truth values"
     return "numbers" if isinstance(value, int | float) else "texts" if isinstance(value, str) else "lists"
@@ -273,7 +307,8 @@ def _check_cells(space: Space) -> None:
     training = set(space.axes) & {"steps", "epochs"}
     if len(training) == 2:
         raise Problem(("load",), "steps and epochs cannot both be axes")
-    if not training and (space.training.steps is None) == (space.training.epochs is None):
+    one_length = (space.training.steps is None) != (space.training.epochs is None)
+    if not (training or one_length or space.imported):
         both = ("epochs",) if space.training.steps else ()
         raise Problem(("training", *both), "give the length of training as either steps or epochs")
     try:
@@ -296,7 +331,7 @@ def _check_cells(space: Space) -> None:
             _ = cell.data_facts
         with _at(*_section_of("train_size", space), "train_size", needs="data"):
             inputs = cell.inputs
-        if cell.training.batch_size > inputs:
+        if cell.training.batch_size > inputs and not cell.imported:
             raise Problem(
                 (*_section_of("batch_size", space), "batch_size"),
                 f"batch_size {cell.training.batch_size} is above the {inputs} training inputs of {cell.at}",
@@ -353,6 +388,8 @@ def _checked_section(values: dict[str, Any], section: str, reading: bool = False
 def _checked_measure(name: str, values: dict[str, Any]) -> dict[str, Any]:
     """Return all options of a measure. The packages that it needs must be installed."""
     with _at("measures", name):
+        if ":" in name:
+            return own.check(name, values)
         measure = plugin(explorer.measures, name, "measure")
     for package in getattr(measure, "NEEDS", ()):
         if importlib.util.find_spec(package) is None:

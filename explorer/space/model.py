@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import ModuleType
@@ -92,20 +93,22 @@ def _axis(value: Any) -> Any:
     raise ValueError("an axis is a list of values, {log2: [4, 256]} or {geom: [0.01, 1], n: 9}")
 
 
-Axis = Annotated[list[Scalar], Field(min_length=1, max_length=10_000), BeforeValidator(_axis)]
+Axis = Annotated[list[Scalar | None], Field(min_length=1, max_length=10_000), BeforeValidator(_axis)]
 
 
 class Condition(Options):
-    """Bounds on an axis. A plain value stands for ``eq``, a list for ``in``."""
+    """Bounds on an axis. A plain value stands for ``eq``, a list for ``in``, null for ``in: [null]``."""
 
     ge: float | None = None
     gt: float | None = None
     le: float | None = None
     lt: float | None = None
     eq: Scalar | None = None
-    in_: list[Scalar] | None = Field(None, alias="in")
+    in_: list[Scalar | None] | None = Field(None, alias="in")
 
     def is_met_by(self, value: Any) -> bool:
+        if value is None:  # null is neither above nor below a number
+            return self.in_ is not None and None in self.in_
         return (
             (self.ge is None or value >= self.ge)
             and (self.gt is None or value > self.gt)
@@ -119,6 +122,8 @@ class Condition(Options):
 def _condition(value: Any) -> Any:
     if isinstance(value, list):
         return {"in": value}
+    if value is None:
+        return {"in": [None]}
     return value if isinstance(value, dict | Condition) else {"eq": value}
 
 
@@ -186,6 +191,37 @@ class PhaseOptions(Options):
     )
 
 
+class ImportedCell(Options):
+    """A cell of models that were trained elsewhere: its place on the axes, and the seeds of its models."""
+
+    at: dict[str, Scalar]
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+
+
+class RefineOptions(Options):
+    """Run a part of the grid only: cells are chosen in rounds, where the phase is least known."""
+
+    budget: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.35, description="most cells to run: a number, or a share of the grid below 1"
+    )
+    start: int = Field(4, ge=2, le=100, description="values per axis at first, ends included")
+    round: int | None = Field(
+        None, ge=1, description="cells a round; default: 4 % of the grid, at least 4, on every machine"
+    )
+    until: float = Field(
+        0.97, gt=0, le=1, description="stop when this share of the phases is expected to be right"
+    )
+
+    def most(self, cells: int) -> int:
+        """Return the largest number of cells to run of a grid of ``cells``."""
+        share = isinstance(self.budget, float) and self.budget < 1
+        return min(cells, max(1, math.floor(self.budget * cells + 1e-9) if share else int(self.budget)))
+
+    def next(self, cells: int) -> int:
+        """Return the number of cells of a round."""
+        return self.round or max(4, round(0.04 * cells))
+
+
 class DataFacts(NamedTuple):
     """What Explorer needs to know of a data set without reading it: numbers of inputs, and a content hash.
 
@@ -229,6 +265,13 @@ class Space(Options):
         default_factory=list, description="cells to leave out: those that meet all bounds of one entry"
     )
     phases: PhaseOptions = PhaseOptions()  # pyright: ignore[reportCallIssue]
+    imported: list[ImportedCell] | None = Field(
+        None, description="the cells, if `explorer import` has taken their models in; written by it only"
+    )
+    refine: RefineOptions | None = Field(
+        None, description="run a part of the grid, chosen in rounds, and predict the phases of the rest"
+    )
+    _chosen: frozenset[str] | None = PrivateAttr(default=None)
     _given: dict[str, Any] | None = PrivateAttr(default=None)
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
     _recorded: dict[str, DataFacts] | None = PrivateAttr(default=None)
@@ -253,10 +296,34 @@ class Space(Options):
             return list(range(first, last + 1))
         return sorted(self.seeds) if isinstance(self.seeds, list) else list(range(self.seeds))
 
-    @cached_property
+    @property
     def cells(self) -> list[Cell]:
-        """The grid points that are not skipped, in the order of the axis values."""
+        """The cells of :attr:`domain`; after :meth:`only`, some of them."""
+        chosen = self._chosen
+        return self.domain if chosen is None else [cell for cell in self.domain if cell.id in chosen]
+
+    def only(self, cell_ids: Iterable[str]) -> Space:
+        """Return the space with some of its cells."""
+        part = self.model_copy()
+        part._chosen = frozenset(cell_ids)
+        return part
+
+    @cached_property
+    def domain(self) -> list[Cell]:
+        """The grid points that are not skipped, in the order of the axis values; or the imported cells."""
         names = list(self.axes)
+        if self.imported is not None:
+            typed = {axis: {value: value for value in values} for axis, values in self.axes.items()}
+            try:
+                places = [{name: typed[name][cell.at[name]] for name in names} for cell in self.imported]
+            except KeyError as error:
+                raise InputError(
+                    f"imported models have the value {error}, which is on no axis; leave the axes as they are"
+                ) from None
+            return [
+                replace(Cell.of(self, at), seeds=sorted(cell.seeds))
+                for at, cell in zip(places, self.imported, strict=True)
+            ]
         cells = []
         for values in itertools.product(*self.axes.values()):
             at = dict(zip(names, values, strict=True))
@@ -275,6 +342,11 @@ class Space(Options):
     def keep_data_facts(self, recorded: dict[str, DataFacts]) -> None:
         """Use these facts by :attr:`Cell.data_key`, and do not call a user's function for others."""
         self._recorded = recorded
+
+    @property
+    def n_models(self) -> int:
+        """Number of models of the whole grid."""
+        return sum(len(cell.seeds) for cell in self.cells)
 
     @property
     def data_facts(self) -> dict[str, DataFacts]:
@@ -298,7 +370,10 @@ class Space(Options):
 
     def frozen(self) -> dict[str, Any]:
         """Return all settings, given and default, as plain data for YAML."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        frozen = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if self.imported is not None:  # how the models were trained is known only where it was given
+            frozen["training"] = self.training.model_dump(mode="json", exclude_unset=True)
+        return frozen
 
 
 @dataclass(frozen=True)
@@ -315,13 +390,16 @@ class Cell:
     task: str = "classification"
     sources: dict[str, str] = field(default_factory=dict)  # Space.sources
     recorded: dict[str, DataFacts] | None = None  # Space.recorded
+    imported: bool = False  # the models were trained elsewhere
 
     @classmethod
     def of(cls, space: Space, at: dict[str, Any]) -> Cell:
         settings: dict[str, dict[str, Any]] = {
             "data": dict(space.data),
             "model": dict(space.model),
-            "training": space.training.model_dump(exclude_none=True),
+            "training": space.training.model_dump(
+                exclude_none=True, exclude_unset=space.imported is not None
+            ),
         }
         for axis, value in at.items():
             section, key = resolve(axis, space)
@@ -338,6 +416,7 @@ class Cell:
             space.task or tasks_of(module_of("data", data_name))[0],
             space.sources,
             space.recorded,
+            space.imported is not None,
         )
 
     @cached_property
@@ -413,7 +492,9 @@ class Cell:
         if version := VERSIONS.get(self.training.optimizer):
             training["optimizer_version"] = version
         task = {"task": self.task} if self.task != tasks_of(dataset)[0] else {}
-        own = {"user_networks": USER_NETWORKS} if ":" in self.model_name else {}
+        own: dict[str, Any] = {"user_networks": USER_NETWORKS} if ":" in self.model_name else {}
+        if self.imported:
+            own["imported"] = True
         return {"schema": SCHEMA, "data": data, "model": model, "training": training, **task, **own}
 
     @cached_property
@@ -435,7 +516,7 @@ class Cell:
         if self.training.checkpoint == 1:
             return self
         training = self.training.model_copy(update={"checkpoint": 1.0})
-        return replace(self, training=training)
+        return replace(self, training=training, recorded={self.data_key: self.data_facts})
 
     @property
     def checkpoint_step(self) -> int:
@@ -449,7 +530,9 @@ class Cell:
     def columns(self) -> dict[str, Any]:
         """The settings as table columns: scalar settings, and all axes."""
         model = self.model if isinstance(self.model, dict) else self.model.model_dump()
-        training = self.training.model_dump(exclude={*names_of(Use.HISTORY), "steps"}, exclude_none=True)
+        training = self.training.model_dump(
+            exclude={*names_of(Use.HISTORY), "steps"}, exclude_none=True, exclude_unset=self.imported
+        )
         every = {
             **self.data.model_dump(),
             "train_size": self.data.train_size or self.inputs,

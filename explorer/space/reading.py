@@ -327,7 +327,11 @@ def _line(node: yaml.Node | None, path: tuple[Any, ...]) -> int:
 
 def _path(override: str) -> tuple[str, ...]:
     """Return the path of the setting that ``section.key=value`` sets."""
-    return tuple(override.partition("=")[0].strip().split("."))
+    path = override.partition("=")[0].strip().split(".")
+    if path[0] == "measures" and ":" in override.partition("=")[0]:  # measures.package.module:name.option
+        last = next(place for place, part in enumerate(path) if ":" in part)
+        path = ["measures", ".".join(path[1 : last + 1]), *path[last + 1 :]]
+    return tuple(path)
 
 
 def set_value(raw: Any, override: str) -> None:

@@ -13,9 +13,10 @@ from pydantic import BaseModel, TypeAdapter
 
 import explorer.measures
 from explorer import sources
+from explorer.measures import own
 from explorer.runs.store import Store
 from explorer.settings import InputError, plugin
-from explorer.space.model import PACKAGES, DataFacts, Space, module_of
+from explorer.space.model import PACKAGES, DataFacts, RefineOptions, Space, module_of
 from explorer.space.reading import parse, restore
 from explorer.space.trust import users_functions
 
@@ -32,7 +33,9 @@ def split(space: Space, given: dict[str, Any] | None = None) -> dict[str, Any]:
             from.
     """
     settings, defaults = _split(space.frozen(), space.given_settings if given is None else given)
-    return {"space": settings, "defaults": defaults, **described_data(space)}
+    measures = own.kept(space.measures)
+    described = {"own_measures": measures} if measures else {}
+    return {"space": settings, "defaults": defaults, **described, **described_data(space)}
 
 
 def _split(values: dict[str, Any], keys: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -57,6 +60,7 @@ def read_info(store: Store) -> dict[str, Any]:
         InputError: ``run.yaml`` is missing or damaged.
     """
     info = store.read_info()
+    own.register_kept(info.get("own_measures"))
     info["space"], ignored = without_unknown_settings(info["space"])
     if ignored:
         line = f"{store.location}: settings of another version are ignored: {', '.join(ignored)}"
@@ -123,6 +127,7 @@ def without_unknown_settings(raw: dict[str, Any]) -> tuple[dict[str, Any], list[
     ignored: list[str] = []
     raw = _known(raw, Space, "", ignored)
     sections: dict[str, Any] = {name: Space.model_fields[name].annotation for name in SECTIONS}
+    sections["refine"] = RefineOptions
     for section, (package, _) in PACKAGES.items():
         values = raw.get(section)
         if isinstance(values, dict) and values.get("name") in package.NAMES:
@@ -131,20 +136,21 @@ def without_unknown_settings(raw: dict[str, Any]) -> tuple[dict[str, Any], list[
         if section in raw:
             raw[section] = _known(raw[section], options, f"{section}.", ignored)
     if isinstance(raw.get("measures"), dict):
-        ignored += [f"measures.{name}" for name in raw["measures"] if name not in explorer.measures.NAMES]
+        known = {*explorer.measures.NAMES, *explorer.measures.USERS}
+        ignored += [f"measures.{name}" for name in raw["measures"] if name not in known]
         raw["measures"] = {
             name: _known(
                 values, plugin(explorer.measures, name, "measure").Options, f"measures.{name}.", ignored
             )
             for name, values in raw["measures"].items()
-            if name in explorer.measures.NAMES
+            if name in known
         }
     return raw, sorted(ignored)
 
 
 def _known(values: Any, options: type[BaseModel], prefix: str, ignored: list[str]) -> Any:
     """Return the values that ``options`` has as fields, and add the names of all others to ``ignored``."""
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or options is own.OwnOptions:
         return values
     fields = {field.alias or name for name, field in options.model_fields.items()} | {"name"}
     ignored += [f"{prefix}{name}" for name in values if name not in fields]

@@ -46,6 +46,7 @@ def json_schema() -> dict[str, Any]:
         "type": "object",
         "additionalProperties": False,
         "properties": measures,
+        "patternProperties": {"^[\\w.]+:\\w+$": {"type": ["object", "null"]}},
     }
     schema["required"] = [r for r in schema["required"] if r != "measures"]
     return schema

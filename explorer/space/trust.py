@@ -79,6 +79,8 @@ def users_functions(space: dict[str, Any]) -> dict[tuple[Any, ...], str]:
             values = (space.get(kind) or {}).get(key)
             if isinstance(values, list):
                 chosen |= {(kind, key, place): value for place, value in enumerate(values)}
+    if isinstance(measures := space.get("measures"), dict):
+        chosen |= {("measures", name): name for name in measures}
     return {path: name for path, name in chosen.items() if isinstance(name, str) and ":" in name}
 
 

@@ -270,6 +270,7 @@ def train(
     state: State | None = None,
     save: Callable[[State], None] | None = None,
     save_every_s: float = 300.0,
+    tell: Callable[[list[dict[str, Any]]], None] | None = None,
 ) -> Trained:
     """Train models together, each on its own order of the data.
 
@@ -284,6 +285,7 @@ def train(
             ``data``.
         state: resume from this state. The result has the same bits as without the interruption.
         save: called with the state at most every ``save_every_s`` seconds.
+        tell: called with each point of the history, a dict per model, as soon as it is measured.
 
     If a model diverges (its loss is not finite) or is dead (it gives one answer for every training input),
     its status says so. Other models are not affected.
@@ -350,6 +352,8 @@ def train(
                 at["learning_rate"] = scheduled[min(step, steps - 1)]
                 places = range(len(theta))[rows]
                 result.history += [{"row": row, **at, **measures[row]} for row in places]
+            if tell is not None:
+                tell(result.history[-len(theta) :])
             ends_here = all_stopped or not any(math.isfinite(m["train_loss"]) for m in measures)
             if step in checkpoint_steps or ends_here:
                 lengths = watch.steps_trained(step) if watch else [step] * len(measures)
@@ -380,13 +384,26 @@ def _state(
     return State(tensors, {"step": step, "history": done.history, "models": finals})
 
 
+def judge(
+    network: Rows, theta: Tensor, buffers: Tensor, data: Split, steps: int | None
+) -> list[dict[str, Any]]:
+    """Return losses, errors and status of models that were trained elsewhere, in ``steps`` if that is known.
+
+    ``theta`` is (models, parameters) and ``buffers`` (models, numbers). Their losses before training are not
+    known, so a model with a large finite loss has not diverged.
+    """
+    measures = _measure(network, theta, buffers, data, data.y_train[None])
+    lengths, untrained = [steps] * len(theta), [math.inf] * len(theta)
+    return _with_status(network, theta, buffers, data, measures, lengths, untrained)
+
+
 def _with_status(
     network: Rows,
     theta: Tensor,
     buffers: Tensor,
     data: Split,
     measures: list[dict[str, float]],
-    lengths: list[int],
+    lengths: Sequence[int | None],
     untrained: list[float],
 ) -> list[dict[str, Any]]:
     """Return the measures of each replicate, with its status; ``untrained``: their losses at step 0."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,30 @@ def test_wrong_folders_are_named(tmp_path: Path) -> None:
     damaged.write_bytes(damaged.read_bytes()[:40])
     with pytest.raises(InputError, match=r"1\.png cannot be read as an image"):
         image_folder.load(options)
+
+
+@pytest.mark.parametrize("layout", ["train alone", "classes alone"])
+def test_without_a_test_folder_a_share_of_each_class_is_the_test_set(layout: str, tmp_path: Path) -> None:
+    folders(tmp_path)
+    shutil.rmtree(tmp_path / "test")
+    root = tmp_path if layout == "train alone" else tmp_path / "train"
+    options = image_folder.Options(path=str(root), test_share=0.4)
+    read = image_folder.load(options)
+    assert image_folder.available(options) == read.sizes == (4, 2)
+    assert read.y_test.tolist() == [0, 1]
+    other = [image_folder.load(options.model_copy(update={"split_seed": seed})).x_test for seed in range(6)]
+    assert not all(np.array_equal(x, read.x_test) for x in other)
+
+
+def test_a_share_of_images_is_for_folders_without_a_test_set(tmp_path: Path) -> None:
+    options = folders(tmp_path).model_copy(update={"test_share": 0.4})
+    with pytest.raises(InputError, match=r"test_share: .* has its own test set, .*test; remove test_share"):
+        image_folder.load(options)
+    shutil.rmtree(tmp_path / "train")
+    with pytest.raises(InputError, match="has a folder test and no folder train; add one"):
+        image_folder.load(options)
+    with pytest.raises(InputError, match="is no folder; name the folder that holds the folders of the clas"):
+        image_folder.load(image_folder.Options(path=str(tmp_path / "nothing")))
 
 
 def test_a_class_without_training_images_is_named(tmp_path: Path) -> None:

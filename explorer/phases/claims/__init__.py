@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from explorer.phases.claims import across, along, settings
+from explorer.phases.claims import across, along, settings, wanted
 from explorer.phases.claims.checks import CannotTell, Check, NotTestable, RunTables
 from explorer.phases.claims.evidence import (
     FAILS,
@@ -81,9 +81,10 @@ def check_claims(
         claims.append(_judge(run, check))
         needs[check.name] = _needs(run.asked, lacking or {}, planned)
         hanging += [check] if run.loss_cut else []
+    decided = _at_rival_cuts(run, claims, hanging)
     return [
         replace(c, why=f"{c.why} {needs[c.name]}".strip()) if c.verdict in (UNKNOWN, UNTESTED) else c
-        for c in _at_rival_cuts(run, claims, hanging)
+        for c in wanted.with_wants(decided, run.cells)
     ]
 
 
@@ -98,8 +99,9 @@ def _at_rival_cuts(run: RunTables, claims: list[Claim], hanging: list[Check]) ->
             if other.verdict != one.verdict:
                 at = f"the cut of training loss at {number(cuts['train_loss'].value)} nats"
                 verdict = UNKNOWN if one.verdict in (HOLDS, FAILS) else one.verdict
+                hangs = one.hangs_on_cut or one.verdict in (HOLDS, FAILS)
                 why = f"{one.why} With {at}, which is as plausible, the verdict is {other.verdict!r}."
-                decided[other.name] = replace(one, verdict=verdict, why=why)
+                decided[other.name] = replace(one, verdict=verdict, why=why, hangs_on_cut=hangs)
     return list(decided.values())
 
 
@@ -113,6 +115,6 @@ def _judge(run: RunTables, check: Check) -> Claim:
     try:
         return summarise(check.name, check.statement, check.evidence(run))
     except NotTestable as reason:
-        return Claim(check.name, check.statement, UNTESTED, str(reason))
+        return Claim(check.name, check.statement, UNTESTED, str(reason), would_decide=reason.wanted)
     except CannotTell as reason:
-        return Claim(check.name, check.statement, UNKNOWN, str(reason))
+        return Claim(check.name, check.statement, UNKNOWN, str(reason), would_decide=reason.wanted)

@@ -33,7 +33,8 @@ def best_is_connected(run: RunTables) -> Evidence:
     beyond = column(run.cells, "mode_connectivity").abs().dropna() > tolerance
     if beyond.all() or not beyond.any():
         raise CannotTell(
-            f"{'No' if beyond.all() else 'Every'} cell is connected, so there is nothing to compare."
+            f"{'No' if beyond.all() else 'Every'} cell is connected, so there is nothing to compare.",
+            f"cells that are {'' if beyond.all() else 'not '}connected",
         )
     parts: list[np.ndarray] = []
 
@@ -92,7 +93,8 @@ def smoothness_is_not_enough(run: RunTables) -> Evidence:
     unconnected = np.flatnonzero(known & (mc < -run.cuts["connected"].value))  # above: not trained to the end
     if min(len(connected), len(unconnected)) < 3:
         raise CannotTell(
-            f"{len(connected)} connected and {len(unconnected)} unconnected cells are too few to match."
+            f"{len(connected)} connected and {len(unconnected)} unconnected cells are too few to match.",
+            "at least 3 connected cells and 3 cells behind a barrier",
         )
     ordered = connected[np.argsort(log[connected], kind="stable")]
     after = np.clip(np.searchsorted(log[ordered], log[unconnected]), 1, len(ordered) - 1)
@@ -105,7 +107,8 @@ def smoothness_is_not_enough(run: RunTables) -> Evidence:
         raise CannotTell(
             f"{matched} of {plural(len(unconnected), 'unconnected cell')} can be matched with a connected "
             f"cell of the same smoothness. These have {plural(len(partners), 'different partner')} among the "
-            f"{plural(len(connected), 'connected cell')}, and {FEWEST_MATCHED} are needed."
+            f"{plural(len(connected), 'connected cell')}, and {FEWEST_MATCHED} are needed.",
+            f"at least {FEWEST_MATCHED - len(partners)} more connected cells as smooth as unconnected ones",
         )
     # Cells that share a partner are resampled together: the partner's accuracy enters all their differences.
     sizes = np.bincount(group)

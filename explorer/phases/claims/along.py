@@ -8,6 +8,7 @@ from explorer.phases.aggregate import column
 from explorer.phases.claims.checks import (
     FEWEST_CELLS,
     FEWEST_LINES,
+    SEEDS,
     CannotTell,
     NotTestable,
     RunTables,
@@ -23,6 +24,7 @@ from explorer.phases.words import ACCURACY
 from explorer.units import plural
 
 HALVES = "chosen and evaluated on separate halves of the noise"
+BARRIERS = "cells behind a barrier, as narrow networks or wrong labels make them"
 TRANSITION = 2.0  # a Hessian has a transition if it changes by at least this factor between neighbours
 
 
@@ -38,7 +40,8 @@ def hessian_transition(run: RunTables) -> Evidence:
         raise CannotTell(
             f"The {words_of(local)} has no transition along {words_of(temperature)}: it changes by more than "
             f"a factor of {number(TRANSITION)} between neighbours on {int(steep.sum())} of {len(steep)} "
-            f"lines; {FEWEST_LINES} are needed."
+            f"lines; {FEWEST_LINES} are needed.",
+            f"hotter or colder values of {temperature}",
         )
     drop, fall = drop[0, steep], fall[:, steep]
     at = np.abs(drop).argmax(axis=1)
@@ -61,7 +64,9 @@ def lowest_loss_is_not_best(run: RunTables) -> Evidence:
     lowest = loss[0].argmin(axis=1)
     behind = mc[0][np.arange(len(lowest)), lowest] < -run.cuts["connected"].value
     if not behind.any():
-        raise CannotTell("On no line does the cell with the lowest training loss lie behind a barrier.")
+        raise CannotTell(
+            "On no line does the cell with the lowest training loss lie behind a barrier.", BARRIERS
+        )
     stderr, df = _noise_of_lines(run, whole[behind])
     estimate = gain_of_choosing(accuracy[0, behind], stderr, df, lowest[behind])
     quantity = f"Accuracy at the best {words_of(temperature)} minus accuracy at the lowest training loss"
@@ -74,17 +79,20 @@ def lowest_loss_is_not_best(run: RunTables) -> Evidence:
 def early_stopping_helps(run: RunTables) -> Evidence:
     """Measure accuracy gained by stopping where the *other* replicates were best, behind a barrier."""
     if not {"model_id", "step", ACCURACY} <= set(run.epochs) or run.epochs[ACCURACY].notna().sum() == 0:
-        raise NotTestable("No test accuracy during training was recorded.")
+        raise NotTestable("No test accuracy during training was recorded.", "test accuracy during training")
     run.require("mode_connectivity")
     behind = column(run.cells, "mode_connectivity") < -run.cuts["connected"].value
     inside = set(run.cells.loc[behind.to_numpy(), "cell_id"])
     if "cell_id" not in run.models:
-        raise NotTestable("The table of models does not name the cell of each model.")
+        raise NotTestable(
+            "The table of models does not name the cell of each model.", "a column cell_id of models"
+        )
     gains = [g for cell, g in gains_of_stopping(run.models, run.epochs).items() if cell in inside]
     if len(gains) < 2 or sum(map(len, gains)) < FEWEST_CELLS:
         raise CannotTell(
             f"{plural(len(gains), 'cell')} behind a barrier with at least two training histories, "
-            f"{plural(sum(map(len, gains)), 'model')} in all; 2 cells and {FEWEST_CELLS} models are needed."
+            f"{plural(sum(map(len, gains)), 'model')} in all; 2 cells and {FEWEST_CELLS} models are needed.",
+            BARRIERS,
         )
     # Models of a cell choose each other's step, so n of them count as n/2.
     noise = np.array([g.var(ddof=1) / max(1.0, len(g) / 2) for g in gains])
@@ -111,7 +119,9 @@ def _double_descent(run: RunTables, along: str) -> Evidence:
     """Measure the depth of a dip of accuracy at the same place of most lines, or at the border of phases."""
     run.asked.add("label_noise")
     if not _has_label_noise(run):
-        raise NotTestable("The claim is about training with label noise, and the tables record none.")
+        raise NotTestable(
+            "The claim is about training with label noise, and the tables record none.", "an axis label_noise"
+        )
     steps, (accuracy,), whole = run.on_lines(along, [ACCURACY], 4)
     if "label_noise" in run.names:  # the claim is not about lines without noise
         noisy = (column(run.cells, "label_noise").to_numpy()[whole] > 0).all(axis=1)
@@ -119,7 +129,8 @@ def _double_descent(run: RunTables, along: str) -> Evidence:
     if len(whole) < FEWEST_LINES:
         raise CannotTell(
             f"{plural(len(whole), 'line')} of at least 4 complete cells along {words_of(along)} with label "
-            f"noise; {FEWEST_LINES} are needed to see a dip at the same place."
+            f"noise; {FEWEST_LINES} are needed to see a dip at the same place.",
+            f"at least {plural(FEWEST_LINES - len(whole), 'more line')} of cells with label noise",
         )
     values, noise = accuracy[0], _noise_of_lines(run, whole)[0] ** 2
     border = _border(run.low_loss[whole])
@@ -171,5 +182,5 @@ def _noise_of_lines(run: RunTables, whole: np.ndarray) -> tuple[np.ndarray, floa
     """Return standard errors of accuracy (lines, n), and their least degrees of freedom."""
     stderr, df = moderated_errors(run.cells, ACCURACY)
     if not (stderr[whole] > 1e-9).all():  # more than rounding
-        raise CannotTell("The spread between replicates is unknown, so a difference may be noise.")
+        raise CannotTell("The spread between replicates is unknown, so a difference may be noise.", SEEDS)
     return stderr[whole], float(df[whole].min())

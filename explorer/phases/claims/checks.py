@@ -23,14 +23,23 @@ FEWEST_LINES = 3
 FEWEST_MATCHED = 5  # groups of cells to compare; by chance, five have the same sign 1 time in 16
 # Short training stops while the model is still hot; phase II covers both.
 HOT_IS_SMALL = frozenset({"batch_size", "steps", "epochs", "checkpoint"})
+SEEDS = "at least 2 seeds in each cell"
 HESSIAN = ("hessian_trace", "hessian_top_eigenvalue")
 
 
-class NotTestable(Exception):
+class Undecided(Exception):
+    """A run does not decide a claim: the reason, and what would decide it (``wanted``)."""
+
+    def __init__(self, reason: str, wanted: str):
+        super().__init__(reason)
+        self.wanted = wanted
+
+
+class NotTestable(Undecided):
     """The run lacks the axis or the measure that a claim is about."""
 
 
-class CannotTell(Exception):
+class CannotTell(Undecided):
     """The run has what the claim is about, but not enough of it."""
 
 
@@ -70,7 +79,9 @@ class RunTables:
         """The first numeric temperature-like axis; raises NotTestable without one."""
         self.asked.add((*self.axes.get("temperature", ()), "temperature")[0])
         if not self.numeric_temperatures:
-            raise NotTestable("The run has no temperature-like axis.")
+            raise NotTestable(
+                "The run has no temperature-like axis.", "an axis batch_size, or another temperature"
+            )
         return self.numeric_temperatures[0]
 
     def _numeric(self, name: str) -> bool:
@@ -80,7 +91,7 @@ class RunTables:
         """Return the name of an axis; raise NotTestable if the run does not vary it."""
         self.asked.add(name)
         if name not in self.names or not self._numeric(name):
-            raise NotTestable(f"The run does not vary {description}.")
+            raise NotTestable(f"The run does not vary {description}.", f"an axis {name}")
         return name
 
     def require(self, *names: str) -> None:
@@ -88,7 +99,8 @@ class RunTables:
         self.asked.update(names)
         absent = [words_of(n) for n in names if not self.measured(n)]
         if absent:
-            raise NotTestable(f"The run has no values of: {', '.join(absent)}.")
+            listed = ", ".join(absent)
+            raise NotTestable(f"The run has no values of: {listed}.", f"values of {listed}")
 
     def measured(self, name: str) -> bool:
         return bool(column(self.cells, name).notna().any())
@@ -99,7 +111,7 @@ class RunTables:
         self.asked.update(HESSIAN)
         found = [name for name in HESSIAN if self.measured(name)]
         if not found:
-            raise NotTestable("No Hessian was measured.")
+            raise NotTestable("No Hessian was measured.", "the measure hessian")
         return found
 
     @property
@@ -133,7 +145,8 @@ class RunTables:
         at = np.flatnonzero(known if among is None else known & among)
         if len(at) < FEWEST_CELLS:
             few = f"Only {len(at)} {what}" if len(at) != 1 else f"Only 1 {what.replace('cells', 'cell')}"
-            raise CannotTell(f"{few}; at least {FEWEST_CELLS} are needed.")
+            wanted = f"at least {FEWEST_CELLS - len(at)} more {what}"
+            raise CannotTell(f"{few}; at least {FEWEST_CELLS} are needed.", wanted)
         again = at[cells_again(len(at), *names, draws=draws_for(len(at)))]  # (1 + draws, cells)
         return resampled(statistic(*(column(self.cells, n).to_numpy()[again] for n in names))), len(at)
 
@@ -155,11 +168,13 @@ class RunTables:
         known &= np.all([column(self.cells, n) > 0 for n in logs], axis=0)
         whole = grid[((grid >= 0) & known[grid]).all(axis=1)] if len(grid) else grid
         if len(steps) < fewest or not len(whole):
-            raise CannotTell(f"No line of at least {fewest} complete cells along {words_of(along)}.")
+            wanted = f"at least {fewest} values of {along}"
+            raise CannotTell(f"No line of at least {fewest} complete cells along {words_of(along)}.", wanted)
         if not self.replicated(*names) and len(whole) < FEWEST_CELLS:
             raise CannotTell(
                 f"The spread between replicates is unknown, and {plural(len(whole), 'line')} of cells along "
-                f"{words_of(along)} cannot replace it; {FEWEST_CELLS} lines could."
+                f"{words_of(along)} cannot replace it; {FEWEST_CELLS} lines could.",
+                SEEDS,
             )
         measured = {n: self.draws.of(n)[:, whole] for n in names}
         for n in logs:
@@ -175,7 +190,10 @@ class RunTables:
         """
         n = values.shape[1]
         if n < FEWEST_LINES:
-            raise CannotTell(f"{plural(n, 'line')} of cells cannot decide; {FEWEST_LINES} are needed.")
+            raise CannotTell(
+                f"{plural(n, 'line')} of cells cannot decide; {FEWEST_LINES} are needed.",
+                f"at least {plural(FEWEST_LINES - n, 'more line')} of cells",
+            )
         return mean_of(values[0], values[1:].var(axis=0))
 
     def mean_trend(self, along: str, name: str, fewest: int = 3) -> tuple[Estimate, str]:

@@ -63,7 +63,8 @@ def find_dip(values: np.ndarray, noise: np.ndarray, allowed: np.ndarray, looks: 
         return max(above, rare), min(1.0, 2 * looks * float(t_above(-t, df)))
 
     low, high = max(0.0, min(low, value)), max(0.0, high, value)
-    return Dip(Estimate(value, low, high, tails), int(place), int(left), int(right), showing)
+    share = min(1.0, least / variance) if variance > 0 else 1.0
+    return Dip(Estimate(value, low, high, tails, share), int(place), int(left), int(right), showing)
 
 
 def _deepest(mean: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -114,4 +115,4 @@ def gain_of_choosing(values: np.ndarray, stderr: np.ndarray, df: float, start: n
         above = float(t_above((x - naive) / reach, df)) if reach > 0 else float(naive >= x)
         return (int((draws <= x).sum()) + 1) / (DRAWS + 1), above
 
-    return Estimate(min(value, high), min(low, value), high, tails)
+    return Estimate(min(value, high), min(low, value), high, tails, noise=1.0)

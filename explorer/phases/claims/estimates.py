@@ -17,22 +17,27 @@ class Estimate:
     """An effect with the ends of its 95 % interval.
 
     ``tails(x)`` returns two p values: of the hypothesis that the true effect is at most x, and of the
-    hypothesis that it is at least x.
+    hypothesis that it is at least x. ``noise`` is the share of the variance that more replicates would
+    reduce; more cells or lines reduce all of it.
     """
 
     value: float
     low: float
     high: float
     tails: Callable[[float], tuple[float, float]]
+    noise: float = 0.0
 
     def negative(self) -> Estimate:
         """Return the estimate of the opposite effect."""
-        return Estimate(-self.value, -self.high, -self.low, lambda x: (self.tails(-x)[1], self.tails(-x)[0]))
+        tails = self.tails
+        return Estimate(
+            -self.value, -self.high, -self.low, lambda x: (tails(-x)[1], tails(-x)[0]), self.noise
+        )
 
     def plus(self, number: float) -> Estimate:
         """Return the estimate of the effect plus a number."""
         value, low, high = (end + number for end in (self.value, self.low, self.high))
-        return Estimate(value, low, high, lambda x: self.tails(x - number))
+        return Estimate(value, low, high, lambda x: self.tails(x - number), self.noise)
 
 
 def resampled(values: np.ndarray) -> Estimate:
@@ -47,7 +52,7 @@ def resampled(values: np.ndarray) -> Estimate:
     return Estimate(float(values[0]), low, high, tails)
 
 
-def student(value: float, stderr: float, df: float) -> Estimate:
+def student(value: float, stderr: float, df: float, noise: float = 0.0) -> Estimate:
     """Return the estimate of a mean with a standard error that has ``df`` degrees of freedom."""
     reach = float(t_quantile(1 - LEVEL / 2, df)) * stderr
 
@@ -57,7 +62,7 @@ def student(value: float, stderr: float, df: float) -> Estimate:
         t = (value - x) / stderr
         return float(t_above(t, df)), float(t_above(-t, df))
 
-    return Estimate(value, value - reach, value + reach, tails)
+    return Estimate(value, value - reach, value + reach, tails, noise)
 
 
 def mean_of(values: np.ndarray, noise: np.ndarray) -> Estimate:
@@ -68,13 +73,15 @@ def mean_of(values: np.ndarray, noise: np.ndarray) -> Estimate:
     """
     between, within = float(values.var(ddof=1)), float(noise.mean())
     df = len(values) - 1 if between >= within else MANY
-    return student(float(values.mean()), float(np.sqrt(max(between, within) / len(values))), df)
+    share = within / between if between > within else 1.0
+    return student(float(values.mean()), float(np.sqrt(max(between, within) / len(values))), df, share)
 
 
 def difference(one: Estimate, other: Estimate, df: float) -> Estimate:
     """Return the estimate of one minus another, independent effect."""
     a, b = ((e.high - e.low) / 2 / float(t_quantile(1 - LEVEL / 2, df)) for e in (one, other))
-    return student(one.value - other.value, float(np.hypot(a, b)), df)
+    share = (a**2 * one.noise + b**2 * other.noise) / (a**2 + b**2 or 1.0)
+    return student(one.value - other.value, float(np.hypot(a, b)), df, share)
 
 
 def weaker(*parts: Estimate) -> Estimate:
@@ -88,7 +95,7 @@ def weaker(*parts: Estimate) -> Estimate:
         below, above = zip(*(p.tails(x) for p in parts), strict=True)
         return max(below), min(1.0, len(parts) * min(above))
 
-    return Estimate(value, low, high, tails)
+    return Estimate(value, low, high, tails, min(parts, key=lambda p: p.low).noise)
 
 
 def doubted(estimate: Estimate, p: float) -> Estimate:

@@ -11,6 +11,7 @@ from explorer.phases.claims.estimates import LEVEL, Estimate
 from explorer.phases.numbers import number
 
 HOLDS, FAILS, UNKNOWN, UNTESTED = "holds", "does not hold", "cannot tell", "not testable here"
+SIGNS = {HOLDS: "✓", FAILS: "✗", UNKNOWN: "?", UNTESTED: ""}
 RELEVANT_RHO = 0.2  # smallest rank correlation that would matter
 
 
@@ -50,10 +51,12 @@ class Claim:
 
     ``low`` and ``high`` are the ends of the 95 % interval of ``effect``. ``p`` is its two-sided probability
     under ``null``, and ``p_least`` that of an effect of ``least`` or more. Both are corrected by Holm's
-    method over all claims that the run tests. A claim *holds* if p < .05, the effect lies on the claimed side
-    and it is at least ``least``. It *does not hold* if ``p_least`` < .05. Otherwise the run *cannot tell*. If
-    the run lacks an axis or a measure that the claim needs, the claim is *not testable here*. ``n`` counts
-    the cells or lines behind the effect.
+    method over all claims that the run tests; ``p_alone`` has both before the correction. A claim *holds* if
+    p < .05, the effect lies on the claimed side and it is at least ``least``. It *does not hold* if
+    ``p_least`` < .05. Otherwise the run *cannot tell*. If the run lacks an axis or a measure that the
+    claim needs, the claim is *not testable here*. ``n`` counts the cells or lines behind the effect, and
+    ``basis`` names them. ``noise`` is the share of the variance of the effect that more replicates would
+    reduce. ``would_decide`` says what would decide a claim that the run does not decide.
     """
 
     name: str
@@ -70,6 +73,11 @@ class Claim:
     p_least: float = np.nan
     unit: str = ""
     n: int = 0
+    basis: str = ""
+    noise: float = 0.0
+    p_alone: tuple[float, float] = (np.nan, np.nan)
+    hangs_on_cut: bool = False
+    would_decide: str = ""
 
 
 def summarise(name: str, statement: str, evidence: Evidence) -> Claim:
@@ -81,20 +89,20 @@ def summarise(name: str, statement: str, evidence: Evidence) -> Claim:
     why = f"{evidence.quantity}: {amount}, {interval}. {evidence.note}".rstrip()
     return Claim(
         name, statement, "", why, evidence.chart, found.value, found.low, found.high, null, least, p, p_least,
-        evidence.unit, evidence.n,
+        evidence.unit, evidence.n, evidence.basis, found.noise, (p, p_least),
     )  # fmt: skip
 
 
 def decide(claims: Sequence[Claim]) -> list[Claim]:
     """Return the claims with verdicts, and both p values after Holm's correction over the tested claims."""
     tested = [c for c in claims if np.isfinite(c.p)]
-    p, p_least = _holm({c.name: c.p for c in tested}), _holm({c.name: c.p_least for c in tested})
+    p, p_least = holm({c.name: c.p for c in tested}), holm({c.name: c.p_least for c in tested})
     return [
         _decide_one(replace(c, p=p[c.name], p_least=p_least[c.name])) if c.name in p else c for c in claims
     ]
 
 
-def _holm(p: dict[str, float]) -> dict[str, float]:
+def holm(p: dict[str, float]) -> dict[str, float]:
     """Return p values corrected for their number by Holm's method."""
     adjusted, worst = {}, 0.0
     for k, name in enumerate(sorted(p, key=lambda name: p[name])):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from explorer.phases.aggregate import column
-from explorer.phases.claims.checks import FEWEST_MATCHED, CannotTell, NotTestable, RunTables, claim
+from explorer.phases.claims.checks import FEWEST_MATCHED, SEEDS, CannotTell, NotTestable, RunTables, claim
 from explorer.phases.claims.estimates import MANY, Estimate, difference, mean_of, resampled, student, weaker
 from explorer.phases.claims.evidence import RELEVANT_RHO, Chart, Evidence
 from explorer.phases.numbers import number, words_of
@@ -75,7 +75,9 @@ def pixel_noise_lowers_cka(run: RunTables) -> Evidence:
     mc = column(run.cells, "mode_connectivity").to_numpy()
     noisy = np.flatnonzero(np.isfinite(mc) & (column(run.cells, noise) > 0).to_numpy())
     if not len(noisy):
-        raise CannotTell("No cell with pixel noise has a mode connectivity.")
+        raise CannotTell(
+            "No cell with pixel noise has a mode connectivity.", "mode connectivity of cells with pixel noise"
+        )
     connected = np.abs(mc[noisy]) <= run.cuts["connected"].value
     share = connected[cells_again(len(noisy), "noisy", draws=DRAWS)].mean(axis=1)
     estimate = weaker(fall.negative(), resampled(2 * share - 1))
@@ -92,7 +94,10 @@ def decay_helps_at_the_boundary(run: RunTables) -> Evidence:
     """Compare the gain from a decaying rate at the connectivity boundary with that on each side of it."""
     run.asked.add("schedule")
     if "schedule" not in run.names or not {"constant"} < set(run.cells["schedule"].astype(str)):
-        raise NotTestable("The run does not compare a learning-rate schedule with a constant learning rate.")
+        raise NotTestable(
+            "The run does not compare a learning-rate schedule with a constant learning rate.",
+            "an axis schedule, with constant and another value",
+        )
     run.require(ACCURACY, "mode_connectivity")
     others = [n for n in run.names if n != "schedule"]
     how = {"on": others} if others else {"how": "cross"}
@@ -112,7 +117,13 @@ def decay_helps_at_the_boundary(run: RunTables) -> Evidence:
     counts = [int(part.sum()) for part in parts.values()]
     if min(counts) < FEWEST_MATCHED:
         counted = ", ".join(f"{n} {where}" for n, where in zip(counts, parts, strict=True))
-        raise CannotTell(f"Cells: {counted}; {FEWEST_MATCHED} of each are needed.")
+        lacking = [
+            f"{FEWEST_MATCHED - n} more cells {where}"
+            for n, where in zip(counts, parts, strict=True)
+            if n < FEWEST_MATCHED
+        ]
+        reason = f"Cells: {counted}; {FEWEST_MATCHED} of each are needed."
+        raise CannotTell(reason, f"at least {' and '.join(lacking)}")
     gain = accuracy[:, b] - accuracy[:, a]
     edge, *sides = (mean_of(gain[0, part], gain[1:, part].var(axis=0)) for part in parts.values())
     estimate = weaker(*(difference(edge, side, min(counts) - 1) for side in sides))
@@ -140,7 +151,7 @@ def small_decay_small_trace(run: RunTables) -> Evidence:
     if gain.value >= BETTER:
         note += " The smallest has better accuracy, which contradicts the claim, so the trace does not count."
         value, low, high = (min(end, 0.0) for end in (estimate.value, estimate.low, estimate.high))
-        estimate = Estimate(value, low, high, lambda _: (1.0, gain.tails(BETTER)[0]))
+        estimate = Estimate(value, low, high, lambda _: (1.0, gain.tails(BETTER)[0]), gain.noise)
     quantity = "log10 Hessian trace at the larger weight decays, minus that at the smallest"
     chart = Chart("slices", ("hessian_trace", decay))
     basis = f"{trace.shape[1]} lines"
@@ -155,7 +166,7 @@ def scaled_rate_flattens(run: RunTables) -> Evidence:
     rate = run.axis("learning_rate", "the learning rate") if not scaled else "learning_rate"
     run.require(ACCURACY)
     if not run.replicated(ACCURACY):
-        raise CannotTell("The spread between replicates is unknown.")
+        raise CannotTell("The spread between replicates is unknown.", SEEDS)
     accuracy = run.draws.of(ACCURACY)
     size = column(run.cells, batch)
     fixed = (
@@ -172,12 +183,14 @@ def scaled_rate_flattens(run: RunTables) -> Evidence:
         spreads = [line.std(axis=1, ddof=1) for line in lines if line.shape[1] >= 3]
         if len(spreads) < 2:
             raise CannotTell(
-                "Fewer than two diagonals of three cells have the same ratio of learning rate and batch size."
+                "Fewer than two diagonals of three cells have the same ratio of learning rate and batch "
+                "size.",
+                "at least 3 values of learning_rate and batch_size, each in steps of the same factor",
             )
         return np.mean(spreads, axis=0)
 
     values = mean_spread(fixed) - mean_spread(fixed / size)
-    estimate = student(float(values[0]), float(values[1:].std()), MANY)
+    estimate = student(float(values[0]), float(values[1:].std()), MANY, noise=1.0)
     basis = f"{int(np.isfinite(accuracy[0]).sum())} cells; replicates resampled"
     quantity = (
         "Spread of accuracy over batch sizes at a fixed learning rate, minus that at a fixed ratio of the two"

@@ -20,15 +20,17 @@ from explorer.units import duration
 
 QUIET_S = 15.0  # least time between two plain lines of a stage
 TITLES = {
+    "spaces": "Spaces",
     "start_up": "Starting Ray",
     "calibration": "Calibrating",
     "training": "Training",
+    "importing": "Importing",
     "measuring": "Measuring",
     "shut_down": "Stopping Ray",
     "tables": "Writing tables",
     "drawing": "Drawing pages",
 }
-UNITS = {"training": "models", "measuring": "measurements"}
+UNITS = {"spaces": "spaces", "training": "models", "importing": "models", "measuring": "measurements"}
 
 
 class Display:

@@ -1,0 +1,130 @@
+"""Import of models that were trained elsewhere: they become a run, which is measured and never trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from explorer.columns import renames
+from explorer.engine.cluster import RunOptions
+from explorer.engine.run import complete, start
+from explorer.engine.session import Observer, Silent
+from explorer.plan import imported, kept_sources
+from explorer.plan.compare import grown
+from explorer.plan.networks import check_data, check_layers, check_measures, check_networks
+from explorer.runs.files import join
+from explorer.runs.lock import RunLock
+from explorer.runs.store import Store
+from explorer.space import recorded
+from explorer.space.model import Space
+from explorer.space.reading import parse
+
+if TYPE_CHECKING:
+    from explorer.results import Run
+
+AGREES = 2e-3  # difference between a result in the settings and ours that is not worth a word
+GUESSING = 0.98  # of the loss of guessing: a best model above it has probably seen other inputs
+
+
+def adopt(
+    folder: str | Path,
+    *,
+    model: str,
+    data: str,
+    name: str,
+    settings: str | Path | None = None,
+    files: str | None = None,
+    overrides: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    storage: str | Path = "runs",
+    observer: Observer | None = None,
+    where: RunOptions = RunOptions(),  # noqa: B008 (frozen)
+) -> Run:
+    """Import checkpoints as a run, compute their losses and errors, measure them and write the tables.
+
+    See :func:`explorer.api.adopt` for the arguments. If a run of this name exists, checkpoints that it does
+    not have are added.
+
+    Raises:
+        InputError: settings, checkpoints or data are wrong; nothing was started.
+    """
+    observer = observer or Silent()
+    place = Path(folder).expanduser()
+    raw = imported.plain_space(name, model, data, overrides)
+    rows = imported.rows_of_folder(place, Path(settings).expanduser() if settings else None, files)
+    checkpoints, known = imported.checkpoints_of(rows, place, raw, renames(columns))
+    space, by_id = imported.space_of(checkpoints, known, raw, overrides)
+    for cell in space.cells:
+        check_data(cell, cell.load_data())
+    check_networks(space)
+    check_layers(space)
+    check_measures(space)
+    imported.check_files(space, by_id)
+    store = Store(join(storage, name), warn=observer.say)
+    with RunLock(store.files, store.has_work) as lock:
+        if store.exists():
+            space = _continued(store, space)
+            by_id = dict(zip(_ids(space), by_id.values(), strict=True))
+        start(store, space, name)
+        count = imported.write(space, store, by_id, place)
+        observer.say(f"Imported {count} models from {place}; inputs {_scaling(space)}.")
+        run = complete(lock, store, space, name, observer, where)
+    for remark in _remarks(run, by_id):
+        observer.say(remark)
+    return run
+
+
+def _ids(space: Space) -> list[str]:
+    return [cell.model_id(seed) for cell in space.cells for seed in cell.seeds]
+
+
+def _continued(store: Store, space: Space) -> Space:
+    """Return the space with the ids of an existing run, which gets the new cells and seeds.
+
+    Raises:
+        InputError: the run is another one.
+    """
+    info = recorded.read_info(store)
+    versions = kept_sources.versions_to_use(info, store, accept=False)
+    if space.sources:
+        space = parse(space.given_settings, fingerprint=recorded.fingerprint_of(info))
+    larger = grown(info, space, store)
+    kept_sources.keep(space, store, info, versions)
+    if larger:
+        store.update_info(**recorded.split(space))
+    return space
+
+
+def _scaling(space: Space) -> str:
+    if "standardise" not in space.data:
+        return "are those of the data set"
+    return "are standardised" if space.data["standardise"] else "are used as they are in the data"
+
+
+def _remarks(run: Run, by_id: Mapping[str, imported.Checkpoint]) -> list[str]:
+    """Return sentences about results in the settings that the models do not have, and models that guess."""
+    models = run.models.set_index("model_id")
+    found = []
+    for result in imported.RESULTS:
+        theirs = {i: one.results[result] for i, one in by_id.items() if result in one.results}
+        apart = {i: abs(models.at[i, result] - value) for i, value in theirs.items() if i in models.index}
+        apart = {i: far for i, far in apart.items() if far > AGREES * max(1.0, abs(theirs[i]))}
+        if apart:
+            worst = max(apart, key=lambda i: apart[i])
+            found.append(
+                f"WARNING: {result} of {len(apart)} of {len(theirs)} models is not what the settings say; "
+                f"that of {by_id[worst].file} is {models.at[worst, result]:.4g}, not {theirs[worst]:.4g}. "
+                "Were they trained on inputs with another scale (--set data.standardise=true), or in percent?"
+            )
+    ok = models[models["status"] == "ok"]
+    if run.task.name == "classification" and len(ok) and not found:
+        guessing = math.log(run.data(str(ok.index[0]), trust=True).classes)
+        if ok["train_loss"].min() > GUESSING * guessing:
+            found.append(
+                f"WARNING: no model is better than guessing (training loss {ok['train_loss'].min():.3g}, "
+                f"guessing {guessing:.3g}); were they trained on inputs with another scale "
+                "(--set data.standardise=true), or on other labels?"
+            )
+    return found

@@ -1,0 +1,84 @@
+"""What would decide a claim that a run cannot tell: more seeds, more cells, or clearer cuts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from explorer.phases.aggregate import column
+from explorer.phases.claims.estimates import LEVEL
+from explorer.phases.claims.evidence import UNKNOWN, Claim
+from explorer.phases.noise import MANY, t_quantile
+from explorer.phases.numbers import number
+
+# Probability that so many seeds or cells decide, if the effect is the measured one and its error is known.
+# With an estimated error it is about .8.
+POWER = 0.9
+MOST = 50.0  # times as many cells or seeds
+
+
+def with_wants(claims: Sequence[Claim], cells: pd.DataFrame) -> list[Claim]:
+    """Return the claims; those that the run cannot tell say what would decide them."""
+    open_ = sum(c.verdict == UNKNOWN and np.isfinite(c.p) for c in claims)
+    models = column(cells, "n_models")
+    seeds = int(models[models > 0].median()) if (models > 0).any() else 0
+    return [
+        replace(c, would_decide=_wanted(c, open_, seeds)) if c.verdict == UNKNOWN and np.isfinite(c.p) else c
+        for c in claims
+    ]
+
+
+def _wanted(claim: Claim, tests: int, seeds: int) -> str:
+    """Return how many seeds, or more cells or lines, would decide the claim if its effect stays as it is.
+
+    The width of the resampled interval shrinks with the square root of the number of cells or lines. With
+    more seeds, only the share ``noise`` of its variance shrinks. ``tests`` is Holm's factor of the undecided
+    claims.
+    """
+    if claim.hangs_on_cut:
+        return (
+            "cells with a clear gap between low and high training loss, or a cut of yours (phases.train_loss)"
+        )
+    factor = needed_factor(claim, tests)
+    if not factor <= MOST:
+        near = claim.null if claim.effect >= claim.least else claim.least
+        return f"more than {MOST:g} times as many cells: the effect is too near {number(near)} for its error"
+    ways = []
+    more = needed_seeds(factor, claim.noise, seeds)
+    if np.isfinite(more) and more <= MOST * seeds:
+        ways.append(f"about {int(more):,} seeds instead of {seeds}")
+    what = re.search(r"\d+ ([^,;]*)", claim.basis)
+    if what and claim.n and "replicates" not in claim.basis:
+        ways.append(f"about {int(np.ceil((factor - 1) * claim.n)):,} more {_several(what[1])}")
+    return " or ".join(ways)
+
+
+def needed_factor(claim: Claim, tests: int) -> float:
+    """Return by how much the variance of the effect must fall, so that the verdict is decided with POWER."""
+    holds = claim.effect >= claim.least and claim.effect > claim.null
+    distance = claim.effect - claim.null if holds else claim.least - claim.effect
+    error = (claim.effect - claim.low if holds else claim.high - claim.effect) / _z(1 - LEVEL / 2)
+    if distance <= 0:
+        return np.inf
+    return max(1.0, float((error * (_z(1 - LEVEL / 2 / tests) + _z(POWER)) / distance) ** 2))
+
+
+def needed_seeds(factor: float, noise: float, seeds: int) -> float:
+    """Return how many seeds reduce the variance by a factor; infinite if seeds alone cannot."""
+    left = 1 / factor - (1 - noise)
+    return (
+        float(np.ceil(max(seeds + 1, seeds * noise / left))) if left > 0 and noise > 0 and seeds else np.inf
+    )
+
+
+def _several(what: str) -> str:
+    """Return the words in the plural: a basis may be a single line or cell."""
+    return re.sub(r"\b(line|cell)\b", r"\1s", what, count=1)
+
+
+def _z(level: float) -> float:
+    return float(t_quantile(level, MANY))

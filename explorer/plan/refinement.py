@@ -1,0 +1,55 @@
+"""Rounds of a refined run: the cells that were chosen so far, from ``run.yaml``, and the work in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from explorer.plan import plan
+from explorer.plan.plan import Plan
+from explorer.plan.stacks import NO_SIZES, Sizes
+from explorer.runs.store import Store
+from explorer.space.model import Space
+
+Round = dict[str, Any]
+
+
+def rounds_of(store: Store) -> list[Round]:
+    """Return the rounds so far: ``cells`` (their ids) and, of a finished one, ``expected``.
+
+    That is the share of the phases of the whole grid that was expected to be right after it.
+    """
+    return list(store.read_info().get("rounds", [])) if store.exists() else []
+
+
+def chosen(space: Space, rounds: list[Round]) -> Space:
+    """Return the space with the cells of these rounds; the whole space if it is not refined."""
+    if space.refine is None:
+        return space
+    return space.only(cell for one in rounds for cell in one["cells"])
+
+
+def is_open(space: Space, rounds: list[Round]) -> bool:
+    """Return whether the last round is still to be finished, or cells of another one are to be chosen."""
+    if space.refine is None:
+        return False
+    if not rounds or "expected" not in rounds[-1]:
+        return True
+    number = sum(len(one["cells"]) for one in rounds)
+    return number < space.refine.most(len(space.domain)) and rounds[-1]["expected"] < space.refine.until
+
+
+def missing(
+    space: Space,
+    store: Store,
+    sizes: Sizes = NO_SIZES,
+    *,
+    train: bool = True,
+    given_up: frozenset[str] = frozenset(),
+) -> Plan:
+    """Return the work without a record, in the first round that has any; see :func:`plan.missing`.
+
+    The stacks depend on the cells of their round only, so an interrupted run has the same stacks.
+    """
+    parts = [space] if space.refine is None else [space.only(one["cells"]) for one in rounds_of(store)]
+    todo = (plan.missing(part, store, sizes, train=train, given_up=given_up) for part in parts)
+    return next(filter(None, todo), Plan([], []))

@@ -1,0 +1,484 @@
+"""The next cells of a grid to run, and the phases of the cells that were not run.
+
+A phase map consists mostly of even regions; what matters is where the borders run. A Gaussian process over
+the grid predicts training loss, mode connectivity, CKA and training error in every cell. Draws from the
+prediction are sorted into phases by the rule of measured cells. The next cells are those whose phase is least
+known.
+
+>>> import explorer.refine, pandas as pd
+>>> domain = {"width": [2, 4, 8, 16, 32], "batch_size": [8, 16, 32, 64]}
+>>> explorer.refine.propose(pd.DataFrame(), domain, 4)
+[{'width': 2, 'batch_size': 8}, {'width': 2, 'batch_size': 64}, {'width': 32, 'batch_size': 8}, \
+{'width': 32, 'batch_size': 64}]
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from explorer.phases import PHASES, Cut, column, find_cuts
+from explorer.phases.cuts import sort_cells, sort_means
+from explorer.settings import InputError, seed_for, suggest
+
+Domain = Mapping[str, Sequence[Any]]
+Cuts = Mapping[str, Any]
+
+DRAWS = 1000
+# Prior of the logarithms of amplitude, length scales (in widths of the grid) and noise: median, deviation.
+AMPLITUDE, LENGTH, NOISE = (1.5, 1.0), (1.0, 1.0), (0.03, 1.0)
+SOURCES = ("measured", "predicted")
+
+
+class Measure(NamedTuple):
+    """A measure that decides on the phase: to and from the scale on which it varies evenly.
+
+    ``prior`` has the mean and deviation on this scale if fewer than two cells have the measure.
+    """
+
+    to: Callable[[np.ndarray, Mapping[str, Cut]], np.ndarray]
+    back: Callable[[np.ndarray, Mapping[str, Cut]], np.ndarray]
+    prior: tuple[float, float]
+
+
+MEASURES = {
+    "train_loss": Measure(
+        lambda v, _: np.log10(np.maximum(v, 1e-6)), lambda v, _: 10.0 ** np.clip(v, -12, 12), (-1.0, 1.0)
+    ),
+    "mode_connectivity": Measure(
+        lambda v, cuts: np.arcsinh(v / cuts["connected"].value),
+        lambda v, cuts: np.sinh(np.clip(v, -20, 20)) * cuts["connected"].value,
+        (0.0, 2.0),
+    ),
+    "cka": Measure(lambda v, _: v, lambda v, _: v, (0.6, 0.3)),
+    "train_error_percent": Measure(
+        lambda v, _: np.log10(np.maximum(v, 0.02)), lambda v, _: 10.0 ** np.clip(v, -12, 2), (0.0, 1.0)
+    ),
+}
+OPTIONAL = "train_error_percent"
+
+
+def propose(
+    cells: pd.DataFrame, domain: Domain | pd.DataFrame, n: int, cuts: Cuts | None = None
+) -> list[dict[str, Any]]:
+    """Return the settings of the next ``n`` cells to run, the most informative first.
+
+    Each is the cell whose phase has the largest entropy, given the cells that are known and those proposed
+    before it. Without known cells, the proposal covers the grid evenly, with its ends. The result depends on
+    the arguments only.
+
+    Args:
+        cells: one row per known cell, with the axes, ``train_loss``, ``mode_connectivity``, ``cka`` and, if
+            known, ``train_error_percent``. A cell without values (failed, diverged) is known too.
+        domain: the values of each axis, or a table of the cells for a grid with gaps. Axes of words or truth
+            values have no order: each of their values has a map of its own.
+        n: number of cells; fewer are returned if fewer are left.
+        cuts: borders between phases, as ``{"train_loss": 0.01, "connected": 1, "cka": 0.65}``; borders that
+            are not given are found from the cells.
+
+    Raises:
+        InputError: a column is missing, two rows have the same settings, or a cut is wrong.
+    """
+    points = _points(domain)
+    places = propose_places(cells, points, n, cuts)
+    return [{str(name): points[name].tolist()[place] for name in points} for place in places]
+
+
+def propose_places(
+    cells: pd.DataFrame, domain: Domain | pd.DataFrame, n: int, cuts: Cuts | None = None
+) -> list[int]:
+    """Return what :func:`propose` returns, as positions in the domain: its axes' product in their order."""
+    grid = _Grid(cells, domain)
+    known = grid.known.copy()
+    chosen: list[int] = []
+    if not known.any():
+        chosen = grid.spread(n)
+    else:
+        found = _cuts(grid.rows, cuts)
+        models = _fit(grid, found)
+        while len(chosen) < n and not known.all():
+            entropy = _entropy(_shares(_draw(grid, models, found), found))
+            entropy = np.where(known, -1.0, np.round(entropy, 6))
+            best = np.flatnonzero(entropy == entropy.max())
+            chosen.append(int(best[grid.distance(known)[best].argmax()]))
+            known[chosen[-1]] = True
+            models = {name: model.given(chosen[-1]) for name, model in models.items()}
+    return chosen
+
+
+def coarse_places(domain: pd.DataFrame, n: int) -> list[int]:
+    """Return the positions of an evenly coarser grid of at most ``n`` cells; of ``n`` spread ones if none."""
+    grid = _Grid(pd.DataFrame(), domain)
+    numbers = np.unique(grid.maps)
+    coarse = [_coarse(grid.x, grid.maps == number, n // len(numbers)) for number in numbers]
+    return [int(place) for places in coarse for place in places] or grid.spread(n)
+
+
+def start_size(domain: pd.DataFrame, values: int) -> int:
+    """Return the number of cells of a coarse grid with so many values of each axis that has an order."""
+    counts = [domain[name].nunique(dropna=False) for name in domain]
+    ordered = [_is_ordered(domain[name]) for name in domain]
+    return math.prod(min(n, values) if has_order else n for n, has_order in zip(counts, ordered, strict=True))
+
+
+def predict(cells: pd.DataFrame, domain: Domain | pd.DataFrame, cuts: Cuts | None = None) -> pd.DataFrame:
+    """Return one row per cell of the domain with its phase, measured or predicted.
+
+    Args:
+        cells, domain, cuts: as in :func:`propose`.
+
+    Returns:
+        The axes; ``source`` (``measured`` or ``predicted``); ``phase`` (for a measured cell that of its
+        means, empty if it lacks a measure; for a predicted cell the most probable one); ``probability`` that
+        the whole grid would show this phase (1 if measured; NaN without a phase); a probability for each
+        phase, columns ``I`` to ``IV-B``; and mean and standard deviation of each measure, as ``train_loss``
+        and ``train_loss_std``: of the replicates if measured, of the prediction if predicted.
+
+    Raises:
+        InputError: as in :func:`propose`, or no cell is known.
+    """
+    grid = _Grid(cells, domain)
+    if not grid.known.any():
+        raise InputError("no cell of the domain is known yet, so no phase can be predicted")
+    found = _cuts(grid.rows, cuts)
+    draws = _draw(grid, _fit(grid, found), found)
+    shares = _shares(draws, found)
+    known = grid.known
+    measured = sort_cells(grid.rows, found).phase
+    phase = np.where(known, measured, np.array(PHASES)[shares.argmax(axis=1)])
+    shares[known] = np.where(measured == "", np.nan, measured == np.array(PHASES)[:, None]).T[known]
+    out = grid.points.copy()
+    out["source"] = np.where(known, *SOURCES)
+    out["phase"] = phase
+    out["probability"] = shares.max(axis=1)
+    out[list(PHASES)] = shares
+    for name, drawn in draws.items():
+        own, spread = column(grid.rows, name).to_numpy(), column(grid.rows, f"{name}_std").to_numpy()
+        out[name] = np.where(known, own, drawn.mean(axis=0))
+        out[f"{name}_std"] = np.where(known, spread, drawn.std(axis=0))
+    return out
+
+
+def expected_share(predicted: pd.DataFrame) -> float:
+    """Return the share of phases of a :func:`predict` table that is expected to be right."""
+    return float(predicted["probability"].mean())
+
+
+def share_in_words(run: int, cells: int, expected: float) -> str:
+    """Return the sentence at the top of a page of a refined run."""
+    share = f" {100 * expected:.0f} % of phases are expected to be right" if np.isfinite(expected) else ""
+    return f"{run} of {cells} cells were run{';' if share else ''}{share}."
+
+
+class _Grid:
+    """The cells of a domain with the known rows in their places.
+
+    Args:
+        points: the axes, one row per cell of the domain.
+        rows: the known cells' rows on the same index, NaN elsewhere.
+        known: (cells,) whether a row of the table describes the cell.
+        x: (cells, ordered axes) coordinates from 0 to 1.
+        maps: (cells,) number of the cell's map: its combination of values of the axes without order.
+    """
+
+    def __init__(self, cells: pd.DataFrame, domain: Domain | pd.DataFrame) -> None:
+        self.points = _points(domain)
+        axes = [str(name) for name in self.points]
+        self.rows, self.known = _placed(cells, self.points, axes)
+        ordered = [name for name in axes if _is_ordered(self.points[name])]
+        self.x = np.column_stack(
+            [_coordinates(self.points[name]) for name in ordered] or [np.zeros(len(self.points))]
+        )
+        rest = [name for name in axes if name not in ordered]
+        self.maps = (
+            self.points.groupby(rest, sort=False, dropna=False).ngroup().to_numpy()
+            if rest
+            else np.zeros(len(self.points), dtype=int)
+        )
+
+    def distance(self, known: np.ndarray) -> np.ndarray:
+        """Return the distance of each cell from the nearest of some cells of its map, (cells,)."""
+        result = np.full(len(self.x), np.inf)
+        for number in np.unique(self.maps):
+            here = np.flatnonzero(self.maps == number)
+            if known[here].any():
+                between = self.x[here][:, None] - self.x[here[known[here]]][None]
+                result[here] = np.sqrt((between**2).sum(axis=-1)).min(axis=1)
+        return result
+
+    def spread(self, n: int) -> list[int]:
+        """Return the places of ``n`` cells that cover the maps evenly: a coarse grid, then the farthest."""
+        names = np.unique(self.maps)
+        chosen: list[int] = []
+        for number in names:
+            chosen += [int(place) for place in _coarse(self.x, self.maps == number, n // len(names))]
+        taken = np.zeros(len(self.x), dtype=bool)
+        taken[chosen] = True
+        while len(chosen) < n and not taken.all():
+            away = np.where(taken, -1.0, np.round(self.distance(taken), 9))
+            chosen.append(int(away.argmax()))
+            taken[chosen[-1]] = True
+        return chosen[:n]
+
+
+def _points(domain: Domain | pd.DataFrame) -> pd.DataFrame:
+    """Return the cells of a domain, in the order of the axis values."""
+    if isinstance(domain, pd.DataFrame):
+        return domain.reset_index(drop=True)
+    empty = [name for name, values in domain.items() if not len(values)]
+    if empty or not domain:
+        raise InputError(
+            f"the domain {'axis ' + repr(empty[0]) if empty else ''} has no values; give {{axis: values}}"
+        )
+    names = list(domain)
+    values = [[v.item() if isinstance(v, np.generic) else v for v in domain[name]] for name in names]
+    columns = zip(*itertools.product(*values), strict=True)
+    return pd.DataFrame(dict(zip(names, columns, strict=True)))
+
+
+def _is_ordered(values: pd.Series) -> bool:
+    numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    return numeric and bool(values.notna().all())
+
+
+def _placed(cells: pd.DataFrame, points: pd.DataFrame, axes: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return the rows of the known cells in their places, and which places are known."""
+    if cells.empty:
+        return pd.DataFrame(index=points.index), np.zeros(len(points), dtype=bool)
+    needed = [*axes, *(name for name in MEASURES if name != OPTIONAL)]
+    if lacking := [name for name in needed if name not in cells]:
+        raise InputError(
+            f"the table of cells has no column {', '.join(lacking)}; it has "
+            f"{suggest(lacking[0], [str(name) for name in cells])}"
+        )
+    keys = _keys(cells, axes)
+    rows = dict(zip(keys, range(len(cells)), strict=True))
+    if len(rows) < len(cells):
+        twice = next(key for place, key in enumerate(keys) if rows[key] != place)
+        where = ", ".join(f"{name} {value}" for name, value in zip(axes, twice, strict=True))
+        raise InputError(f"the table of cells has several rows for {where}; give one row per cell")
+    order = [rows.get(key, -1) for key in _keys(points, axes)]
+    known = np.array(order) >= 0
+    placed = cells.reset_index(drop=True).reindex(order).set_axis(points.index)
+    return placed, known
+
+
+def _keys(table: pd.DataFrame, axes: list[str]) -> list[tuple[str, ...]]:
+    """Return the settings of each row as text that is the same for equal numbers of any type."""
+
+    def key(value: Any) -> str:
+        if isinstance(value, bool | np.bool_ | str):
+            return str(value)
+        return "" if pd.isna(value) else f"{float(value):.9g}"
+
+    return list(zip(*([key(value) for value in table[name]] for name in axes), strict=True))
+
+
+def _coordinates(values: pd.Series) -> np.ndarray:
+    """Return the values of an axis from 0 to 1: on a log scale if they lie more evenly there.
+
+    A zero on a log axis lies one step below the smallest positive value.
+    """
+    numbers = values.to_numpy(dtype=float)
+    steps = np.unique(numbers)
+    if len(steps) == 1:
+        return np.zeros(len(numbers))
+    positive = steps[steps > 0]
+    place = steps
+    if steps[0] >= 0 and len(positive) > 1 and _unevenness(np.log(positive)) < _unevenness(positive):
+        logs = np.log(positive)
+        place = np.concatenate([[logs[0] - np.diff(logs).mean()] if steps[0] == 0 else [], logs])
+    place = (place - place[0]) / (place[-1] - place[0])
+    return place[np.searchsorted(steps, numbers)]
+
+
+def _unevenness(steps: np.ndarray) -> float:
+    gaps = np.diff(steps)
+    return float(gaps.std() / gaps.mean()) if len(gaps) > 1 else (0.0 if steps[-1] - steps[0] > 2 else 1.0)
+
+
+def _coarse(x: np.ndarray, here: np.ndarray, n: int) -> np.ndarray:
+    """Return the places of a coarse grid of at most ``n`` of the cells ``here``; none if ``n`` is too small.
+
+    It has the ends of every axis.
+    """
+    values = [np.unique(x[here, axis]) for axis in range(x.shape[1])]
+    counts = [min(2, len(v)) for v in values]
+    if math.prod(counts) > n:
+        return np.array([], dtype=int)
+    while True:
+        more = [
+            k
+            for k, v in enumerate(values)
+            if counts[k] < len(v) and math.prod(counts) // counts[k] * (counts[k] + 1) <= n
+        ]
+        if not more:
+            break
+        counts[min(more, key=lambda k: counts[k])] += 1
+    kept = [
+        v[np.unique(np.round(np.linspace(0, len(v) - 1, count)).astype(int))]
+        for v, count in zip(values, counts, strict=True)
+    ]
+    inside = [np.isin(x[:, axis], some) for axis, some in enumerate(kept)]
+    return np.flatnonzero(np.logical_and.reduce([here, *inside]))
+
+
+def _cuts(rows: pd.DataFrame, cuts: Cuts | None) -> dict[str, Cut]:
+    """Return the cuts: those given, as numbers or as ``Cut``, and the others found from the known cells."""
+    if cuts and all(isinstance(cut, Cut) for cut in cuts.values()):
+        return dict(cuts)
+    try:
+        return find_cuts(rows, cuts)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+class _Model(NamedTuple):
+    """A Gaussian process for each map of one measure, on the scale of :class:`Measure`."""
+
+    grid: _Grid
+    processes: dict[int, _Process]
+
+    def given(self, place: int) -> _Model:
+        """Return the model as if the cell at ``place`` were measured and had the predicted value."""
+        number = int(self.grid.maps[place])
+        one = self.processes[number].given(self.grid.x[place : place + 1])
+        return self._replace(processes={**self.processes, number: one})
+
+    def predictions(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and standard deviation of a measurement in every cell, (cells,) each."""
+        mean, spread = np.zeros(len(self.grid.x)), np.zeros(len(self.grid.x))
+        for number, process in self.processes.items():
+            here = self.grid.maps == number
+            mean[here], spread[here] = process.at(self.grid.x[here])
+        return mean, spread
+
+
+class _Process(NamedTuple):
+    """A Gaussian process on values of mean ``centre`` and deviation ``scale``; without values its prior."""
+
+    x: np.ndarray
+    y: np.ndarray
+    centre: float
+    scale: float
+    fitted: Any
+
+    def at(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self.fitted is None:
+            return np.full(len(x), self.centre), np.full(len(x), self.scale)
+        mean, spread = self.fitted.predict(x, return_std=True)
+        return self.centre + self.scale * mean, self.scale * spread
+
+    def given(self, x: np.ndarray) -> _Process:
+        if self.fitted is None:
+            return self
+        x, y = np.vstack([self.x, x]), np.concatenate([self.y, self.fitted.predict(x)])
+        return self._replace(x=x, y=y, fitted=_regressor(self.fitted.kernel_).fit(x, y))
+
+
+def _regressor(kernel: Any, optimizer: Any = None) -> Any:
+    from sklearn.gaussian_process import GaussianProcessRegressor
+
+    return GaussianProcessRegressor(kernel, optimizer=optimizer)
+
+
+def _fit(grid: _Grid, cuts: Mapping[str, Cut]) -> dict[str, _Model]:
+    """Return a model of each measure that decides on phases, fitted to the known cells."""
+    models = {}
+    for name, measure in MEASURES.items():
+        if name == OPTIONAL and (name not in grid.rows or cuts["train_loss"].fitted_error is None):
+            continue
+        values = measure.to(column(grid.rows, name).to_numpy(), cuts)
+        usable = grid.known & np.isfinite(values)
+        every = values[usable]
+        prior = (float(every.mean()), max(float(every.std()), 1e-3)) if len(every) > 1 else measure.prior
+        processes = {}
+        for number in np.unique(grid.maps):
+            here = usable & (grid.maps == number)
+            processes[int(number)] = _process(grid.x[here], values[here], prior)
+        models[name] = _Model(grid, processes)
+    return models
+
+
+def _process(x: np.ndarray, y: np.ndarray, prior: tuple[float, float]) -> _Process:
+    """Return the most probable Gaussian process (Matérn 3/2, a length scale per axis, and noise)."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
+    if len(y) < 2:
+        return _Process(x, y, *prior, None)
+    centre, scale = float(y.mean()), max(float(y.std()), 1e-6)
+    y = (y - centre) / scale
+    lengths: Any = np.full(x.shape[1], LENGTH[0])
+    kernel = ConstantKernel(AMPLITUDE[0], (1e-3, 1e3)) * Matern(lengths, (1e-2, 1e2), nu=1.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a parameter at its bound
+        fitted = _regressor(kernel + WhiteKernel(NOISE[0], (1e-5, 1.0)), _most_probable).fit(x, y)
+    return _Process(x, y, centre, scale, fitted)
+
+
+def _most_probable(
+    objective: Callable[..., Any], start: np.ndarray, bounds: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Return the logarithms of the kernel's parameters with the largest posterior density.
+
+    With few cells, the likelihood alone may have its maximum at a bound. Parameters are rounded, so machines
+    that compute the last bit differently agree.
+    """
+    from scipy.optimize import minimize
+
+    priors = [AMPLITUDE, *[LENGTH] * (len(start) - 2), NOISE]
+    centre, width = np.log([median for median, _ in priors]), np.array([deviation for _, deviation in priors])
+
+    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = objective(theta)
+        away = (theta - centre) / width
+        return value + float(away @ away) / 2, gradient + away / width
+
+    best = np.round(minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x, 2)
+    best = np.clip(best, bounds[:, 0], bounds[:, 1])
+    return best, loss(best)[0]
+
+
+def _draw(grid: _Grid, models: Mapping[str, _Model], cuts: Mapping[str, Cut]) -> dict[str, np.ndarray]:
+    """Return draws of each measure in each cell, (DRAWS, cells), in the units of the tables."""
+    drawn = {}
+    for name, model in models.items():
+        mean, spread = model.predictions()
+        drawn[name] = MEASURES[name].back(mean + spread * _normal(name), cuts)
+    return drawn
+
+
+@cache
+def _normal(name: str) -> np.ndarray:
+    """Return evenly spread draws of a normal distribution in random order, (DRAWS, 1).
+
+    Training loss and training error have the same order, because they rise and fall together.
+    """
+    from scipy.special import ndtri
+
+    order = np.random.default_rng(seed_for("refine", "train_loss" if name == OPTIONAL else name)).permutation(
+        DRAWS
+    )
+    return ndtri((order + 0.5) / DRAWS)[:, None]
+
+
+def _shares(draws: Mapping[str, np.ndarray], cuts: Mapping[str, Cut]) -> np.ndarray:
+    """Return the share of draws in each phase, (cells, phases): the rule is that of measured cells."""
+    loss, mc, cka = (draws[name] for name in ("train_loss", "mode_connectivity", "cka"))
+    limit = cuts["train_loss"].fitted_error
+    fits = draws[OPTIONAL] < limit if OPTIONAL in draws and limit is not None else np.zeros(loss.shape, bool)
+    loss_cut, connected, cka_cut = (cuts[name].value for name in ("train_loss", "connected", "cka"))
+    phase = sort_means(loss, mc, cka, loss_cut, connected, cka_cut, fits).phase
+    return np.stack([(phase == k).mean(axis=0) for k in range(1, 1 + len(PHASES))], axis=1)
+
+
+def _entropy(shares: np.ndarray) -> np.ndarray:
+    return -(shares * np.log(np.maximum(shares, 1e-12))).sum(axis=1)

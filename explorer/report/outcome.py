@@ -1,0 +1,44 @@
+"""What went wrong in a run, in words: models that diverged, and what failed."""
+
+from __future__ import annotations
+
+from explorer.results import Run
+
+
+def diverged(run: Run) -> str:
+    """Return how many models diverged, and are excluded from all means, and why; empty if none did."""
+    if "status" not in run.models:
+        return ""
+    lost = run.models[run.models["status"] == "diverged"]
+    if lost.empty:
+        return ""
+    why = list(lost["error"].value_counts().items()) if "error" in lost else []
+    reasons = f": {', '.join(f'{n} × {error}' for error, n in why)}" if why else ""
+    return f"{len(lost)} of {len(run.models)} models diverged and are excluded from the means{reasons}."
+
+
+def failures(run: Run) -> tuple[int, list[str]]:
+    """Return the number of models and measurements that failed, and one line per distinct error."""
+    subjects: dict[str, list[str]] = {}  # by error
+    names = [name for kind in run.axes.values() for name in kind]
+    for what, frame in (("model", run.models), ("pair", run.pairs)):
+        if "status" not in frame:
+            continue
+        wrong = frame["status"] == "failed"
+        if what == "pair" and "error" in frame:  # also pairs with only some of their measures
+            wrong |= frame["error"].fillna("") != ""
+        for row in frame[wrong].to_dict("records"):
+            at = ", ".join(f"{name} {row[name]}" for name in names if name in row)
+            seeds = (
+                f"seed {row.get('seed')}"
+                if what == "model"
+                else f"seeds {row.get('seed_a')} and {row.get('seed_b')}"
+            )
+            subjects.setdefault(str(row.get("error")), []).append(f"{what} at {at}, {seeds}")
+    for failure in run.info.get("failed_measures", []):
+        subjects.setdefault(failure["error"], []).append(failure["subject"])
+    lines = [
+        f"{some[0]}{f' and {len(some) - 1} more' if some[1:] else ''}: {error}"
+        for error, some in subjects.items()
+    ]
+    return sum(len(some) for some in subjects.values()), lines

@@ -1,0 +1,209 @@
+"""Questions of a practitioner about one cell, answered from the cells around it and from other runs."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from explorer.diagnosis import QUESTIONS, Diagnoser
+from explorer.phases.advice.moves import DIRECTIONS
+from explorer.phases.advice.rules import FEWEST_MODELS, NEGLIGIBLE, SURE
+from explorer.phases.advice.tried import COUNTS, LEVEL
+from explorer.phases.aggregate import axis_names, column
+from explorer.phases.noise import Errors, moderated_errors, t_quantile
+from explorer.phases.numbers import number, setting, words_of
+from explorer.phases.resampling import lines
+from explorer.phases.words import ACCURACY
+
+ASKED = {
+    "temperature": "Is training too hot or too cold?",
+    "temperature_or_size": "Another temperature or a bigger model?",
+    "temperature_or_data": "Another temperature or more data?",
+    "size_or_data": "A bigger model or more data?",
+}
+# What to do by answer: in a word, and for a run that does not vary it.
+ACTIONS = {
+    "too hot": ("colder", "a larger batch size or a lower learning rate"),
+    "too cold": ("hotter", "a smaller batch size or a higher learning rate"),
+    "temperature": ("another temperature", "another batch size or learning rate"),
+    "size": ("a bigger model", "a larger width"),
+    "data": ("more data", "a larger training set"),
+}
+LEAST_SURE = 0.6  # probability of an answer of other runs that is worth telling
+
+
+@dataclass(frozen=True)
+class Step:
+    """The best change in some directions that a run has tried from a cell; points of test accuracy.
+
+    ``most`` is the highest end of the intervals of all these changes. ``variance`` and ``df`` are those of
+    the mean accuracy after the best one.
+    """
+
+    change: str
+    gain: float
+    low: float
+    high: float
+    most: float
+    variance: float
+    df: float
+
+    @property
+    def helps(self) -> bool:
+        return self.gain > COUNTS and self.low > 0  # false if the error is unknown
+
+    def above(self, other: Step) -> bool:
+        reach = float(t_quantile(1 - LEVEL / 2, min(self.df, other.df)))
+        return self.gain - other.gain > reach * math.sqrt(self.variance + other.variance)
+
+    @property
+    def points(self) -> str:
+        return f"{'+' if self.gain > 0 else ''}{number(self.gain, 1)} points"
+
+    def describe(self) -> str:
+        ends = f", 95 % interval {number(self.low, 1)} to {number(self.high, 1)}"
+        return f"{self.change} ({self.points}{'' if math.isnan(self.low) else ends})"
+
+
+def answer_questions(
+    cells: pd.DataFrame, place: int, axes: Mapping[str, Sequence[str]], learned: Mapping[str, Diagnoser]
+) -> list[str]:
+    """Return lines with the answer to each question about the cell in row ``place``.
+
+    The cells that differ from it in one setting answer first, with intervals that hold for all of them at
+    once. An answer of the diagnosers follows where they leave the question open or say something else.
+    """
+    cells = cells.reset_index(drop=True)
+    names = [n for n in axis_names(axes) if n in cells]
+    changes = {answer: side for sides in QUESTIONS.values() for answer, side in sides}
+    steps = _best_steps(cells, place, names, changes)
+    hints = {name: _untried(cells, place, names, side) or ACTIONS[name][1] for name, side in changes.items()}
+    guess = bool(0 < column(cells, "n_models").iloc[place] < FEWEST_MODELS)
+    out, silent = [], []
+    for question, sides in QUESTIONS.items():
+        answers = [answer for answer, _ in sides]
+        answer, text = _own_answer(answers, steps, hints, guess=guess)
+        diagnoser, known = learned.get(question), [n for n in answers if n in steps]
+        other = (
+            _learned_answer(diagnoser, cells.iloc[[place]]) if diagnoser and diagnoser.useful else ("", "")
+        )
+        if not known and other[0]:
+            text, other = f"{other[1][0].upper()}{other[1][1:]}", ("", "")
+        out.append(f"  {ASKED[question]} {text}")
+        out += (
+            [f"    {'; '.join(f'{ACTIONS[n][0]}: {steps[n].describe()}' for n in known)}."] if known else []
+        )
+        refuted = answer or "neither" if other[0] in known and steps[other[0]].most < NEGLIGIBLE else answer
+        if other[0] not in ("", answer) and refuted != "neither":
+            out.append(f"    {'Other runs disagree' if answer else 'Learned from other runs'}: {other[1]}")
+        if diagnoser and not diagnoser.useful and not answer:
+            shares = f"{100 * diagnoser.accuracy:.0f} % against {100 * diagnoser.baseline:.0f} %"
+            silent.append(f"{question.replace('_', ' ')} ({shares})")
+    if silent:
+        out.append(
+            f"  No answer is learned from other runs for {', '.join(silent)}: there it is not right clearly "
+            "more often than the commonest answer."
+        )
+    return out
+
+
+def _own_answer(
+    names: Sequence[str], steps: Mapping[str, Step], hints: Mapping[str, str], *, guess: bool
+) -> tuple[str, str]:
+    """Return the answer of the run's own cells, "neither" or "" if they leave it open, and a sentence."""
+    tried = [name for name in names if name in steps]
+    if not tried:
+        return "", f"Not tried from here. Compare {hints[names[0]]} with {hints[names[1]]}."
+    first = max(tried, key=lambda name: (steps[name].helps, steps[name].gain))
+    second = names[1 - names.index(first)]
+    best, other = steps[first], steps.get(second)
+    if best.gain > COUNTS and not best.low <= -best.gain:
+        sure = SURE[1] if best.helps and not guess and (not other or best.above(other)) else SURE[2]
+        said = first if first.startswith("too") else ACTIONS[first][0]
+        return first, f"{said.capitalize()}: {best.change} ({best.points}, {sure})."
+    if not other:
+        no = "does not gain a point" if best.most < NEGLIGIBLE else "may not help"
+        return "", f"{ACTIONS[first][0].capitalize()} {no}; try {hints[second]} ({SURE[2]})."
+    if max(best.most, other.most) < NEGLIGIBLE and not guess:
+        return "neither", f"Neither: keep these, since no such change gains a point ({SURE[1]})."
+    return "", "The run cannot tell; train more seeds of these cells."
+
+
+def _untried(cells: pd.DataFrame, place: int, names: Sequence[str], changes: Sequence[str]) -> str:
+    """Return in words what to try beyond the run's axes in these directions; empty if it varies none."""
+    ends = [
+        f"a {'larger' if change == DIRECTIONS[axis][0] else 'smaller'} {words_of(axis)} than "
+        f"{setting(cells[axis].iloc[place])}"
+        for axis in names
+        for change in DIRECTIONS.get(axis, ())
+        if change in changes
+    ]
+    return " or ".join(ends)
+
+
+def _learned_answer(diagnoser: Diagnoser, cell: pd.DataFrame) -> tuple[str, str]:
+    """Return the answer learned from other runs and a sentence; empty if it is not sure."""
+    found = diagnoser.predict(cell).iloc[0]
+    if not found["probability"] >= LEAST_SURE:
+        return "", ""
+    gain = diagnoser.gains[[name for name, _ in QUESTIONS[diagnoser.question]].index(found["answer"])]
+    answer, (brief, action) = found["answer"], ACTIONS[found["answer"]]
+    said = f"{answer}: try {action}" if answer.startswith("too") else brief
+    return answer, (
+        f"{said} ({100 * found['probability']:.0f} % sure, for {found['reason']}). "
+        f"{_expected(gain, cell)}Such answers are right in {100 * diagnoser.accuracy:.0f} % of the cells of "
+        f"other runs, the commonest answer in {100 * diagnoser.baseline:.0f} %."
+    )
+
+
+def _expected(share: float, cell: pd.DataFrame) -> str:
+    """Return a sentence about the gain of other runs, applied to the test error of this cell."""
+    if not math.isfinite(share):
+        return ""
+    gain = share * (100 - float(column(cell, ACCURACY).iloc[0]))
+    here = f", here {number(gain, 1)} points" if math.isfinite(gain) else ""
+    return f"On average this removed {100 * share:.0f} % of the test error{here}. "
+
+
+def _best_steps(
+    cells: pd.DataFrame, place: int, names: Sequence[str], changes: Mapping[str, Sequence[str]]
+) -> dict[str, Step]:
+    """Return the best change to another cell of the same line for each answer that was tried."""
+    accuracy, errors = column(cells, ACCURACY).to_numpy(), moderated_errors(cells, ACCURACY)
+    found = defaultdict(list)
+    for axis in (n for n in names if n in DIRECTIONS and pd.api.types.is_numeric_dtype(cells[n])):
+        here, grid = cells[axis].iloc[place], lines(cells, axis, names)[0]
+        for there in grid[(grid == place).any(axis=1)].ravel():
+            if there >= 0 and there != place and np.isfinite(accuracy[[there, place]]).all():
+                value = cells[axis].iloc[there]
+                verb = "raise" if value > here else "lower"
+                text = f"{verb} the {words_of(axis)} from {setting(here)} to {setting(value)}"
+                for answer, side in changes.items():
+                    if DIRECTIONS[axis][0 if value > here else 1] in side:
+                        found[answer].append((text, int(there)))
+    count = len({text for group in found.values() for text, _ in group})
+    steps = {
+        name: [_step(accuracy, errors, place, text, there, count) for text, there in group]
+        for name, group in found.items()
+    }
+    return {
+        name: replace(max(group, key=lambda s: s.gain), most=max(s.high for s in group))
+        for name, group in steps.items()
+    }
+
+
+def _step(accuracy: np.ndarray, errors: Errors, place: int, change: str, there: int, count: int) -> Step:
+    variances = errors.stderr[[place, there]] ** 2
+    variance, df = float(variances.sum()), float(errors.df[[place, there]].min())
+    if variance > 0:
+        df = variance**2 / float((variances**2 / errors.df[[place, there]]).sum())
+    gain = float(accuracy[there] - accuracy[place])
+    reach = float(t_quantile(1 - LEVEL / 2 / count, df)) * math.sqrt(variance)
+    return Step(
+        change, gain, gain - reach, gain + reach, gain + reach, float(variances[1]), float(errors.df[there])
+    )

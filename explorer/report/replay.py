@@ -1,0 +1,79 @@
+"""Replay of a finished grid as a refined run, to see how many phases would have been right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from explorer import phases
+from explorer.refine import coarse_places, expected_share, predict, propose_places, start_size
+from explorer.results import Run
+from explorer.settings import InputError, suggest
+from explorer.space.model import RefineOptions
+
+RANDOM = 3  # sets of random cells, whose shares are averaged
+
+
+def replay(
+    run: Run, options: RefineOptions, *, by: str | None = None, cuts: Mapping[str, float] | None = None
+) -> pd.DataFrame:
+    """Return how many phases were right after each round if the tables stood in for training.
+
+    All cells of the budget are run (``until`` is ignored). Random cells and an evenly coarser grid of at most
+    as many cells predict the phases of the others in the same way.
+
+    Args:
+        by: replay the cells of each value of this axis as a grid of their own.
+
+    Returns:
+        A row per grid and round: ``grid`` (the value of ``by``), ``cells`` that were run, ``of`` how many,
+        and the shares ``refined``, ``expected`` (of the refined map), ``random`` and ``coarser``.
+
+    Raises:
+        InputError: there is no axis ``by``, or no cell has a phase.
+    """
+    names = phases.axis_names(run.axes)
+    if by is not None and by not in names:
+        raise InputError(f"--by {by}: there is no such axis; the axes are {suggest(by, names)}")
+    grids = run.grid.groupby(by, sort=True) if by else [("", run.grid)]
+    axes = [name for name in names if name != by]
+    rows = [row for value, cells in grids for row in _rounds(run, cells, axes, options, cuts, value)]
+    return pd.DataFrame(rows)
+
+
+def _rounds(
+    run: Run,
+    cells: pd.DataFrame,
+    axes: list[str],
+    options: RefineOptions,
+    given: Mapping[str, float] | None,
+    value: Any,
+) -> list[dict[str, Any]]:
+    cells = cells.reset_index(drop=True)
+    domain = cells[axes]
+    truth = phases.classify(cells, run.cuts(given, cells))["phase"].to_numpy()
+    known = truth != ""
+    if not known.any():
+        raise InputError(f"{run.folder}: no cell has a phase, so nothing can be replayed")
+
+    def shares(places: Any) -> tuple[float, float]:
+        table = cells.iloc[places]
+        found = predict(table, domain, run.cuts(given, table))
+        return float((found["phase"].to_numpy() == truth)[known].mean()), expected_share(found)
+
+    most, rows = options.most(len(cells)), []
+    chosen = propose_places(pd.DataFrame(), domain, min(start_size(domain, options.start), max(most // 2, 1)))
+    random = np.random.default_rng(0)
+    while True:
+        right, expected = shares(chosen)
+        others = [shares(random.choice(len(cells), len(chosen), replace=False))[0] for _ in range(RANDOM)]
+        coarser = shares(coarse_places(domain, len(chosen)))[0]
+        shown = {"grid": value, "cells": len(chosen), "of": len(cells), "refined": right}
+        rows.append({**shown, "expected": expected, "random": float(np.mean(others)), "coarser": coarser})
+        if len(chosen) >= most:
+            return rows
+        table, number = cells.iloc[chosen], min(options.next(len(cells)), most - len(chosen))
+        chosen = [*chosen, *propose_places(table, domain, number, run.cuts(given, table))]

@@ -1,0 +1,297 @@
+"""Models that were trained elsewhere: checkpoints of a plain script become an ordinary run."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import explore
+from in_process import Worker
+from safetensors.torch import save_file
+from torch import nn
+
+import explorer
+from explorer import results
+from explorer.engine import imported
+from explorer.engine.context import load_data
+from explorer.plan import plan
+from explorer.runs import verify
+from explorer.runs.store import Store
+from explorer.settings import InputError
+from explorer.space import recorded
+
+NETS = """
+from torch import nn
+
+def make(shape, classes, width=4, norm=False):
+    layers = [nn.Linear(shape[0], width), *([nn.BatchNorm1d(width)] if norm else []), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(width, classes))
+"""
+MEASURES = ["measures={similarity: {inputs: 50}}"]
+
+
+def network(width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(6, width), nn.ReLU(), nn.Linear(width, 3))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as a plain PyTorch script leaves it: twelve checkpoints, data, and a CSV of settings."""
+    folder = tmp_path_factory.mktemp("trained")
+    generator = np.random.default_rng(0)
+    x = generator.normal(2.0, 3.0, size=(300, 6)).astype("float32")
+    y = (x[:, 0] * x[:, 1] > 0).astype(int) + (x[:, 2] > 2)
+    np.savez(folder / "d.npz", x_train=x[:200], y_train=y[:200], x_test=x[200:], y_test=y[200:])
+    (folder / "mynets.py").write_text(NETS)
+    inputs, labels = torch.tensor(x[:200]), torch.tensor(y[:200])
+    rows = []
+    for width in (4, 8):
+        for batch_size in (20, 50):
+            for seed in range(3):
+                torch.manual_seed(seed)
+                model = network(width)
+                optimiser = torch.optim.SGD(model.parameters(), lr=0.01)
+                for _ in range(5):
+                    for part in torch.randperm(200).split(batch_size):
+                        optimiser.zero_grad()
+                        nn.functional.cross_entropy(model(inputs[part]), labels[part]).backward()
+                        optimiser.step()
+                name = f"w{width}_b{batch_size}/seed{seed}.pt"
+                (folder / "ck" / name).parent.mkdir(parents=True, exist_ok=True)
+                torch.save(model.state_dict(), folder / "ck" / name)
+                loss = nn.functional.cross_entropy(model(inputs), labels).item()
+                rows.append(
+                    {"file": name, "width": width, "bs": batch_size, "seed": seed, "train_loss": loss}
+                )
+    write_csv(folder / "settings.csv", rows)
+    return folder
+
+
+@pytest.fixture
+def mine(
+    trained: Path,
+    tmp_path: Path,
+    importable: Callable[[str, str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """A copy of this folder, which is the current folder."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    importable("mynets", NETS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(imported, "complete", complete)
+    return tmp_path
+
+
+def complete(lock: Any, store: Store, space: Any, name: str, observer: Any, where: Any) -> results.Run:
+    """Do the work of a run in this process, without Ray."""
+    (clean,) = load_data(space).values()
+    worker = Worker(store.files.absolute, lambda _: clean, {}, threads=1, gpus=0)
+    for stack in plan.missing_stacks(space, worker.store):
+        worker.train(stack)
+    for task in plan.missing_tasks(space, worker.store):
+        worker.measure(task)
+    return results.read(worker.store)
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class Notes:
+    """An observer that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+    def stage(self, name: str, total: int) -> None: ...
+    def advance(self, name: str, number: int, failed: int) -> None: ...
+
+
+def adopt(**changes: Any) -> results.Run:
+    given: dict[str, Any] = {"settings": "settings.csv", "columns": ["bs=batch_size"], "name": "mine"}
+    given |= {"folder": "ck", "model": "mynets:make", "data": "d.npz", "set": MEASURES, **changes}
+    return explorer.adopt(given.pop("folder"), **given)
+
+
+def test_checkpoints_of_a_plain_script_become_a_run(mine: Path) -> None:
+    run = adopt()
+    assert run.axes == {"load": ["width"], "temperature": ["batch_size"]}
+    assert len(run.models) == len(run.pairs) == 12
+    told = {row["file"]: float(row["train_loss"]) for row in rows_of(mine / "settings.csv")}
+    for row in run.models.to_dict("records"):
+        assert row["train_loss"] == pytest.approx(told[row["imported"]], abs=2e-3)
+        assert row["imported"] == f"w{row['width']}_b{row['batch_size']}/seed{row['seed']}.pt"
+        state = torch.load(mine / "ck" / row["imported"], weights_only=True)
+        module = run.model(row["model_id"])
+        assert all(torch.equal(value, module.state_dict()[name]) for name, value in state.items())
+    assert "learning_rate" not in run.models, "how the models were trained is not known"
+    assert run.models["steps"].isna().all()
+    assert run.models["wall_s"].isna().all()
+
+
+def test_a_run_of_imported_models_is_never_trained(mine: Path) -> None:
+    adopt()
+    store = Store("runs/mine")
+    space = recorded.working_space_of(recorded.read_info(store))
+    assert not plan.missing(space, store)
+    assert verify.verify(store)[1] == []
+    weights = next(Path("runs/mine/weights").iterdir())
+    weights.write_bytes(weights.read_bytes()[:-1])
+    warned: list[str] = []
+    store = Store("runs/mine", warn=warned.append)
+    store.drop_lost_weights()
+    assert any("import them again" in text for text in warned)
+    assert not plan.missing(space, store).stacks, "lost models are not trained in their place"
+    run = adopt()
+    assert len(run.models) == len(run.pairs) == 12
+
+
+def test_a_space_file_cannot_say_that_its_models_are_imported(tiny: dict[str, Any]) -> None:
+    at = {"width": 2, "batch_size": 8}
+    with pytest.raises(InputError, match="only `explorer import` writes this setting; remove it"):
+        explorer.run({**tiny, "imported": [{"at": at, "seeds": [0]}]})
+
+
+def test_missing_seeds_and_cells_stay_missing_and_may_come_later(mine: Path) -> None:
+    rows = rows_of(mine / "settings.csv")
+    write_csv(mine / "some.csv", rows[:2] + rows[6:10])
+    first = adopt(settings="some.csv")
+    assert first.models.groupby(["width", "batch_size"]).size().to_dict() == {
+        (4, 20): 2,
+        (8, 20): 3,
+        (8, 50): 1,
+    }
+    notes = Notes()
+    run = adopt(observer=notes)
+    assert notes.said[0].startswith("Imported 6 models")
+    assert len(run.models) == 12
+    assert set(first.models["model_id"]) < set(run.models["model_id"])
+
+
+def test_settings_may_be_in_the_names_of_files(mine: Path) -> None:
+    given = adopt()
+    for settings in (None, "short.csv"):
+        if settings:
+            some = [{k: row[k] for k in ("width", "bs", "seed")} for row in rows_of(mine / "settings.csv")]
+            write_csv(mine / settings, [{**row, "batch_size": row["bs"]} for row in some])
+        columns = ["bs="] if settings else []
+        pattern = "w{width}_b{batch_size}/seed{seed}.pt"
+        run = adopt(settings=settings, columns=columns, files=pattern, name=f"named-{settings}")
+        assert set(run.models["model_id"]) == set(given.models["model_id"])
+
+
+@pytest.mark.parametrize("layout", ["tune", "lightning"])
+def test_layouts_of_ray_tune_and_lightning(mine: Path, layout: str) -> None:
+    for number, row in enumerate(rows_of(mine / "settings.csv")):
+        state = torch.load(mine / "ck" / row["file"], weights_only=True)
+        params = {
+            "train_loop_config": {"width": int(row["width"]), "lr": 0.01 * (1 + number % 2)},
+            "seed": number,
+        }
+        place = mine / layout / f"trial_{number}"
+        for last in (3, 12):
+            checkpoint = place / ("checkpoints" if layout == "lightning" else f"checkpoint_{last:06}")
+            checkpoint.mkdir(parents=True, exist_ok=True)
+            if layout == "tune":
+                torch.save({"model_state_dict": state, "epoch": last}, checkpoint / "model.pt")
+            else:
+                wrapped = {f"model._orig_mod.{name}": value for name, value in state.items()}
+                torch.save({"state_dict": wrapped, "epoch": last}, checkpoint / f"epoch={last}.ckpt")
+        (place / ("params.json" if layout == "tune" else "hparams.yaml")).write_text(json.dumps(params))
+    run = adopt(folder=layout, settings=None, columns=["lr=learning_rate"])
+    assert run.axes == {"load": ["width"], "temperature": ["learning_rate"]}
+    assert len(run.models) == 12
+    assert run.models["imported"].str.contains("checkpoint_000012/model.pt|epoch=12.ckpt").all()
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "module._orig_mod."])
+def test_prefixes_and_safetensors_are_understood(mine: Path, prefix: str) -> None:
+    plain = adopt()
+    rows = rows_of(mine / "settings.csv")
+    for row in rows:
+        state = torch.load(mine / "ck" / row["file"], weights_only=True)
+        row["file"] = row["file"].replace(".pt", ".safetensors")
+        save_file({f"{prefix}{name}": value for name, value in state.items()}, mine / "ck" / row["file"])
+    write_csv(mine / "prefixed.csv", rows)
+    run = adopt(settings="prefixed.csv", name="prefixed")
+    assert run.models["train_loss"].tolist() == plain.models["train_loss"].tolist()
+
+
+def test_statistics_of_batch_norm_are_imported(mine: Path) -> None:
+    torch.manual_seed(0)
+    with np.load("d.npz") as data:
+        x, y = torch.tensor(data["x_train"]), torch.tensor(data["y_train"])
+    rows = []
+    for seed in range(2):
+        model = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 3))
+        model.train()(x)
+        torch.save(model.state_dict(), mine / "ck" / f"norm{seed}.pt")
+        loss = nn.functional.cross_entropy(model.eval()(x), y).item()
+        rows.append({"file": f"norm{seed}.pt", "width": 4, "norm": True, "seed": seed, "loss": loss})
+    write_csv(mine / "norm.csv", rows)
+    run = adopt(settings="norm.csv", columns=["loss="])
+    assert run.models["train_loss"].tolist() == pytest.approx([row["loss"] for row in rows], abs=1e-5)
+
+
+def test_other_results_in_the_settings_are_told(mine: Path) -> None:
+    notes = Notes()
+    adopt(observer=notes)
+    assert notes.said == ["Imported 12 models from ck; inputs are used as they are in the data."]
+    adopt(observer=notes, name="scaled", set=[*MEASURES, "data.standardise=true"])
+    assert notes.said[1] == "Imported 12 models from ck; inputs are standardised."
+    assert "of 12 models is not what the settings say" in notes.said[2]
+
+
+# Mistakes ---------------------------------------------------------------------------------------------
+
+
+def broken(mine: Path) -> list[str]:
+    """Write three wrong checkpoints of the CSV, and return their names."""
+    torch.save(network(5).state_dict(), mine / "ck/w4_b20/seed0.pt")
+    torch.save(network(8), mine / "ck/w8_b20/seed1.pt")
+    os.remove(mine / "ck/w8_b50/seed2.pt")
+    return ["w4_b20/seed0.pt", "w8_b20/seed1.pt", "w8_b50/seed2.pt"]
+
+
+def test_wrong_checkpoints_are_told_at_once_before_anything_starts(mine: Path) -> None:
+    names = broken(mine)
+    done = explore(
+        *("import", "ck", "--settings", "settings.csv", "--model", "mynets:make", "--data", "d.npz"),
+        *("--name", "mine", "--columns", "bs=batch_size"),
+        cwd=mine,
+    )
+    assert done.returncode == 2, done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 3
+    for line, name, what in zip(
+        lines,
+        names,
+        (
+            "0.weight has the shape (5, 6), and the network with {'width': 4} has (4, 6)",
+            "is a pickle",
+            "No such file",
+        ),
+        strict=True,
+    ):
+        assert name in line
+        assert what in line
+    assert not (mine / "runs").exists()

@@ -1,0 +1,207 @@
+"""Which cells of a grid to run next, and the phases of the others."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import explore
+
+from explorer import phases, refine
+from explorer.settings import InputError
+
+CUTS = {"train_loss": 0.01, "connected": 1, "cka": 0.65}
+DOMAIN = {
+    "width": [2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64],
+    "batch_size": [8, 12, 16, 24, 32, 48, 64, 96, 128],
+}
+
+
+def world(domain: dict[str, list] = DOMAIN, noise: float = 0.0) -> pd.DataFrame:
+    """A grid with all phases: wide models fit unless batches are small, cold ones lie behind barriers."""
+    draw = np.random.default_rng(0)
+    rows = []
+    for values in itertools.product(*domain.values()):
+        at = dict(zip(domain, values, strict=True))
+        w, b = np.log2(at["width"]), np.log2(at["batch_size"])
+        shift = 2.0 * (at.get("activation") == "tanh")
+        loss = 10 ** (0.5 - 0.9 * (w - shift) + 0.25 * (w - 7) * (b - 5) / 4 + noise * draw.normal())
+        mc = 4 * (w - shift - 3 - 0.3 * (b - 3)) + noise * draw.normal()
+        rows.append({**at, "train_loss": loss, "mode_connectivity": min(mc, 0.0), "cka": 0.4 + 0.05 * w})
+    return pd.DataFrame(rows)
+
+
+def true_phases(cells: pd.DataFrame) -> np.ndarray:
+    return phases.classify(cells, phases.find_cuts(cells, CUTS))["phase"].to_numpy()
+
+
+def at(cells: pd.DataFrame, settings: list[dict]) -> pd.DataFrame:
+    return cells.merge(pd.DataFrame(settings), on=list(settings[0]))
+
+
+def replayed(cells: pd.DataFrame, domain: dict[str, list], most: int) -> pd.DataFrame:
+    known = refine.propose(pd.DataFrame(), domain, 16, CUTS)
+    while len(known) < most:
+        known += refine.propose(at(cells, known), domain, min(6, most - len(known)), CUTS)
+    assert len({tuple(one.items()) for one in known}) == most
+    return at(cells, known)
+
+
+def test_a_start_covers_the_grid_with_its_ends_and_needs_no_measure() -> None:
+    start = refine.propose(pd.DataFrame(), DOMAIN, 16)
+    for axis, values in DOMAIN.items():
+        chosen = sorted({one[axis] for one in start})
+        assert len(chosen) == 4
+        assert {chosen[0], chosen[-1]} == {values[0], values[-1]}
+    more = refine.propose(pd.DataFrame(), DOMAIN, 19)
+    assert more[:16] == start
+    assert len({tuple(one.items()) for one in more}) == 19
+    assert len(refine.propose(pd.DataFrame(), DOMAIN, 10_000)) == 99
+    assert all(type(value) is int for one in start for value in one.values())
+
+
+def test_borders_are_found_from_a_third_of_the_cells() -> None:
+    cells = world(noise=0.02)
+    truth, known = true_phases(cells), replayed(cells, DOMAIN, 34)
+    assert set(truth) == set(phases.PHASES)
+    found = refine.predict(known, DOMAIN, CUTS)
+    right = (found["phase"].to_numpy() == truth).mean()
+    assert right > 0.95
+    assert abs(refine.expected_share(found) - right) < 0.04
+    at_random = [refine.predict(cells.sample(34, random_state=k), DOMAIN, CUTS)["phase"] for k in range(3)]
+    assert right > np.mean([(one.to_numpy() == truth).mean() for one in at_random]) + 0.03
+
+
+def test_a_prediction_has_a_row_for_each_cell_with_its_probabilities_and_measures() -> None:
+    cells = world()
+    known = cells.iloc[::3].assign(train_loss_std=0.001)
+    found = refine.predict(known, DOMAIN, CUTS)
+    assert found[["width", "batch_size"]].equals(cells[["width", "batch_size"]])
+    measured = found["source"] == "measured"
+    assert measured.sum() == len(known)
+    assert found["phase"][measured].tolist() == true_phases(cells)[measured].tolist()
+    assert (found["probability"][measured] == 1).all()
+    assert np.allclose(found[list(phases.PHASES)].sum(axis=1), 1)
+    assert np.allclose(found[list(phases.PHASES)].max(axis=1), found["probability"])
+    assert found["train_loss"][measured].tolist() == known["train_loss"].tolist()
+    assert (found["train_loss_std"][measured] == 0.001).all()
+    assert (found["train_loss_std"][~measured] > 0).all()
+    assert found[["train_loss", "mode_connectivity", "cka"]].notna().all(axis=None)
+    nearly = np.abs(np.log10(found["train_loss"]) - np.log10(cells["train_loss"]))
+    assert nearly.max() < 0.5
+
+
+def test_the_answer_depends_neither_on_order_nor_on_number_types_nor_on_other_columns() -> None:
+    cells = world().iloc[::4]
+    first = refine.propose(cells, DOMAIN, 6, CUTS)
+    other = cells.sample(frac=1, random_state=1).astype({"width": float}).assign(note="x")
+    assert refine.propose(other, DOMAIN, 6, CUTS) == first
+    assert refine.predict(other, DOMAIN, CUTS)["phase"].equals(refine.predict(cells, DOMAIN, CUTS)["phase"])
+
+
+def test_cells_of_a_round_are_not_all_neighbours() -> None:
+    cells = world()
+    known = at(cells, refine.propose(pd.DataFrame(), DOMAIN, 16))
+    grid = refine._Grid(known, DOMAIN)
+    places = refine.propose_places(known, DOMAIN, 6, CUTS)
+    apart = np.abs(grid.x[places][:, None] - grid.x[places][None]).max(axis=-1)
+    assert apart.max() > 0.5
+    assert (apart[np.triu_indices(6, 1)] > 0.11).mean() > 0.7
+
+
+def test_cells_without_measures_are_known_and_not_proposed_again() -> None:
+    cells = world()
+    known = at(cells, refine.propose(pd.DataFrame(), DOMAIN, 16))
+    lost = refine.propose(known, DOMAIN, 8, CUTS)
+    known = pd.concat([known, pd.DataFrame(lost)], ignore_index=True)
+    after = refine.propose(known, DOMAIN, 8, CUTS)
+    assert not [one for one in after if one in lost]
+    found = at(refine.predict(known, DOMAIN, CUTS), lost)
+    assert (found["source"] == "measured").all()
+    assert (found["phase"] == "").all()
+    assert found["probability"].isna().all()
+    assert refine.propose(at(cells, refine.propose(pd.DataFrame(), DOMAIN, 99)), DOMAIN, 5, CUTS) == []
+
+
+def test_measures_that_no_or_few_cells_have_leave_phases_open() -> None:
+    cells = world()
+    known = at(cells, refine.propose(pd.DataFrame(), DOMAIN, 16)).assign(cka=np.nan)
+    found = refine.predict(known, DOMAIN, CUTS)
+    unsure = found[(found["source"] == "predicted") & (found["IV-A"] + found["IV-B"] > 0.9)]
+    assert len(unsure)
+    assert (unsure["probability"] < 0.8).all()
+    one = refine.predict(known.iloc[:1], DOMAIN, CUTS)
+    assert one["phase"].isin(phases.PHASES).all()
+    assert len(refine.propose(known.iloc[:1], DOMAIN, 6, CUTS)) == 6
+
+
+def test_more_axes_work_and_axes_without_order_have_a_map_each() -> None:
+    domain = {"width": DOMAIN["width"], "batch_size": [8, 16, 32, 64, 128], "activation": ["relu", "tanh"]}
+    cells = world(domain)
+    start = refine.propose(pd.DataFrame(), domain, 24)
+    assert [sum(one["activation"] == name for one in start) for name in ("relu", "tanh")] == [12, 12]
+    known = at(cells, start)
+    chosen = refine.propose(known, domain, 12, CUTS)
+    known = at(cells, start + chosen)
+    right = (refine.predict(known, domain, CUTS)["phase"].to_numpy() == true_phases(cells)).mean()
+    assert right > 0.9
+    deep = {**domain, "activation": ["relu"], "depth": [1, 2, 4]}
+    assert len(refine.propose(world(deep).iloc[::9], deep, 6, CUTS)) == 6
+
+
+def test_a_grid_with_gaps_is_a_table() -> None:
+    cells = world()
+    domain = cells.loc[(cells["width"] > 3) | (cells["batch_size"] < 64), ["width", "batch_size"]]
+    start = refine.propose(pd.DataFrame(), domain, 16)
+    assert len(start) == 16
+    assert len(at(domain, start)) == 16
+    assert len(refine.predict(at(cells, start), domain, CUTS)) == len(domain)
+
+
+def test_axes_are_logarithmic_where_their_values_are() -> None:
+    def places(values: list[float]) -> list[float]:
+        return refine._coordinates(pd.Series(values)).tolist()
+
+    assert places([1, 2, 4, 8, 16]) == pytest.approx([0, 0.25, 0.5, 0.75, 1])
+    assert places([0.1, 0.2, 0.3, 0.4, 0.5]) == pytest.approx([0, 0.25, 0.5, 0.75, 1])
+    assert places([0, 0.001, 0.01, 0.1]) == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert places([0, 0.1, 0.2, 0.4]) == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert places([0, 0.5, 1.0]) == pytest.approx([0, 0.5, 1])
+    assert places([3]) == [0]
+
+
+def test_cuts_that_are_not_given_are_found_and_wrong_tables_are_one_sentence() -> None:
+    cells = world()
+    free = refine.predict(cells.iloc[::2], DOMAIN)
+    assert free["phase"].isin(phases.PHASES).all()
+    with pytest.raises(InputError, match="has no column cka; it has"):
+        refine.predict(cells.drop(columns="cka"), DOMAIN)
+    with pytest.raises(InputError, match="has no column width"):
+        refine.propose(cells.drop(columns="width"), DOMAIN, 6)
+    with pytest.raises(InputError, match="several rows for width 2, batch_size 8"):
+        refine.propose(pd.concat([cells, cells]), DOMAIN, 6)
+    with pytest.raises(InputError, match="unknown cut 'loss'"):
+        refine.propose(cells.iloc[:9], DOMAIN, 6, {"loss": 1})
+    with pytest.raises(InputError, match="no cell of the domain is known"):
+        refine.predict(pd.DataFrame(), DOMAIN)
+    with pytest.raises(InputError, match="'width' has no values"):
+        refine.propose(cells, {"width": []}, 6)
+
+
+def test_simulate_replays_tables_beside_random_cells_and_a_coarser_grid(tmp_path: Path) -> None:
+    cells = pd.concat([world(noise=0.02).assign(label_noise=share) for share in (0.0, 0.1)])
+    cells.to_csv(tmp_path / "cells.csv", index=False)
+    options = ("--refine", "0.3", "--round", "8", "--by", "label_noise", "--cut", "train_loss=0.01")
+    done = explore("simulate", tmp_path, *options, "--cut", "connected=1", "--cut", "cka=0.65")
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [line[:4] for line in lines[2:5]] == [["0.0", n, "of", "99"] for n in ("14", "22", "29")]
+    last = dict(zip(("refined", "expected", "random", "coarser"), map(float, lines[4][4::2]), strict=True))
+    assert last["refined"] > max(last["random"], last["coarser"], 90)
+    assert lines[-1][0] == "mean"
+    for wrong, said in ((("--by", "depth"), "no such axis"), (("--refine", "0"), "a share below 1")):
+        done = explore("simulate", tmp_path, *wrong)
+        assert (done.returncode, said in done.stderr) == (2, True)
