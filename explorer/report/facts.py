@@ -196,6 +196,22 @@ def machine(run: Run) -> str:
     return ", ".join(formats.get(k, f"{k} {{}}").format(v) for k, v in parts if v not in (None, "", 0, []))
 
 
+def gpu(run: Run) -> str:
+    """Describe the GPUs of the run and how they computed; empty if CPUs did."""
+    cards = [
+        f"{name} ({', '.join(f'{key} {of[key]}' for key in ('driver', 'cuda') if key in of)})"
+        for name, of in ((name, mapping(of)) for name, of in mapping(run.info.get("cards")).items())
+    ]
+    if not cards:
+        return ""
+    names = run.info.get("unrepeatable") or []
+    repeated = mapping(mapping(run.info.get("space")).get("resources")).get("deterministic", True)
+    again = "Kernels give the same bits each time" if repeated else "The bits of kernels may differ each time"
+    but = f", except {', '.join(map(str, names))}" if names else ""
+    precision = "Training may round convolutions to TF32; measures compute in IEEE float32"
+    return f"{', '.join(cards)}. {precision}. {again}{but}."
+
+
 def failures(run: Run) -> dict[str, Any]:
     """Return the number ``n`` of models and pairs that failed, diverged or have an error.
 

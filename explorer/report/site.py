@@ -204,6 +204,7 @@ def _context(
         "table": facts.cell_table(rows, names),
         "budget": "; ".join(filter(None, [facts.curve_budget(run), facts.converged_curves(run)])),
         "machine": facts.machine(run),
+        "gpu": facts.gpu(run),
         "versions": facts.mapping(run.info.get("versions")),
         "space_yaml": yaml.safe_dump(space, sort_keys=False, allow_unicode=True) if space else "",
         "spent": spent.stages(run),

@@ -510,7 +510,7 @@ def _damage_of(info: Any) -> str:
         ("sources", info.get("sources", []), list),
         ("space", info.get("space"), dict),
         ("defaults", info.get("defaults", {}), dict),
-        *((name, info.get(name, {}), dict) for name in ("stacks", "execution", "memory")),
+        *((name, info.get(name, {}), dict) for name in ("stacks", "execution", "memory", "cards")),
     ):
         if not isinstance(value, kind):
             return f"{name} is missing or not a {KINDS[kind]}"

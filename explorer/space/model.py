@@ -131,8 +131,13 @@ class ResourceOptions(Options):
     """Resources of each trial and measuring worker. A fraction shares a GPU: 0.25 runs four on one."""
 
     cpus_per_trial: float = Field(1, gt=0, le=1024)
-    gpus_per_trial: Annotated[float, Field(ge=0, le=1024)] | Literal["auto"] = Field(
+    gpus_per_trial: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = Field(
         0.0, description="auto: from the memory that each architecture needs, measured before training"
+    )
+    deterministic: bool = Field(
+        True,
+        description="on a GPU, use kernels that give the same bits each time, where they exist; false is "
+        "faster, but a repeated run differs by rounding",
     )
     save_every_minutes: float = Field(
         5, gt=0, le=1e5, description="interval at which a longer training saves its state"
@@ -155,11 +160,20 @@ class ResourceOptions(Options):
         "steps (learning rate, weight decay and label noise may differ); auto: as many as run fastest",
     )
 
-    @field_validator("cpus_per_trial", "gpus_per_trial")
+    @field_validator("cpus_per_trial")
     @classmethod
-    def _check_whole_above_one(cls, value: float | str) -> float | str:
-        if isinstance(value, float) and value > 1 and value != int(value):
+    def _check_whole_above_one(cls, value: float) -> float:
+        if value > 1 and value != int(value):
             raise ValueError(f"{value} is not allowed; a value above 1 must be a whole number")
+        return value
+
+    @field_validator("gpus_per_trial", mode="before")
+    @classmethod
+    def _check_one_gpu(cls, value: Any) -> Any:
+        if isinstance(value, int | float) and value > 1:
+            raise ValueError(
+                f"{value:g} is not allowed; a trial computes on one GPU, and others would be idle"
+            )
         return value
 
 
