@@ -11,7 +11,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 from pandas.api.types import is_hashable
 
 import explorer.measures
@@ -25,6 +27,7 @@ from explorer.space import foreign, recorded
 from explorer.space.model import TrainingOptions
 from explorer.space.trust import require_trust
 from explorer.tasks import TASKS, Task
+from explorer.units import axis_value
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,7 +62,11 @@ class Run:
 
     @cached_property
     def grid(self) -> pd.DataFrame:
-        """One row per grid point with means, spreads and counts, before classification into phases."""
+        """One row per grid point with means, spreads and counts, before classification into phases.
+
+        >>> run.grid[["width", "batch_size", "n_models"]].iloc[0].tolist()
+        [2, 8, 3]
+        """
         from explorer import phases
 
         grid = phases.cells(self.models, self.pairs, self.axes)
@@ -67,7 +74,11 @@ class Run:
 
     @property
     def task(self) -> Task:
-        """The task of the models. Tables from elsewhere that do not name a task count as classification."""
+        """The task of the models. Tables from elsewhere that do not name a task count as classification.
+
+        >>> run.task.name
+        'classification'
+        """
         return TASKS.get(str(self._space("task")), TASKS["classification"])
 
     def _space(self, key: str) -> Any:
@@ -77,20 +88,32 @@ class Run:
 
     @property
     def label_noise(self) -> float:
-        """The share of noisy training labels that the space gives for all models; 0 if it gives none."""
+        """The share of noisy training labels that the space gives for all models; 0 if it gives none.
+
+        >>> run.label_noise
+        0.0
+        """
         data = self._space("data")
         share = data.get("label_noise") if isinstance(data, dict) else None
         return float(share) if isinstance(share, (int, float)) else 0.0
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        """The grid with the phase of each cell, from the cuts of the space."""
+        """The grid with the phase of each cell, from the cuts of the space.
+
+        >>> len(run.cells), {"phase", "phase_probability", "mode_connectivity"} <= {*run.cells}
+        (4, True)
+        """
         from explorer import phases
 
         return phases.classify(self.grid, self.cuts())
 
     def check_claims(self, cells: pd.DataFrame, cuts: Mapping[str, Cut], **unfinished: Any) -> list[Claim]:
-        """Return the claims of the paper with their verdicts; see ``explorer.phases.claims.check_claims``."""
+        """Return the claims of the paper with their verdicts; see ``explorer.phases.claims.check_claims``.
+
+        >>> len(run.check_claims(run.cells, run.cuts({"connected": 1.0})))
+        19
+        """
         from explorer.phases.claims import check_claims
 
         tables = {"models": self.models, "pairs": self.pairs, "epochs": self.epochs}
@@ -98,8 +121,12 @@ class Run:
 
     @property
     def rounds(self) -> list[dict[str, Any]]:
-        """The rounds of a refined run: ``cells`` (their ids) and the share ``expected`` to be right."""
-        return list(self.info.get("rounds") or [])
+        """The rounds of a refined run: ``cells`` (their ids) and the share ``expected`` to be right.
+
+        >>> run.rounds  # it is not refined
+        []
+        """
+        return recorded.rounds_of(self.info)
 
     def of_rounds(self, number: int | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the cells that are known after this many rounds, and all cells of the grid.
@@ -108,6 +135,9 @@ class Run:
 
         Returns:
             A row per known cell, as in ``grid``; and the axes of each cell of the domain.
+
+        >>> [len(table) for table in run.of_rounds()]
+        [4, 4]
         """
         grid, names = self.grid, list(dict.fromkeys([*self.axes["load"], *self.axes["temperature"]]))
         if self._space("model") is None:
@@ -132,6 +162,9 @@ class Run:
 
         Raises:
             InputError: no cell was run, or measures that decide on phases are missing.
+
+        >>> len(run.map), "phase" in run.map
+        (4, True)
         """
         from explorer import refine
 
@@ -154,6 +187,9 @@ class Run:
         ``claim``, ``verdict``, ``effect``; ``low`` and ``high`` are the ends of a 95 % interval; ``p`` is
         corrected for the number of claims; ``n`` counts the cells or lines behind the effect;
         ``would_decide`` says what would decide a claim that the run does not decide.
+
+        >>> list(run.claims)
+        ['claim', 'verdict', 'effect', 'low', 'high', 'p', 'n', 'would_decide']
         """
         names = ["verdict", "effect", "low", "high", "p", "n", "would_decide"]
         rows = [[c.name, *(getattr(c, name) for name in names)] for c in self._claims]
@@ -161,7 +197,11 @@ class Run:
 
     @property
     def findings(self) -> list[str]:
-        """What the run shows, as sentences with their numbers."""
+        """What the run shows, as sentences with their numbers.
+
+        >>> run.findings[0].startswith("The best test accuracy, ")
+        True
+        """
         from explorer import phases
 
         found = phases.findings(self.cells, self.cuts(), self.axes, self._claims)
@@ -169,7 +209,13 @@ class Run:
 
     @cached_property
     def advice(self) -> pd.DataFrame:
-        """What to change: a row for each cell and change; see ``explorer.phases.advice.advice_table``."""
+        """What to change: a row for each cell and change; see ``explorer.phases.advice.advice_table``.
+
+        ``gain`` (points of test accuracy) has the 95 % interval from ``low`` to ``high``.
+
+        >>> {"question", "answer", "change", "gain", "confidence"} <= {*run.advice}
+        True
+        """
         from explorer import phases
         from explorer.phases.advice import advice_table, advise_cells
 
@@ -187,6 +233,10 @@ class Run:
 
         Raises:
             InputError: a cut has an unknown name, or is neither a positive number nor ``auto``.
+
+        >>> cuts = run.cuts({"connected": 1.0})  # percentage points
+        >>> cuts["connected"].value, sorted(cuts)
+        (1.0, ['cka', 'connected', 'train_loss'])
         """
         from explorer import phases
 
@@ -207,6 +257,10 @@ class Run:
         Raises:
             KeyError: the run has no such model, or the model failed.
             InputError: the code must not be run; see ``trust``.
+
+        >>> module = run.model(run.models["model_id"][0])
+        >>> module.training
+        False
         """
         import torch
 
@@ -221,8 +275,13 @@ class Run:
     def data(self, model_id: str, *, trust: bool = False) -> Arrays:
         """Return the arrays that a model was trained and tested on, with its subset, noise and scaling.
 
+        Inputs are float32 (inputs, *shape), and labels int64 (inputs,).
+
         Args:
             trust: see :meth:`model`.
+
+        >>> run.data(run.models["model_id"][0]).x_train.shape
+        (200, 1, 8, 8)
         """
         return _data_of(*self._trained(model_id, trust))
 
@@ -294,6 +353,9 @@ def read(store: Store) -> Run:
     if len(models):
         for measured in _frames(store, of_kind["model"]):
             models = models.merge(measured.drop_duplicates("model_id"), on="model_id", how="left")
+    for name in names:  # an axis with null is one of words: a missing number would have no place on a map
+        if None in _values(space, name):
+            models[name] = [axis_value(v) for v in models[name]]
     documented = [name for name in tables.MODELS if name not in absent]
     models = _with_columns(models, [*columns.IDS, *columns.SETTINGS, *names, *documented])
     models = models.sort_values([*names, "seed"], kind="stable", ignore_index=True)
@@ -316,17 +378,26 @@ def read(store: Store) -> Run:
             {"subject": next(v for v in row[:-1] if isinstance(v, str)), "error": row[-1]}
             for row in failed["measures"][[*subject, "error"]].itertuples(index=False)
         ]
+    epochs = _in_order(epochs, models, ["model_id"], ["step"])
+    curves = _in_order(curves, models, ["model_a", "model_b"], ["path", "t"])
+    pa.default_memory_pool().release_unused()
     return Run(
         name=store.files.name,
         folder=store.location,
         axes=axes,
         models=models,
-        epochs=_in_order(epochs, models, ["model_id"], ["step"]),
+        epochs=epochs,
         pairs=pairs,
-        curves=_in_order(curves, models, ["model_a", "model_b"], ["path", "t"]),
+        curves=curves,
         info=info,
         of_cells=_of_cells(store, of_kind["cell"]),
     )
+
+
+def _values(space: dict[str, Any], axis: str) -> list[Any]:
+    """Return the values of an axis that the space lists; none if it gives them by a rule."""
+    values = {**(space.get("load") or {}), **(space.get("temperature") or {})}[axis]
+    return values if isinstance(values, list) else []
 
 
 def _frames(store: Store, kinds: Iterable[str]) -> list[pd.DataFrame]:
@@ -359,7 +430,8 @@ def _of_models(frame: pd.DataFrame, models: pd.DataFrame, ids: list[str]) -> pd.
 
     The record of a model may be damaged, or may have been written after the models were read.
     """
-    return frame[frame[ids].isin(set(models["model_id"])).all(axis=1)]
+    known = pd.Index(models["model_id"].unique())
+    return frame[np.all([known.get_indexer(pd.Index(frame[name])) >= 0 for name in ids], axis=0)]
 
 
 def _of_cells(store: Store, measures: list[str]) -> pd.DataFrame:
@@ -421,17 +493,10 @@ def _in_order(frame: pd.DataFrame, models: pd.DataFrame, ids: list[str], then: l
 
     If part of a lost stack was retrained as a different stack, some rows occur twice; the first is kept.
     """
-    order = {model_id: place for place, model_id in enumerate(models["model_id"])}
-    return (
-        _of_models(frame, models, ids)
-        .drop_duplicates([*ids, *then])
-        .sort_values(
-            [*ids, *then],
-            kind="stable",
-            ignore_index=True,
-            key=lambda column: column.map(order) if column.name in ids else column,
-        )
-    )
+    known = pd.Index(models["model_id"].drop_duplicates(keep="last"))
+    keys = frame[then].assign(**{name: known.get_indexer(pd.Index(frame[name])) for name in ids})
+    keys = keys[(keys[ids] >= 0).all(axis=1)].drop_duplicates().sort_values([*ids, *then], kind="stable")
+    return frame.loc[keys.index].reset_index(drop=True)
 
 
 # A folder of tables from somewhere else ---------------------------------------------------------------

@@ -24,3 +24,10 @@ def size(number: float) -> str:
 def plural(n: int, noun: str) -> str:
     """Format a count with its noun: ``1 cell``, ``2 cells``, ``1,000 cells``."""
     return f"{n} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def axis_value(value: float | str | None) -> str:
+    """Return the value of an axis of words as text: 32 for 32.0, and none for null or a missing number."""
+    if value is None or value != value:
+        return "none"
+    return f"{value:.15g}" if isinstance(value, float) else str(value)

@@ -296,16 +296,28 @@ def test_label_noise_shifts_what_counts_as_fitted():
     assert memory.endswith("replicates lie behind a barrier of 9 points")
 
 
-def test_two_replicates_make_advice_a_guess_and_unfinished_curves_make_its_cause_uncertain():
+def test_two_replicates_and_unfinished_curves_make_advice_a_guess():
     assert advise_cells(grid(), CUTS, AXES, {"c3"})["c3"].sure == "very sure"
-    few = advise_cells(grid().assign(n_models=2), CUTS, AXES, {"c3"})["c3"]
-    assert few.sure == "a guess"
-    assert "so this is a guess" in " ".join(few.evidence)
-    unfinished = grid().assign(curves_converged_share=0.5)
-    advice = advise_cells(unfinished, CUTS, AXES, {"c3"})["c3"]
-    assert advice.sure == "fairly sure", "the gain of accuracy does not depend on curves"
-    assert "so the cause is uncertain" in " ".join(advice.evidence)
-    assert advise_cells(unfinished, CUTS, AXES, {"c13"})["c13"].sure == "a guess"
+    for weaker in (grid().assign(n_models=2), grid().assign(curves_converged_share=0.5)):
+        advice = advise_cells(weaker, CUTS, AXES, {"c3"})["c3"]
+        assert advice.sure == "a guess"
+        assert "so this is a guess" in " ".join(advice.evidence)
+
+
+def test_advice_says_how_many_curves_converged():
+    cells = grid().assign(n_curves=10, curves_converged_share=[1.0] * 3 + [0.4] + [1.0] * 11)
+    advice = advise_cells(cells, CUTS, AXES)
+    assert advice["c3"].evidence[-1] == "4 of 10 curves here have converged, so this is a guess."
+    assert advice["c4"].sure == "very sure"
+    table = advice_table(cells, advice, AXES)
+    unsure = table["curves_converged_share"] < 1
+    assert set(table.loc[unsure, "cell_id"]) == {"c3"}
+    assert set(table.loc[unsure, "confidence"]) == {"a guess"}
+    of_phases = {a.phase: a for a in advise_phases(cells.assign(curves_converged_share=0.4), CUTS, AXES)}
+    n = 10 * of_phases["III"].n_cells
+    assert (
+        f"{4 * n // 10} of {n} curves here have converged, so this is a guess." in of_phases["III"].evidence
+    )
 
 
 def test_the_table_of_advice_has_a_row_for_each_cell_and_change():

@@ -17,6 +17,7 @@ import torch
 from conftest import explore
 
 import explorer
+from explorer import report
 from explorer.runs.store import Store
 from explorer.settings import InputError
 
@@ -172,6 +173,18 @@ def test_diverged_models_are_rows_that_do_not_stop_their_neighbours(
     assert status == {0.05: ["ok"], 1e6: ["diverged"]}
     assert set(run.pairs["learning_rate"]) == {0.05}
     assert run.cells.set_index("learning_rate").loc[1e6, "n_diverged"].tolist() == [3, 3]
+
+
+def test_null_of_an_axis_is_none_in_tables_and_on_the_page(tiny: dict[str, Any], tmp_path: Path) -> None:
+    tiny["temperature"] = {"linear_scaling": [None, 8]}
+    run = in_process.run(tiny, tmp_path / "tiny")
+    for table in (run.models, run.pairs, run.cells):
+        assert set(table["linear_scaling"]) == {"none", "8"}
+    assert len(run.cells) == 4
+    page = Path(report.write(run, tmp_path / "page", images=False)).read_text(encoding="utf-8")
+    assert "Learning rate is for batch size (none = for all)" in page
+    assert '"linear_scaling":["none","8","none","8"]' in page
+    assert explorer.load(tmp_path / "tiny").cells["linear_scaling"].equals(run.cells["linear_scaling"])
 
 
 def processes() -> dict[int, int]:

@@ -33,6 +33,23 @@ def test_grid_is_the_product_of_the_axes(tiny: dict[str, Any]) -> None:
     assert [(c.model.width, c.training.batch_size) for c in space.cells] == [(2, 8), (2, 50), (8, 8), (8, 50)]
 
 
+def test_null_is_a_value_of_an_axis_for_a_setting_that_may_be_left_out(tiny: dict[str, Any]) -> None:
+    tiny["temperature"] = {"linear_scaling": [None, 16], "batch_size": [8, 50]}
+    tiny["skip"] = [{"linear_scaling": None, "batch_size": 50}]
+    space = parse(tiny)
+    assert [(c.at["linear_scaling"], c.training.rate) for c in space.cells[:3]] == [
+        (None, 0.05), (16, 0.025), (16, 0.05 * 50 / 16),
+    ]  # fmt: skip
+    assert parse(space.frozen()).cells == space.cells
+    for axis, place in (("width", "load.width"), ("train_size", "load.train_size")):
+        with pytest.raises(
+            InputError, match=f"{place}: axis '{axis}': null is only for a setting of the train"
+        ):
+            parse({**tiny, "load": {axis: [None, 8]}, "skip": []})
+    with pytest.raises(InputError, match="batch_size: None is not allowed; it should be a valid integer"):
+        parse({**tiny, "temperature": {"batch_size": [None, 8]}, "skip": []})
+
+
 def test_every_setting_can_be_an_axis(tiny: dict[str, Any]) -> None:
     tiny["load"] = {"label_noise": [0, 0.2], "train_size": [0.1, 0.5]}
     tiny["temperature"] = {
@@ -186,6 +203,7 @@ WRONG = [
     ("skip=[{widt: 1}]", "the axes are width, batch_size"),
     ("resources.cpus_per_trial=1.5", "must be a whole number"),
     ("resources.gpus_per_trial=-1", "greater than or equal to 0"),
+    ("resources.gpus_per_trial=2", "2 is not allowed; a trial computes on one GPU"),
     ("name=../x", "name"),
     ("phases.cka=2", "phases.cka"),
     ("training.batch_size=8", "to use one value only, write --set temperature.batch_size=[8]"),

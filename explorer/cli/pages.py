@@ -25,11 +25,11 @@ def report(
         typer.Argument(help="a run, or a folder of tables; two or more are compared", show_default=False),
     ],
     cut: Cut = None,
-    columns: Columns = None,
     where: Annotated[
         list[str] | None,
         typer.Option(help="compare only cells with this value of an axis (learning_rate=0.05); repeatable"),
     ] = None,
+    columns: Columns = None,
     open_: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="redraw as results arrive, until the run is complete or Ctrl-C")
@@ -39,11 +39,13 @@ def report(
 ) -> None:
     """Write the report of a run (finished or not) or of a folder of tables, or compare several runs."""
     cuts = cuts_of(cut or [])
+    import pyarrow as pa
+
     from explorer.report.files import check_place
     from explorer.results import holds_tables, load
 
     check_place(reports)
-
+    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own pool would keep the memory of every table
     if len(runs) > 1:
         if watch:
             raise InputError("--watch follows one run, not a comparison")

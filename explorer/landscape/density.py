@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from explorer.landscape.lanczos import lanczos, tridiagonal
-from explorer.landscape.operator import HessianOperator, Vectors
+from explorer.landscape.operator import HessianOperator, Vectors, joined, model_groups
 from explorer.models.rows import Rows
 
 
@@ -48,7 +48,21 @@ def spectral_density(
         theta: (models, parameters); ``x``: inputs (inputs, *shape); ``y``: labels (inputs,).
         seeds: of the random vectors, one per model.
     """
-    operator, vectors = HessianOperator(network, theta, x, y, buffers), Vectors(seeds, theta)
+    found = [
+        _of_group(
+            HessianOperator(network, theta[group], x, y, None if buffers is None else buffers[group]),
+            Vectors(seeds[group], theta),
+            steps,
+            probes,
+        )
+        for group in model_groups(network, len(theta), x)
+    ]
+    nodes, weights = zip(*found, strict=True)
+    return Density(joined(nodes, 0.0), joined(weights, 0.0))
+
+
+def _of_group(operator: HessianOperator, vectors: Vectors, steps: int, probes: int) -> tuple[Tensor, Tensor]:
+    """Return nodes and weights of models whose graphs are in memory together."""
     nodes, weights = [], []
     for _ in range(probes):
         space = lanczos(operator, vectors.normal(), steps=steps, tolerance=-1.0)
@@ -57,4 +71,4 @@ def spectral_density(
         values, frame = torch.linalg.eigh(tridiagonal(alpha, space.beta))
         nodes.append(torch.where(broken, torch.nan, values))
         weights.append(frame[:, 0].square() / probes)  # 0 for the padding of a model that ended early
-    return Density(torch.cat(nodes, 1), torch.cat(weights, 1))
+    return torch.cat(nodes, 1), torch.cat(weights, 1)

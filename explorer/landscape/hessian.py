@@ -8,12 +8,14 @@ of Hutch++, Meyer et al., 2021). Models are always in evaluation mode.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from explorer.landscape.lanczos import lanczos
-from explorer.landscape.operator import HessianOperator, Vectors
+from explorer.landscape.operator import HessianOperator, Vectors, joined, model_groups
 from explorer.landscape.trace import DeflatedTrace
 from explorer.models.rows import Rows
 
@@ -86,18 +88,28 @@ def hessian(
             raise ValueError(f"{name} is {value}; it must be at least 1")
     if len(seeds) != len(theta):
         raise ValueError(f"{len(seeds)} seeds for {len(theta)} models; give one per model")
-    operator, vectors = HessianOperator(network, theta, x, y, buffers), Vectors(seeds, theta)
+    budget = {"steps": lanczos_steps, "tolerance": tolerance, "wanted": top_k, "smallest": smallest}
+    probes = {"probes_max": probes_max, "tolerance": trace_tolerance}
+    found = [
+        _of_group(
+            HessianOperator(network, theta[group], x, y, None if buffers is None else buffers[group]),
+            Vectors(seeds[group], theta),
+            budget,
+            probes,
+        )
+        for group in model_groups(network, len(theta), x)
+    ]
+    columns = ([getattr(one, column.name) for one in found] for column in fields(Hessian))
+    return Hessian(*(joined(column, torch.nan) for column in columns))
+
+
+def _of_group(
+    operator: HessianOperator, vectors: Vectors, budget: dict[str, Any], probes: dict[str, Any]
+) -> Hessian:
+    """Return the curvature of models whose graphs are in memory together; see :func:`hessian`."""
     start = vectors.normal()  # normal, because signs can be exactly orthogonal to an eigenvector
-    estimate = DeflatedTrace(operator, vectors.signs, probes_max=probes_max, tolerance=trace_tolerance)
-    space = lanczos(
-        operator,
-        start,
-        steps=lanczos_steps,
-        tolerance=tolerance,
-        wanted=top_k,
-        smallest=smallest,
-        watch=estimate.watch,
-    )
+    estimate = DeflatedTrace(operator, vectors.signs, **probes)
+    space = lanczos(operator, start, watch=estimate, **budget)
     trace = estimate.finish(space)
     return Hessian(
         top_eigenvalue=space.largest[:, 0],

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from explorer.models import memory
 from explorer.models.rows import Rows, at_once, blocks
@@ -25,7 +26,8 @@ class HessianOperator:
     Products use double backward. If all models and inputs fit into the memory budget, the graph of the
     gradient is kept and a product costs about two gradients. Otherwise every product builds the graph again,
     chunk by chunk. This costs about four gradients, and memory does not grow with the number of inputs. Both
-    ways give the same products up to rounding.
+    ways give the same products up to rounding. If rows run in turn, each has its own graph, and a vector of
+    zeros costs nothing on a CPU.
 
     Args:
         theta: (models, parameters); ``buffers`` (models, numbers).
@@ -35,14 +37,16 @@ class HessianOperator:
     def __init__(self, network: Rows, theta: Tensor, x: Tensor, y: Tensor, buffers: Tensor | None = None):
         self.network, self.x, self.y = network, x, y
         self.parts = graph_parts(network, x)
-        self.some = at_once(self.parts, graph_inputs(network, x))
+        together = models_at_once(network, x)
+        self.some = 1 if network.execution_of_gradient(x[None]) == "loop" else together
         pieces = theta.detach().split(self.some)
         stats = [None] * len(pieces) if buffers is None else buffers.split(self.some)
         self.rows = [self._leaf(*piece) for piece in zip(pieces, stats, strict=True)]
         # Share of the scored items in each chunk; as tensors, so nothing waits for the device.
         scored = torch.stack([network.task.count_items(y[None, part])[0] for part in self.parts]).double()
         self.weights = (scored / scored.sum().clamp_min(1)).to(theta)
-        self._kept = self._gradient(0, 0) if len(self.parts) == len(self.rows) == 1 else None
+        keeps = len(self.parts) == 1 and len(theta) <= together
+        self._kept = [self._gradient(rows, 0) for rows in range(len(self.rows))] if keeps else None
 
     def _leaf(self, theta: Tensor, buffers: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return the parameters to differentiate by, with buffers.
@@ -73,16 +77,24 @@ class HessianOperator:
 
     def _product(self, rows: int, vectors: Tensor) -> Tensor:
         theta = self.rows[rows][0]
+        # Models whose results are known already. To ask a GPU, the host would have to wait for it.
+        if vectors.device.type == "cpu" and not vectors.any():
+            return torch.zeros_like(vectors)
         along = vectors.expand(len(theta), -1)
         # The derivative of gradient · vector. Passing the vectors as ``grad_outputs`` gives the same bits,
         # but then torch first imports its symbolic shapes, which takes a third of a second in every worker.
         if self._kept is not None:
-            total = torch.autograd.grad((self._kept * along).sum(), theta, retain_graph=True)[0]
+            total = torch.autograd.grad((self._kept[rows] * along).sum(), theta, retain_graph=True)[0]
         else:
             total = torch.zeros_like(theta)
             for place in range(len(self.parts)):
                 total += torch.autograd.grad((self._gradient(rows, place) * along).sum(), theta)[0]
         return total[: len(vectors)]
+
+
+def models_at_once(network: Rows, x: Tensor) -> int:
+    """Return for how many models the gradient graphs on ``x`` (inputs, *shape) fit the budget together."""
+    return at_once(graph_parts(network, x), graph_inputs(network, x))
 
 
 def graph_parts(network: Rows, x: Tensor) -> list[slice]:
@@ -106,6 +118,21 @@ def graph_inputs(network: Rows, x: Tensor) -> int:
     return max(1, memory.floats_at_once(memory.card_bytes(device), GRAPH, memory.GRAPH) // (COPIES * outputs))
 
 
+def model_groups(network: Rows, rows: int, x: Tensor) -> list[slice]:
+    """Return slices of ``rows`` models that are measured one after the other, each group with kept graphs."""
+    some = models_at_once(network, x)
+    return [slice(start, min(start + some, rows)) for start in range(0, rows, some)]
+
+
+def joined(pieces: Sequence[Tensor], missing: float) -> Tensor:
+    """Concatenate (models, …) of groups of models; shorter rows are filled up with ``missing``."""
+    if pieces[0].ndim == 1:
+        return torch.cat(list(pieces))
+    width = max(piece.shape[1] for piece in pieces)
+    padded = [functional.pad(piece, (0, width - piece.shape[1]), value=missing) for piece in pieces]
+    return torch.cat(padded)
+
+
 class Vectors:
     """Random vectors (models, parameters), drawn in sequence, for each model from its own seed."""
 
@@ -116,11 +143,22 @@ class Vectors:
     def normal(self) -> Tensor:
         """Draw independent standard normal numbers."""
         size = self.like.shape[1]
-        return torch.stack(
-            [torch.randn(size, generator=g, dtype=self.like.dtype) for g in self.generators]
-        ).to(self.like)
+        draws = [torch.randn(size, generator=g, dtype=self.like.dtype) for g in self.generators]
+        return torch.stack(draws).to(self.like, non_blocking=True)
 
     def signs(self) -> Tensor:
-        """Draw independent signs, −1 or 1 with probability 1/2 each (Rademacher)."""
-        halves = [torch.empty(self.like.shape[1]).bernoulli_(0.5, generator=g) for g in self.generators]
-        return (2 * torch.stack(halves) - 1).to(self.like)
+        """Draw independent signs, −1 or 1 with probability 1/2 each (Rademacher).
+
+        For a GPU, the signs are the bits of random numbers, which take a 16th of the time of other draws and
+        a 32nd of the copy. CPUs draw each sign, so that results stay those of earlier versions.
+        """
+        size, device = self.like.shape[1], self.like.device
+        if device.type == "cpu":
+            halves = [torch.empty(size).bernoulli_(0.5, generator=g) for g in self.generators]
+            return (2 * torch.stack(halves) - 1).to(self.like)
+        words = [torch.empty(-(-size // 64), dtype=torch.int64) for _ in self.generators]
+        for word, generator in zip(words, self.generators, strict=True):
+            word.random_(-(2**63), None, generator=generator)
+        octets = torch.stack(words).view(torch.uint8).to(device, non_blocking=True)
+        bits = octets[:, :, None] >> torch.arange(8, dtype=torch.uint8, device=device) & 1
+        return bits.flatten(1)[:, :size].to(self.like.dtype).mul_(2).sub_(1)

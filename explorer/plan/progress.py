@@ -12,6 +12,7 @@ from explorer.plan.units import IDS
 from explorer.runs.lock import holder
 from explorer.runs.store import Store
 from explorer.space.model import Space
+from explorer.units import axis_value
 
 NOUNS = {"model": "models", "pair": "pairs", "cell": "cells"}
 
@@ -128,7 +129,7 @@ def _untrained(space: Space, trained: dict[str, list[str]]) -> str:
     begun = [cell for cell in space.cells if trained[cell.id]]
     used = {axis: [cell.at[axis] for cell in space.cells] for axis in space.axes}
     lacking = {
-        axis: [str(v) for v in values if v in used[axis] and all(cell.at[axis] != v for cell in begun)]
+        axis: [axis_value(v) for v in values if v in used[axis] and all(cell.at[axis] != v for cell in begun)]
         for axis, values in space.axes.items()
     }
     return ", ".join(f"{axis} {', '.join(values)}" for axis, values in lacking.items() if values and begun)

@@ -59,11 +59,16 @@ def diagnose(
         chosen = ""
     if chosen:
         lines += ["", *_answers(cells, chosen, run, most=cell is None and len(cells) > 1)]
-    if cell is not None:
-        return [reword(line) for line in [*lines, "", *of_cell(chosen)]]
     lines.append("")
     if counts := converged_curves(run):
-        lines.append(f"Curves: {counts}. More steps may change the others (`connectivity.steps: auto`).")
+        rest = (
+            "More steps may change the others (`connectivity.steps: auto`); advice on their cells is a guess."
+        )
+        lines.append(
+            f"Curves: {counts}. {'' if run.pairs['curve_converged'].dropna().all() else rest}".rstrip()
+        )
+    if cell is not None:
+        return [reword(line) for line in [*lines, *of_cell(chosen)]]
     reasons = [f"{name} {phases.number(cut.value)} ({cut.reason})" for name, cut in all_cuts.items()]
     lines.append(f"Cuts: {', '.join(reasons)}.")
     lines += phases.findings(cells, all_cuts, run.axes)[:2]

@@ -40,6 +40,7 @@ AXES: dict[str, Axis] = {
     "pixel_noise": Axis("Pixel noise", "large = high load"),
     "batch_size": Axis("Batch size", "small = hot", large_on_top=False),
     "learning_rate": Axis("Learning rate", "large = hot"),
+    "linear_scaling": Axis("Learning rate is for batch size", "none = for all"),
     "weight_decay": Axis("Weight decay", "large = hot"),
 }
 

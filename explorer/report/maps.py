@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import altair as alt
 import numpy as np
 import pandas as pd
@@ -29,6 +31,7 @@ from explorer.report.rows import compact, exponent, measures
 UNCERTAIN = (
     f"isValid(datum.phase_probability) && datum.phase_probability < {CERTAIN} && datum.second_phase !== ''"
 )
+UNFINISHED = "isValid(datum.curves_converged_share) && datum.curves_converged_share < 1"
 CROWDED = 11  # with this many columns or more, cells have no room for a number
 
 
@@ -43,7 +46,8 @@ def phase_map(
     """Plot the cells of the load × temperature plane coloured by phase; ``letters`` name the phases.
 
     The square of an uncertain phase is split: the right half has the second most probable phase. A ring marks
-    a cell whose certainty is unknown.
+    a cell whose certainty is unknown, a triangle a cell with curves that have not converged. A pale square is
+    a cell that was not run, with its predicted phase.
 
     ``cells`` is the result of ``explorer.phases.classify`` with one row per grid point of the plane.
 
@@ -51,6 +55,7 @@ def phase_map(
         ValueError: two cells share a grid point; choose the values of the other axes first.
     """
     rows = plane_rows(cells, load, temperature)
+    pale = "predicted" in rows
     tips = [
         *place_tips(load, temperature),
         tip("phase", "Phase"),
@@ -58,9 +63,11 @@ def phase_map(
         tip("second_phase", "Second phase"),
         tip("near_cut", "Near the cut of"),
         tip("note", "Note"),
+        *([tip("predicted", "Predicted phase"), tip("predicted_probability", "Its probability")] * pale),
         tip("n_models", "Models"),
         tip("n_diverged", "Diverged or failed"),
         tip("n_pairs", "Pairs"),
+        tip("curves_text", "Curves converged"),
         *(tip(f"{m}_text", measure_title(m)) for m in measures(rows)),
     ]
     at = place(rows, load, temperature)
@@ -89,26 +96,26 @@ def phase_map(
             if letters
         ),
     ]
-    corner = {k: v.copy() for k, v in at.items()}
-    corner["x"].bandPosition = 0.86
-    if "y" in corner:
-        corner["y"].bandPosition = 0.18
-    unknown = (
-        alt.Chart()
-        .transform_filter("datum.phase !== '' && !isValid(datum.phase_probability)")
-        .mark_point(shape="circle", size=34, strokeWidth=1.6, filled=False, opacity=1)
-        .encode(
-            **corner,
-            tooltip=tips,
-            stroke=either(_on_dark("phase"), "#ffffff", theme.INK, alt.StrokeValue),
+
+    def corner(test: str, shape: str, size: int, x: float, y: float) -> alt.Chart:
+        """Mark the cells that have a phase and pass the test by a sign at a place in their squares."""
+        there = {"x": _at_band(at["x"], x)} | ({"y": _at_band(at["y"], y)} if "y" in at else {})
+        ink = either(_on_dark("phase"), "#ffffff", theme.INK, alt.StrokeValue)
+        marked = alt.Chart().transform_filter(f"datum.phase !== '' && {test}")
+        return marked.mark_point(shape=shape, size=size, strokeWidth=1.6, filled=False, opacity=1).encode(
+            **there, tooltip=tips, stroke=ink
         )
-    )
+
+    unknown = corner("!isValid(datum.phase_probability)", "circle", 34, 0.86, 0.18)
+    unfinished = corner(UNFINISHED, "triangle-up", 24, 0.14, 0.84)
     layers = [
         _ground(base),
         base.transform_filter("datum.phase !== ''").mark_rect().encode(color=colour),
         *label,
         *split,
         unknown,
+        *(_predictions(base, letters) if pale else []),
+        unfinished,
         _notes(base),
         _unsorted(base),
         *highlight(at),
@@ -211,8 +218,8 @@ def _letters(cells: alt.Chart, x: alt.X, name: str, size: int) -> alt.Chart:
     return cells.mark_text(fontSize=size, fontWeight=600).encode(x=x, text=f"{name}:N", color=colour)
 
 
-def _at_band(x: alt.X, where: float) -> alt.X:
-    moved = x.copy()
+def _at_band(channel: Any, where: float) -> Any:
+    moved = channel.copy()
     moved.bandPosition = where
     return moved
 
@@ -229,12 +236,20 @@ def _ground(base: alt.Chart) -> alt.Chart:
 
 
 def _notes(base: alt.Chart) -> alt.Chart:
-    """Draw × if every model of a cell failed, and a dot if the cell was not run."""
+    """Draw × if every model of a cell failed, and a dot if the cell was not run and is not predicted."""
     return (
-        base.transform_filter("datum.note !== ''")
+        base.transform_filter("datum.note !== '' && !datum.predicted")
         .mark_text(fontSize=13, fill=INK, opacity=0.75)
         .encode(text=either("datum.n_diverged > 0", "×", "·", alt.TextValue))
     )
+
+
+def _predictions(base: alt.Chart, letters: bool) -> list[alt.Chart]:
+    """Draw a pale square, with a small letter, for each cell whose phase is predicted."""
+    cells = base.transform_filter("isValid(datum.predicted) && datum.predicted !== ''")
+    squares = cells.mark_rect(opacity=0.35).encode(color=phase_colour(name="predicted"))
+    text = cells.mark_text(fontSize=9, fontStyle="italic", fill=INK, opacity=0.75)
+    return [squares, *([text.encode(text=alt.Text("predicted:N"))] if letters else [])]
 
 
 def _unsorted(base: alt.Chart) -> alt.Chart:

@@ -13,6 +13,7 @@ from explorer.columns import Column
 from explorer.measures.tables import columns_on_pages
 from explorer.phases import axis_names, number, unsigned_zero
 from explorer.report.labels import measure
+from explorer.units import axis_value
 
 NOT_RUN, FAILED = "not run", "no model left"
 Plane = tuple[str | None, str | None, list[str]]  # horizontal axis, vertical axis, all other axes
@@ -57,7 +58,7 @@ def completed(
         if pd.api.types.is_numeric_dtype(cells[name]) and all(isinstance(v, (int, float)) for v in plan):
             sides.append(sorted({*side, *plan}))
         else:
-            sides.append(list(dict.fromkeys([*(str(v) for v in plan), *side])))
+            sides.append(list(dict.fromkeys([*map(axis_value, plan), *side])))
     if not names or np.prod([float(len(s)) for s in sides]) > 20 * max(len(cells), 100):
         return cells.copy()  # a scattered search, not a grid
     grid = pd.DataFrame(list(itertools.product(*sides)), columns=pd.Index(names))
@@ -96,12 +97,18 @@ def prepared(cells: pd.DataFrame, scale_from: pd.DataFrame | None = None) -> pd.
     if "note" in cells:
         return cells
     defaults = {"n_models": 0, "n_diverged": 0, "n_pairs": 0, "phase": "", "near_cut": ""}
-    defaults |= {"second_phase": "", "phase_probability": np.nan}
+    defaults |= {
+        "second_phase": "",
+        "phase_probability": np.nan,
+        "n_curves": 0,
+        "curves_converged_share": np.nan,
+    }
     out = cells.assign(**{n: value for n, value in defaults.items() if n not in cells})
     shown = measures(out)
     nothing = (out["n_models"] == 0) & (out["n_pairs"] == 0) & ~out[shown].notna().any(axis=1)
     out["note"] = np.select([nothing & (out["n_diverged"] > 0), nothing], [FAILED, NOT_RUN], default="")
-    added: dict[str, list[str]] = {}
+    curves = zip(out["curves_converged_share"], out["n_curves"], strict=True)
+    added: dict[str, list[str]] = {"curves_text": [_converged(share, n) for share, n in curves]}
     for name in shown:
         digits = measure(name).digits
         spread = out[f"{name}_std"] if f"{name}_std" in out else pd.Series(np.nan, index=out.index)
@@ -109,6 +116,13 @@ def prepared(cells: pd.DataFrame, scale_from: pd.DataFrame | None = None) -> pd.
         added[f"{name}_label"] = [compact(v * scale, measure(name)) for v in out[name]]
         added[f"{name}_text"] = [with_spread(v, s, digits) for v, s in zip(out[name], spread, strict=True)]
     return out.assign(**added)
+
+
+def _converged(share: float, n: int) -> str:
+    """Return a share of curves as ``7 of 10``: in percent if their number is unknown, empty without."""
+    if not np.isfinite(share):
+        return ""
+    return f"{share * n:.0f} of {n}" if n else f"{share:.0%}".replace("%", " %")
 
 
 def exponent(column: pd.Series, label: Column) -> int:

@@ -225,11 +225,15 @@ def _check_axes(space: Space) -> None:
                         f"axis {axis!r} has the same name as a column of the tables; "
                         f"rename this option of {getattr(space, section)['name']}"
                     )
+                if None in values and section != "training":
+                    raise InputError(
+                        f"axis {axis!r}: null is only for a setting of the training; give a value"
+                    )
                 for place, value in enumerate(values):
                     values[place] = _axis_value(space, section, key, value, (kind, axis, place))
                 if len(set(values)) < len(values):
                     raise InputError(f"axis {axis!r} has a value twice: {values}")
-                kinds = {_kind(value) for value in values}
+                kinds = {_kind(value) for value in values if value is not None}
                 if len(kinds) > 1:
                     raise InputError(
                         f"{values} mixes {' and '.join(sorted(kinds))}, which have no common order; "
@@ -275,7 +279,7 @@ def _check_refinement(space: Space) -> None:
 
 
 def _kind(value: Any) -> str:
-    """Return the type of an axis value in words. A missing value (null) is of any type."""
+    """Return the type of an axis value in words."""
     if isinstance(value, bool):
         return "truth values"
     return "numbers" if isinstance(value, int | float) else "texts" if isinstance(value, str) else "lists"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import fields
 
 import pytest
 import torch
@@ -18,7 +19,8 @@ from torch import Tensor, nn
 
 from explorer.landscape import operator as operator_module
 from explorer.landscape import rows_of
-from explorer.landscape.hessian import HessianOperator, hessian
+from explorer.landscape.density import Density, spectral_density
+from explorer.landscape.hessian import Hessian, HessianOperator, hessian
 from explorer.landscape.lanczos import Krylov, lanczos
 from explorer.models.rows import Rows
 
@@ -207,6 +209,41 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(whole.parts) == 1
     assert len(parts.parts) == 5
     torch.testing.assert_close(parts(vectors), whole(vectors))
+
+
+def test_models_whose_graphs_do_not_fit_together_are_measured_in_groups(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network, theta, buffers, x, y = case("cnn")
+    budget = {"lanczos_steps": 6, "trace_tolerance": 0.05}
+
+    def measured() -> tuple[Hessian, Density]:
+        found = hessian(network, theta, x, y, buffers=buffers, seeds=[1, 2], **budget)
+        return found, spectral_density(network, theta, x, y, buffers=buffers, seeds=[1, 2], steps=5, probes=2)
+
+    assert operator_module.model_groups(network, 2, x) == [slice(0, 2)]
+    together = measured()
+    one = operator_module.COPIES * sum(network.output_sizes(x, leaves=True)) * len(x)
+    monkeypatch.setattr(operator_module, "GRAPH", one)
+    assert operator_module.model_groups(network, 2, x) == [slice(0, 1), slice(1, 2)]
+    assert len(operator_module.graph_parts(network, x)) == 1  # so each graph is kept
+    for apart, before in zip(measured(), together, strict=True):
+        for field in fields(apart):
+            torch.testing.assert_close(
+                getattr(apart, field.name), getattr(before, field.name), equal_nan=True
+            )
+
+
+def test_a_model_that_has_ended_costs_nothing_beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, theta, buffers, x, y = case("cnn")
+    operator, vectors = HessianOperator(network, theta, x, y, buffers), normal(*theta.shape, seed=4)
+    vectors[0] = 0
+    grad, calls = torch.autograd.grad, []
+    monkeypatch.setattr(torch.autograd, "grad", lambda *a, **k: calls.append(1) or grad(*a, **k))
+    product = operator(vectors)
+    assert len(calls) == 1
+    assert not product[0].any()
+    assert product[1].any()
 
 
 def test_rows_do_not_depend_on_each_other_nor_on_how_they_are_run() -> None:

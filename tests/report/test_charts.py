@@ -66,6 +66,24 @@ def test_the_phase_map_colours_and_labels_every_phase_and_tells_all_numbers(cell
     assert ring["transform"] == [{"filter": "datum.phase !== '' && !isValid(datum.phase_probability)"}]
 
 
+def test_a_cell_with_unconverged_curves_has_a_triangle_and_says_how_many_converged(cells):
+    some = cells.assign(n_curves=10, curves_converged_share=[0.3, *[1.0] * (len(cells) - 1)])
+    chart = charts.phase_map(some, "width", "batch_size")
+    mark = next(la for la in layers(chart) if la["mark"].get("shape") == "triangle-up")
+    assert {"field": "curves_text", "title": "Curves converged"} in mark["encoding"]["tooltip"]
+    assert prepared(some)["curves_text"].tolist() == ["3 of 10", *["10 of 10"] * (len(cells) - 1)]
+    assert prepared(some.drop(columns="n_curves"))["curves_text"].iloc[0] == "30 %"
+    assert set(prepared(some.drop(columns="curves_converged_share"))["curves_text"]) == {""}
+    drawn = (
+        vl_convert.vegalite_to_svg(chart.to_dict()),
+        vl_convert.vegalite_to_svg(
+            charts.phase_map(cells.assign(curves_converged_share=1.0), "width", "batch_size").to_dict()
+        ),
+    )
+    assert drawn[0].count("Curves converged: 3 of 10") > 0
+    assert drawn[0].count("<path") == drawn[1].count("<path") + 1
+
+
 def test_mode_connectivity_diverges_from_zero_and_losses_are_on_a_log_scale(cells):
     mc = layer_with(
         charts.heat_map(cells, "mode_connectivity", "width", "batch_size"), "color", "mode_connectivity"

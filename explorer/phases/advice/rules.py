@@ -76,10 +76,21 @@ class _Evidence:
         }
         table |= {"test_error_percent": 100 - column(cells, ACCURACY), "label_noise": own}
         self.numbers = pd.DataFrame(table, index=cells.index)
-        few = (column(cells, "n_models") > 0) & (column(cells, "n_models") < FEWEST_MODELS)
-        self.few = few.to_numpy()
-        share = column(cells, "curves_converged_share") if "curves_converged_share" in cells else None
-        self.unfinished = np.zeros(len(cells), bool) if share is None else (share < 1).to_numpy()
+        self.few = column(cells, "n_models").between(1, FEWEST_MODELS - 1).to_numpy()
+        self.curves = column(cells, "n_curves").fillna(0.0).to_numpy()
+        self.converged = column(cells, "curves_converged_share").to_numpy()
+
+    def guessed(self, rows: Sequence[int]) -> str:
+        """Return why advice on most of these cells is a guess; empty if it need not be."""
+        few, unfinished = self.few[rows], self.converged[rows] < 1
+        if (few | unfinished).sum() * 2 <= len(rows):
+            return ""
+        if not unfinished.any():
+            return "Two replicates do not show how much replicates differ, so this is a guess."
+        curves = self.curves[rows] * np.isfinite(self.converged[rows])
+        known = int(np.nansum(self.converged[rows] * curves).round()), plural(int(curves.sum()), "curve")
+        which = f"{known[0]} of {known[1]} here" if curves.sum() else "Not all curves here"
+        return f"{which} have converged, so this is a guess."
 
     def tried(self, places: Sequence[int]) -> list[Tried]:
         """Return the changes made from these cells, with simultaneous intervals."""
@@ -125,18 +136,9 @@ class _Evidence:
         else:
             change = "none on this grid; vary another setting"
             evidence.append("No step to a neighbouring cell gains more accuracy than chance explains.")
-        for which, text, least in (
-            (self.few, "Two replicates do not show how much replicates differ, so this is a guess.", SURE[2]),
-            (
-                self.unfinished,
-                "Not all curves of the cell have converged, so "
-                + ("the cause is uncertain." if best else "this is a guess."),
-                SURE[1] if best else SURE[2],
-            ),
-        ):
-            if (count := int(which[rows].sum())) * 2 > len(rows):
-                sure = max(sure, least, key=SURE.index)
-                evidence.append(text if len(rows) == 1 else f"In {count} of {len(rows)} cells: {text}")
+        if why := self.guessed(rows):
+            sure = SURE[2]
+            evidence.append(why)
         return Advice(where, phase, len(rows), cause.text, change, sure, evidence, tried, untried)
 
     def advise_unsorted(self, where: str, place: int) -> Advice:
@@ -218,13 +220,16 @@ def advice_table(
 
     Columns: ``cell_id``, the axes, ``question``, ``answer`` (yes, no, cannot tell, not tried), ``change``,
     ``gain`` in points of accuracy with the ends ``low`` and ``high`` of its 95 % interval, which holds for
-    all changes of the cell at once, and ``confidence`` (SURE).
+    all changes of the cell at once, ``confidence`` (SURE), and ``curves_converged_share`` of the
+    cell: if it is below 1, every confidence is *a guess*.
     """
+    cells = cells.assign(curves_converged_share=column(cells, "curves_converged_share"))
     names = [n for n in axis_names(axes) if n in cells]
     rows = []
-    for row in cells[["cell_id", *(n for n in names if n != "cell_id")]].to_dict("records"):
+    kept = ["cell_id", *(n for n in names if n != "cell_id"), "curves_converged_share"]
+    for row in cells[kept].to_dict("records"):
         one = advice[str(row["cell_id"])]
-        guess = any("so this is a guess" in text for text in one.evidence)
+        guess = row["curves_converged_share"] < 1 or any("so this is a guess" in e for e in one.evidence)
         for t in one.tried:
             answer = "yes" if t.surely_helped else "no" if t.surely_hurt else "cannot tell"
             sure = SURE[2]
@@ -239,6 +244,7 @@ def advice_table(
             rows.append({**row, **_question(direction), "answer": "not tried", "change": f"try {direction}",
                          **nothing, "confidence": SURE[2]})  # fmt: skip
     wanted = ["cell_id", *names, "question", "answer", "change", "gain", "low", "high", "confidence"]
+    wanted.append("curves_converged_share")
     return pd.DataFrame(rows, columns=pd.Index(dict.fromkeys(wanted)))
 
 
