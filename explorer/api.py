@@ -36,6 +36,7 @@ def run(
     address: str | None = None,
     workers: int | None = None,
     gpus: int | None = None,
+    logical_gpus: bool = False,
     max_hours: float | None = None,
     profile: bool = False,
     callbacks: Sequence[str | Callback] = (),
@@ -55,7 +56,8 @@ def run(
         address: address of a Ray cluster, or ``auto``. By default, the run uses the Ray that this process is
             connected to (and leaves it running), or starts its own on this machine and stops it at the end.
         workers: maximum number of concurrent trials or measuring actors; by default as many as fit.
-        gpus: number of GPUs (may be logical) of a Ray that the run starts; by default those that Ray finds.
+        gpus: number of GPUs of a Ray that the run starts; by default those that Ray finds.
+        logical_gpus: GPUs are only counted, and CPUs compute: to try a space without a GPU.
         max_hours: stop cleanly after this many hours.
         profile: record a trace of what each worker did when, in the run folder.
         callbacks: tools that follow the trials while they train: ``tensorboard``, ``mlflow``, ``wandb``,
@@ -77,6 +79,7 @@ def run(
         address=address,
         workers=workers,
         gpus=gpus,
+        logical_gpus=logical_gpus,
         max_hours=max_hours,
         profile=profile,
         callbacks=callbacks,
@@ -121,6 +124,7 @@ def adopt(
     address: str | None = None,
     workers: int | None = None,
     gpus: int | None = None,
+    logical_gpus: bool = False,
     max_hours: float | None = None,
     observer: Observer | None = None,
 ) -> Run:
@@ -172,7 +176,9 @@ def adopt(
         columns=columns,
         storage=storage,
         observer=observer,
-        where=RunOptions(address=address, workers=workers, gpus=gpus, max_hours=max_hours),
+        where=RunOptions(
+            address=address, workers=workers, gpus=gpus, logical_gpus=logical_gpus, max_hours=max_hours
+        ),
     )
     return Run.of(done, holding=given)
 
@@ -204,6 +210,7 @@ def study(
     address: str | None = None,
     workers: int | None = None,
     gpus: int | None = None,
+    logical_gpus: bool = False,
     out: str | Path | None = None,
     observer: Observer | None = None,
 ) -> pd.DataFrame:
@@ -232,7 +239,7 @@ def study(
     from explorer.engine.cluster import RunOptions
 
     members, target = studies.members(spaces, set, storage), studies.target(out)
-    where = RunOptions(address=address, workers=workers, gpus=gpus)
+    where = RunOptions(address=address, workers=workers, gpus=gpus, logical_gpus=logical_gpus)
     one = studies.Study([studies.run_of(member, storage, observer, where) for member in members])
     if target:
         studies.write(one, target)

@@ -183,6 +183,36 @@ CELLS: dict[str, Column] = {
     "near_cut": Column("text", "", "cuts that lie within one standard error of the cell's mean"),
 }
 
+MAP: dict[str, Column] = {
+    "round": Column("integer", "", "round in which a refined run ran the cell, from 1; empty if in none"),
+    "source": Column("text", "", "`measured`, or `predicted` for a cell that was not run"),
+    "phase": Column(
+        "text", "", "measured or most probable phase; empty if a measure of a cell that was run is missing"
+    ),
+    "probability": Column(
+        "number", "", "probability that a run of the whole grid shows this phase: 1 if measured"
+    ),
+    **{
+        phase: Column("number", "", f"probability of phase {phase}")
+        for phase in ("I", "II", "III", "IV-A", "IV-B")
+    },
+    **{
+        f"{name}{end}": Column(
+            kind="number", unit=MODELS[name].unit if name in MODELS else unit, meaning=meaning
+        )
+        for name, unit in (
+            ("train_loss", ""),
+            ("mode_connectivity", "percentage points"),
+            ("cka", ""),
+            ("train_error_percent", ""),
+        )
+        for end, meaning in (
+            ("", "mean over replicates, or prediction"),
+            ("_std", "standard deviation over replicates, or of the prediction"),
+        )
+    },
+}
+
 # What people call our columns and settings, for hints; hints also find names that are spelt alike.
 OTHER_NAMES = {
     "acc": "test_accuracy_percent",

@@ -23,6 +23,7 @@ TITLES = {
     "spaces": "Spaces",
     "start_up": "Starting Ray",
     "calibration": "Calibrating",
+    "choosing": "Choosing",
     "training": "Training",
     "importing": "Importing",
     "measuring": "Measuring",

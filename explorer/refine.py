@@ -34,6 +34,7 @@ Cuts = Mapping[str, Any]
 DRAWS = 1000
 # Prior of the logarithms of amplitude, length scales (in widths of the grid) and noise: median, deviation.
 AMPLITUDE, LENGTH, NOISE = (1.5, 1.0), (1.0, 1.0), (0.03, 1.0)
+KERNEL_CELLS = 300  # the kernel is fitted to at most so many cells, drawn from those of the map
 SOURCES = ("measured", "predicted")
 
 
@@ -158,19 +159,22 @@ def predict(cells: pd.DataFrame, domain: Domain | pd.DataFrame, cuts: Cuts | Non
     if not grid.known.any():
         raise InputError("no cell of the domain is known yet, so no phase can be predicted")
     found = _cuts(grid.rows, cuts)
-    draws = _draw(grid, _fit(grid, found), found)
-    shares = _shares(draws, found)
-    known = grid.known
-    measured = sort_cells(grid.rows, found).phase
-    phase = np.where(known, measured, np.array(PHASES)[shares.argmax(axis=1)])
-    shares[known] = np.where(measured == "", np.nan, measured == np.array(PHASES)[:, None]).T[known]
+    known, measured = grid.known, sort_cells(grid.rows, found).phase
+    phase = measured.copy()
+    shares = np.where(measured == "", np.nan, measured == np.array(PHASES)[:, None]).T
+    draws = {}
+    if not known.all():
+        draws = _draw(grid, _fit(grid, found), found)
+        shares[~known] = _shares(draws, found)[~known]
+        phase[~known] = np.array(PHASES)[shares[~known].argmax(axis=1)]
     out = grid.points.copy()
     out["source"] = np.where(known, *SOURCES)
     out["phase"] = phase
     out["probability"] = shares.max(axis=1)
     out[list(PHASES)] = shares
-    for name, drawn in draws.items():
+    for name in (name for name in MEASURES if name in grid.rows):
         own, spread = column(grid.rows, name).to_numpy(), column(grid.rows, f"{name}_std").to_numpy()
+        drawn = draws.get(name, np.full((1, len(out)), np.nan))
         out[name] = np.where(known, own, drawn.mean(axis=0))
         out[f"{name}_std"] = np.where(known, spread, drawn.std(axis=0))
     return out
@@ -258,8 +262,9 @@ def _is_ordered(values: pd.Series) -> bool:
     return numeric and bool(values.notna().all())
 
 
-def _placed(cells: pd.DataFrame, points: pd.DataFrame, axes: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
+def _placed(cells: Any, points: pd.DataFrame, axes: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the rows of the known cells in their places, and which places are known."""
+    cells = pd.DataFrame(cells)
     if cells.empty:
         return pd.DataFrame(index=points.index), np.zeros(len(points), dtype=bool)
     needed = [*axes, *(name for name in MEASURES if name != OPTIONAL)]
@@ -268,19 +273,19 @@ def _placed(cells: pd.DataFrame, points: pd.DataFrame, axes: list[str]) -> tuple
             f"the table of cells has no column {', '.join(lacking)}; it has "
             f"{suggest(lacking[0], [str(name) for name in cells])}"
         )
-    keys = _keys(cells, axes)
+    keys = keys_of(cells, axes)
     rows = dict(zip(keys, range(len(cells)), strict=True))
     if len(rows) < len(cells):
         twice = next(key for place, key in enumerate(keys) if rows[key] != place)
         where = ", ".join(f"{name} {value}" for name, value in zip(axes, twice, strict=True))
         raise InputError(f"the table of cells has several rows for {where}; give one row per cell")
-    order = [rows.get(key, -1) for key in _keys(points, axes)]
+    order = [rows.get(key, -1) for key in keys_of(points, axes)]
     known = np.array(order) >= 0
     placed = cells.reset_index(drop=True).reindex(order).set_axis(points.index)
     return placed, known
 
 
-def _keys(table: pd.DataFrame, axes: list[str]) -> list[tuple[str, ...]]:
+def keys_of(table: pd.DataFrame, axes: list[str]) -> list[tuple[str, ...]]:
     """Return the settings of each row as text that is the same for equal numbers of any type."""
 
     def key(value: Any) -> str:
@@ -430,7 +435,10 @@ def _process(x: np.ndarray, y: np.ndarray, prior: tuple[float, float]) -> _Proce
     kernel = ConstantKernel(AMPLITUDE[0], (1e-3, 1e3)) * Matern(lengths, (1e-2, 1e2), nu=1.5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a parameter at its bound
-        fitted = _regressor(kernel + WhiteKernel(NOISE[0], (1e-5, 1.0)), _most_probable).fit(x, y)
+        some = np.random.default_rng(seed_for("refine", "kernel")).permutation(len(y))[:KERNEL_CELLS]
+        fitted = _regressor(kernel + WhiteKernel(NOISE[0], (1e-5, 1.0)), _most_probable).fit(x[some], y[some])
+        if len(some) < len(y):
+            fitted = _regressor(fitted.kernel_).fit(x, y)
     return _Process(x, y, centre, scale, fitted)
 
 

@@ -11,7 +11,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 from pandas.api.types import is_hashable
 
 import explorer.measures
@@ -124,7 +126,7 @@ class Run:
         >>> run.rounds  # it is not refined
         []
         """
-        return list(self.info.get("rounds") or [])
+        return recorded.rounds_of(self.info)
 
     def of_rounds(self, number: int | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the cells that are known after this many rounds, and all cells of the grid.
@@ -376,14 +378,17 @@ def read(store: Store) -> Run:
             {"subject": next(v for v in row[:-1] if isinstance(v, str)), "error": row[-1]}
             for row in failed["measures"][[*subject, "error"]].itertuples(index=False)
         ]
+    epochs = _in_order(epochs, models, ["model_id"], ["step"])
+    curves = _in_order(curves, models, ["model_a", "model_b"], ["path", "t"])
+    pa.default_memory_pool().release_unused()
     return Run(
         name=store.files.name,
         folder=store.location,
         axes=axes,
         models=models,
-        epochs=_in_order(epochs, models, ["model_id"], ["step"]),
+        epochs=epochs,
         pairs=pairs,
-        curves=_in_order(curves, models, ["model_a", "model_b"], ["path", "t"]),
+        curves=curves,
         info=info,
         of_cells=_of_cells(store, of_kind["cell"]),
     )
@@ -425,7 +430,8 @@ def _of_models(frame: pd.DataFrame, models: pd.DataFrame, ids: list[str]) -> pd.
 
     The record of a model may be damaged, or may have been written after the models were read.
     """
-    return frame[frame[ids].isin(set(models["model_id"])).all(axis=1)]
+    known = pd.Index(models["model_id"].unique())
+    return frame[np.all([known.get_indexer(pd.Index(frame[name])) >= 0 for name in ids], axis=0)]
 
 
 def _of_cells(store: Store, measures: list[str]) -> pd.DataFrame:
@@ -487,17 +493,10 @@ def _in_order(frame: pd.DataFrame, models: pd.DataFrame, ids: list[str], then: l
 
     If part of a lost stack was retrained as a different stack, some rows occur twice; the first is kept.
     """
-    order = {model_id: place for place, model_id in enumerate(models["model_id"])}
-    return (
-        _of_models(frame, models, ids)
-        .drop_duplicates([*ids, *then])
-        .sort_values(
-            [*ids, *then],
-            kind="stable",
-            ignore_index=True,
-            key=lambda column: column.map(order) if column.name in ids else column,
-        )
-    )
+    known = pd.Index(models["model_id"].drop_duplicates(keep="last"))
+    keys = frame[then].assign(**{name: known.get_indexer(pd.Index(frame[name])) for name in ids})
+    keys = keys[(keys[ids] >= 0).all(axis=1)].drop_duplicates().sort_values([*ids, *then], kind="stable")
+    return frame.loc[keys.index].reset_index(drop=True)
 
 
 # A folder of tables from somewhere else ---------------------------------------------------------------

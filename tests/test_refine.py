@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import itertools
 from pathlib import Path
 
@@ -61,6 +62,11 @@ def test_a_start_covers_the_grid_with_its_ends_and_needs_no_measure() -> None:
     assert len({tuple(one.items()) for one in more}) == 19
     assert len(refine.propose(pd.DataFrame(), DOMAIN, 10_000)) == 99
     assert all(type(value) is int for one in start for value in one.values())
+    assert refine.propose([], DOMAIN, 16) == start  # pyright: ignore[reportArgumentType]
+
+
+def test_the_example_of_the_module_is_true() -> None:
+    assert doctest.testmod(refine) == (0, 3)
 
 
 def test_borders_are_found_from_a_third_of_the_cells() -> None:
@@ -100,6 +106,21 @@ def test_the_answer_depends_neither_on_order_nor_on_number_types_nor_on_other_co
     other = cells.sample(frac=1, random_state=1).astype({"width": float}).assign(note="x")
     assert refine.propose(other, DOMAIN, 6, CUTS) == first
     assert refine.predict(other, DOMAIN, CUTS)["phase"].equals(refine.predict(cells, DOMAIN, CUTS)["phase"])
+
+
+def test_a_grid_of_which_all_is_known_is_not_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refine, "_fit", None)
+    cells = world()
+    found = refine.predict(cells, DOMAIN, CUTS)
+    assert found["phase"].tolist() == true_phases(cells).tolist()
+    assert found["cka"].tolist() == cells["cka"].tolist()
+
+
+def test_many_cells_take_seconds() -> None:
+    domain = {"width": list(range(2, 42)), "batch_size": list(range(8, 38))}
+    cells = world(domain)
+    found = refine.predict(cells.sample(700, random_state=0), domain, CUTS)
+    assert (found["phase"].to_numpy() == true_phases(cells)).mean() > 0.95
 
 
 def test_cells_of_a_round_are_not_all_neighbours() -> None:

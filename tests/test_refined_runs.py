@@ -149,6 +149,15 @@ def test_a_refinement_that_cannot_work_is_one_sentence() -> None:
             parse({**RAW, **changed})
 
 
+def test_damaged_rounds_are_one_sentence(tmp_path: Path) -> None:
+    store = Store(tmp_path / "tiny")
+    space = parse(RAW)
+    for rounds in ("x", [1], [{"cells": 3}], [{"cells": [], "expected": "x"}]):
+        store.write_info({**provenance.describe(space, "tiny"), "rounds": rounds})
+        with pytest.raises(InputError, match=r"run\.yaml is damaged: rounds"):
+            refinement.rounds_of(store)
+
+
 def test_budgets_are_shares_or_numbers() -> None:
     def options(**given: Any) -> RefineOptions:
         return RefineOptions.model_validate(given)

@@ -39,11 +39,13 @@ def report(
 ) -> None:
     """Write the report of a run (finished or not) or of a folder of tables, or compare several runs."""
     cuts = cuts_of(cut or [])
+    import pyarrow as pa
+
     from explorer.report.files import check_place
     from explorer.results import holds_tables, load
 
     check_place(reports)
-
+    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own pool would keep the memory of every table
     if len(runs) > 1:
         if watch:
             raise InputError("--watch follows one run, not a comparison")

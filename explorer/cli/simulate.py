@@ -28,7 +28,7 @@ def simulate(
     cut: Cut = None,
     storage: Storage = "runs",
 ) -> None:
-    """Replay a finished grid as a refined run: what share of phases is right after each round."""
+    """Replay a finished grid as a refined run: the share of right phases after each round."""
     from pydantic import ValidationError
     from rich.table import Table
 

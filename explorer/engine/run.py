@@ -319,6 +319,12 @@ def _tables(store: Store, space: Space, session: Session) -> Run:
         done = results.read(store)
         for table in results.TABLES:
             store.write_table(table, getattr(done, table))
+        names = {
+            row["operation"] for part in store.by_key("unrepeatable").values() for row in part.to_pylist()
+        }
+        if names:
+            store.update_info(unrepeatable=sorted(names))
+            done.info["unrepeatable"] = sorted(names)
         if space.refine and len(done.grid):
             store.write_table("map", done.map)
         if "verification" in done.info and not refinement.missing(space, store):

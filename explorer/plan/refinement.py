@@ -8,17 +8,15 @@ from explorer.plan import plan
 from explorer.plan.plan import Plan
 from explorer.plan.stacks import NO_SIZES, Sizes
 from explorer.runs.store import Store
+from explorer.space import recorded
 from explorer.space.model import Space
 
 Round = dict[str, Any]
 
 
 def rounds_of(store: Store) -> list[Round]:
-    """Return the rounds so far: ``cells`` (their ids) and, of a finished one, ``expected``.
-
-    That is the share of the phases of the whole grid that was expected to be right after it.
-    """
-    return list(store.read_info().get("rounds", [])) if store.exists() else []
+    """Return the rounds so far; see :func:`explorer.space.recorded.rounds_of`."""
+    return recorded.rounds_of(store.read_info()) if store.exists() else []
 
 
 def chosen(space: Space, rounds: list[Round]) -> Space:

@@ -67,7 +67,7 @@ def summary(run: Run, cells: pd.DataFrame, cuts: Mapping[str, phases.Cut]) -> st
     claims = facts.claims(run, cells, cuts, now)
     counts = cells["phase"].replace("", "unknown").value_counts()
     found = [
-        *([now.unfinished] if now and now.unfinished else []),
+        *filter(None, [now.unfinished if now else "", facts.refined(run, now)]),
         *phases.findings(cells, cuts, run.axes, claims),
     ]
     lines = [f"# {run.name}", "", *(f"- {_plain(reword(s))}" for s in found)]

@@ -12,6 +12,7 @@ from explorer import phases, sources
 from explorer.phases.claims import FAILS, HOLDS, UNKNOWN, UNTESTED, Claim
 from explorer.phases.claims.evidence import SIGNS
 from explorer.plan.progress import Progress, progress
+from explorer.refine import share_in_words
 from explorer.report.labels import axis, measure, measure_title
 from explorer.report.rows import measures
 from explorer.results import Run
@@ -47,9 +48,21 @@ def progress_of(run: Run) -> Progress | None:
 
 
 def reservations(run: Run, now: Progress | None) -> str:
-    """Return what is to be known before anything else: damaged files, and work that is left; often empty."""
-    found = [run.info.get("verification", ""), now.unfinished if now else ""]
+    """Return what is to be known before anything else; often empty.
+
+    These are damaged files, work that is left, and cells that were not run because the run is refined.
+    """
+    found = [run.info.get("verification", ""), now.unfinished if now else "", refined(run, now)]
     return " ".join(text for text in found if text)
+
+
+def refined(run: Run, now: Progress | None) -> str:
+    """Return how much of the grid a refined run has run; empty for other runs."""
+    if not run.rounds or not now or not now.cells.missing:
+        return ""
+    expected = run.rounds[-1].get("expected", float("nan"))
+    share = share_in_words(now.cells.done, now.cells.wanted, expected)
+    return f"{share} Claims, correlations and advice use only the cells that were run."
 
 
 def claims(
@@ -181,6 +194,22 @@ def machine(run: Run) -> str:
     formats = {"platform": "{}", "cpus": "{} CPUs", "memory_gb": "{} GB memory", "gpus": "{} GPUs"}
     parts = mapping(run.info.get("machine")).items()
     return ", ".join(formats.get(k, f"{k} {{}}").format(v) for k, v in parts if v not in (None, "", 0, []))
+
+
+def gpu(run: Run) -> str:
+    """Describe the GPUs of the run and how they computed; empty if CPUs did."""
+    cards = [
+        f"{name} ({', '.join(f'{key} {of[key]}' for key in ('driver', 'cuda') if key in of)})"
+        for name, of in ((name, mapping(of)) for name, of in mapping(run.info.get("cards")).items())
+    ]
+    if not cards:
+        return ""
+    names = run.info.get("unrepeatable") or []
+    repeated = mapping(mapping(run.info.get("space")).get("resources")).get("deterministic", True)
+    again = "Kernels give the same bits each time" if repeated else "The bits of kernels may differ each time"
+    but = f", except {', '.join(map(str, names))}" if names else ""
+    precision = "Training may round convolutions to TF32; measures compute in IEEE float32"
+    return f"{', '.join(cards)}. {precision}. {again}{but}."
 
 
 def failures(run: Run) -> dict[str, Any]:

@@ -105,7 +105,8 @@ def _copies(other: dict[str, str], run: dict[str, str]) -> bool:
 def write_tables(run: Run, cells: pd.DataFrame, out: Files) -> list[dict[str, str]]:
     """Write cells, models and pairs as Parquet, and as CSV if that is small; list the files."""
     links = []
-    for name, table in (("cells", cells), ("models", run.models), ("pairs", run.pairs)):
+    tables = {"cells": cells, "models": run.models, "pairs": run.pairs}
+    for name, table in (tables | ({"map": run.map} if run.rounds and len(cells) else {})).items():
         if table.empty:
             continue
         plain = table.copy()

@@ -46,7 +46,8 @@ def phase_map(
     """Plot the cells of the load × temperature plane coloured by phase; ``letters`` name the phases.
 
     The square of an uncertain phase is split: the right half has the second most probable phase. A ring marks
-    a cell whose certainty is unknown, a triangle a cell with curves that have not converged.
+    a cell whose certainty is unknown, a triangle a cell with curves that have not converged. A pale square is
+    a cell that was not run, with its predicted phase.
 
     ``cells`` is the result of ``explorer.phases.classify`` with one row per grid point of the plane.
 
@@ -54,6 +55,7 @@ def phase_map(
         ValueError: two cells share a grid point; choose the values of the other axes first.
     """
     rows = plane_rows(cells, load, temperature)
+    pale = "predicted" in rows
     tips = [
         *place_tips(load, temperature),
         tip("phase", "Phase"),
@@ -61,6 +63,7 @@ def phase_map(
         tip("second_phase", "Second phase"),
         tip("near_cut", "Near the cut of"),
         tip("note", "Note"),
+        *([tip("predicted", "Predicted phase"), tip("predicted_probability", "Its probability")] * pale),
         tip("n_models", "Models"),
         tip("n_diverged", "Diverged or failed"),
         tip("n_pairs", "Pairs"),
@@ -111,6 +114,7 @@ def phase_map(
         *label,
         *split,
         unknown,
+        *(_predictions(base, letters) if pale else []),
         unfinished,
         _notes(base),
         _unsorted(base),
@@ -232,12 +236,20 @@ def _ground(base: alt.Chart) -> alt.Chart:
 
 
 def _notes(base: alt.Chart) -> alt.Chart:
-    """Draw × if every model of a cell failed, and a dot if the cell was not run."""
+    """Draw × if every model of a cell failed, and a dot if the cell was not run and is not predicted."""
     return (
-        base.transform_filter("datum.note !== ''")
+        base.transform_filter("datum.note !== '' && !datum.predicted")
         .mark_text(fontSize=13, fill=INK, opacity=0.75)
         .encode(text=either("datum.n_diverged > 0", "×", "·", alt.TextValue))
     )
+
+
+def _predictions(base: alt.Chart, letters: bool) -> list[alt.Chart]:
+    """Draw a pale square, with a small letter, for each cell whose phase is predicted."""
+    cells = base.transform_filter("isValid(datum.predicted) && datum.predicted !== ''")
+    squares = cells.mark_rect(opacity=0.35).encode(color=phase_colour(name="predicted"))
+    text = cells.mark_text(fontSize=9, fontStyle="italic", fill=INK, opacity=0.75)
+    return [squares, *([text.encode(text=alt.Text("predicted:N"))] if letters else [])]
 
 
 def _unsorted(base: alt.Chart) -> alt.Chart:

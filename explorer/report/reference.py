@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from explorer.columns import CURVES, EPOCHS, IDS, PAIR_IDS, SETTINGS
+from explorer.columns import CURVES, EPOCHS, IDS, MAP, PAIR_IDS, SETTINGS
 from explorer.measures.tables import AVERAGED_MODELS, AVERAGED_PAIRS, CELLS, MODELS, PAIRS
 
 
@@ -29,6 +29,7 @@ DOCUMENTED = {
         ({k: PAIR_IDS[k] for k in ("model_a", "model_b")}, CURVES),
     ),
     "cells": ("a grid point", ({"cell_id": IDS["cell_id"]}, CELLS)),
+    "map": ("a grid point, run or not", (MAP,)),
 }
 
 AVERAGED = ", ".join(f"`{name}`" for name in (*AVERAGED_MODELS, *AVERAGED_PAIRS))
@@ -45,6 +46,8 @@ metadata of the file is JSON under the key `explorer`. It lists the models in th
 columns, and `cka_at_<layer>` for each of the `layers` of `similarity`.""",
     "cells": f"""The table also has the axes of the space, and the mean (under its own name) and the standard
 deviation (`<name>_std`) of {AVERAGED}.""",
+    "map": """The table also has the axes of the space. It is written if the space has `refine`; `run.map` has
+it for every run. Without a training error in `cells`, the table has none.""",
 }
 
 HEAD = """# Tables

@@ -15,6 +15,7 @@ from explorer.results import Run
 STAGES = {
     "start_up": "Start-up",
     "calibration": "Calibration",
+    "choosing": "Choosing cells",
     "training": "Training",
     "measuring": "Measuring",
     "tables": "Tables",

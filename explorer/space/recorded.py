@@ -109,6 +109,24 @@ def _data_facts(info: dict[str, Any]) -> dict[str, DataFacts]:
         raise InputError("run.yaml is damaged: data_sets does not describe data sets") from error
 
 
+def rounds_of(info: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rounds of a refined run: ``cells`` (their ids) and, of a finished round, ``expected``.
+
+    That is the share of the phases of the whole grid that was expected to be right after it.
+
+    Raises:
+        InputError: ``run.yaml`` is damaged.
+    """
+    try:
+        return [
+            {"cells": [str(cell) for cell in one["cells"]]}
+            | ({"expected": float(one["expected"])} if "expected" in one else {})
+            for one in info.get("rounds") or []
+        ]
+    except (TypeError, KeyError, ValueError) as error:
+        raise InputError("run.yaml is damaged: rounds does not list the cells of rounds") from error
+
+
 def fingerprint_of(info: dict[str, Any]) -> Callable[[str], str]:
     """Return the function that gives the fingerprint of a user's function in the ids of a run's models."""
     if "kept_sources" not in info:  # written by a version that kept none

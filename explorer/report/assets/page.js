@@ -42,7 +42,19 @@
   // ---- charts of cells
   const at = others => cells.filter(r => others.every(n => String(r[n]) === String(plane[n])));
   const others = () => data.axes.map(a => a.name).filter(n => n !== mapAxes.right && n !== mapAxes.up);
-  const shown = f => at(f && !isMap(f) ? data.others : others());
+  const slider = document.getElementById("round");
+  const rounds = data.rounds || [];
+  const places = new Map(cells.map((r, k) => [r, k]));
+  const then = r => { // the row as it was after the round of the slider
+    const { predicted, probability } = rounds[slider.value - 1], k = places.get(r);
+    return predicted[k] && !r.predicted
+      ? { ...r, phase: "", second_phase: "", phase_probability: null, note: "not run yet", predicted: predicted[k], predicted_probability: probability[k] }
+      : { ...r, predicted: predicted[k], predicted_probability: probability[k] };
+  };
+  const shown = f => {
+    const rows = at(f && !isMap(f) ? data.others : others());
+    return slider && f && f.id === "phase-map" ? rows.map(then) : rows;
+  };
   const isMap = f => f.id === "phase-map" || f.id.startsWith("map-");
   const turned = f => { // a map's spec for the two axes that were chosen
     if (!isMap(f) || (mapAxes.right === data.right && mapAxes.up === data.up)) return f.spec;
@@ -172,6 +184,7 @@
     const colours = document.querySelectorAll(".key .phase");
     const like = [...colours].find(c => c.textContent === row.phase);
     if (like) badge.append(like.cloneNode(true), `${like.nextSibling.textContent.trim()}${row.near_cut ? `; near the cut of ${row.near_cut}` : ""}`);
+    else if (row.predicted) badge.append(`not run; phase ${row.predicted} is predicted, with a probability of ${Math.round(100 * row.predicted_probability)} %`);
     else badge.append(row.note || "phase unknown: a measure is missing");
     body.replaceChildren(element("p", place(row), { class: "place" }), badge, ...facts(row), ...advice(cell));
     const content = await ask(cell);
@@ -242,6 +255,10 @@
   };
 
   // ---- the page
+  if (slider) slider.addEventListener("input", () => {
+    document.getElementById("round-text").textContent = rounds[slider.value - 1].text;
+    for (const v of views.filter(v => v.name && v.figure.id === "phase-map")) v.view.data(v.name, copy(shown(v.figure))).runAsync();
+  });
   const first = byId.get(linked()) || byId.get(data.best) || cells[0];
   document.querySelectorAll("select[data-axis]").forEach(s => {
     const all = axes[s.dataset.axis].values;

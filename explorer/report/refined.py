@@ -1,0 +1,47 @@
+"""Predicted phases of the cells that a refined run has not run, for its page, round by round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from explorer import phases
+from explorer.refine import keys_of, predict, share_in_words
+from explorer.results import Run
+
+MOST_CELLS = 1000  # with more, the page has no slider: each round would be predicted anew
+NO_PHASE = ("", None)
+
+
+def with_predictions(
+    run: Run, grid: pd.DataFrame, cuts: Mapping[str, phases.Cut]
+) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """Return the grid with the predicted phases of cells that were not run, and each round for the slider.
+
+    Args:
+        grid: every point of the grid, also if it was not run.
+
+    Returns:
+        The grid with the columns ``predicted`` (a phase; empty if the cell was run) and
+        ``predicted_probability``; it is unchanged if the run is not refined. For each round, the last one
+        included: its ``text``, and ``predicted`` and ``probability`` of each row of the grid.
+    """
+    rounds = run.rounds
+    cells, domain = run.of_rounds() if rounds else (grid, grid)
+    if not rounds or len(cells) == len(domain):
+        return grid, []
+    names, last, shown = list(domain.columns), len(rounds), []
+    keys = keys_of(grid, names)
+    for number in range(1 if len(domain) <= MOST_CELLS else last, last + 1):
+        known, _ = run.of_rounds(number if number < last else None)
+        found = predict(known, domain, cuts)
+        found = found[found["source"] == "predicted"]
+        rows = zip(found["phase"], found["probability"].round(3).tolist(), strict=True)
+        of = dict(zip(keys_of(found, names), rows, strict=True))
+        text = share_in_words(len(known), len(domain), rounds[number - 1].get("expected", float("nan")))
+        predicted, probability = zip(*(of.get(key, NO_PHASE) for key in keys), strict=True)
+        shown.append({"text": f"Round {number}: {text}", "predicted": predicted, "probability": probability})
+    end = shown[-1]
+    return grid.assign(predicted=end["predicted"], predicted_probability=end["probability"]), shown
