@@ -53,11 +53,11 @@ def _space(
     }
 
 
-DIGITS, FASHION = {"name": "digits"}, {"name": "fashion-mnist", "test_size": 2000, "label_noise": 0.1}
-CNN, MLP, DEEP = {"name": "cnn", "norm": "none"}, {"name": "mlp"}, {"name": "mlp", "depth": 2}
+DIGITS = {"name": "digits"}
+FASHION = {"name": "fashion-mnist", "test_size": 2000, "label_noise": 0.1, "pool": 4}
+MLP, CNN = {"name": "mlp"}, {"name": "cnn", "norm": "none"}
 FEW, MANY = [125, 250, 500, 1000], [250, 1000, 4000]
-BATCHES, RATES = {"batch_size": [4, 16, 64]}, {"learning_rate": [0.003, 0.01, 0.03, 0.1]}
-RATE = {"learning_rate": 0.03}
+BATCHES, RATE = {"batch_size": [4, 16, 64]}, {"learning_rate": 0.03}
 SPACES = [
     _space("digits-mlp", DIGITS, MLP, [2, 4, 8, 16, 64], FEW, BATCHES, steps=2500, **RATE),
     _space(
@@ -70,40 +70,8 @@ SPACES = [
         steps=2500,
         **RATE,
     ),
-    _space(
-        "fashion-mlp", {**FASHION, "pool": 2}, DEEP, [4, 8, 16, 32], MANY, RATES, steps=3000, batch_size=16
-    ),
-    _space(
-        "mnist1d-mlp",
-        {"name": "mnist1d", "label_noise": 0.1},
-        DEEP,
-        [8, 16, 32, 64],
-        MANY,
-        {"batch_size": [2, 8, 32, 200]},
-        steps=2500,
-        **RATE,
-    ),
     _space("mnist1d-cnn", {"name": "mnist1d"}, CNN, [2, 4, 8], MANY, BATCHES, steps=2000, **RATE),
-    _space(
-        "fashion-cnn",
-        {**FASHION, "pool": 4},
-        CNN,
-        [2, 4, 8],
-        MANY,
-        {"batch_size": [2, 8, 32, 128]},
-        steps=1500,
-        **RATE,
-    ),
-    _space(
-        "digits-cnn",
-        {**DIGITS, "label_noise": 0.1},
-        CNN,
-        [1, 2, 4, 8],
-        [125, 350, 1000],
-        {"learning_rate": [0.003, 0.01, 0.03]},
-        steps=1500,
-        batch_size=16,
-    ),
+    _space("fashion-cnn", FASHION, CNN, [2, 4, 8], MANY, {"batch_size": [2, 8, 32, 128]}, steps=1500, **RATE),
 ]
 
 

@@ -1,8 +1,7 @@
 """What do the pages of a run of 5,000 cells cost, and how large are they?
 
 Command:  python benchmarks/large_report.py      (about two minutes; --cells 500 for a look)
-Claim:    at most 10 s and 400 MB from `report RUN` to the written page (not reached yet: the claims of the page
-          take most of both).
+Claim:    at most 10 s and 400 MB from `report RUN` to the written page (the time is not reached yet).
 Method:   a run folder of made-up records with the names, columns and numbers of rows of real ones, written by the
           store: MLPs of 50 batch sizes and 100 learning rates, 3 models and 3 pairs a cell, histories of 20 points,
           curves of 11. Then the command line in a process of its own: its seconds, and the kernel's peak of its

@@ -43,6 +43,20 @@ def curves(d: dict[str, Any]) -> list[str]:
     ]
 
 
+def together(d: dict[str, Any]) -> list[str]:
+    return [
+        f"{r['network']} of width {r['width']}, {_counted(r['inputs'], 'input')}: {r['times_faster']:.2f}×"
+        for r in d["rows"]
+    ]
+
+
+def truth(d: dict[str, Any]) -> list[str]:
+    return [
+        f"{r['says']}: {r['rate']:.3f}, promised {r['low']:g} to {r['high']:g} (n = {r['worlds']:,})"
+        for r in d["rows"]
+    ]
+
+
 def cka(d: dict[str, Any]) -> list[str]:
     return [f"{r['network']} of width {r['width']}: {r['times_faster']:.0f}×" for r in d["rows"]]
 
@@ -233,6 +247,23 @@ def growth(d: dict[str, Any]) -> list[str]:
     ]
 
 
+def gpu(d: dict[str, Any]) -> list[str]:
+    """A line for each section that has ended."""
+    lines = [f"{d['card']['card']}, driver {d['card']['driver']}, CUDA {d['card']['cuda']}"]
+    lines += [
+        f"{r['network']} of width {r['width']}, {_counted(r['models'], 'model')}, batch {r['batch']}, {r['precision']}, "
+        f"{r['way']}, on {r['device']}: {r['steps_per_s']:,.0f} steps/s, {r['images_per_s']:,.0f} inputs/s"
+        for device in ("cuda", "cpu")
+        for r in (d.get(f"steps on {device}") or [])
+        if isinstance(r, dict)
+    ]
+    return lines + [
+        f"{name}: {json.dumps(found)}"
+        for name, found in d.items()
+        if name.split()[0] in ("placement", "bits", "tf32", "measures", "sharing", "memory")
+    ]
+
+
 def diagnosers(d: dict[str, Any]) -> list[str]:
     return [
         f"{r['question'].replace('_', ' ')}: right in {100 * r['accuracy']:.0f} % of the cells of runs of other data and "
@@ -256,6 +287,7 @@ QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "usual_way_small_cnn": ("A job of small convolutional networks: faster than in the usual way?", usual),
     "stacked": ("Stacked MLPs: faster than the plainest loop over one after the other?", stacked),
     "landscape_hessian": ("Hessian: faster than power iteration and Hutchinson?", hessian),
+    "landscape_together": ("Hessians of five models together: no slower than one after the other?", together),
     "landscape_curves": ("Ten curves in one stack: faster than ten plain fits of the same steps?", curves),
     "landscape_cka": ("CKA of all pairs of five models: faster than pair by pair with Gram matrices?", cka),
     "alignment_transformers": (
@@ -263,6 +295,7 @@ QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
         aligned,
     ),
     "landscape_memory": ("Does a Hessian's memory grow with the training set?", memory),
+    "gpu": ("A GPU: is all in its place, are bits the same twice, and how fast is it?", gpu),
     "card_memory": ("Chunks sized by the share of a GPU: faster than those of a processor, within it?", card),
     "step_time": ("Does a training step cost more than in the plainest loop?", steps),
     "mlp_step": ("The MLP's hand-written gradient: faster than automatic differentiation?", mlp),
@@ -284,6 +317,7 @@ QUESTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     ),
     "trials": ("What does a trial cost the driver, and does its memory stay flat?", trials),
     "large_report": ("What do the pages of a run of 5,000 cells cost?", large_report),
+    "truth": ("Do conclusions keep the rates that they promise, in worlds whose truth is known?", truth),
     "fit_diagnoser": (
         "Do diagnosers answer for data sets and architectures that they have not seen?",
         diagnosers,
@@ -361,6 +395,10 @@ def markdown() -> str:
     for name, (question, lines) in QUESTIONS.items():
         data = results(name)
         if data is None:
+            if name == "gpu":
+                parts.append(
+                    f"## {question}\n\nNot yet measured: `python benchmarks/gpu.py`, on a machine with a GPU."
+                )
             continue
         command = COMMANDS.get(name, f"python benchmarks/{name}.py")
         parts.append(f"## {question}\n\n`OMP_NUM_THREADS=1 {command}`")

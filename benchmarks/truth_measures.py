@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from truth_common import Promise
+from worlds import Promise
 
 from explorer.landscape.connectivity import mode_connectivity
 from explorer.landscape.noise import noise_scale
@@ -73,10 +73,10 @@ def signs(worlds: int, height: float, apart: float = 20.0, noise: float = 1.0) -
 
 
 PROMISES = [
-    Promise("noise scale within 2 errors of its truth, fewer batches than inputs", lambda n: noise_scale_covers(n, 12, 0), low=0.9, worlds=100),
-    Promise("noise scale within 2 errors of its truth, more batches than inputs", lambda n: noise_scale_covers(n, 64, 60), low=0.9, worlds=100),
-    Promise("noise scale of fitted models within 2 errors of its truth", lambda n: noise_scale_covers(n, 64, 600), low=0.9, worlds=30),
-    Promise("CKA of another draw within 2 reported errors", cka_error_covers, low=0.93, worlds=20),
-    Promise("sign of mode connectivity between unequal ends without a barrier", lambda n: (signs(n, 0.0) != 0).double().mean().item(), high=0.05, worlds=2000),
-    Promise("barrier beyond the ends' difference is found, with its sign", lambda n: (signs(n, 25.0) == -1).double().mean().item(), low=0.95, worlds=2000),
+    Promise("noise scale within 2 errors of its truth, fewer batches than inputs", lambda n: noise_scale_covers(n, 12, 0), low=0.9, few=4),
+    Promise("noise scale within 2 errors of its truth, more batches than inputs", lambda n: noise_scale_covers(n, 64, 60), low=0.9, few=4),
+    Promise("noise scale of fitted models within 2 errors of its truth", lambda n: noise_scale_covers(n, 64, 600), low=0.9, worlds=60, few=4),
+    Promise("CKA of another draw within 2 reported errors", cka_error_covers, low=0.93, worlds=20, few=2),
+    Promise("sign of mode connectivity between unequal ends without a barrier", lambda n: (signs(n, 0.0) != 0).double().mean().item(), high=0.05, worlds=2000, few=300),
+    Promise("barrier beyond the ends' difference is found, with its sign", lambda n: (signs(n, 25.0) == -1).double().mean().item(), low=0.95, worlds=2000, few=300),
 ]  # fmt: skip

@@ -1,10 +1,10 @@
-"""Simulated runs whose truth is known: models and pairs of a grid of 8 widths x 5 batch sizes x 5 seeds."""
+"""Simulated runs whose truth is known, of 8 widths x 5 batch sizes x 5 seeds, and promises about them."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,24 @@ NOISE = {
 }  # fmt: skip
 RELATIVE = ("train_loss", "hessian_trace", "hessian_top_eigenvalue")
 OF_PAIRS = ("mode_connectivity", "cka", "l2_distance")
+
+
+class Promise(NamedTuple):
+    """A rate that Explorer promises in worlds whose truth is known.
+
+    Args:
+        says: what is promised, in words.
+        rate: returns the rate over a number of worlds.
+        low: lowest rate that keeps the promise; ``high``: the highest.
+        worlds: number of worlds of the full simulation; ``few``: of its test.
+    """
+
+    says: str
+    rate: Callable[[int], float]
+    low: float = 0.0
+    high: float = 1.0
+    worlds: int = 60
+    few: int = 3
 
 
 def world(

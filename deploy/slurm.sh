@@ -21,6 +21,10 @@ export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$HOME/.explorer-token-$SLURM_JOB_
 python -c 'import secrets; print(secrets.token_hex(32), end="")' >"$RAY_AUTH_TOKEN_PATH"
 trap 'rm -f "$RAY_AUTH_TOKEN_PATH"' EXIT
 
+# If trials share a GPU (gpus_per_trial below 1), NVIDIA MPS lets their kernels run at the same time:
+# export CUDA_MPS_PIPE_DIRECTORY=/tmp/mps-$SLURM_JOB_ID CUDA_MPS_LOG_DIRECTORY=/tmp/mps-log-$SLURM_JOB_ID
+# srun --ntasks-per-node=1 nvidia-cuda-mps-control -d
+
 # Starts Ray on every node, runs the command on the first one, and stops Ray. It ends before Slurm would
 # end it, with its tables written.
 srun ray symmetric-run --address "$address" --min-nodes "$SLURM_NNODES" --num-cpus "$SLURM_CPUS_PER_TASK" -- \

@@ -18,12 +18,22 @@ if TYPE_CHECKING:
 __all__ = ["Run", "Space", "adopt", "diagnosis", "load", "refine", "run", "study"]
 
 
+def _lacking(package: str) -> str:
+    """Return what is missing without a package, and what works without it."""
+    return (
+        f"the package {package} is missing: pip install explorer-landscapes installs all that spaces, runs "
+        "and pages need; explorer.landscape, explorer.train and explorer.models need torch and numpy alone"
+    )
+
+
 def __getattr__(name: str) -> Any:
     # Import on demand, which keeps `explorer --help` and `import explorer.space.model` fast.
     if name in ("diagnosis", "refine"):
         return importlib.import_module(f"explorer.{name}")
     if name in __all__:
-        from explorer import api
-
+        try:
+            from explorer import api
+        except ModuleNotFoundError as error:
+            raise ImportError(_lacking(error.name or "")) from error
         return getattr(api, name)
     raise AttributeError(f"module 'explorer' has no attribute {name!r}")

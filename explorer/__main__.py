@@ -23,6 +23,13 @@ def main() -> None:
         from explorer import cli
 
         cli.main()
+    except ModuleNotFoundError as error:
+        if "explorer.cli" in sys.modules:
+            raise
+        from explorer import _lacking
+
+        print(f"Error: {_lacking(error.name or '')}.", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:  # during the imports; later, the commands handle Ctrl-C
         sys.exit(130)
 

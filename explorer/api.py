@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,7 @@ def run(
     address: str | None = None,
     workers: int | None = None,
     gpus: int | None = None,
+    logical_gpus: bool = False,
     max_hours: float | None = None,
     profile: bool = False,
     callbacks: Sequence[str | Callback] = (),
@@ -55,7 +56,8 @@ def run(
         address: address of a Ray cluster, or ``auto``. By default, the run uses the Ray that this process is
             connected to (and leaves it running), or starts its own on this machine and stops it at the end.
         workers: maximum number of concurrent trials or measuring actors; by default as many as fit.
-        gpus: number of GPUs (may be logical) of a Ray that the run starts; by default those that Ray finds.
+        gpus: number of GPUs of a Ray that the run starts; by default those that Ray finds.
+        logical_gpus: GPUs are only counted, and CPUs compute: to try a space without a GPU.
         max_hours: stop cleanly after this many hours.
         profile: record a trace of what each worker did when, in the run folder.
         callbacks: tools that follow the trials while they train: ``tensorboard``, ``mlflow``, ``wandb``,
@@ -77,6 +79,7 @@ def run(
         address=address,
         workers=workers,
         gpus=gpus,
+        logical_gpus=logical_gpus,
         max_hours=max_hours,
         profile=profile,
         callbacks=callbacks,
@@ -110,8 +113,8 @@ def run(
 def adopt(
     folder: str | Path,
     *,
-    model: str,
-    data: str,
+    model: str | Callable[..., Any],
+    data: Any,
     name: str,
     settings: str | Path | None = None,
     files: str | None = None,
@@ -121,6 +124,7 @@ def adopt(
     address: str | None = None,
     workers: int | None = None,
     gpus: int | None = None,
+    logical_gpus: bool = False,
     max_hours: float | None = None,
     observer: Observer | None = None,
 ) -> Run:
@@ -132,9 +136,9 @@ def adopt(
 
     Args:
         folder: folder of the checkpoints.
-        model: architecture, by name or as ``module:function``.
-        data: data set, by name, file (``.npz``, ``.csv``, ``.parquet``), folder of images or
-            ``module:function``.
+        model: architecture: its name, ``module:function``, or a function as :class:`Space` takes it.
+        data: data set: its name, a file (``.npz``, ``.csv``, ``.parquet``), a folder of images,
+            ``module:function``, or arrays, data sets of torch or a function as :class:`Space` takes them.
         name: name of the run. If it exists, checkpoints that it does not have are added.
         settings: CSV file with a row for each checkpoint: its settings, ``seed`` and ``file``. Without it,
             settings are in ``files``, or in the files that Ray Tune or Lightning have written.
@@ -152,17 +156,19 @@ def adopt(
             files, and nothing was started.
 
     >>> import explorer
-    >>> run = explorer.adopt(                     # doctest: +SKIP
+    >>> explorer.adopt(                                              # doctest: +SKIP
     ...     "checkpoints", settings="settings.csv", model="mynets:make", data="d.npz", name="mine"
     ... )
+    Run 'mine': 4 cells, 12 models, 12 pairs
     """
     from explorer.engine.cluster import RunOptions
     from explorer.engine.imported import adopt as start
 
+    given = Space.unchecked({"model": model, "data": str(data) if isinstance(data, Path) else data})
     done = start(
         folder,
-        model=model,
-        data=data,
+        model=given["model"] if isinstance(model, str) else given["model"]["name"],
+        data=given["data"],
         name=name,
         settings=settings,
         files=files,
@@ -170,23 +176,30 @@ def adopt(
         columns=columns,
         storage=storage,
         observer=observer,
-        where=RunOptions(address=address, workers=workers, gpus=gpus, max_hours=max_hours),
+        where=RunOptions(
+            address=address, workers=workers, gpus=gpus, logical_gpus=logical_gpus, max_hours=max_hours
+        ),
     )
-    return Run.of(done)
+    return Run.of(done, holding=given)
 
 
-def load(name_or_folder: str | Path, storage: str | Path = "runs") -> Run:
+def load(name_or_folder: str | Path, storage: str | Path = "runs", *, columns: Sequence[str] = ()) -> Run:
     """Load a run by name, folder or URI, or any folder with some of the tables as Parquet or CSV.
 
     Works during a sweep and then returns the finished part.
 
+    Args:
+        columns: our names of columns of tables by theirs, such as ``"bs=batch_size"``. An empty name leaves a
+            column out; ``load`` or ``temperature`` makes it an axis.
+
     Raises:
-        explorer.settings.InputError: the argument is neither a run nor a folder of tables.
+        explorer.settings.InputError: the argument is neither a run nor a folder of tables, or ``columns``
+            does not fit.
 
     >>> explorer.load("tiny")
     Run 'tiny': 4 cells, 12 models, 12 pairs
     """
-    return Run.of(results.load(name_or_folder, storage))
+    return Run.of(results.load(name_or_folder, storage, columns=columns))
 
 
 def study(
@@ -197,6 +210,7 @@ def study(
     address: str | None = None,
     workers: int | None = None,
     gpus: int | None = None,
+    logical_gpus: bool = False,
     out: str | Path | None = None,
     observer: Observer | None = None,
 ) -> pd.DataFrame:
@@ -216,12 +230,16 @@ def study(
 
     Raises:
         explorer.settings.InputError: the input is wrong; nothing was started.
+
+    >>> table = explorer.study(["tiny"])
+    >>> sorted(table["space"].unique())
+    ['all spaces', 'tiny']
     """
     from explorer import studies
     from explorer.engine.cluster import RunOptions
 
     members, target = studies.members(spaces, set, storage), studies.target(out)
-    where = RunOptions(address=address, workers=workers, gpus=gpus)
+    where = RunOptions(address=address, workers=workers, gpus=gpus, logical_gpus=logical_gpus)
     one = studies.Study([studies.run_of(member, storage, observer, where) for member in members])
     if target:
         studies.write(one, target)

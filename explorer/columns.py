@@ -9,10 +9,11 @@ setting (``width``, ``batch_size``, …).
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from explorer.settings import InputError, near
+from explorer.settings import InputError
 
 
 class Column(NamedTuple):
@@ -264,5 +265,5 @@ def nearest(name: str, known: Sequence[str]) -> str:
     """Return the known name that a column of a user most likely means; empty if none is near."""
     plain = name.lower().replace("-", "_").replace(" ", "_").rpartition("/")[2]
     other = OTHER_NAMES.get(plain, "")
-    close = [other] if other in known else near(plain, known)
+    close = [other] if other in known else difflib.get_close_matches(plain, known, n=1, cutoff=0.75)
     return close[0] if close else ""

@@ -45,12 +45,7 @@ QUESTIONS: dict[str, tuple[Side, Side]] = {
 }
 FEWEST = 12  # cells with an answer that a diagnoser needs
 FOLDS = 5
-PENALTIES = (
-    7.0,
-    15.0,
-    30.0,
-    60.0,
-)  # strongest first; the penalty is half the squared weights per so many cells
+PENALTIES = (15.0, 30.0, 60.0)  # cells to half the squared weights; the strongest first
 RANGE = (0.02, 0.98)  # quantiles of the fitted cells; features beyond them count as the quantiles
 LEAST_SLOPE = 0.1  # of Platt scaling: no answer is turned round
 SHIPPED = Path(__file__).with_name("diagnosers.json")

@@ -27,6 +27,12 @@ ARRAYS = ("x_train", "y_train", "x_test", "y_test", "train", "test")  # keys of 
 SENTENCES = 3  # of the findings that a notebook shows
 
 
+class Sections(dict[str, Any]):
+    """Sections of a space as plain data, with the arrays in memory that they name."""
+
+    arrays: Arrays | None = None
+
+
 class Space:
     """A grid of models to train and to measure, from Python values and objects.
 
@@ -123,6 +129,20 @@ class Space:
         space = cls.__new__(cls)
         space._read(raw, overrides)
         return space
+
+    @classmethod
+    def unchecked(cls, raw: Mapping[str, Any]) -> Sections:
+        """Return some sections of a space with names in place of objects and arrays, which it keeps.
+
+        >>> explorer.Space.unchecked({"data": "digits", "model": "mlp"})
+        {'data': 'digits', 'model': 'mlp'}
+        """
+        made = cls.__new__(cls)
+        made._objects, made._arrays = {}, None
+        sections = Sections(made._without_objects(raw))
+        sections.arrays = made._arrays
+        given.keep(made._objects)
+        return sections
 
     def _read(self, raw: Any, overrides: Sequence[str]) -> None:
         self._objects: dict[str, Given] = {}
@@ -229,16 +249,20 @@ class Run(results.Run):
     """
 
     _space_given: Space | None = None
+    _holding: Sections | None = None
 
     @classmethod
-    def of(cls, run: results.Run, space: Space | None = None) -> Run:
+    def of(cls, run: results.Run, space: Space | None = None, *, holding: Sections | None = None) -> Run:
         """Return a run with the methods of this class. It keeps the arrays of ``space`` in memory.
+
+        Args:
+            holding: other arrays to keep.
 
         >>> explorer.Run.of(run).name
         'tiny'
         """
         made = cls(**{field.name: getattr(run, field.name) for field in fields(results.Run)})
-        made._space_given = space
+        made._space_given, made._holding = space, holding
         return made
 
     def __repr__(self) -> str:

@@ -87,6 +87,12 @@ def propose(
 
     Raises:
         InputError: a column is missing, two rows have the same settings, or a cut is wrong.
+
+    >>> import pandas as pd
+    >>> places = [(width, size) for width in (2, 4, 8, 16) for size in (8, 32, 128)]
+    >>> domain = pd.DataFrame(places, columns=["width", "batch_size"])
+    >>> len(explorer.refine.propose(pd.DataFrame(), domain, 6))
+    6
     """
     points = _points(domain)
     places = propose_places(cells, points, n, cuts)
@@ -145,6 +151,10 @@ def predict(cells: pd.DataFrame, domain: Domain | pd.DataFrame, cuts: Cuts | Non
 
     Raises:
         InputError: as in :func:`propose`, or no cell is known.
+
+    >>> found = explorer.refine.predict(run.cells, run.cells[["width", "batch_size"]], run.cuts())
+    >>> len(found)
+    4
     """
     grid = _Grid(cells, domain)
     if not grid.known.any():

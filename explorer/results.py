@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 from pandas.api.types import is_hashable
 
 import explorer.measures
 from explorer import columns
+from explorer.columns import renames
 from explorer.measures import tables
 from explorer.runs.files import Files, join
 from explorer.runs.store import Store, locate
 from explorer.settings import InputError, plugin
-from explorer.space import recorded
+from explorer.space import foreign, recorded
 from explorer.space.model import TrainingOptions
 from explorer.space.trust import require_trust
 from explorer.tasks import TASKS, Task
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from explorer.space.model import Cell
 
 TABLES = ("models", "epochs", "pairs", "curves", "cells")
+NO_RENAMES: Mapping[str, str] = {}
 
 
 @dataclass(repr=False)
@@ -57,7 +62,11 @@ class Run:
 
     @cached_property
     def grid(self) -> pd.DataFrame:
-        """One row per grid point with means, spreads and counts, before classification into phases."""
+        """One row per grid point with means, spreads and counts, before classification into phases.
+
+        >>> run.grid[["width", "batch_size", "n_models"]].iloc[0].tolist()
+        [2, 8, 3]
+        """
         from explorer import phases
 
         grid = phases.cells(self.models, self.pairs, self.axes)
@@ -65,7 +74,11 @@ class Run:
 
     @property
     def task(self) -> Task:
-        """The task of the models. Tables from elsewhere that do not name a task count as classification."""
+        """The task of the models. Tables from elsewhere that do not name a task count as classification.
+
+        >>> run.task.name
+        'classification'
+        """
         return TASKS.get(str(self._space("task")), TASKS["classification"])
 
     def _space(self, key: str) -> Any:
@@ -75,20 +88,32 @@ class Run:
 
     @property
     def label_noise(self) -> float:
-        """The share of noisy training labels that the space gives for all models; 0 if it gives none."""
+        """The share of noisy training labels that the space gives for all models; 0 if it gives none.
+
+        >>> run.label_noise
+        0.0
+        """
         data = self._space("data")
         share = data.get("label_noise") if isinstance(data, dict) else None
         return float(share) if isinstance(share, (int, float)) else 0.0
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        """The grid with the phase of each cell, from the cuts of the space."""
+        """The grid with the phase of each cell, from the cuts of the space.
+
+        >>> len(run.cells), {"phase", "phase_probability", "mode_connectivity"} <= {*run.cells}
+        (4, True)
+        """
         from explorer import phases
 
         return phases.classify(self.grid, self.cuts())
 
     def check_claims(self, cells: pd.DataFrame, cuts: Mapping[str, Cut], **unfinished: Any) -> list[Claim]:
-        """Return the claims of the paper with their verdicts; see ``explorer.phases.claims.check_claims``."""
+        """Return the claims of the paper with their verdicts; see ``explorer.phases.claims.check_claims``.
+
+        >>> len(run.check_claims(run.cells, run.cuts({"connected": 1.0})))
+        19
+        """
         from explorer.phases.claims import check_claims
 
         tables = {"models": self.models, "pairs": self.pairs, "epochs": self.epochs}
@@ -96,7 +121,11 @@ class Run:
 
     @property
     def rounds(self) -> list[dict[str, Any]]:
-        """The rounds of a refined run; see ``explorer.space.recorded.rounds_of``."""
+        """The rounds of a refined run: ``cells`` (their ids) and the share ``expected`` to be right.
+
+        >>> run.rounds  # it is not refined
+        []
+        """
         return recorded.rounds_of(self.info)
 
     def of_rounds(self, number: int | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -106,6 +135,9 @@ class Run:
 
         Returns:
             A row per known cell, as in ``grid``; and the axes of each cell of the domain.
+
+        >>> [len(table) for table in run.of_rounds()]
+        [4, 4]
         """
         grid, names = self.grid, list(dict.fromkeys([*self.axes["load"], *self.axes["temperature"]]))
         if self._space("model") is None:
@@ -130,6 +162,9 @@ class Run:
 
         Raises:
             InputError: no cell was run, or measures that decide on phases are missing.
+
+        >>> len(run.map), "phase" in run.map
+        (4, True)
         """
         from explorer import refine
 
@@ -152,6 +187,9 @@ class Run:
         ``claim``, ``verdict``, ``effect``; ``low`` and ``high`` are the ends of a 95 % interval; ``p`` is
         corrected for the number of claims; ``n`` counts the cells or lines behind the effect;
         ``would_decide`` says what would decide a claim that the run does not decide.
+
+        >>> list(run.claims)
+        ['claim', 'verdict', 'effect', 'low', 'high', 'p', 'n', 'would_decide']
         """
         names = ["verdict", "effect", "low", "high", "p", "n", "would_decide"]
         rows = [[c.name, *(getattr(c, name) for name in names)] for c in self._claims]
@@ -159,7 +197,11 @@ class Run:
 
     @property
     def findings(self) -> list[str]:
-        """What the run shows, as sentences with their numbers."""
+        """What the run shows, as sentences with their numbers.
+
+        >>> run.findings[0].startswith("The best test accuracy, ")
+        True
+        """
         from explorer import phases
 
         found = phases.findings(self.cells, self.cuts(), self.axes, self._claims)
@@ -167,7 +209,13 @@ class Run:
 
     @cached_property
     def advice(self) -> pd.DataFrame:
-        """What to change: a row for each cell and change; see ``explorer.phases.advice.advice_table``."""
+        """What to change: a row for each cell and change; see ``explorer.phases.advice.advice_table``.
+
+        ``gain`` (points of test accuracy) has the 95 % interval from ``low`` to ``high``.
+
+        >>> {"question", "answer", "change", "gain", "confidence"} <= {*run.advice}
+        True
+        """
         from explorer import phases
         from explorer.phases.advice import advice_table, advise_cells
 
@@ -185,6 +233,10 @@ class Run:
 
         Raises:
             InputError: a cut has an unknown name, or is neither a positive number nor ``auto``.
+
+        >>> cuts = run.cuts({"connected": 1.0})  # percentage points
+        >>> cuts["connected"].value, sorted(cuts)
+        (1.0, ['cka', 'connected', 'train_loss'])
         """
         from explorer import phases
 
@@ -205,6 +257,10 @@ class Run:
         Raises:
             KeyError: the run has no such model, or the model failed.
             InputError: the code must not be run; see ``trust``.
+
+        >>> module = run.model(run.models["model_id"][0])
+        >>> module.training
+        False
         """
         import torch
 
@@ -219,8 +275,13 @@ class Run:
     def data(self, model_id: str, *, trust: bool = False) -> Arrays:
         """Return the arrays that a model was trained and tested on, with its subset, noise and scaling.
 
+        Inputs are float32 (inputs, *shape), and labels int64 (inputs,).
+
         Args:
             trust: see :meth:`model`.
+
+        >>> run.data(run.models["model_id"][0]).x_train.shape
+        (200, 1, 8, 8)
         """
         return _data_of(*self._trained(model_id, trust))
 
@@ -241,18 +302,29 @@ def _data_of(row: pd.Series, cell: Cell) -> Arrays:
     return prepare(cell.load_data(), cell.data.of_replicate(int(row["seed"])), cell.data_name)
 
 
-def load(name_or_folder: str | Path, storage: str | Path = "runs") -> Run:
+def load(name_or_folder: str | Path, storage: str | Path = "runs", *, columns: Sequence[str] = ()) -> Run:
     """Load a run by name, folder or URI, or any folder with some of the tables as Parquet or CSV.
 
     Works during a sweep and then returns the finished part.
 
+    Args:
+        columns: our names of columns of tables by theirs, such as ``"bs=batch_size"``. An empty name leaves a
+            column out; ``load`` or ``temperature`` makes it an axis.
+
     Raises:
-        InputError: the argument is neither a run nor a folder of tables.
+        InputError: the argument is neither a run nor a folder of tables, or ``columns`` does not fit.
     """
-    folder = Files(name_or_folder)
-    if folder.is_folder() and not folder.exists("run.yaml"):
-        return load_tables(folder)
+    if holds_tables(name_or_folder):
+        return load_tables(Files(name_or_folder), renames(columns))
+    if columns:
+        raise InputError(f"--columns is for folders of tables; {name_or_folder} is a run. Leave it out")
     return read(locate(name_or_folder, storage))
+
+
+def holds_tables(name_or_folder: str | Path) -> bool:
+    """Return whether this is a folder that is no run, and may have tables from elsewhere."""
+    folder = Files(name_or_folder)
+    return folder.is_folder() and not folder.exists("run.yaml")
 
 
 def read(store: Store) -> Run:
@@ -306,14 +378,17 @@ def read(store: Store) -> Run:
             {"subject": next(v for v in row[:-1] if isinstance(v, str)), "error": row[-1]}
             for row in failed["measures"][[*subject, "error"]].itertuples(index=False)
         ]
+    epochs = _in_order(epochs, models, ["model_id"], ["step"])
+    curves = _in_order(curves, models, ["model_a", "model_b"], ["path", "t"])
+    pa.default_memory_pool().release_unused()
     return Run(
         name=store.files.name,
         folder=store.location,
         axes=axes,
         models=models,
-        epochs=_in_order(epochs, models, ["model_id"], ["step"]),
+        epochs=epochs,
         pairs=pairs,
-        curves=_in_order(curves, models, ["model_a", "model_b"], ["path", "t"]),
+        curves=curves,
         info=info,
         of_cells=_of_cells(store, of_kind["cell"]),
     )
@@ -355,7 +430,8 @@ def _of_models(frame: pd.DataFrame, models: pd.DataFrame, ids: list[str]) -> pd.
 
     The record of a model may be damaged, or may have been written after the models were read.
     """
-    return frame[frame[ids].isin(set(models["model_id"])).all(axis=1)]
+    known = pd.Index(models["model_id"].unique())
+    return frame[np.all([known.get_indexer(pd.Index(frame[name])) >= 0 for name in ids], axis=0)]
 
 
 def _of_cells(store: Store, measures: list[str]) -> pd.DataFrame:
@@ -417,17 +493,10 @@ def _in_order(frame: pd.DataFrame, models: pd.DataFrame, ids: list[str], then: l
 
     If part of a lost stack was retrained as a different stack, some rows occur twice; the first is kept.
     """
-    order = {model_id: place for place, model_id in enumerate(models["model_id"])}
-    return (
-        _of_models(frame, models, ids)
-        .drop_duplicates([*ids, *then])
-        .sort_values(
-            [*ids, *then],
-            kind="stable",
-            ignore_index=True,
-            key=lambda column: column.map(order) if column.name in ids else column,
-        )
-    )
+    known = pd.Index(models["model_id"].drop_duplicates(keep="last"))
+    keys = frame[then].assign(**{name: known.get_indexer(pd.Index(frame[name])) for name in ids})
+    keys = keys[(keys[ids] >= 0).all(axis=1)].drop_duplicates().sort_values([*ids, *then], kind="stable")
+    return frame.loc[keys.index].reset_index(drop=True)
 
 
 # A folder of tables from somewhere else ---------------------------------------------------------------
@@ -448,8 +517,8 @@ LOAD_NAMES = (
 TEMPERATURE_NAMES = ("batch_size", "learning_rate", "weight_decay", "momentum", "schedule", "optimizer")
 
 
-def _read_table(folder: Files, name: str) -> pd.DataFrame:
-    """Read a table.
+def _read_table(folder: Files, name: str, new: Mapping[str, str], seen: list[str]) -> pd.DataFrame:
+    """Read a table with new names of columns, and add their names in the file to ``seen``.
 
     Raises:
         InputError: the file is not a table, or none of its columns is known, or a numeric column has text.
@@ -461,11 +530,15 @@ def _read_table(folder: Files, name: str) -> pd.DataFrame:
     except Exception as error:
         first_line = str(error).partition("\n")[0]
         raise InputError(f"{path} cannot be read as a table: {first_line}") from error
+    seen += map(str, table)
+    table = foreign.in_percent(path, foreign.renamed(path, table, new), _tell)
     names = {str(name): str(name).removesuffix("_std") for name in table}
     if not {*names.values()} & {*tables.EVERY, *LOAD_NAMES, *TEMPERATURE_NAMES}:  # semicolons, for example
+        _, rename = foreign.hints(list(names))
+        how = f"rename columns with --columns {rename}; " if rename else ""
         raise InputError(
-            f"{path}: no column is one of those in docs/tables.md; the first is {list(names)[:1]}. "
-            "A CSV file needs commas between columns and decimal points in numbers"
+            f"{path}: no column is one of those in docs/tables.md; the first is {list(names)[:1]}; {how}"
+            "a CSV file needs commas between columns and decimal points in numbers"
         )
     for name, base in names.items():
         if base in tables.EVERY and tables.EVERY[base].kind in ("integer", "number"):
@@ -488,8 +561,17 @@ def _read_csv(file: BytesIO) -> pd.DataFrame:
     return table.astype(dict.fromkeys(empty, "object"))  # pandas reads empty text columns as numbers
 
 
-def load_tables(folder: Files) -> Run:
+def _tell(remark: str) -> None:
+    """Say something about tables from elsewhere; standard output may be a result."""
+    if remark:
+        print(remark, file=sys.stderr)
+
+
+def load_tables(folder: Files, new: Mapping[str, str] = NO_RENAMES) -> Run:
     """Load tables that were made elsewhere: Parquet or CSV files with the names of our tables.
+
+    ``new`` are our names of columns by theirs. Nothing is left out silently: columns that nothing shows, and
+    models at the same place, are told on standard error.
 
     The axes are the known settings with more than one value. Further columns become axes if they are needed
     to distinguish cells with different ``cell_id``; otherwise models of different cells would be averaged.
@@ -498,22 +580,25 @@ def load_tables(folder: Files) -> Run:
         InputError: the folder has none of the tables, or a table is wrong.
     """
     loaded: dict[str, pd.DataFrame] = {}
+    seen: list[str] = []
+    files: dict[str, str] = {}
     for name in TABLES:
         places = (f"{name}.parquet", f"{name}.csv", f"tables/{name}.parquet")
         if file := next((place for place in places if folder.exists(place)), None):
-            loaded[name] = _read_table(folder, file)
+            loaded[name], files[name] = _read_table(folder, file, new, seen), join(folder.location, file)
     if not loaded:
         runs = ", ".join(join(folder.location, name) for name in folder.folders_with("run.yaml")[:10])
         raise InputError(
             f"{folder.location} is neither a run (no run.yaml) nor a folder of tables "
             f"({', '.join(TABLES)} as .parquet or .csv){f'; it holds the runs {runs}' if runs else ''}"
         )
+    foreign.require_known(new, seen)
     axes: dict[str, list[str]] = {"load": [], "temperature": []}
     for name in ("models", "cells", "pairs"):  # the first table in which a setting varies
         if name in loaded and not any(axes.values()):
             table = loaded[name]
             axes = {
-                kind: [n for n in names if n in table and table[n].nunique() > 1]
+                kind: [n for n in [*names, *_of_role(kind, new)] if n in table and table[n].nunique() > 1]
                 for kind, names in (("load", LOAD_NAMES), ("temperature", TEMPERATURE_NAMES))
             }
             for setting in _distinguishing_columns(table, [*axes["load"], *axes["temperature"]]):
@@ -531,11 +616,25 @@ def load_tables(folder: Files) -> Run:
         pairs=loaded.get("pairs", pd.DataFrame()),
         curves=loaded.get("curves", pd.DataFrame()),
     )
+    names = [*axes["load"], *axes["temperature"]]
+    for name in (name for name in ("models", "cells", "pairs") if name in loaded):
+        _tell(foreign.unknown_columns(files[name], loaded[name], names))
+    if "models" in loaded:
+        _tell(foreign.repeated_models(files["models"], loaded["models"], names))
     if "cells" in loaded and not {"models", "pairs"} & set(loaded):
         from explorer import phases
 
-        run.grid = phases.foreign_cells(loaded["cells"], axes)
+        try:
+            run.grid = phases.foreign_cells(loaded["cells"], axes)
+        except InputError as error:
+            more = foreign.differences(loaded["cells"], names) if names else ""
+            raise InputError(f"{error}.{more}") from None
     return run
+
+
+def _of_role(kind: str, new: Mapping[str, str]) -> list[str]:
+    """Return the columns that the user makes axes of a kind."""
+    return [theirs for theirs, role in new.items() if role == kind]
 
 
 def _distinguishing_columns(table: pd.DataFrame, axes: list[str]) -> list[str]:

@@ -10,11 +10,13 @@ import hashlib
 import importlib
 import json
 import re
+import sys
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
 LONG_WORD = re.compile(r"(\S{200})\S+")  # longer than any path or name that helps in a message
+CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 SCHEMA = 1  # incremented when the same settings would train a different model than before
 
 
@@ -42,8 +44,7 @@ def shown(value: Any) -> str:
 
 def digest(content: Any, length: int = 16) -> str:
     """Return a name for JSON-like content: the first hex digits of the SHA-256 of its canonical JSON."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
+    return hashlib.sha256(CANONICAL.encode(content).encode()).hexdigest()[:length]
 
 
 def seed_for(*content: Any) -> int:
@@ -75,4 +76,5 @@ def plugin(package: ModuleType, name: str, what: str) -> ModuleType:
         return package.of_user(name)
     if name not in package.NAMES:
         raise InputError(f"there is no {what} {name!r}; known: {suggest(name, package.NAMES)}")
-    return importlib.import_module(f"{package.__name__}.{name.replace('-', '_')}")
+    module = f"{package.__name__}.{name.replace('-', '_')}"
+    return sys.modules.get(module) or importlib.import_module(module)

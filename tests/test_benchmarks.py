@@ -28,6 +28,7 @@ from explorer.train.loop import Split, milestones
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+import gpu
 import print_readme
 import stacked
 import step_time
@@ -221,3 +222,21 @@ def test_the_usual_way_comes_to_the_same_as_explorer(
     lines = print_readme.usual(result)
     assert lines[0].endswith("scaled up from 2 of the 4 cells; 12 models, 12 pairs, 2 processes at a time")
     assert print_readme.job(result).endswith("in the usual way, 2 s here)")
+
+
+def test_the_benchmark_of_a_gpu_works_and_says_that_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "gpu.json"
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--small", "--out", str(out)])
+    gpu.main()
+    found = json.loads(out.read_text())
+    assert "unusable" in found["card"]
+    assert not [name for name, section in found.items() if isinstance(section, dict) and "error" in section]
+    assert set(found["placement on cpu"].values()) == {"ok"}
+    assert found["bits on cpu"]["deterministic"]["same_training"]
+    assert {row["network"] for row in found["steps on cpu"]} == {"mlp", "resnet18"}
+    assert all(row["images_per_s"] > 0 for row in found["steps on cpu"])
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--out", str(out)])
+    with pytest.raises(SystemExit):
+        gpu.main()

@@ -1,18 +1,27 @@
-"""How rows run and how many trials share a card, with logical GPUs."""
+"""How rows run and how many trials share a GPU, with logical GPUs and with a pretended one."""
 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
+import torch
+from pretended_card import pretended_card
 from test_engine import assert_equal_runs
 
 import explorer
-from explorer.engine import choose
-from explorer.engine.worker import out_of_memory
+from explorer.engine import choose, cluster
+from explorer.engine.context import load_data
+from explorer.engine.worker import Worker, out_of_memory
+from explorer.measures import spectra
+from explorer.plan import plan
+from explorer.report import facts
 from explorer.runs.store import Store
 from explorer.settings import InputError
 from explorer.space.reading import parse
@@ -38,7 +47,7 @@ def test_one_cell_of_each_architecture_is_measured_at_its_largest(tiny: dict[str
     assert len(choose.largest(parse(tiny))) == 2 * 2
 
 
-@pytest.mark.parametrize(("gpus", "room"), [(0, 0), (0.25, 0.25), (2, 1), ("auto", 1 / choose.MOST_TRIALS)])
+@pytest.mark.parametrize(("gpus", "room"), [(0, 0), (0.25, 0.25), (1, 1), ("auto", 1 / choose.MOST_TRIALS)])
 def test_chunks_are_sized_by_the_share_and_by_the_smallest_where_it_is_not_known_yet(
     tiny: dict[str, Any], gpus: Any, room: float
 ) -> None:
@@ -86,7 +95,9 @@ def test_small_models_share_a_card_and_a_large_one_has_it_alone(
     tiny["seeds"] = 1
     tiny["measures"] = {"hessian": {"inputs": 100, "lanczos_steps": 5, "probes": 4}}
     tiny["resources"] = {"cpus_per_trial": 0.25, "gpus_per_trial": "auto"}
-    run = explorer.run(tiny, storage=str(tmp_path / "runs"), gpus=1, workers=3, profile=True)
+    run = explorer.run(
+        tiny, storage=str(tmp_path / "runs"), gpus=1, logical_gpus=True, workers=3, profile=True
+    )
     assert set(run.models["status"]) == {"ok"}
     memory = Store(tmp_path / "runs/tiny").read_info()["memory"]
     assert {m["of"]["width"]: m["peak_mb"] for m in memory.values()} == {2: 1024, 8: 6144}
@@ -108,10 +119,10 @@ def test_what_no_card_can_hold_is_refused_with_what_it_needs(
     tiny["resources"] = {"gpus_per_trial": "auto"}
     monkeypatch.setattr(choose, "measure_peaks", substitute({2: 1, 8: 7}))
     with pytest.raises(InputError, match=r"mlp of width 8 at batch size 50 needs 7.00 GiB and 15% to spare"):
-        explorer.run(tiny, storage=str(tmp_path / "runs"), gpus=1)
+        explorer.run(tiny, storage=str(tmp_path / "runs"), gpus=1, logical_gpus=True)
     monkeypatch.setattr(choose, "measure_peaks", substitute({2: 1, 8: None}))
     with pytest.raises(InputError, match=r"needs more; a GPU has 8.00 GiB"):
-        explorer.run(tiny, storage=str(tmp_path / "runs"), gpus=1)
+        explorer.run(tiny, storage=str(tmp_path / "runs"), gpus=1, logical_gpus=True)
     with pytest.raises(InputError, match=r"there is no GPU to measure the memory of a model on"):
         explorer.run(tiny, storage=str(tmp_path / "other"), gpus=0)
     assert not list((tmp_path / "runs").glob("*/records/models"))
@@ -122,7 +133,7 @@ def test_the_memory_that_is_measured_is_kept_and_changes_no_result(
     tiny: dict[str, Any], tmp_path: Path, finished: Path
 ) -> None:
     tiny["resources"] = {"gpus_per_trial": "auto"}
-    run = explorer.run(tiny, storage=str(tmp_path / "runs"), gpus=1)
+    run = explorer.run(tiny, storage=str(tmp_path / "runs"), gpus=1, logical_gpus=True)
     assert_equal_runs(run, explorer.load("tiny", str(finished)))
     memory = Store(tmp_path / "runs/tiny").read_info()["memory"]
     assert sorted(m["of"]["width"] for m in memory.values()) == [2, 8]
@@ -135,3 +146,128 @@ def test_running_out_of_memory_says_which_width_needs_how_much(tiny: dict[str, A
     said = out_of_memory(cell, 3 * GIB, "CUDA out of memory. Tried to allocate 1024.00 MiB.", 16 * GIB, 0.2)
     assert "width 8 at batch size 50 needs at least 4.00 GiB and has 3.20 GiB" in said
     assert "gpus_per_trial to 0.25 or more" in said
+    said = out_of_memory(cell, 30 * GIB, "", 16 * GIB, 1)
+    assert "has 16.00 GiB. Lower the batch size" in said
+    assert "Raise" not in said
+    said = out_of_memory(cell, 3 * GIB, "", 16 * GIB, 0.5)
+    assert "takes 3.00 GiB of its share of 8.00 GiB" in said
+    assert "used by another program" in said
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cpus", "limit", "shares", "spread"),
+    [
+        (4, 16, None, [0.25] * 4, [1.0] * 4),  # one GPU each
+        (4, 16, None, [0.25] * 5, [0.5] * 5),  # two on one GPU
+        (2, 16, None, [0.25] * 7, [0.25] * 7),  # four on one, three on the other
+        (4, 16, None, [0.25] * 40, [0.25] * 40),  # enough for all
+        (4, 16, 4, [0.25] * 40, [1.0] * 40),  # --workers 4
+        (4, 2, None, [0.25] * 40, [1.0] * 40),  # two at a time, for want of CPUs
+        (1, 16, None, [0.25] * 2, [0.25] * 2),
+        (2, 16, None, [0.6, 0.1, 0.1], [0.6, 0.5, 0.5]),
+        (2, 16, None, [0.6, 0.6, 0.1, 0.1], [0.6, 0.6, 0.1, 0.1]),  # halves would not fit beside them
+        (0, 16, None, [0.0] * 3, [0.0] * 3),
+    ],
+)
+def test_little_work_is_spread_over_all_gpus(
+    gpus: int,
+    cpus: int,
+    limit: int | None,
+    shares: list[float],
+    spread: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cluster, "_nodes", lambda: [{"CPU": cpus, "GPU": gpus}])
+    assert cluster.Cluster({"GPU": gpus}, "", True, 1.0, limit).spread(1, shares) == spread
+
+
+def test_a_gpu_that_torch_cannot_use_is_reported_before_training(
+    tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    """Ray counts a GPU that is not there."""
+    with pytest.raises(AssertionError) as torch_says:
+        torch.ones(1, device="cuda")
+    tiny["resources"] = {"gpus_per_trial": 0.5}
+    with pytest.raises(InputError) as error:
+        explorer.run(tiny, storage=str(tmp_path / "runs"), gpus=1)
+    assert f"torch cannot use the GPU: {torch_says.value}" in str(error.value)
+    assert "--logical-gpus" in str(error.value)
+    assert not (tmp_path / "runs/tiny").exists()
+    with pytest.raises(InputError, match="torch cannot use the GPU"):
+        Worker(str(tmp_path), lambda _: None, {}, threads=1, gpus=0.5)  # type: ignore[arg-type]
+
+
+def test_a_worker_leaves_cuda_its_memory_and_measures_in_ieee_float32(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny["load"]["width"], tiny["temperature"]["batch_size"] = [2], [50]
+    tiny["measures"], seen = {"spectra": {}}, []
+
+    measure = spectra.measure
+
+    def note(*given: Any) -> Any:
+        deterministic = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic
+        seen.append((torch.backends.cudnn.allow_tf32, *deterministic))
+        warnings.warn("warps_cuda does not have a deterministic implementation, but", stacklevel=1)
+        return measure(*given)
+
+    monkeypatch.setattr(spectra, "measure", note)
+    space, limits = parse(tiny), []
+    (clean,) = load_data(space).values()
+    with pretended_card(gigabytes=8):
+        monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", limits.append)
+        with pytest.raises(InputError, match=r"0.05 of a GPU of 8.0 GiB is no more than the 0.5 GiB"):
+            Worker(str(tmp_path), lambda _: clean, {}, threads=1, gpus=0.05)
+        worker = Worker(str(tmp_path), lambda _: clean, {}, threads=1, gpus=0.25)
+        for stack in plan.missing_stacks(space, worker.store):
+            worker.train(stack)
+        for task in plan.missing_tasks(space, worker.store):
+            worker.measure(task)
+        assert worker._data_bytes() == 0.75 * GIB
+    assert limits == [1.5 / 8]  # half a GiB of two is CUDA's
+    assert set(seen) == {(False, True, True)}
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cudnn.allow_tf32
+    named = [part.to_pylist() for part in worker.store.by_key("unrepeatable").values()]
+    assert named
+    assert all(rows == [{"operation": "warps_cuda"}] for rows in named)
+
+
+def test_calibration_is_kept_for_each_kind_of_gpu(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny["resources"], tiny["measures"] = {"gpus_per_trial": 0.5}, {}
+    kept = {"stacks": {"other": 7}, "execution": {"a 1": "loop"}}
+    info: dict[str, Any] = {
+        **kept,
+        "cards": {"A": {"driver": "1", "stacks": {"x": 3}, "execution": {"b 2": "vmap"}}},
+    }
+    store = SimpleNamespace(read_info=lambda: info, update_info=lambda **changes: info.update(changes))
+    told: list[str] = []
+    card_b = {"card": "B", "driver": "2", "memory_gb": 80.0, "mps": False}
+    context: Any = SimpleNamespace(
+        space=parse(tiny), store=store, shape=lambda cell: ((8, 8), 10), cluster=SimpleNamespace(logical=False),
+        session=SimpleNamespace(say=told.append),
+    )  # fmt: skip
+    monkeypatch.setattr(choose, "_on_worker", lambda *_, **__: {**card_b})
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "NodeID": "0" * 56, "Resources": {"GPU": 1}}])
+    choice = choose.choose(context)
+    assert choice.execution == {}
+    assert set(choice.sizes.values()) == {40}  # small models of several cells share a stack, as on a CPU
+    assert info["cards"]["B"] == {**card_b, "stacks": dict(choice.sizes), "execution": {}}
+    assert info["cards"]["A"]["stacks"] == {"x": 3}
+    assert {name: info[name] for name in kept} == kept
+    assert "NVIDIA MPS" in told[0]
+
+
+def test_the_page_says_which_gpu_computed_and_how() -> None:
+    info: dict[str, Any] = {
+        "cards": {"H200": {"driver": "1.2", "cuda": "13.0"}},
+        "unrepeatable": ["warps_cuda"],
+    }
+    said = facts.gpu(SimpleNamespace(info=info))  # type: ignore[arg-type]
+    assert said.startswith("H200 (driver 1.2, cuda 13.0). Training may round convolutions to TF32; measures")
+    assert said.endswith("same bits each time, except warps_cuda.")
+    info["space"] = {"resources": {"deterministic": False}}
+    assert "may differ" in facts.gpu(SimpleNamespace(info=info))  # type: ignore[arg-type]
+    assert facts.gpu(SimpleNamespace(info={})) == ""  # type: ignore[arg-type]

@@ -248,6 +248,8 @@ def test_the_command_that_goes_on_can_be_copied_into_a_shell() -> None:
     assert to_resume("tiny", storage="runs", reports="reports", where=RunOptions()).endswith("resume tiny")
     command = to_resume("tiny", reports="my pages", where=RunOptions(gpus=0))
     assert command.endswith("--reports 'my pages' --gpus 0")
+    command = to_resume("tiny", where=RunOptions(gpus=2, logical_gpus=True))
+    assert command.endswith("resume tiny --gpus 2 --logical-gpus")
 
 
 def test_report_of_a_partial_run_and_of_plain_tables(own_copy: Path, tmp_path: Path) -> None:

@@ -155,10 +155,10 @@ def test_a_cluster_of_unequal_nodes(tiny: dict[str, Any], tmp_path: Path, finish
         run = explorer.load(tmp_path / "runs/tiny")
         assert run.info["sessions"][0]["resources"] == {"CPU": 3.0, "GPU": 1.0}
         assert_equal_runs(run, explorer.load("tiny", str(finished)))
-        tiny |= {"name": "more", "resources": {"cpus_per_trial": 1, "gpus_per_trial": 2}}
+        tiny |= {"name": "more", "resources": {"cpus_per_trial": 3, "gpus_per_trial": 1}}
         code, said = _from_the_command_line(tiny, tmp_path, cluster.address)
         assert code == 2
-        assert "a trial asks for 1 CPUs and 2 GPUs" in said
+        assert "a trial asks for 3 CPUs and 1 GPUs" in said
         assert "Ray has 3 CPUs and 1 GPUs on 2 node" in said
     finally:
         cluster.shutdown()
@@ -168,7 +168,7 @@ def test_a_cluster_of_unequal_nodes(tiny: dict[str, Any], tmp_path: Path, finish
 def _from_the_command_line(space: dict[str, Any], folder: Path, address: str) -> tuple[int, str]:
     """Exit code and output. A process of its own, as this one may have used a Ray with a token."""
     (folder / "space.yaml").write_text(str(space))
-    process = started("run", "space.yaml", "--address", address, cwd=folder)
+    process = started("run", "space.yaml", "--address", address, "--logical-gpus", cwd=folder)
     said, _ = process.communicate(timeout=800)
     return process.returncode, said
 

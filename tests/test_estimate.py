@@ -124,7 +124,7 @@ def test_clusters_are_written_as_nodes_and_devices(
         ("8xH100", {}, "asks for 0.0 GPUs.*gpus_per_trial=0.25"),
         ("8xH100", {"gpus_per_trial": "auto"}, "asks for auto GPUs.*gpus_per_trial=0.25"),
         ("16xCPU", {"gpus_per_trial": 0.5}, "asks for 0.5 GPUs.*gpus_per_trial=0$"),
-        ("2xH100", {"gpus_per_trial": 4}, "Lower resources"),
+        ("2xCPU", {"cpus_per_trial": 4}, "Lower resources"),
     ],
 )
 def test_what_does_not_go_with_a_cluster_is_told(

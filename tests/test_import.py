@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from conftest import explore
 from in_process import Worker
 from safetensors.torch import save_file
@@ -27,6 +28,7 @@ from explorer.runs import verify
 from explorer.runs.store import Store
 from explorer.settings import InputError
 from explorer.space import recorded
+from explorer.space.reading import read
 
 NETS = """
 from torch import nn
@@ -171,6 +173,16 @@ def test_a_space_file_cannot_say_that_its_models_are_imported(tiny: dict[str, An
         explorer.run({**tiny, "imported": [{"at": at, "seeds": [0]}]})
 
 
+def test_a_file_that_says_so_is_rejected_with_its_line(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    text = yaml.safe_dump({**tiny, "imported": [{"at": {"width": 2, "batch_size": 8}, "seeds": [0]}]})
+    (tmp_path / "mine.yaml").write_text(text)
+    place = 1 + text.splitlines().index("imported:")
+    with pytest.raises(
+        InputError, match=rf"mine\.yaml, line {place}: imported: only `explorer import` writes"
+    ):
+        read(tmp_path / "mine.yaml")
+
+
 def test_missing_seeds_and_cells_stay_missing_and_may_come_later(mine: Path) -> None:
     rows = rows_of(mine / "settings.csv")
     write_csv(mine / "some.csv", rows[:2] + rows[6:10])
@@ -295,3 +307,17 @@ def test_wrong_checkpoints_are_told_at_once_before_anything_starts(mine: Path) -
         assert name in line
         assert what in line
     assert not (mine / "runs").exists()
+
+
+def test_python_gives_functions_and_arrays(mine: Path) -> None:
+    plain = adopt()
+    with np.load("d.npz") as file:
+        arrays = dict(file)
+    run = adopt(model=network_of, data=arrays, name="python")
+    assert repr(run) == "Run 'python': 4 cells, 12 models, 12 pairs"
+    assert run.models["train_loss"].tolist() == pytest.approx(plain.models["train_loss"].tolist())
+    assert isinstance(run.model(run.models["model_id"][0]), nn.Sequential)
+
+
+def network_of(shape: tuple[int, ...], classes: int, width: int = 4) -> nn.Module:
+    return nn.Sequential(nn.Linear(shape[0], width), nn.ReLU(), nn.Linear(width, classes))

@@ -142,6 +142,24 @@ def test_the_example_of_the_page_works(norms: Path, importable: Callable[[str, s
     assert own.kept(checked.measures)["mymeasures:agreement"]["columns"]["agreement"]["unit"] == "percent"
 
 
+def largest(model: Any, factor: float = 1.0) -> float:
+    """Largest parameter."""
+    return factor * max(p.abs().max().item() for p in model.parameters())
+
+
+def test_a_function_of_a_program_is_a_measure(norms: Path) -> None:
+    made = explorer.Space(
+        name="mine", data="digits", load={"width": [2, 4]}, steps=3, measures={largest: {"factor": 3}}
+    )
+    check_measures(made.checked)
+    (name,) = made.checked.measures
+    assert own.kept([name])[name]["columns"]["largest"]["meaning"] == "Largest parameter"
+    with pytest.raises(InputError, match=r"'faktor' is no option of .*; its options: factor"):
+        explorer.Space(
+            name="mine", data="digits", load={"width": [2, 4]}, steps=3, measures={largest: {"faktor": 3}}
+        )
+
+
 def test_a_report_runs_no_code_of_a_measure(norms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     in_process.run(space(), Path("runs/owned"))
     for name in MEASURES:
@@ -180,6 +198,21 @@ def test_a_measure_whose_code_has_changed_is_taken_again(norms: Path) -> None:
     again = plan.drop_outdated(parse(space()), store)
     assert again == [name for name in MEASURES if ":" in name]
     assert not plan.missing(recorded.working_space_of(info), store).stacks
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        ["norms:weight_norm"],
+        {"norms:weight_norm": {"kind": "cell", "columns": {}}},
+        {"norms:weight_norm": {"kind": "model", "columns": {"<b>": {"kind": "number"}}}},
+        {"norms:weight_norm": {"kind": "model", "columns": {"train_loss": {"kind": "number"}}}},
+    ],
+)
+def test_a_damaged_description_is_one_sentence(norms: Path, described: Any) -> None:
+    with pytest.raises(InputError, match=r"run\.yaml is damaged: own_measures does not describe measures"):
+        own.register_kept(described)
+    assert tables.EVERY["train_loss"].meaning.startswith("mean loss on the training set")
 
 
 MISTAKES = {

@@ -38,11 +38,11 @@ CASES: dict[str, tuple[str, dict[str, Any], str, tuple[int, ...], int, Any]] = {
     "transformer": ("transformer", {"width": 12, "layers": 1}, "translation", (2, 9), 23, None),
 }
 MEASURES: dict[str, dict[str, Any]] = {
-    "hessian": {"inputs": 30, "lanczos_steps": 6, "probes": 5},
-    "density": {"inputs": 30, "steps": 4, "probes": 1},
-    "noise": {"batch_size": 7, "batches": 18},
+    "hessian": {"inputs": 30, "lanczos_steps": 4, "probes": 4},
+    "density": {"inputs": 30, "steps": 3, "probes": 1},
+    "noise": {"batch_size": 7, "batches": 6},
     "sharpness": {"inputs": 30},
-    "connectivity": {"steps": 36, "batch_size": 13, "points": 3},
+    "connectivity": {"steps": 8, "batch_size": 13, "points": 3},
     "similarity": {"inputs": 60},
     "spectra": {},
     "perplexity": {},
@@ -80,7 +80,7 @@ def trained(name: str) -> CellModels:
     split = data(task, shape, classes)
     build, net = network(architecture, settings, shape, classes, execution, task)
     theta, buffers = initial_rows(build, net, range(MODELS))
-    recipe: dict[str, Any] = {"batch_size": 11, "steps": 20, "learning_rate": 0.05, "history_points": 2}
+    recipe: dict[str, Any] = {"batch_size": 11, "steps": 6, "learning_rate": 0.05, "history_points": 2}
     end = train(net, theta, buffers, split, seeds=range(MODELS), **recipe)
     return CellModels("cell", net, end.theta, end.buffers, [f"m{i}" for i in range(MODELS)], split, build)
 

@@ -203,6 +203,7 @@ WRONG = [
     ("skip=[{widt: 1}]", "the axes are width, batch_size"),
     ("resources.cpus_per_trial=1.5", "must be a whole number"),
     ("resources.gpus_per_trial=-1", "greater than or equal to 0"),
+    ("resources.gpus_per_trial=2", "2 is not allowed; a trial computes on one GPU"),
     ("name=../x", "name"),
     ("phases.cka=2", "phases.cka"),
     ("training.batch_size=8", "to use one value only, write --set temperature.batch_size=[8]"),

@@ -1,4 +1,8 @@
-"""Mistakes in a user's own objects: each is one sentence with the user's error and its place, before a run."""
+"""Mistakes of users: each is one sentence with its place and what to do, before a run.
+
+Mistakes in tables of data, measures and tables from elsewhere are in ``data/test_tables.py``,
+``test_own_measures.py`` and ``test_foreign_tables.py``.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import yaml
+from conftest import explore
+from notebooks import Notebook
+from torch import nn
 
+import explorer
+from explorer.columns import renames
+from explorer.plan import imported
 from explorer.plan.networks import check_networks
 from explorer.settings import InputError
 from explorer.space.reading import parse
@@ -301,3 +313,274 @@ def test_a_file_that_has_the_name_of_a_library_does_not_stop_the_program(tmp_pat
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, cwd=tmp_path)
     assert done.returncode == 2
     assert "there is no file" in done.stderr
+
+
+OBJECTS = """
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Dataset, IterableDataset
+
+x, y = np.random.default_rng(0).normal(size=(90, 6)), np.arange(90) % 2
+four = (x[:60], y[:60], x[60:], y[60:])
+lock = __import__("threading").Lock()
+
+def net(shape, classes, width=4):
+    return nn.Sequential(nn.Linear(shape[0], width), nn.Tanh(), nn.Linear(width, classes))
+
+def locked(shape, classes, width=4):
+    with lock:
+        return net(shape, classes, width)
+
+def failing():
+    raise ValueError("no luck")
+
+class Items(Dataset):
+    def __init__(self, item, length=30):
+        self.item, self.length = item, length
+    def __len__(self):
+        return self.length
+    def __getitem__(self, place):
+        return self.item(place)
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        yield from zip(x, y)
+
+def pair(place):
+    return x[place], y[place]
+
+def noisy(place):
+    return x[place] + torch.rand(6).numpy(), y[place]
+
+def growing(place):
+    return np.ones(2 + place), 0
+
+def broken(place):
+    return x[place + 100], y[place]
+"""
+FOUR = "it should be a dict of arrays x_train, y_train, x_test and y_test, those four in a tuple, or (train, test)"
+# What a user gives to explorer.Space in Python, and what is said.
+IN_PYTHON = {
+    "dict(modle=net)": "Space has no argument 'modle'; known: model,",
+    "dict(lerning_rate=0.1)": "Space has no argument 'lerning_rate'; known: learning_rate,",
+    "dict(training={'steps': 5}, steps=9)": "steps is given twice, by itself and in training; remove one of them",
+    "dict(data=x)": f"data is a ndarray, without a test part; {FOUR}",
+    "dict(data=(x, y, x))": f"data is a tuple of 3, without a test part; {FOUR}",
+    "dict(data=Items(pair))": f"data is a Items, without a test part; {FOUR}",
+    "dict(data={'x_train': x, 'y_train': y})": f"data lacks x_test, y_test; {FOUR}",
+    "dict(data=(x, x))": "data: the train part is a ndarray, which has no items by number",
+    "dict(data=(Stream(), Stream()))": "data: the train part is a Stream, which has no items by number; make a list of its items first",
+    "dict(data=(Items(noisy), Items(pair)))": "data: item 0 of the train part is another one each time that it is read; leave out random",
+    "dict(data=(Items(growing), Items(pair)))": "data: inputs of the train part have different shapes, such as (2,) and (3,)",
+    "dict(data=(Items(pair), Items(broken)))": "data: item 0 of the test part: IndexError: index 100 is out of bounds",
+    "dict(data=(Items(lambda place: x[place]), Items(pair)))": "data: item 0 of the train part is a ndarray; it should be (input, target)",
+    "dict(data=(Items(pair, 0), Items(pair)))": "data: the train part has no items",
+    "dict(data=([[1, 2], [3]], [0, 1], x, y))": "data: x_train is a list of 2, which is no array of numbers, all inputs of one shape",
+    "dict(data=(x[:60], y[:50], x[60:], y[60:]))": "data: x_train (60, 6) and y_train (50,) should be (inputs, …) and (inputs,)",
+    "dict(data=(x * np.nan, y, x, y))": "data: x_train[0, 0] is nan, and 540 value(s) are not finite in float32; replace them",
+    "dict(data={'train': (x, y), 'test': (x, y), 'label_nose': 0.1})": "data.label_nose: 'label_nose' is not known here; known: label_noise,",
+    "dict(data=failing)": "'__main__:failing' failed for {}: ValueError: no luck (the cell or script that defines it, line 19)",
+    "dict(model=locked)": "'locked' refers to 'lock', a lock, which has no content that Explorer can compare; create it inside of 'locked'",
+    "dict(model=eval('lambda shape, classes: None'))": "'model' refers to a function '<lambda>' without source text (<string>); define it in a file or in a cell",
+    "dict(model=net, load={'widht': [2]})": "load.widht: there is no setting 'widht' to sweep; known: width,",
+    "dict(load={'width': [2, net]})": "load.width.1: <function net",
+    "dict(loss=3)": "training: 3 is not allowed; it should be a valid string",
+    "dict(measures=['hesian'])": "measures.hesian: there is no measure 'hesian'; known: hessian,",
+    "dict(seeds=0)": "seeds",
+    "dict(name='my run')": "name: 'my run' is not allowed; it should be letters, digits, '.', '_' and '-' only",
+}
+
+
+@pytest.mark.parametrize("given", IN_PYTHON)
+def test_a_mistake_in_python_is_one_sentence(given: str) -> None:
+    notebook = Notebook()
+    notebook.cell(OBJECTS)
+    names = {
+        "name": "own",
+        "data": notebook.names["four"],
+        "model": "mlp",
+        "load": {"width": [3, 5]},
+        "seeds": 2,
+    }
+    with pytest.raises(InputError) as error:
+        explorer.Space(**{**names, "steps": 10, "measures": {"similarity": {}}, **notebook.cell(given)})
+    message = str(error.value)
+    assert IN_PYTHON[given] in message.replace("training.loss: ", "training: ")
+    assert len(message.splitlines()) == 1
+
+
+# What a user types, and what is said.
+TYPED = {
+    "--verson": "No such option: --verson",
+    "runs --storage nowhere": "there is no run in nowhere; `run SPACE` starts one",
+    "report tiny --where width=2": "--where selects the cells of a comparison; give two runs, or leave it out",
+    "report tiny tiny --where width": "--where width: it should be axis=value, such as learning_rate=0.05",
+    "report tiny tiny --where widht=2": "--where widht=2: run 'tiny' has no axis 'widht'; it has width, batch_size",
+    "report tiny tiny --where width=3": "--where width=3: run 'tiny' has no model with width 3; it has 2, 8",
+    "run tiny.yaml --dry-run --callback tensorbord": "--callback tensorbord: known: tensorboard",
+    "--dry-run run tiny.yaml": "--dry-run must come after the command; it is an option of run",
+    "rnus": "No such command 'rnus'. Did you mean: runs",
+}
+
+
+@pytest.mark.parametrize("typed", TYPED)
+def test_a_mistake_on_the_command_line_is_one_sentence(
+    typed: str, own_copy: Path, tiny: dict[str, Any]
+) -> None:
+    (own_copy.parent / "tiny.yaml").write_text(yaml.safe_dump(tiny))
+    done = explore(*typed.split(), cwd=own_copy.parent)
+    assert done.returncode == 2, done.stdout
+    assert TYPED[typed] in " ".join(done.stderr.replace("│", " ").split())
+
+
+def csv_file(folder: Path, text: str) -> None:
+    (folder / "s.csv").write_text(text)
+
+
+def adopted(base: Path, *, files: str | None = None, settings: str | None = "s.csv", **given: Any) -> None:
+    """Read the settings of checkpoints, and make a space of them."""
+    raw = imported.plain_space("mine", given.get("model", "mlp"), given.get("data", "digits"), ())
+    place = Path(given.get("folder", base))
+    rows = imported.rows_of_folder(place, base / settings if settings else None, files)
+    found, known = imported.checkpoints_of(rows, place, raw, renames(given.get("columns", [])))
+    imported.space_of(found, known, raw, ())
+
+
+SETTINGS_OF_CHECKPOINTS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "no such file": ("", {"settings": "other.csv"}, "other.csv cannot be read: No such file or directory"),
+    "semicolons": ("file;width\na.pt;2\n", {}, "has semicolons between its columns; save it with commas"),
+    "a column twice": (
+        "file,width,width\n",
+        {},
+        "s.csv has several columns 'width'; rename them, or delete all but one",
+    ),
+    "no row": ("file,width\n", {}, "s.csv has no row; give it a row for each checkpoint"),
+    "a short row": ("file,width,seed\na.pt,2,0\nb.pt,2\n", {}, "s.csv, line 3: it should have 3 values"),
+    "no file": ("width\n2\n", {}, "line 2: there is no file; give the CSV file a column file with paths"),
+    "a pattern of another name": (
+        "width\n2\n",
+        {"files": "w{wide}.pt"},
+        "--files w{wide}.pt: ",
+    ),
+    "a pattern of nothing": (
+        "",
+        {"settings": None, "files": "a.pt"},
+        "it should name each setting once, such",
+    ),
+    "a pattern twice": (
+        "",
+        {"settings": None, "files": "{a}{a}.pt"},
+        "it should name each setting once, such",
+    ),
+    "a pattern that fits nothing": (
+        "",
+        {"settings": None, "files": "w{width}.pt"},
+        "--files w{width}.pt: no file below ",
+    ),
+    "no folder": (
+        "",
+        {"folder": "nowhere"},
+        "nowhere is no folder; name the folder that holds the checkpoints",
+    ),
+    "no layout": ("", {"settings": None}, "holds no results of Ray Tune (params.json) or Lightning (hparams"),
+    "an unknown column": (
+        "file,width,bs,x\na.pt,2,8,1\n",
+        {},
+        "'bs' (perhaps batch_size), 'x': no setting of this data set, architecture or training. Rename columns, "
+        "or leave them out with an empty name: --columns bs=batch_size,x=",
+    ),
+    "an unknown name": (
+        "file,width\na.pt,2\n",
+        {"columns": ["wd="]},
+        "--columns wd=…: there is no such column",
+    ),
+    "no value": (
+        "file,width\na.pt,\n",
+        {},
+        "line 2: width has no value; give it one, or leave the column out",
+    ),
+    "a seed below 0": ("file,width,seed\na.pt,2,-1\n", {}, "seed is -1; it should be a whole number from 0"),
+    "a model twice": (
+        "file,width,seed\na.pt,2,0\nb.pt,2,0\n",
+        {},
+        "line 3 are two models with width 2 and seed 0; give them different seeds, or a column",
+    ),
+    "no settings": (
+        "file,seed\na.pt,2\n",
+        {},
+        "there is no setting besides file and seed; give at least one",
+    ),
+    "words among numbers": (
+        "file,width\na.pt,2\nb.pt,big\n",
+        {},
+        "s.csv: width: 'big' is not allowed; it should",
+    ),
+    "a wrong value": (
+        "file,batch_size\na.pt,0\nb.pt,8\n",
+        {},
+        "s.csv: batch_size: 0 is not allowed; it should be",
+    ),
+    "other data": ("file,width\na.pt,2\n", {"data": "digit"}, "there is no file, folder or data set 'digit'"),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS_OF_CHECKPOINTS)
+def test_a_mistake_in_settings_of_checkpoints_is_one_sentence(tmp_path: Path, name: str) -> None:
+    text, given, said = SETTINGS_OF_CHECKPOINTS[name]
+    csv_file(tmp_path, text)
+    with pytest.raises(InputError) as error:
+        adopted(tmp_path, **given)
+    assert said in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def _state(**changes: Any) -> dict[str, Any]:
+    return {**nn.Linear(3, 2).state_dict(), **changes}
+
+
+CHECKPOINTS: dict[str, tuple[str, Any, str]] = {
+    "missing": ("a.pt", None, "a.pt cannot be read: No such file or directory"),
+    "another kind of file": ("a.h5", b"", "a.h5 should be one of .safetensors, .pt, .pth, .ckpt, .bin; save"),
+    "damaged": ("a.pt", b"PK\x03\x04", "a.pt cannot be read: "),
+    "damaged safetensors": ("a.safetensors", b"{}", "a.safetensors cannot be read as safetensors: "),
+    "a whole module": (
+        "a.pt",
+        nn.Linear(3, 2),
+        "a.pt is a pickle of Python objects, which would run code when",
+    ),
+    "a tensor": ("a.pt", torch.zeros(3), "a.pt holds Tensor, no weights by name; save model.state_dict()"),
+    "other values": (
+        "a.pt",
+        _state(epoch=3),
+        "a.pt holds 'epoch', which is no tensor; save model.state_dict(),",
+    ),
+    "a wrong shape": (
+        "a.pt",
+        _state(bias=torch.zeros(3)),
+        "a.pt: bias has the shape (3,), and the network has (2,); check the settings of this file, and --model",
+    ),
+    "a weight too many": (
+        "a.pt",
+        _state(scale=torch.zeros(3)),
+        "a.pt has 'scale', which the network does not have; it has weight, bias. Check --model",
+    ),
+    "a weight too few": (
+        "a.pt",
+        {"module.weight": torch.zeros(2, 3)},
+        "a.pt lacks 'bias', which the network has; it has module.weight. Check --model",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_a_wrong_checkpoint_is_one_sentence_with_its_name(tmp_path: Path, name: str) -> None:
+    file, content, said = CHECKPOINTS[name]
+    if isinstance(content, bytes):
+        (tmp_path / file).write_bytes(content)
+    elif content is not None:
+        torch.save(content, tmp_path / file)
+    with pytest.raises(InputError) as error:
+        imported.load_weights(nn.Linear(3, 2), tmp_path / file, "the network")
+    assert said in str(error.value)
+    assert len(str(error.value).splitlines()) == 1

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from explorer.cli.app import checked_name
-from explorer.cli.options import Address, Columns, Gpus, MaxHours, Overrides, Reports, Storage, Workers
+from explorer.cli.options import (
+    Address,
+    Columns,
+    Gpus,
+    LogicalGpus,
+    MaxHours,
+    Overrides,
+    Reports,
+    Storage,
+    Workers,
+)
 from explorer.cli.work import show
 
 if TYPE_CHECKING:
@@ -46,13 +56,16 @@ def import_models(
     address: Address = None,
     workers: Workers = None,
     gpus: Gpus = None,
+    logical_gpus: LogicalGpus = False,
     max_hours: MaxHours = None,
 ) -> None:
     """Import models that were trained elsewhere, measure them and write the report."""
     from explorer.engine.cluster import RunOptions
 
     run_name = checked_name(name)
-    where = RunOptions(address=address, workers=workers, gpus=gpus, max_hours=max_hours)
+    where = RunOptions(
+        address=address, workers=workers, gpus=gpus, logical_gpus=logical_gpus, max_hours=max_hours
+    )
 
     def start(display: Display) -> Run:
         from explorer.engine.imported import adopt

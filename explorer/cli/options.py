@@ -50,8 +50,9 @@ Workers = Annotated[
     int | None,
     typer.Option(min=1, help="maximum number of workers at a time; default: as many as fit"),
 ]
-Gpus = Annotated[
-    int | None, typer.Option(min=0, help="GPUs of this machine, may be logical; default: those Ray finds")
+Gpus = Annotated[int | None, typer.Option(min=0, help="GPUs of this machine; default: those Ray finds")]
+LogicalGpus = Annotated[
+    bool, typer.Option("--logical-gpus", help="GPUs are only counted, and CPUs compute: to try a space")
 ]
 MaxHours = Annotated[float | None, typer.Option(min=0, help="stop cleanly after this many hours")]
 Callbacks = Annotated[
@@ -82,7 +83,7 @@ Columns = Annotated[
     typer.Option(
         "--columns",
         help="our names of columns by theirs, such as bs=batch_size,acc=test_accuracy_percent; an empty name "
-        "leaves a column out; repeatable",
+        "leaves a column out, and in tables load or temperature makes it an axis; repeatable",
     ),
 ]
 
@@ -108,4 +109,5 @@ def to_resume(
         options += [("--address", where.address), ("--workers", where.workers), ("--gpus", where.gpus)]
         options += [("--callback", name) for name in where.callbacks]
     words += [word for name, value in options if value is not None for word in (name, str(value))]
+    words += ["--logical-gpus"] * bool(where and where.logical_gpus)
     return shlex.join(words)

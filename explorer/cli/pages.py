@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from explorer.cli.app import PLAIN, errors, say
-from explorer.cli.options import Cut, Reports, RunOrTables, Storage
+from explorer.cli.options import Columns, Cut, Reports, RunOrTables, Storage
 from explorer.settings import InputError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def report(
         list[str] | None,
         typer.Option(help="compare only cells with this value of an axis (learning_rate=0.05); repeatable"),
     ] = None,
+    columns: Columns = None,
     open_: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="redraw as results arrive, until the run is complete or Ctrl-C")
@@ -38,18 +39,21 @@ def report(
 ) -> None:
     """Write the report of a run (finished or not) or of a folder of tables, or compare several runs."""
     cuts = cuts_of(cut or [])
+    import pyarrow as pa
+
     from explorer.report.files import check_place
-    from explorer.results import load
+    from explorer.results import holds_tables, load
 
     check_place(reports)
-
+    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own pool would keep the memory of every table
     if len(runs) > 1:
         if watch:
             raise InputError("--watch follows one run, not a comparison")
         from explorer import report as pages
         from explorer.report.selection import select
 
-        loaded = [select(load(one, storage), where or []) for one in runs]
+        of = {one: columns or [] if holds_tables(one) else [] for one in runs}
+        loaded = [select(load(one, storage, columns=of[one]), where or []) for one in runs]
         index = pages.compare(loaded, pages.place(loaded, reports), cuts=cuts)
         say(f"Report: {index}")
         if open_:
@@ -59,7 +63,7 @@ def report(
         raise InputError("--where selects the cells of a comparison; give two runs, or leave it out")
     if watch:
         _watch(runs[0], storage, reports, cuts)
-    draw(load(runs[0], storage), reports, cuts, show=open_)
+    draw(load(runs[0], storage, columns=columns or []), reports, cuts, show=open_)
 
 
 def diagnose(
@@ -68,6 +72,7 @@ def diagnose(
         str | None, typer.Option(help="one cell: its id, or settings such as width=8,batch_size=16")
     ] = None,
     cut: Cut = None,
+    columns: Columns = None,
     storage: Storage = "runs",
 ) -> None:
     """Answer what to change (temperature, size or data) and why, with gain, confidence and evidence."""
@@ -75,7 +80,7 @@ def diagnose(
     from explorer.report.diagnosis import diagnose as diagnosis
     from explorer.results import load
 
-    for line in diagnosis(load(run, storage), cell=cell, cuts=cuts):
+    for line in diagnosis(load(run, storage, columns=columns or []), cell=cell, cuts=cuts):
         say(line)
 
 
@@ -85,6 +90,7 @@ def export(
         str | None, typer.Option(help="table to write, .csv or .parquet, or its URI; default: <run>.csv")
     ] = None,
     cut: Cut = None,
+    columns: Columns = None,
     storage: Storage = "runs",
 ) -> None:
     """Write a run as one table with one row per model, and a Markdown summary next to it."""
@@ -92,7 +98,7 @@ def export(
     from explorer.report.export import export as write
     from explorer.results import load
 
-    loaded = load(run, storage)
+    loaded = load(run, storage, columns=columns or [])
     for file in write(loaded, out or f"{loaded.name}.csv", cuts=cuts):
         say(f"Wrote {file}")
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from explorer.cli.app import PLAIN, console, errors, say
-from explorer.cli.options import Address, Gpus, Overrides, Reports, Storage, Workers
+from explorer.cli.options import Address, Gpus, LogicalGpus, Overrides, Reports, Storage, Workers
 from explorer.engine.cancel import end_once
 
 
@@ -32,19 +32,20 @@ def study(
     address: Address = None,
     workers: Workers = None,
     gpus: Gpus = None,
+    logical_gpus: LogicalGpus = False,
 ) -> None:
     """Run several spaces, and say which claims of the paper hold over all of them. Continues their runs."""
     from explorer import report as pages
     from explorer import studies
-    from explorer.cli.status import failures
     from explorer.display import Display
     from explorer.engine.cluster import RunOptions
     from explorer.report.files import check_place
+    from explorer.report.outcome import failures
 
     members = studies.members(spaces or [], set_ or [], storage)
     target = studies.target(out)
     check_place(reports)
-    where = RunOptions(address=address, workers=workers, gpus=gpus)
+    where = RunOptions(address=address, workers=workers, gpus=gpus, logical_gpus=logical_gpus)
     end_once()
     runs, links, failed = [], {}, []
     try:

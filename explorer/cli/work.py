@@ -15,6 +15,7 @@ from explorer.cli.options import (
     Address,
     Callbacks,
     Gpus,
+    LogicalGpus,
     MaxHours,
     Overrides,
     Profile,
@@ -48,6 +49,7 @@ def run(
     address: Address = None,
     workers: Workers = None,
     gpus: Gpus = None,
+    logical_gpus: LogicalGpus = False,
     max_hours: MaxHours = None,
     callback: Callbacks = None,
     profile: Profile = False,
@@ -67,6 +69,7 @@ def run(
         address=address,
         workers=workers,
         gpus=gpus,
+        logical_gpus=logical_gpus,
         max_hours=max_hours,
         profile=profile,
         callbacks=callback or (),
@@ -106,6 +109,7 @@ def resume(
     address: Address = None,
     workers: Workers = None,
     gpus: Gpus = None,
+    logical_gpus: LogicalGpus = False,
     max_hours: MaxHours = None,
     callback: Callbacks = None,
     profile: Profile = False,
@@ -119,6 +123,7 @@ def resume(
         address=address,
         workers=workers,
         gpus=gpus,
+        logical_gpus=logical_gpus,
         max_hours=max_hours,
         profile=profile,
         callbacks=callback or (),
@@ -157,6 +162,7 @@ def measure(
     address: Address = None,
     workers: Workers = None,
     gpus: Gpus = None,
+    logical_gpus: LogicalGpus = False,
     max_hours: MaxHours = None,
     profile: Profile = False,
     accept_source_change: AcceptSourceChange = False,
@@ -165,7 +171,14 @@ def measure(
     """Add or repeat measures of a run without training."""
     from explorer.engine.cluster import RunOptions
 
-    where = RunOptions(address=address, workers=workers, gpus=gpus, max_hours=max_hours, profile=profile)
+    where = RunOptions(
+        address=address,
+        workers=workers,
+        gpus=gpus,
+        logical_gpus=logical_gpus,
+        max_hours=max_hours,
+        profile=profile,
+    )
 
     def start(display: Display) -> Run:
         from explorer.engine.run import measure

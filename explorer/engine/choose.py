@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from explorer.apart import CHECK_S, SAY_S, EndedError, resolve
-from explorer.engine.context import Context, WorkerFactory
+from explorer.engine.card import check_share, describe, unusable
+from explorer.engine.cluster import fraction
+from explorer.engine.context import Context, WorkerFactory, fix_arithmetic
 from explorer.engine.failures import failure
 from explorer.engine.users_worker import UsersWorker
 from explorer.models.base import needs_timing
@@ -59,7 +61,9 @@ class Choice:
 
     def factory(self, context: Context) -> WorkerFactory:
         """Return the factory of the run's workers."""
-        return WorkerFactory(context, execution=self.execution, cpus=self.cpus, card_share=self.card_share)
+        return WorkerFactory(
+            context, execution=self.execution, cpus=self.cpus, card_share=self.card_share, sizes=self.sizes
+        )
 
 
 def initial_choice(space: Space) -> Choice:
@@ -73,27 +77,69 @@ def initial_choice(space: Space) -> Choice:
 def choose(context: Context) -> Choice:
     """Decide how rows run, which models share a stack, and how many trials share a GPU.
 
-    Earlier choices in ``run.yaml`` are kept. The others are measured on a worker and added to ``run.yaml``.
+    Earlier choices in ``run.yaml`` are kept, for each kind of GPU separately. The others are measured on a
+    worker and added to ``run.yaml``.
 
     Raises:
-        InputError: a trial needs more than one node or one GPU has.
+        InputError: a trial needs more than one node or one GPU has, or torch cannot use a GPU.
     """
     space, store = context.space, context.store
     info, choice = store.read_info(), initial_choice(space)
-    earlier: Sizes = info.get("stacks", {})
-    choice = replace(choice, sizes=earlier if choice.gpus else sizes(space, context.shape, earlier))
-    execution = info.get("execution", {})
+    card = _card(context, choice) if choice.gpus and not context.cluster.logical else {}
+    cards: dict[str, Any] = info.get("cards", {})
+    kept = cards.get(card["card"], {}) if card else info
+    choice = replace(choice, sizes=sizes(space, context.shape, kept.get("stacks", {})))
+    execution, memory = kept.get("execution", {}), kept.get("memory", {})
     if steps := _undecided(space, execution):
         with context.session.stage("calibration"):
             execution |= _fastest(context, choice, steps)
     choice = replace(choice, execution=execution)
     if space.resources.gpus_per_trial == "auto":
         with context.session.stage("calibration"):
-            shares, memory = _gpu_shares(context, choice, info.get("memory", {}))
+            shares, memory = _gpu_shares(context, choice, memory)
         choice = replace(choice, shares=shares)
-        store.update_info(memory=memory)
-    store.update_info(stacks=dict(choice.sizes), execution=execution)
+    found = {"stacks": dict(choice.sizes), "execution": execution} | ({"memory": memory} if memory else {})
+    store.update_info(**({"cards": {**cards, card["card"]: card | found}} if card else found))
     return choice
+
+
+def _card(context: Context, choice: Choice) -> dict[str, Any]:
+    """Return what the GPUs of the nodes are, by looking at one GPU of each node.
+
+    Raises:
+        InputError: torch cannot use a GPU.
+    """
+    import ray
+    from ray.exceptions import RayError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    found: dict[str, dict[str, Any]] = {}
+    for node in ray.nodes():
+        if node["Alive"] and node["Resources"].get("GPU", 0) >= choice.gpus:
+            here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            try:
+                card = _on_worker(context, choice, look, num_cpus=0, scheduling_strategy=here)
+            except RayError as error:  # CUDA has ended the process, for example
+                card = {"unusable": failure(error).error}
+            if "unusable" in card:
+                raise InputError(f"{node['NodeManagerHostname']}: {unusable(card['unusable'])}")
+            check_share(card["memory_gb"] * 2**30, choice.gpus)
+            found.setdefault(card["card"], card)
+    if len(found) > 1:
+        context.session.say(f"The GPUs differ ({', '.join(found)}); Explorer assumes that they are alike.")
+    card = next(iter(found.values()), {})
+    if card and choice.gpus < 1 and not card["mps"]:
+        context.session.say(
+            "Trials that share a GPU take turns on it. If NVIDIA MPS is started first, their kernels run at "
+            "the same time (docs/clusters.md, Sharing a GPU)."
+        )
+    return card
+
+
+def look(factory: WorkerFactory, _gpus: float) -> dict[str, Any]:
+    """Return :func:`explorer.engine.card.describe` in a process that Ray has given a GPU."""
+    fix_arithmetic(factory.arithmetic)
+    return describe()
 
 
 def _undecided(space: Space, known: dict[str, str]) -> dict[str, tuple[Cell, int]]:
@@ -132,8 +178,12 @@ def _fastest(context: Context, choice: Choice, steps: dict[str, tuple[Cell, int]
     return dict.fromkeys(steps, "loop") | found
 
 
-def _on_worker(context: Context, choice: Choice, task: Callable[..., Any], *arguments: Any) -> Any:
+def _on_worker(
+    context: Context, choice: Choice, task: Callable[..., Any], *arguments: Any, **options: Any
+) -> Any:
     """Call a function in a process that can create a worker, and return its result.
+
+    ``options`` are Ray's.
 
     Raises:
         BaseException: the reason of a stop, if one is requested meanwhile.
@@ -141,7 +191,8 @@ def _on_worker(context: Context, choice: Choice, task: Callable[..., Any], *argu
     import ray
 
     # Without retries: Ray would start a call that exceeds the memory again for ever.
-    remote: Any = ray.remote(num_cpus=choice.cpus, num_gpus=choice.gpus, max_retries=0)(task)
+    options = {"num_cpus": choice.cpus, "num_gpus": choice.gpus, "max_retries": 0} | options
+    remote: Any = ray.remote(**options)(task)
     call = remote.remote(choice.factory(context), choice.gpus, *arguments)
     since, told = time.monotonic(), False
     try:
@@ -216,11 +267,11 @@ def _gpu_shares(
     if not gpus:
         raise InputError(
             "resources.gpus_per_trial: auto: there is no GPU to measure the memory of a model on. "
-            "Remove the setting, or use --gpus N for logical GPUs."
+            "Remove the setting, or use --gpus N --logical-gpus, which only counts GPUs."
         )
     resources, cells = space.resources, largest(space)
     stacked = (resources.replicates_per_trial, resources.cells_per_trial)
-    budget = digest([space.measures, space.seeds, *stacked], 8)
+    budget = digest([space.measures, space.seeds, *stacked, sorted(choice.sizes.items())], 8)
     described = {
         key: {
             "architecture": cell.model_name,
@@ -254,7 +305,7 @@ def measure_peaks(
     worker, peaks = factory(gpus), []
     for cell in cells:
         try:
-            peaks.append(_probed(worker, "peak_bytes", cell, cell, space))
+            peaks.append(_probed(worker, "peak_bytes", cell, cell, space, factory.sizes))
         except EndedError:  # the trial will fail in the same way and record the error
             peaks.append(1)
     return _probed(worker, "card_bytes", space.cells[0], gpus_of_node), peaks
@@ -262,5 +313,4 @@ def measure_peaks(
 
 def share(needed: float, card: float) -> float:
     """Return the share of a GPU for a trial of ``needed`` bytes: one over the number of trials that fit."""
-    fit = max(1, min(MOST_TRIALS, int(card / (needed * HEADROOM))))
-    return int(10_000 / fit) / 10_000  # Ray counts in 1/10,000; rounding down makes all trials fit
+    return fraction(1 / max(1, min(MOST_TRIALS, int(card / (needed * HEADROOM)))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import socket
@@ -48,7 +49,8 @@ class RunOptions:
         address: address of a Ray cluster, or ``auto``. By default, the run uses the Ray that this process is
             connected to, or starts its own on this machine.
         workers: maximum number of concurrent trials or measuring actors; by default as many as fit.
-        gpus: number of GPUs (may be logical) of a Ray that the run starts; by default those that Ray finds.
+        gpus: number of GPUs of a Ray that the run starts; by default those that Ray finds.
+        logical_gpus: GPUs are only counted, and CPUs compute.
         max_hours: stop cleanly after this many hours.
         profile: record a trace of what each worker did when, in the run folder (``profile/trace.json``).
         callbacks: tools that log the trials: ``tensorboard``, ``mlflow``, ``wandb``, ``module:Class``, or
@@ -61,6 +63,7 @@ class RunOptions:
     address: str | None = None
     workers: int | None = None
     gpus: int | None = None
+    logical_gpus: bool = False
     max_hours: float | None = None
     profile: bool = False
     callbacks: Sequence[Any] = ()
@@ -87,6 +90,7 @@ class Cluster:
         patience_s: seconds to wait for work that was asked to stop. Tune takes ten seconds to stop trials in
             mid-step, and a call to a dead Ray may never return. Shutting Ray down stops the rest.
         limit: maximum number of concurrent workers, if the user set one.
+        logical: GPUs are only counted, and CPUs compute.
     """
 
     resources: dict[str, Any]
@@ -94,6 +98,7 @@ class Cluster:
     own: bool
     patience_s: float
     limit: int | None = None
+    logical: bool = False
 
     def fits(self, cpus: float, gpus: float) -> int:
         """Return the number of workers of this size that fit on the nodes, within the user's limit."""
@@ -119,6 +124,27 @@ class Cluster:
             )
         return fit
 
+    def spread(self, cpus: float, shares: Sequence[float]) -> list[float]:
+        """Return GPU shares of work, raised so that no GPU is idle if there is little work.
+
+        Ray fills a GPU with fractions before it uses the next one.
+
+        Args:
+            cpus: CPUs of each piece of work.
+            shares: GPUs of each piece of work.
+        """
+        gpus, at_once = int(self.resources.get("GPU", 0)), min(len(shares), self.fits(cpus, 0))
+        if gpus < 2 or not at_once or not all(shares):
+            return list(shares)
+        even = fraction(1 / math.ceil(at_once / gpus))
+        raised, free = [max(share, even) for share in shares], [1.0] * gpus
+        for share in sorted(raised, reverse=True)[:at_once]:
+            place = next((place for place, room in enumerate(free) if share <= room + 1e-9), None)
+            if place is None:
+                return list(shares)  # some would have to wait
+            free[place] -= share
+        return raised
+
     def nodes_lost(self) -> int:
         """Return the number of nodes that have died since the cluster was started."""
         import ray
@@ -129,6 +155,11 @@ class Cluster:
     def gpus_of_a_node(self) -> int:
         """Number of GPUs of the node with the most GPUs."""
         return int(max((node.get("GPU", 0) for node in _nodes()), default=0))
+
+
+def fraction(share: float) -> float:
+    """Return a share of a GPU in Ray's unit, 1/10,000, rounded down so that all shares of a GPU fit."""
+    return int(10_000 * share) / 10_000
 
 
 def _nodes() -> list[dict[str, Any]]:
@@ -183,7 +214,9 @@ def connect(
         )
         import ray
 
-        yield Cluster(dict(ray.cluster_resources()), scratch, own, patience_s, where.workers)
+        yield Cluster(
+            dict(ray.cluster_resources()), scratch, own, patience_s, where.workers, where.logical_gpus
+        )
 
 
 def _caller_has_ray() -> bool:

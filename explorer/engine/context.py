@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from explorer import given
 from explorer.data.dataset import Arrays
 from explorer.engine.cancel import Cancellation
+from explorer.engine.card import REPEATABLE
 from explorer.engine.cluster import Cluster
 from explorer.engine.failures import Attempts
 from explorer.engine.session import Session
 from explorer.engine.users_worker import UsersWorker
 from explorer.plan.networks import check_data
-from explorer.plan.stacks import shape_of
+from explorer.plan.stacks import NO_SIZES, Sizes, shape_of
 from explorer.plan.units import data_source
 from explorer.runs.store import Store
 from explorer.space.model import Cell, Space
@@ -78,21 +79,33 @@ class WorkerFactory:
         execution: how rows of an architecture run, by :func:`~explorer.plan.units.step_key`.
         cpus: CPUs per worker, which determine its number of torch threads.
         card_share: share of a GPU's memory that determines a worker's chunk size.
+        sizes: number of models per stack, by architecture.
     """
 
-    def __init__(self, context: Context, *, execution: dict[str, str], cpus: float, card_share: float):
-        self.refs = context.refs
+    def __init__(
+        self,
+        context: Context,
+        *,
+        execution: dict[str, str],
+        cpus: float,
+        card_share: float,
+        sizes: Sizes = NO_SIZES,
+    ):
+        self.refs, self.sizes = context.refs, sizes
         self.settings = {
             "location": context.store.files.absolute,
             "execution": execution,
             "threads": max(1, int(cpus)),
             "card_share": card_share,
+            "logical": context.cluster.logical,
+            "deterministic": context.space.resources.deterministic,
         }
         self.users = bool(context.space.sources)
         self.objects = given.all_given()  # of this program
         self.patience_s = 60 * context.space.resources.stuck_minutes
         # Variables that affect the last bits of results. All nodes use the driver's values.
-        self.arithmetic = {name: os.environ.get(name, value) for name, value in ARITHMETIC.items()}
+        variables = ARITHMETIC | (REPEATABLE if context.space.resources.deterministic else {})
+        self.arithmetic = {name: os.environ.get(name, value) for name, value in variables.items()}
 
     def __call__(self, gpus: float) -> Worker | UsersWorker:
         """Return a worker with this number of GPUs, usually a fraction."""

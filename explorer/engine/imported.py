@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from explorer.columns import renames
 from explorer.engine.cluster import RunOptions
@@ -32,7 +32,7 @@ def adopt(
     folder: str | Path,
     *,
     model: str,
-    data: str,
+    data: str | dict[str, Any],
     name: str,
     settings: str | Path | None = None,
     files: str | None = None,

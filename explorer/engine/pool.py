@@ -45,8 +45,9 @@ class Pool:
 
     def measure(self, tasks: list[MeasureTask]) -> None:
         """Measure the tasks in their order. Return when each is measured or has no try left."""
-        for task in tasks:
-            self._waiting.setdefault(self.choice.gpus_of(task.cell), deque()).append(task)
+        shares = [self.choice.gpus_of(task.cell) for task in tasks]
+        for task, gpus in zip(tasks, self.context.cluster.spread(self.choice.cpus, shares), strict=True):
+            self._waiting.setdefault(gpus, deque()).append(task)
         try:
             self._grow()
             while self._calls:

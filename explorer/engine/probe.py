@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 
+from explorer.engine.card import CONTEXT
 from explorer.engine.worker import Worker, peak_process_bytes
 from explorer.models.base import network, stacked_function
 from explorer.models.rows import Execution, Rows, initial_rows
 from explorer.plan import plan
-from explorer.plan.stacks import parts
+from explorer.plan.stacks import NO_SIZES, Sizes, parts
 from explorer.plan.subjects import cell_groups, trained_of, within_cell
 from explorer.plan.units import Part, Stack
 from explorer.runs.store import Store
@@ -83,32 +84,36 @@ def best_time(call: Callable[[], object], budget_s: float = 0.1) -> float:
     return best
 
 
-def peak_bytes(worker: Worker, cell: Cell, space: Space) -> int | None:
+def peak_bytes(worker: Worker, cell: Cell, space: Space, sizes: Sizes = NO_SIZES) -> int | None:
     """Return the peak bytes of a trial of this cell, or None if the GPU's memory was not enough.
 
     Trains the cell for a few steps, together with the cells that share its stack, and takes all its measures.
     """
     stacks = [
         Stack([Part([_brief(part.cell)], part.seeds) for part in stack])
-        for stack in parts(space)
+        for stack in parts(space, sizes)
         if any(cell.whole.id == part.cell.whole.id for part in stack)
     ]
     brief, store = _brief(cell), worker.store
     with tempfile.TemporaryDirectory(prefix="explorer-peak-") as folder:
         worker.store = Store(folder)
+        rows, peaks = [], []  # each training and measurement starts a new peak
         _reset_peak(worker.device)
         try:
-            rows = [row for stack in stacks for row in worker.train(stack)]
+            for stack in stacks:
+                rows += worker.train(stack)
+                peaks.append(_peak(worker.device))
             trained = trained_of([brief], rows)
             for name, module, options in plan.measures_of(_short(space.measures)):
                 if brief.id in trained and within_cell(module.KIND, options):
                     for group in cell_groups(module.KIND, brief, trained[brief.id], options):
                         worker.measure(plan.task_of(name, options, group, group.subjects))
-            return _peak(worker.device)
+                        peaks.append(_peak(worker.device))
+            return max(peaks)
         except (MemoryError, torch.cuda.OutOfMemoryError):
             return None
         except Exception:  # the trial will fail in the same way and record the error
-            return _peak(worker.device)
+            return max([*peaks, _peak(worker.device)])
         finally:
             worker.store = store
 
@@ -146,11 +151,9 @@ def _reset_peak(device: torch.device) -> None:
 
 
 def _peak(device: torch.device) -> int:
-    """Return the peak bytes since the reset. On a GPU, they include the allocator and the CUDA context."""
+    """Return the peak bytes since the reset. On a GPU, they are the allocator's and those of CUDA itself."""
     if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(device)
-        context = max(0, total - free - torch.cuda.memory_reserved(device))
-        return torch.cuda.max_memory_reserved(device) + context
+        return torch.cuda.max_memory_reserved(device) + CONTEXT
     with contextlib.suppress(OSError), open("/proc/self/status") as file:
         for line in file:
             if line.startswith("VmHWM:"):

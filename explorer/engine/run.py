@@ -27,7 +27,7 @@ from explorer.settings import InputError
 from explorer.sources import Version
 from explorer.space import recorded
 from explorer.space.model import Space
-from explorer.space.reading import parse, set_value
+from explorer.space.reading import IMPORTED, parse, set_value
 from explorer.space.trust import require_trust
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def run(
     """
     observer = observer or Silent()
     if space.imported is not None:
-        raise InputError("imported: only `explorer import` writes this setting; remove it to train models")
+        raise InputError(IMPORTED)
     check_networks(space)
     check_layers(space)
     check_measures(space)
@@ -319,6 +319,12 @@ def _tables(store: Store, space: Space, session: Session) -> Run:
         done = results.read(store)
         for table in results.TABLES:
             store.write_table(table, getattr(done, table))
+        names = {
+            row["operation"] for part in store.by_key("unrepeatable").values() for row in part.to_pylist()
+        }
+        if names:
+            store.update_info(unrepeatable=sorted(names))
+            done.info["unrepeatable"] = sorted(names)
         if space.refine and len(done.grid):
             store.write_table("map", done.map)
         if "verification" in done.info and not refinement.missing(space, store):

@@ -34,7 +34,7 @@ SPAN = ("began", "seconds", "host", "pid")
 class StackTrial(tune.Trainable):
     """Trial that trains one stack. Its actor is reused for the next trial (``reuse_actors``).
 
-    :func:`sweep` passes ``chunks``, ``factory``, ``choice``, ``save_every_s`` and ``live``. With ``live``, a
+    :func:`sweep` passes ``chunks``, ``factory``, ``gpus``, ``save_every_s`` and ``live``. With ``live``, a
     trial has a result for each point of the training history, for callbacks, and not only one at its end.
     """
 
@@ -43,7 +43,7 @@ class StackTrial(tune.Trainable):
         self._training: queue.SimpleQueue[Any] | None = None
         self._cached: tuple[int, list[Stack]] = (-1, [])
         self.reset_config(config)
-        self.worker = given["factory"](given["choice"].gpus_of(self._stack().cell))
+        self.worker = given["factory"](given["gpus"][self.place])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         # Do nothing else here: Tune does not count a failure here as a failed trial.
@@ -176,14 +176,14 @@ def sweep(
     """Give each stack one try and report failures to the attempts. Tune itself never retries."""
     # Sorted by size, trials can reuse actors.
     stacks = sorted(stacks, key=lambda stack: -choice.gpus_of(stack.cell))
-    gpus = [choice.gpus_of(stack.cell) for stack in stacks]
+    gpus = context.cluster.spread(choice.cpus, [choice.gpus_of(stack.cell) for stack in stacks])
     at = [stack.at for stack in stacks]
     trainable = tune.with_resources(
         tune.with_parameters(
             StackTrial,
             chunks=[ray.put(stacks[start : start + CHUNK]) for start in range(0, len(stacks), CHUNK)],
             factory=choice.factory(context),
-            choice=choice,
+            gpus=gpus,
             save_every_s=60 * context.space.resources.save_every_minutes,
             live=bool(callbacks),
         ),

@@ -11,7 +11,7 @@ import re
 import resource
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ import torch
 import explorer.measures
 from explorer.data.base import prepare
 from explorer.data.dataset import Arrays
+from explorer.engine import card
 from explorer.measures import own
 from explorer.measures.base import CellModels, take
 from explorer.models import memory
@@ -27,7 +28,7 @@ from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
 from explorer.plan.units import MeasureTask, Stack, architecture_key, data_source, settings_of_row, step_key
 from explorer.runs.store import Store, Written
-from explorer.settings import Disagreement, digest, seed_for
+from explorer.settings import Disagreement, InputError, digest, seed_for
 from explorer.space.model import Cell
 from explorer.space.training import Use, names_of
 from explorer.space.trust import changed_sources
@@ -43,6 +44,11 @@ class Worker:
         execution: how rows of an architecture run, by :func:`step_key`.
         gpus: number of GPUs, usually a fraction.
         card_share: share of a GPU's memory that determines the chunk size.
+        logical: GPUs are only counted, and the CPU computes.
+        deterministic: on a GPU, use kernels that give the same bits each time, where they exist.
+
+    Raises:
+        InputError: torch cannot use the GPU, or the share is too small for CUDA.
     """
 
     def __init__(
@@ -54,17 +60,22 @@ class Worker:
         threads: int,
         gpus: float,
         card_share: float = 1.0,
+        logical: bool = False,
+        deterministic: bool = True,
     ):
         self.threads = threads
         torch.set_num_threads(threads)
         self.store = Store(location)
         self.store.files.known = True  # the driver has already written to it
         self.clean, self.execution, self.gpus = clean, execution, gpus
-        self.device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
-        if self.device.type == "cuda" and gpus < 1:
-            torch.cuda.set_per_process_memory_fraction(gpus)  # Ray's fractions do not limit memory
-        card = self._card_bytes()
-        memory.set_card_bytes(None if card is None else card_share * card)
+        self.device = torch.device("cuda" if gpus and not logical else "cpu")
+        self.deterministic = deterministic
+        if self.device.type == "cuda":
+            if reason := card.why_not():
+                raise InputError(card.unusable(reason))
+            card.limit_memory(gpus)
+        whole = self._card_bytes()
+        memory.set_card_bytes(None if whole is None else card.room(whole, card_share))
         self._cached: tuple[str, Split | None] = ("", None)
         self._sources_checked = False
         self._verified: set[tuple[str, str]] = set()  # architectures, and what was compared with the module
@@ -80,9 +91,9 @@ class Worker:
         return self._cached[1]
 
     def _data_bytes(self) -> float | None:
-        """Return the GPU bytes for data: half the share. The rest is for weights and activations."""
-        card = self._card_bytes()
-        return None if card is None else min(1.0, self.gpus) * card / 2
+        """Return the GPU bytes for data: half of its room. The rest is for weights and activations."""
+        whole = self._card_bytes()
+        return None if whole is None else card.room(whole, self.gpus) / 2
 
     def _card_bytes(self) -> int | None:
         """Return the bytes of the GPU, or None without one."""
@@ -119,7 +130,7 @@ class Worker:
             arrays = {name: tensor.cpu().numpy() for name, tensor in state.tensors.items()}
             self.store.write_state(stack.id, arrays, state.meta)
 
-        with self._explained("training", stack.cell) as verify:
+        with self._explained("training", stack.cell, stack.id) as verify:
             if verify:
                 initial = theta.to(self.device), buffers.to(self.device)
                 check_gradient(rows, *initial, data.x_train, data.y_train)
@@ -266,7 +277,7 @@ class Worker:
             torch.cat([torch.tensor(w[name][take]) for w, take in weights]).to(self.device)
             for name in ("theta", "buffers")
         )
-        with self._explained(task.measure, cell) as verify:
+        with self._explained(task.measure, cell, task.id) as verify:
             subject = CellModels(cell.id, rows, theta, buffers, task.model_ids, data, build, verify)
             measured = take(task.measure, subject, task.subjects, task.options)
         for kind, extra in measured.extra.items():
@@ -285,21 +296,28 @@ class Worker:
             self._sources_checked = True
 
     @contextmanager
-    def _explained(self, what: str, cell: Cell) -> Iterator[bool]:
+    def _explained(self, what: str, cell: Cell, work: str) -> Iterator[bool]:
         """Say in errors of this block what failed; for GPU memory, also how much is needed.
 
         Yields whether the block should compare its results with the module itself. It should until ``what``
-        has succeeded once in this worker for the cell's architecture.
+        has succeeded once in this worker for the cell's architecture. Operations that a GPU may compute with
+        other bits next time are written to a record of the ``work``.
         """
-        key = what, architecture_key(cell)
+        key, unrepeatable, cuda = (what, architecture_key(cell)), set[str](), self.device.type == "cuda"
         try:
-            yield key not in self._verified
+            if cuda:
+                torch.cuda.reset_peak_memory_stats()
+            with card.repeatable(unrepeatable) if cuda and self.deterministic else nullcontext():
+                yield key not in self._verified
             self._verified.add(key)
+            if unrepeatable:
+                rows = [{"operation": name} for name in sorted(unrepeatable)]
+                self.store.write_record("unrepeatable", work, rows)
         except Disagreement as error:
             raise Disagreement(f"{what} of {cell.model_name} at {cell.at}: {error}") from error
         except torch.cuda.OutOfMemoryError as error:
             used, whole = torch.cuda.max_memory_allocated(), torch.cuda.get_device_properties(0).total_memory
-            needed = out_of_memory(cell, used, str(error), whole, self.gpus)
+            needed = out_of_memory(cell, used + card.CONTEXT, str(error), whole, self.gpus)
             raise MemoryError(f"{what} of {cell.at}: {needed}") from error
 
     def _peak_mb(self) -> float:
@@ -337,7 +355,7 @@ def out_of_memory(cell: Cell, used: int, said: str, whole: int, gpus: float) -> 
     """Return a message about a cell that ran out of GPU memory: how much it needs and how to provide it.
 
     Args:
-        used: allocated bytes.
+        used: bytes at the peak, with those that CUDA itself takes.
         said: torch's message, which has the size of the failed allocation.
         whole: bytes of the GPU.
         gpus: the trial's share of the GPU.
@@ -345,9 +363,17 @@ def out_of_memory(cell: Cell, used: int, said: str, whole: int, gpus: float) -> 
     asked = re.search(r"Tried to allocate ([\d.]+) ([KMG])iB", said)
     more = float(asked[1]) * {"K": 2**10, "M": 2**20, "G": 2**30}[asked[2]] if asked else 0.0
     needed, has = used + more, min(1.0, gpus) * whole
+    what = f"width {cell.columns.get('width')} at batch size {cell.training.batch_size}"
+    if needed <= has:
+        return (
+            f"no room on the GPU: {what} takes {needed / 2**30:.2f} GiB of its share of "
+            f"{has / 2**30:.2f} GiB, and the rest was in pieces or used by another program. Keep other "
+            "programs off the GPU, or raise resources.gpus_per_trial."
+        )
+    share = math.ceil(100 * needed / whole) / 100
+    advice = f"Raise resources.gpus_per_trial to {share:g} or more, or to auto, or lower"
     return (
-        f"not enough GPU memory: width {cell.columns.get('width')} at batch size "
-        f"{cell.training.batch_size} needs at least {needed / 2**30:.2f} GiB and has {has / 2**30:.2f} GiB. "
-        f"Raise resources.gpus_per_trial to {math.ceil(100 * needed / whole) / 100:g} or more, or to auto, "
-        "or lower resources.replicates_per_trial or resources.cells_per_trial."
+        f"not enough GPU memory: {what} needs at least {needed / 2**30:.2f} GiB and has "
+        f"{has / 2**30:.2f} GiB. {advice if needed <= whole else 'Lower the batch size,'} "
+        "resources.replicates_per_trial or resources.cells_per_trial."
     )

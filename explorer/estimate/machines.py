@@ -62,11 +62,10 @@ class Machines(NamedTuple):
                 f"--cluster: a trial asks for {gpus} GPUs; to estimate for these machines, "
                 f"use --set resources.gpus_per_trial={0.25 if self.gpu else 0}"
             )
-        wanted = gpus or cpus
-        fits = int(self.devices * int(1 / gpus + 1e-9) if 0 < gpus <= 1 else self.devices / wanted + 1e-9)
+        fits = self.devices * int(1 / gpus + 1e-9) if gpus else int(self.devices / cpus + 1e-9)
         if not fits:
             raise InputError(
-                f"--cluster: a trial asks for {cpus:g} cores and {gpus:g} GPUs on one node; a node has "
-                f"{self.devices}. Lower resources.cpus_per_trial or resources.gpus_per_trial."
+                f"--cluster: a trial asks for {cpus:g} cores on one node; a node has {self.devices}. "
+                "Lower resources.cpus_per_trial."
             )
         return self.nodes * fits

@@ -15,7 +15,7 @@ from explorer.estimate.machines import Machines
 from explorer.estimate.work import UTILISATION, Inputs, Network, measurements, trial
 from explorer.plan import plan
 from explorer.plan.networks import check_layers, check_networks
-from explorer.plan.stacks import NO_SIZES, sizes
+from explorer.plan.stacks import sizes
 from explorer.plan.units import architecture_key, data_source
 from explorer.settings import plugin
 from explorer.space.model import Cell, Space
@@ -83,9 +83,8 @@ def _costs(space: Space, machines: Machines, curves: int) -> list[tuple[str, str
     nets = [network(cell) for cell in space.cells]
     if machines.here:
         check_layers(space)
-    # On CPUs a run computes its stack sizes; on GPUs they depend on the space alone.
     by_arithmetic = sizes(space, lambda cell: (network(cell).shape, network(cell).inputs.classes))
-    trials = [trial(s, network(s.cell)) for s in plan.stacks(space, sizes=NO_SIZES if gpu else by_arithmetic)]
+    trials = [trial(s, network(s.cell)) for s in plan.stacks(space, sizes=by_arithmetic)]
     tasks = list(measurements(space, network, share))
     slots = min(slots, len(trials)) if machines.here else slots
     sharing = -(-min(slots, len(trials)) // (machines.nodes * machines.devices))

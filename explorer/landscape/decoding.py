@@ -48,7 +48,7 @@ def translate(
     Raises:
         ValueError: ``beam`` or ``length`` is below 1, or ``length_penalty`` below 0.
     """
-    length = source.shape[1] if length is None else length
+    length, source = source.shape[1] if length is None else length, source.to(theta.device)
     if beam < 1 or length < 1 or length_penalty < 0:
         raise ValueError(
             f"beam is {beam}, length {length} and length_penalty {length_penalty}; "

@@ -109,7 +109,7 @@ def _of_group(
     """Return the curvature of models whose graphs are in memory together; see :func:`hessian`."""
     start = vectors.normal()  # normal, because signs can be exactly orthogonal to an eigenvector
     estimate = DeflatedTrace(operator, vectors.signs, **probes)
-    space = lanczos(operator, start, watch=estimate.watch, **budget)
+    space = lanczos(operator, start, watch=estimate, **budget)
     trace = estimate.finish(space)
     return Hessian(
         top_eigenvalue=space.largest[:, 0],

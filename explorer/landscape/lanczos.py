@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,7 +20,26 @@ NEAR_ZERO = 100
 
 DENSE = 4  # gaps between Ritz values are larger than gaps between eigenvalues where the spectrum is dense
 
-Watch = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+class Watch(Protocol):
+    """What looks at the vectors of a growing Krylov space, and may want more of them."""
+
+    def add(self, vector: Tensor, outside: Tensor) -> Tensor:
+        """Take a new basis vector q and the part of H·q outside the basis, both (models, parameters).
+
+        Returns numbers (models, k) in double precision, which stay on the device.
+        """
+        ...
+
+    def wants_more(self, measured: Tensor, inside: Tensor, active: Tensor) -> Tensor:
+        """Return the models (models,) that must continue although they have converged.
+
+        Args:
+            measured: what :meth:`add` has returned, on the CPU.
+            inside: traces inside the basis (models,).
+            active: models at work (models,).
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -61,9 +81,9 @@ def lanczos(
 
     Args:
         steps: maximum number of steps. The basis takes memory for ``steps`` vectors per model.
-        watch: called in every step with the new basis vector q, the part of H·q outside the basis (both
-            (models, parameters)), the trace inside the basis (models,) and which models are active (models,).
-            Returns the models that must continue although they have converged.
+        watch: may want more vectors. It is asked in every step.
+
+    The host waits for a GPU once a step.
     """
     rows, parameters = start.shape
     steps = min(steps, parameters)
@@ -75,13 +95,18 @@ def lanczos(
     for step in range(steps):
         basis[:, step] = vector
         product = operator(vector)
-        height = (product * vector).sum(1, dtype=REAL).cpu()
+        height = (product * vector).sum(1, dtype=REAL)
+        for _ in range(2):  # twice is enough (Kahan)
+            product = product - project(basis[:, : step + 1], product)
+        numbers = [height[:, None], torch.linalg.vector_norm(product, dim=1, dtype=REAL)[:, None]]
+        numbers += [] if watch is None else [watch.add(vector, product)]
+        height, length, *measured = (
+            torch.cat(numbers, 1).cpu().split([1, 1, *[n.shape[1] for n in numbers[2:]]], 1)
+        )
+        height, length = height.squeeze(1), length.squeeze(1)
         broken |= ~torch.isfinite(height)
         active = active & ~broken
         alpha[:, step] = torch.where(active, height, 0.0)
-        for _ in range(2):  # twice is enough (Kahan)
-            product = product - project(basis[:, : step + 1], product)
-        length = torch.linalg.vector_norm(product, dim=1, dtype=REAL).cpu()
         size = alpha.abs().amax(1).maximum(beta.amax(1)).maximum(length)
         # Below the rounding of the product, the next vector would be noise, so the space is exhausted.
         exhausted = length <= 100 * torch.finfo(start.dtype).eps * size
@@ -89,12 +114,12 @@ def lanczos(
         values, residuals = ritz(alpha[:, : step + 1], beta[:, : step + 1])
         settled = ends.update(values, residuals, active)
         if watch is not None:
-            settled = settled & ~watch(vector, product, alpha.sum(1), active)
+            settled = settled & ~watch.wants_more(*measured, alpha.sum(1), active)
         active = active & ~settled & ~exhausted
         beta[:, step] = torch.where(active, beta[:, step], 0.0)
         if not bool(active.any()):
             break
-        inverse = torch.where(active, 1 / length, 0.0).to(product)
+        inverse = torch.where(active, 1 / length, 0.0).to(product, non_blocking=True)
         vector = torch.where(inverse[:, None] > 0, product * inverse[:, None], 0.0)
     alpha[broken] = torch.nan
     return Krylov(basis[:, : step + 1], alpha[:, : step + 1], beta[:, :step], *ends.result())

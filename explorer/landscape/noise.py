@@ -11,7 +11,7 @@ from torch import Tensor
 from explorer.landscape.lanczos import REAL
 from explorer.landscape.operator import graph_blocks
 from explorer.models.rows import Rows
-from explorer.train.loop import batches
+from explorer.train.loop import batches, select_inputs
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ def noise_scale(
     gradients = []
     for _ in range(batch_count):
         index = next(order)
-        loss = network.task.loss(network(theta, x[index], buffers), y[index]).sum()
+        inputs, targets = select_inputs(x, index), select_inputs(y, index)
+        loss = network.task.loss(network(theta, inputs, buffers), targets).sum()
         gradients.append(torch.autograd.grad(loss, theta)[0])
     stack = torch.stack(gradients, 1)  # (models, batches, parameters)
     products = torch.zeros(len(theta), batch_count, batch_count, dtype=REAL, device=theta.device)

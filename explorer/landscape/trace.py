@@ -34,7 +34,7 @@ class DeflatedTrace:
 
     The first probes are multiplied by H before Lanczos starts. Since HQ = QT + w·eᵀ for a Lanczos basis Q,
     R·z follows for every basis without another product. So while Lanczos runs, the number of probes still
-    needed is known, and :meth:`watch` continues as long as a step saves more than one probe.
+    needed is known, and :meth:`wants_more` continues as long as a step saves more than one probe.
     """
 
     def __init__(
@@ -50,20 +50,24 @@ class DeflatedTrace:
         first = [draw() for _ in range(min(PROBES_MIN, probes_max))]
         self.rest = torch.stack(first, 1)  # (models, probes, parameters): P·z
         self.image = torch.stack([operator(z) for z in first], 1)  # P·H·z
-        self.samples, self.squares = self._measure(self.image)
+        self.samples, self.squares = (p.contiguous() for p in self._measure(self.image).cpu().chunk(2, 1))
         self.needed: list[Tensor] = []
 
-    def _measure(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return zᵀRz and ‖Rz‖², each (models, probes)."""
-        return (self.rest * image).sum(2, dtype=REAL).cpu(), image.square().sum(2, dtype=REAL).cpu()
+    def _measure(self, image: Tensor) -> Tensor:
+        """Return zᵀRz and then ‖Rz‖² of each probe: (models, 2 · probes)."""
+        return torch.cat([(self.rest * image).sum(2, dtype=REAL), image.square().sum(2, dtype=REAL)], 1)
 
-    def watch(self, vector: Tensor, outside: Tensor, inside: Tensor, active: Tensor) -> Tensor:
-        """Add a basis vector; return the models for which more vectors are worthwhile (see ``lanczos``)."""
+    def add(self, vector: Tensor, outside: Tensor) -> Tensor:
+        """Add a basis vector; return what :meth:`wants_more` needs of it, on the device (see ``lanczos``)."""
         direction = vector.unsqueeze(1)  # vectors first: see ``product`` in ``explorer.models.arithmetic``
         along = torch.bmm(direction, self.rest.mT).mT  # (models, probes, 1)
         self.rest = self.rest - along * direction
         self.image = self.image - torch.bmm(direction, self.image.mT).mT * direction
-        samples, squares = self._measure(self.image - along * outside.unsqueeze(1))
+        return self._measure(self.image - along * outside.unsqueeze(1))
+
+    def wants_more(self, measured: Tensor, inside: Tensor, active: Tensor) -> Tensor:
+        """Return the models for which more vectors are worthwhile."""
+        samples, squares = measured.chunk(2, 1)
         self.samples = torch.where(active[:, None], samples, self.samples)
         self.squares = torch.where(active[:, None], squares, self.squares)
         goal = self.tolerance * (inside + self.samples.mean(1)).abs()
@@ -78,7 +82,7 @@ class DeflatedTrace:
         """Add probes until the tolerance is met or ``probes_max`` are used.
 
         Args:
-            space: the Krylov space whose vectors :meth:`watch` has taken in.
+            space: the Krylov space whose vectors :meth:`add` has taken in.
         """
         # Use only the model's own vectors: products and sums of another length would round differently.
         steps = space.steps.tolist()
@@ -94,13 +98,13 @@ class DeflatedTrace:
         value, stderr, active = self._estimate(samples, squares, torch.ones_like(exact))
         while samples.shape[1] < self.probes_max and bool((active & ~exact).any()):
             vector = self.draw()
-            wanted = (active & ~exact).to(vector.device)
+            wanted = (active & ~exact).to(vector.device, non_blocking=True)
             rest = torch.where(wanted[:, None], outside(vector), 0.0)
             product = self.operator(rest)
             image = outside(product)
-            sample = inside + (rest * product).sum(1, dtype=REAL).cpu()
-            square = image.square().sum(1, dtype=REAL).cpu()
-            samples = torch.cat([samples, torch.where(active, sample, torch.nan)[:, None]], 1)
+            measured = torch.stack([(rest * product).sum(1, dtype=REAL), image.square().sum(1, dtype=REAL)])
+            sample, square = measured.cpu()
+            samples = torch.cat([samples, torch.where(active, inside + sample, torch.nan)[:, None]], 1)
             squares = torch.cat([squares, torch.where(active, square, torch.nan)[:, None]], 1)
             new_value, new_stderr, short = self._estimate(samples, squares, active)
             value, stderr = torch.where(active, new_value, value), torch.where(active, new_stderr, stderr)

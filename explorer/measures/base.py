@@ -124,6 +124,7 @@ def take(name: str, cell: CellModels, subjects: list[Any], options: Any) -> Meas
         ValueError: a row lacks a declared column, or has a column that is not declared.
     """
     from explorer.models import memory
+    from explorer.models.precision import ieee_float32
 
     module, floats = plugin(explorer.measures, name, "measure"), 0
     if hasattr(module, "floats_held"):  # per subject
@@ -133,11 +134,12 @@ def take(name: str, cell: CellModels, subjects: list[Any], options: Any) -> Meas
     obstacles = obstacles_to_paths(cell, subjects) if no_path else {}
     measurable = [subject for subject in subjects if subject not in obstacles]
     found = Measured([])
-    for start in range(0, len(measurable), size):
-        part = module.measure(cell, measurable[start : start + size], options)
-        found.rows += part.rows
-        for kind, rows in part.extra.items():
-            found.extra.setdefault(kind, []).extend(rows)
+    with ieee_float32(cell.theta.device):
+        for start in range(0, len(measurable), size):
+            part = module.measure(cell, measurable[start : start + size], options)
+            found.rows += part.rows
+            for kind, rows in part.extra.items():
+                found.extra.setdefault(kind, []).extend(rows)
     if no_path:
         empty = {name: EMPTY[column.kind] for name, column in module.COLUMNS.items()}
         by_pair = {(row["model_a"], row["model_b"]): {**row, no_path: ""} for row in found.rows}

@@ -191,7 +191,8 @@ def register_kept(kept: Any) -> None:
     try:
         for name, described in dict(kept or {}).items():
             description = Description.model_validate(described)
-            if wrong := [column for column in description.columns if not NAME.fullmatch(column)]:
+            columns = description.columns
+            if wrong := [c for c in columns if not NAME.fullmatch(c) or c in TAKEN]:
                 raise ValueError(f"{shown(wrong[0])} is no column")
             register(str(name), description)
     except (TypeError, ValueError) as error:

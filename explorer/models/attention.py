@@ -54,15 +54,18 @@ class Attention(nn.Module):
 
     def split(self, x: Tensor, parts: int) -> list[Tensor]:
         """Split (…, tokens, parts · width) into parts of (…, heads, tokens, width / heads) each."""
+        if x.device.type == "cuda":  # one copy for all parts, instead of one for each in the products
+            by_part = x.unflatten(-1, (parts, self.heads, -1)).movedim((-3, -2), (0, -3))
+            return list(by_part.contiguous().unbind(0))
         return [p.unflatten(-1, (self.heads, -1)).transpose(-2, -3) for p in x.chunk(parts, -1)]
 
     def attend(self, queries: Tensor, to: Keys) -> Tensor:
         """Return the attention output (…, tokens, width) of queries (…, heads, tokens, width / heads)."""
-        scores = (queries / math.sqrt(queries.shape[-1])) @ to.keys.mT  # (…, heads, queries, tokens)
+        scores = _product(queries / math.sqrt(queries.shape[-1]), to.keys.mT)  # (…, heads, queries, tokens)
         if to.hidden is not None:
             # Not −∞: if everything is hidden, the softmax is uniform instead of NaN.
             scores = scores.masked_fill(to.hidden, torch.finfo(scores.dtype).min)
-        mixed = self.softmax(scores).to(to.values.dtype) @ to.values
+        mixed = _product(self.softmax(scores).to(to.values.dtype), to.values)
         return self.project(mixed.transpose(-2, -3).flatten(-2))
 
 
@@ -149,6 +152,13 @@ class Block(nn.Module):
         found.norm(f"{name}.perceptron_norm", stream)
         ends = (f"{name}.perceptron.0", f"{name}.perceptron.2")
         found.perceptron(*ends, stream, hidden=first.out_features)
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """Return the products (…, m, n) of (…, m, k) and (…, k, n)."""
+    if a.device.type == "cuda" and a.shape[:-2] == b.shape[:-2]:  # ``@`` would copy what lies as it should
+        return torch.bmm(a.flatten(0, -3), b.flatten(0, -3)).unflatten(0, a.shape[:-2])
+    return a @ b
 
 
 def causal_mask(tokens: int, device: torch.device) -> Tensor:

@@ -123,7 +123,7 @@ def stacked_gradient(options: Options) -> BindGradient:
     def bind(parameters: Pieces, places: Pieces) -> Step:
         rows, weights, transposed = len(parameters[0]), parameters[::2], [w.mT for w in parameters[::2]]
         biases = [bias.unsqueeze(2) for bias in parameters[1::2]]
-        loss_and_error = CrossEntropy(parameters[0])
+        loss_and_error, direct = CrossEntropy(parameters[0]), parameters[0].device.type == "cuda"
 
         def step(x: Tensor, y: Tensor, wanted: bool) -> Tensor | None:
             shown = x.flatten(2).expand(rows, -1, -1)  # (models, batch, inputs)
@@ -136,8 +136,11 @@ def stacked_gradient(options: Options) -> BindGradient:
             losses, d = loss_and_error(z, y, wanted)
             for layer in range(len(sums), -1, -1):
                 torch.sum(d, 2, out=places[2 * layer + 1])
-                # Not ``out=``: writing a product to non-contiguous memory takes three times as long.
-                places[2 * layer].copy_(product(d, results[layer - 1].mT if layer else shown))
+                left = results[layer - 1].mT if layer else shown
+                if direct and 1 not in (d.shape[1], d.shape[2], left.shape[2]):
+                    torch.bmm(d, left, out=places[2 * layer])
+                else:  # on a CPU, a product takes three times as long to non-contiguous memory
+                    places[2 * layer].copy_(product(d, left))
                 if layer:
                     d = derivative(product(transposed[layer], d), sums[layer - 1])
             return losses
@@ -151,7 +154,7 @@ class CrossEntropy:
     """Mean cross-entropy, and its gradient with respect to the scores."""
 
     def __init__(self, like: Tensor):
-        self.minus_one = like.new_full((1,), -1.0)
+        self.minus_one, self.classes = like.new_full((1,), -1.0), None
 
     def __call__(self, scores: Tensor, y: Tensor, wanted: bool) -> tuple[Tensor | None, Tensor]:
         """Return losses (models,), if ``wanted``, and gradients (models, classes, batch).
@@ -162,9 +165,14 @@ class CrossEntropy:
 
         from explorer.models.arithmetic import constant
 
-        rows, _, batch = scores.shape
+        rows, classes, batch = scores.shape
         log_p, labels = torch.log_softmax(scores, 1), y.expand(rows, -1).unsqueeze(1)
         losses = log_p.gather(1, labels).sum((1, 2)).div_(-batch) if wanted else None
         # (softmax - label) / batch
-        error = log_p.exp_().scatter_add_(1, labels, self.minus_one.expand_as(labels))
+        if scores.device.type == "cpu":
+            error = log_p.exp_().scatter_add_(1, labels, self.minus_one.expand_as(labels))
+        else:  # kernels that add at indices are slow if they must give the same bits each time
+            if self.classes is None:
+                self.classes = torch.arange(classes, device=scores.device)[:, None]
+            error = log_p.exp_().add_(labels == self.classes, alpha=-1)
         return losses, error.mul_(constant(1 / batch, error.dtype))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from explorer.models import memory
+from explorer.models.together import ContiguousPieces, TogetherBatchNorm
 from explorer.models.torch_attention import differentiable_attention
 from explorer.settings import Disagreement, InputError
 from explorer.tasks import TASKS, Task
@@ -136,6 +137,7 @@ class Rows:
         self.buffer_names = list(buffers)
         self._buffer_shapes = [_real(b).shape for b in buffers.values()]
         usual = next((p.dtype for p in parameters.values()), None)
+        self._pieces, self._buffer_pieces = map(ContiguousPieces, (self._shapes, self._buffer_shapes))
         self._buffer_types = [None if b.dtype == usual else b.dtype for b in buffers.values()]
         if recomputes is None:
             for part in self.module.modules():
@@ -184,6 +186,9 @@ class Rows:
 
     def to(self, device: torch.device | str) -> Rows:
         """Move the constants to a device."""
+        for norm in self.norms if torch.device(device).type == "cuda" else ():
+            if norm.momentum is not None:  # then only the counter itself uses the counter
+                norm.num_batches_tracked = None
         self.module.to(device)
         self.places = self._places_in(self.module)
         return self
@@ -238,24 +243,28 @@ class Rows:
         # With two models or more, and separate inputs for each, a convolution becomes one grouped
         # convolution with a group per model. Rounding of gradients of deep networks still depends on the
         # number of models.
-        rows = len(theta)
+        rows, together = len(theta), theta.device.type == "cuda" and not torch.compiler.is_compiling()
         some = max(2, rows)
-        pieces = self.split(theta if rows > 1 else torch.cat([theta, theta]))
-        stats = self.split_buffers(buffers)
+        both = theta if rows > 1 else torch.cat([theta, theta])
         # vmap's BatchNorm flattens the statistics of all models. Tensors that are not contiguous would be
         # copied, and the update of the copy would be lost.
-        own = [b.expand(some, *b.shape[1:]).clone(memory_format=torch.contiguous_format) for b in stats]
+        if together:
+            pieces, own = self._pieces(both), self._buffer_pieces(buffers.detach().expand(some, -1))
+        else:
+            pieces, stats = self.split(both), self.split_buffers(buffers)
+            own = [b.expand(some, *b.shape[1:]).clone(memory_format=torch.contiguous_format) for b in stats]
 
-        def one(pieces: list[Tensor], stats: list[Tensor], x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        def one(pieces: Pieces, stats: Pieces, x: Tensor) -> tuple[Tensor, list[Tensor]]:
             values = [*pieces, *self._as_stored(stats)]
             with holding(self.places, values):
                 output = self.module(x)
                 state = [_real(store[key].detach()) for (store, key), *_ in self.places[len(pieces) :]]
             return output, state if training else []
 
-        outputs, after = vmap(one, randomness="different")(pieces, own, x.expand(some, *x.shape[1:]))
-        for kept, updated in zip(stats, after, strict=training):
-            kept.copy_(updated[:rows])
+        with TogetherBatchNorm() if together else nullcontext():
+            outputs, after = vmap(one, randomness="different")(pieces, own, x.expand(some, *x.shape[1:]))
+        if after:
+            buffers.copy_(torch.cat([updated[:rows].flatten(1) for updated in after], 1))
         return outputs[:rows]
 
     def _in_turn(self, theta: Tensor, buffers: Tensor, x: Tensor, training: bool, *, copy: bool) -> Tensor:

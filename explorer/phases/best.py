@@ -7,7 +7,7 @@ import pandas as pd
 
 from explorer.phases.aggregate import column
 from explorer.phases.noise import moderated_errors
-from explorer.phases.resampling import draws_for
+from explorer.phases.resampling import blocks, draws_for
 from explorer.phases.words import ACCURACY
 from explorer.settings import seed_for
 
@@ -31,12 +31,20 @@ def among_best(cells: pd.DataFrame) -> pd.Series:
     mean, stderr, df = accuracy[known], errors.stderr[known], errors.df[known]
     random = np.random.default_rng(seed_for("best"))
     shape = (draws_for(len(known)), len(known))
-    chance = stderr * random.normal(size=shape)
+    chance = random.normal(size=shape)
+    chance *= stderr
     # The standard errors are estimates: each draw has its own, as a sample of this size would.
-    apparent = stderr * np.sqrt(random.chisquare(np.minimum(df, 1e6), size=shape) / np.minimum(df, 1e6))
+    apparent = random.chisquare(np.minimum(df, 1e6), size=shape)
+    apparent /= np.minimum(df, 1e6)
+    np.sqrt(apparent, out=apparent)
+    apparent *= stderr
     left = np.arange(len(known))
     while len(left) > 1:
-        limit = float(np.quantile(_behind(chance[:, left], apparent[:, left]).max(axis=1), 1 - LEVEL))
+        furthest = [
+            _behind(chance[some][:, left], apparent[some][:, left]).max(axis=1)
+            for some in blocks(len(chance), len(left))
+        ]
+        limit = float(np.quantile(np.concatenate(furthest), 1 - LEVEL))
         kept = left[_behind(mean[None, left], stderr[None, left])[0] <= limit]
         if len(kept) == len(left):
             break

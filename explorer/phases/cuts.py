@@ -13,7 +13,7 @@ import pandas as pd
 
 from explorer.phases.aggregate import column
 from explorer.phases.numbers import number
-from explorer.phases.resampling import cells_again, draws_for
+from explorer.phases.resampling import blocks, cells_again, draws_for
 from explorer.settings import seed_for
 from explorer.units import plural
 
@@ -236,7 +236,9 @@ def _even_share(n: int) -> float:
     Among distributions with one peak, the even one is split best.
     """
     random = np.random.default_rng(seed_for("even", str(n)))
-    return float(np.quantile(split(np.sort(random.random((draws_for(n), n)), axis=1))[1], TWO_GROUPS))
+    sizes = [draws.stop - draws.start for draws in blocks(draws_for(n), n)]
+    shares = [split(np.sort(random.random((size, n)), axis=1))[1] for size in sizes]
+    return float(np.quantile(np.concatenate(shares), TWO_GROUPS))
 
 
 def resampled_cuts(cells: pd.DataFrame, cuts: Mapping[str, Cut], draws: int) -> tuple[np.ndarray, np.ndarray]:
@@ -244,25 +246,39 @@ def resampled_cuts(cells: pd.DataFrame, cuts: Mapping[str, Cut], draws: int) -> 
 
     Cuts without a range do not vary.
     """
-    again = cells_again(len(cells), "cuts", draws=draws)[1:]
     loss, cka = np.full(draws, cuts["train_loss"].value), np.full(draws, cuts["cka"].value)
-    losses = column(cells, "train_loss").to_numpy()
-    if (fitted := cuts["train_loss"].among) is not None:
-        values = np.sort(np.log(np.maximum(losses, 1e-12))[again], axis=1)  # NaN last
-        low, high = np.log(fitted)
-        a, b = values[:, :-1], values[:, 1:]
-        width = np.where((a < high) & (b > low), b - a, -1.0)
-        at = width.argmax(axis=1)[:, None]
-        a, b = (np.take_along_axis(v, at, 1)[:, 0] for v in (a, b))
-        middle = np.exp(np.clip((a + b) / 2, np.maximum(a, low), np.minimum(b, high)))
-        none = np.take_along_axis(width, at, 1)[:, 0] <= 0
-        loss = np.where(none, np.where(np.fmax.reduce(values, axis=1) <= low, fitted[0], fitted[1]), middle)
-    if cuts["cka"].among is not None:
-        level = sort_cells(cells, cuts).level
-        values = np.sort(np.where(level, column(cells, "cka").to_numpy(), np.nan)[again], axis=1)
-        found = split(values)[0]
+    fitted, of_cka = cuts["train_loss"].among, cuts["cka"].among
+    if fitted is None and of_cka is None:
+        return loss[:, None], cka[:, None]
+    logs = np.log(np.maximum(column(cells, "train_loss").to_numpy(), 1e-12))
+    of_level = np.where(sort_cells(cells, cuts).level, column(cells, "cka").to_numpy(), np.nan)
+    drawn = cells_again(len(cells), "cuts", draws=draws)
+    next(drawn)  # the cells as they are
+    losses, ckas = [], []
+    for again in drawn:
+        if fitted is not None:
+            losses.append(_widest_gaps(again.values(logs), fitted))
+        if of_cka is not None:
+            ckas.append(split(np.sort(again.values(of_level), axis=1))[0])
+    if losses:
+        loss = np.concatenate(losses)
+    if ckas:
+        found = np.concatenate(ckas)
         cka = np.where(np.isfinite(found), found, cka)
     return loss[:, None], cka[:, None]
+
+
+def _widest_gaps(logs: np.ndarray, fitted: tuple[float, float]) -> np.ndarray:
+    """Return for each row of log losses, (draws, cells), the loss cut in its widest gap: (draws,)."""
+    values = np.sort(logs, axis=1)  # NaN last
+    low, high = np.log(fitted)
+    a, b = values[:, :-1], values[:, 1:]
+    width = np.where((a < high) & (b > low), b - a, -1.0)
+    at = width.argmax(axis=1)[:, None]
+    a, b = (np.take_along_axis(v, at, 1)[:, 0] for v in (a, b))
+    middle = np.exp(np.clip((a + b) / 2, np.maximum(a, low), np.minimum(b, high)))
+    none = np.take_along_axis(width, at, 1)[:, 0] <= 0
+    return np.where(none, np.where(np.fmax.reduce(values, axis=1) <= low, fitted[0], fitted[1]), middle)
 
 
 class Sorted(NamedTuple):
@@ -293,6 +309,35 @@ def fits_labels(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> np.ndarray:
     return (column(cells, "train_error_percent") < (-np.inf if limit is None else limit)).to_numpy()
 
 
+class Sides(NamedTuple):
+    """On which side of each cut means lie; any shape, the same for all. Without a mean, all are false."""
+
+    low: np.ndarray  # training loss below the cut
+    high: np.ndarray  # at or above it
+    behind: np.ndarray  # mode connectivity below the tolerance
+    within: np.ndarray
+    beyond: np.ndarray  # above it
+    alike: np.ndarray  # CKA at or above the cut
+    unlike: np.ndarray
+
+
+def sides_of_loss(loss: np.ndarray, cut: Any) -> tuple[np.ndarray, ...]:
+    """Return ``low`` and ``high`` of ``Sides``; an infinite loss is unknown."""
+    known = np.isfinite(loss)
+    return known & (loss < cut), known & ~(loss < cut)
+
+
+def sides_of_connectivity(mc: np.ndarray, connected: float) -> tuple[np.ndarray, ...]:
+    """Return ``behind``, ``within`` and ``beyond`` of ``Sides``."""
+    behind, beyond = np.isfinite(mc) & (mc < -connected), np.isfinite(mc) & (mc > connected)
+    return behind, np.isfinite(mc) & ~behind & ~beyond, beyond
+
+
+def sides_of_cka(cka: np.ndarray, cut: Any) -> tuple[np.ndarray, ...]:
+    """Return ``alike`` and ``unlike`` of ``Sides``."""
+    return cka >= cut, cka < cut
+
+
 def sort_means(
     loss: np.ndarray,
     mc: np.ndarray,
@@ -302,24 +347,35 @@ def sort_means(
     cka_cut: Any,
     fits: np.ndarray,
 ) -> Sorted:
+    """Sort means into phases, as numbers: 0 unknown, then PHASES. All arrays have the same shape."""
+    of_cuts = (
+        *sides_of_loss(loss, loss_cut),
+        *sides_of_connectivity(mc, connected),
+        *sides_of_cka(cka, cka_cut),
+    )
+    return sort_sides(Sides(*of_cuts), fits)
+
+
+def sort_sides(sides: Sides, fits: np.ndarray) -> Sorted:
     """Sort means into phases, as numbers: 0 unknown, then PHASES.
 
-    Means and cuts may have a first axis of draws.
+    ``fits`` are means of cells that fit their labels, whatever their loss (``fits_labels``).
     """
-    known = np.isfinite(loss) & np.isfinite(mc)
-    below = loss < loss_cut
-    low, high = known & (below | fits), known & ~(below | fits)
-    hidden = low & ~fits & (mc > connected)
-    level = low & ~hidden & (mc >= -connected)
+    connected = sides.behind | sides.within | sides.beyond
+    low, high = connected & (sides.low | (sides.high & fits)), connected & sides.high & ~fits
+    hidden = low & ~fits & sides.beyond
+    level = low & ~hidden & ~sides.behind
     rules = (
-        high & (mc < -connected),
-        (high & (mc >= -connected)) | hidden,
-        low & (mc < -connected),
-        level & (cka < cka_cut),
-        level & (cka >= cka_cut),
+        high & sides.behind,
+        (high & ~sides.behind) | hidden,
+        low & sides.behind,
+        level & sides.unlike,
+        level & sides.alike,
     )
-    phase = sum((k * rule.astype(np.int8) for k, rule in enumerate(rules, 1)), np.zeros(low.shape, np.int8))
-    return Sorted(phase, low, high, level, low & ~below)
+    phase = np.zeros(low.shape, np.int8)
+    for k, rule in enumerate(rules, 1):
+        phase[rule] = k
+    return Sorted(phase, low, high, level, low & sides.high)
 
 
 def sensitivity(cells: pd.DataFrame, cuts: Mapping[str, Cut], by: float = 0.1) -> dict[str, int]:

@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from explorer.phases.aggregate import column, standard_error
 from explorer.phases.best import among_best
-from explorer.phases.cuts import PHASES, Cut, Sorted, fits_labels, resampled_cuts, sort_cells, sort_means
-from explorer.phases.resampling import draws_for
+from explorer.phases.cuts import (
+    PHASES,
+    Cut,
+    Sides,
+    Sorted,
+    fits_labels,
+    resampled_cuts,
+    sides_of_cka,
+    sides_of_connectivity,
+    sides_of_loss,
+    sort_cells,
+    sort_sides,
+)
+from explorer.phases.resampling import blocks, draws_for
 from explorer.settings import seed_for
 
 CERTAIN = 0.8  # a phase of less probability is drawn as uncertain
 DECIDING = ("train_loss", "mode_connectivity", "cka")
 
 
-def classify(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> pd.DataFrame:
+def classify(
+    cells: pd.DataFrame, cuts: Mapping[str, Cut], shares: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Return a copy of the cells with phase, its probability, the cuts nearby, and the cells among the best.
 
     Columns: ``phase`` (empty if a needed measure is missing), ``phase_probability`` (``memberships``; NaN if
     unknown), ``second_phase`` (the most probable other phase; empty if there is none), ``near_cut`` and
     ``among_best`` (``explorer.phases.best``). A cell is near a cut if its mean ± standard error reaches over
     the cut. If a cell fits its labels with a loss above the cut, its probability is below CERTAIN.
+
+    Args:
+        shares: the result of ``memberships``, if it is known.
     """
     out = cells.copy()
-    found, shares = sort_cells(cells, cuts), memberships(cells, cuts)
+    found = sort_cells(cells, cuts)
+    shares = memberships(cells, cuts) if shares is None else shares
     out["phase"] = found.phase
     rows = np.arange(len(cells))
-    of_phase = np.array([PHASES.index(p) if p else -1 for p in found.phase], dtype=int)
+    of_phase = np.array([PHASES.index(p) if p else -1 for p in found.phase.tolist()], dtype=int)
     values = shares.to_numpy()
     probability = np.where(of_phase >= 0, values[rows, of_phase], np.nan)
     unsure = found.without_confidence & (probability >= CERTAIN)
@@ -74,19 +92,32 @@ def memberships(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> pd.DataFrame:
     df = np.where(models >= 2, np.maximum(models - 1, 1), 1e6)
     means = {name: column(cells, name).to_numpy() for name in DECIDING}
     errors = {name: standard_error(cells, name).to_numpy() for name in DECIDING}
-    drawn = {name: random.standard_t(df, (draws, n)) for name in DECIDING}
-    loss = np.maximum(means["train_loss"], 1e-12)
-    with np.errstate(over="ignore"):
-        drawn["train_loss"] = loss * np.exp(np.nan_to_num(errors["train_loss"] / loss) * drawn["train_loss"])
-    for name in DECIDING[1:]:
-        drawn[name] = means[name] + np.nan_to_num(errors[name]) * drawn[name]
     loss_cut, cka_cut = resampled_cuts(cells, cuts, draws)
+    loss = np.maximum(means["train_loss"], 1e-12)
+
+    def drawn(name: str) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield draws of Student's t times the standard error, in blocks."""
+        for some in blocks(draws, n):
+            yield some, np.nan_to_num(scale[name]) * random.standard_t(df, (some.stop - some.start, n))
+
+    scale = {**errors, "train_loss": errors["train_loss"] / loss}
+    sides: list[np.ndarray] = []
+    with np.errstate(over="ignore"):
+        sides += _joined(sides_of_loss(loss * np.exp(t), loss_cut[some]) for some, t in drawn("train_loss"))
+    connected = cuts["connected"].value
+    mc, cka = means["mode_connectivity"], means["cka"]
+    sides += _joined(sides_of_connectivity(mc + t, connected) for _, t in drawn("mode_connectivity"))
+    sides += _joined(sides_of_cka(cka + t, cka_cut[some]) for some, t in drawn("cka"))
     lenient = fits_labels(cells, cuts) & (np.arange(draws) % 2 == 0)[:, None]
-    loss, mc, cka = drawn.values()
-    found = sort_means(loss, mc, cka, loss_cut, cuts["connected"].value, cka_cut, lenient)
+    found = sort_sides(Sides(*sides), lenient)
     shares = np.stack([(found.phase == k).mean(axis=0) for k in range(1, 1 + len(PHASES))], axis=1)
     lacking = {name: ~np.isfinite(means[name] + errors[name]) for name in DECIDING}
     unknown = (
         lacking["train_loss"] | lacking["mode_connectivity"] | (found.level.any(axis=0) & lacking["cka"])
     )
     return pd.DataFrame(np.where(unknown[:, None], np.nan, shares), cells.index, list(PHASES))
+
+
+def _joined(blocks: Iterable[Sequence[np.ndarray]]) -> list[np.ndarray]:
+    """Return arrays that are given in blocks of rows."""
+    return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]

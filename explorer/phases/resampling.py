@@ -5,8 +5,9 @@ In every array of draws, row 0 is the run as measured and each further row is a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,12 +18,19 @@ from explorer.settings import seed_for
 
 DRAWS = 2000
 FEWEST_DRAWS = 400
-BLOCK = 4_000_000  # numbers held in memory at a time
+MOST_NUMBERS = 4_000_000  # numbers drawn for a grid, unless this leaves too few draws
+BLOCK = 250_000  # numbers held in memory at a time
 
 
 def draws_for(cells: int) -> int:
-    """Return the number of draws: DRAWS, or fewer if the grid is so large that they would fill memory."""
-    return int(np.clip(BLOCK // max(cells, 1), FEWEST_DRAWS, DRAWS))
+    """Return the number of draws: DRAWS, or fewer if the grid is so large that they would take long."""
+    return int(np.clip(MOST_NUMBERS // max(cells, 1), FEWEST_DRAWS, DRAWS))
+
+
+def blocks(draws: int, n: int) -> Iterator[slice]:
+    """Yield the draws in blocks: with ``n`` numbers each, a block fits into a processor's cache."""
+    step = max(1, BLOCK // max(n, 1))
+    return (slice(first, min(first + step, draws)) for first in range(0, draws, step))
 
 
 class Draws:
@@ -43,21 +51,26 @@ class Draws:
         self._models, self._pairs = (
             ok_rows(table).reset_index(drop=True) for table in (models, within_cells(pairs))
         )
-        self._cache: dict[str, np.ndarray] = {}
         self.count = draws_for(len(cells))
 
     def of(self, name: str) -> np.ndarray:
         """Return the means of a measure, (1 + draws, cells); NaN if a cell has none."""
-        if name not in self._cache:
-            measured = column(self.cells, name).to_numpy()
-            resampled = self._resampled(name, measured)
-            if resampled is None:
-                spread = standard_error(self.cells, name).fillna(0.0).to_numpy()
-                random = np.random.default_rng(seed_for("normal", name))
-                resampled = measured + spread * random.normal(size=(self.count, len(measured)))
-            resampled = np.where(np.isnan(resampled), measured, resampled)
-            self._cache[name] = np.vstack([measured, resampled])
-        return self._cache[name]
+        return np.concatenate(list(self.some_of(name)))
+
+    def some_of(self, name: str) -> Iterator[np.ndarray]:
+        """Yield the rows of ``of`` in blocks, the first with the means as measured."""
+        measured = column(self.cells, name).to_numpy()
+        before = measured[None]
+        for means in self._resampled(name, measured) or self._normal(name, measured):
+            yield np.vstack([before, np.where(np.isnan(means), measured, means)])
+            before = measured[:0].reshape(0, len(measured))
+
+    def _normal(self, name: str, measured: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield means from a normal distribution, in blocks of draws."""
+        spread = standard_error(self.cells, name).fillna(0.0).to_numpy()
+        random = np.random.default_rng(seed_for("normal", name))
+        for draws in blocks(self.count, len(measured)):
+            yield measured + spread * random.normal(size=(draws.stop - draws.start, len(measured)))
 
     @cached_property
     def _counts(self) -> np.ndarray | None:
@@ -87,8 +100,8 @@ class Draws:
             self._pairs[end].map(number).fillna(-1).astype(int).to_numpy() for end in ("model_a", "model_b")
         ]
 
-    def _resampled(self, name: str, measured: np.ndarray) -> np.ndarray | None:
-        """Return the means of a measure in each draw, (draws, cells); None without rows to draw from."""
+    def _resampled(self, name: str, measured: np.ndarray) -> Iterator[np.ndarray] | None:
+        """Return the means of a measure in blocks of draws; None without rows to draw from."""
         if name in AVERAGED_PAIRS:
             table, ends, lost = self._pairs, self._pair_ends, 2
         else:
@@ -98,29 +111,53 @@ class Draws:
             return None
         values = column(table, name).to_numpy()
         at = np.flatnonzero(np.isfinite(values) & (places >= 0) & (np.min(ends, axis=0) >= 0))
-        means = np.full((self.count, len(self.cells)), np.nan)
-        if not len(at):
-            return means
         at = at[np.argsort(places[at], kind="stable")]
-        cells, starts = np.unique(places[at], return_index=True)
-        step = max(1, BLOCK // len(at))
-        for first in range(0, self.count, step):
-            draws = slice(first, first + step)
-            weights = np.prod([self._counts[draws][:, end[at]].astype(float) for end in ends], axis=0)
-            total = np.add.reduceat(weights, starts, axis=1)
-            sums = np.add.reduceat(weights * values[at], starts, axis=1)
-            means[draws, cells] = np.divide(sums, total, out=np.full(sums.shape, np.nan), where=total > 0)
-        members = np.unique(
-            [np.tile(places[at], len(ends)), np.concatenate([end[at] for end in ends])], axis=1
-        )
+        return self._means(measured, values[at], places[at], [end[at] for end in ends], lost)
+
+    def _means(
+        self, measured: np.ndarray, values: np.ndarray, places: np.ndarray, ends: list[np.ndarray], lost: int
+    ) -> Iterator[np.ndarray]:
+        """Yield the means of values that are sorted by cell, in blocks of draws."""
+        cells, starts = np.unique(places, return_index=True)
+        members = np.unique([np.tile(places, len(ends)), np.concatenate(ends)], axis=1)
         models = np.bincount(members[0], minlength=len(self.cells))
-        return measured + (means - measured) * np.sqrt(models / np.maximum(models - lost, 1))
+        widen = np.sqrt(models / np.maximum(models - lost, 1))
+        counts = self._counts
+        for draws in blocks(self.count, max(len(values), len(measured))):
+            means = np.full((draws.stop - draws.start, len(measured)), np.nan)
+            if counts is not None and len(values):
+                weights = np.prod([counts[draws][:, end].astype(float) for end in ends], axis=0)
+                total = np.add.reduceat(weights, starts, axis=1)
+                sums = np.add.reduceat(weights * values, starts, axis=1)
+                means[:, cells] = np.divide(sums, total, out=np.full(sums.shape, np.nan), where=total > 0)
+            yield measured + (means - measured) * widen
 
 
-def cells_again(n: int, *salt: str, draws: int) -> np.ndarray:
-    """Return positions of ``n`` cells drawn with replacement, (1 + draws, n); row 0 has each cell once."""
+class Again(NamedTuple):
+    """Some draws of cells: their positions, (draws, n)."""
+
+    positions: np.ndarray
+
+    def values(self, x: np.ndarray) -> np.ndarray:
+        """Return the values of the cells drawn, (draws, n)."""
+        return x[self.positions]
+
+    def ranks(self, x: np.ndarray) -> np.ndarray:
+        """Return the ranks from 1 of the cells drawn, (draws, n), as ``ranks`` does, but without sorting."""
+        different, level = np.unique(x, return_inverse=True)
+        drawn = level[self.positions]
+        rows = np.arange(len(drawn))[:, None] * len(different)
+        counts = np.bincount((drawn + rows).ravel(), minlength=len(drawn) * len(different))
+        counts = counts.reshape(len(drawn), len(different))
+        return np.take_along_axis(counts.cumsum(axis=1) - (counts - 1) / 2, drawn, 1)
+
+
+def cells_again(n: int, *salt: str, draws: int) -> Iterator[Again]:
+    """Yield ``n`` cells drawn with replacement, 1 + ``draws`` times; the first time, each cell once."""
     random = np.random.default_rng(seed_for("cells", *salt))
-    return np.vstack([np.arange(n), random.integers(0, n, (draws, n))])
+    yield Again(np.arange(n)[None])
+    for some in blocks(draws, n):
+        yield Again(random.integers(0, n, (some.stop - some.start, n)))
 
 
 def ranks(x: np.ndarray) -> np.ndarray:
@@ -130,15 +167,25 @@ def ranks(x: np.ndarray) -> np.ndarray:
 
 def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return Spearman's correlation along the last axis; 0 if one side is constant."""
-    return _correlation(np.stack([ranks(x), ranks(y)]))[..., 0, 1]
+    return rank_correlation(ranks(x), ranks(y))
 
 
 def partial_spearman(x: np.ndarray, y: np.ndarray, *given: np.ndarray) -> np.ndarray:
-    """Return the correlation of the ranks of x and y after regressing out the ranks of ``given``.
+    """Return Spearman's correlation of x and y after regressing out the ranks of ``given``."""
+    return partial_rank_correlation(*(ranks(v) for v in (x, y, *given)))
+
+
+def rank_correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the correlation of two arrays of ranks along the last axis; 0 if one side is constant."""
+    return _correlation(np.stack([x, y]))[..., 0, 1]
+
+
+def partial_rank_correlation(*ranked: np.ndarray) -> np.ndarray:
+    """Return the correlation of the first two of several arrays of ranks, with the others regressed out.
 
     −P_xy / sqrt(P_xx P_yy), with P the inverse of the matrix of Spearman's correlations.
     """
-    precision = np.linalg.pinv(_correlation(np.stack([ranks(v) for v in (x, y, *given)])), hermitian=True)
+    precision = np.linalg.pinv(_correlation(np.stack(ranked)), hermitian=True)
     scale = np.sqrt(np.abs(precision[..., 0, 0] * precision[..., 1, 1]))
     return np.divide(-precision[..., 0, 1], scale, out=np.zeros(scale.shape), where=scale > 1e-12)
 

@@ -198,14 +198,18 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
 # The space ----------------------------------------------------------------------------------------
 
 
-def data_section(data: str) -> dict[str, Any]:
+def data_section(data: str | dict[str, Any]) -> dict[str, Any]:
     """Return the section ``data`` of a space for a file, a folder, a data set's name or a function.
+
+    A section itself gets its default.
 
     Inputs are not standardised, because a model is measured on the inputs that it was trained on.
     """
-    path = Path(data)
+    path = Path("" if isinstance(data, dict) else data)
     kinds = {".npz": "arrays", ".csv": "table", ".tsv": "table", ".parquet": "table"}
-    if path.suffix in kinds or path.is_dir():
+    if isinstance(data, dict):
+        section = dict(data)
+    elif path.suffix in kinds or path.is_dir():
         section = {"name": kinds.get(path.suffix, "image-folder"), "path": data}
     elif ":" in data or data in PACKAGES["data"][0].NAMES:
         section = {"name": data}
@@ -213,7 +217,7 @@ def data_section(data: str) -> dict[str, Any]:
         plugin(PACKAGES["data"][0], data, "file, folder or data set")
         raise AssertionError("unreachable")
     plain = "standardise" in module_of("data", section["name"]).Options.model_fields
-    return section | ({"standardise": False} if plain else {})
+    return ({"standardise": False} if plain else {}) | section
 
 
 def checkpoints_of(
@@ -274,7 +278,7 @@ def _known_settings(raw: dict[str, Any]) -> dict[str, str]:
     known = dict.fromkeys(TrainingOptions.model_fields, "training")
     known |= dict.fromkeys(of_model, "model")
     known |= dict.fromkeys([*module_of("data", data).Options.model_fields, *raw["data"]], "data")
-    return {name: section for name, section in known.items() if name != "name"}
+    return {name: section for name, section in known.items() if name not in ("name", "loss")}
 
 
 def options_of(reference: str) -> list[str]:
@@ -329,7 +333,10 @@ def space_of(
         seeds[seed] = one
     raw["seeds"] = sorted({seed for seeds in cells.values() for seed in seeds})
     raw["imported"] = [{"at": at[key], "seeds": sorted(seeds)} for key, seeds in cells.items()]
-    space = parse(raw, overrides)
+    try:
+        space = parse(raw, overrides)
+    except InputError as error:
+        raise InputError(_of_settings(str(error), checkpoints[0].where)) from None
     by_id = {
         cell.model_id(seed): one
         for cell, seeds in zip(space.cells, cells.values(), strict=True)
@@ -338,13 +345,22 @@ def space_of(
     return space, by_id
 
 
+def _of_settings(problems: str, where: str) -> str:
+    """Return what is wrong with a space, in terms of the settings that it was made of."""
+    source, lines = where.partition(", line")[0], problems.splitlines()
+    causes = [line for line in lines if not line.startswith("imported models have")] or lines
+    return "\n".join(re.sub(r"^(load|temperature)\.\w+(\.\d+)?:", f"{source}:", line) for line in causes)
+
+
 def _in_order(values: Iterable[Any]) -> list[Any]:
     """Return the distinct values: numbers ascending, others as they come."""
     distinct = list(dict.fromkeys(values))
     return sorted(distinct) if all(isinstance(v, int | float) for v in distinct) else distinct
 
 
-def plain_space(name: str, model: str, data: str, overrides: Sequence[str]) -> dict[str, Any]:
+def plain_space(
+    name: str, model: str, data: str | dict[str, Any], overrides: Sequence[str]
+) -> dict[str, Any]:
     """Return plain data of a space without axes, with the overrides of its data and architecture."""
     raw: dict[str, Any] = {"name": name, "data": data_section(data), "model": {"name": model}}
     raw |= {"training": {}, "measures": {k: dict(v) for k, v in DEFAULT_MEASURES.items()}}

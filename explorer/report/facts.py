@@ -90,6 +90,8 @@ def missing(run: Run, cells: pd.DataFrame) -> list[str]:
         (run.epochs.empty, "No training histories."),
     ]
     sentences = [text for gap, text in gaps if gap]
+    if "imported" in run.models:
+        sentences.append("The models were trained elsewhere and imported.")
     if changed := sources.history(run.info):
         sentences.append(changed)
     lacking = [
@@ -192,6 +194,22 @@ def machine(run: Run) -> str:
     formats = {"platform": "{}", "cpus": "{} CPUs", "memory_gb": "{} GB memory", "gpus": "{} GPUs"}
     parts = mapping(run.info.get("machine")).items()
     return ", ".join(formats.get(k, f"{k} {{}}").format(v) for k, v in parts if v not in (None, "", 0, []))
+
+
+def gpu(run: Run) -> str:
+    """Describe the GPUs of the run and how they computed; empty if CPUs did."""
+    cards = [
+        f"{name} ({', '.join(f'{key} {of[key]}' for key in ('driver', 'cuda') if key in of)})"
+        for name, of in ((name, mapping(of)) for name, of in mapping(run.info.get("cards")).items())
+    ]
+    if not cards:
+        return ""
+    names = run.info.get("unrepeatable") or []
+    repeated = mapping(mapping(run.info.get("space")).get("resources")).get("deterministic", True)
+    again = "Kernels give the same bits each time" if repeated else "The bits of kernels may differ each time"
+    but = f", except {', '.join(map(str, names))}" if names else ""
+    precision = "Training may round convolutions to TF32; measures compute in IEEE float32"
+    return f"{', '.join(cards)}. {precision}. {again}{but}."
 
 
 def failures(run: Run) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,7 @@ PAIR_COLUMNS = (
     "cka",
     "l2_distance",
 )
+CELLS_AT_ONCE = 500  # whose details are made at a time
 HISTORY_POINTS = 60  # a line of two hundred pixels cannot show more
 
 
@@ -61,8 +62,8 @@ def columns(table: pd.DataFrame, digits: int = 6, exact: Sequence[str] = ()) -> 
     return {str(name): _values(table[name], 17 if name in exact else digits) for name in table}
 
 
-def details(run: Run, cells: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Return by ``cell_id``: models, pairs, training histories, curves and spectra.
+def details(run: Run, cells: pd.DataFrame) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each ``cell_id`` with its models, pairs, training histories, curves and spectra.
 
     Curves, histories and spectra are one array per line, in the order of the keys ``c`` (curves: pair,
     path, t, training error, training loss), ``h`` (histories: seed, step, training loss, test accuracy) and
@@ -75,6 +76,44 @@ def details(run: Run, cells: pd.DataFrame) -> dict[str, dict[str, Any]]:
             models[["model_id", "cell_id"]].rename(columns={"model_id": "model_a"}), on="model_a", how="left"
         )
     pairs = _second_placed(pairs, cells, names)
+    for some in _parts(models, pairs, run.epochs, run.curves):
+        yield from _details(*some).items()
+
+
+def _parts(
+    models: pd.DataFrame, pairs: pd.DataFrame, epochs: pd.DataFrame, curves: pd.DataFrame
+) -> Iterator[tuple[pd.DataFrame, ...]]:
+    """Yield the rows of some cells at a time, so that the details of many cells need little memory."""
+    if len({*models.get("cell_id", ()), *pairs.get("cell_id", ())}) <= CELLS_AT_ONCE:
+        yield models, pairs, epochs, curves
+        return
+    every = pd.concat([table["cell_id"] for table in (models, pairs) if "cell_id" in table]).dropna().unique()
+    part = pd.Series(np.arange(len(every)) // CELLS_AT_ONCE, index=np.sort(every))
+
+    def of(table: pd.DataFrame, key: str, parts: pd.Series) -> np.ndarray:
+        """Return the part of each row; all in part 0 if the table lacks the column."""
+        return table[key].map(parts).to_numpy() if key in table else np.zeros(len(table))
+
+    def along(table: pd.DataFrame, key: str) -> pd.Series:
+        """Return the part of each model, from the cell of its first row in a table."""
+        first = table.drop_duplicates(key) if key in table else table.iloc[:0]
+        return pd.Series(of(first, "cell_id", part), index=first.get(key))
+
+    places = (
+        of(models, "cell_id", part),
+        of(pairs, "cell_id", part),
+        of(epochs, "model_id", along(models, "model_id")),
+        of(curves, "model_a", along(pairs, "model_a")),
+    )
+    for number in range(int(part.max()) + 1):
+        tables = zip((models, pairs, epochs, curves), places, strict=True)
+        yield tuple(table[place == number] for table, place in tables)
+
+
+def _details(
+    models: pd.DataFrame, pairs: pd.DataFrame, epochs: pd.DataFrame, curves: pd.DataFrame
+) -> dict[str, dict[str, Any]]:
+    """Return what ``details`` yields, of the cells in these tables."""
     out: dict[str, dict[str, Any]] = {}
     for key, table, wanted in (("models", models, MODEL_COLUMNS), ("pairs", pairs, PAIR_COLUMNS)):
         if "cell_id" not in table:
@@ -83,8 +122,8 @@ def details(run: Run, cells: pd.DataFrame) -> dict[str, dict[str, Any]]:
         for cell, rows in table.groupby("cell_id").indices.items():
             out.setdefault(str(cell), {})[key] = {name: [v[i] for i in rows] for name, v in shown.items()}
     by_key = {
-        "c": _curve_lines(run.curves, pairs),
-        "h": _history_lines(run.epochs, models),
+        "c": _curve_lines(curves, pairs),
+        "h": _history_lines(epochs, models),
         "s": _spectrum_lines(models),
     }
     for key, lines in by_key.items():
@@ -123,14 +162,17 @@ def _curve_lines(curves: pd.DataFrame, pairs: pd.DataFrame) -> list[tuple[str, l
     known["pair"] = (
         [f"{a} – {b}" for a, b in zip(pairs["seed_a"], pairs["seed_b"], strict=True)] if seeds else "?"
     )
-    points = curves.merge(known, on=["model_a", "model_b"], how="inner")
+    shown = ["t", "train_error_percent", "train_loss"]
+    drawn = curves[["model_a", "model_b", *(n for n in ("path", *shown) if n in curves)]]
+    points = drawn.merge(known, on=["model_a", "model_b"], how="inner")
     if "path" not in points:
         points["path"] = "bezier"
     points = points.sort_values(["cell_id", "model_a", "model_b", "path", "t"], kind="stable")
-    series = _series(points, "t", "train_error_percent", "train_loss")
-    cells, names, paths = (points[c].astype(str).tolist() for c in ("cell_id", "pair", "path"))
+    series = _series(points, *shown)
     groups = _groups(points, ["cell_id", "model_a", "model_b", "path"])
-    return [(cells[i], [names[i], paths[i], *(s[i:j] for s in series)]) for i, j in groups]
+    first = points.iloc[[i for i, _ in groups]]
+    of_lines = zip(*(first[c].astype(str).tolist() for c in ("cell_id", "pair", "path")), groups, strict=True)
+    return [(cell, [pair, path, *(s[i:j] for s in series)]) for cell, pair, path, (i, j) in of_lines]
 
 
 def _history_lines(epochs: pd.DataFrame, models: pd.DataFrame) -> list[tuple[str, list[Any]]]:
@@ -139,15 +181,19 @@ def _history_lines(epochs: pd.DataFrame, models: pd.DataFrame) -> list[tuple[str
     known = models[["model_id", "cell_id"]].assign(
         line=models["seed"] if "seed" in models else range(len(models))
     )
-    points = epochs.merge(known, on="model_id", how="inner").sort_values(
-        ["cell_id", "model_id", "step"], kind="stable"
-    )
-    series = _series(points, "step", "train_loss", "test_accuracy_percent")
-    cells, seeds = points["cell_id"].astype(str).tolist(), _values(points["line"], 6)
-    lines = []
-    for i, j in _groups(points, ["cell_id", "model_id"]):
-        drawn = np.unique(np.linspace(i, j - 1, HISTORY_POINTS).astype(int)).tolist()
-        lines.append((cells[i], [seeds[i], *([s[k] for k in drawn] for s in series)]))
+    shown = ["step", "train_loss", "test_accuracy_percent"]
+    points = epochs[["model_id", *(n for n in shown if n in epochs)]].merge(known, on="model_id", how="inner")
+    points = points.sort_values(["cell_id", "model_id", "step"], kind="stable")
+    series, lines = _series(points, *shown), []
+    groups = _groups(points, ["cell_id", "model_id"])
+    first = points.iloc[[i for i, _ in groups]]
+    cells, seeds = first["cell_id"].astype(str).tolist(), _values(first["line"], 6)
+    for (i, j), cell, seed in zip(groups, cells, seeds, strict=True):
+        if j - i > HISTORY_POINTS:
+            drawn = np.unique(np.linspace(i, j - 1, HISTORY_POINTS).astype(int)).tolist()
+            lines.append((cell, [seed, *([s[k] for k in drawn] for s in series)]))
+        else:
+            lines.append((cell, [seed, *(s[i:j] for s in series)]))
     return lines
 
 
@@ -167,10 +213,10 @@ def _spectrum_lines(models: pd.DataFrame) -> list[tuple[str, list[Any]]]:
     return lines
 
 
-def _groups(table: pd.DataFrame, keys: Sequence[str]) -> Iterable[tuple[int, int]]:
+def _groups(table: pd.DataFrame, keys: Sequence[str]) -> list[tuple[int, int]]:
     """Return first row and end of each group in a table sorted by ``keys``."""
     starts = np.flatnonzero(~table.duplicated(keys)).tolist()
-    return itertools.pairwise([*starts, len(table)])
+    return list(itertools.pairwise([*starts, len(table)]))
 
 
 def _series(points: pd.DataFrame, *names: str) -> list[list[Any]]:
@@ -184,14 +230,41 @@ def _values(column: pd.Series, digits: int) -> list[Any]:
     if pd.api.types.is_integer_dtype(column) and not column.hasnans:
         return [int(v) for v in column]
     if pd.api.types.is_numeric_dtype(column):
-        numbers = column.to_numpy(dtype=float, na_value=np.nan)
-        return [_rounded(v, digits) if math.isfinite(v) else None for v in numbers.tolist()]
+        return _rounded(column.to_numpy(dtype=float, na_value=np.nan), digits)
+    if isinstance(column.dtype, pd.StringDtype):
+        return column.astype(object).where(column.notna(), None).tolist()
     return [None if v is None or v is pd.NA or v is pd.NaT or v != v else _plain(v) for v in column]
 
 
-def _rounded(value: float, digits: int) -> float | int:
-    short = float(f"{value:.{digits}g}")
-    return int(short) if short.is_integer() and abs(short) < 1e15 else short
+def _rounded(numbers: np.ndarray, digits: int) -> list[float | int | None]:
+    """Return numbers with so many significant digits: whole ones as integers, None if they are not finite."""
+    short, sure = _shortened(numbers, digits)
+    for at in np.flatnonzero(np.isfinite(numbers) & ~sure):
+        short[at] = float(f"{numbers[at]:.{digits}g}")
+    out: list[float | int | None] = short.tolist()
+    with np.errstate(invalid="ignore"):
+        whole = (short == np.trunc(short)) & (np.abs(short) < 1e15)
+    for at in np.flatnonzero(whole):
+        out[at] = int(short[at])
+    for at in np.flatnonzero(~np.isfinite(numbers)):
+        out[at] = None
+    return out
+
+
+def _shortened(numbers: np.ndarray, digits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return numbers with so many significant digits, and of which this is sure in spite of rounding errors.
+
+    The result is the quotient or product of two whole numbers that floats hold, so it is the float that is
+    nearest to the decimal number.
+    """
+    size = np.abs(numbers)
+    sure = (size > 1e-15) & (size < 1e15)
+    places = digits - 1 - np.floor(np.log10(np.where(sure, size, 1.0))).astype(int)
+    sure &= (np.abs(places) <= 22) & (digits <= 15)
+    up, down = 10.0 ** np.clip(places, 0, 22), 10.0 ** np.clip(-places, 0, 22)
+    scaled = np.where(sure, numbers, 0.0) * up / down
+    sure &= np.abs(scaled - np.floor(scaled) - 0.5) > 1e-6
+    return np.where(numbers == 0, 0.0, np.rint(scaled) / up * down), sure | (numbers == 0)
 
 
 def _plain(value: Any) -> Any:

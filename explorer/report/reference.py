@@ -57,7 +57,11 @@ at any time, as `.models`, `.epochs`, `.pairs`, `.curves` and `.cells`. They are
 Polars and DuckDB can read. Missing values are NaN or null. `python -m explorer.report.reference` prints this
 page.
 
-`report` and `diagnose` also take any folder that holds some of these tables as Parquet or CSV."""
+`report`, `diagnose` and `export` also take any folder that holds some of these tables as Parquet or CSV.
+Columns with other names get ours with `--columns bs=batch_size,test_acc=test_accuracy_percent`. An empty
+name leaves a column out, and `--columns dropout=load` (or `temperature`) makes any column an axis. Explorer
+names the columns that it does not know, each with the nearest of ours, and rows at the same place, with the
+columns in which they differ. Accuracies up to 1 are read as shares."""
 
 if __name__ == "__main__":
     print(markdown(), end="")

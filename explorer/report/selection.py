@@ -45,7 +45,10 @@ def _selected(run: Run, axis: str, value: Any, given: str) -> Run:
     axes = {kind: [name for name in names if name != axis] for kind, names in run.axes.items()}
 
     def of(table: Any, ids: list[str]) -> Any:
-        return table[table[ids].isin(kept).all(axis=1)].reset_index(drop=True) if len(table) else table
+        if not len(table):
+            return table
+        kept_rows = table[axis] == value if axis in table else table[ids].isin(kept).all(axis=1)
+        return table[kept_rows].reset_index(drop=True)
 
     return replace(
         run,

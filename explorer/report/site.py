@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import cache
 from importlib import resources
@@ -12,6 +13,7 @@ from typing import Any
 import jinja2
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import yaml
 from altair.utils.schemapi import debug_mode
 
@@ -39,10 +41,14 @@ def write_site(
     run: Run, out: Files, *, cuts: dict[str, Any] | None, images: bool, refresh_s: int | None = None
 ) -> Path | str:
     """Write the site; see ``explorer.report.write``."""
+    artist = ThreadPoolExecutor(1)  # draws pictures meanwhile, which holds no lock of Python's
+    release = pa.default_memory_pool().release_unused  # gives back what each step no longer needs
     all_cuts = run.cuts(cuts)
-    cells = phases.classify(run.grid, all_cuts).reset_index(drop=True)
-    shares = facts.shares(phases.memberships(cells, all_cuts))
-    grid = completed(cells.assign(phase_shares=shares), run.axes, facts.mapping(run.info.get("space")))
+    memberships = phases.memberships(run.grid, all_cuts)
+    cells = phases.classify(run.grid, all_cuts, memberships).reset_index(drop=True)
+    grid = completed(
+        cells.assign(phase_shares=facts.shares(memberships)), run.axes, facts.mapping(run.info.get("space"))
+    )
     grid, rounds = with_predictions(run, grid, all_cuts)
     rows = prepared(rounded(grid, phases.axis_names(run.axes)))
     axes = plane({k: [n for n in names if n in rows] for k, names in run.axes.items()})
@@ -52,6 +58,8 @@ def write_site(
     with debug_mode(False):  # Altair's schema check takes longer than everything else; tests run it
         groups = figures.of_cells(rows, right, up)
         pictured = pictures.specs(rows, axes, groups) if images else {}
+        drawn = {name: artist.submit(vega.draw, spec) for name, spec in pictured.items()}
+        release()
         claims = facts.claims(run, cells, all_cuts, now)
         of_claims = figures.of_claims(rows, right, up, claims)
         groups["first"] = [
@@ -66,15 +74,18 @@ def write_site(
         each = advise_cells(cells, all_cuts, run.axes, stopping=stopping, noise=run.label_noise)
         data["advice"] = {cell: [reword(a.cause), a.change, a.sure] for cell, a in each.items()}
     claim([run], out)
+    release()
     models, texts = {}, {}
-    for cell, content in details(run, grid).items():
+    for cell, content in details(run, grid):
         models |= {cell: content["models"]} if "models" in content else {}
         texts[cell] = script_json(content)
-    inline = f"{{{','.join(f'{script_json(cell)}:{text}' for cell, text in texts.items())}}}"
-    if len(inline) > DETAIL_BYTES:
+    if sum(map(len, texts.values())) > DETAIL_BYTES:
         data["files"], data["modelsFile"] = write_details(texts, models, out)
-        inline = "{}"
+        texts = {}
+    inline = f"{{{','.join(f'{script_json(cell)}:{text}' for cell, text in texts.items())}}}"
     del models, texts
+    tables = write_tables(run, cells, out)
+    release()
     content = (
         environment()
         .get_template("index.html.j2")
@@ -88,7 +99,7 @@ def write_site(
             untested=[c for c in claims if c.verdict == UNTESTED],
             score=facts.score(claims),
             advice=advise_phases(cells, all_cuts, run.axes, stopping, noise=run.label_noise),
-            tables=write_tables(run, cells, out),
+            tables=tables,
             refresh_s=refresh_s,
             saved=[
                 {"file": name, "title": f["title"]} for name, f in pictures.chosen(groups).items() if images
@@ -101,10 +112,11 @@ def write_site(
         )
     )
     out.write(INDEX, content.encode())
-    for name, spec in pictured.items():
-        svg, png = vega.draw(spec)
+    for name, picture in drawn.items():
+        svg, png = picture.result()
         out.write(f"charts/{name}.svg", svg)
         out.write(f"charts/{name}.png", pictures.repacked(png))
+    artist.shutdown()
     return out.place(INDEX)
 
 
@@ -192,6 +204,7 @@ def _context(
         "table": facts.cell_table(rows, names),
         "budget": "; ".join(filter(None, [facts.curve_budget(run), facts.converged_curves(run)])),
         "machine": facts.machine(run),
+        "gpu": facts.gpu(run),
         "versions": facts.mapping(run.info.get("versions")),
         "space_yaml": yaml.safe_dump(space, sort_keys=False, allow_unicode=True) if space else "",
         "spent": spent.stages(run),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -33,28 +35,51 @@ def _ids_in(record: pa.Table) -> tuple[str, ...]:
     return IDS["pair"] if set(IDS["pair"]) <= set(record.column_names) else IDS["model"]
 
 
-def check_record(kind: str, key: str, record: pa.Table) -> None:
-    """Check that a record has the ids of its kind, and is the one that its name says.
+class Records(NamedTuple):
+    """The records of a file: their rows, and the name and number of rows of each record, in order."""
+
+    table: pa.Table
+    sizes: list[tuple[str, int]]
+
+    def parts(self) -> Iterator[tuple[str, pa.Table]]:
+        """Yield the name and rows of each record."""
+        start = 0
+        for key, rows in self.sizes:
+            yield key, self.table.slice(start, rows)
+            start += rows
+
+
+def check_records(kind: str, records: Records) -> None:
+    """Check that records have the ids of their kind, and are those that their names say.
 
     The name of a record is a hash of its models, pairs or cells.
 
     Raises:
-        ValueError: it is not; the message says why.
+        ValueError: they are not; the message says why.
     """
-    if not ID.fullmatch(key):
-        raise ValueError(f"{shown(key)} cannot be the name of a record")
-    columns = _ids_in(record) if ":" in kind else id_columns(kind)
-    if missing := [name for name in columns if name not in record.column_names]:
+    columns = _ids_in(records.table) if ":" in kind else id_columns(kind)
+    if missing := [name for name in columns if name not in records.table.column_names]:
         raise ValueError(f"it has no column {missing[0]}, so it is no record of {kind}")
-    ids = {name: record.column(name).to_pylist() for name in columns}
+    ids = {name: records.table.column(name).to_pylist() for name in columns}
     for name, values in ids.items():
         for value in dict.fromkeys(values):
             if not isinstance(value, str) or not ID.fullmatch(value):
                 raise ValueError(f"{shown(value)} is no {name}")
+    start = 0
+    for key, rows in records.sizes:
+        if not ID.fullmatch(key):
+            raise ValueError(f"{shown(key)} cannot be the name of a record")
+        _check_name(kind, key, {name: values[start : start + rows] for name, values in ids.items()})
+        start += rows
+
+
+def _check_name(kind: str, key: str, ids: dict[str, list[str]]) -> None:
+    """Check that a record with these ids has this name."""
     if kind in ("models", "epochs"):
         own = digest(list(dict.fromkeys(ids["model_id"])))
     elif kind in explorer.measures.NAMES or ":" in kind:
-        own = digest([kind, list(zip(*ids.values(), strict=True)) if len(ids) > 1 else ids[columns[0]]])
+        values = list(ids.values())
+        own = digest([kind, list(zip(*values, strict=True)) if len(values) > 1 else values[0]])
     else:
         return
     if own != key or set(ids.get("stack", [key])) != {key}:

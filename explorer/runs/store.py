@@ -28,12 +28,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import re
 import shlex
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,7 +45,7 @@ from explorer import sources
 from explorer.runs import plainyaml
 from explorer.runs.files import URI, Files, GoneError, join
 from explorer.runs.parquet import of_parquet, table_of, to_parquet
-from explorer.runs.records import ID, check_record
+from explorer.runs.records import ID, Records, check_records
 from explorer.settings import InputError, digest, shown, suggest
 
 if TYPE_CHECKING:
@@ -355,8 +356,9 @@ class Store:
         self.files.delete(f"records/{kind}/{key}.parquet")
         for name in self._names(kind):
             if "/fold-" in name:
-                parts = self._unfold(name)
-                if parts and parts.pop(key, None) is not None:
+                records = self._unfold(name)
+                parts = dict(records.parts()) if records else {}
+                if parts.pop(key, None) is not None:
                     self._write_fold(kind, parts)
                     self.files.delete(name)
 
@@ -371,19 +373,41 @@ class Store:
         Raises:
             InputError: the records have incompatible columns.
         """
-        parts = self.by_key(kind, columns)
-        if not parts:
+        places: dict[str, tuple[int, int, int]] = {}  # file, first row and end of each record
+        tables: list[pa.Table] = []
+        for records in self._files(kind):
+            start = 0
+            for key, rows in records.sizes:
+                places.setdefault(key, (len(tables), start, start + rows))
+                start += rows
+            known = records.table.column_names
+            tables.append(records.table.select([c for c in columns or known if c in known]))
+        if not places:
             return pa.table({})
+        ordered = [places[key] for key in sorted(places)]
+        used = list(dict.fromkeys(file for file, _, _ in ordered))
+        sizes = itertools.accumulate((tables[file].num_rows for file in used), initial=0)
+        before = dict(zip(used, sizes, strict=False))
+        rows = [
+            row for file, start, end in ordered for row in range(before[file] + start, before[file] + end)
+        ]
         try:
-            return pa.concat_tables([parts[key] for key in sorted(parts)], promote_options="permissive")
+            return pa.concat_tables([tables[file] for file in used], promote_options="permissive").take(rows)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise InputError(
                 f"{self.location}: the records of {kind} do not fit together: {error}"
             ) from error
 
-    def by_key(self, kind: str, columns: Sequence[str] | None = None) -> dict[str, pa.Table]:
+    def by_key(self, kind: str) -> dict[str, pa.Table]:
         """Return the undamaged records of a kind, by key."""
         parts: dict[str, pa.Table] = {}
+        for records in self._files(kind):
+            for key, part in records.parts():
+                parts.setdefault(key, part)
+        return parts
+
+    def _files(self, kind: str) -> Iterator[Records]:
+        """Yield the records of each undamaged file of a kind."""
         seen: set[str] = set()
         again = True
         while again:
@@ -392,12 +416,9 @@ class Store:
             again = False
             for name in names:
                 records = self._unfold(name)
-                again |= not records  # the record may just have been merged into a new file
-                for key, part in records.items():
-                    parts.setdefault(
-                        key, part.select([c for c in columns if c in part.column_names]) if columns else part
-                    )
-        return parts
+                again |= records is None  # the record may just have been merged into a new file
+                if records:
+                    yield records
 
     def fold(self, kind: str, at: int = FOLD_AT) -> bool:
         """Merge the separate record files of a kind into one if there are at least ``at``; return whether.
@@ -408,7 +429,8 @@ class Store:
         names = [name for name in self._names(kind) if "/fold-" not in name]
         if len(names) < at:
             return False
-        parts = {key: part for name in names for key, part in self._unfold(name).items()}
+        files = [records for name in names if (records := self._unfold(name))]
+        parts = {key: part for records in files for key, part in records.parts()}
         self._write_fold(kind, parts)
         for name in names:
             self.files.delete(name)
@@ -431,19 +453,17 @@ class Store:
         merged = merged.replace_schema_metadata({b"records": sizes.encode()})
         self._write(f"records/{kind}/fold-{digest(keys)}.parquet", to_parquet(merged))
 
-    def _unfold(self, name: str) -> dict[str, pa.Table]:
-        """Return the records of a file by key; empty if it is damaged, or gone because it was merged."""
+    def _unfold(self, name: str) -> Records | None:
+        """Return the records of a file; None if it is damaged, or gone because it was merged."""
         try:
             records = records_in(name, self.files.read(name))
-            kind = name.split("/")[1]
-            for key, record in records.items():
-                check_record(kind, key, record)
+            check_records(name.split("/")[1], records)
             return records
         except FileNotFoundError:
-            return {}
+            return None
         except ValueError as error:
             self.damaged(name, error)
-            return {}
+            return None
 
     # Tables ---------------------------------------------------------------------------------------
 
@@ -452,19 +472,18 @@ class Store:
         self._write(f"tables/{name}.parquet", to_parquet(pa.Table.from_pandas(frame, preserve_index=False)))
 
 
-def records_in(name: str, content: bytes, *, checksum_needed: bool = False) -> dict[str, pa.Table]:
-    """Return the records of a file by key. Raise ValueError if it is damaged, or they are not named."""
+def records_in(name: str, content: bytes, *, checksum_needed: bool = False) -> Records:
+    """Return the records of a file. Raise ValueError if it is damaged, or they are not named."""
     table = of_parquet(content, checksum_needed=checksum_needed)
-    sizes = (table.schema.metadata or {}).get(b"records")
-    keys = [[Path(name).stem, table.num_rows]] if sizes is None else json.loads(sizes)
-    table, parts, start = table.replace_schema_metadata(None), {}, 0
+    listed = (table.schema.metadata or {}).get(b"records")
     try:
-        for key, rows in keys:
-            parts[str(key)] = table.slice(start, rows)
-            start += rows
+        sizes = [(Path(name).stem, table.num_rows)] if listed is None else json.loads(listed)
+        sizes = [(str(key), range(rows).stop) for key, rows in sizes]
     except TypeError as error:
         raise ValueError(f"its records are not named: {error}") from error
-    return parts
+    if min(rows for _, rows in sizes) < 0 or sum(rows for _, rows in sizes) != table.num_rows:
+        raise ValueError("its records have other numbers of rows than it says")
+    return Records(table.replace_schema_metadata(None), sizes)
 
 
 def _joined(given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
@@ -491,7 +510,7 @@ def _damage_of(info: Any) -> str:
         ("sources", info.get("sources", []), list),
         ("space", info.get("space"), dict),
         ("defaults", info.get("defaults", {}), dict),
-        *((name, info.get(name, {}), dict) for name in ("stacks", "execution", "memory")),
+        *((name, info.get(name, {}), dict) for name in ("stacks", "execution", "memory", "cards")),
     ):
         if not isinstance(value, kind):
             return f"{name} is missing or not a {KINDS[kind]}"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from explorer import sources
 from explorer.runs.parquet import of_parquet
-from explorer.runs.records import check_record
+from explorer.runs.records import check_records
 from explorer.runs.store import Store, read_arrays, records_in, weights_name
 
 
@@ -92,8 +92,9 @@ def _check_weights(content: bytes, sha256: str, ids: list[str]) -> None:
 def _check_records(name: str, content: bytes, weights: dict[str, tuple[str, list[str]]]) -> None:
     """Check the records in a file, and add the checksums and models of their weights to ``weights``."""
     kind = name.split("/")[1]
-    for key, record in records_in(name, content, checksum_needed=True).items():
-        check_record(kind, key, record)
-        if kind == "models":
+    records = records_in(name, content, checksum_needed=True)
+    check_records(kind, records)
+    if kind == "models":
+        for key, record in records.parts():
             rows = record.select(["model_id", "weights_sha256"]).to_pylist()
             weights[key] = rows[0]["weights_sha256"], [row["model_id"] for row in rows]

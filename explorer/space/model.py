@@ -10,9 +10,9 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from types import ModuleType
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -131,8 +131,13 @@ class ResourceOptions(Options):
     """Resources of each trial and measuring worker. A fraction shares a GPU: 0.25 runs four on one."""
 
     cpus_per_trial: float = Field(1, gt=0, le=1024)
-    gpus_per_trial: Annotated[float, Field(ge=0, le=1024)] | Literal["auto"] = Field(
+    gpus_per_trial: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = Field(
         0.0, description="auto: from the memory that each architecture needs, measured before training"
+    )
+    deterministic: bool = Field(
+        True,
+        description="on a GPU, use kernels that give the same bits each time, where they exist; false is "
+        "faster, but a repeated run differs by rounding",
     )
     save_every_minutes: float = Field(
         5, gt=0, le=1e5, description="interval at which a longer training saves its state"
@@ -155,11 +160,20 @@ class ResourceOptions(Options):
         "steps (learning rate, weight decay and label noise may differ); auto: as many as run fastest",
     )
 
-    @field_validator("cpus_per_trial", "gpus_per_trial")
+    @field_validator("cpus_per_trial")
     @classmethod
-    def _check_whole_above_one(cls, value: float | str) -> float | str:
-        if isinstance(value, float) and value > 1 and value != int(value):
+    def _check_whole_above_one(cls, value: float) -> float:
+        if value > 1 and value != int(value):
             raise ValueError(f"{value} is not allowed; a value above 1 must be a whole number")
+        return value
+
+    @field_validator("gpus_per_trial", mode="before")
+    @classmethod
+    def _check_one_gpu(cls, value: Any) -> Any:
+        if isinstance(value, int | float) and value > 1:
+            raise ValueError(
+                f"{value:g} is not allowed; a trial computes on one GPU, and others would be idle"
+            )
         return value
 
 
@@ -298,6 +312,7 @@ class Space(Options):
     def domain(self) -> list[Cell]:
         """The grid points that are not skipped, in the order of the axis values; or the imported cells."""
         names = list(self.axes)
+        known: dict[str, Any] = {}
         if self.imported is not None:
             typed = {axis: {value: value for value in values} for axis, values in self.axes.items()}
             try:
@@ -307,14 +322,14 @@ class Space(Options):
                     f"imported models have the value {error}, which is on no axis; leave the axes as they are"
                 ) from None
             return [
-                replace(Cell.of(self, at), seeds=sorted(cell.seeds))
+                replace(Cell.of(self, at, known), seeds=sorted(cell.seeds))
                 for at, cell in zip(places, self.imported, strict=True)
             ]
         cells = []
         for values in itertools.product(*self.axes.values()):
             at = dict(zip(names, values, strict=True))
             if not any(all(c.is_met_by(at[axis]) for axis, c in entry.items()) for entry in self.skip):
-                cells.append(Cell.of(self, at))
+                cells.append(Cell.of(self, at, known))
         return cells
 
     def keep_given_settings(self, given: dict[str, Any]) -> None:
@@ -379,7 +394,19 @@ class Cell:
     imported: bool = False  # the models were trained elsewhere
 
     @classmethod
-    def of(cls, space: Space, at: dict[str, Any]) -> Cell:
+    def of(cls, space: Space, at: dict[str, Any], known: dict[str, Any]) -> Cell:
+        """Return a cell of a space.
+
+        Args:
+            known: what cells of the space share; it is filled.
+        """
+
+        def kept(make: Callable[..., Any], *key: Any) -> Any:
+            """Return ``make(*key)``; call it once."""
+            if repr(key) not in known:
+                known[repr(key)] = make(*key)
+            return known[repr(key)]
+
         settings: dict[str, dict[str, Any]] = {
             "data": dict(space.data),
             "model": dict(space.model),
@@ -388,16 +415,16 @@ class Cell:
             ),
         }
         for axis, value in at.items():
-            section, key = resolve(axis, space)
+            section, key = kept(partial(resolve, space=space), axis)
             settings[section][key] = value
         data_name, model_name = settings["data"].pop("name"), settings["model"].pop("name")
         return cls(
             at,
             data_name,
-            _section_options("data", data_name, settings["data"]),
+            kept(_section_options, "data", data_name, settings["data"]),
             model_name,
-            _section_options("model", model_name, settings["model"]),
-            TrainingOptions.model_validate(settings["training"]),
+            kept(_section_options, "model", model_name, settings["model"]),
+            kept(_section_options, "training", "", settings["training"]),
             space.seed_numbers,
             space.task or tasks_of(module_of("data", data_name))[0],
             space.sources,
@@ -551,6 +578,8 @@ def module_of(section: str, name: str) -> ModuleType:
 
 
 def _section_options(section: str, name: str, values: dict[str, Any]) -> Any:
+    if section == "training":
+        return TrainingOptions.model_validate(values)
     if section == "model" and ":" in name:
         return values
     return module_of(section, name).Options.model_validate(values)

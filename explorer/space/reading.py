@@ -20,6 +20,7 @@ from explorer.space.model import PACKAGES, DataFacts, Space, module_of, resolve
 
 MAX_BYTES = 1_000_000
 MAX_PROBLEMS = 50  # that are told at once
+IMPORTED = "imported: only `explorer import` writes this setting; remove it to train models"
 # What is checked in place of an unknown data set or architecture, and of a missing section.
 STAND_INS: dict[str, Any] = {"data": {"name": "digits"}, "model": {"name": "mlp"}}
 # Options that are checked even if the name is unknown.
@@ -71,6 +72,8 @@ def read(path: str | Path, overrides: Sequence[str] | None = None) -> Space:
         problems = []
     except Problem as problem:
         problems = [(_line(node, p.path), p.message) for p in all_problems(raw, problem)]
+    if isinstance(raw, dict) and raw.get("imported") is not None:
+        problems.append((_line(node, ("imported",)), IMPORTED))
     if told := sorted([*repeated, *problems]):
         raise InputError("\n".join(f"{file}, line {line}: {text}" for line, text in told))
     return space

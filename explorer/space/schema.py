@@ -12,6 +12,7 @@ from explorer.space.model import PACKAGES, GeometricRange, Log2Range, Space, mod
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of a space file."""
     schema = Space.model_json_schema(by_alias=True)
+    del schema["properties"]["imported"], schema["$defs"]["ImportedCell"]  # not for space files
     axis = {
         "anyOf": [
             {"type": "array", "minItems": 1},

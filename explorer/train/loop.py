@@ -67,12 +67,12 @@ class Split:
         x = select_inputs(self.x_train, index)
         if x.device != self.device:
             x = (x.pin_memory() if self.device.type == "cuda" else x).to(self.device, non_blocking=True)
-            index = index.to(self.device)
         return x, select_inputs(self.y_train, index)
 
 
 def select_inputs(values: Tensor, index: Tensor) -> Tensor:
-    """Return ``values[index]``, (*index, …) of values (inputs, …), in the fastest way for batches."""
+    """Return ``values[index]``, (*index, …) of values (inputs, …), where these are, in the fastest way."""
+    index = index.to(values.device, non_blocking=True)
     if values.dim() == 1:
         return values.take(index)
     return values.index_select(0, index.flatten()).view(*index.shape, *values.shape[1:])
@@ -167,7 +167,7 @@ def batches(
         first = min(skip, per_pass)
         skip -= first
         by_batch = order.view(len(generators), per_pass, batch_size).transpose(0, 1).contiguous()
-        yield from by_batch.to(device).unbind(0)[first:]
+        yield from by_batch.to(device, non_blocking=True).unbind(0)[first:]
 
 
 @torch.no_grad()
@@ -182,20 +182,22 @@ def evaluate(
 ) -> tuple[Tensor, Tensor]:
     """Return mean loss and error in percent, both (models,), over ``x`` (inputs, *shape), evaluation mode.
 
+    Both are on the CPU. The host waits for a GPU once, at the end.
+
     Args:
         y: targets (inputs, …), or (models or 1, inputs, …) if ``per_model``.
     """
     y = y if per_model else y[None]
     rows, task = theta.shape[0], network.task
-    loss = torch.zeros(rows, dtype=torch.float64)
-    wrong = torch.zeros(rows, dtype=torch.float64)
+    sums = torch.zeros(3, rows, dtype=torch.float64, device=theta.device)
+    loss, wrong, items = sums
+    items += task.count_items(y)
     for some, part in network.blocks(rows, x):
         outputs = network(theta[some], x[None, part], None if buffers is None else buffers[some])
         targets = select_rows(y, some)[:, part]
-        scored = task.count_items(targets).double().cpu()
-        loss[some] += task.loss(outputs, targets).double().cpu() * scored
-        wrong[some] += task.total_error(outputs, targets).cpu()
-    items = task.count_items(y).double().cpu()
+        loss[some] += task.loss(outputs, targets).double() * task.count_items(targets).double()
+        wrong[some] += task.total_error(outputs, targets)
+    loss, wrong, items = sums.cpu()
     # A model whose loss is not finite counts as wrong everywhere; argmax of NaN would be class 0.
     finite = torch.isfinite(loss)
     worst = torch.tensor(task.worst_percent, dtype=torch.float64)
@@ -319,7 +321,7 @@ def train(
     def batch(index: Tensor, step: int) -> tuple[Tensor, Tensor]:
         x, y = data.batch(index)
         if targets is not None:
-            y = y_train[every_row, index.to(device)]
+            y = y_train[every_row, index.to(device, non_blocking=True)]
         if recipe.augment:
             x = crop_and_flip(x, seeds, step)
         if recipe.channels_last and x.dim() == 5:

@@ -278,5 +278,12 @@ def test_a_pair_of_two_cells_says_where_its_second_model_is():
     within = run.pairs.assign(cell_id_b=run.pairs["cell_id"])
     across = within[within["cell_id"] == here].assign(seed_b=0, cell_id_b=there, model_b="other")
     both = replace(run, pairs=pd.concat([within, across], ignore_index=True))
-    assert details(both, run.cells)[here]["pairs"]["seed_b"] == [2, "0 (batch size 16)"]
-    assert details(run, run.cells) == details(replace(run, pairs=within), run.cells)
+    assert dict(details(both, run.cells))[here]["pairs"]["seed_b"] == [2, "0 (batch size 16)"]
+    assert dict(details(run, run.cells)) == dict(details(replace(run, pairs=within), run.cells))
+
+
+def test_details_of_many_cells_are_made_in_parts(monkeypatch: pytest.MonkeyPatch):
+    run = synthetic_run(widths=(4, 8), batch_sizes=(8, 16, 32), seeds=3)
+    expected = dict(details(run, run.cells))
+    monkeypatch.setattr("explorer.report.payload.CELLS_AT_ONCE", 2)
+    assert dict(details(run, run.cells)) == expected

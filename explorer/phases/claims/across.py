@@ -12,7 +12,13 @@ from explorer.phases.claims.estimates import doubted, resampled
 from explorer.phases.claims.evidence import RELEVANT_RHO, Chart, Evidence
 from explorer.phases.noise import MANY, t_above
 from explorer.phases.numbers import number, words_of
-from explorer.phases.resampling import DRAWS, cells_again, partial_spearman, ranks, spearman
+from explorer.phases.resampling import (
+    DRAWS,
+    Again,
+    cells_again,
+    partial_rank_correlation,
+    rank_correlation,
+)
 from explorer.phases.words import ACCURACY
 from explorer.units import plural
 
@@ -38,16 +44,17 @@ def best_is_connected(run: RunTables) -> Evidence:
         )
     parts: list[np.ndarray] = []
 
-    def mean_ranks(accuracy, mc, cka, curvature):
-        n = accuracy.shape[1]
-        best = np.argsort(-accuracy, axis=1, kind="stable")[:, : _tenth(n)]
+    def mean_ranks(again: Again, accuracy, mc, cka, curvature):
+        n = len(accuracy)
+        best = np.argsort(-again.values(accuracy), axis=1, kind="stable")[:, : _tenth(n)]
         measures = (-np.maximum(np.abs(mc), tolerance), cka, -curvature)
-        shares = [np.take_along_axis(ranks(x), best, 1).mean(1) / (n + 1) for x in measures]
-        highest = 1 - ((np.abs(mc) <= tolerance).sum(axis=1) + 1) / (2 * (n + 1))  # of connected cells
+        shares = [np.take_along_axis(again.ranks(x), best, 1).mean(1) / (n + 1) for x in measures]
+        connected = again.values(np.abs(mc) <= tolerance).sum(axis=1)
+        highest = 1 - (connected + 1) / (2 * (n + 1))  # of connected cells
         with np.errstate(divide="ignore", invalid="ignore"):
             shares[0] = 0.5 + 0.5 * (shares[0] - 0.5) / (highest - 0.5)
         parts.append(np.stack(shares))  # (measures, 1 + draws)
-        return parts[0].min(axis=0)
+        return parts[-1].min(axis=0)
 
     estimate, n = run.over_cells([ACCURACY, "mode_connectivity", "cka", local], mean_ranks)
     connectivity, cka, smooth = parts[0][:, 0]
@@ -114,8 +121,8 @@ def smoothness_is_not_enough(run: RunTables) -> Evidence:
     sizes = np.bincount(group)
     sums = np.bincount(group, weights=accuracy[unconnected[close]])
     gaps = accuracy[partners] * sizes - sums  # (partners,)
-    again = cells_again(len(partners), "partners", draws=DRAWS)
-    values = gaps[again].sum(axis=1) / sizes[again].sum(axis=1)
+    drawn = cells_again(len(partners), "partners", draws=DRAWS)
+    values = np.concatenate([a.values(gaps).sum(axis=1) / a.values(sizes).sum(axis=1) for a in drawn])
     quantity = f"Accuracy of connected minus unconnected cells with the same {words_of(local)}"
     basis = f"{matched} unconnected cells, matched with {len(partners)} connected cells"
     chart = Chart("scatter", (local, ACCURACY, "mode_connectivity"))
@@ -138,7 +145,7 @@ def connectivity_adds(run: RunTables) -> Evidence:
     return _over_low_loss(
         run,
         [name, ACCURACY, *hessian],
-        lambda mc, accuracy, *hessian: partial_spearman(-np.abs(mc), accuracy, *hessian),
+        lambda again, mc, *others: partial_rank_correlation(*map(again.ranks, (-np.abs(mc), *others))),
         f"Partial rank correlation of {closeness} and accuracy given {' and '.join(map(words_of, hessian))}",
         Chart("scatter", (name, ACCURACY, hessian[0])),
         note=note,
@@ -149,16 +156,28 @@ def connectivity_adds(run: RunTables) -> Evidence:
 def cka_ranks_accuracy(run: RunTables) -> Evidence:
     """Compute the rank correlation of CKA and accuracy, low-loss cells."""
     chart = Chart("scatter", ("cka", ACCURACY, "train_loss"))
-    return _over_low_loss(run, ["cka", ACCURACY], spearman, "Rank correlation of CKA and accuracy", chart)
+    quantity = "Rank correlation of CKA and accuracy"
+    return _over_low_loss(
+        run,
+        ["cka", ACCURACY],
+        lambda again, *both: rank_correlation(*map(again.ranks, both)),
+        quantity,
+        chart,
+    )
 
 
 @claim("CKA ranks accuracy better than parameter distance does.")
 def cka_beats_distance(run: RunTables) -> Evidence:
     """Compute how much better CKA ranks accuracy than a small parameter distance does, low-loss cells."""
+
+    def more(again: Again, cka, distance, accuracy):
+        similar, close, accurate = map(again.ranks, (cka, -distance, accuracy))
+        return rank_correlation(similar, accurate) - rank_correlation(close, accurate)
+
     return _over_low_loss(
         run,
         ["cka", "l2_distance", ACCURACY],
-        lambda cka, l2, accuracy: spearman(cka, accuracy) - spearman(-l2, accuracy),
+        more,
         "Rank correlation with accuracy, CKA minus (negative) parameter distance",
         Chart("scatter", ("l2_distance", ACCURACY, "cka")),
         least=0.1,
@@ -193,7 +212,10 @@ def width_connects(run: RunTables) -> Evidence:
         side = "from" if temperature in HOT_IS_SMALL else "up to"
         cold = f" at {words_of(temperature)} {side} {number(middle)}"
     estimate, n = run.over_cells(
-        [width, "mode_connectivity"], lambda w, mc: spearman(w, -np.abs(mc)), among=among, what="cold cells"
+        [width, "mode_connectivity"],
+        lambda again, w, mc: rank_correlation(again.ranks(w), again.ranks(-np.abs(mc))),
+        among=among,
+        what="cold cells",
     )
     quantity = f"Rank correlation of width and −|mode connectivity|{cold}"
     chart = Chart("slices", ("mode_connectivity", width))

@@ -33,9 +33,9 @@ def hessian_transition(run: RunTables) -> Evidence:
     """Measure the drop of training loss (powers of ten) at the Hessian's steepest step along temperature."""
     temperature, local = run.temperature, run.curvatures[0]
     measures = [local, "train_loss"]
-    _, values, _ = run.on_lines(temperature, measures, 3, logs=measures)
-    drop, fall = (-np.diff(v, axis=2) for v in values)
-    steep = np.abs(drop[0]).max(axis=1) >= np.log10(TRANSITION)
+    _, (curvature, _), whole = run.on_lines(temperature, measures, 3, logs=measures)
+    drop = -np.diff(curvature, axis=1)
+    steep = np.abs(drop).max(axis=1) >= np.log10(TRANSITION)
     if steep.sum() < FEWEST_LINES:
         raise CannotTell(
             f"The {words_of(local)} has no transition along {words_of(temperature)}: it changes by more than "
@@ -43,10 +43,14 @@ def hessian_transition(run: RunTables) -> Evidence:
             f"lines; {FEWEST_LINES} are needed.",
             f"hotter or colder values of {temperature}",
         )
-    drop, fall = drop[0, steep], fall[:, steep]
+    drop = drop[steep]
     at = np.abs(drop).argmax(axis=1)
     row = np.arange(len(at))
-    estimate = run.over_lines(np.sign(drop[row, at]) * fall[:, row, at])
+
+    def fall(loss: np.ndarray) -> np.ndarray:
+        return np.sign(drop[row, at]) * -np.diff(loss, axis=2)[:, row, at]
+
+    estimate = run.over_lines("train_loss", whole[steep], fall, log=True)
     at_step = f"at the steepest step of {words_of(local)} along {words_of(temperature)}"
     quantity = f"Mean drop of training loss {at_step}"
     basis = f"{int(steep.sum())} lines with a transition"
@@ -61,14 +65,14 @@ def lowest_loss_is_not_best(run: RunTables) -> Evidence:
     temperature = run.temperature
     names = [ACCURACY, "train_loss", "mode_connectivity"]
     _, (accuracy, loss, mc), whole = run.on_lines(temperature, names, 2)
-    lowest = loss[0].argmin(axis=1)
-    behind = mc[0][np.arange(len(lowest)), lowest] < -run.cuts["connected"].value
+    lowest = loss.argmin(axis=1)
+    behind = mc[np.arange(len(lowest)), lowest] < -run.cuts["connected"].value
     if not behind.any():
         raise CannotTell(
             "On no line does the cell with the lowest training loss lie behind a barrier.", BARRIERS
         )
     stderr, df = _noise_of_lines(run, whole[behind])
-    estimate = gain_of_choosing(accuracy[0, behind], stderr, df, lowest[behind])
+    estimate = gain_of_choosing(accuracy[behind], stderr, df, lowest[behind])
     quantity = f"Accuracy at the best {words_of(temperature)} minus accuracy at the lowest training loss"
     basis = f"{plural(int(behind.sum()), 'line')} behind a barrier; {HALVES}"
     chart = Chart("slices", (ACCURACY, temperature))
@@ -125,22 +129,22 @@ def _double_descent(run: RunTables, along: str) -> Evidence:
     steps, (accuracy,), whole = run.on_lines(along, [ACCURACY], 4)
     if "label_noise" in run.names:  # the claim is not about lines without noise
         noisy = (column(run.cells, "label_noise").to_numpy()[whole] > 0).all(axis=1)
-        accuracy, whole = accuracy[:, noisy], whole[noisy]
+        accuracy, whole = accuracy[noisy], whole[noisy]
     if len(whole) < FEWEST_LINES:
         raise CannotTell(
             f"{plural(len(whole), 'line')} of at least 4 complete cells along {words_of(along)} with label "
             f"noise; {FEWEST_LINES} are needed to see a dip at the same place.",
             f"at least {plural(FEWEST_LINES - len(whole), 'more line')} of cells with label noise",
         )
-    values, noise = accuracy[0], _noise_of_lines(run, whole)[0] ** 2
+    noise = _noise_of_lines(run, whole)[0] ** 2
     border = _border(run.low_loss[whole])
     looks = 1 if border is None else 2
-    dip = find_dip(values, noise, np.ones(len(steps), dtype=bool), looks)
+    dip = find_dip(accuracy, noise, np.ones(len(steps), dtype=bool), looks)
     where = f"{words_of(along)} {setting(steps[dip.place])}, between {setting(steps[dip.left])} and "
     note = _note(dip, f"{where}{setting(steps[dip.right])}", len(whole))
     if border is not None:
         kept, places, allowed = border
-        at = np.take_along_axis(values[kept], places, 1), np.take_along_axis(noise[kept], places, 1)
+        at = np.take_along_axis(accuracy[kept], places, 1), np.take_along_axis(noise[kept], places, 1)
         moving = find_dip(at[0], at[1], allowed, looks)
         if moving.depth.tails(0.0)[0] < dip.depth.tails(0.0)[0]:
             dip, note = moving, _note(moving, "the border between high and low loss", len(kept))

@@ -135,7 +135,8 @@ class RunTables:
     ) -> tuple[Estimate, int]:
         """Return the estimate of a statistic of columns over cells, with cells resampled; and n.
 
-        Means of cells contain the noise of their replicates, so replicates are not resampled as well.
+        ``statistic`` takes the draws and the columns of the cells, and returns a number for each draw. Means
+        of cells contain the noise of their replicates, so replicates are not resampled as well.
 
         Raises:
             CannotTell: fewer than FEWEST_CELLS cells have all the measures.
@@ -147,17 +148,17 @@ class RunTables:
             few = f"Only {len(at)} {what}" if len(at) != 1 else f"Only 1 {what.replace('cells', 'cell')}"
             wanted = f"at least {FEWEST_CELLS - len(at)} more {what}"
             raise CannotTell(f"{few}; at least {FEWEST_CELLS} are needed.", wanted)
-        again = at[cells_again(len(at), *names, draws=draws_for(len(at)))]  # (1 + draws, cells)
-        return resampled(statistic(*(column(self.cells, n).to_numpy()[again] for n in names))), len(at)
+        columns = [column(self.cells, n).to_numpy()[at] for n in names]
+        drawn = cells_again(len(at), *names, draws=draws_for(len(at)))
+        return resampled(np.concatenate([statistic(again, *columns) for again in drawn])), len(at)
 
     def on_lines(
         self, along: str, names: Sequence[str], fewest: int, *, logs: Sequence[str] = ()
     ) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
-        """Return axis values, measures (1 + draws, lines, values) and cell positions of complete lines.
+        """Return axis values, measures (lines, values) and cell positions of complete lines.
 
-        Measures of ``logs`` are returned as their common logarithm; its draws have the relative error of the
-        measure. A line is left out if a cell of it lacks a measure, or if a measure of ``logs`` is not
-        positive.
+        Measures of ``logs`` are returned as their common logarithm. A line is left out if a cell of it lacks
+        a measure, or if a measure of ``logs`` is not positive.
 
         Raises:
             CannotTell: no line is left, or neither replicates nor many lines show how much a line varies.
@@ -176,31 +177,44 @@ class RunTables:
                 f"{words_of(along)} cannot replace it; {FEWEST_CELLS} lines could.",
                 SEEDS,
             )
-        measured = {n: self.draws.of(n)[:, whole] for n in names}
-        for n in logs:
-            mean = measured[n][0]
-            measured[n] = np.log10(mean) + (measured[n] / mean - 1) / np.log(10)
-        return steps, list(measured.values()), whole
+        measured = {n: column(self.cells, n).to_numpy()[whole] for n in names}
+        return steps, [np.log10(v) if n in logs else v for n, v in measured.items()], whole
 
-    def over_lines(self, values: np.ndarray) -> Estimate:
-        """Return the estimate of a mean over lines; ``values`` is (1 + draws, lines).
+    def over_lines(
+        self,
+        name: str,
+        whole: np.ndarray,
+        statistic: Callable[[np.ndarray], np.ndarray],
+        *,
+        log: bool = False,
+    ) -> Estimate:
+        """Return the estimate of a mean over lines of a statistic of a measure, with replicates resampled.
+
+        ``whole`` (lines, values) are the positions of the cells, and ``statistic`` takes the measure, (draws,
+        lines, values), to (draws, lines). With ``log``, it takes its common logarithm; its draws have the
+        relative error of the measure.
 
         Raises:
             CannotTell: fewer than FEWEST_LINES lines.
         """
-        n = values.shape[1]
+        n = len(whole)
         if n < FEWEST_LINES:
             raise CannotTell(
                 f"{plural(n, 'line')} of cells cannot decide; {FEWEST_LINES} are needed.",
                 f"at least {plural(FEWEST_LINES - n, 'more line')} of cells",
             )
+        mean, found = column(self.cells, name).to_numpy()[whole], []
+        for means in self.draws.some_of(name):
+            drawn = means[:, whole]
+            found.append(statistic(np.log10(mean) + (drawn / mean - 1) / np.log(10) if log else drawn))
+        values = np.concatenate(found)  # (1 + draws, lines)
         return mean_of(values[0], values[1:].var(axis=0))
 
     def mean_trend(self, along: str, name: str, fewest: int = 3) -> tuple[Estimate, str]:
         """Return a measure's rank correlation with an axis, mean over lines, and what it is based on."""
-        steps, (measured,), _ = self.on_lines(along, [name], fewest)
-        rho = spearman(np.broadcast_to(steps, measured.shape), measured)  # (1 + draws, lines)
-        return self.over_lines(rho), f"{plural(rho.shape[1], 'line')} of {len(steps)} cells"
+        steps, _, whole = self.on_lines(along, [name], fewest)
+        rho = self.over_lines(name, whole, lambda drawn: spearman(np.broadcast_to(steps, drawn.shape), drawn))
+        return rho, f"{plural(len(whole), 'line')} of {len(steps)} cells"
 
 
 class Check(NamedTuple):

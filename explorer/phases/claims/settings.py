@@ -56,14 +56,17 @@ def label_noise_lowers_similarity(run: RunTables) -> Evidence:
 def label_noise_spares_hessian(run: RunTables) -> Evidence:
     """Measure how far the Hessian's change over the whole range of label noise stays below a factor of 2."""
     noise, local = run.axis("label_noise", "the label noise"), run.curvatures[0]
-    _, (curvature,), _ = run.on_lines(noise, [local], 2, logs=[local])
-    change = np.abs(curvature[..., -1] - curvature[..., 0]) / np.log10(2)
-    estimate = run.over_lines(change).negative().plus(1.0)
+    *_, whole = run.on_lines(noise, [local], 2, logs=[local])
+
+    def change(curvature: np.ndarray) -> np.ndarray:
+        return np.abs(curvature[..., -1] - curvature[..., 0]) / np.log10(2)
+
+    estimate = run.over_lines(local, whole, change, log=True).negative().plus(1.0)
     factor = number(float(2.0 ** (1 - estimate.value)))
     quantity = f"1 minus the mean change (doublings) of the {words_of(local)} from least to most label noise"
     note = f"The mean change is a factor of {factor}; below 2 counts as barely changed."
     chart = Chart("slices", (local, noise))
-    return Evidence(quantity, estimate, f"{change.shape[1]} lines", chart, "doublings", note=note)
+    return Evidence(quantity, estimate, f"{len(whole)} lines", chart, "doublings", note=note)
 
 
 @claim("Pixel noise leaves mode connectivity near 0 and lowers CKA.")
@@ -79,7 +82,8 @@ def pixel_noise_lowers_cka(run: RunTables) -> Evidence:
             "No cell with pixel noise has a mode connectivity.", "mode connectivity of cells with pixel noise"
         )
     connected = np.abs(mc[noisy]) <= run.cuts["connected"].value
-    share = connected[cells_again(len(noisy), "noisy", draws=DRAWS)].mean(axis=1)
+    drawn = cells_again(len(noisy), "noisy", draws=DRAWS)
+    share = np.concatenate([again.values(connected).mean(axis=1) for again in drawn])
     estimate = weaker(fall.negative(), resampled(2 * share - 1))
     quantity = (
         "The smaller of two: the fall of CKA with pixel noise, as a rank correlation along lines, and the "
@@ -105,8 +109,8 @@ def decay_helps_at_the_boundary(run: RunTables) -> Evidence:
     constant = (run.cells["schedule"].astype(str) == "constant").to_numpy()
     both = table[constant].merge(table[~constant], **how, suffixes=("_constant", "_decay"))
     places = both[["place_constant", "place_decay"]].to_numpy().T
-    accuracy, mc = run.draws.of(ACCURACY), column(run.cells, "mode_connectivity").to_numpy()
-    known = np.isfinite(mc[places[0]]) & np.isfinite(accuracy[0, places]).all(axis=0)
+    accuracy, mc = (column(run.cells, name).to_numpy() for name in (ACCURACY, "mode_connectivity"))
+    known = np.isfinite(mc[places[0]]) & np.isfinite(accuracy[places]).all(axis=0)
     a, b = places[:, known]
     ratio = -mc[a] / run.cuts["connected"].value
     parts = {
@@ -124,7 +128,7 @@ def decay_helps_at_the_boundary(run: RunTables) -> Evidence:
         ]
         reason = f"Cells: {counted}; {FEWEST_MATCHED} of each are needed."
         raise CannotTell(reason, f"at least {' and '.join(lacking)}")
-    gain = accuracy[:, b] - accuracy[:, a]
+    gain = np.concatenate([means[:, b] - means[:, a] for means in run.draws.some_of(ACCURACY)])
     edge, *sides = (mean_of(gain[0, part], gain[1:, part].var(axis=0)) for part in parts.values())
     estimate = weaker(*(difference(edge, side, min(counts) - 1) for side in sides))
     quantity = (
@@ -144,9 +148,9 @@ def small_decay_small_trace(run: RunTables) -> Evidence:
     """
     decay = run.axis("weight_decay", "the weight decay")
     measures = ["hessian_trace", ACCURACY]
-    _, (trace, accuracy), _ = run.on_lines(decay, measures, 2, logs=measures[:1])
-    gain = run.over_lines(accuracy[..., 0] - accuracy[..., 1:].max(axis=2))
-    estimate = run.over_lines(trace[..., 1:].mean(axis=2) - trace[..., 0])
+    *_, whole = run.on_lines(decay, measures, 2, logs=measures[:1])
+    gain = run.over_lines(ACCURACY, whole, lambda v: v[..., 0] - v[..., 1:].max(axis=2))
+    estimate = run.over_lines("hessian_trace", whole, lambda v: v[..., 1:].mean(axis=2) - v[..., 0], log=True)
     note = f"Accuracy at the smallest minus the best of the others: {number(gain.value, 2)} points."
     if gain.value >= BETTER:
         note += " The smallest has better accuracy, which contradicts the claim, so the trace does not count."
@@ -154,7 +158,7 @@ def small_decay_small_trace(run: RunTables) -> Evidence:
         estimate = Estimate(value, low, high, lambda _: (1.0, gain.tails(BETTER)[0]), gain.noise)
     quantity = "log10 Hessian trace at the larger weight decays, minus that at the smallest"
     chart = Chart("slices", ("hessian_trace", decay))
-    basis = f"{trace.shape[1]} lines"
+    basis = f"{len(whole)} lines"
     return Evidence(quantity, estimate, basis, chart, "powers of ten", least=0.3, note=note)
 
 
@@ -167,8 +171,7 @@ def scaled_rate_flattens(run: RunTables) -> Evidence:
     run.require(ACCURACY)
     if not run.replicated(ACCURACY):
         raise CannotTell("The spread between replicates is unknown.", SEEDS)
-    accuracy = run.draws.of(ACCURACY)
-    size = column(run.cells, batch)
+    accuracy, size = column(run.cells, ACCURACY).to_numpy(), column(run.cells, batch)
     fixed = (
         column(run.cells, rate).fillna(1.0) if rate in run.names else pd.Series(1.0, index=run.cells.index)
     )
@@ -176,22 +179,27 @@ def scaled_rate_flattens(run: RunTables) -> Evidence:
     fixed = fixed * (size / _linear_scaling(run)).fillna(1.0)
     others = [run.cells[n] for n in run.names if n not in (batch, rate, "linear_scaling")]
 
-    def mean_spread(key: pd.Series) -> np.ndarray:
-        """Return the mean spread of accuracy over lines of cells with the same key and other settings."""
+    def lines(key: pd.Series) -> list[np.ndarray]:
+        """Return the lines of cells with the same key and other settings."""
         groups = run.cells.groupby([key.map(lambda x: float(f"{x:.4g}")), *others], dropna=False).indices
-        lines = [accuracy[:, line[np.isfinite(accuracy[0, line])]] for line in groups.values()]
-        spreads = [line.std(axis=1, ddof=1) for line in lines if line.shape[1] >= 3]
-        if len(spreads) < 2:
+        known = [line[np.isfinite(accuracy[line])] for line in map(np.asarray, groups.values())]
+        if sum(len(line) >= 3 for line in known) < 2:
             raise CannotTell(
                 "Fewer than two diagonals of three cells have the same ratio of learning rate and batch "
                 "size.",
                 "at least 3 values of learning_rate and batch_size, each in steps of the same factor",
             )
-        return np.mean(spreads, axis=0)
+        return [line for line in known if len(line) >= 3]
 
-    values = mean_spread(fixed) - mean_spread(fixed / size)
+    along, diagonal = lines(fixed), lines(fixed / size)
+
+    def spread(means: np.ndarray, lines: list[np.ndarray]) -> np.ndarray:
+        return np.mean([means[:, line].std(axis=1, ddof=1) for line in lines], axis=0)
+
+    drawn = run.draws.some_of(ACCURACY)
+    values = np.concatenate([spread(means, along) - spread(means, diagonal) for means in drawn])
     estimate = student(float(values[0]), float(values[1:].std()), MANY, noise=1.0)
-    basis = f"{int(np.isfinite(accuracy[0]).sum())} cells; replicates resampled"
+    basis = f"{int(np.isfinite(accuracy).sum())} cells; replicates resampled"
     quantity = (
         "Spread of accuracy over batch sizes at a fixed learning rate, minus that at a fixed ratio of the two"
     )

@@ -154,10 +154,14 @@ def _large_enough(claim: Claim, verdict: str) -> bool:
     return (claim.effect >= claim.least and claim.effect > claim.null) == (verdict == HOLDS)
 
 
+def _alike(claims: Sequence[Claim]) -> list[Claim]:
+    """Return the claims whose effect is in the commonest unit."""
+    units = Counter(c.unit for c in claims).most_common(1)
+    return [c for c in claims if c.unit == units[0][0]]
+
+
 def _pooled(name: str, claims: Mapping[str, Claim]) -> Pooled | None:
-    known = [c for c in claims.values() if _known(c)]
-    units = Counter(c.unit for c in known).most_common(1)
-    known = [c for c in known if c.unit == units[0][0]]
+    known = _alike([c for c in claims.values() if _known(c)])
     if len(known) < FEWEST_SPACES or name in CHOSEN:
         return None
     return pool([c.effect for c in known], [_error(c) for c in known])
@@ -174,7 +178,7 @@ def _p_of_mean(pooled: Pooled | None, claims: Mapping[str, Claim], verdict: str)
 def _together(
     claims: Mapping[str, Claim], verdicts: dict[str, str], pooled: Pooled | None, above: float, below: float
 ) -> Together:
-    one = next((c for c in claims.values() if np.isfinite(c.p)), next(iter(claims.values())))
+    (one, *_) = _alike([c for c in claims.values() if np.isfinite(c.p)]) or claims.values()
     found = Together(
         one.name, one.statement, UNTESTED, "", null=one.null, least=one.least, unit=one.unit, claims=claims,
         verdicts=verdicts,

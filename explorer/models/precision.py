@@ -1,0 +1,27 @@
+"""Precision of products on a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def ieee_float32(device: torch.device) -> Iterator[None]:
+    """Compute convolutions and matrix products in IEEE float32 within this block, also on a GPU.
+
+    By default, cuDNN rounds the operands of a convolution to TF32, which has 10 bits. That is enough for
+    training, but the Hessian of a network would be off by more than the tolerance of its eigenvalues.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, products.allow_tf32
+    cudnn.allow_tf32 = products.allow_tf32 = False
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, products.allow_tf32 = before

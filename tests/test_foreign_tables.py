@@ -1,0 +1,130 @@
+"""Tables from elsewhere: columns with other names, and rows at the same place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import explore
+
+import explorer
+from explorer.settings import InputError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Sixteen models with columns as people call them."""
+    rows = [
+        {
+            "hidden": width,
+            "bs": bs,
+            "seed": seed,
+            "test_acc": 0.5 + width / 100 + seed / 1000,
+            "loss": 1 / width,
+            "note": 7,
+        }
+        for width in (2, 8)
+        for bs in (10, 50)
+        for seed in range(4)
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "models.csv", index=False)
+    return tmp_path
+
+
+RENAMED = ["hidden=width,bs=batch_size", "test_acc=test_accuracy_percent,loss=train_loss"]
+
+
+def test_columns_get_our_names(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = explorer.load(folder, columns=[*RENAMED, "note="])
+    assert run.axes == {"load": ["width"], "temperature": ["batch_size"]}
+    assert len(run.cells) == 4
+    assert run.cells["n_models"].tolist() == [4] * 4
+    assert run.models["test_accuracy_percent"].min() == pytest.approx(52)
+    assert "note" not in run.models
+    told = capsys.readouterr().err
+    assert told == (
+        f"{folder}/models.csv: test_accuracy_percent is at most 0.583; these shares are read as percent, "
+        "times 100.\n"
+    )
+
+
+def test_nothing_is_dropped_silently(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = explorer.load(folder, columns=["bs=batch_size"])
+    assert {"hidden", "test_acc", "loss", "note"} <= set(run.models)
+    assert capsys.readouterr().err == (
+        f"{folder}/models.csv: columns that are no settings or measures are kept and not shown: "
+        "'hidden' (perhaps width), 'test_acc' (perhaps test_accuracy_percent), 'loss' (perhaps train_loss), "
+        "'note'. Rename them with --columns "
+        "hidden=width,test_acc=test_accuracy_percent,loss=train_loss, or make one an axis with --columns "
+        "note=load\n"
+        f"{folder}/models.csv: 16 models share their axis values and seed with another one, such as "
+        "batch_size 10, seed 0; they count as replicates. They differ in 'hidden', 'test_acc', 'loss': "
+        "--columns hidden=load makes it an axis.\n"
+    )
+
+
+def test_any_column_can_be_an_axis(folder: Path) -> None:
+    run = explorer.load(folder, columns=[*RENAMED[1:], "bs=temperature,hidden=load"])
+    assert run.axes == {"load": ["hidden"], "temperature": ["bs"]}
+    assert len(run.cells) == 4
+
+
+def test_the_commands_take_new_names(folder: Path, tmp_path: Path) -> None:
+    columns = [word for text in RENAMED for word in ("--columns", text)]
+    out = tmp_path / "out.csv"
+    done = explore("export", folder, "--out", out, *columns, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert {"width", "batch_size", "test_accuracy_percent"} <= set(pd.read_csv(out))
+
+
+MISTAKES = {
+    "bs": "--columns bs: it should be theirs=ours, such as bs=batch_size, or theirs= to leave a column out",
+    "bs=width,hidden=width": "--columns hidden=width: 'width' is given twice; give each column once",
+    "bs=width,bs=seed": "--columns bs=seed: 'bs' is given twice; give each column once",
+    "bz=batch_size": "--columns bz=batch_size: no table has a column 'bz'; there are bs, ",
+    "bs=seed": "--columns bs=seed: there is a column 'seed' already; leave it out with seed=",
+}
+
+
+@pytest.mark.parametrize("columns", MISTAKES)
+def test_wrong_names_are_one_sentence(folder: Path, columns: str) -> None:
+    with pytest.raises(InputError) as error:
+        explorer.load(folder, columns=[columns])
+    assert MISTAKES[columns] in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (
+            [{"bs": 1, "lr": 0.1}, {"bs": 2, "lr": 0.1}],
+            "no column is one of those in docs/tables.md; the first is ['bs']; rename columns with --columns "
+            "bs=batch_size,lr=learning_rate; a CSV file needs commas",
+        ),
+        (
+            [{"width": 2, "drop": k, "train_loss": k} for k in range(2)]
+            + [{"width": 4, "drop": 0, "train_loss": 1}],
+            "2 rows with the same values of the axes width, first at row 1. They differ in 'drop': --columns "
+            "drop=load makes it an axis.",
+        ),
+        (
+            [{"width": 2, "train_loss": k} for k in range(2)] + [{"width": 4, "train_loss": 1}],
+            "They differ in no setting: keep one row of each, or give a column for what differs.",
+        ),
+    ],
+)
+def test_wrong_tables_of_cells_are_explained(tmp_path: Path, rows: list[dict[str, Any]], said: str) -> None:
+    pd.DataFrame(rows).to_csv(tmp_path / "cells.csv", index=False)
+    with pytest.raises(InputError) as error:
+        explorer.load(tmp_path)
+    assert said in str(error.value)
+
+
+def test_names_are_for_tables_not_runs(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/run.yaml").touch()
+    with pytest.raises(InputError, match=r"--columns is for folders of tables; .* is a run. Leave it out"):
+        explorer.load(tmp_path / "run", columns=["bs=batch_size"])
