@@ -337,6 +337,8 @@ def space_of(
         space = parse(raw, overrides)
     except InputError as error:
         raise InputError(_of_settings(str(error), checkpoints[0].where)) from None
+    if space.refine is not None:
+        raise InputError("refine chooses cells to train; all imported models are there: remove --set refine")
     by_id = {
         cell.model_id(seed): one
         for cell, seeds in zip(space.cells, cells.values(), strict=True)
