@@ -162,7 +162,7 @@ class Worker:
         _, rows = network_of(cell, data, self.execution, cell.training.batch_size)
         weights, size = self.store.read_weights(stack.id, sha256), self.store.weights_bytes(stack.id)
         theta, buffers = (torch.tensor(weights[name]).to(self.device) for name in ("theta", "buffers"))
-        with self._explained("importing", cell) as verify:
+        with self._explained("importing", cell, stack.id) as verify:
             final = judge(rows.to(self.device), theta, buffers, data, cell.steps or None)
             if verify and final[0]["status"] == "ok":
                 x, y = data.x_train[:SAMPLE], data.y_train[:SAMPLE]
