@@ -191,7 +191,7 @@ class Diagnoser:
         known = np.isfinite(numbers).all(axis=1)
         parts = (np.clip(numbers[known], self.low, self.high) - self.centre) * self.weights
         odds = parts.sum(axis=1) + self.intercept
-        second = odds >= 0
+        second = np.asarray(odds >= 0)
         answers = np.array([answer for answer, _ in _sides(self.question)], dtype=object)
         result.loc[known, "answer"] = answers[second.astype(int)]
         result.loc[known, "probability"] = 1 / (1 + np.exp(-np.abs(odds)))

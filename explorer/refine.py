@@ -34,6 +34,7 @@ Cuts = Mapping[str, Any]
 DRAWS = 1000
 # Prior of the logarithms of amplitude, length scales (in widths of the grid) and noise: median, deviation.
 AMPLITUDE, LENGTH, NOISE = (1.5, 1.0), (1.0, 1.0), (0.03, 1.0)
+FACTORS = (0.55, 1.0, 1.8)  # of the most probable length scales: those of the kernels that are averaged
 KERNEL_CELLS = 300  # the kernel is fitted to at most so many cells, drawn from those of the map
 SOURCES = ("measured", "predicted")
 
@@ -377,25 +378,34 @@ class _Model(NamedTuple):
 
 
 class _Process(NamedTuple):
-    """A Gaussian process on values of mean ``centre`` and deviation ``scale``; without values its prior."""
+    """Gaussian processes with several kernels, averaged with weights; without any, a normal distribution.
 
-    x: np.ndarray
-    y: np.ndarray
+    They describe values of mean ``centre`` and deviation ``scale``.
+    """
+
     centre: float
     scale: float
-    fitted: Any
+    fitted: list[Any]
+    weights: np.ndarray
 
     def at(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if self.fitted is None:
+        if not self.fitted:
             return np.full(len(x), self.centre), np.full(len(x), self.scale)
-        mean, spread = self.fitted.predict(x, return_std=True)
+        means, spreads = map(
+            np.array, zip(*(one.predict(x, return_std=True) for one in self.fitted), strict=True)
+        )
+        mean = self.weights @ means
+        spread = np.sqrt(self.weights @ (spreads**2 + (means - mean) ** 2))
         return self.centre + self.scale * mean, self.scale * spread
 
     def given(self, x: np.ndarray) -> _Process:
-        if self.fitted is None:
-            return self
-        x, y = np.vstack([self.x, x]), np.concatenate([self.y, self.fitted.predict(x)])
-        return self._replace(x=x, y=y, fitted=_regressor(self.fitted.kernel_).fit(x, y))
+        again = [
+            _regressor(one.kernel_).fit(
+                np.vstack([one.X_train_, x]), np.concatenate([one.y_train_, one.predict(x)])
+            )
+            for one in self.fitted
+        ]
+        return self._replace(fitted=again)
 
 
 def _regressor(kernel: Any, optimizer: Any = None) -> Any:
@@ -423,12 +433,16 @@ def _fit(grid: _Grid, cuts: Mapping[str, Cut]) -> dict[str, _Model]:
 
 
 def _process(x: np.ndarray, y: np.ndarray, prior: tuple[float, float]) -> _Process:
-    """Return the most probable Gaussian process (Matérn 3/2, a length scale per axis, and noise)."""
+    """Return Gaussian processes (Matérn 3/2, a length scale per axis, noise) around the most probable one.
+
+    Few cells do not determine the length scales, so longer and shorter ones are averaged with it, each with
+    its posterior density as weight.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
     if len(y) < 2:
-        return _Process(x, y, *prior, None)
+        return _Process(*prior, [], np.ones(0))
     centre, scale = float(y.mean()), max(float(y.std()), 1e-6)
     y = (y - centre) / scale
     lengths: Any = np.full(x.shape[1], LENGTH[0])
@@ -436,10 +450,24 @@ def _process(x: np.ndarray, y: np.ndarray, prior: tuple[float, float]) -> _Proce
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a parameter at its bound
         some = np.random.default_rng(seed_for("refine", "kernel")).permutation(len(y))[:KERNEL_CELLS]
-        fitted = _regressor(kernel + WhiteKernel(NOISE[0], (1e-5, 1.0)), _most_probable).fit(x[some], y[some])
-        if len(some) < len(y):
-            fitted = _regressor(fitted.kernel_).fit(x, y)
-    return _Process(x, y, centre, scale, fitted)
+        best = _regressor(kernel + WhiteKernel(NOISE[0], (1e-5, 1.0)), _most_probable).fit(x[some], y[some])
+    kernel, fitted, density = best.kernel_, [], []
+    for factor in FACTORS:
+        theta = kernel.theta.copy()
+        theta[1:-1] += np.log(factor)
+        theta = np.clip(theta, kernel.bounds[:, 0], kernel.bounds[:, 1])
+        fitted.append(_regressor(kernel.clone_with_theta(theta)).fit(x, y))
+        away, _ = _from_priors(theta)
+        density.append(fitted[-1].log_marginal_likelihood_value_ - float(away @ away) / 2)
+    weights = np.exp(np.array(density) - max(density))
+    return _Process(centre, scale, fitted, weights / weights.sum())
+
+
+def _from_priors(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many deviations the parameters are from the medians of their priors, and the deviations."""
+    priors = [AMPLITUDE, *[LENGTH] * (len(theta) - 2), NOISE]
+    width = np.array([deviation for _, deviation in priors])
+    return (theta - np.log([median for median, _ in priors])) / width, width
 
 
 def _most_probable(
@@ -452,12 +480,9 @@ def _most_probable(
     """
     from scipy.optimize import minimize
 
-    priors = [AMPLITUDE, *[LENGTH] * (len(start) - 2), NOISE]
-    centre, width = np.log([median for median, _ in priors]), np.array([deviation for _, deviation in priors])
-
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = objective(theta)
-        away = (theta - centre) / width
+        away, width = _from_priors(theta)
         return value + float(away @ away) / 2, gradient + away / width
 
     best = np.round(minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x, 2)

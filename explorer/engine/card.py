@@ -111,17 +111,18 @@ def repeatable(unrepeatable: set[str]) -> Iterator[None]:
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
     )
-    filling, cudnn = torch.utils.deterministic.fill_uninitialized_memory, torch.backends.cudnn.deterministic
+    deterministic: Any = torch.utils.deterministic  # its attributes are properties, which have no types
+    filling, cudnn = deterministic.fill_uninitialized_memory, torch.backends.cudnn.deterministic
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # a kernel for each new tensor
+        deterministic.fill_uninitialized_memory = False  # a kernel for each new tensor
         torch.backends.cudnn.deterministic = True
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-            torch.utils.deterministic.fill_uninitialized_memory = filling
+            deterministic.fill_uninitialized_memory = filling
             torch.backends.cudnn.deterministic = cudnn
             found = [(warning, UNREPEATABLE.search(str(warning.message))) for warning in caught]
     for warning, match in found:

@@ -114,7 +114,7 @@ def lanczos(
         values, residuals = ritz(alpha[:, : step + 1], beta[:, : step + 1])
         settled = ends.update(values, residuals, active)
         if watch is not None:
-            settled = settled & ~watch.wants_more(*measured, alpha.sum(1), active)
+            settled = settled & ~watch.wants_more(measured[0], alpha.sum(1), active)
         active = active & ~settled & ~exhausted
         beta[:, step] = torch.where(active, beta[:, step], 0.0)
         if not bool(active.any()):
