@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import itertools
 from pathlib import Path
 
@@ -63,10 +62,6 @@ def test_a_start_covers_the_grid_with_its_ends_and_needs_no_measure() -> None:
     assert len(refine.propose(pd.DataFrame(), DOMAIN, 10_000)) == 99
     assert all(type(value) is int for one in start for value in one.values())
     assert refine.propose([], DOMAIN, 16) == start  # pyright: ignore[reportArgumentType]
-
-
-def test_the_example_of_the_module_is_true() -> None:
-    assert doctest.testmod(refine) == (0, 3)
 
 
 def test_borders_are_found_from_a_third_of_the_cells() -> None:
