@@ -17,7 +17,6 @@ from explorer.space.reading import read
 
 if TYPE_CHECKING:
     import pandas as pd
-    from ray.tune import Callback
 
     from explorer.display import Display
     from explorer.engine.session import Observer
@@ -39,7 +38,7 @@ def run(
     logical_gpus: bool = False,
     max_hours: float | None = None,
     profile: bool = False,
-    callbacks: Sequence[str | Callback] = (),
+    callbacks: Sequence[Any] = (),
     accept_source_change: bool = False,
     observer: Observer | None = None,
 ) -> Run:

@@ -188,7 +188,7 @@ class Diagnoser:
         """
         numbers = _numbers(cells)
         result = pd.DataFrame({"answer": None, "probability": np.nan, "reason": None}, index=cells.index)
-        known = np.isfinite(numbers).all(axis=1)
+        known = np.asarray(np.isfinite(numbers).all(axis=1))
         parts = (np.clip(numbers[known], self.low, self.high) - self.centre) * self.weights
         odds = parts.sum(axis=1) + self.intercept
         second = np.asarray(odds >= 0)
