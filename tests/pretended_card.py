@@ -147,6 +147,8 @@ class _Asked(TorchFunctionMode):
             return card.pin(args[0])
         if func in (torch.Tensor.numpy, torch.Tensor.__array__) and card.has(args[0]):
             raise PlacementError("can't convert cuda:0 device type tensor to numpy")
+        if func is torch.Tensor.tolist and card.has(args[0]):
+            card.copied(False, non_blocking=False)
         if func is torch.Tensor.__deepcopy__ and card.has(args[0]):
             args[1][id(args[0])] = copy = args[0].detach().clone().requires_grad_(args[0].requires_grad)
             return copy

@@ -162,7 +162,7 @@ def test_wrong_input_is_one_message_and_exit_code_2(arguments: list[str], said: 
         (["my space.yaml"], "Did you mean: run 'my space.yaml'"),
         (["digits"], "Did you mean: run spaces/digits.yaml"),
         (["ruin", "x"], "No such command 'ruin'. Did you mean: run"),
-        (["--workers=2", "run", "x"], "it is an option of run, resume, measure."),
+        (["--workers=2", "run", "x"], "it is an option of run, resume, measure, study, import."),
         (["check", "spaces/digits.yaml", "seeds=4"], "Did you mean: --set seeds=4"),
         (["status", "x", "y"], "'y' is one argument too many."),
         (["run", "x", "--worker", "2"], "--workers"),
@@ -212,7 +212,7 @@ def test_a_run_for_a_space_file_and_the_other_way_round_is_told(tmp_path: Path) 
 def test_check_says_what_a_space_would_cost() -> None:
     done = explore("check", "spaces/digits.yaml")
     assert done.returncode == 0, done.stderr
-    for said in ("40 cells", "200 (5 seeds a cell)", "400, 400 of them with a curve", "Nothing was started"):
+    for said in ("32 cells", "128 (4 seeds a cell)", "192, 192 of them with a curve", "Nothing was started"):
         assert said in done.stdout
     assert re.search(r"about \d+ (s|min) on \d+ workers?", done.stdout)
 

@@ -34,6 +34,7 @@ import re
 import shlex
 import socket
 import sys
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -391,8 +392,10 @@ class Store:
         rows = [
             row for file, start, end in ordered for row in range(before[file] + start, before[file] + end)
         ]
+        # pa.array would import pandas, which takes longer than all else that `status` does.
+        order = pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(array("q", rows))])
         try:
-            return pa.concat_tables([tables[file] for file in used], promote_options="permissive").take(rows)
+            return pa.concat_tables([tables[file] for file in used], promote_options="permissive").take(order)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise InputError(
                 f"{self.location}: the records of {kind} do not fit together: {error}"
