@@ -73,8 +73,8 @@ def signs(worlds: int, height: float, apart: float = 20.0, noise: float = 1.0) -
 
 
 PROMISES = [
-    Promise("noise scale within 2 errors of its truth, fewer batches than inputs", lambda n: noise_scale_covers(n, 12, 0), low=0.9, few=4),
-    Promise("noise scale within 2 errors of its truth, more batches than inputs", lambda n: noise_scale_covers(n, 64, 60), low=0.9, few=4),
+    Promise("noise scale within 2 errors of its truth, fewer batches than inputs", lambda n: noise_scale_covers(n, 12, 0), low=0.9, few=12),
+    Promise("noise scale within 2 errors of its truth, more batches than inputs", lambda n: noise_scale_covers(n, 64, 60), low=0.9, few=12),
     Promise("noise scale of fitted models within 2 errors of its truth", lambda n: noise_scale_covers(n, 64, 600), low=0.9, worlds=60, few=4),
     Promise("CKA of another draw within 2 reported errors", cka_error_covers, low=0.93, worlds=20, few=2),
     Promise("sign of mode connectivity between unequal ends without a barrier", lambda n: (signs(n, 0.0) != 0).double().mean().item(), high=0.05, worlds=2000, few=300),
