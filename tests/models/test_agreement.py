@@ -66,6 +66,11 @@ CASES = {
     "checkpoint in training": Case(networks.CheckpointedInTraining),
     "checkpoint of large batches": Case(networks.CheckpointedLarge),
     "checkpoint of attention": Case(networks.CheckpointedAttention),
+    "temperature": Case(networks.Temperature, vmap=False),
+    "step count": Case(networks.StepCount, vmap=False),
+    "cumulative norm": Case(networks.CumulativeNorm, vmap=False),
+    "cached product": Case(networks.CachedProduct, rejected="has computed from its parameters"),
+    "padded embedding": Case(networks.PaddedEmbedding, vmap=False),
     "gated": Case(networks.Gated),
     "split": Case(networks.Split),
     "fused attention": Case(networks.FusedAttention),
@@ -202,6 +207,32 @@ def test_checkpoints_of_training_mode_are_noticed_in_evaluation_mode() -> None:
     x, y = data()
     HessianOperator(rows, theta, x, y, buffers)
     check_gradient(rows, theta, buffers, x, y)
+
+
+def test_parameters_without_a_gradient_must_be_frozen() -> None:
+    rows, theta, buffers = models(Case(networks.WithoutGradient))
+    with pytest.raises(Disagreement, match=r"first\.weight, first\.bias.*requires_grad_\(False\)"):
+        check_gradient(rows, theta, buffers, *data())
+    check_gradient(*models(Case(networks.SpareLayer)), *data())
+
+
+def test_a_counter_is_no_statistic() -> None:
+    x, _ = data()
+    rows, theta, buffers = models(ACCEPTED["temperature"])
+    trained = buffers + 25
+    assert torch.equal(rows.estimate_buffers(theta, trained, x), trained)
+    assert rows.different_constants(theta[0], trained[0], buffers[0], x) == ["steps"]
+    rows, theta, buffers = models(ACCEPTED["step count"])
+    assert not rows.different_constants(theta[0], buffers[0] + 25, buffers[0], x)
+
+
+def test_a_cumulative_average_forgets_where_it_starts() -> None:
+    x, _ = data(32)
+    rows, theta, buffers = models(ACCEPTED["cumulative norm"])
+    estimate = rows.estimate_buffers(theta[:1], buffers[:1], x)
+    assert estimate[0, -1] == 20  # batches seen
+    module = rows.to_module(theta[0], estimate[0])
+    torch.testing.assert_close(module.mean, module.first(x).mean(0), rtol=1e-2, atol=1e-2)
 
 
 STATISTICS = [
