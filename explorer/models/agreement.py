@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from explorer.models.draws import draws_random_numbers
-from explorer.models.rows import Rows, assign, seeded
+from explorer.models.rows import Rows, assign, seeded, widened
 from explorer.settings import Disagreement, InputError
 from explorer.tasks import Task
 
@@ -30,6 +30,7 @@ SAMPLE = 1000  # inputs of the check of a recorded loss, at most
 
 def plain_loss(task: Task, outputs: Tensor, y: Tensor) -> Tensor:
     """Return the mean loss of outputs (inputs, …) and targets (inputs, …), by PyTorch's own functions."""
+    outputs = widened(outputs)
     if task.by_token:
         return functional.cross_entropy(outputs.flatten(0, -2), y.flatten(), ignore_index=-100)
     if task.name == "regression":
@@ -77,14 +78,15 @@ def check_reloading(build: Callable[[], nn.Module], x: Tensor) -> None:
             )
     with torch.no_grad(), seeded(4):
         used.eval()
+        stats = {name: buffer.clone() for name, buffer in used.named_buffers()}
         alone = used(x[:half])
-        before, stats = _attributes(used), {name: b.clone() for name, b in used.named_buffers()}
+        before = _attributes(used)
         again = used(x[:half])
         for name, buffer in used.named_buffers():
             if not torch.equal(buffer, stats[name]):
                 raise InputError(
-                    f"the buffer {name!r} changes with every forward pass, also in evaluation mode; change "
-                    "it only if self.training is true"
+                    f"a forward pass in evaluation mode changes the buffer {name!r}; change it only if "
+                    "self.training is true"
                 )
         changed = changed or _differing(before, _attributes(used))
         together = used(x)[:half]
@@ -220,7 +222,14 @@ def check_gradient(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, y: 
         loss = plain_loss(network.task, module(x), y)
         trained = [p for p in module.parameters() if p.requires_grad]
         found = torch.autograd.grad(loss, trained, allow_unused=True)
-        _check_trained(network, theta[row], buffers[row], x, [g is None for g in found])
+        without = [gradient is None for gradient in found]
+        if any(without) and not training:  # some layers have gradients in training mode only
+            with seeded(0, theta.device):
+                trial = network.to_module(theta[row], buffers[row]).train()
+                own = [p for p in trial.parameters() if p.requires_grad]
+                again = torch.autograd.grad(plain_loss(network.task, trial(x), y), own, allow_unused=True)
+            without = [none and gradient is None for none, gradient in zip(without, again, strict=True)]
+        _check_trained(network, theta[row], buffers[row], x, without)
         pieces = [torch.zeros_like(p) if g is None else g for p, g in zip(trained, found, strict=True)]
         expected = torch.cat([piece.flatten() for piece in pieces])
         if not (loss.isfinite() and expected.isfinite().all()):

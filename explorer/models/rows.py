@@ -235,10 +235,10 @@ class Rows:
         copies = wanted and self._recomputes(theta, x, buffers)
         if execution == "vmap" and not copies and not writes:
             with differentiable_attention():
-                return self._with_vmap(theta, x, buffers, training)
+                return widened(self._with_vmap(theta, x, buffers, training))
         x = x.expand(len(theta), *x.shape[1:])
         by_row = zip(theta.unbind(0), buffers.unbind(0), x.unbind(0), strict=True)
-        return torch.stack([self._in_turn(*row, training, copy=copies) for row in by_row])
+        return widened(torch.stack([self._in_turn(*row, training, copy=copies) for row in by_row]))
 
     def _with_vmap(self, theta: Tensor, x: Tensor, buffers: Tensor, training: bool) -> Tensor:
         # With two models or more, and separate inputs for each, a convolution becomes one grouped
@@ -691,6 +691,11 @@ def _state(module: nn.Module) -> dict[str, Tensor]:
     frozen = {name: p for name, p in module.named_parameters() if not p.requires_grad}
     buffers = {name: b for name, b in module.named_buffers() if name not in counters}
     return {**frozen, **buffers}
+
+
+def widened(outputs: Tensor) -> Tensor:
+    """Return outputs of half precision (autocast within a network) in float32, as losses need them."""
+    return outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
 
 
 def _real(value: Tensor) -> Tensor:

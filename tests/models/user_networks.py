@@ -475,6 +475,46 @@ class PaddedEmbedding(nn.Module):
         return self.last(self.vectors((2 * x + 4).long().clamp(0, 7)).mean(1).tanh())
 
 
+class NoGradientInEvaluation(Plain):
+    """Gradients are switched off in evaluation mode, to save memory."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.set_grad_enabled(self.training):
+            return super().forward(x)
+
+
+class HardChoice(Plain):
+    """Layers that have a gradient in training mode only (the Gumbel softmax)."""
+
+    def hidden(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        if self.training:
+            return functional.gumbel_softmax(h, hard=True)
+        return functional.one_hot(h.argmax(1), WIDTH).float()
+
+
+class Autocast(Plain):
+    """Mixed precision within the network."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return super().forward(x)
+
+
+class CalibratedLater(HandwrittenNorm):
+    """Statistics that the first evaluation sets."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.register_buffer("ready", torch.tensor(False))
+
+    def hidden(self, x: Tensor) -> Tensor:
+        if not self.training and not self.ready:
+            self.mean.copy_(self.first(x).detach().mean(0))
+            self.ready.fill_(True)
+        return torch.relu(self.first(x) - self.mean)
+
+
 class Gated(nn.Module):
     def __init__(self, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
