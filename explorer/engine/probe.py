@@ -14,6 +14,7 @@ import torch
 
 from explorer.engine.card import CONTEXT
 from explorer.engine.worker import Worker, peak_process_bytes
+from explorer.models.agreement import INPUTS, check_gradient
 from explorer.models.base import network, stacked_function
 from explorer.models.rows import Execution, Rows, initial_rows
 from explorer.plan import plan
@@ -32,7 +33,8 @@ STEPS = 3  # of training and of each curve when measuring peak memory; later ste
 def fastest(worker: Worker, cell: Cell, batch_size: int, replicates: int) -> Execution:
     """Choose ``vmap``, ``loop`` or ``stacked`` for a cell and a batch size, by timing a training step.
 
-    If vmap does not support an operation of the architecture, the choice is ``loop``. ``stacked`` is tried
+    If vmap does not support an operation of the architecture, or PyTorch's rule for it is wrong (padding of
+    an embedding, for example), the choice is ``loop``. ``stacked`` is tried
     if the architecture implements it, but not on a GPU, where cuDNN is faster for large convolutions.
     """
     data = worker.split(cell)
@@ -45,8 +47,13 @@ def fastest(worker: Worker, cell: Cell, batch_size: int, replicates: int) -> Exe
         try:
             build, rows = network(cell.model_name, cell.model, shape, data.classes, way, cell.task)
             theta, buffers = initial_rows(build, rows, range(replicates))
+            if way == "vmap":
+                x, y = data.x_train[:INPUTS], data.y_train[:INPUTS]
+                check_gradient(
+                    rows.to(worker.device), theta.to(worker.device), buffers.to(worker.device), x, y
+                )
             times[way] = step_time(rows.to(worker.device), theta, buffers, data, batch_size)
-        except Exception:  # training will fail in the same way and record the error
+        except Exception:  # without vmap, or training will fail in the same way and record the error
             continue
     # Require a clear gain: the noise of a short measurement should not decide.
     if "loop" not in times:

@@ -203,12 +203,12 @@ class Worker:
         data: Split,
         targets: torch.Tensor | None,
     ) -> None:
-        """Compare the recorded loss of the first model that can be used with that of the saved model."""
-        saved = self.store.read_weights(stack.id, checksum)
-        for place, model in enumerate(stack.models):
-            final = trained.models[model.cell.checkpoint_step].final[model.row]
-            if final["status"] != "ok":
-                continue
+        """Compare the recorded losses of the first and last usable model with those of the saved models."""
+        saved, models = self.store.read_weights(stack.id, checksum), stack.models
+        finals = [trained.models[model.cell.checkpoint_step].final[model.row] for model in models]
+        usable = [place for place, final in enumerate(finals) if final["status"] == "ok"]
+        for place in sorted({*usable[:1], *usable[-1:]}):
+            model, final = models[place], finals[place]
             theta, buffers = (
                 torch.tensor(saved[name][place]).to(self.device) for name in ("theta", "buffers")
             )
@@ -218,7 +218,6 @@ class Worker:
                 x, y = x[:SAMPLE], y[:SAMPLE]
                 loss = evaluate(rows, theta[None], buffers[None], x, y)[0].item()
             check_recorded_loss(rows, theta, buffers, x, y, loss)
-            return
 
     def _write_weights(self, stack: Stack, rows: Rows, trained: Trained) -> Written:
         """Write the weights of a stack; return their checksum and size."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from explorer.models.draws import draws_random_numbers
-from explorer.models.rows import Rows, assign, seeded
+from explorer.models.rows import Rows, assign, seeded, widened
 from explorer.settings import Disagreement, InputError
 from explorer.tasks import Task
 
@@ -30,6 +30,7 @@ SAMPLE = 1000  # inputs of the check of a recorded loss, at most
 
 def plain_loss(task: Task, outputs: Tensor, y: Tensor) -> Tensor:
     """Return the mean loss of outputs (inputs, …) and targets (inputs, …), by PyTorch's own functions."""
+    outputs = widened(outputs)
     if task.by_token:
         return functional.cross_entropy(outputs.flatten(0, -2), y.flatten(), ignore_index=-100)
     if task.name == "regression":
@@ -77,14 +78,15 @@ def check_reloading(build: Callable[[], nn.Module], x: Tensor) -> None:
             )
     with torch.no_grad(), seeded(4):
         used.eval()
+        stats = {name: buffer.clone() for name, buffer in used.named_buffers()}
         alone = used(x[:half])
-        before, stats = _attributes(used), {name: b.clone() for name, b in used.named_buffers()}
+        before = _attributes(used)
         again = used(x[:half])
         for name, buffer in used.named_buffers():
             if not torch.equal(buffer, stats[name]):
                 raise InputError(
-                    f"the buffer {name!r} changes with every forward pass, also in evaluation mode; change "
-                    "it only if self.training is true"
+                    f"a forward pass in evaluation mode changes the buffer {name!r}; change it only if "
+                    "self.training is true"
                 )
         changed = changed or _differing(before, _attributes(used))
         together = used(x)[:half]
@@ -110,6 +112,8 @@ def check_reloading(build: Callable[[], nn.Module], x: Tensor) -> None:
                 with seeded(3):
                     outputs.append(module.train(training)(x[half:] if len(x) > 1 else x))
             same = same and _close(outputs[0], outputs[1], TOLERANCE)
+        if same and not changed:
+            _check_other_parameters(build, used, x)
     if changed or not same:
         where = " (or draws random numbers that are not torch's)"
         if names:
@@ -119,6 +123,29 @@ def check_reloading(build: Callable[[], nn.Module], x: Tensor) -> None:
             f"the network keeps state outside its parameters and buffers{where}: {how}. Such state is not "
             "saved, and models that run side by side share it. Keep what belongs to a model as a tensor, "
             "with self.register_buffer(name, tensor), and remove what has no effect"
+        )
+
+
+def _check_other_parameters(build: Callable[[], nn.Module], used: nn.Module, x: Tensor) -> None:
+    """Check that a module in evaluation mode follows its parameters, which this changes.
+
+    Raises:
+        InputError: its outputs are not those of a new module with the same parameters and buffers.
+    """
+    used.eval()(x)
+    for parameter in used.parameters():
+        if parameter.is_floating_point():
+            assign(parameter, 1.1 * parameter + 0.01)
+    with seeded(2):
+        fresh = build().eval()
+    state = {**dict(used.named_parameters()), **dict(used.named_buffers())}
+    for name, tensor in [*fresh.named_parameters(), *fresh.named_buffers()]:
+        assign(tensor, state[name])
+    if not _close(used(x), fresh(x), TOLERANCE):
+        raise InputError(
+            "in evaluation mode, the network keeps something that it has computed from its parameters, and "
+            "uses it after these have changed; compute it in every forward pass, since models take turns in "
+            "one network"
         )
 
 
@@ -195,6 +222,14 @@ def check_gradient(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, y: 
         loss = plain_loss(network.task, module(x), y)
         trained = [p for p in module.parameters() if p.requires_grad]
         found = torch.autograd.grad(loss, trained, allow_unused=True)
+        without = [gradient is None for gradient in found]
+        if any(without) and not training:  # some layers have gradients in training mode only
+            with seeded(0, theta.device):
+                trial = network.to_module(theta[row], buffers[row]).train()
+                own = [p for p in trial.parameters() if p.requires_grad]
+                again = torch.autograd.grad(plain_loss(network.task, trial(x), y), own, allow_unused=True)
+            without = [none and gradient is None for none, gradient in zip(without, again, strict=True)]
+        _check_trained(network, theta[row], buffers[row], x, without)
         pieces = [torch.zeros_like(p) if g is None else g for p, g in zip(trained, found, strict=True)]
         expected = torch.cat([piece.flatten() for piece in pieces])
         if not (loss.isfinite() and expected.isfinite().all()):
@@ -217,6 +252,35 @@ def check_gradient(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, y: 
                 "a forward pass in training mode leaves other buffers than in the module itself: usually a "
                 "buffer is changed in a way that its module does not show"
             )
+
+
+@torch.no_grad()
+def _check_trained(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, without: Sequence[bool]) -> None:
+    """Check that the outputs do not depend on the parameters ``without`` a gradient.
+
+    PyTorch's optimisers leave such parameters as they are. In a matrix of parameters they would decay.
+
+    Raises:
+        Disagreement: they do.
+    """
+    names = [name for name, none in zip(network.names, without, strict=True) if none]
+    if not names:
+        return
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(theta.shape, generator=generator).to(theta)
+    moved = [
+        piece + noisy if none else piece
+        for piece, noisy, none in zip(network.split(theta), network.split(noise), without, strict=True)
+    ]
+    other = torch.cat([piece.flatten() for piece in moved])
+    outputs = [network.to_module(point, buffers)(x) for point in (theta, other)]
+    if not torch.equal(*outputs):
+        raise Disagreement(
+            f"the outputs depend on {', '.join(names[:3])}, and training gives "
+            f"{'it' if len(names) == 1 else 'them'} no gradient (torch.no_grad, detach, .data, or "
+            "torch.utils.checkpoint with use_reentrant=True): freeze such parameters with "
+            "requires_grad_(False)"
+        )
 
 
 def check_recorded_loss(

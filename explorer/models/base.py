@@ -64,7 +64,7 @@ def _fault_of(module: nn.Module) -> str:
     parameters = dict(module.named_parameters())
     if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
         return "of torch.jit.script, whose parameters cannot be exchanged; return the plain module"
-    if hasattr(module, "_orig_mod"):
+    if any(hasattr(part, "_orig_mod") for part in module.modules()):
         return (
             "of torch.compile; return the plain module (training: {compile: true} compiles a training step)"
         )
@@ -74,10 +74,16 @@ def _fault_of(module: nn.Module) -> str:
         if p.is_complex():
             return (
                 f"with a complex parameter, {name!r}; keep its real and imaginary part as the last dimension "
-                "of a real one, and use torch.view_as_complex in forward"
+                "of a real one, and use torch.complex(p[..., 0], p[..., 1]) in forward"
             )
     if not any(p.requires_grad for p in parameters.values()):
         return "without a parameter that is trained; set requires_grad of at least one"
+    for name, p in parameters.items():
+        if p.requires_grad and p.dtype in (torch.float16, torch.bfloat16):
+            return (
+                f"with trained parameters of {p.dtype} ({name!r}), which rounds too much for Hessians; "
+                "keep them in float32 (training: {precision: bf16} computes steps in bfloat16)"
+            )
     types = {p.dtype: name for name, p in parameters.items() if p.requires_grad}
     if len(types) > 1:
         shown = " and ".join(f"{kind} ({name!r})" for kind, name in types.items())

@@ -148,6 +148,7 @@ class Rows:
         self._activations = 0
         self._spare: nn.Module | None = None  # a module to copy
         self._changing: list[bool] | None = None
+        self._counters: list[bool] = []
 
     @property
     def parameters(self) -> int:
@@ -234,10 +235,10 @@ class Rows:
         copies = wanted and self._recomputes(theta, x, buffers)
         if execution == "vmap" and not copies and not writes:
             with differentiable_attention():
-                return self._with_vmap(theta, x, buffers, training)
+                return widened(self._with_vmap(theta, x, buffers, training))
         x = x.expand(len(theta), *x.shape[1:])
         by_row = zip(theta.unbind(0), buffers.unbind(0), x.unbind(0), strict=True)
-        return torch.stack([self._in_turn(*row, training, copy=copies) for row in by_row])
+        return widened(torch.stack([self._in_turn(*row, training, copy=copies) for row in by_row]))
 
     def _with_vmap(self, theta: Tensor, x: Tensor, buffers: Tensor, training: bool) -> Tensor:
         # With two models or more, and separate inputs for each, a convolution becomes one grouped
@@ -491,31 +492,50 @@ class Rows:
 
     @torch.no_grad()
     def changing(self, theta: Tensor, buffers: Tensor, x: Tensor) -> list[bool]:
-        """Return which buffers a forward pass in training mode changes, by a test on a few inputs."""
+        """Return which buffers are statistics, by a test on a few inputs.
+
+        A forward pass in training mode changes a statistic, and how depends on inputs or parameters. Buffers
+        that it always changes in the same way are counters (of steps, a temperature that falls).
+        """
         if self._changing is None:
-            after = buffers[:1].clone()
+            self._changing, self._counters = [], []
+            after = [buffers[:1].clone() for _ in range(2)]
             if self.buffer_names:
                 with self._trial(), seeded(0, theta.device):
-                    self(theta[:1].clone(), x[None, :FEW], after, training=True)
-            pairs = zip(self.split_buffers(buffers[:1]), self.split_buffers(after), strict=True)
-            self._changing = [not torch.equal(before, now) for before, now in pairs]
+                    self(theta[:1].clone(), x[None, :FEW], after[0], training=True)
+                with self._trial(), seeded(0, theta.device):
+                    self(1.1 * theta[:1] + 0.01, x[None, -FEW:].flip(1), after[1], training=True)
+            for before, now, other in zip(*map(self.split_buffers, (buffers[:1], *after)), strict=True):
+                changes, always = not torch.equal(before, now), torch.equal(now, other)
+                self._changing.append(changes and not always)
+                self._counters.append(changes and always)
         return self._changing
 
+    @torch.no_grad()
     def different_constants(self, theta: Tensor, a: Tensor, b: Tensor, x: Tensor) -> list[str]:
-        """Return the names of buffers that training does not change and that two models do not share.
+        """Return the names of buffers other than statistics that two models do not share.
 
         ``a``, ``b``: buffers (numbers,) of the models. No path between such models is meaningful: random
-        features, for example, are drawn once for each model.
+        features, for example, are drawn once for each model. A counter counts only if it changes outputs.
         """
-        changing = self.changing(theta[None], a[None], x)
-        pieces = zip(self.buffer_names, changing, self.split_buffers(a), self.split_buffers(b), strict=True)
-        return [name for name, changes, one, other in pieces if not changes and not torch.equal(one, other)]
+        changing, names, inputs = self.changing(theta[None], a[None], x), [], x[None, :FEW]
+        for place, (one, other) in enumerate(zip(self.split_buffers(a), self.split_buffers(b), strict=True)):
+            if changing[place] or torch.equal(one, other):
+                continue
+            if self._counters[place]:
+                moved = a.clone()
+                self.split_buffers(moved)[place].copy_(other)
+                outputs = [self(theta[None], inputs, stats[None]) for stats in (a, moved)]
+                if torch.equal(*outputs):
+                    continue
+            names.append(self.buffer_names[place])
+        return names
 
     @torch.no_grad()
     def estimate_buffers(self, theta: Tensor, buffers: Tensor, x: Tensor) -> Tensor:
         """Re-estimate the statistics (models, numbers) of ``theta`` on inputs (inputs, *shape).
 
-        Every buffer that training changes is estimated; other buffers are returned unchanged. For BatchNorm,
+        Every statistic (:meth:`changing`) is estimated; other buffers are returned unchanged. For BatchNorm,
         the estimate is a cumulative average over batches, weighted by their size, as in stochastic weight
         averaging (Izmailov et al., 2018). Other buffers take what forward passes in training mode make of
         them, until a pass over the inputs changes them no more. Only layers with such buffers are in training
@@ -548,7 +568,8 @@ class Rows:
         layers: Sequence[nn.Module],
         settle: bool,
     ) -> Tensor:
-        momenta = [norm.momentum for norm in self.norms]
+        momenta, start = [norm.momentum for norm in self.norms], buffers.clone()
+        counters = [place for place, counts in enumerate(self._counters) if counts]
         self.module.train()
         for part in self.module.modules():  # other layers are in evaluation mode, without dropout
             part.training = part is self.module or part in layers
@@ -562,6 +583,8 @@ class Rows:
                         for norm in self.norms:
                             norm.momentum = piece.shape[1] / seen
                         self(theta, piece, buffers, training=True)
+                        for place in counters:
+                            self.split_buffers(buffers)[place].copy_(self.split_buffers(start)[place])
                     if torch.allclose(buffers, last, rtol=SETTLED, atol=SETTLED):
                         break
         finally:
@@ -668,6 +691,11 @@ def _state(module: nn.Module) -> dict[str, Tensor]:
     frozen = {name: p for name, p in module.named_parameters() if not p.requires_grad}
     buffers = {name: b for name, b in module.named_buffers() if name not in counters}
     return {**frozen, **buffers}
+
+
+def widened(outputs: Tensor) -> Tensor:
+    """Return outputs of half precision (autocast within a network) in float32, as losses need them."""
+    return outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
 
 
 def _real(value: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from explorer.data.dataset import Arrays
 from explorer.measures import own
 from explorer.plan.stacks import shape_of
 from explorer.plan.units import architecture_key, data_source
-from explorer.settings import Disagreement, InputError, digest, plugin
+from explorer.settings import Disagreement, InputError, digest, in_a_line, plugin
 from explorer.space.model import Cell, Space
 from explorer.users import user_function, users_code
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from explorer.models.rows import Rows
 
 
+TWICE = {"hessian", "density"}  # measures that need second derivatives
 TRIED = 16  # inputs on which a user's network, loss and optimiser are tried
 
 
@@ -177,10 +178,34 @@ def check_function(
             check_reloading(build, x)
             theta, buffers = initial_rows(build, rows, [1, 2])
             check_gradient(rows, theta, buffers, x, y)
+            if twice := TWICE & measures.keys():
+                check_second_derivatives(rows, theta, buffers, x, y, min(twice))
             if "alignment" in measures:
                 check_alignment(rows, theta, buffers, x)
         except (InputError, Disagreement) as error:
             raise InputError(f"{_called(cell)}: {error}") from None
+
+
+def check_second_derivatives(
+    rows: Rows, theta: Tensor, buffers: Tensor, x: Tensor, y: Tensor, measure: str
+) -> None:
+    """Check that a network can be differentiated twice in evaluation mode, for ``measure``.
+
+    Raises:
+        InputError: it cannot.
+    """
+    import torch
+
+    from explorer.landscape.operator import HessianOperator
+
+    try:
+        HessianOperator(rows, theta[:1], x, y, buffers[:1])(torch.ones_like(theta[:1]))
+    except RuntimeError as error:
+        raise InputError(
+            f"it cannot be differentiated twice in evaluation mode, which measures.{measure} needs "
+            f"({in_a_line(error)}); switch no gradients off there and use other operations, or leave the "
+            "measure out"
+        ) from None
 
 
 def check_alignment(rows: Rows, theta: Tensor, buffers: Tensor, x: Tensor) -> None:

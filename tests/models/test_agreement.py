@@ -12,6 +12,7 @@ from torch import nn
 from explorer.landscape.operator import HessianOperator
 from explorer.models.agreement import check_gradient, check_recorded_loss, check_reloading
 from explorer.models.rows import Execution, Rows, initial_rows, seeded
+from explorer.plan.networks import check_second_derivatives
 from explorer.settings import Disagreement, InputError
 from tests.models import user_networks as networks
 
@@ -51,7 +52,9 @@ CASES = {
     "warm-up": Case(networks.WarmUp, rejected=r"self.calls\): a forward pass changes it"),
     "count in a list": Case(networks.CountInList, rejected=r"self.counts\[0\]"),
     "cached size": Case(networks.CachedSize),
-    "statistics in evaluation": Case(networks.StatisticsAlways, rejected="buffer 'mean' changes with every"),
+    "statistics in evaluation": Case(
+        networks.StatisticsAlways, rejected="evaluation mode changes the buffer 'mean'"
+    ),
     "always random": Case(networks.AlwaysRandom, rejected="draws random numbers"),
     "schedule": Case(networks.Schedule, rejected="self.calls"),
     "first batch": Case(networks.FirstBatch, vmap=False),
@@ -66,6 +69,12 @@ CASES = {
     "checkpoint in training": Case(networks.CheckpointedInTraining),
     "checkpoint of large batches": Case(networks.CheckpointedLarge),
     "checkpoint of attention": Case(networks.CheckpointedAttention),
+    "temperature": Case(networks.Temperature, vmap=False),
+    "step count": Case(networks.StepCount, vmap=False),
+    "cumulative norm": Case(networks.CumulativeNorm, vmap=False),
+    "cached product": Case(networks.CachedProduct, rejected="has computed from its parameters"),
+    "padded embedding": Case(networks.PaddedEmbedding, vmap=False),
+    "calibrated later": Case(networks.CalibratedLater, rejected="evaluation mode changes the buffer 'mean'"),
     "gated": Case(networks.Gated),
     "split": Case(networks.Split),
     "fused attention": Case(networks.FusedAttention),
@@ -202,6 +211,52 @@ def test_checkpoints_of_training_mode_are_noticed_in_evaluation_mode() -> None:
     x, y = data()
     HessianOperator(rows, theta, x, y, buffers)
     check_gradient(rows, theta, buffers, x, y)
+
+
+def test_parameters_without_a_gradient_must_be_frozen() -> None:
+    rows, theta, buffers = models(Case(networks.WithoutGradient))
+    with pytest.raises(Disagreement, match=r"first\.weight, first\.bias.*requires_grad_\(False\)"):
+        check_gradient(rows, theta, buffers, *data())
+    check_gradient(*models(Case(networks.SpareLayer)), *data())
+    check_gradient(*models(Case(networks.HardChoice)), *data())
+
+
+def test_second_derivatives_are_tried_before_training() -> None:
+    rows, theta, buffers = models(Case(networks.NoGradientInEvaluation))
+    with pytest.raises(InputError, match=r"cannot be differentiated twice.*measures\.hessian"):
+        check_second_derivatives(rows, theta, buffers, *data(), "hessian")
+    rows, theta, buffers = models(ACCEPTED["fused attention"])
+    check_second_derivatives(rows, theta, buffers, *data(), "hessian")
+
+
+@pytest.mark.parametrize("execution", ["loop", "vmap"])
+def test_losses_of_half_precision_outputs_are_float32(execution: Execution) -> None:
+    rows, theta, buffers = models(Case(networks.Autocast), execution)
+    x, y = data()
+    check_gradient(rows, theta, buffers, x, y)
+    outputs = rows(theta, x[None], buffers)
+    assert outputs.dtype == torch.float32
+    expected = rows.to_module(theta[0], buffers[0])(x).float()
+    torch.testing.assert_close(outputs[0], expected, rtol=0.02, atol=0.02)
+
+
+def test_a_counter_is_no_statistic() -> None:
+    x, _ = data()
+    rows, theta, buffers = models(ACCEPTED["temperature"])
+    trained = buffers + 25
+    assert torch.equal(rows.estimate_buffers(theta, trained, x), trained)
+    assert rows.different_constants(theta[0], trained[0], buffers[0], x) == ["steps"]
+    rows, theta, buffers = models(ACCEPTED["step count"])
+    assert not rows.different_constants(theta[0], buffers[0] + 25, buffers[0], x)
+
+
+def test_a_cumulative_average_forgets_where_it_starts() -> None:
+    x, _ = data(32)
+    rows, theta, buffers = models(ACCEPTED["cumulative norm"])
+    estimate = rows.estimate_buffers(theta[:1], buffers[:1], x)
+    assert estimate[0, -1] == 20  # batches seen
+    module = rows.to_module(theta[0], estimate[0])
+    torch.testing.assert_close(module.mean, module.first(x).mean(0), rtol=1e-2, atol=1e-2)
 
 
 STATISTICS = [

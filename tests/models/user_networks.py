@@ -398,6 +398,123 @@ class CheckpointedAttention(Plain):
         return checkpoint(inner, x, use_reentrant=False)  # pyright: ignore[reportReturnType]
 
 
+class WithoutGradient(Plain):
+    """A first layer that is frozen by switching gradients off, not by ``requires_grad_``."""
+
+    def hidden(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return super().hidden(x)
+
+
+class SpareLayer(Plain):
+    """A layer that nothing uses."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.spare = nn.Linear(3, 3)
+
+
+class Temperature(Plain):
+    """A temperature that falls with every step, in a buffer."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.register_buffer("steps", torch.tensor(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.steps += 1
+        return super().forward(x) * (1 + self.steps / 50)
+
+
+class StepCount(Temperature):
+    """A count of steps, which has no effect."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.steps += 1
+        return Plain.forward(self, x)
+
+
+class CumulativeNorm(HandwrittenNorm):
+    """A running mean over all batches, with their number in a buffer."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.register_buffer("seen", torch.tensor(20))
+
+    def update(self, mean: Tensor, variance: Tensor) -> None:
+        self.seen += 1
+        self.mean += (mean - self.mean) / self.seen
+        self.variance += (variance - self.variance) / self.seen
+
+
+class CachedProduct(Plain):
+    """A result of the weights that evaluation mode computes once."""
+
+    product: Tensor | None = None
+
+    def train(self, mode: bool = True) -> CachedProduct:
+        self.product = None
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or self.product is None:
+            self.product = self.first.weight.T @ self.last.weight.T
+        return x @ self.product
+
+
+class PaddedEmbedding(nn.Module):
+    """Vectors of which one is never trained. PyTorch's vmap trains it."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.vectors, self.last = nn.Embedding(8, WIDTH, padding_idx=0), nn.Linear(WIDTH, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.vectors((2 * x + 4).long().clamp(0, 7)).mean(1).tanh())
+
+
+class NoGradientInEvaluation(Plain):
+    """Gradients are switched off in evaluation mode, to save memory."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.set_grad_enabled(self.training):
+            return super().forward(x)
+
+
+class HardChoice(Plain):
+    """Layers that have a gradient in training mode only (the Gumbel softmax)."""
+
+    def hidden(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        if self.training:
+            return functional.gumbel_softmax(h, hard=True)
+        return functional.one_hot(h.argmax(1), WIDTH).float()
+
+
+class Autocast(Plain):
+    """Mixed precision within the network."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return super().forward(x)
+
+
+class CalibratedLater(HandwrittenNorm):
+    """Statistics that the first evaluation sets."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.register_buffer("ready", torch.tensor(False))
+
+    def hidden(self, x: Tensor) -> Tensor:
+        if not self.training and not self.ready:
+            self.mean.copy_(self.first(x).detach().mean(0))
+            self.ready.fill_(True)
+        return torch.relu(self.first(x) - self.mean)
+
+
 class Gated(nn.Module):
     def __init__(self, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
