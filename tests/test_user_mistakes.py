@@ -441,9 +441,9 @@ def csv_file(folder: Path, text: str) -> None:
 def adopted(base: Path, *, files: str | None = None, settings: str | None = "s.csv", **given: Any) -> None:
     """Read the settings of checkpoints, and make a space of them."""
     raw = imported.plain_space("mine", given.get("model", "mlp"), given.get("data", "digits"), ())
-    place = Path(given.get("folder", base))
-    rows = imported.rows_of_folder(place, base / settings if settings else None, files)
-    found, known = imported.checkpoints_of(rows, place, raw, renames(given.get("columns", [])))
+    place, new = Path(given.get("folder", base)), renames(given.get("columns", []))
+    rows = imported.rows_of_folder(place, base / settings if settings else None, files, new)
+    found, known = imported.checkpoints_of(rows, place, raw, new)
     imported.space_of(found, known, raw, ())
 
 
@@ -458,6 +458,21 @@ SETTINGS_OF_CHECKPOINTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "no row": ("file,width\n", {}, "s.csv has no row; give it a row for each checkpoint"),
     "a short row": ("file,width,seed\na.pt,2,0\nb.pt,2\n", {}, "s.csv, line 3: it should have 3 values"),
     "no file": ("width\n2\n", {}, "line 2: there is no file; give the CSV file a column file with paths"),
+    "a file twice": (
+        "file,width\na.pt,2\n./a.pt,3\n",
+        {},
+        "s.csv, line 2 and ",
+    ),
+    "a column under a name that is there": (
+        "file,width,bs,batch_size\na.pt,2,4,5\n",
+        {"columns": ["bs=batch_size"]},
+        "--columns bs=batch_size: there is a column 'batch_size' already; leave it out with batch_size=",
+    ),
+    "a result in words": (
+        "file,width,train_loss\na.pt,2,low\n",
+        {},
+        "s.csv, line 2: train_loss is 'low'; it should be a number",
+    ),
     "a pattern of another name": (
         "width\n2\n",
         {"files": "w{wide}.pt"},
