@@ -226,7 +226,6 @@ OTHER_NAMES = {
     "replicate": "seed",
     "test_acc": "test_accuracy_percent",
     "test_accuracy": "test_accuracy_percent",
-    "train_acc": "train_error_percent",
     "train_error": "train_error_percent",
     "training_loss": "train_loss",
     "val_acc": "test_accuracy_percent",
@@ -264,6 +263,8 @@ ROLES = ("load", "temperature")  # new names that make a column an axis of this 
 def nearest(name: str, known: Sequence[str]) -> str:
     """Return the known name that a column of a user most likely means; empty if none is near."""
     plain = name.lower().replace("-", "_").replace(" ", "_").rpartition("/")[2]
+    if plain.startswith(("train_acc", "training_acc")):  # an accuracy is no error
+        return ""
     other = OTHER_NAMES.get(plain, "")
     close = [other] if other in known else difflib.get_close_matches(plain, known, n=1, cutoff=0.75)
     return close[0] if close else ""

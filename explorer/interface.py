@@ -262,6 +262,8 @@ class Run(results.Run):
         'tiny'
         """
         made = cls(**{field.name: getattr(run, field.name) for field in fields(results.Run)})
+        if "grid" in vars(run):  # a table of cells without models, from elsewhere
+            made.grid = run.grid
         made._space_given, made._holding = space, holding
         return made
 

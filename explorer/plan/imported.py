@@ -78,8 +78,8 @@ def rows_of_folder(
         column = next((theirs for theirs, ours in (renamed or {}).items() if ours == "file"), "file")
         if lacking := next((where for where, row in rows if not row.get(column)), None):
             raise InputError(
-                f"{lacking}: there is no file; give the CSV file a column file with paths below {folder} (or name "
-                "it with --columns path=file), or a pattern such as --files 'w{width}/seed{seed}.pt'"
+                f"{lacking}: there is no file; give the CSV file a column file with paths below {folder} (or "
+                "name it with --columns path=file), or a pattern such as --files 'w{width}/seed{seed}.pt'"
             )
         return rows
     if pattern is not None:
