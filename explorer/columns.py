@@ -10,7 +10,7 @@ setting (``width``, ``batch_size``, …).
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from explorer.settings import InputError
@@ -234,15 +234,18 @@ OTHER_NAMES = {
 }
 
 
-def renames(given: Iterable[str]) -> dict[str, str]:
+def renames(given: str | Iterable[str] | Mapping[str, str]) -> dict[str, str]:
     """Return new names of columns by their names in a file, from texts such as ``bs=batch_size,acc=``.
 
-    An empty new name leaves the column out.
+    A mapping from names in the file to ours is understood, too. An empty new name leaves the column out.
 
     Raises:
         InputError: a text has another form, or names a column twice.
     """
     found: dict[str, str] = {}
+    if isinstance(given, Mapping):
+        given = [f"{theirs}={ours}" for theirs, ours in given.items()]
+    given = [given] if isinstance(given, str) else given
     for part in (part.strip() for text in given for part in text.split(",")):
         theirs, sign, ours = (word.strip() for word in part.partition("="))
         if not (theirs and sign):

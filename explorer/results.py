@@ -302,7 +302,12 @@ def _data_of(row: pd.Series, cell: Cell) -> Arrays:
     return prepare(cell.load_data(), cell.data.of_replicate(int(row["seed"])), cell.data_name)
 
 
-def load(name_or_folder: str | Path, storage: str | Path = "runs", *, columns: Sequence[str] = ()) -> Run:
+def load(
+    name_or_folder: str | Path,
+    storage: str | Path = "runs",
+    *,
+    columns: str | Sequence[str] | Mapping[str, str] = (),
+) -> Run:
     """Load a run by name, folder or URI, or any folder with some of the tables as Parquet or CSV.
 
     Works during a sweep and then returns the finished part.

@@ -102,6 +102,12 @@ def test_an_accuracy_above_100_percent_is_rejected(folder: Path) -> None:
         explorer.load(folder, columns=RENAMED)
 
 
+def test_new_names_may_be_one_text_or_a_dict(folder: Path) -> None:
+    names = dict(pair.split("=") for text in RENAMED for pair in text.split(","))
+    for given in (",".join(RENAMED), names):
+        assert explorer.load(folder, columns=given).axes["load"] == ["width"]
+
+
 def test_the_commands_take_new_names(folder: Path, tmp_path: Path) -> None:
     columns = [word for text in RENAMED for word in ("--columns", text)]
     out = tmp_path / "out.csv"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -334,6 +335,13 @@ def test_weights_that_would_not_be_those_of_the_model_are_rejected(
     torch.save({**state, **change(state)}, file)
     with pytest.raises(InputError, match=told):
         adopt()
+
+
+@pytest.mark.parametrize("wrong", ["settings", "data"])
+def test_python_objects_of_a_wrong_kind_are_one_sentence(mine: Path, wrong: str) -> None:
+    said = "settings is a DataFrame; write it to a CSV file first" if wrong == "settings" else "data is None"
+    with pytest.raises(InputError, match=said):
+        adopt(**{wrong: pd.DataFrame({"width": [4]}) if wrong == "settings" else None})
 
 
 def test_python_gives_functions_and_arrays(mine: Path) -> None:

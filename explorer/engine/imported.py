@@ -37,7 +37,7 @@ def adopt(
     settings: str | Path | None = None,
     files: str | None = None,
     overrides: Sequence[str] = (),
-    columns: Sequence[str] = (),
+    columns: str | Sequence[str] | Mapping[str, str] = (),
     storage: str | Path = "runs",
     observer: Observer | None = None,
     where: RunOptions = RunOptions(),  # noqa: B008 (frozen)
