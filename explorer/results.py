@@ -19,6 +19,7 @@ from pandas.api.types import is_hashable
 import explorer.measures
 from explorer import columns
 from explorer.columns import ROLES, renames
+from explorer.data.formats.tables import with_index
 from explorer.measures import tables
 from explorer.runs.files import Files, join
 from explorer.runs.store import Store, locate
@@ -531,7 +532,7 @@ def _read_table(folder: Files, name: str, new: Mapping[str, str], seen: list[str
     path = join(folder.location, name)
     try:
         file = BytesIO(folder.read(name))
-        table = pd.read_parquet(file) if name.endswith(".parquet") else _read_csv(file)
+        table = with_index(pd.read_parquet(file)) if name.endswith(".parquet") else _read_csv(file)
     except Exception as error:
         first_line = str(error).partition("\n")[0]
         raise InputError(f"{path} cannot be read as a table: {first_line}") from error

@@ -85,6 +85,9 @@ def test_a_table_of_cells_is_a_run(tmp_path: Path) -> None:
     run = explorer.load(tmp_path)
     assert run.cells["width"].tolist() == [2, 4]
     assert len(run.grid) == 2
+    (tmp_path / "cells.csv").unlink()
+    pd.DataFrame(rows).set_index("width").to_parquet(tmp_path / "cells.parquet")  # as groupby gives it
+    assert explorer.load(tmp_path).cells["width"].tolist() == [2, 4]
 
 
 def test_gaps_and_unknown_columns_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
