@@ -463,6 +463,12 @@ SETTINGS_OF_CHECKPOINTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "no row": ("file,width\n", {}, "s.csv has no row; give it a row for each checkpoint"),
     "a short row": ("file,width,seed\na.pt,2,0\nb.pt,2\n", {}, "s.csv, line 3: it should have 3 values"),
     "no file": ("width\n2\n", {}, "line 2: there is no file; give the CSV file a column file with paths"),
+    "an optimizer that is not ours": (
+        "file,width,optimizer\na.pt,2,adam\nb.pt,3,adam\n",
+        {},
+        "s.csv: optimizer: 'adam' is not allowed; it should be 'sgd', 'adamw' or 'sam'; or leave it out: "
+        "--columns optimizer=",
+    ),
     "a file twice": (
         "file,width\na.pt,2\n./a.pt,3\n",
         {},

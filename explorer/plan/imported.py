@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 HOLDERS = ("state_dict", "model_state_dict", "model")  # keys of a checkpoint that may hold its weights
 PREFIX = re.compile(r"^(module|model|_orig_mod)\.")  # of DataParallel, Lightning and torch.compile
+SETTING = re.compile(r"(load|temperature|training)\.(\w+)(?:\.\d+)?: (.*)")  # of a message about it
 RESULTS = ("train_loss", "train_error_percent", "test_loss", "test_accuracy_percent")
 TEMPERATURE = ("batch_size", "learning_rate", "weight_decay", "momentum")  # first in maps
 TOLD = 20  # wrong files that are told at once
@@ -379,7 +380,15 @@ def _of_settings(problems: str, where: str) -> str:
     """Return what is wrong with a space, in terms of the settings that it was made of."""
     source, lines = where.partition(", line")[0], problems.splitlines()
     causes = [line for line in lines if not line.startswith("imported")] or lines
-    return "\n".join(re.sub(r"^(load|temperature)\.\w+(\.\d+)?:", f"{source}:", line) for line in causes)
+    found = []
+    for line in causes:
+        if setting := SETTING.match(line):
+            section, name, rest = setting.groups()
+            line = f"{source}: {name}: {rest.removeprefix(f'{name}: ')}"
+            if section == "training" or name in TrainingOptions.model_fields:
+                line += f"; or leave it out: --columns {name}="
+        found.append(line)
+    return "\n".join(found)
 
 
 def _in_order(values: Iterable[Any]) -> list[Any]:
