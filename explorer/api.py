@@ -13,6 +13,7 @@ from explorer.interface import Run, Space
 from explorer.report.files import check_place
 from explorer.report.outcome import diverged, failures
 from explorer.runs.files import join
+from explorer.settings import InputError
 from explorer.space.reading import read
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ __all__ = ["Run", "Space", "adopt", "load", "run", "study"]
 def run(
     space: Space | str | Path | Mapping[str, Any],
     *,
-    set: Sequence[str] = (),
+    set: str | Sequence[str] = (),
     name: str | None = None,
     storage: str | Path = "runs",
     reports: str | Path | None = None,
@@ -84,6 +85,7 @@ def run(
         callbacks=callbacks,
     )
     given = Space.of(dict(space)) if isinstance(space, Mapping) else space
+    set = [set] if isinstance(set, str) else set
     checked = given.changed(set) if isinstance(given, Space) else read(given, set)  # pyright: ignore
     if reports is None and progress:
         reports = "reports"
@@ -117,8 +119,8 @@ def adopt(
     name: str,
     settings: str | Path | None = None,
     files: str | None = None,
-    set: Sequence[str] = (),
-    columns: Sequence[str] = (),
+    set: str | Sequence[str] = (),
+    columns: str | Sequence[str] | Mapping[str, str] = (),
     storage: str | Path = "runs",
     address: str | None = None,
     workers: int | None = None,
@@ -163,6 +165,13 @@ def adopt(
     from explorer.engine.cluster import RunOptions
     from explorer.engine.imported import adopt as start
 
+    if not isinstance(settings, str | Path | None):
+        raise InputError(
+            f"settings is a {type(settings).__name__}; write it to a CSV file first: "
+            "table.to_csv('settings.csv', index=False)"
+        )
+    if data is None:
+        raise InputError("data is None; give the data that the models were trained and tested on")
     given = Space.unchecked({"model": model, "data": str(data) if isinstance(data, Path) else data})
     done = start(
         folder,
@@ -171,7 +180,7 @@ def adopt(
         name=name,
         settings=settings,
         files=files,
-        overrides=set,
+        overrides=[set] if isinstance(set, str) else set,
         columns=columns,
         storage=storage,
         observer=observer,
@@ -182,7 +191,12 @@ def adopt(
     return Run.of(done, holding=given)
 
 
-def load(name_or_folder: str | Path, storage: str | Path = "runs", *, columns: Sequence[str] = ()) -> Run:
+def load(
+    name_or_folder: str | Path,
+    storage: str | Path = "runs",
+    *,
+    columns: str | Sequence[str] | Mapping[str, str] = (),
+) -> Run:
     """Load a run by name, folder or URI, or any folder with some of the tables as Parquet or CSV.
 
     Works during a sweep and then returns the finished part.
@@ -204,7 +218,7 @@ def load(name_or_folder: str | Path, storage: str | Path = "runs", *, columns: S
 def study(
     spaces: Sequence[str | Path] = (),
     *,
-    set: Sequence[str] = (),
+    set: str | Sequence[str] = (),
     storage: str | Path = "runs",
     address: str | None = None,
     workers: int | None = None,
@@ -237,6 +251,7 @@ def study(
     from explorer import studies
     from explorer.engine.cluster import RunOptions
 
+    set = [set] if isinstance(set, str) else set
     members, target = studies.members(spaces, set, storage), studies.target(out)
     where = RunOptions(address=address, workers=workers, gpus=gpus, logical_gpus=logical_gpus)
     one = studies.Study([studies.run_of(member, storage, observer, where) for member in members])

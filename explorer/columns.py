@@ -10,7 +10,7 @@ setting (``width``, ``batch_size``, …).
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from explorer.settings import InputError
@@ -226,7 +226,6 @@ OTHER_NAMES = {
     "replicate": "seed",
     "test_acc": "test_accuracy_percent",
     "test_accuracy": "test_accuracy_percent",
-    "train_acc": "train_error_percent",
     "train_error": "train_error_percent",
     "training_loss": "train_loss",
     "val_acc": "test_accuracy_percent",
@@ -235,15 +234,18 @@ OTHER_NAMES = {
 }
 
 
-def renames(given: Iterable[str]) -> dict[str, str]:
+def renames(given: str | Iterable[str] | Mapping[str, str]) -> dict[str, str]:
     """Return new names of columns by their names in a file, from texts such as ``bs=batch_size,acc=``.
 
-    An empty new name leaves the column out.
+    A mapping from names in the file to ours is understood, too. An empty new name leaves the column out.
 
     Raises:
         InputError: a text has another form, or names a column twice.
     """
     found: dict[str, str] = {}
+    if isinstance(given, Mapping):
+        given = [f"{theirs}={ours}" for theirs, ours in given.items()]
+    given = [given] if isinstance(given, str) else given
     for part in (part.strip() for text in given for part in text.split(",")):
         theirs, sign, ours = (word.strip() for word in part.partition("="))
         if not (theirs and sign):
@@ -264,6 +266,8 @@ ROLES = ("load", "temperature")  # new names that make a column an axis of this 
 def nearest(name: str, known: Sequence[str]) -> str:
     """Return the known name that a column of a user most likely means; empty if none is near."""
     plain = name.lower().replace("-", "_").replace(" ", "_").rpartition("/")[2]
+    if plain.startswith(("train_acc", "training_acc")):  # an accuracy is no error
+        return ""
     other = OTHER_NAMES.get(plain, "")
     close = [other] if other in known else difflib.get_close_matches(plain, known, n=1, cutoff=0.75)
     return close[0] if close else ""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import webbrowser
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explorer import given, objects, results
+from explorer.columns import nearest
 from explorer.given import Given
 from explorer.runs.store import Store
 from explorer.settings import InputError, suggest
@@ -100,8 +101,10 @@ class Space:
     ):
         known = {*CheckedSpace.model_fields, *TrainingOptions.model_fields}
         if unknown := [name for name in others if name not in known]:
+            names = suggest(nearest(unknown[0], sorted(known)) or unknown[0], sorted(known))
             raise InputError(
-                f"Space has no argument {unknown[0]!r}; known: {suggest(unknown[0], sorted(known))}"
+                f"Space has no argument {unknown[0]!r}; known: {names}. Arguments of the architecture "
+                "stand beside its name: model={'name': make, 'width': 8}"
             )
         settings = {k: v for k, v in others.items() if k in TrainingOptions.model_fields}
         settings |= {k: v for k, v in (("loss", loss), ("optimizer", optimizer)) if v is not None}
@@ -201,6 +204,8 @@ class Space:
                     k: self._named(v, k) if k in ("loss", "optimizer") else v for k, v in raw[section].items()
                 }
         measures = raw.get("measures")
+        if isinstance(measures, str) or callable(measures):
+            measures = [measures]
         if isinstance(measures, list | tuple):
             measures = {m: {} for m in measures}
         if isinstance(measures, Mapping):
@@ -225,7 +230,8 @@ class Space:
         options: dict[str, Any] = {}
         if isinstance(data, Mapping):
             options = {k: v for k, v in data.items() if k not in ARRAYS}
-            if "name" in options or len(options) == len(data):
+            named = not any(hasattr(value, "shape") for value in options.values())
+            if "name" in options or (named and len(options) == len(data)):
                 return data
             data = {k: v for k, v in data.items() if k in ARRAYS}
         elif callable(data) and not hasattr(data, "__getitem__"):
@@ -262,6 +268,8 @@ class Run(results.Run):
         'tiny'
         """
         made = cls(**{field.name: getattr(run, field.name) for field in fields(results.Run)})
+        if "grid" in vars(run):  # a table of cells without models, from elsewhere
+            made.grid = run.grid
         made._space_given, made._holding = space, holding
         return made
 
@@ -356,9 +364,9 @@ def open_page(index: Path | str) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Return numpy numbers, arrays, ranges and tuples inside mappings and lists as plain data."""
+    """Return numbers and arrays of numpy, and ranges, iterators and tuples, as plain data."""
     if isinstance(value, Mapping):
         return {(k if isinstance(k, str) else _plain(k)): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple | range):
+    if isinstance(value, list | tuple | range | Iterator):
         return [_plain(v) for v in value]
     return value.tolist() if hasattr(value, "tolist") and hasattr(value, "dtype") else value

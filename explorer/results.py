@@ -18,7 +18,8 @@ from pandas.api.types import is_hashable
 
 import explorer.measures
 from explorer import columns
-from explorer.columns import renames
+from explorer.columns import ROLES, renames
+from explorer.data.formats.tables import with_index
 from explorer.measures import tables
 from explorer.runs.files import Files, join
 from explorer.runs.store import Store, locate
@@ -302,7 +303,12 @@ def _data_of(row: pd.Series, cell: Cell) -> Arrays:
     return prepare(cell.load_data(), cell.data.of_replicate(int(row["seed"])), cell.data_name)
 
 
-def load(name_or_folder: str | Path, storage: str | Path = "runs", *, columns: Sequence[str] = ()) -> Run:
+def load(
+    name_or_folder: str | Path,
+    storage: str | Path = "runs",
+    *,
+    columns: str | Sequence[str] | Mapping[str, str] = (),
+) -> Run:
     """Load a run by name, folder or URI, or any folder with some of the tables as Parquet or CSV.
 
     Works during a sweep and then returns the finished part.
@@ -526,7 +532,7 @@ def _read_table(folder: Files, name: str, new: Mapping[str, str], seen: list[str
     path = join(folder.location, name)
     try:
         file = BytesIO(folder.read(name))
-        table = pd.read_parquet(file) if name.endswith(".parquet") else _read_csv(file)
+        table = with_index(pd.read_parquet(file)) if name.endswith(".parquet") else _read_csv(file)
     except Exception as error:
         first_line = str(error).partition("\n")[0]
         raise InputError(f"{path} cannot be read as a table: {first_line}") from error
@@ -598,7 +604,7 @@ def load_tables(folder: Files, new: Mapping[str, str] = NO_RENAMES) -> Run:
         if name in loaded and not any(axes.values()):
             table = loaded[name]
             axes = {
-                kind: [n for n in [*names, *_of_role(kind, new)] if n in table and table[n].nunique() > 1]
+                kind: [n for n in _candidates(kind, names, new) if n in table and table[n].nunique() > 1]
                 for kind, names in (("load", LOAD_NAMES), ("temperature", TEMPERATURE_NAMES))
             }
             for setting in _distinguishing_columns(table, [*axes["load"], *axes["temperature"]]):
@@ -620,6 +626,7 @@ def load_tables(folder: Files, new: Mapping[str, str] = NO_RENAMES) -> Run:
     for name in (name for name in ("models", "cells", "pairs") if name in loaded):
         _tell(foreign.unknown_columns(files[name], loaded[name], names))
     if "models" in loaded:
+        _tell(foreign.gaps(files["models"], loaded["models"], names))
         _tell(foreign.repeated_models(files["models"], loaded["models"], names))
     if "cells" in loaded and not {"models", "pairs"} & set(loaded):
         from explorer import phases
@@ -632,9 +639,10 @@ def load_tables(folder: Files, new: Mapping[str, str] = NO_RENAMES) -> Run:
     return run
 
 
-def _of_role(kind: str, new: Mapping[str, str]) -> list[str]:
-    """Return the columns that the user makes axes of a kind."""
-    return [theirs for theirs, role in new.items() if role == kind]
+def _candidates(kind: str, names: Sequence[str], new: Mapping[str, str]) -> list[str]:
+    """Return the known names of axes of a kind, and the columns that the user makes such axes."""
+    given = [theirs for theirs, role in new.items() if role == kind]
+    return [*(name for name in names if new.get(name) not in ROLES), *given]
 
 
 def _distinguishing_columns(table: pd.DataFrame, axes: list[str]) -> list[str]:

@@ -71,6 +71,46 @@ def test_any_column_can_be_an_axis(folder: Path) -> None:
     assert len(run.cells) == 4
 
 
+def test_a_known_setting_is_an_axis_once(tmp_path: Path) -> None:
+    rows = [{"width": w, "depth": d, "train_loss": 1.0} for w in (2, 4) for d in (1, 2)]
+    pd.DataFrame(rows).to_csv(tmp_path / "models.csv", index=False)
+    assert explorer.load(tmp_path, columns=["depth=load"]).axes["load"] == ["width", "depth"]
+    run = explorer.load(tmp_path, columns=["depth=temperature"])
+    assert run.axes == {"load": ["width"], "temperature": ["depth"]}
+
+
+def test_a_table_of_cells_is_a_run(tmp_path: Path) -> None:
+    rows = [{"width": w, "train_loss": 1 / w, "mode_connectivity": 0.0, "cka": 0.9} for w in (2, 4)]
+    pd.DataFrame(rows).to_csv(tmp_path / "cells.csv", index=False)
+    run = explorer.load(tmp_path)
+    assert run.cells["width"].tolist() == [2, 4]
+    assert len(run.grid) == 2
+    (tmp_path / "cells.csv").unlink()
+    pd.DataFrame(rows).set_index("width").to_parquet(tmp_path / "cells.parquet")  # as groupby gives it
+    assert explorer.load(tmp_path).cells["width"].tolist() == [2, 4]
+
+
+def test_gaps_and_unknown_columns_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"width": w, "seed": s, "train_loss": 1.0, "train_acc": 90} for w in (2, 4, None) for s in (0, 1)]
+    pd.DataFrame(rows).to_csv(tmp_path / "models.csv", index=False)
+    explorer.load(tmp_path)
+    told = capsys.readouterr().err
+    assert "not shown: 'train_acc'. Make one an axis with --columns train_acc=load\n" in told
+    assert "of 6 rows, there are 2 without width; fill them in, or delete the rows.\n" in told
+
+
+def test_an_accuracy_above_100_percent_is_rejected(folder: Path) -> None:
+    pd.read_csv(folder / "models.csv").eval("test_acc = 1000 * test_acc").to_csv(folder / "models.csv")
+    with pytest.raises(InputError, match="test_accuracy_percent is 583; it should be at most 100"):
+        explorer.load(folder, columns=RENAMED)
+
+
+def test_new_names_may_be_one_text_or_a_dict(folder: Path) -> None:
+    names = dict(pair.split("=") for text in RENAMED for pair in text.split(","))
+    for given in (",".join(RENAMED), names):
+        assert explorer.load(folder, columns=given).axes["load"] == ["width"]
+
+
 def test_the_commands_take_new_names(folder: Path, tmp_path: Path) -> None:
     columns = [word for text in RENAMED for word in ("--columns", text)]
     out = tmp_path / "out.csv"

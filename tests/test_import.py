@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -211,6 +212,15 @@ def test_settings_may_be_in_the_names_of_files(mine: Path) -> None:
         assert set(run.models["model_id"]) == set(given.models["model_id"])
 
 
+def test_whole_numbers_may_have_a_decimal_point_and_files_a_column_of_another_name(mine: Path) -> None:
+    rows = [{"path": row.pop("file"), **row} for row in rows_of(mine / "settings.csv")]
+    numbers = ("width", "bs", "seed")
+    write_csv(mine / "floats.csv", [{**row, **{k: f"{row[k]}.0" for k in numbers}} for row in rows])
+    run = adopt(settings="floats.csv", columns=["bs=batch_size,path=file"])
+    assert sorted(run.models["width"].unique()) == [4, 8]
+    assert sorted(run.models["seed"].unique()) == [0, 1, 2]
+
+
 @pytest.mark.parametrize("layout", ["tune", "lightning"])
 def test_layouts_of_ray_tune_and_lightning(mine: Path, layout: str) -> None:
     for number, row in enumerate(rows_of(mine / "settings.csv")):
@@ -307,6 +317,31 @@ def test_wrong_checkpoints_are_told_at_once_before_anything_starts(mine: Path) -
         assert name in line
         assert what in line
     assert not (mine / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda state: {f"module.{k}": v for k, v in state.items()}, "under two names"),
+        (lambda state: {"0.weight": state["0.weight"].int()}, "0.weight is of type torch.int32, and"),
+        (lambda state: {"0.weight": state["0.weight"] * 1j}, "0.weight is of type torch.complex64, and"),
+    ],
+)
+def test_weights_that_would_not_be_those_of_the_model_are_rejected(
+    mine: Path, change: Callable[[dict[str, Any]], dict[str, Any]], told: str
+) -> None:
+    file = mine / "ck" / rows_of(mine / "settings.csv")[0]["file"]
+    state = torch.load(file, weights_only=True)
+    torch.save({**state, **change(state)}, file)
+    with pytest.raises(InputError, match=told):
+        adopt()
+
+
+@pytest.mark.parametrize("wrong", ["settings", "data"])
+def test_python_objects_of_a_wrong_kind_are_one_sentence(mine: Path, wrong: str) -> None:
+    said = "settings is a DataFrame; write it to a CSV file first" if wrong == "settings" else "data is None"
+    with pytest.raises(InputError, match=said):
+        adopt(**{wrong: pd.DataFrame({"width": [4]}) if wrong == "settings" else None})
 
 
 def test_python_gives_functions_and_arrays(mine: Path) -> None:

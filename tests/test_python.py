@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -181,6 +182,16 @@ def test_arrays_may_be_axes_and_settings_keywords(notebook: Notebook) -> None:
     assert made.axes == {"width": [2, 4], "batch_size": [8, 9]}
     assert made.checked.training.learning_rate == 0.1
     assert repr(made) == "Space 'mine': width 2 × batch_size 2, 2 seeds, 8 models"
+
+
+def test_one_measure_an_iterator_and_one_override_need_no_list(notebook: Notebook) -> None:
+    norm = notebook.cell("def norm(model, order=2):\n    return order\nnorm")
+    for measures in (norm, functools.partial(norm, order=3), "similarity"):
+        made = space(notebook, measures=measures, load={"width": iter([2, 3])})
+        assert made.axes["width"] == [2, 3]
+        assert len(made.checked.measures) == 1
+    with pytest.raises(InputError, match="--set nope=1: 'nope' is not known here"):
+        explorer.run(made, set="nope=1")
 
 
 def test_arrays_are_dropped_with_their_space(notebook: Notebook) -> None:

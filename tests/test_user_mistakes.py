@@ -369,7 +369,7 @@ IN_PYTHON = {
     "dict(data=(x, y, x))": f"data is a tuple of 3, without a test part; {FOUR}",
     "dict(data=Items(pair))": f"data is a Items, without a test part; {FOUR}",
     "dict(data={'x_train': x, 'y_train': y})": f"data lacks x_test, y_test; {FOUR}",
-    "dict(data=(x, x))": "data: the train part is a ndarray, which has no items by number",
+    "dict(data=(x, x))": "data is two arrays, without a test part; it should be a dict of arrays",
     "dict(data=(Stream(), Stream()))": "data: the train part is a Stream, which has no items by number; make a list of its items first",
     "dict(data=(Items(noisy), Items(pair)))": "data: item 0 of the train part is another one each time that it is read; leave out random",
     "dict(data=(Items(growing), Items(pair)))": "data: inputs of the train part have different shapes, such as (2,) and (3,)",
@@ -387,6 +387,11 @@ IN_PYTHON = {
     "dict(load={'width': [2, net]})": "load.width.1: <function net",
     "dict(loss=3)": "training: 3 is not allowed; it should be a valid string",
     "dict(measures=['hesian'])": "measures.hesian: there is no measure 'hesian'; known: hessian,",
+    "dict(measures={'mine': net})": "a function stands in place of the name of a model, data set, loss,",
+    "dict(measures=[lambda model: 1.0])": "is a lambda; write it with def, whose name is that of its column",
+    "dict(load={'width': {2, 3}})": "is of type set, which no setting has; make it a list",
+    "dict(data={'X': x, 'y': y})": "data lacks x_train, y_train, x_test, y_test; it should be a dict of arrays",
+    "dict(lr=0.1)": "Space has no argument 'lr'; known: learning_rate,",
     "dict(seeds=0)": "seeds",
     "dict(name='my run')": "name: 'my run' is not allowed; it should be letters, digits, '.', '_' and '-' only",
 }
@@ -441,9 +446,9 @@ def csv_file(folder: Path, text: str) -> None:
 def adopted(base: Path, *, files: str | None = None, settings: str | None = "s.csv", **given: Any) -> None:
     """Read the settings of checkpoints, and make a space of them."""
     raw = imported.plain_space("mine", given.get("model", "mlp"), given.get("data", "digits"), ())
-    place = Path(given.get("folder", base))
-    rows = imported.rows_of_folder(place, base / settings if settings else None, files)
-    found, known = imported.checkpoints_of(rows, place, raw, renames(given.get("columns", [])))
+    place, new = Path(given.get("folder", base)), renames(given.get("columns", []))
+    rows = imported.rows_of_folder(place, base / settings if settings else None, files, new)
+    found, known = imported.checkpoints_of(rows, place, raw, new)
     imported.space_of(found, known, raw, ())
 
 
@@ -458,6 +463,27 @@ SETTINGS_OF_CHECKPOINTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "no row": ("file,width\n", {}, "s.csv has no row; give it a row for each checkpoint"),
     "a short row": ("file,width,seed\na.pt,2,0\nb.pt,2\n", {}, "s.csv, line 3: it should have 3 values"),
     "no file": ("width\n2\n", {}, "line 2: there is no file; give the CSV file a column file with paths"),
+    "an optimizer that is not ours": (
+        "file,width,optimizer\na.pt,2,adam\nb.pt,3,adam\n",
+        {},
+        "s.csv: optimizer: 'adam' is not allowed; it should be 'sgd', 'adamw' or 'sam'; or leave it out: "
+        "--columns optimizer=",
+    ),
+    "a file twice": (
+        "file,width\na.pt,2\n./a.pt,3\n",
+        {},
+        "s.csv, line 2 and ",
+    ),
+    "a column under a name that is there": (
+        "file,width,bs,batch_size\na.pt,2,4,5\n",
+        {"columns": ["bs=batch_size"]},
+        "--columns bs=batch_size: there is a column 'batch_size' already; leave it out with batch_size=",
+    ),
+    "a result in words": (
+        "file,width,train_loss\na.pt,2,low\n",
+        {},
+        "s.csv, line 2: train_loss is 'low'; it should be a number",
+    ),
     "a pattern of another name": (
         "width\n2\n",
         {"files": "w{wide}.pt"},

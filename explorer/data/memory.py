@@ -92,6 +92,8 @@ def _parts(given: Any) -> dict[str, Any]:
     if isinstance(given, tuple | list) and len(given) == 4:
         return {"train": given[:2], "test": given[2:]}
     if isinstance(given, tuple | list) and len(given) == 2:
+        if all(hasattr(one, "dtype") for one in given):
+            raise InputError(f"data is two arrays, without a test part; it should be {FORMS}")
         return dict(zip(("train", "test"), given, strict=True))
     raise InputError(f"data is {_kind(given)}, without a test part; it should be {FORMS}")
 

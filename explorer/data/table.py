@@ -85,6 +85,8 @@ def _read(options: Options, content: str) -> Arrays:
     tables.require_columns(path, table, "drop", options.drop)
     if options.split:
         tables.require_columns(path, table, "split", [options.split])
+    if both := {*answers, options.split} & {*options.drop}:
+        raise InputError(f"{path}: {min(both)!r} is needed, and also in drop; remove it from drop")
     left_out = len(table)
     parts = [tables.without_gaps(path, table.drop(columns=[*options.drop]), leave_out=_leaves(options))]
     others = [*answers, *([options.split] if options.split else [])]

@@ -37,7 +37,7 @@ def adopt(
     settings: str | Path | None = None,
     files: str | None = None,
     overrides: Sequence[str] = (),
-    columns: Sequence[str] = (),
+    columns: str | Sequence[str] | Mapping[str, str] = (),
     storage: str | Path = "runs",
     observer: Observer | None = None,
     where: RunOptions = RunOptions(),  # noqa: B008 (frozen)
@@ -53,8 +53,9 @@ def adopt(
     observer = observer or Silent()
     place = Path(folder).expanduser()
     raw = imported.plain_space(name, model, data, overrides)
-    rows = imported.rows_of_folder(place, Path(settings).expanduser() if settings else None, files)
-    checkpoints, known = imported.checkpoints_of(rows, place, raw, renames(columns))
+    new = renames(columns)
+    rows = imported.rows_of_folder(place, Path(settings).expanduser() if settings else None, files, new)
+    checkpoints, known = imported.checkpoints_of(rows, place, raw, new)
     space, by_id = imported.space_of(checkpoints, known, raw, overrides)
     for cell in space.cells:
         check_data(cell, cell.load_data())

@@ -7,6 +7,7 @@ runs in the process for users' code only. Tables and pages need its :class:`Desc
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -224,10 +225,12 @@ def describe(name: str, values: dict[str, Any]) -> tuple[dict[str, Any], dict[st
         options = _options_of(code)
     else:
         kind, options = _signature(name, code)
-        words = (inspect.getdoc(code) or "").strip().partition("\n")[0].rstrip(".")
-        described = getattr(code, "columns", None) or {
-            getattr(code, "__name__", ""): Column("number", "", words, averaged=True)
-        }
+        plain = code.func if isinstance(code, functools.partial) else code
+        words = (inspect.getdoc(plain) or "").strip().partition("\n")[0].rstrip(".")
+        column = getattr(plain, "__name__", "")
+        if column == "<lambda>":
+            raise InputError(f"{name!r} is a lambda; write it with def, whose name is that of its column")
+        described = getattr(plain, "columns", None) or {column: Column("number", "", words, averaged=True)}
     texts = {column: _text(name, column, text) for column, text in described.items()}
     try:
         checked = options.model_validate(values).model_dump()

@@ -32,9 +32,11 @@ if TYPE_CHECKING:
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 HOLDERS = ("state_dict", "model_state_dict", "model")  # keys of a checkpoint that may hold its weights
 PREFIX = re.compile(r"^(module|model|_orig_mod)\.")  # of DataParallel, Lightning and torch.compile
+SETTING = re.compile(r"(load|temperature|training)\.(\w+)(?:\.\d+)?: (.*)")  # of a message about it
 RESULTS = ("train_loss", "train_error_percent", "test_loss", "test_accuracy_percent")
 TEMPERATURE = ("batch_size", "learning_rate", "weight_decay", "momentum")  # first in maps
 TOLD = 20  # wrong files that are told at once
+EXACT = 2**53  # floating-point numbers below it may stand for a whole number
 PER_STACK = 16  # models of a cell whose weights share a file
 
 
@@ -52,12 +54,18 @@ class Checkpoint(NamedTuple):
 
 
 def rows_of_folder(
-    folder: Path, settings: Path | None = None, pattern: str | None = None
+    folder: Path,
+    settings: Path | None = None,
+    pattern: str | None = None,
+    renamed: Mapping[str, str] | None = None,
 ) -> list[tuple[str, dict[str, Any]]]:
     """Return for each checkpoint where its settings stand, and the settings with its path as ``file``.
 
     Settings come from a CSV file with a column ``file``, from a CSV file and a pattern of file names, from
     the file names alone, or from the layouts of Ray Tune (``params.json``) and Lightning (``hparams.yaml``).
+
+    Args:
+        renamed: our names of columns by theirs; one may be that of the files.
 
     Raises:
         InputError: the folder or the CSV file is not there or not of this form.
@@ -68,10 +76,11 @@ def rows_of_folder(
         rows = list(_csv_rows(settings))
         if pattern is not None:
             rows = [(where, {**row, "file": _filled(pattern, row, where)}) for where, row in rows]
-        if lacking := next((where for where, row in rows if not row.get("file")), None):
+        column = next((theirs for theirs, ours in (renamed or {}).items() if ours == "file"), "file")
+        if lacking := next((where for where, row in rows if not row.get(column)), None):
             raise InputError(
-                f"{lacking}: there is no file; give the CSV file a column file with paths below {folder}, or "
-                "a pattern such as --files 'w{width}/seed{seed}.pt'"
+                f"{lacking}: there is no file; give the CSV file a column file with paths below {folder} (or "
+                "name it with --columns path=file), or a pattern such as --files 'w{width}/seed{seed}.pt'"
             )
         return rows
     if pattern is not None:
@@ -239,6 +248,11 @@ def checkpoints_of(
     if unknown := [name for name in renamed if name not in names]:
         raise InputError(f"--columns {unknown[0]}=…: there is no such column; there are {', '.join(names)}")
     ours = {name: renamed.get(name, name) for name in names}
+    if twice := [name for name, new in renamed.items() if new in names and ours[new] == new != name]:
+        new = ours[twice[0]]
+        raise InputError(
+            f"--columns {twice[0]}={new}: there is a column {new!r} already; leave it out with {new}="
+        )
     known = _known_settings(raw)
     other = [n for n, o in ours.items() if o and o not in {"file", "seed", *RESULTS, *known}]
     if other:
@@ -252,7 +266,7 @@ def checkpoints_of(
         )
     found = []
     for where, row in rows:
-        values = {ours[name]: row.get(name) for name in names if ours[name]}
+        values = {ours[name]: _whole(row.get(name)) for name in names if ours[name]}
         for name, value in values.items():
             if name not in RESULTS and (value is None or value == ""):
                 raise InputError(f"{where}: {name} has no value; give it one, or leave the column out")
@@ -261,10 +275,25 @@ def checkpoints_of(
         seed = values.get("seed")
         if seed is not None and (not isinstance(seed, int) or seed < 0):
             raise InputError(f"{where}: seed is {seed!r}; it should be a whole number from 0")
-        results = {n: float(v) for n, v in values.items() if n in RESULTS and isinstance(v, int | float)}
+        results = {n: v for n, v in values.items() if n in RESULTS and v not in (None, "")}
+        if wrong := [name for name, v in results.items() if isinstance(v, str | bool)]:
+            raise InputError(f"{where}: {wrong[0]} is {shown(results[wrong[0]])}; it should be a number")
         settings = {name: value for name, value in values.items() if name in known}
         found.append(Checkpoint(folder / str(values["file"]), where, settings, seed, results))
+    at: dict[Path, str] = {}
+    for one in found:
+        if (other := at.setdefault(one.file.absolute(), one.where)) != one.where:
+            raise InputError(
+                f"{other} and {one.where} name the same file {one.file}; give each model once, or two models "
+                "would be compared that are one"
+            )
     return found, known
+
+
+def _whole(value: Any) -> Any:
+    """Return a number such as 4.0 as the whole number that it is; anything else as it is."""
+    whole = isinstance(value, float) and abs(value) < EXACT and value.is_integer()
+    return int(value) if whole else value
 
 
 def _known_settings(raw: dict[str, Any]) -> dict[str, str]:
@@ -350,8 +379,16 @@ def space_of(
 def _of_settings(problems: str, where: str) -> str:
     """Return what is wrong with a space, in terms of the settings that it was made of."""
     source, lines = where.partition(", line")[0], problems.splitlines()
-    causes = [line for line in lines if not line.startswith("imported models have")] or lines
-    return "\n".join(re.sub(r"^(load|temperature)\.\w+(\.\d+)?:", f"{source}:", line) for line in causes)
+    causes = [line for line in lines if not line.startswith("imported")] or lines
+    found = []
+    for line in causes:
+        if setting := SETTING.match(line):
+            section, name, rest = setting.groups()
+            line = f"{source}: {name}: {rest.removeprefix(f'{name}: ')}"
+            if section == "training" or name in TrainingOptions.model_fields:
+                line += f"; or leave it out: --columns {name}="
+        found.append(line)
+    return "\n".join(found)
 
 
 def _in_order(values: Iterable[Any]) -> list[Any]:
@@ -514,7 +551,14 @@ def load_weights(module: nn.Module, path: Path, network: str) -> None:
     found: dict[str, Tensor] = {}
     for key, value in given.items():
         name = _name_in(target, key)
+        if name in found:
+            raise InputError(f"{path} has {name!r} under two names, {key!r} is one; save one of them alone")
         if name in target:
+            if value.dtype.is_floating_point != target[name].dtype.is_floating_point or value.is_complex():
+                raise InputError(
+                    f"{path}: {key} is of type {value.dtype}, and {network} has {target[name].dtype}; save "
+                    "it as floating-point numbers, before it is quantised"
+                )
             if value.shape != target[name].shape:
                 raise InputError(
                     f"{path}: {key} has the shape {tuple(value.shape)}, and {network} has "
@@ -559,6 +603,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """
     import torch
 
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name the checkpoint in it ({', '.join(SUFFIXES)})")
     if path.suffix not in SUFFIXES:
         raise InputError(f"{path} should be one of {', '.join(SUFFIXES)}; save weights with torch.save")
     content = read_bytes(path)

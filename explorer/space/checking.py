@@ -93,9 +93,14 @@ def check(raw: Any, fingerprint: Callable[[str], str] = sources.fingerprint) -> 
         )
     for path, value in _leaves(raw, ()):
         if not isinstance(value, bool | int | float | str | None):
-            raise Problem(
-                path, f"{value} is of type {type(value).__name__}, which no setting has; put it in quotes"
-            )
+            how = "put it in quotes"
+            if callable(value):
+                how = (
+                    "a function stands in place of the name of a model, data set, loss, optimizer or measure"
+                )
+            elif isinstance(value, set | frozenset):
+                how = "make it a list"
+            raise Problem(path, f"{value} is of type {type(value).__name__}, which no setting has; {how}")
         if isinstance(value, float) and not math.isfinite(value) and path[0] in ("load", "temperature"):
             raise Problem(path, f"{value} is not allowed; an axis needs finite numbers")
     given, raw = raw, dict(raw)

@@ -53,12 +53,18 @@ def require_known(new: Mapping[str, str], loaded: Sequence[str]) -> None:
 
 
 def in_percent(path: str, table: pd.DataFrame, warn: Callable[[str], None]) -> pd.DataFrame:
-    """Return the table with accuracies in percent, and warn if they were shares."""
+    """Return the table with accuracies in percent, and warn if they were shares.
+
+    Raises:
+        InputError: an accuracy is above 100.
+    """
     import pandas as pd
 
     if SHARES not in table:
         return table
     values = pd.to_numeric(table[SHARES], errors="coerce")
+    if values.max() > 100:
+        raise InputError(f"{path}: {SHARES} is {values.max():.4g}; it should be at most 100")
     if not 0 < values.max() <= 1:
         return table
     warn(f"{path}: {SHARES} is at most {values.max():.4g}; these shares are read as percent, times 100.")
@@ -84,10 +90,20 @@ def unknown_columns(path: str, table: pd.DataFrame, axes: Sequence[str]) -> str:
     if not names:
         return ""
     told, rename = hints(names)
-    how = f"--columns {rename}, or " if rename else ""
+    how = f"Rename them with --columns {rename}, or make" if rename else "Make"
     return (
-        f"{path}: columns that are no settings or measures are kept and not shown: {told}. Rename them "
-        f"with {how}make one an axis with --columns {names[-1]}=load"
+        f"{path}: columns that are no settings or measures are kept and not shown: {told}. {how} one an axis "
+        f"with --columns {names[-1]}=load"
+    )
+
+
+def gaps(path: str, table: pd.DataFrame, axes: Sequence[str]) -> str:
+    """Return a sentence about rows without a value on an axis, or without a training loss; often empty."""
+    results = () if "status" in table else ("train_loss",)  # a model that diverged may have none
+    empty = {name: int(table[name].isna().sum()) for name in (*axes, *results) if name in table}
+    told = ", ".join(f"{count} without {name}" for name, count in empty.items() if count)
+    return (
+        f"{path}: of {len(table)} rows, there are {told}; fill them in, or delete the rows." if told else ""
     )
 
 

@@ -92,6 +92,15 @@ def test_a_space_can_use_a_table(frame: pd.DataFrame, tmp_path: Path) -> None:
     assert same.id == cell.id, "the name of a file does not matter"
 
 
+def test_the_index_of_a_data_frame_is_a_column(frame: pd.DataFrame, tmp_path: Path) -> None:
+    plain, indexed = tmp_path / "plain.parquet", tmp_path / "indexed.parquet"
+    frame.to_parquet(plain)
+    frame.set_index("length").to_parquet(indexed)
+    drop = {"drop": REST}
+    one, other = (table.load(options(str(path), **drop)) for path in (plain, indexed))
+    assert one.x_train.shape == other.x_train.shape
+
+
 def changed(frame: pd.DataFrame, column: str, row: int, value: Any) -> pd.DataFrame:
     frame = frame.astype({column: object})
     frame.loc[row, column] = value
@@ -123,6 +132,7 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], str]] = {
     "one part": (None, {"split": "wild"}, "wild is True; a split column holds train and test"),
     "target": (None, {"label": None, "target": "price", "drop": ["id"]}, "is for task: regression; add it"),
     "number as label": (None, {"label": "price", "drop": ["id"]}, "which is no label. For classes, give"),
+    "label in drop": (None, {"drop": ["species"]}, "FILE: 'species' is needed, and also in drop; remove it"),
     "no inputs": (
         None,
         {"drop": [*REST, "length", "colour", "wild"]},

@@ -34,7 +34,7 @@ def read_table(path: str) -> pd.DataFrame:
     content = read_bytes(path)
     try:
         if suffix == ".parquet":
-            table = pd.read_parquet(io.BytesIO(content))
+            table = with_index(pd.read_parquet(io.BytesIO(content)))
         else:
             text, sep = as_text(content, path), "\t" if suffix == ".tsv" else ","
             first = text.partition("\n")[0].strip().split(sep)
@@ -55,6 +55,11 @@ def read_table(path: str) -> pd.DataFrame:
         raise InputError(f"{path} has no rows; give it a row for each input")
     table.columns = [str(name) for name in table.columns]
     return table
+
+
+def with_index(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with rows in order, and the columns that pandas had put into its index."""
+    return table.reset_index(drop=all(name is None for name in table.index.names))
 
 
 def _place(path: str, rows: pd.DataFrame | pd.Series, where: Any) -> str:
