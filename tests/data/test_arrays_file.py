@@ -93,7 +93,10 @@ def test_classes_by_labels_other_than_numbers_from_0_are_other_models(tmp_path: 
 
 def test_a_csv_is_told_what_to_do_with_it(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_text("1,2,0\n3,4,1\n")
-    with pytest.raises(InputError, match=r"own\.csv is not an \.npz file, which numpy\.savez writes; name: table reads CSV and Parquet"):
+    with pytest.raises(
+        InputError,
+        match=r"own\.csv is not an \.npz file, which numpy\.savez writes; name: table reads CSV and Parquet",
+    ):
         arrays.load(arrays.Options(path=str(tmp_path / "own.csv")))
 
 
