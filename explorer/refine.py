@@ -35,7 +35,7 @@ DRAWS = 1000
 # Prior of the logarithms of amplitude, length scales (in widths of the grid) and noise: median, deviation.
 AMPLITUDE, LENGTH, NOISE = (1.5, 1.0), (1.0, 1.0), (0.03, 1.0)
 FACTORS = (0.55, 1.0, 1.8)  # of the most probable length scales: those of the kernels that are averaged
-KERNEL_CELLS = 300  # the kernel is fitted to at most so many cells, drawn from those of the map
+KERNEL_CELLS = 150  # the kernel is fitted to at most so many cells, drawn from those of the map
 SOURCES = ("measured", "predicted")
 
 
@@ -104,20 +104,35 @@ def propose_places(
 ) -> list[int]:
     """Return what :func:`propose` returns, as positions in the domain: its axes' product in their order."""
     grid = _Grid(cells, domain)
+    if not grid.known.any():
+        return grid.spread(n)
+    with _one_thread():
+        return _least_known(grid, _cuts(grid.rows, cuts), n)
+
+
+def _least_known(grid: _Grid, found: Mapping[str, Cut], n: int) -> list[int]:
+    """Return the places of the ``n`` cells whose phase is least known, each after those before it."""
     known = grid.known.copy()
     chosen: list[int] = []
-    if not known.any():
-        chosen = grid.spread(n)
-    else:
-        found = _cuts(grid.rows, cuts)
-        models = _fit(grid, found)
-        while len(chosen) < n and not known.all():
-            entropy = _entropy(_shares(_draw(grid, models, found), found))
-            entropy = np.where(known, -1.0, np.round(entropy, 6))
-            best = np.flatnonzero(entropy == entropy.max())
-            chosen.append(int(best[grid.distance(known)[best].argmax()]))
-            known[chosen[-1]] = True
-            models = {name: model.given(chosen[-1]) for name, model in models.items()}
+    models = _fit(grid, found)
+    entropy, changed = np.full(len(known), -1.0), np.unique(grid.maps)
+    following = {k: {name: model.following(k) for name, model in models.items()} for k in changed}
+    while len(chosen) < n and not known.all():
+        for number in changed:
+            here, drawn = np.flatnonzero(grid.maps == number), {}
+            open_ = ~known[here]
+            for name, one in following[number].items():
+                mean, spread = one.predictions()
+                drawn[name] = _draw(name, mean[open_], spread[open_], found)
+            entropy[here] = -1.0
+            entropy[here[open_]] = np.round(_entropy(_shares(drawn, found)), 6)
+        best = np.flatnonzero(entropy == entropy.max())
+        place = int(best[grid.distance(known)[best].argmax()])
+        chosen.append(place)
+        known[place] = True
+        changed = [grid.maps[place]]
+        for one in following[grid.maps[place]].values():
+            one.add(int((grid.maps[:place] == grid.maps[place]).sum()))
     return chosen
 
 
@@ -165,7 +180,9 @@ def predict(cells: pd.DataFrame, domain: Domain | pd.DataFrame, cuts: Cuts | Non
     shares = np.where(measured == "", np.nan, measured == np.array(PHASES)[:, None]).T
     draws = {}
     if not known.all():
-        draws = _draw(grid, _fit(grid, found), found)
+        with _one_thread():
+            models = _fit(grid, found)
+            draws = {name: _draw(name, *model.predictions(), found) for name, model in models.items()}
         shares[~known] = _shares(draws, found)[~known]
         phase[~known] = np.array(PHASES)[shares[~known].argmax(axis=1)]
     out = grid.points.copy()
@@ -362,12 +379,6 @@ class _Model(NamedTuple):
     grid: _Grid
     processes: dict[int, _Process]
 
-    def given(self, place: int) -> _Model:
-        """Return the model as if the cell at ``place`` were measured and had the predicted value."""
-        number = int(self.grid.maps[place])
-        one = self.processes[number].given(self.grid.x[place : place + 1])
-        return self._replace(processes={**self.processes, number: one})
-
     def predictions(self) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation of a measurement in every cell, (cells,) each."""
         mean, spread = np.zeros(len(self.grid.x)), np.zeros(len(self.grid.x))
@@ -375,6 +386,10 @@ class _Model(NamedTuple):
             here = self.grid.maps == number
             mean[here], spread[here] = process.at(self.grid.x[here])
         return mean, spread
+
+    def following(self, number: int) -> _Following:
+        """Return the predictions in the cells of a map, for measurements that are added to it."""
+        return _Following(self.processes[number], self.grid.x[self.grid.maps == number])
 
 
 class _Process(NamedTuple):
@@ -394,18 +409,56 @@ class _Process(NamedTuple):
         means, spreads = map(
             np.array, zip(*(one.predict(x, return_std=True) for one in self.fitted), strict=True)
         )
+        return self.mixed(means, spreads)
+
+    def mixed(self, means: np.ndarray, spreads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and deviation over the kernels, (cells,), from those of each, (kernels, cells)."""
         mean = self.weights @ means
         spread = np.sqrt(self.weights @ (spreads**2 + (means - mean) ** 2))
         return self.centre + self.scale * mean, self.scale * spread
 
-    def given(self, x: np.ndarray) -> _Process:
-        again = [
-            _regressor(one.kernel_).fit(
-                np.vstack([one.X_train_, x]), np.concatenate([one.y_train_, one.predict(x)])
-            )
-            for one in self.fitted
-        ]
-        return self._replace(fitted=again)
+
+class _Following:
+    """Predictions in some cells, (cells,), as if some of them were measured and had the predicted values.
+
+    Such a measurement does not move the means. It lowers the variance of each cell by the square of its
+    covariance with the measured cell over that cell's variance.
+    """
+
+    def __init__(self, process: _Process, x: np.ndarray) -> None:
+        from scipy.linalg import solve_triangular
+
+        self.process, self.x = process, x
+        self.means, self.variances, self.factors = [], [], []
+        for one in process.fitted:
+            mean, spread = one.predict(x, return_std=True)
+            self.means.append(mean)
+            self.variances.append(spread**2)
+            self.factors.append([solve_triangular(one.L_, one.kernel_(one.X_train_, x), lower=True)])
+
+    def add(self, place: int) -> None:
+        """Take the cell at ``place`` as measured."""
+        for one, variance, factor in zip(self.process.fitted, self.variances, self.factors, strict=True):
+            covariance = one.kernel_(self.x, self.x[place : place + 1])[:, 0]
+            covariance -= sum(rows.T @ rows[:, place] for rows in factor)
+            factor.append((covariance / np.sqrt(variance[place]))[None])
+            variance -= factor[-1][0] ** 2
+
+    def predictions(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and standard deviation of a measurement in each cell."""
+        if not self.process.fitted:
+            return self.process.at(self.x)
+        return self.process.mixed(np.array(self.means), np.sqrt(np.maximum(self.variances, 0.0)))
+
+
+def _one_thread() -> Any:
+    """Return a context in which linear algebra has one thread: small matrices are slower with more.
+
+    The results then do not depend on the number of cores either.
+    """
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1)
 
 
 def _regressor(kernel: Any, optimizer: Any = None) -> Any:
@@ -490,13 +543,9 @@ def _most_probable(
     return best, loss(best)[0]
 
 
-def _draw(grid: _Grid, models: Mapping[str, _Model], cuts: Mapping[str, Cut]) -> dict[str, np.ndarray]:
-    """Return draws of each measure in each cell, (DRAWS, cells), in the units of the tables."""
-    drawn = {}
-    for name, model in models.items():
-        mean, spread = model.predictions()
-        drawn[name] = MEASURES[name].back(mean + spread * _normal(name), cuts)
-    return drawn
+def _draw(name: str, mean: np.ndarray, spread: np.ndarray, cuts: Mapping[str, Cut]) -> np.ndarray:
+    """Return draws of a measure in some cells, (DRAWS, cells), in the units of the tables."""
+    return MEASURES[name].back(mean + spread * _normal(name), cuts)
 
 
 @cache

@@ -118,6 +118,25 @@ def test_many_cells_take_seconds() -> None:
     assert (found["phase"].to_numpy() == true_phases(cells)).mean() > 0.95
 
 
+def test_a_proposed_cell_counts_as_a_measurement_of_its_predicted_values() -> None:
+    cells = world(noise=0.02)
+    known = at(cells, refine.propose(pd.DataFrame(), DOMAIN, 16))
+    grid = refine._Grid(known, DOMAIN)
+    model = refine._fit(grid, phases.find_cuts(known, CUTS))["train_loss"]
+    following, process = model.following(0), model.processes[0]
+    mean, spread = following.predictions()
+    for place in (3, 50):
+        following.add(place)
+        one, x = process.fitted[1], grid.x[[place]]
+        values = np.append(one.y_train_, one.predict(x))
+        process.fitted[1] = refine._regressor(one.kernel_).fit(np.vstack([one.X_train_, x]), values)
+    want_mean, want = process.fitted[1].predict(grid.x, return_std=True)
+    assert following.means[1] == pytest.approx(want_mean, abs=1e-6)
+    assert np.sqrt(following.variances[1]) == pytest.approx(want, abs=1e-6)
+    assert following.predictions()[0] == pytest.approx(mean)
+    assert (following.predictions()[1] < spread + 1e-12).all()
+
+
 def test_cells_of_a_round_are_not_all_neighbours() -> None:
     cells = world()
     known = at(cells, refine.propose(pd.DataFrame(), DOMAIN, 16))
