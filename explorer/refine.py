@@ -17,8 +17,9 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,7 +87,8 @@ def propose(
             are not given are found from the cells.
 
     Raises:
-        InputError: a column is missing, two rows have the same settings, or a cut is wrong.
+        InputError: a column is missing, two rows have the same settings, or an argument has a wrong type
+            or value.
 
     >>> import pandas as pd
     >>> places = [(width, size) for width in (2, 4, 8, 16) for size in (8, 32, 128)]
@@ -94,6 +96,8 @@ def propose(
     >>> len(explorer.refine.propose(pd.DataFrame(), domain, 6))
     6
     """
+    if isinstance(n, bool) or not isinstance(n, Integral) or n < 0:
+        raise InputError(f"n is {n!r}; give a whole number of cells, 0 or more")
     points = _points(domain)
     places = propose_places(cells, points, n, cuts)
     return [{str(name): points[name].tolist()[place] for name in points} for place in places]
@@ -263,16 +267,45 @@ class _Grid:
 def _points(domain: Domain | pd.DataFrame) -> pd.DataFrame:
     """Return the cells of a domain, in the order of the axis values."""
     if isinstance(domain, pd.DataFrame):
-        return domain.reset_index(drop=True)
-    empty = [name for name, values in domain.items() if not len(values)]
-    if empty or not domain:
+        points = domain.reset_index(drop=True)
+    elif isinstance(domain, Mapping):
+        points = _product(domain)
+    else:
         raise InputError(
-            f"the domain {'axis ' + repr(empty[0]) if empty else ''} has no values; give {{axis: values}}"
+            f"the domain is a {type(domain).__name__}; give {{axis: values}} or a table of the axes"
         )
-    names = list(domain)
-    values = [[v.item() if isinstance(v, np.generic) else v for v in domain[name]] for name in names]
-    columns = zip(*itertools.product(*values), strict=True)
-    return pd.DataFrame(dict(zip(names, columns, strict=True)))
+    if points.empty:
+        raise InputError("the domain has no cells; give {axis: values} or a table of the axes")
+    taken = [*MEASURES, *(f"{name}_std" for name in MEASURES), *PHASES, "source", "phase", "probability"]
+    if wrong := [str(name) for name in points if name in taken]:
+        raise InputError(
+            f"the domain has the column {wrong[0]}, which is a result and no axis; give the axes only, as "
+            "cells[['width', 'batch_size']]"
+        )
+    for name in points:
+        if _is_ordered(points[name]) and not np.isfinite(points[name].to_numpy(float)).all():
+            raise InputError(f"the domain has an infinite value of {name}; give finite values")
+    keys = pd.Series(keys_of(points, [str(name) for name in points]))
+    if keys.duplicated().any():
+        where = ", ".join(map(" ".join, zip(map(str, points), keys[keys.duplicated()].iloc[0], strict=True)))
+        raise InputError(f"the domain has {where} several times; give each value once")
+    return points
+
+
+def _product(domain: Domain) -> pd.DataFrame:
+    if not domain:
+        raise InputError("the domain has no axis; give {axis: values}")
+    lists = {}
+    for name, values in domain.items():
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise InputError(f"the domain axis {name!r} is {values!r}; give a list of values")
+        lists[name] = [v.item() if isinstance(v, np.generic) else v for v in values]
+        if not lists[name]:
+            raise InputError(f"the domain axis {name!r} has no values; give {{axis: values}}")
+        if wrong := [v for v in lists[name] if v is not None and not isinstance(v, str | int | float)]:
+            raise InputError(f"the domain axis {name!r} has the value {wrong[0]!r}; give numbers or words")
+    columns = zip(*itertools.product(*lists.values()), strict=True)
+    return pd.DataFrame(dict(zip(lists, columns, strict=True)))
 
 
 def _is_ordered(values: pd.Series) -> bool:
@@ -282,7 +315,12 @@ def _is_ordered(values: pd.Series) -> bool:
 
 def _placed(cells: Any, points: pd.DataFrame, axes: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the rows of the known cells in their places, and which places are known."""
-    cells = pd.DataFrame(cells)
+    try:
+        cells = pd.DataFrame(cells)
+    except ValueError:
+        raise InputError(
+            f"the cells are a {type(cells).__name__}; give a table with a row per cell"
+        ) from None
     if cells.empty:
         return pd.DataFrame(index=points.index), np.zeros(len(points), dtype=bool)
     needed = [*axes, *(name for name in MEASURES if name != OPTIONAL)]
@@ -291,6 +329,13 @@ def _placed(cells: Any, points: pd.DataFrame, axes: list[str]) -> tuple[pd.DataF
             f"the table of cells has no column {', '.join(lacking)}; it has "
             f"{suggest(lacking[0], [str(name) for name in cells])}"
         )
+    for name in (name for name in MEASURES if name in cells):
+        lost = column(cells, name).isna() & cells[name].notna()
+        if lost.any():
+            raise InputError(
+                f"the table of cells has {name} {cells.loc[lost, name].iloc[0]!r}; give numbers, or leave "
+                "it empty"
+            )
     keys = keys_of(cells, axes)
     rows = dict(zip(keys, range(len(cells)), strict=True))
     if len(rows) < len(cells):
@@ -365,8 +410,11 @@ def _coarse(x: np.ndarray, here: np.ndarray, n: int) -> np.ndarray:
 
 def _cuts(rows: pd.DataFrame, cuts: Cuts | None) -> dict[str, Cut]:
     """Return the cuts: those given, as numbers or as ``Cut``, and the others found from the known cells."""
-    if cuts and all(isinstance(cut, Cut) for cut in cuts.values()):
+    if cuts is not None and not isinstance(cuts, Mapping):
+        raise InputError(f"cuts is a {type(cuts).__name__}; give {{'train_loss': 0.01}}")
+    if cuts and len(cuts) == 3 and all(isinstance(cut, Cut) for cut in cuts.values()):
         return dict(cuts)
+    cuts = {name: cut.value if isinstance(cut, Cut) else cut for name, cut in (cuts or {}).items()}
     try:
         return find_cuts(rows, cuts)
     except ValueError as error:
