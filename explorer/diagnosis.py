@@ -255,7 +255,9 @@ def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series |
         answers = true_answers(cells, question)
         rooms = np.column_stack([_side_room(cells, changes, question) for _, changes in _sides(question)])
         rooms /= np.maximum(100 - cells[ACCURACY].to_numpy(float), 1e-9)[:, None]
-    if not isinstance(answers, pd.Series) or not answers.index.isin(cells.index).all():
+    if not isinstance(answers, pd.Series) or not (
+        answers.index.isin(cells.index).all() or cells.index.isin(answers.index).all()
+    ):
         raise InputError(
             "answers is no Series with the index of the cells; give pd.Series(…, index=cells.index)"
         )

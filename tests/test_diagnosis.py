@@ -108,6 +108,8 @@ def test_answers_of_other_cells_and_words_in_place_of_numbers_are_told() -> None
     for wrong in (given, given.tolist()):
         with pytest.raises(InputError, match="with the index of the cells"):
             diagnosis.fit(later, answers=wrong)  # pyright: ignore[reportArgumentType]
+    some = diagnosis.fit(cells.iloc[::2], answers=given)
+    assert some.cells == given.iloc[::2].notna().sum()
     with pytest.raises(InputError, match="column width of the table of cells has words"):
         diagnosis.room(cells.assign(width=cells["width"].astype(str)), "width")
 
