@@ -91,7 +91,7 @@ def room(cells: pd.DataFrame, axis: str) -> pd.DataFrame:
         accuracy or the setting of the cell is unknown.
 
     Raises:
-        InputError: the table lacks the axis or the accuracy.
+        InputError: the table lacks the axis or the accuracy, or it has words.
 
     Example:
         >>> cells = pd.DataFrame({"width": [2, 4, 8], "test_accuracy_percent": [50.0, 60.0, 55.0]})
@@ -103,6 +103,8 @@ def room(cells: pd.DataFrame, axis: str) -> pd.DataFrame:
             raise InputError(
                 f"the table of cells has no column {name}; it has {suggest(name, [*map(str, cells)])}"
             )
+        if cells[name].map(lambda value: isinstance(value, str)).any():
+            raise InputError(f"the column {name} of the table of cells has words; give numbers")
     others = [name for name in _settings(cells) if name != axis]
     line = (
         cells.groupby(others, dropna=False).ngroup().to_numpy() if others else np.zeros(len(cells), dtype=int)
@@ -253,6 +255,12 @@ def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series |
         answers = true_answers(cells, question)
         rooms = np.column_stack([_side_room(cells, changes, question) for _, changes in _sides(question)])
         rooms /= np.maximum(100 - cells[ACCURACY].to_numpy(float), 1e-9)[:, None]
+    if not isinstance(answers, pd.Series) or not (
+        answers.index.isin(cells.index).all() or cells.index.isin(answers.index).all()
+    ):
+        raise InputError(
+            "answers is no Series with the index of the cells; give pd.Series(…, index=cells.index)"
+        )
     answers = answers.reindex(cells.index)
     if unknown := [str(value) for value in answers.dropna().unique() if value not in names]:
         raise InputError(

@@ -17,8 +17,9 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,7 +36,7 @@ DRAWS = 1000
 # Prior of the logarithms of amplitude, length scales (in widths of the grid) and noise: median, deviation.
 AMPLITUDE, LENGTH, NOISE = (1.5, 1.0), (1.0, 1.0), (0.03, 1.0)
 FACTORS = (0.55, 1.0, 1.8)  # of the most probable length scales: those of the kernels that are averaged
-KERNEL_CELLS = 300  # the kernel is fitted to at most so many cells, drawn from those of the map
+KERNEL_CELLS = 150  # the kernel is fitted to at most so many cells, drawn from those of the map
 SOURCES = ("measured", "predicted")
 
 
@@ -86,7 +87,8 @@ def propose(
             are not given are found from the cells.
 
     Raises:
-        InputError: a column is missing, two rows have the same settings, or a cut is wrong.
+        InputError: a column is missing, two rows have the same settings, or an argument has a wrong type
+            or value.
 
     >>> import pandas as pd
     >>> places = [(width, size) for width in (2, 4, 8, 16) for size in (8, 32, 128)]
@@ -94,6 +96,8 @@ def propose(
     >>> len(explorer.refine.propose(pd.DataFrame(), domain, 6))
     6
     """
+    if isinstance(n, bool) or not isinstance(n, Integral) or n < 0:
+        raise InputError(f"n is {n!r}; give a whole number of cells, 0 or more")
     points = _points(domain)
     places = propose_places(cells, points, n, cuts)
     return [{str(name): points[name].tolist()[place] for name in points} for place in places]
@@ -104,20 +108,35 @@ def propose_places(
 ) -> list[int]:
     """Return what :func:`propose` returns, as positions in the domain: its axes' product in their order."""
     grid = _Grid(cells, domain)
+    if not grid.known.any():
+        return grid.spread(n)
+    with _one_thread():
+        return _least_known(grid, _cuts(grid.rows, cuts), n)
+
+
+def _least_known(grid: _Grid, found: Mapping[str, Cut], n: int) -> list[int]:
+    """Return the places of the ``n`` cells whose phase is least known, each after those before it."""
     known = grid.known.copy()
     chosen: list[int] = []
-    if not known.any():
-        chosen = grid.spread(n)
-    else:
-        found = _cuts(grid.rows, cuts)
-        models = _fit(grid, found)
-        while len(chosen) < n and not known.all():
-            entropy = _entropy(_shares(_draw(grid, models, found), found))
-            entropy = np.where(known, -1.0, np.round(entropy, 6))
-            best = np.flatnonzero(entropy == entropy.max())
-            chosen.append(int(best[grid.distance(known)[best].argmax()]))
-            known[chosen[-1]] = True
-            models = {name: model.given(chosen[-1]) for name, model in models.items()}
+    models = _fit(grid, found)
+    entropy, changed = np.full(len(known), -1.0), np.unique(grid.maps)
+    following = {k: {name: model.following(k) for name, model in models.items()} for k in changed}
+    while len(chosen) < n and not known.all():
+        for number in changed:
+            here, drawn = np.flatnonzero(grid.maps == number), {}
+            open_ = ~known[here]
+            for name, one in following[number].items():
+                mean, spread = one.predictions()
+                drawn[name] = _draw(name, mean[open_], spread[open_], found)
+            entropy[here] = -1.0
+            entropy[here[open_]] = np.round(_entropy(_shares(drawn, found)), 6)
+        best = np.flatnonzero(entropy == entropy.max())
+        place = int(best[grid.distance(known)[best].argmax()])
+        chosen.append(place)
+        known[place] = True
+        changed = [grid.maps[place]]
+        for one in following[grid.maps[place]].values():
+            one.add(int((grid.maps[:place] == grid.maps[place]).sum()))
     return chosen
 
 
@@ -165,7 +184,9 @@ def predict(cells: pd.DataFrame, domain: Domain | pd.DataFrame, cuts: Cuts | Non
     shares = np.where(measured == "", np.nan, measured == np.array(PHASES)[:, None]).T
     draws = {}
     if not known.all():
-        draws = _draw(grid, _fit(grid, found), found)
+        with _one_thread():
+            models = _fit(grid, found)
+            draws = {name: _draw(name, *model.predictions(), found) for name, model in models.items()}
         shares[~known] = _shares(draws, found)[~known]
         phase[~known] = np.array(PHASES)[shares[~known].argmax(axis=1)]
     out = grid.points.copy()
@@ -246,16 +267,45 @@ class _Grid:
 def _points(domain: Domain | pd.DataFrame) -> pd.DataFrame:
     """Return the cells of a domain, in the order of the axis values."""
     if isinstance(domain, pd.DataFrame):
-        return domain.reset_index(drop=True)
-    empty = [name for name, values in domain.items() if not len(values)]
-    if empty or not domain:
+        points = domain.reset_index(drop=True)
+    elif isinstance(domain, Mapping):
+        points = _product(domain)
+    else:
         raise InputError(
-            f"the domain {'axis ' + repr(empty[0]) if empty else ''} has no values; give {{axis: values}}"
+            f"the domain is a {type(domain).__name__}; give {{axis: values}} or a table of the axes"
         )
-    names = list(domain)
-    values = [[v.item() if isinstance(v, np.generic) else v for v in domain[name]] for name in names]
-    columns = zip(*itertools.product(*values), strict=True)
-    return pd.DataFrame(dict(zip(names, columns, strict=True)))
+    if points.empty:
+        raise InputError("the domain has no cells; give {axis: values} or a table of the axes")
+    taken = [*MEASURES, *(f"{name}_std" for name in MEASURES), *PHASES, "source", "phase", "probability"]
+    if wrong := [str(name) for name in points if name in taken]:
+        raise InputError(
+            f"the domain has the column {wrong[0]}, which is a result and no axis; give the axes only, as "
+            "cells[['width', 'batch_size']]"
+        )
+    for name in points:
+        if _is_ordered(points[name]) and not np.isfinite(points[name].to_numpy(float)).all():
+            raise InputError(f"the domain has an infinite value of {name}; give finite values")
+    keys = pd.Series(keys_of(points, [str(name) for name in points]))
+    if keys.duplicated().any():
+        where = ", ".join(map(" ".join, zip(map(str, points), keys[keys.duplicated()].iloc[0], strict=True)))
+        raise InputError(f"the domain has {where} several times; give each value once")
+    return points
+
+
+def _product(domain: Domain) -> pd.DataFrame:
+    if not domain:
+        raise InputError("the domain has no axis; give {axis: values}")
+    lists = {}
+    for name, values in domain.items():
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise InputError(f"the domain axis {name!r} is {values!r}; give a list of values")
+        lists[name] = [v.item() if isinstance(v, np.generic) else v for v in values]
+        if not lists[name]:
+            raise InputError(f"the domain axis {name!r} has no values; give {{axis: values}}")
+        if wrong := [v for v in lists[name] if v is not None and not isinstance(v, str | int | float)]:
+            raise InputError(f"the domain axis {name!r} has the value {wrong[0]!r}; give numbers or words")
+    columns = zip(*itertools.product(*lists.values()), strict=True)
+    return pd.DataFrame(dict(zip(lists, columns, strict=True)))
 
 
 def _is_ordered(values: pd.Series) -> bool:
@@ -265,7 +315,12 @@ def _is_ordered(values: pd.Series) -> bool:
 
 def _placed(cells: Any, points: pd.DataFrame, axes: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the rows of the known cells in their places, and which places are known."""
-    cells = pd.DataFrame(cells)
+    try:
+        cells = pd.DataFrame(cells)
+    except ValueError:
+        raise InputError(
+            f"the cells are a {type(cells).__name__}; give a table with a row per cell"
+        ) from None
     if cells.empty:
         return pd.DataFrame(index=points.index), np.zeros(len(points), dtype=bool)
     needed = [*axes, *(name for name in MEASURES if name != OPTIONAL)]
@@ -274,6 +329,13 @@ def _placed(cells: Any, points: pd.DataFrame, axes: list[str]) -> tuple[pd.DataF
             f"the table of cells has no column {', '.join(lacking)}; it has "
             f"{suggest(lacking[0], [str(name) for name in cells])}"
         )
+    for name in (name for name in MEASURES if name in cells):
+        lost = column(cells, name).isna() & cells[name].notna()
+        if lost.any():
+            raise InputError(
+                f"the table of cells has {name} {cells.loc[lost, name].iloc[0]!r}; give numbers, or leave "
+                "it empty"
+            )
     keys = keys_of(cells, axes)
     rows = dict(zip(keys, range(len(cells)), strict=True))
     if len(rows) < len(cells):
@@ -348,8 +410,11 @@ def _coarse(x: np.ndarray, here: np.ndarray, n: int) -> np.ndarray:
 
 def _cuts(rows: pd.DataFrame, cuts: Cuts | None) -> dict[str, Cut]:
     """Return the cuts: those given, as numbers or as ``Cut``, and the others found from the known cells."""
-    if cuts and all(isinstance(cut, Cut) for cut in cuts.values()):
+    if cuts is not None and not isinstance(cuts, Mapping):
+        raise InputError(f"cuts is a {type(cuts).__name__}; give {{'train_loss': 0.01}}")
+    if cuts and len(cuts) == 3 and all(isinstance(cut, Cut) for cut in cuts.values()):
         return dict(cuts)
+    cuts = {name: cut.value if isinstance(cut, Cut) else cut for name, cut in (cuts or {}).items()}
     try:
         return find_cuts(rows, cuts)
     except ValueError as error:
@@ -362,12 +427,6 @@ class _Model(NamedTuple):
     grid: _Grid
     processes: dict[int, _Process]
 
-    def given(self, place: int) -> _Model:
-        """Return the model as if the cell at ``place`` were measured and had the predicted value."""
-        number = int(self.grid.maps[place])
-        one = self.processes[number].given(self.grid.x[place : place + 1])
-        return self._replace(processes={**self.processes, number: one})
-
     def predictions(self) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation of a measurement in every cell, (cells,) each."""
         mean, spread = np.zeros(len(self.grid.x)), np.zeros(len(self.grid.x))
@@ -375,6 +434,10 @@ class _Model(NamedTuple):
             here = self.grid.maps == number
             mean[here], spread[here] = process.at(self.grid.x[here])
         return mean, spread
+
+    def following(self, number: int) -> _Following:
+        """Return the predictions in the cells of a map, for measurements that are added to it."""
+        return _Following(self.processes[number], self.grid.x[self.grid.maps == number])
 
 
 class _Process(NamedTuple):
@@ -394,18 +457,56 @@ class _Process(NamedTuple):
         means, spreads = map(
             np.array, zip(*(one.predict(x, return_std=True) for one in self.fitted), strict=True)
         )
+        return self.mixed(means, spreads)
+
+    def mixed(self, means: np.ndarray, spreads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and deviation over the kernels, (cells,), from those of each, (kernels, cells)."""
         mean = self.weights @ means
         spread = np.sqrt(self.weights @ (spreads**2 + (means - mean) ** 2))
         return self.centre + self.scale * mean, self.scale * spread
 
-    def given(self, x: np.ndarray) -> _Process:
-        again = [
-            _regressor(one.kernel_).fit(
-                np.vstack([one.X_train_, x]), np.concatenate([one.y_train_, one.predict(x)])
-            )
-            for one in self.fitted
-        ]
-        return self._replace(fitted=again)
+
+class _Following:
+    """Predictions in some cells, (cells,), as if some of them were measured and had the predicted values.
+
+    Such a measurement does not move the means. It lowers the variance of each cell by the square of its
+    covariance with the measured cell over that cell's variance.
+    """
+
+    def __init__(self, process: _Process, x: np.ndarray) -> None:
+        from scipy.linalg import solve_triangular
+
+        self.process, self.x = process, x
+        self.means, self.variances, self.factors = [], [], []
+        for one in process.fitted:
+            mean, spread = one.predict(x, return_std=True)
+            self.means.append(mean)
+            self.variances.append(spread**2)
+            self.factors.append([solve_triangular(one.L_, one.kernel_(one.X_train_, x), lower=True)])
+
+    def add(self, place: int) -> None:
+        """Take the cell at ``place`` as measured."""
+        for one, variance, factor in zip(self.process.fitted, self.variances, self.factors, strict=True):
+            covariance = one.kernel_(self.x, self.x[place : place + 1])[:, 0]
+            covariance -= sum(rows.T @ rows[:, place] for rows in factor)
+            factor.append((covariance / np.sqrt(variance[place]))[None])
+            variance -= factor[-1][0] ** 2
+
+    def predictions(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and standard deviation of a measurement in each cell."""
+        if not self.process.fitted:
+            return self.process.at(self.x)
+        return self.process.mixed(np.array(self.means), np.sqrt(np.maximum(self.variances, 0.0)))
+
+
+def _one_thread() -> Any:
+    """Return a context in which linear algebra has one thread: small matrices are slower with more.
+
+    The results then do not depend on the number of cores either.
+    """
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1)
 
 
 def _regressor(kernel: Any, optimizer: Any = None) -> Any:
@@ -490,13 +591,9 @@ def _most_probable(
     return best, loss(best)[0]
 
 
-def _draw(grid: _Grid, models: Mapping[str, _Model], cuts: Mapping[str, Cut]) -> dict[str, np.ndarray]:
-    """Return draws of each measure in each cell, (DRAWS, cells), in the units of the tables."""
-    drawn = {}
-    for name, model in models.items():
-        mean, spread = model.predictions()
-        drawn[name] = MEASURES[name].back(mean + spread * _normal(name), cuts)
-    return drawn
+def _draw(name: str, mean: np.ndarray, spread: np.ndarray, cuts: Mapping[str, Cut]) -> np.ndarray:
+    """Return draws of a measure in some cells, (DRAWS, cells), in the units of the tables."""
+    return MEASURES[name].back(mean + spread * _normal(name), cuts)
 
 
 @cache

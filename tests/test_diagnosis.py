@@ -101,6 +101,19 @@ def test_given_answers_are_learnt_and_cells_without_measures_have_none() -> None
     assert (found["answer"] == given).mean() > 0.95
 
 
+def test_answers_of_other_cells_and_words_in_place_of_numbers_are_told() -> None:
+    cells = grid()
+    given = diagnosis.true_answers(cells, "temperature")
+    later = cells.set_axis(cells.index + 7)
+    for wrong in (given, given.tolist()):
+        with pytest.raises(InputError, match="with the index of the cells"):
+            diagnosis.fit(later, answers=wrong)  # pyright: ignore[reportArgumentType]
+    some = diagnosis.fit(cells.iloc[::2], answers=given)
+    assert some.cells == given.iloc[::2].notna().sum()
+    with pytest.raises(InputError, match="column width of the table of cells has words"):
+        diagnosis.room(cells.assign(width=cells["width"].astype(str)), "width")
+
+
 def drawn(lines: int, seed: int, shift: float = 0.0) -> tuple[pd.DataFrame, pd.Series]:
     """Lines of ten cells whose answers are drawn with odds that the training loss gives, up to an offset a line."""
     draw = np.random.default_rng(seed)

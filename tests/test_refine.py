@@ -118,6 +118,25 @@ def test_many_cells_take_seconds() -> None:
     assert (found["phase"].to_numpy() == true_phases(cells)).mean() > 0.95
 
 
+def test_a_proposed_cell_counts_as_a_measurement_of_its_predicted_values() -> None:
+    cells = world(noise=0.02)
+    known = at(cells, refine.propose(pd.DataFrame(), DOMAIN, 16))
+    grid = refine._Grid(known, DOMAIN)
+    model = refine._fit(grid, phases.find_cuts(known, CUTS))["train_loss"]
+    following, process = model.following(0), model.processes[0]
+    mean, spread = following.predictions()
+    for place in (3, 50):
+        following.add(place)
+        one, x = process.fitted[1], grid.x[[place]]
+        values = np.append(one.y_train_, one.predict(x))
+        process.fitted[1] = refine._regressor(one.kernel_).fit(np.vstack([one.X_train_, x]), values)
+    want_mean, want = process.fitted[1].predict(grid.x, return_std=True)
+    assert following.means[1] == pytest.approx(want_mean, abs=1e-6)
+    assert np.sqrt(following.variances[1]) == pytest.approx(want, abs=1e-6)
+    assert following.predictions()[0] == pytest.approx(mean)
+    assert (following.predictions()[1] < spread + 1e-12).all()
+
+
 def test_cells_of_a_round_are_not_all_neighbours() -> None:
     cells = world()
     known = at(cells, refine.propose(pd.DataFrame(), DOMAIN, 16))
@@ -205,6 +224,44 @@ def test_cuts_that_are_not_given_are_found_and_wrong_tables_are_one_sentence() -
         refine.predict(pd.DataFrame(), DOMAIN)
     with pytest.raises(InputError, match="'width' has no values"):
         refine.propose(cells, {"width": []}, 6)
+
+
+@pytest.mark.parametrize(
+    ("domain", "said"),
+    [
+        ({}, "no axis"),
+        ([1, 2], "the domain is a list"),
+        ({"width": 4}, "give a list of values"),
+        ({"width": "relu"}, "give a list of values"),
+        ({"width": [[1], [2]]}, "numbers or words"),
+        ({"width": [2, 4, float("inf")]}, "infinite value of width"),
+        ({"width": [2, 4, 4.0]}, "width 4 several times"),
+        ({"phase": [1, 2]}, "the column phase, which is a result"),
+        (world(), "the column train_loss, which is a result"),
+        (pd.DataFrame({"width": []}), "no cells"),
+    ],
+)
+def test_a_domain_that_is_none_is_told(domain: object, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        refine.propose(pd.DataFrame(), domain, 2)  # pyright: ignore[reportArgumentType]
+
+
+def test_wrong_numbers_words_and_cuts_are_told() -> None:
+    cells = world().iloc[::5]
+    for n in (-1, 2.5, "3", True):
+        with pytest.raises(InputError, match="a whole number of cells"):
+            refine.propose(pd.DataFrame(), DOMAIN, n)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InputError, match="has train_loss 'low'"):
+        refine.predict(cells.assign(train_loss="low"), DOMAIN)
+    with pytest.raises(InputError, match="the cells are a str"):
+        refine.predict("cells.csv", DOMAIN)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InputError, match="cuts is a list"):
+        refine.predict(cells, DOMAIN, [0.01])  # pyright: ignore[reportArgumentType]
+    given = {name: np.float32(value) for name, value in CUTS.items()}
+    mixed = {"train_loss": phases.find_cuts(cells, CUTS)["train_loss"], "connected": 1, "cka": 0.65}
+    want = refine.predict(cells, DOMAIN, CUTS)["phase"]
+    for cuts in (given, mixed):
+        assert refine.predict(cells, DOMAIN, cuts)["phase"].equals(want)
 
 
 def test_simulate_replays_tables_beside_random_cells_and_a_coarser_grid(tmp_path: Path) -> None:

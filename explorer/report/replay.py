@@ -15,6 +15,7 @@ from explorer.settings import InputError, suggest
 from explorer.space.model import RefineOptions
 
 RANDOM = 3  # sets of random cells, whose shares are averaged
+LARGE = 500  # cells of a grid in which one set is enough
 
 
 def replay(
@@ -69,7 +70,8 @@ def _rounds(
     random = np.random.default_rng(0)
     while True:
         right, expected = shares(chosen)
-        others = [shares(random.choice(len(cells), len(chosen), replace=False))[0] for _ in range(RANDOM)]
+        sets = RANDOM if len(cells) <= LARGE else 1
+        others = [shares(random.choice(len(cells), len(chosen), replace=False))[0] for _ in range(sets)]
         coarser = shares(coarse_places(domain, len(chosen)))[0]
         shown = {"grid": value, "cells": len(chosen), "of": len(cells), "refined": right}
         rows.append({**shown, "expected": expected, "random": float(np.mean(others)), "coarser": coarser})
