@@ -200,6 +200,7 @@ def test_a_gpu_that_torch_cannot_use_is_reported_before_training(
 def test_a_worker_leaves_cuda_its_memory_and_measures_in_ieee_float32(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     tiny["load"]["width"], tiny["temperature"]["batch_size"] = [2], [50]
     tiny["measures"], seen = {"spectra": {}}, []
 
