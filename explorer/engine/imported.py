@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from explorer.columns import renames
 from explorer.engine.cluster import RunOptions
-from explorer.engine.run import complete, start
+from explorer.engine.run import check_code, complete, continued, start
 from explorer.engine.session import Observer, Silent
-from explorer.plan import imported, kept_sources
-from explorer.plan.compare import grown
-from explorer.plan.networks import check_data, check_layers, check_measures, check_networks
+from explorer.plan import imported
+from explorer.plan.networks import check_data
 from explorer.runs.files import join
 from explorer.runs.lock import RunLock
 from explorer.runs.store import Store
-from explorer.space import recorded
 from explorer.space.model import Space
-from explorer.space.reading import parse
 
 if TYPE_CHECKING:
     from explorer.results import Run
@@ -59,14 +56,12 @@ def adopt(
     space, by_id = imported.space_of(checkpoints, known, raw, overrides)
     for cell in space.cells:
         check_data(cell, cell.load_data())
-    check_networks(space)
-    check_layers(space)
-    check_measures(space)
+    check_code(space)
     imported.check_files(space, by_id)
     store = Store(join(storage, name), warn=observer.say)
     with RunLock(store.files, store.has_work) as lock:
         if store.exists():
-            space = _continued(store, space)
+            space, _ = continued(store, space, accept_source_change=False)
             by_id = dict(zip(_ids(space), by_id.values(), strict=True))
         start(store, space, name)
         count = imported.write(space, store, by_id, place)
@@ -79,23 +74,6 @@ def adopt(
 
 def _ids(space: Space) -> list[str]:
     return [cell.model_id(seed) for cell in space.cells for seed in cell.seeds]
-
-
-def _continued(store: Store, space: Space) -> Space:
-    """Return the space with the ids of an existing run, which gets the new cells and seeds.
-
-    Raises:
-        InputError: the run is another one.
-    """
-    info = recorded.read_info(store)
-    versions = kept_sources.versions_to_use(info, store, accept=False)
-    if space.sources:
-        space = parse(space.given_settings, fingerprint=recorded.fingerprint_of(info))
-    larger = grown(info, space, store)
-    kept_sources.keep(space, store, info, versions)
-    if larger:
-        store.update_info(**recorded.split(space))
-    return space
 
 
 def _scaling(space: Space) -> str:

@@ -63,24 +63,45 @@ def run(
     observer = observer or Silent()
     if space.imported is not None:
         raise InputError(IMPORTED)
-    check_networks(space)
-    check_layers(space)
-    check_measures(space)
+    check_code(space)
     store = Store(join(storage, name or space.name), warn=observer.say)
     with RunLock(store.files, store.has_work) as lock:
         if store.exists():
-            info = recorded.read_info(store)
-            versions = kept_sources.versions_to_use(info, store, accept=accept_source_change)
-            if space.sources:  # its models have the ids that they had when the run began
-                space = parse(space.given_settings, fingerprint=recorded.fingerprint_of(info))
-            larger = grown(info, space, store)
-            kept_sources.keep(space, store, info, versions)
-            if larger:
-                observer.say(f"Continuing run {store.location} with a changed or larger space.")
-                store.update_info(**recorded.split(space), sources=provenance.sources(space))
-            else:
-                observer.say(f"Continuing run {store.location}.")
+            space, larger = continued(store, space, accept_source_change)
+            how = " with a changed or larger space" if larger else ""
+            observer.say(f"Continuing run {store.location}{how}.")
         return complete(lock, store, space, name or space.name, observer, where)
+
+
+def check_code(space: Space) -> None:
+    """Try the networks, their layers and the user's measures. Raise InputError if one cannot be used."""
+    check_networks(space)
+    check_layers(space)
+    check_measures(space)
+
+
+def continued(store: Store, space: Space, accept_source_change: bool) -> tuple[Space, bool]:
+    """Return the space with the ids of an existing run, and whether it is larger; the run then has it.
+
+    Raises:
+        InputError: the run has a different space or other sources.
+    """
+    info = recorded.read_info(store)
+    space, larger, versions = _compared(store, info, space, accept_source_change)
+    kept_sources.keep(space, store, info, versions)
+    if larger:
+        store.update_info(**recorded.split(space), sources=provenance.sources(space))
+    return space, larger
+
+
+def _compared(
+    store: Store, info: dict[str, Any], space: Space, accept_source_change: bool
+) -> tuple[Space, bool, list[Version]]:
+    """Return the space with the ids of a run, whether it is larger, and the versions of its sources."""
+    versions = kept_sources.versions_to_use(info, store, accept=accept_source_change)
+    if space.sources:  # its models have the ids that they had when the run began
+        space = parse(space.given_settings, fingerprint=recorded.fingerprint_of(info))
+    return space, grown(info, space, store), versions
 
 
 def standing(
@@ -91,18 +112,13 @@ def standing(
     Raises:
         InputError: as for :func:`run`.
     """
-    check_networks(space)
-    check_layers(space)
-    check_measures(space)
+    check_code(space)
     callbacks.check(where.callbacks)
     store = Store(join(storage, name), mend=False)
     if not store.exists():
         return [f"There is no run {store.location} yet: nothing is trained."]
-    info = recorded.read_info(store)
-    kept_sources.versions_to_use(info, store, accept=accept_source_change)
-    if space.sources:
-        space = parse(space.given_settings, fingerprint=recorded.fingerprint_of(info))
-    larger, now = grown(info, space, store), progress(space, store)
+    space, larger, _ = _compared(store, recorded.read_info(store), space, accept_source_change)
+    now = progress(space, store)
     said = [
         f"Run {store.location} exists" + " with a smaller space" * larger + f": {now.models} are trained."
     ]
