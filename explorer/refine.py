@@ -18,7 +18,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -107,37 +107,7 @@ def propose_places(
     cells: pd.DataFrame, domain: Domain | pd.DataFrame, n: int, cuts: Cuts | None = None
 ) -> list[int]:
     """Return what :func:`propose` returns, as positions in the domain: its axes' product in their order."""
-    grid = _Grid(cells, domain)
-    if not grid.known.any():
-        return grid.spread(n)
-    with _one_thread():
-        return _least_known(grid, _cuts(grid.rows, cuts), n)
-
-
-def _least_known(grid: _Grid, found: Mapping[str, Cut], n: int) -> list[int]:
-    """Return the places of the ``n`` cells whose phase is least known, each after those before it."""
-    known = grid.known.copy()
-    chosen: list[int] = []
-    models = _fit(grid, found)
-    entropy, changed = np.full(len(known), -1.0), np.unique(grid.maps)
-    following = {k: {name: model.following(k) for name, model in models.items()} for k in changed}
-    while len(chosen) < n and not known.all():
-        for number in changed:
-            here, drawn = np.flatnonzero(grid.maps == number), {}
-            open_ = ~known[here]
-            for name, one in following[number].items():
-                mean, spread = one.predictions()
-                drawn[name] = _draw(name, mean[open_], spread[open_], found)
-            entropy[here] = -1.0
-            entropy[here[open_]] = np.round(_entropy(_shares(drawn, found)), 6)
-        best = np.flatnonzero(entropy == entropy.max())
-        place = int(best[grid.distance(known)[best].argmax()])
-        chosen.append(place)
-        known[place] = True
-        changed = [grid.maps[place]]
-        for one in following[grid.maps[place]].values():
-            one.add(int((grid.maps[:place] == grid.maps[place]).sum()))
-    return chosen
+    return PartialGrid(cells, domain, cuts).propose_places(n)
 
 
 def coarse_places(domain: pd.DataFrame, n: int) -> list[int]:
@@ -175,31 +145,82 @@ def predict(cells: pd.DataFrame, domain: Domain | pd.DataFrame, cuts: Cuts | Non
     >>> len(found)
     4
     """
-    grid = _Grid(cells, domain)
-    if not grid.known.any():
-        raise InputError("no cell of the domain is known yet, so no phase can be predicted")
-    found = _cuts(grid.rows, cuts)
-    known, measured = grid.known, sort_cells(grid.rows, found).phase
-    phase = measured.copy()
-    shares = np.where(measured == "", np.nan, measured == np.array(PHASES)[:, None]).T
-    draws = {}
-    if not known.all():
+    return PartialGrid(cells, domain, cuts).predict()
+
+
+class PartialGrid:
+    """A domain with its known cells, for both predictions and proposals: their models are fitted once.
+
+    Args:
+        cells, domain, cuts: as in :func:`propose`, with its errors.
+    """
+
+    def __init__(self, cells: pd.DataFrame, domain: Domain | pd.DataFrame, cuts: Cuts | None = None) -> None:
+        self.grid = _Grid(cells, domain)
+        self.cuts = _cuts(self.grid.rows, cuts) if self.grid.known.any() else {}
+
+    @cached_property
+    def models(self) -> dict[str, _Model]:
+        """The model of each measure; some cells are known, and some are not."""
+        return _fit(self.grid, self.cuts)
+
+    def predict(self) -> pd.DataFrame:
+        """Return what :func:`predict` returns."""
+        grid, cuts, known = self.grid, self.cuts, self.grid.known
+        if not known.any():
+            raise InputError("no cell of the domain is known yet, so no phase can be predicted")
+        measured = sort_cells(grid.rows, cuts).phase
+        phase = measured.copy()
+        shares = np.where(measured == "", np.nan, measured == np.array(PHASES)[:, None]).T
+        draws = {}
+        if not known.all():
+            with _one_thread():
+                models = self.models.items()
+                draws = {name: _draw(name, *model.predictions(), cuts) for name, model in models}
+            shares[~known] = _shares(draws, cuts)[~known]
+            phase[~known] = np.array(PHASES)[shares[~known].argmax(axis=1)]
+        out = grid.points.copy()
+        out["source"] = np.where(known, *SOURCES)
+        out["phase"] = phase
+        out["probability"] = shares.max(axis=1)
+        out[list(PHASES)] = shares
+        for name in (name for name in MEASURES if name in grid.rows):
+            own, spread = column(grid.rows, name).to_numpy(), column(grid.rows, f"{name}_std").to_numpy()
+            drawn = draws.get(name, np.full((1, len(out)), np.nan))
+            out[name] = np.where(known, own, drawn.mean(axis=0))
+            out[f"{name}_std"] = np.where(known, spread, drawn.std(axis=0))
+        return out
+
+    def propose_places(self, n: int) -> list[int]:
+        """Return what :func:`propose_places` returns."""
+        if not self.grid.known.any():
+            return self.grid.spread(n)
         with _one_thread():
-            models = _fit(grid, found)
-            draws = {name: _draw(name, *model.predictions(), found) for name, model in models.items()}
-        shares[~known] = _shares(draws, found)[~known]
-        phase[~known] = np.array(PHASES)[shares[~known].argmax(axis=1)]
-    out = grid.points.copy()
-    out["source"] = np.where(known, *SOURCES)
-    out["phase"] = phase
-    out["probability"] = shares.max(axis=1)
-    out[list(PHASES)] = shares
-    for name in (name for name in MEASURES if name in grid.rows):
-        own, spread = column(grid.rows, name).to_numpy(), column(grid.rows, f"{name}_std").to_numpy()
-        drawn = draws.get(name, np.full((1, len(out)), np.nan))
-        out[name] = np.where(known, own, drawn.mean(axis=0))
-        out[f"{name}_std"] = np.where(known, spread, drawn.std(axis=0))
-    return out
+            return self._least_known(n)
+
+    def _least_known(self, n: int) -> list[int]:
+        """Return the places of the ``n`` cells whose phase is least known, each after those before it."""
+        grid, known = self.grid, self.grid.known.copy()
+        chosen: list[int] = []
+        entropy, changed = np.full(len(known), -1.0), np.unique(grid.maps)
+        following = {k: {name: model.following(k) for name, model in self.models.items()} for k in changed}
+        while len(chosen) < n and not known.all():
+            for number in changed:
+                here, drawn = np.flatnonzero(grid.maps == number), {}
+                open_ = ~known[here]
+                for name, one in following[number].items():
+                    mean, spread = one.predictions()
+                    drawn[name] = _draw(name, mean[open_], spread[open_], self.cuts)
+                entropy[here] = -1.0
+                entropy[here[open_]] = np.round(_entropy(_shares(drawn, self.cuts)), 6)
+            best = np.flatnonzero(entropy == entropy.max())
+            place = int(best[grid.distance(known)[best].argmax()])
+            chosen.append(place)
+            known[place] = True
+            changed = [grid.maps[place]]
+            for one in following[grid.maps[place]].values():
+                one.add(int((grid.maps[:place] == grid.maps[place]).sum()))
+        return chosen
 
 
 def expected_share(predicted: pd.DataFrame) -> float:

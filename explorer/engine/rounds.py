@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from explorer.engine.session import Session
 from explorer.plan.refinement import Round, is_open, rounds_of
-from explorer.refine import expected_share, predict, propose_places, share_in_words, start_size
+from explorer.refine import PartialGrid, expected_share, propose_places, share_in_words, start_size
 from explorer.runs.store import Store
 from explorer.space.model import Space
 from explorer.units import plural
@@ -48,10 +48,11 @@ def _next(space: Space, store: Store, rounds: list[Round]) -> list[str]:
     assert space.refine is not None
     run = results.read(store)
     cells, domain = run.of_rounds(len(rounds))
-    rounds[-1]["expected"] = round(expected_share(predict(cells, domain, run.cuts())), 4)
+    grid = PartialGrid(cells, domain, run.cuts())
+    rounds[-1]["expected"] = round(expected_share(grid.predict()), 4)
     if not is_open(space, rounds):
         return []
     left = space.refine.most(len(domain)) - len(cells)
     number = min(space.refine.next(len(domain)), left)
     ids = [cell.id for cell in space.domain]
-    return [ids[place] for place in propose_places(cells, domain, number, run.cuts())]
+    return [ids[place] for place in grid.propose_places(number)]

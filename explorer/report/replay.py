@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from explorer import phases
-from explorer.refine import coarse_places, expected_share, predict, propose_places, start_size
+from explorer.refine import PartialGrid, coarse_places, expected_share, propose_places, start_size
 from explorer.results import Run
 from explorer.settings import InputError, suggest
 from explorer.space.model import RefineOptions
@@ -60,22 +60,35 @@ def _rounds(
     if not known.any():
         raise InputError(f"{run.folder}: no cell has a phase, so nothing can be replayed")
 
-    def shares(places: Any) -> tuple[float, float]:
+    def run_cells(places: Any) -> PartialGrid:
         table = cells.iloc[places]
-        found = predict(table, domain, run.cuts(given, table))
-        return float((found["phase"].to_numpy() == truth)[known].mean()), expected_share(found)
+        return PartialGrid(table, domain, run.cuts(given, table))
+
+    def right(predicted: pd.DataFrame) -> float:
+        return float((predicted["phase"].to_numpy() == truth)[known].mean())
 
     most, rows = options.most(len(cells)), []
     chosen = propose_places(pd.DataFrame(), domain, min(start_size(domain, options.start), max(most // 2, 1)))
     random = np.random.default_rng(0)
     while True:
-        right, expected = shares(chosen)
-        sets = RANDOM if len(cells) <= LARGE else 1
-        others = [shares(random.choice(len(cells), len(chosen), replace=False))[0] for _ in range(sets)]
-        coarser = shares(coarse_places(domain, len(chosen)))[0]
-        shown = {"grid": value, "cells": len(chosen), "of": len(cells), "refined": right}
-        rows.append({**shown, "expected": expected, "random": float(np.mean(others)), "coarser": coarser})
+        grid = run_cells(chosen)
+        predicted = grid.predict()
+        sets = [
+            random.choice(len(cells), len(chosen), replace=False)
+            for _ in range(RANDOM if len(cells) <= LARGE else 1)
+        ]
+        rows.append(
+            {
+                "grid": value,
+                "cells": len(chosen),
+                "of": len(cells),
+                "refined": right(predicted),
+                "expected": expected_share(predicted),
+                "random": float(np.mean([right(run_cells(places).predict()) for places in sets])),
+                "coarser": right(run_cells(coarse_places(domain, len(chosen))).predict()),
+            }
+        )
         if len(chosen) >= most:
             return rows
-        table, number = cells.iloc[chosen], min(options.next(len(cells)), most - len(chosen))
-        chosen = [*chosen, *propose_places(table, domain, number, run.cuts(given, table))]
+        number = min(options.next(len(cells)), most - len(chosen))
+        chosen = [*chosen, *grid.propose_places(number)]
