@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from explorer.landscape.lanczos import lanczos, tridiagonal
-from explorer.landscape.operator import HessianOperator, Vectors, joined, model_groups
+from explorer.landscape.operator import HessianOperator, Vectors, joined, measure_groups
 from explorer.models.rows import Rows
 
 
@@ -48,15 +48,10 @@ def spectral_density(
         theta: (models, parameters); ``x``: inputs (inputs, *shape); ``y``: labels (inputs,).
         seeds: of the random vectors, one per model.
     """
-    found = [
-        _of_group(
-            HessianOperator(network, theta[group], x, y, None if buffers is None else buffers[group]),
-            Vectors(seeds[group], theta),
-            steps,
-            probes,
-        )
-        for group in model_groups(network, len(theta), x)
-    ]
+    found = measure_groups(
+        lambda operator, vectors: _of_group(operator, vectors, steps, probes),
+        *(network, theta, x, y, buffers, seeds),
+    )
     nodes, weights = zip(*found, strict=True)
     return Density(joined(nodes, 0.0), joined(weights, 0.0))
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from explorer.landscape.lanczos import lanczos
-from explorer.landscape.operator import HessianOperator, Vectors, joined, model_groups
+from explorer.landscape.operator import HessianOperator, Vectors, joined, measure_groups
 from explorer.landscape.trace import DeflatedTrace
 from explorer.models.rows import Rows
 
@@ -90,15 +90,10 @@ def hessian(
         raise ValueError(f"{len(seeds)} seeds for {len(theta)} models; give one per model")
     budget = {"steps": lanczos_steps, "tolerance": tolerance, "wanted": top_k, "smallest": smallest}
     probes = {"probes_max": probes_max, "tolerance": trace_tolerance}
-    found = [
-        _of_group(
-            HessianOperator(network, theta[group], x, y, None if buffers is None else buffers[group]),
-            Vectors(seeds[group], theta),
-            budget,
-            probes,
-        )
-        for group in model_groups(network, len(theta), x)
-    ]
+    found = measure_groups(
+        lambda operator, vectors: _of_group(operator, vectors, budget, probes),
+        *(network, theta, x, y, buffers, seeds),
+    )
     columns = ([getattr(one, column.name) for one in found] for column in fields(Hessian))
     return Hessian(*(joined(column, torch.nan) for column in columns))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ GRAPH = 2**26
 # For every layer, the graph of a gradient holds the output, what its derivative needs, and both again for the
 # derivative of the gradient (measured on the networks of this package: 4 to 6 times the output).
 COPIES = 6
+
+Result = TypeVar("Result")
 
 
 class HessianOperator:
@@ -122,6 +125,25 @@ def model_groups(network: Rows, rows: int, x: Tensor) -> list[slice]:
     """Return slices of ``rows`` models that are measured one after the other, each group with kept graphs."""
     some = models_at_once(network, x)
     return [slice(start, min(start + some, rows)) for start in range(0, rows, some)]
+
+
+def measure_groups(
+    measure: Callable[[HessianOperator, Vectors], Result],
+    network: Rows,
+    theta: Tensor,
+    x: Tensor,
+    y: Tensor,
+    buffers: Tensor | None,
+    seeds: Sequence[int],
+) -> list[Result]:
+    """Return what ``measure`` finds for each of the :func:`model_groups`, whose graphs are never together."""
+    return [
+        measure(
+            HessianOperator(network, theta[group], x, y, None if buffers is None else buffers[group]),
+            Vectors(seeds[group], theta),
+        )
+        for group in model_groups(network, len(theta), x)
+    ]
 
 
 def joined(pieces: Sequence[Tensor], missing: float) -> Tensor:
