@@ -93,13 +93,17 @@ def overrides(given: list[str] | None, refine: float | None) -> list[str]:
     return [*(given or []), *([] if refine is None else [f"refine.budget={refine:g}"])]
 
 
+def program() -> list[str]:
+    """Return the words with which this program was called."""
+    called = Path(sys.argv[0])
+    return ["python", str(called)] if called.suffix == ".py" else [called.name]
+
+
 def to_resume(
     run: str, *, storage: str = "runs", reports: str = "reports", where: RunOptions | None = None
 ) -> str:
     """Return the shell command that resumes a run, in the form in which this program was called."""
-    program = Path(sys.argv[0])
-    words = ["python", str(program)] if program.suffix == ".py" else [program.name]
-    words += ["resume", run]
+    words = [*program(), "resume", run]
     options: list[tuple[str, Any]] = []
     if storage != "runs":
         options.append(("--storage", storage))

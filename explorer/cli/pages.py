@@ -118,7 +118,7 @@ def draw(
     """
     from explorer import report as pages
     from explorer.report.facts import progress_of, reservations
-    from explorer.report.outcome import diverged, failures
+    from explorer.report.outcome import diverged, failures, listed
     from explorer.runs.files import join
 
     folder = pages.place([run], reports)
@@ -134,9 +134,8 @@ def draw(
         say(lost)
     failed, lines = failures(run)
     if failed:
-        more = [f"… and {len(lines) - 20} more, in the report and the tables"] if lines[20:] else []
         said = "1 failure" if failed == 1 else f"{failed} failures"
-        errors.print(f"Finished with {said}:", *lines[:20], *more, sep="\n  ", **PLAIN)
+        errors.print(f"Finished with {said}:", *listed(lines), sep="\n  ", **PLAIN)
         raise typer.Exit(3)
 
 

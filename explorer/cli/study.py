@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +10,17 @@ from typing import Annotated
 import typer
 
 from explorer.cli.app import PLAIN, console, errors, say
-from explorer.cli.options import Address, Gpus, LogicalGpus, Overrides, Reports, Storage, Workers
-from explorer.engine.cancel import end_once
+from explorer.cli.options import (
+    Address,
+    Gpus,
+    LogicalGpus,
+    Overrides,
+    Reports,
+    Storage,
+    Workers,
+    program,
+)
+from explorer.cli.work import told_ends
 
 
 def study(
@@ -40,40 +48,37 @@ def study(
     from explorer.display import Display
     from explorer.engine.cluster import RunOptions
     from explorer.report.files import check_place
-    from explorer.report.outcome import failures
+    from explorer.report.outcome import failures, listed
 
     members = studies.members(spaces or [], set_ or [], storage)
     target = studies.target(out)
     check_place(reports)
     where = RunOptions(address=address, workers=workers, gpus=gpus, logical_gpus=logical_gpus)
-    end_once()
+    again = shlex.join([*program(), *sys.argv[1:]])
     runs, links, failed = [], {}, []
-    try:
-        with Display(console) as display:
-            display.stage("spaces", len(members))
-            for member in members:
-                run = studies.run_of(member, storage, display, where)
-                folder = pages.place([run], reports)
-                pages.write(run, folder)
-                runs.append(run)
-                links[run.name] = f"../{Path(folder).name}/index.html"
-                failed += [f"{run.name}: {line}" for line in failures(run)[1]]
-                display.advance("spaces", 1, 0)
-            display.stage("drawing", 0)
-            one = studies.Study(runs)
-            index = pages.study(runs, one.claims, pages.place(runs, reports, name="study"), links=links)
-            files = studies.write(one, target) if target else []
-    except KeyboardInterrupt as stop:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut this message short
-        program = ["python"] if sys.argv[0].endswith(".py") else []
-        again = shlex.join([*program, *sys.argv])
-        by = getattr(stop, "by", "Ctrl-C")
-        say(f"\nStopped by {by}. Finished work is kept. Continue the study with the same command:\n  {again}")
-        raise typer.Exit(getattr(stop, "code", 130)) from None
+
+    def kept(before: str) -> str:
+        how = f"{before}continue the study with the same command:\n  {again}"
+        return f"Finished work is kept. {how[0].upper()}{how[1:]}"
+
+    with told_ends(kept), Display(console) as display:
+        display.stage("spaces", len(members))
+        for member in members:
+            run = studies.run_of(member, storage, display, where)
+            folder = pages.place([run], reports)
+            pages.write(run, folder)
+            runs.append(run)
+            links[run.name] = f"../{Path(folder).name}/index.html"
+            failed += [f"{run.name}: {line}" for line in failures(run)[1]]
+            display.advance("spaces", 1, 0)
+        display.stage("drawing", 0)
+        one = studies.Study(runs)
+        index = pages.study(runs, one.claims, pages.place(runs, reports, name="study"), links=links)
+        files = studies.write(one, target) if target else []
     for file in files:
         say(f"Wrote {file}")
     say(pages.summary(one.claims))
     say(f"Report: {index}")
     if failed:
-        errors.print("Finished with failures:", *failed[:20], sep="\n  ", **PLAIN)
+        errors.print("Finished with failures:", *listed(failed), sep="\n  ", **PLAIN)
         raise typer.Exit(3)

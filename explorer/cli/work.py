@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -207,12 +208,16 @@ def show(start: Callable[[Display], Run], run: str, where: RunOptions, storage: 
     """
     from explorer.display import Display
     from explorer.report.files import check_place
-    from explorer.runs.files import Files, GoneError, join
+    from explorer.runs.files import Files, join
 
     check_place(join(reports, Files(run).name))
     command = to_resume(run, storage=storage, reports=reports, where=where)
-    end_once()
-    try:
+
+    def kept(before: str) -> str:
+        how = f"{before}resume with:\n  {command}"
+        return _kept(run, storage, f"{how[0].upper()}{how[1:]}")
+
+    with told_ends(kept):
         with Display(console) as display:
             result = start(display)
             from explorer.engine.session import add_stage
@@ -232,20 +237,31 @@ def show(start: Callable[[Display], Run], run: str, where: RunOptions, storage: 
                 store.files.known = store.begun = True
                 add_stage(store, session, "pages", time.perf_counter() - started)
         if stopped:
-            said = _kept(run, storage, f"Resume with:\n  {command}")
-            say(f"Stopped {stopped}. {said}")
+            say(f"Stopped {stopped}. {kept('')}")
             raise typer.Exit(4)
+
+
+@contextmanager
+def told_ends(kept: Callable[[str], str]) -> Iterator[None]:
+    """Turn signals, a run folder that has gone and a full disk into a message and an exit code.
+
+    Args:
+        kept: returns what is left of the work and how to continue. It is given what must be done before.
+    """
+    from explorer.runs.files import GoneError
+
+    end_once()
+    try:
+        yield
     except KeyboardInterrupt as stop:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut this message short
-        said = _kept(run, storage, f"Resume with:\n  {command}")
-        say(f"\nStopped by {getattr(stop, 'by', 'Ctrl-C')}. {said}")
+        say(f"\nStopped by {getattr(stop, 'by', 'Ctrl-C')}. {kept('')}")
         raise typer.Exit(getattr(stop, "code", 130)) from None
     except GoneError as error:
         errors.print(f"Error: {error}", **PLAIN)
         raise typer.Exit(3) from None
     except OSError as error:  # a full disk, a folder that became read-only
-        said = _kept(run, storage, f"After fixing the problem, resume with:\n  {command}")
-        errors.print(f"Error: {error}\n{said}", **PLAIN)
+        errors.print(f"Error: {error}\n{kept('After fixing the problem, ')}", **PLAIN)
         raise typer.Exit(3) from None
 
 

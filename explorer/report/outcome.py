@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from explorer.results import Run
+
+LISTED = 20  # failures that are listed at once
 
 
 def diverged(run: Run) -> str:
@@ -42,3 +46,9 @@ def failures(run: Run) -> tuple[int, list[str]]:
         for error, some in subjects.items()
     ]
     return sum(len(some) for some in subjects.values()), lines
+
+
+def listed(lines: Sequence[str]) -> list[str]:
+    """Return the first lines of :func:`failures`, and how many more there are."""
+    more = [f"… and {len(lines) - LISTED} more, in the report and the tables"] if lines[LISTED:] else []
+    return [*lines[:LISTED], *more]
