@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from explorer.data.targets import plain, read_targets
-from explorer.settings import InputError, digest
+from explorer.settings import InputError, digest, in_a_line
 from explorer.units import plural
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")  # names of a user's arrays
@@ -111,6 +111,23 @@ class Arrays:
         if task == "classification" and self.numbers is not None:
             check_classes(where, self.classes, len(self.y_train))
         return self
+
+
+def as_array(value: Any, what: str) -> np.ndarray:
+    """Return an array, a tensor (also one that requires gradients), a table or nested lists as an array.
+
+    Args:
+        what: begins the message, such as ``data: x_train is a list of 3``.
+
+    Raises:
+        InputError: the value is something else.
+    """
+    try:
+        return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    except Exception as error:
+        raise InputError(
+            f"{what}, which is no array of numbers, all inputs of one shape: {in_a_line(error)}"
+        ) from error
 
 
 def checked_arrays(where: str, content: dict[str, np.ndarray], channels: Channels | None = None) -> Arrays:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from explorer import apart
 from explorer.data.base import DataOptions, counts
-from explorer.data.dataset import KEYS, Arrays, Channels, checked_arrays, with_reading
+from explorer.data.dataset import KEYS, Arrays, Channels, as_array, checked_arrays, with_reading
 from explorer.objects import content_of
 from explorer.settings import InputError, digest, in_a_line
 
@@ -132,13 +132,7 @@ def _tensors(dataset: Any) -> Any:
 
 
 def _array(name: str, value: Any) -> np.ndarray:
-    try:
-        return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-    except Exception as error:
-        raise InputError(
-            f"data: {name} is {_kind(value)}, which is no array of numbers, all inputs of one shape: "
-            f"{in_a_line(error)}"
-        ) from error
+    return as_array(value, f"data: {name} is {_kind(value)}")
 
 
 def items_of(pickled: bytes, part: str) -> tuple[np.ndarray, np.ndarray]:

@@ -6,13 +6,12 @@ import functools
 import json
 from typing import Any
 
-import numpy as np
 from pydantic import ConfigDict, Field
 
 from explorer import apart, given
 from explorer.data.base import DataOptions, counts
-from explorer.data.dataset import CHANNELS_ARE, KEYS, Arrays, Channels, checked_arrays, with_reading
-from explorer.settings import InputError, digest, in_a_line
+from explorer.data.dataset import CHANNELS_ARE, KEYS, Arrays, Channels, as_array, checked_arrays, with_reading
+from explorer.settings import InputError, digest
 from explorer.users import user_function, users_code
 
 KEPT = 8  # data sets that stay in memory: the cells of a space may use several
@@ -79,18 +78,11 @@ def called(name: str, options: str, channels: Channels | None) -> Arrays:
         raise InputError(
             f"{name!r} returned {what}; it should return a dict of arrays with {', '.join(KEYS)}"
         )
-    return checked_arrays(name, {key: _array(name, key, returned[key]) for key in KEYS}, channels)
+    arrays = {
+        key: as_array(returned[key], f"{name!r} returned {type(returned[key]).__name__} as {key}")
+        for key in KEYS
+    }
+    return checked_arrays(name, arrays, channels)
 
 
 given.caches += [_loaded, called]
-
-
-def _array(name: str, key: str, value: Any) -> np.ndarray:
-    """Return an array, a tensor (also one that requires gradients), a table or nested lists as an array."""
-    try:
-        return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-    except Exception as error:
-        raise InputError(
-            f"{name!r} returned {type(value).__name__} as {key}, which is no array of numbers, all inputs of "
-            f"one shape: {in_a_line(error)}"
-        ) from error

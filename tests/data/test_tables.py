@@ -92,6 +92,12 @@ def test_a_space_can_use_a_table(frame: pd.DataFrame, tmp_path: Path) -> None:
     assert same.id == cell.id, "the name of a file does not matter"
 
 
+def test_names_of_columns_may_have_commas(frame: pd.DataFrame, tmp_path: Path) -> None:
+    names = {"length": "length, in cm", "wild": "length, relative"}
+    read = table.load(options(saved(frame.rename(columns=names), tmp_path)))
+    assert "numbers: length, in cm, length, relative;" in read.describe()
+
+
 def test_the_index_of_a_data_frame_is_a_column(frame: pd.DataFrame, tmp_path: Path) -> None:
     plain, indexed = tmp_path / "plain.parquet", tmp_path / "indexed.parquet"
     frame.to_parquet(plain)

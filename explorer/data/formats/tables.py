@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,8 +38,8 @@ def read_table(path: str) -> pd.DataFrame:
             table = with_index(pd.read_parquet(io.BytesIO(content)))
         else:
             text, sep = as_text(content, path), "\t" if suffix == ".tsv" else ","
-            first = text.partition("\n")[0].strip().split(sep)
-            names = [name.strip().strip('"') for name in first]
+            first = next(csv.reader(io.StringIO(text), delimiter=sep, skipinitialspace=True), [])
+            names = [name.strip() for name in first]
             if twice := [name for name in names if names.count(name) > 1]:
                 raise InputError(f"{path} has several columns {twice[0]!r}; rename them, or keep one")
             table = pd.read_csv(io.StringIO(text), sep=sep, skipinitialspace=True)
