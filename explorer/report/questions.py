@@ -7,17 +7,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pandas as pd
 
 from explorer.diagnosis import QUESTIONS, Diagnoser
-from explorer.phases.advice.moves import DIRECTIONS
+from explorer.phases.advice.moves import DIRECTIONS, moves_from
 from explorer.phases.advice.rules import FEWEST_MODELS, NEGLIGIBLE, SURE
-from explorer.phases.advice.tried import COUNTS, LEVEL
+from explorer.phases.advice.tried import COUNTS, LEVEL, Tried, average, together
 from explorer.phases.aggregate import axis_names, column
-from explorer.phases.noise import Errors, moderated_errors, t_quantile
+from explorer.phases.noise import moderated_errors, t_quantile
 from explorer.phases.numbers import number, setting, words_of
-from explorer.phases.resampling import lines
 from explorer.phases.words import ACCURACY
 
 ASKED = {
@@ -39,35 +37,31 @@ LEAST_SURE = 0.6  # probability of an answer of other runs that is worth telling
 
 @dataclass(frozen=True)
 class Step:
-    """The best change in some directions that a run has tried from a cell; points of test accuracy.
+    """The best change in some directions that a run has tried from a cell.
 
-    ``most`` is the highest end of the intervals of all these changes. ``variance`` and ``df`` are those of
-    the mean accuracy after the best one.
+    ``most`` is the highest end of the intervals of all these changes, in points of test accuracy.
+    ``variance`` and ``df`` are those of the mean accuracy after the best one.
     """
 
     change: str
-    gain: float
-    low: float
-    high: float
+    tried: Tried
     most: float
     variance: float
     df: float
 
-    @property
-    def helps(self) -> bool:
-        return self.gain > COUNTS and self.low > 0  # false if the error is unknown
-
     def above(self, other: Step) -> bool:
+        """Return whether this change is surely better than another one from the same cell."""
         reach = float(t_quantile(1 - LEVEL / 2, min(self.df, other.df)))
-        return self.gain - other.gain > reach * math.sqrt(self.variance + other.variance)
+        return self.tried.gain - other.tried.gain > reach * math.sqrt(self.variance + other.variance)
 
     @property
     def points(self) -> str:
-        return f"{'+' if self.gain > 0 else ''}{number(self.gain, 1)} points"
+        return f"{'+' if self.tried.gain > 0 else ''}{number(self.tried.gain, 1)} points"
 
     def describe(self) -> str:
-        ends = f", 95 % interval {number(self.low, 1)} to {number(self.high, 1)}"
-        return f"{self.change} ({self.points}{'' if math.isnan(self.low) else ends})"
+        low, high = self.tried.low, self.tried.high
+        ends = "" if math.isnan(low) else f", 95 % interval {number(low, 1)} to {number(high, 1)}"
+        return f"{self.change} ({self.points}{ends})"
 
 
 def answer_questions(
@@ -119,11 +113,15 @@ def _own_answer(
     tried = [name for name in names if name in steps]
     if not tried:
         return "", f"Not tried from here. Compare {hints[names[0]]} with {hints[names[1]]}."
-    first = max(tried, key=lambda name: (steps[name].helps, steps[name].gain))
+    first = max(tried, key=lambda name: (steps[name].tried.surely_helped, steps[name].tried.gain))
     second = names[1 - names.index(first)]
     best, other = steps[first], steps.get(second)
-    if best.gain > COUNTS and not best.low <= -best.gain:
-        sure = SURE[1] if best.helps and not guess and (not other or best.above(other)) else SURE[2]
+    if best.tried.gain > COUNTS and not best.tried.low <= -best.tried.gain:
+        sure = (
+            SURE[1]
+            if best.tried.surely_helped and not guess and (not other or best.above(other))
+            else SURE[2]
+        )
         said = first if first.startswith("too") else ACTIONS[first][0]
         return first, f"{said.capitalize()}: {best.change} ({best.points}, {sure})."
     if not other:
@@ -174,36 +172,23 @@ def _best_steps(
     cells: pd.DataFrame, place: int, names: Sequence[str], changes: Mapping[str, Sequence[str]]
 ) -> dict[str, Step]:
     """Return the best change to another cell of the same line for each answer that was tried."""
-    accuracy, errors = column(cells, ACCURACY).to_numpy(), moderated_errors(cells, ACCURACY)
+    errors = moderated_errors(cells, ACCURACY)
+    moves = [
+        move
+        for move in moves_from(cells, names, place)
+        if any(move.direction in side for side in changes.values())
+    ]
+    tried = together([one for move in moves for one in average([move], errors)], len(moves))
     found = defaultdict(list)
-    for axis in (n for n in names if n in DIRECTIONS and pd.api.types.is_numeric_dtype(cells[n])):
-        here, grid = cells[axis].iloc[place], lines(cells, axis, names)[0]
-        for there in grid[(grid == place).any(axis=1)].ravel():
-            if there >= 0 and there != place and np.isfinite(accuracy[[there, place]]).all():
-                value = cells[axis].iloc[there]
-                verb = "raise" if value > here else "lower"
-                text = f"{verb} the {words_of(axis)} from {setting(here)} to {setting(value)}"
-                for answer, side in changes.items():
-                    if DIRECTIONS[axis][0 if value > here else 1] in side:
-                        found[answer].append((text, int(there)))
-    count = len({text for group in found.values() for text, _ in group})
-    steps = {
-        name: [_step(accuracy, errors, place, text, there, count) for text, there in group]
+    for move, one in zip(moves, tried, strict=True):
+        here, there = (setting(cells[move.axis].iloc[at]) for at in (place, move.to))
+        verb = "raise" if DIRECTIONS[move.axis][0] == move.direction else "lower"
+        text = f"{verb} the {words_of(move.axis)} from {here} to {there}"
+        step = Step(text, one, one.high, float(errors.stderr[move.to] ** 2), float(errors.df[move.to]))
+        for answer, side in changes.items():
+            if move.direction in side:
+                found[answer].append(step)
+    return {
+        name: replace(max(group, key=lambda s: s.tried.gain), most=max(s.most for s in group))
         for name, group in found.items()
     }
-    return {
-        name: replace(max(group, key=lambda s: s.gain), most=max(s.high for s in group))
-        for name, group in steps.items()
-    }
-
-
-def _step(accuracy: np.ndarray, errors: Errors, place: int, change: str, there: int, count: int) -> Step:
-    variances = errors.stderr[[place, there]] ** 2
-    variance, df = float(variances.sum()), float(errors.df[[place, there]].min())
-    if variance > 0:
-        df = variance**2 / float((variances**2 / errors.df[[place, there]]).sum())
-    gain = float(accuracy[there] - accuracy[place])
-    reach = float(t_quantile(1 - LEVEL / 2 / count, df)) * math.sqrt(variance)
-    return Step(
-        change, gain, gain - reach, gain + reach, gain + reach, float(variances[1]), float(errors.df[there])
-    )

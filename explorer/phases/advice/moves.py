@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -45,16 +45,44 @@ class Move(NamedTuple):
 
 def moves(cells: pd.DataFrame, names: Sequence[str]) -> list[Move]:
     """Return each step between neighbouring cells whose accuracy is known, in both directions."""
+    pairs = [
+        (axis, a, b)
+        for axis, line in _lines(cells, names)
+        for low, high in pairwise(line)
+        for a, b in ((low, high), (high, low))
+    ]
+    return _moves(cells, pairs)
+
+
+def moves_from(cells: pd.DataFrame, names: Sequence[str], place: int) -> list[Move]:
+    """Return the changes from the cell in row ``place`` to each other cell of its lines, also far ones."""
+    pairs = [
+        (axis, place, other)
+        for axis, line in _lines(cells, names)
+        if place in line
+        for other in line
+        if other != place
+    ]
+    return _moves(cells, pairs)
+
+
+def _lines(cells: pd.DataFrame, names: Sequence[str]) -> Iterator[tuple[str, list[int]]]:
+    """Yield the axis and the row numbers of each line along an axis with a meaning, in its order."""
     cells = cells.reset_index(drop=True)
+    for axis in (n for n in names if n in DIRECTIONS and pd.api.types.is_numeric_dtype(cells[n])):
+        for line in lines(cells, axis, names)[0]:
+            yield axis, [int(cell) for cell in line if cell >= 0]
+
+
+def _moves(cells: pd.DataFrame, pairs: Sequence[tuple[str, int, int]]) -> list[Move]:
+    """Return the moves along an axis between two rows; those with an unknown accuracy are left out."""
     accuracy, error = column(cells, ACCURACY).to_numpy(), moderated_errors(cells, ACCURACY).stderr
     loss = np.log(column(cells, "train_loss").clip(lower=1e-12).to_numpy())
+    values = {axis: cells[axis].to_numpy() for axis in {axis for axis, _, _ in pairs}}
     found = []
-    for axis in (n for n in names if n in DIRECTIONS and pd.api.types.is_numeric_dtype(cells[n])):
-        up, down = DIRECTIONS[axis]
-        for line in lines(cells, axis, names)[0]:
-            for a, b in pairwise(int(cell) for cell in line if cell >= 0):
-                for here, there, direction in ((a, b, up), (b, a, down)):
-                    gain = float(accuracy[there] - accuracy[here])
-                    stderr, fall = float(np.hypot(error[a], error[b])), float(loss[there] - loss[here])
-                    found.append(Move(here, axis, direction, gain, stderr, there, fall))
+    for axis, here, there in pairs:
+        up = values[axis][there] > values[axis][here]
+        gain, fall = float(accuracy[there] - accuracy[here]), float(loss[there] - loss[here])
+        stderr = float(np.hypot(error[here], error[there]))
+        found.append(Move(here, axis, DIRECTIONS[axis][0 if up else 1], gain, stderr, there, fall))
     return [move for move in found if not np.isnan(move.gain)]

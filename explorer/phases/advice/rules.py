@@ -93,11 +93,11 @@ class _Evidence:
         return f"{which} have converged, so this is a guess."
 
     def tried(self, places: Sequence[int]) -> list[Tried]:
-        """Return the changes made from these cells, with simultaneous intervals."""
+        """Return the changes made from these cells, with simultaneous intervals, best first."""
         found = average([step for place in places for step in self.by_cell[place]], self.errors)
         ids = self.cells["cell_id"].iloc[list(places)]
         found += stopped_early([self.stopping[cell] for cell in ids if cell in self.stopping])
-        return together(found, self.family)
+        return sorted(together(found, self.family), key=lambda t: -t.gain)
 
     def advise(self, where: str, phase: str, places: Sequence[int]) -> Advice:
         """Return the advice for the cells of a phase."""

@@ -124,7 +124,7 @@ def stopped_early(gains: Sequence[np.ndarray]) -> list[Tried]:
 
 
 def together(tried: Sequence[Tried], family: int) -> list[Tried]:
-    """Return the changes with intervals that hold for all of them at once, best first.
+    """Return the changes with intervals that hold for all of them at once.
 
     ``family`` is the number of all steps of the run, for ``Tried.surely``.
     """
@@ -133,7 +133,7 @@ def together(tried: Sequence[Tried], family: int) -> list[Tried]:
     df = np.array([t.df for t in tried])
     reach = t_quantile(1 - LEVEL / 2 / len(tried), df)
     far = t_quantile(1 - LEVEL / 2 / max(family, len(tried)), df)
-    with_ends = [
+    return [
         t
         if math.isnan(t.stderr)
         else replace(
@@ -144,4 +144,3 @@ def together(tried: Sequence[Tried], family: int) -> list[Tried]:
         )
         for t, r, f in zip(tried, reach, far, strict=True)
     ]
-    return sorted(with_ends, key=lambda t: -t.gain)
