@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 
 from explorer import phases, sources
+from explorer.phases import Cut
 from explorer.phases.claims import FAILS, HOLDS, UNKNOWN, UNTESTED, Claim
 from explorer.phases.claims.evidence import SIGNS
 from explorer.plan.progress import Progress, progress
 from explorer.refine import share_in_words
 from explorer.report.labels import axis, measure, measure_title
-from explorer.report.rows import measures
+from explorer.report.rows import completed, measures
 from explorer.results import Run
 from explorer.runs.store import Store
 from explorer.settings import InputError
@@ -104,6 +105,14 @@ def missing(run: Run, cells: pd.DataFrame) -> list[str]:
     if not phases.axis_names(run.axes):
         sentences.append("No axes: all models are treated as one cell.")
     return sentences
+
+
+def grid_of(run: Run, cuts: Mapping[str, Cut]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the cells with their phases, and the whole grid: these and a row for each missing point."""
+    memberships = phases.memberships(run.grid, cuts)
+    cells = phases.classify(run.grid, cuts, memberships).reset_index(drop=True)
+    shown = cells.assign(phase_shares=shares(memberships))
+    return cells, completed(shown, run.axes, mapping(run.info.get("space")))
 
 
 def shares(memberships: pd.DataFrame) -> list[str]:

@@ -26,7 +26,7 @@ from explorer.report.files import INDEX, claim, write_details, write_tables
 from explorer.report.labels import axis, axis_title, measure, measure_title, reword
 from explorer.report.payload import columns, details, script_json
 from explorer.report.refined import with_predictions
-from explorer.report.rows import Plane, completed, measures, plane, prepared, rounded, values
+from explorer.report.rows import Plane, measures, plane, prepared, rounded, values
 from explorer.results import Run
 from explorer.runs.files import Files
 
@@ -44,11 +44,7 @@ def write_site(
     artist = ThreadPoolExecutor(1)  # draws pictures meanwhile, which holds no lock of Python's
     release = pa.default_memory_pool().release_unused  # gives back what each step no longer needs
     all_cuts = run.cuts(cuts)
-    memberships = phases.memberships(run.grid, all_cuts)
-    cells = phases.classify(run.grid, all_cuts, memberships).reset_index(drop=True)
-    grid = completed(
-        cells.assign(phase_shares=facts.shares(memberships)), run.axes, facts.mapping(run.info.get("space"))
-    )
+    cells, grid = facts.grid_of(run, all_cuts)
     grid, rounds = with_predictions(run, grid, all_cuts)
     rows = prepared(rounded(grid, phases.axis_names(run.axes)))
     axes = plane({k: [n for n in names if n in rows] for k, names in run.axes.items()})

@@ -20,7 +20,7 @@ from explorer.report import charts, facts, figures, site, theme, vega
 from explorer.report.files import INDEX, claim
 from explorer.report.labels import axis, in_words
 from explorer.report.payload import columns, script_json
-from explorer.report.rows import Plane, completed, measures, plane, prepared, rounded, values
+from explorer.report.rows import Plane, measures, plane, prepared, rounded, values
 from explorer.results import Run
 from explorer.runs.files import Files
 from explorer.units import duration
@@ -121,12 +121,9 @@ class _Shown:
 
     def __init__(self, run: Run):
         self.run = run
-        cuts = run.cuts()
-        cells = phases.classify(run.grid, cuts).reset_index(drop=True)
-        cells = cells.assign(phase_shares=facts.shares(phases.memberships(cells, cuts)))
         self.names = phases.axis_names(run.axes)
-        grid = completed(cells, run.axes, facts.mapping(run.info.get("space")))
-        self.cells, self.rows = cells, prepared(rounded(grid, self.names))
+        self.cells, grid = facts.grid_of(run, run.cuts())
+        self.rows = prepared(rounded(grid, self.names))
         found = {k: [n for n in names if n in self.rows] for k, names in run.axes.items()}
         self.axes: Plane = plane(found)
 
