@@ -445,7 +445,9 @@ def csv_file(folder: Path, text: str) -> None:
 
 def adopted(base: Path, *, files: str | None = None, settings: str | None = "s.csv", **given: Any) -> None:
     """Read the settings of checkpoints, and make a space of them."""
-    raw = imported.plain_space("mine", given.get("model", "mlp"), given.get("data", "digits"), ())
+    raw = imported.plain_space(
+        "mine", given.get("model", "mlp"), given.get("data", "digits"), given.get("set", ())
+    )
     place, new = Path(given.get("folder", base)), renames(given.get("columns", []))
     rows = imported.rows_of_folder(place, base / settings if settings else None, files, new)
     found, known = imported.checkpoints_of(rows, place, raw, new)
@@ -453,6 +455,11 @@ def adopted(base: Path, *, files: str | None = None, settings: str | None = "s.c
 
 
 SETTINGS_OF_CHECKPOINTS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "seeds beside those of the checkpoints": (
+        "file,width\na.pt,2\n",
+        {"set": ["seeds=2"]},
+        "--set seeds=2: axes and seeds are those of the checkpoints; leave it out",
+    ),
     "no such file": ("", {"settings": "other.csv"}, "other.csv cannot be read: No such file or directory"),
     "semicolons": ("file;width\na.pt;2\n", {}, "has semicolons between its columns; save it with commas"),
     "a column twice": (

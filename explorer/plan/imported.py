@@ -35,6 +35,7 @@ PREFIX = re.compile(r"^(module|model|_orig_mod)\.")  # of DataParallel, Lightnin
 SETTING = re.compile(r"(load|temperature|training)\.(\w+)(?:\.\d+)?: (.*)")  # of a message about it
 RESULTS = ("train_loss", "train_error_percent", "test_loss", "test_accuracy_percent")
 TEMPERATURE = ("batch_size", "learning_rate", "weight_decay", "momentum")  # first in maps
+OF_CHECKPOINTS = ("load", "temperature", "seeds", "skip", "imported")  # sections that they decide
 TOLD = 20  # wrong files that are told at once
 EXACT = 2**53  # floating-point numbers below it may stand for a whole number
 PER_STACK = 16  # models of a cell whose weights share a file
@@ -400,10 +401,16 @@ def _in_order(values: Iterable[Any]) -> list[Any]:
 def plain_space(
     name: str, model: str, data: str | dict[str, Any], overrides: Sequence[str]
 ) -> dict[str, Any]:
-    """Return plain data of a space without axes, with the overrides of its data and architecture."""
+    """Return plain data of a space without axes, with the overrides of its data and architecture.
+
+    Raises:
+        InputError: an override concerns what the checkpoints decide.
+    """
     raw: dict[str, Any] = {"name": name, "data": data_section(data), "model": {"name": model}}
     raw |= {"training": {}, "measures": {k: dict(v) for k, v in DEFAULT_MEASURES.items()}}
     for override in overrides:
+        if override.partition("=")[0].partition(".")[0] in OF_CHECKPOINTS:
+            raise InputError(f"--set {override}: axes and seeds are those of the checkpoints; leave it out")
         if override.startswith(("data.", "model.")):
             set_value(raw, override)
     return raw
