@@ -309,17 +309,7 @@ def load(
     *,
     columns: str | Sequence[str] | Mapping[str, str] = (),
 ) -> Run:
-    """Load a run by name, folder or URI, or any folder with some of the tables as Parquet or CSV.
-
-    Works during a sweep and then returns the finished part.
-
-    Args:
-        columns: our names of columns of tables by theirs, such as ``"bs=batch_size"``. An empty name leaves a
-            column out; ``load`` or ``temperature`` makes it an axis.
-
-    Raises:
-        InputError: the argument is neither a run nor a folder of tables, or ``columns`` does not fit.
-    """
+    """Load a run, or a folder of tables; see :func:`explorer.api.load` for the arguments and errors."""
     if holds_tables(name_or_folder):
         return load_tables(Files(name_or_folder), renames(columns))
     if columns:

@@ -75,7 +75,7 @@ def find_cuts(
             raise ValueError(f"unknown cut {name!r}: the cuts are 'train_loss', 'connected' and 'cka'")
         if value is None or value == "auto":
             continue
-        if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < np.inf:
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < np.inf:
             raise ValueError(f"cut {name!r} is {value!r}: it must be a positive number")
         given[name] = float(value)
     cuts = {n: Cut(n, v, "given by the user", given=True) for n, v in given.items()}
