@@ -20,7 +20,7 @@ import explorer.measures
 from explorer import columns
 from explorer.columns import ROLES, renames
 from explorer.data.formats.tables import with_index
-from explorer.measures import tables
+from explorer.measures import own, tables
 from explorer.runs.files import Files, join
 from explorer.runs.store import Store, locate
 from explorer.settings import InputError, plugin
@@ -345,6 +345,7 @@ def read(store: Store) -> Run:
         lost = failed["models"].drop(columns=["kind", "traceback"]).dropna(axis=1, how="all")
         lost = lost[~lost["model_id"].isin(trained)].assign(status="failed")
         models = pd.concat([models, lost], ignore_index=True)
+    own.make_room(used, map(str, models))
     models = _without_replaced_models(models, info, [*names, "seed"], store)
     if len(models):
         for measured in _frames(store, of_kind["model"]):

@@ -160,6 +160,27 @@ def test_a_function_of_a_program_is_a_measure(norms: Path) -> None:
         )
 
 
+def norm(model: Any) -> float:
+    """Norm of all parameters, with the name of a setting of convolutional networks."""
+    return sum(p.abs().sum().item() for p in model.parameters())
+
+
+def test_a_measure_of_another_space_may_have_the_name_of_a_setting(norms: Path) -> None:
+    explorer.Space(name="mine", data="digits", load={"width": [2, 4]}, steps=3, measures=norm)
+    assert "norm" in tables.EVERY
+    images = {**space(similarity={"inputs": 20}), "model": {"name": "cnn", "norm": "batch"}}
+    run = in_process.run(images, Path("runs/images"))
+    assert set(run.models["norm"]) == {"batch"}
+    assert "norm" not in tables.EVERY
+    explorer.Space(name="mine", data="digits", load={"width": [2, 4]}, steps=3, measures=norm)
+    assert set(explorer.load("images").models["norm"]) == {"batch"}
+    assert "norm" not in tables.EVERY
+    with pytest.raises(InputError, match="the column 'norm' has the name of a setting; give it another one"):
+        explorer.Space(
+            name="mine", data="digits", model={"name": "cnn"}, load={"width": [2]}, measures=norm, steps=3
+        )
+
+
 def test_a_report_runs_no_code_of_a_measure(norms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     in_process.run(space(), Path("runs/owned"))
     for name in MEASURES:

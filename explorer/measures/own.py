@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -29,7 +29,6 @@ MODELS: dict[tuple[str, ...], Literal["model", "pair"]] = {
     ("model",): "model",
     ("model_a", "model_b"): "pair",
 }
-TAKEN = frozenset(tables.EVERY)
 EXPECTED = "it should begin with (model, data), (model,), (model_a, model_b, data) or (model_a, model_b)"
 
 
@@ -183,6 +182,14 @@ def forget(name: str) -> None:
         tables.remove(measure.KIND, measure.COLUMNS)
 
 
+def make_room(used: Collection[str], names: Iterable[str]) -> None:
+    """Forget measures of other spaces with a column of one of these names, which is a setting here."""
+    settings = set(names)
+    for name in [n for n in explorer.measures.USERS if n not in used]:
+        if settings & explorer.measures.USERS[name].COLUMNS.keys():
+            forget(name)
+
+
 def register_kept(kept: Any) -> None:
     """Make the measures known that ``run.yaml`` describes. Runs no code of the user's.
 
@@ -193,7 +200,7 @@ def register_kept(kept: Any) -> None:
         for name, described in dict(kept or {}).items():
             description = Description.model_validate(described)
             columns = description.columns
-            if wrong := [c for c in columns if not NAME.fullmatch(c) or c in TAKEN]:
+            if wrong := [c for c in columns if not NAME.fullmatch(c) or c in tables.BUILT_IN]:
                 raise ValueError(f"{shown(wrong[0])} is no column")
             register(str(name), description)
     except (TypeError, ValueError) as error:
@@ -285,7 +292,7 @@ def _text(name: str, column: str, described: Any) -> ColumnText:
             f"{name!r}: {column!r} is no name of a column: small letters, digits and _ only, the first a "
             "letter, without _std at the end"
         )
-    if column in TAKEN:
+    if column in tables.BUILT_IN:
         raise InputError(f"{name!r}: the tables already have a column {column!r}; give it another name")
     if not isinstance(described, Column):
         raise InputError(

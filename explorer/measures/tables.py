@@ -41,6 +41,7 @@ EVERY = {
     **MODELS,
     **CELLS,
 }
+BUILT_IN = dict(EVERY)  # without those of users' measures, which are added to the tables above
 # Lists, and not copies of them: users' measures add columns.
 AVERAGED_MODELS = [name for name, column in MODELS.items() if column.averaged]
 AVERAGED_PAIRS = [name for name, column in PAIRS.items() if column.averaged]

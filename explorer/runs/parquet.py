@@ -27,7 +27,7 @@ UNCOMPRESSED = {"compression": "none", "use_dictionary": False, "write_statistic
 def table_of(rows: list[dict[str, Any]]) -> pa.Table:
     """Return rows as an Arrow table. Documented columns get their documented types."""
     names = dict.fromkeys(name for row in rows for name in row)
-    types = {name: KINDS[tables.EVERY[name].kind] if name in tables.EVERY else None for name in names}
+    types = {name: KINDS[tables.BUILT_IN[name].kind] if name in tables.BUILT_IN else None for name in names}
     return pa.table({name: pa.array([row.get(name) for row in rows], types[name]) for name in names})
 
 
@@ -84,7 +84,7 @@ def _typed(table: pa.Table) -> pa.Table:
     if len(set(names)) < len(names):
         raise ValueError("it has two columns of the same name")
     for place, name in enumerate(names):
-        column, documented = table.column(place), tables.EVERY.get(name)
+        column, documented = table.column(place), tables.BUILT_IN.get(name)
         if documented and column.type not in (KINDS[documented.kind], pa.null()):
             table = table.set_column(place, name, column.cast(KINDS[documented.kind]))
     return table

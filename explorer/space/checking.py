@@ -165,6 +165,7 @@ def _check_own_columns(space: Space) -> None:
                 said = f"the column {column!r} has the name of {taken[column]}; give it another one"
                 raise Problem(("measures", name), said)
             taken[column] = f"a column of {name}"
+    own.make_room(space.measures, taken)
 
 
 def _leaves(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
