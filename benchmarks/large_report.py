@@ -94,9 +94,9 @@ def fill(store: Store, space: Space) -> None:
         store.write_record(task.measure, task.id, found)
         if place % 1000 == 999:
             for kind in ("hessian", "connectivity", "similarity", "curves"):
-                store.fold(kind)
+                store.compact(kind)
     for kind in ("models", "epochs", "hessian", "connectivity", "similarity", "curves"):
-        store.fold(kind, at=2)
+        store.compact(kind, at=2)
 
 
 def made_up(kind: str, random: np.random.Generator) -> Any:

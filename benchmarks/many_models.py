@@ -66,7 +66,7 @@ def fill(store: Store) -> float:
         store.write_record("curves", stack.id, points)
         if number % 500 == 0:
             for kind in ("models", "epochs", "hessian", "connectivity", "similarity", "curves"):
-                store.fold(kind)
+                store.compact(kind)
     return time.perf_counter() - started
 
 

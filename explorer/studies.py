@@ -13,7 +13,7 @@ import pandas as pd
 from explorer.phases.claims import Claim
 from explorer.phases.claims.evidence import SIGNS
 from explorer.phases.claims.together import Together, combine, table
-from explorer.phases.numbers import number
+from explorer.phases.numbers import format_number
 from explorer.results import Run, load
 from explorer.runs.files import Files, split
 from explorer.runs.store import locate
@@ -125,7 +125,7 @@ def markdown(study: Study) -> str:
     names = [run.name for run in study.runs]
     lines = [f"| claim | all spaces | {' | '.join(names)} |", f"| --- | --- |{' --- |' * len(names)}"]
     for one in study.claims:
-        whole = f"{one.verdict}, {_effect(one)}" if number(one.effect) else one.verdict
+        whole = f"{one.verdict}, {_effect(one)}" if format_number(one.effect) else one.verdict
         each = [f"{SIGNS[one.verdicts[n]]} {_effect(one.claims[n])}".strip() for n in names]
         lines.append(f"| {one.statement} | {whole} | {' | '.join(each)} |")
     lines += [
@@ -137,9 +137,9 @@ def markdown(study: Study) -> str:
 
 
 def _effect(one: Together | Claim) -> str:
-    if not number(one.low):
-        return number(one.effect)
-    return f"{number(one.effect)} ({number(one.low)} to {number(one.high)})"
+    if not format_number(one.low):
+        return format_number(one.effect)
+    return f"{format_number(one.effect)} ({format_number(one.low)} to {format_number(one.high)})"
 
 
 def _wanted(one: Together) -> str:

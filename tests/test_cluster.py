@@ -81,7 +81,7 @@ def test_every_storage_keeps_the_contract(place: str) -> None:
     assert not store.has_record("notes", "k1")
     before = store.read_records("notes")
     assert before.to_pydict() == {"model_id": ["m0", "m2", "m3"], "train_loss": [0.0, 2.0, 3.0]}
-    assert store.fold("notes", at=3)
+    assert store.compact("notes", at=3)
     assert store.read_records("notes").equals(before)
     store.files.write("records/notes/bad.parquet", b"PAR1")
     assert store.read_records("notes").equals(before)

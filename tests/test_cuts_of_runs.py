@@ -36,7 +36,7 @@ def test_what_is_given_stands_for_the_same_cut_of_the_space(
     run: Run, given: dict[str, Any] | None, expected: dict[str, float]
 ) -> None:
     cuts = run.cuts(given)
-    assert {name: cut.value for name, cut in cuts.items() if cut.given} == expected
+    assert {name: cut.value for name, cut in cuts.items() if cut.by_user} == expected
     assert list(cuts) == ["train_loss", "connected", "cka"]
 
 

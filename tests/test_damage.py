@@ -95,7 +95,7 @@ def folders(clean: Arrays, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     for name in ("at once", "grown"):
         shutil.copytree(root / name, root / f"{name}, folded")
         for kind in KINDS:
-            assert Store(root / f"{name}, folded").fold(kind, 2)
+            assert Store(root / f"{name}, folded").compact(kind, 2)
     return {path.name: path for path in root.iterdir()}
 
 
@@ -147,7 +147,7 @@ def test_records_that_are_folded_while_they_are_read_are_all_found(
     def folded_after(kind: str) -> list[str]:
         found = names(kind)
         monkeypatch.setattr(store, "_names", names)
-        assert Store(tmp_path / "run").fold(kind, 2)
+        assert Store(tmp_path / "run").compact(kind, 2)
         return found
 
     monkeypatch.setattr(store, "_names", folded_after)

@@ -80,7 +80,7 @@ def test_changed_spaces(changes: list[tuple[tuple[str, ...], Any]]) -> None:
         return
     counts = plan.count(space)
     assert counts["models"] >= 1
-    assert parse(yaml.safe_load(yaml.safe_dump(space.frozen()))).frozen() == space.frozen()
+    assert parse(yaml.safe_load(yaml.safe_dump(space.to_dict()))).to_dict() == space.to_dict()
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)

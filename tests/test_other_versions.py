@@ -53,7 +53,7 @@ def test_a_run_goes_on_with_the_defaults_of_its_beginning(tiny: dict[str, Any], 
     space = parse(tiny)
     store = Store(str(tmp_path / "tiny"))
     store.write_info(provenance.describe(space, "tiny"))
-    assert parse(recorded.read_info(store)["space"]).frozen() == space.frozen()
+    assert parse(recorded.read_info(store)["space"]).to_dict() == space.to_dict()
     store = changed(tmp_path, lambda info: info["defaults"]["training"].update(schedule="constant"))
     assert parse(recorded.read_info(store)["space"]).training.schedule == "constant"
     assert store.heard == []  # type: ignore[attr-defined]

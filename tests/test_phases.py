@@ -324,14 +324,14 @@ def test_the_hessian_is_compared_across_the_loss_cut():
 
 
 def test_numbers_read_well():
-    assert [phases.number(v) for v in (0.00026, 0.0123, 12345.6, -0.5, np.nan)] == [
+    assert [phases.format_number(v) for v in (0.00026, 0.0123, 12345.6, -0.5, np.nan)] == [
         "2.6e-4".replace("-", "−"),
         "0.0123",
         "12,346",
         "−0.5",
         "",
     ]
-    assert phases.number(-0.01, 1) == "0.0"
+    assert phases.format_number(-0.01, 1) == "0.0"
 
 
 def test_neither_torch_nor_ray_nor_altair_is_imported():

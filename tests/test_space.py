@@ -40,7 +40,7 @@ def test_null_is_a_value_of_an_axis_for_a_setting_that_may_be_left_out(tiny: dic
     assert [(c.at["linear_scaling"], c.training.rate) for c in space.cells[:3]] == [
         (None, 0.05), (16, 0.025), (16, 0.05 * 50 / 16),
     ]  # fmt: skip
-    assert parse(space.frozen()).cells == space.cells
+    assert parse(space.to_dict()).cells == space.cells
     for axis, place in (("width", "load.width"), ("train_size", "load.train_size")):
         with pytest.raises(
             InputError, match=f"{place}: axis '{axis}': null is only for a setting of the train"
@@ -172,8 +172,8 @@ def test_two_cells_of_the_same_models_are_refused_with_what_to_skip(
 
 def test_frozen_space_is_the_space_again(tiny: dict[str, Any]) -> None:
     space = parse({**tiny, "skip": [{"width": {"in": [2]}, "batch_size": 8}]})
-    again = parse(yaml.safe_load(yaml.safe_dump(space.frozen())))
-    assert again.frozen() == space.frozen()
+    again = parse(yaml.safe_load(yaml.safe_dump(space.to_dict())))
+    assert again.to_dict() == space.to_dict()
     assert [c.id for c in again.cells] == [c.id for c in space.cells]
 
 

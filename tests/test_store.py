@@ -80,8 +80,8 @@ def test_folded_records_read_as_before(tmp_path: Path) -> None:
     for i in range(1, 8):
         store.write_record("notes", f"k{i}", [{"model_id": f"m{i}", "seed": s} for s in range(i)])
     before = store.read_records("notes")
-    assert not store.fold("notes", at=8)
-    assert store.fold("notes", at=7)
+    assert not store.compact("notes", at=8)
+    assert store.compact("notes", at=7)
     assert len(list((tmp_path / "run/records/notes").iterdir())) == 1
     assert store.read_records("notes").equals(before)
     store.write_record("notes", "k3", before.slice(3, 3).to_pylist())  # a crash left it beside the fold

@@ -24,7 +24,7 @@ def checked_files(folder: Path) -> list[Path]:
 
 
 def test_a_sound_run_has_no_damage(own_copy: Path) -> None:
-    Store(own_copy / "tiny").fold("similarity", 2)
+    Store(own_copy / "tiny").compact("similarity", 2)
     number, found = verify(Store(own_copy / "tiny"))
     assert found == []
     assert number >= len(checked_files(own_copy / "tiny"))
@@ -33,7 +33,7 @@ def test_a_sound_run_has_no_damage(own_copy: Path) -> None:
 def test_each_of_100_changed_bytes_is_found(own_copy: Path) -> None:
     folder, draw = own_copy / "tiny", random.Random(0)
     for kind in ("similarity", "epochs"):
-        Store(folder).fold(kind, 2)
+        Store(folder).compact(kind, 2)
     files = checked_files(folder)
     for _ in range(100):
         file = draw.choice(files)

@@ -234,7 +234,7 @@ def show(start: Callable[[Display], Run], run: str, where: RunOptions, storage: 
                     raise
             finally:
                 store = Store(result.folder)
-                store.files.known = store.begun = True
+                store.files.has_answered = store.begun = True
                 add_stage(store, session, "pages", time.perf_counter() - started)
         if stopped:
             say(f"Stopped {stopped}. {kept('')}")

@@ -8,7 +8,7 @@ from enum import Enum
 
 from explorer.apart import EndedError
 from explorer.engine.session import Session
-from explorer.plan.units import Done, MeasureTask, Stack
+from explorer.plan.units import MeasureTask, Outcome, Stack
 from explorer.runs.store import Store
 from explorer.settings import Disagreement, InputError, in_a_line
 
@@ -95,5 +95,5 @@ class Attempts:
             self.session.log(f"{unit.kind} at {unit.at} is tried again ({again} failed): {error}")
             return True
         self.store.write_record("failures", unit.id, unit.failure_rows(error, failure.traceback))
-        self.session.tell(Done(unit.kind, unit.size, unit.at, None, error))
+        self.session.report(Outcome(unit.kind, unit.size, unit.at, None, error))
         return False

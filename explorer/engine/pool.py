@@ -11,7 +11,7 @@ from ray.exceptions import RayError, RayTaskError
 from explorer.engine.choose import LOOK_S, Choice
 from explorer.engine.context import Context, WorkerFactory
 from explorer.engine.failures import failure
-from explorer.plan.units import Done, MeasureTask, Span, span_of
+from explorer.plan.units import MeasureTask, Outcome, Span, span_of
 from explorer.runs.store import DamagedError
 
 
@@ -72,7 +72,7 @@ class Pool:
         try:
             span: Any = ray.get(call)
             if task:
-                self.context.session.tell(Done(task.kind, task.size, task.at, span))
+                self.context.session.report(Outcome(task.kind, task.size, task.at, span))
         except RayError as error:
             ray.kill(actor)  # an error may have left its process in a bad state
             self._actors[gpus] -= 1

@@ -99,7 +99,7 @@ def peak_bytes(worker: Worker, cell: Cell, space: Space, sizes: Sizes = NO_SIZES
     stacks = [
         Stack([Part([_brief(part.cell)], part.seeds) for part in stack])
         for stack in parts(space, sizes)
-        if any(cell.whole.id == part.cell.whole.id for part in stack)
+        if any(cell.final.id == part.cell.final.id for part in stack)
     ]
     brief, store = _brief(cell), worker.store
     with tempfile.TemporaryDirectory(prefix="explorer-peak-") as folder:

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import explorer.measures
-from explorer.plan.units import Done, Span
-from explorer.runs.store import FOLD_AT, Store
+from explorer.plan.units import Outcome, Span
+from explorer.runs.store import COMPACT_AT, Store
 from explorer.settings import plugin
 
 
@@ -48,7 +48,7 @@ class Session:
         self.store, self.observer = store, observer
         self.started = self._logged = time.perf_counter()
         self._lines: list[str] = []
-        self._unfolded: Counter[str] = Counter()
+        self._uncompacted: Counter[str] = Counter()
         self._events: list[Event] | None = [] if profile else None
         self.record: dict[str, Any] = {
             "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
@@ -90,28 +90,28 @@ class Session:
         if self.store.exists():
             self.store.write_log(self.record["started"], "\n".join(self._lines) + "\n")
 
-    def tell(self, done: Done) -> None:
+    def report(self, outcome: Outcome) -> None:
         """Count and log finished work, report it to the observer, and periodically merge records."""
-        training = done.kind in ("training", "importing")
-        failed = done.number if done.error else 0
-        self.record["trained" if training else "measured"] += done.number - failed
+        training = outcome.kind in ("training", "importing")
+        failed = outcome.number if outcome.error else 0
+        self.record["trained" if training else "measured"] += outcome.number - failed
         self.record["failed"] += failed
-        self.observer.advance(done.kind if training else "measuring", done.number, failed)
-        what = f"{done.kind} of {done.number} models" if training else done.kind
-        if done.span is None:
-            self.log(f"{what} at {done.at} failed: {done.error}")
+        self.observer.advance(outcome.kind if training else "measuring", outcome.number, failed)
+        what = f"{outcome.kind} of {outcome.number} models" if training else outcome.kind
+        if outcome.span is None:
+            self.log(f"{what} at {outcome.at} failed: {outcome.error}")
             return
-        span = done.span
-        self.log(f"{what} at {done.at} in {span.seconds:.2f} s by {span.host} process {span.pid}")
-        _add(self.record["workers"], done.kind, span.seconds)
+        span = outcome.span
+        self.log(f"{what} at {outcome.at} in {span.seconds:.2f} s by {span.host} process {span.pid}")
+        _add(self.record["workers"], outcome.kind, span.seconds)
         if self._events is not None:
-            self._events.append((done.kind, span, done.at))
-        self._unfolded[done.kind] += 1
-        if self._unfolded[done.kind] >= FOLD_AT:
-            self._unfolded[done.kind] = 0
-            extra = ("epochs",) if training else plugin(explorer.measures, done.kind, "measure").EXTRA
-            for kind in ("models" if training else done.kind, *extra):
-                self.store.fold(kind)
+            self._events.append((outcome.kind, span, outcome.at))
+        self._uncompacted[outcome.kind] += 1
+        if self._uncompacted[outcome.kind] >= COMPACT_AT:
+            self._uncompacted[outcome.kind] = 0
+            extra = ("epochs",) if training else plugin(explorer.measures, outcome.kind, "measure").EXTRA
+            for kind in ("models" if training else outcome.kind, *extra):
+                self.store.compact(kind)
 
     def write(self) -> None:
         """Write the session to the run folder if the folder exists."""

@@ -22,7 +22,7 @@ from explorer.engine.choose import Choice
 from explorer.engine.context import Context
 from explorer.engine.failures import Attempts, Failure, failure
 from explorer.engine.session import Session
-from explorer.plan.units import Done, Span, Stack, span_of
+from explorer.plan.units import Outcome, Span, Stack, span_of
 
 CHUNK = 64  # stacks per object in the object store: a trial holds one object, however large the grid is
 AT_ONCE = 1000  # trials per sweep: Tune keeps each trial in memory until its sweep ends
@@ -138,7 +138,7 @@ class Listener(tune.Callback):
             return
         stack = self.stacks[trial.config["stack"]]
         self.settled.add(trial.config["stack"])
-        self.session.tell(Done(stack.kind, stack.size, stack.at, Span(*(result[name] for name in SPAN))))
+        self.session.report(Outcome(stack.kind, stack.size, stack.at, Span(*(result[name] for name in SPAN))))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self.settled.add(trial.config["stack"])

@@ -66,7 +66,7 @@ class Worker:
         self.threads = threads
         torch.set_num_threads(threads)
         self.store = Store(location)
-        self.store.files.known = True  # the driver has already written to it
+        self.store.files.has_answered = True  # the driver has already written to it
         self.clean, self.execution, self.gpus = clean, execution, gpus
         self.device = torch.device("cuda" if gpus and not logical else "cpu")
         self.deterministic = deterministic

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from explorer.models.rows import Rows, holding
+from explorer.models.rows import Rows, tensors_replaced
 from explorer.models.seq2seq import Seq2Seq
 
 PAD, BOS, EOS = 0, 1, 2
@@ -88,7 +88,7 @@ def _decoder(
     """Start to decode source tokens (sentences, source length), with ``beam`` hypotheses of each."""
     module = network.module
     if isinstance(module, Seq2Seq):
-        with holding(network.places[: len(network.names)], network.split(theta)):
+        with tensors_replaced(network.places[: len(network.names)], network.split(theta)):
             state = module.start(source[None], beam)
             yield lambda tokens: module.step(tokens, state), state.pick
     else:

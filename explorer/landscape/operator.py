@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from explorer.models import memory
-from explorer.models.rows import Rows, at_once, blocks
+from explorer.models.rows import Rows, blocks, models_per_chunk
 from explorer.models.torch_attention import differentiable_attention
 
 # Numbers that the graph of a gradient may hold on a CPU (256 MB of float32). On a GPU, the limit is a share
@@ -97,7 +97,7 @@ class HessianOperator:
 
 def models_at_once(network: Rows, x: Tensor) -> int:
     """Return for how many models the gradient graphs on ``x`` (inputs, *shape) fit the budget together."""
-    return at_once(graph_parts(network, x), graph_inputs(network, x))
+    return models_per_chunk(graph_parts(network, x), graph_inputs(network, x))
 
 
 def graph_parts(network: Rows, x: Tensor) -> list[slice]:

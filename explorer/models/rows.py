@@ -257,7 +257,7 @@ class Rows:
 
         def one(pieces: Pieces, stats: Pieces, x: Tensor) -> tuple[Tensor, list[Tensor]]:
             values = [*pieces, *self._as_stored(stats)]
-            with holding(self.places, values):
+            with tensors_replaced(self.places, values):
                 output = self.module(x)
                 state = [_real(store[key].detach()) for (store, key), *_ in self.places[len(pieces) :]]
             return output, state if training else []
@@ -280,7 +280,7 @@ class Rows:
         module = self._copy() if copy else self.module
         places = self._places_in(module) if copy else self.places
         starts = [value.data_ptr() for value in values] if training else []
-        with holding(places, values, restore=not copy):
+        with tensors_replaced(places, values, restore=not copy):
             output = module(x)
             after = [store[key] for (store, key), *_ in places] if training else []
         for mine, start, new in zip(kept, starts, after, strict=False):
@@ -434,7 +434,7 @@ class Rows:
         mode, weight = self.module.training, next(self.module.parameters())
         own = [dict.__getitem__(store, key).clone() for (store, key), *_ in self.places]
         try:
-            with torch.no_grad(), holding(self.places, own):
+            with torch.no_grad(), tensors_replaced(self.places, own):
                 dtype = weight.dtype if x.is_floating_point() else x.dtype  # token ids stay integers
                 self.module.eval()(x[:1].to(weight.device, dtype))
         finally:
@@ -555,7 +555,7 @@ class Rows:
         if settle:  # averages that move a little with each batch need many batches
             size = min(size, max(32, len(x) // 10))
         batches = list(self._slices(len(x), size))
-        some = at_once(batches, self.budget() // self.activations(x))
+        some = models_per_chunk(batches, self.budget() // self.activations(x))
         pieces = zip(theta.split(some), buffers.split(some), strict=True)
         return torch.cat([self._estimated(t, b.clone(), x, batches, layers, settle) for t, b in pieces])
 
@@ -594,14 +594,14 @@ class Rows:
         return buffers
 
 
-def at_once(parts: Sequence[slice], size: int) -> int:
+def models_per_chunk(parts: Sequence[slice], size: int) -> int:
     """Return how many models fit at once with any of these slices, if one model fits with ``size`` inputs."""
     return max(1, size // max((part.stop - part.start for part in parts), default=1))
 
 
 def blocks(rows: int, parts: Sequence[slice], size: int) -> Iterator[tuple[slice, slice]]:
-    """Yield slices of models, each with every slice of the inputs (see :func:`at_once`)."""
-    some = at_once(parts, size)
+    """Yield slices of models, each with every slice of the inputs (see :func:`models_per_chunk`)."""
+    some = models_per_chunk(parts, size)
     for start in range(0, rows, some):
         for part in parts:
             yield slice(start, min(start + some, rows)), part
@@ -662,7 +662,7 @@ def _places(module: nn.Module, tensors: dict[str, Any]) -> Places:
 
 
 @contextmanager
-def holding(places: Places, pieces: Sequence[Tensor], *, restore: bool = True) -> Iterator[None]:
+def tensors_replaced(places: Places, pieces: Sequence[Tensor], *, restore: bool = True) -> Iterator[None]:
     """Replace tensors of a module within this block, or (without ``restore``) for good.
 
     The same as :func:`torch.func.functional_call`, but without looking parameters up by name each time, which

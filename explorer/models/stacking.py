@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from explorer.models.arithmetic import product
-from explorer.models.rows import Forward, Places, _places, holding
+from explorer.models.rows import Forward, Places, _places, tensors_replaced
 
 Make = Callable[[Sequence[Tensor]], nn.Module]  # from parameters (models, *shape)
 
@@ -74,7 +74,7 @@ def stacked(make: Make) -> Forward:
             with torch.device("meta"):
                 module = make(parameters)
             places = _places(module, dict(module.named_parameters()))
-        with holding(places, parameters):
+        with tensors_replaced(places, parameters):
             return module(x)
 
     return forward

@@ -37,7 +37,7 @@ from explorer.phases.aggregate import (
 from explorer.phases.cuts import PHASES, READINGS, Cut, find_cuts, sensitivity
 from explorer.phases.histories import gains_of_stopping
 from explorer.phases.membership import CERTAIN, classify, memberships
-from explorer.phases.numbers import format_rho, measured, number, unsigned_zero, words_of
+from explorer.phases.numbers import format_mean, format_number, format_rho, unsigned_zero, words_of
 from explorer.phases.words import ACCURACY, GLOBAL, LOCAL, findings, hessian_contrast
 from explorer.units import plural
 
@@ -56,12 +56,12 @@ __all__ = [
     "find_cuts",
     "findings",
     "foreign_cells",
+    "format_mean",
+    "format_number",
     "format_rho",
     "gains_of_stopping",
     "hessian_contrast",
-    "measured",
     "memberships",
-    "number",
     "plural",
     "rank_correlations",
     "sensitivity",

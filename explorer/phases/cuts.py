@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from explorer.phases.aggregate import column
-from explorer.phases.numbers import number
+from explorer.phases.numbers import format_number
 from explorer.phases.resampling import blocks, cells_again, draws_for
 from explorer.settings import seed_for
 from explorer.units import plural
@@ -40,7 +40,7 @@ RIVAL = 0.9  # a gap at least this share as wide as the widest one is an equally
 
 @dataclass(frozen=True)
 class Cut:
-    """A border between phases; ``given`` is true if the user set it.
+    """A border between phases; ``by_user`` is true if the user set it.
 
     ``among`` is the range in which a cut of the training loss was searched. A cut of CKA that was found has
     one too. A cut without a range is fixed. ``fitted_error`` (of the training loss) is the training error in
@@ -50,7 +50,7 @@ class Cut:
     name: str
     value: float
     reason: str
-    given: bool = False
+    by_user: bool = False
     among: tuple[float, float] | None = None
     fitted_error: float | None = None
 
@@ -78,7 +78,7 @@ def find_cuts(
         if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < np.inf:
             raise ValueError(f"cut {name!r} is {value!r}: it must be a positive number")
         given[name] = float(value)
-    cuts = {n: Cut(n, v, "given by the user", given=True) for n, v in given.items()}
+    cuts = {n: Cut(n, v, "given by the user", by_user=True) for n, v in given.items()}
     cuts.setdefault("train_loss", _loss_cut(column(cells, "train_loss"), fitted))
     cuts["train_loss"] = replace(cuts["train_loss"], fitted_error=fitted_error)
     cuts.setdefault(
@@ -93,7 +93,7 @@ def find_cuts(
     if "cka" not in cuts:
         level = sort_cells(cells, {**cuts, "cka": Cut("cka", AUTHORS_CKA, "")}).level
         cuts["cka"] = _cka_cut(column(cells, "cka")[level])
-    if not cuts["train_loss"].given and (rivals := _rivals(cells, cuts, fitted)):
+    if not cuts["train_loss"].by_user and (rivals := _rivals(cells, cuts, fitted)):
         cuts["train_loss"] = replace(cuts["train_loss"], reason=f"{cuts['train_loss'].reason}; {rivals}")
     return {n: cuts[n] for n in ("train_loss", "connected", "cka")}
 
@@ -128,7 +128,7 @@ class _Gap(NamedTuple):
 
     @property
     def ends(self) -> str:
-        return f"from {number(self.low)} to {number(self.high)} nats"
+        return f"from {format_number(self.low)} to {format_number(self.high)} nats"
 
 
 def _gaps(loss: pd.Series, fitted: tuple[float, float]) -> list[_Gap]:
@@ -155,7 +155,7 @@ def rival_cuts(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> list[dict[str, C
 
 def moved_cut(cells: pd.DataFrame, cuts: Mapping[str, Cut], loss: float) -> dict[str, Cut]:
     """Return the cuts with the loss cut at ``loss``; a cut of CKA that was not given is found again."""
-    given = {n: cut.value for n, cut in cuts.items() if cut.given}
+    given = {n: cut.value for n, cut in cuts.items() if cut.by_user}
     return find_cuts(cells, {**given, "train_loss": loss}, fitted_error=cuts["train_loss"].fitted_error)
 
 
@@ -178,7 +178,7 @@ def _rivals(cells: pd.DataFrame, cuts: Mapping[str, Cut], fitted: tuple[float, f
     which = "another" if len(others) == 1 else f"{len(others)} others are nearly as wide; one"
     share = f"{rival.width / gaps[0].width:.0%}".replace("%", " %")
     return (
-        f"{which}, {rival.ends}, is {share} as wide: with the cut there, at {number(rival.cut)}, "
+        f"{which}, {rival.ends}, is {share} as wide: with the cut there, at {format_number(rival.cut)}, "
         f"{moved[most]} of {plural(len(cells), 'cell')} would be in another phase"
     )
 
@@ -194,12 +194,12 @@ def _cka_cut(cka: pd.Series) -> Cut:
         return Cut(
             "cka",
             AUTHORS_CKA,
-            f"connected low-loss cells span only {number(values[0])} to {number(values[-1])}, "
+            f"connected low-loss cells span only {format_number(values[0])} to {format_number(values[-1])}, "
             "too little to split: the authors' value",
         )
     cut, share = split(values[None])
     evenly = _even_share(len(values))
-    low, high = number(values[0]), number(values[-1])
+    low, high = format_number(values[0]), format_number(values[-1])
     which = f"the {len(values)} connected low-loss cells, {low} to {high}"
     found = f"{100 * share[0]:.0f} % of the variance of {which}"
     usual = f"{100 * TWO_GROUPS:.0f} % of evenly spread sets stay below {100 * evenly:.0f} %"

@@ -18,7 +18,7 @@ def words_of(name: str) -> str:
     )
 
 
-def number(value: float, digits: int | None = None) -> str:
+def format_number(value: float, digits: int | None = None) -> str:
     """Format with three significant digits (two below .001) or ``digits`` decimals; empty for NaN."""
     if value is None or not np.isfinite(value):
         return ""
@@ -43,14 +43,14 @@ def format_rho(value: float) -> str:
     return f"{value:+.2f}".replace("-", "−")
 
 
-def measured(row: pd.Series, name: str, digits: int | None = None) -> str:
+def format_mean(row: pd.Series, name: str, digits: int | None = None) -> str:
     """Format a cell's mean ± standard deviation; the mean alone if the spread is unknown."""
     spread = row.get(f"{name}_std", np.nan)
-    text = number(float(row[name]), digits)
-    return f"{text} ± {number(float(spread), digits)}" if text and pd.notna(spread) else text
+    text = format_number(float(row[name]), digits)
+    return f"{text} ± {format_number(float(spread), digits)}" if text and pd.notna(spread) else text
 
 
-def setting(value: Any) -> str:
+def format_setting(value: Any) -> str:
     """Format an axis's value; numbers without needless digits."""
     if isinstance(value, (int, float, np.number)):
         return f"{float(value):,.6g}" if abs(float(value)) < 1e4 else f"{float(value):,.0f}"

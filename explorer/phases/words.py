@@ -10,7 +10,7 @@ import pandas as pd
 
 from explorer.phases.aggregate import GAP, TRAIN, TWO_SIDED, axis_names, column, rank_correlations
 from explorer.phases.cuts import READINGS, Cut, sort_cells
-from explorer.phases.numbers import format_rho, measured, number, setting, words_of
+from explorer.phases.numbers import format_mean, format_number, format_rho, format_setting, words_of
 from explorer.units import plural
 
 LOCAL = ("train_loss", "hessian_top_eigenvalue", "hessian_trace")
@@ -62,8 +62,8 @@ def _held(held: Sequence[Any]) -> str:
     if not held:
         return ""
     texts = [
-        f"{_inside(claim.statement)} ({f'{number(claim.effect)} {claim.unit}'.rstrip()}, "
-        f"95 % interval {number(claim.low)} to {number(claim.high)})"
+        f"{_inside(claim.statement)} ({f'{format_number(claim.effect)} {claim.unit}'.rstrip()}, "
+        f"95 % interval {format_number(claim.low)} to {format_number(claim.high)})"
         for claim in held
     ]
     which = "1 claim of the paper holds" if len(held) == 1 else f"{len(held)} claims of the paper hold"
@@ -78,10 +78,10 @@ def _gap(cells: pd.DataFrame, names: list[str]) -> str:
     if not over.any():
         return ""
     worst = cells.iloc[int(np.nanargmax(gap))]
-    limit = f"test error at least {number(OVERFITS)} points above training error, and at least twice as large"
-    train, test = (number(v, 1) for v in (float(worst[TRAIN]), 100 - float(worst[ACCURACY])))
+    limit = f"test error at least {format_number(OVERFITS)} points above training error, and at least twice"
+    train, test = (format_number(v, 1) for v in (float(worst[TRAIN]), 100 - float(worst[ACCURACY])))
     return (
-        f"Models overfit in {int(over.sum())} of {plural(n, 'cell')} ({limit}), most at "
+        f"Models overfit in {int(over.sum())} of {plural(n, 'cell')} ({limit} as large), most at "
         f"{_where(worst, names)}: training error {train} %, test error {test} %."
     )
 
@@ -96,7 +96,7 @@ def _unconfident(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> str:
     n = int(sort_cells(cells, cuts).without_confidence.sum())
     if not n:
         return ""
-    limit = number(float(cuts["train_loss"].fitted_error or 0))
+    limit = format_number(float(cuts["train_loss"].fitted_error or 0))
     text = f"training error below {limit} %, but a training loss above the cut"
     if n == 1:
         return f"1 cell fits its labels without confidence ({text}), so its phase is uncertain."
@@ -111,7 +111,7 @@ def _best(cells: pd.DataFrame, names: list[str]) -> str:
     best = cells.iloc[first]
     n_models = int(best["n_models"])  # 0: a user's table of cells without this number
     models = f" ({plural(n_models, 'model')})" if n_models else ""
-    text = f"The best test accuracy, {measured(best, ACCURACY, 1)} %{models}, is at {_where(best, names)}"
+    text = f"The best test accuracy, {format_mean(best, ACCURACY, 1)} %{models}, is at {_where(best, names)}"
     if phase := best.get("phase", ""):
         text += f", in phase {phase} ({READINGS[phase]})"
         likely = best.get("phase_probability", np.nan)
@@ -137,11 +137,11 @@ def _barriers(cells: pd.DataFrame, cuts: Mapping[str, Cut], names: list[str]) ->
         return "No curves between models have been measured yet, so the cells have no phases."
     behind = cells[mc < -cut]
     if behind.empty:
-        text = f"No barrier: mode connectivity is below −{number(cut)} points in none of {plural(n, 'cell')}"
+        text = f"No barrier: mode connectivity is below −{format_number(cut)} points in none of {plural(n, 'cell')}"
     else:
         worst = cells.iloc[int(np.nanargmin(mc))]
-        deepest = f"{measured(worst, 'mode_connectivity', 1)} points, at {_where(worst, names)}"
-        low, of = f"(mode connectivity below −{number(cut)} points)", plural(n, "cell")
+        deepest = f"{format_mean(worst, 'mode_connectivity', 1)} points, at {_where(worst, names)}"
+        low, of = f"(mode connectivity below −{format_number(cut)} points)", plural(n, "cell")
         text = f"There is a barrier {low} in 1 of {of}: {deepest}"
         if len(behind) > 1:
             where = _extent(behind, cells[mc.notna()], names)
@@ -156,7 +156,7 @@ def _barriers(cells: pd.DataFrame, cuts: Mapping[str, Cut], names: list[str]) ->
         if loss[trivial].notna().any():
             there = cells.iloc[int(np.nanargmax(loss.where(trivial)))]
             text += (
-                f": use the loss barrier there (at most {measured(there, 'loss_barrier')} nats, "
+                f": use the loss barrier there (at most {format_mean(there, 'loss_barrier')} nats, "
                 f"at {_where(there, names)})"
             )
     return text + "."
@@ -227,7 +227,11 @@ def hessian_contrast(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> str:
             continue
         rho = rank_correlations(cells, [name], ["train_loss"])["rho"].iloc[0]
         ratio = float(high.median() / low.median())
-        many = f"{number(ratio)} times larger" if ratio >= 1 else f"{number(1 / ratio)} times smaller"
+        many = (
+            f"{format_number(ratio)} times larger"
+            if ratio >= 1
+            else f"{format_number(1 / ratio)} times smaller"
+        )
         return (
             f"The median {words_of(name)} is {many} in the {plural(len(high), 'high-loss cell')} than in the "
             f"{plural(len(low), 'low-loss cell')} (Spearman with training loss {format_rho(float(rho))})."
@@ -236,7 +240,7 @@ def hessian_contrast(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> str:
 
 
 def _where(row: pd.Series, names: list[str]) -> str:
-    settings = [f"{words_of(n)} {setting(row[n])}" for n in names]
+    settings = [f"{words_of(n)} {format_setting(row[n])}" for n in names]
     return ", ".join(settings) or f"cell {row.get('cell_id', '')}"
 
 
@@ -248,10 +252,10 @@ def _extent(some: pd.DataFrame, every: pd.DataFrame, names: list[str]) -> str:
         if here.empty or (here.min() == all_.min() and here.max() == all_.max()):
             continue
         if here.min() == here.max():
-            sides.append(f"{words_of(name)} {setting(here.max())}")
+            sides.append(f"{words_of(name)} {format_setting(here.max())}")
             continue
         if here.max() < all_.max():
-            sides.append(f"{words_of(name)} up to {setting(here.max())}")
+            sides.append(f"{words_of(name)} up to {format_setting(here.max())}")
         if here.min() > all_.min():
-            sides.append(f"{words_of(name)} from {setting(here.min())}")
+            sides.append(f"{words_of(name)} from {format_setting(here.min())}")
     return f", all at {' and '.join(sides)}" if sides else ""

@@ -43,7 +43,7 @@ def grown(info: dict[str, Any], space: Space, store: Store) -> bool:
             + "\n  ".join(differences)
             + f"\nUse another --name for this space, or resume the run: run_explore.py resume {info['name']}"
         )
-    return old.frozen() != space.frozen()
+    return old.to_dict() != space.to_dict()
 
 
 def _old_space(info: dict[str, Any], space: Space) -> Space:
@@ -73,7 +73,7 @@ def same_data(info: dict[str, Any], space: Space, store: Store) -> None:
 
 
 def _differences(old: Space, new: Space) -> list[str]:
-    before, after = old.frozen(), new.frozen()
+    before, after = old.to_dict(), new.to_dict()
     # Resources and order do not matter. The models that share a stack do matter, except where Explorer
     # chooses them, because its choice does not change the results.
     free = [*FREE, "imported"] if old.imported and new.imported else FREE

@@ -472,7 +472,7 @@ def write(space: Space, store: Store, files: Mapping[str, Checkpoint], folder: P
                     "under another --name"
                 )
         left = [seed for seed, model_id in ids.items() if model_id not in kept]
-        size = 1 if cell.own_data else PER_STACK
+        size = 1 if cell.data_per_seed else PER_STACK
         shape = shape_of(cell.load_data(), cell) if left else ((), 0)
         for start in range(0, len(left), size):
             stack = Stack([Part([cell], left[start : start + size])])

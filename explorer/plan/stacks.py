@@ -69,7 +69,7 @@ def _families(space: Space) -> list[list[list[Cell]]]:
     """Group trainings that can share a stack. A training is a list of cells: its checkpoints."""
     trainings: dict[str, list[Cell]] = {}
     for cell in space.cells:
-        trainings.setdefault(cell.whole.id, []).append(cell)
+        trainings.setdefault(cell.final.id, []).append(cell)
     alone = space.resources.cells_per_trial == 1
     families: dict[str, list[list[Cell]]] = {}
     for name, cells in trainings.items():
@@ -83,9 +83,9 @@ def _family(cells: list[Cell]) -> str:
     cell, training = cells[-1], cells[-1].training
     alone = any(getattr(training, name) is not None for name in names_of(Use.ALONE))
     # A stopped model is computed until its stack stops; a user's optimiser has one rule for all rows.
-    if alone or cell.own_data or ":" in training.optimizer:
-        return cell.whole.id
-    settings = cell.whole.settings
+    if alone or cell.data_per_seed or ":" in training.optimizer:
+        return cell.final.id
+    settings = cell.final.settings
     own = OWN_DATA if cell.task == "classification" and isinstance(cell.data, DataOptions) else set()
     return digest(
         {
@@ -103,7 +103,7 @@ def _seeds_at_once(cell: Cell, replicates: int | str, sizes: Sizes) -> list[list
     if isinstance(replicates, int):
         return [cell.seeds[start : start + replicates] for start in range(0, count, replicates)]
     most = sizes.get(architecture_key(cell), count) if replicates == "auto" else count
-    stacks = count if cell.own_data else -(-count // most)
+    stacks = count if cell.data_per_seed else -(-count // most)
     return [cell.seeds[count * i // stacks : count * (i + 1) // stacks] for i in range(stacks)]
 
 

@@ -93,7 +93,7 @@ def cell_groups(kind: Kind, cell: Cell, trained: CellMembers, options: Any) -> I
 def _parts(cell: Cell, trained: CellMembers, subjects: list[Any]) -> Iterator[Group]:
     """Split subjects whose first model is in this cell by size and by the data they are measured on."""
     by_seed: dict[int, list[Any]] = {0: subjects}
-    if cell.own_data:
+    if cell.data_per_seed:
         seeds, by_seed = {cell.model_id(seed): seed for seed in cell.seeds}, {}
         for subject in subjects:
             first = subject if isinstance(subject, str) else subject[0]

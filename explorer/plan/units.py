@@ -99,7 +99,7 @@ class Stack:
     @functools.cached_property
     def streams(self) -> list[str]:
         """Seed content of each row's random streams: the id of the model at the end of the training."""
-        return [part.cell.whole.model_id(seed) for part, seed in self.rows]
+        return [part.cell.final.model_id(seed) for part, seed in self.rows]
 
     @functools.cached_property
     def id(self) -> str:
@@ -199,7 +199,7 @@ def span_of(work: Callable[[], object]) -> Span:
 
 
 @dataclass(frozen=True)
-class Done:
+class Outcome:
     """A finished or failed piece of work: ``number`` models or measurements.
 
     Args:

@@ -10,7 +10,7 @@ import pandas as pd
 from explorer import phases
 from explorer.diagnosis import shipped
 from explorer.phases.advice import Advice, advise_cells, advise_phases
-from explorer.phases.numbers import setting
+from explorer.phases.numbers import format_setting
 from explorer.report.facts import converged_curves, progress_of, reservations
 from explorer.report.questions import answer_questions
 from explorer.results import Run
@@ -69,7 +69,7 @@ def diagnose(
         )
     if cell is not None:
         return [reword(line) for line in [*lines, *of_cell(chosen)]]
-    reasons = [f"{name} {phases.number(cut.value)} ({cut.reason})" for name, cut in all_cuts.items()]
+    reasons = [f"{name} {phases.format_number(cut.value)} ({cut.reason})" for name, cut in all_cuts.items()]
     lines.append(f"Cuts: {', '.join(reasons)}.")
     lines += phases.findings(cells, all_cuts, run.axes)[:2]
     for advice in advise_phases(cells, all_cuts, run.axes, stopping, noise=run.label_noise):
@@ -83,7 +83,7 @@ def _answers(cells: pd.DataFrame, chosen: str, run: Run, *, most: bool) -> list[
     """Return the questions about a cell with their answers."""
     place = int(np.flatnonzero(cells["cell_id"].astype(str) == chosen)[0])
     names = [n for n in phases.axis_names(run.axes) if n in cells]
-    where = ", ".join(f"{phases.words_of(n)} {setting(cells[n].iloc[place])}" for n in names)
+    where = ", ".join(f"{phases.words_of(n)} {format_setting(cells[n].iloc[place])}" for n in names)
     which = " (the most accurate cell; --cell asks about another)" if most else ""
     head = f"What to change at {where}{which}:" if where else "What to change:"
     learned = shipped() if run.task.name == "classification" else {}

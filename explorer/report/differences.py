@@ -38,14 +38,16 @@ def of_measures(runs: Sequence[Run], tables: Sequence[pd.DataFrame]) -> list[dic
             digits, interval = measure(name).digits, ""
             if len(known) > 1:
                 means = random.choice(known, (1000, len(known))).mean(axis=1)
-                low, high = (phases.number(float(v), digits) for v in np.percentile(means, [2.5, 97.5]))
+                low, high = (
+                    phases.format_number(float(v), digits) for v in np.percentile(means, [2.5, 97.5])
+                )
                 interval = f"{low} to {high}"
             has_errors = bool(np.isfinite(error[np.isfinite(gap)]).any())
             out.append(
                 {
                     "title": measure_title(name),
                     "run": runs[k].name,
-                    "mean": phases.number(float(known.mean()), digits),
+                    "mean": phases.format_number(float(known.mean()), digits),
                     "interval": interval,
                     "above": int((gap > SPREADS * error).sum()) if has_errors else "",
                     "below": int((gap < -SPREADS * error).sum()) if has_errors else "",
@@ -60,7 +62,7 @@ def of_phases(
 ) -> str:
     """Describe how many cells have another phase than in the first run, also by the first run's cuts."""
     text = f"Cells in a different phase than in {runs[0].name}: {_moved(runs, tables)}."
-    values = {name: [phases.number(own[name].value) for own in cuts] for name in cuts[0]}
+    values = {name: [phases.format_number(own[name].value) for own in cuts] for name in cuts[0]}
     unlike = [f"{phases.words_of(name)} {', '.join(v)}" for name, v in values.items() if len(set(v)) > 1]
     if unlike:
         same = [phases.classify(t, cuts[0]) for t in tables]

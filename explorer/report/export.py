@@ -73,7 +73,10 @@ def summary(run: Run, cells: pd.DataFrame, cuts: Mapping[str, phases.Cut]) -> st
     lines = [f"# {run.name}", "", *(f"- {_plain(reword(s))}" for s in found)]
     lines += ["", "## Phases", "", "| phase | reading | cells |", "| --- | --- | --- |"]
     lines += [f"| {p} | {phases.READINGS.get(str(p), '')} | {n} |" for p, n in counts.items()]
-    lines += ["", *(f"- Cut {n}: {phases.number(c.value)} ({reword(c.reason)})" for n, c in cuts.items())]
+    lines += [
+        "",
+        *(f"- Cut {n}: {phases.format_number(c.value)} ({reword(c.reason)})" for n, c in cuts.items()),
+    ]
     lines += ["", "## Claims", "", "| claim | verdict | effect | 95 % interval | p |"]
     lines += ["| --- | --- | --- | --- | --- |"]
     lines += [reword(_row(c)) for c in claims if c.verdict != UNTESTED]
@@ -87,7 +90,7 @@ def summary(run: Run, cells: pd.DataFrame, cuts: Mapping[str, phases.Cut]) -> st
 
 
 def _row(claim: Claim) -> str:
-    number = phases.number
+    number = phases.format_number
     interval = f"{number(claim.low)} to {number(claim.high)}" if number(claim.low) else ""
     effect = f"{number(claim.effect)} {claim.unit}".strip()
     return f"| {claim.statement} | {claim.verdict} | {effect} | {interval} | {number(claim.p)} |"

@@ -152,7 +152,7 @@ def strip(claim: Claim) -> dict[str, Any] | None:
     """Return the positions of interval, effect, null and least relevant effect on a strip, in pixels."""
     if not np.isfinite(claim.p):
         return None
-    number = phases.number
+    number = phases.format_number
     marks = {name: getattr(claim, name) for name in ("low", "high", "effect", "null", "least")}
     low, high = min(marks.values()), max(marks.values())
     pad = 0.12 * (high - low or 1.0)

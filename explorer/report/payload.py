@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from explorer.phases import axis_names, words_of
-from explorer.phases.numbers import setting
+from explorer.phases.numbers import format_setting
 from explorer.results import Run
 
 MODEL_COLUMNS = (
@@ -149,7 +149,7 @@ def _second_placed(pairs: pd.DataFrame, cells: pd.DataFrame, names: list[str]) -
     known = pairs["cell_id"].isin(at.index) & pairs["cell_id_b"].isin(at.index)
     for row in pairs.index[known & (pairs["cell_id_b"] != pairs["cell_id"])]:
         here, there = (at.loc[pairs.at[row, cell]] for cell in ("cell_id", "cell_id_b"))
-        place = ", ".join(f"{words_of(n)} {setting(there[n])}" for n in names if here[n] != there[n])
+        place = ", ".join(f"{words_of(n)} {format_setting(there[n])}" for n in names if here[n] != there[n])
         seeds[row] = f"{seeds[row]} ({place})"
     return pairs.assign(seed_b=seeds)
 

@@ -15,7 +15,7 @@ from explorer.phases.advice.rules import FEWEST_MODELS, NEGLIGIBLE, SURE
 from explorer.phases.advice.tried import COUNTS, LEVEL, Tried, average, together
 from explorer.phases.aggregate import axis_names, column
 from explorer.phases.noise import moderated_errors, t_quantile
-from explorer.phases.numbers import number, setting, words_of
+from explorer.phases.numbers import format_number, format_setting, words_of
 from explorer.phases.words import ACCURACY
 
 ASKED = {
@@ -56,11 +56,13 @@ class Step:
 
     @property
     def points(self) -> str:
-        return f"{'+' if self.tried.gain > 0 else ''}{number(self.tried.gain, 1)} points"
+        return f"{'+' if self.tried.gain > 0 else ''}{format_number(self.tried.gain, 1)} points"
 
     def describe(self) -> str:
         low, high = self.tried.low, self.tried.high
-        ends = "" if math.isnan(low) else f", 95 % interval {number(low, 1)} to {number(high, 1)}"
+        ends = (
+            "" if math.isnan(low) else f", 95 % interval {format_number(low, 1)} to {format_number(high, 1)}"
+        )
         return f"{self.change} ({self.points}{ends})"
 
 
@@ -136,7 +138,7 @@ def _untried(cells: pd.DataFrame, place: int, names: Sequence[str], changes: Seq
     """Return in words what to try beyond the run's axes in these directions; empty if it varies none."""
     ends = [
         f"a {'larger' if change == DIRECTIONS[axis][0] else 'smaller'} {words_of(axis)} than "
-        f"{setting(cells[axis].iloc[place])}"
+        f"{format_setting(cells[axis].iloc[place])}"
         for axis in names
         for change in DIRECTIONS.get(axis, ())
         if change in changes
@@ -164,7 +166,7 @@ def _expected(share: float, cell: pd.DataFrame) -> str:
     if not math.isfinite(share):
         return ""
     gain = share * (100 - float(column(cell, ACCURACY).iloc[0]))
-    here = f", here {number(gain, 1)} points" if math.isfinite(gain) else ""
+    here = f", here {format_number(gain, 1)} points" if math.isfinite(gain) else ""
     return f"On average this removed {100 * share:.0f} % of the test error{here}. "
 
 
@@ -181,7 +183,7 @@ def _best_steps(
     tried = together([one for move in moves for one in average([move], errors)], len(moves))
     found = defaultdict(list)
     for move, one in zip(moves, tried, strict=True):
-        here, there = (setting(cells[move.axis].iloc[at]) for at in (place, move.to))
+        here, there = (format_setting(cells[move.axis].iloc[at]) for at in (place, move.to))
         verb = "raise" if DIRECTIONS[move.axis][0] == move.direction else "lower"
         text = f"{verb} the {words_of(move.axis)} from {here} to {there}"
         step = Step(text, one, one.high, float(errors.stderr[move.to] ** 2), float(errors.df[move.to]))

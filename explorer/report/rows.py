@@ -11,7 +11,7 @@ import pandas as pd
 
 from explorer.columns import Column
 from explorer.measures.tables import columns_on_pages
-from explorer.phases import axis_names, number, unsigned_zero
+from explorer.phases import axis_names, format_number, unsigned_zero
 from explorer.report.labels import measure
 from explorer.units import axis_value
 
@@ -164,10 +164,10 @@ def with_spread(value: float, spread: float, digits: int | None) -> str:
     """
     if digits is None and 1e-5 < spread < 100:
         digits = max(0, 1 - int(np.floor(np.log10(spread))))
-    text = number(value, digits)
+    text = format_number(value, digits)
     if not text:
         return "–"
-    return f"{text} ± {number(spread, digits)}" if pd.notna(spread) else text
+    return f"{text} ± {format_number(spread, digits)}" if pd.notna(spread) else text
 
 
 def _listed(part: Any) -> dict[str, list[Any]]:

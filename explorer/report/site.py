@@ -190,7 +190,9 @@ def _context(
         ),
         "n_cells": len(cells),
         "n_grid": len(rows),
-        "cuts": [{"cut": c, "value": phases.number(c.value), "moved": moved[n]} for n, c in cuts.items()],
+        "cuts": [
+            {"cut": c, "value": phases.format_number(c.value), "moved": moved[n]} for n, c in cuts.items()
+        ],
         "ranked": facts.ranked(cells, cuts),
         "axis_ranks": facts.axis_ranks(cells, phases.axis_names(run.axes)),
         "axes": [{"name": n, "title": axis_title(n), "values": values(rows, n)} for n in names],

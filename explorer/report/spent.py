@@ -73,7 +73,7 @@ def _count(value: Any) -> str:
 
 
 def _in_words(seconds: float | None) -> str:
-    return "–" if seconds is None else phases.number(seconds, 1 if seconds < 1000 else None)
+    return "–" if seconds is None else phases.format_number(seconds, 1 if seconds < 1000 else None)
 
 
 def _title(name: str) -> str:

@@ -15,7 +15,7 @@ from explorer.phases.claims import FAILS, HOLDS, UNKNOWN, UNTESTED, Claim
 from explorer.phases.claims.evidence import SIGNS
 from explorer.phases.claims.paper import FOUND
 from explorer.phases.claims.together import CONTRADICTED, GENERAL, Together
-from explorer.phases.numbers import setting
+from explorer.phases.numbers import format_setting
 from explorer.report import charts, facts, figures, site, theme, vega
 from explorer.report.files import INDEX, claim
 from explorer.report.labels import axis, in_words
@@ -65,7 +65,7 @@ def write_study(
             cards=cards,
             spaces=spaces,
             signs=SIGNS,
-            number=phases.number,
+            number=phases.format_number,
             models=sum(len(run.models) for run in runs),
             pairs=sum(len(run.pairs) for run in runs),
             time=duration(runs_s),
@@ -135,7 +135,7 @@ class _Shown:
         found = []
         for at, rows in self.rows.groupby(others, sort=True, dropna=False):
             parts = zip(others, at, strict=True)
-            found.append((", ".join(f"{axis(n).title} {setting(v)}" for n, v in parts), rows))
+            found.append((", ".join(f"{axis(n).title} {format_setting(v)}" for n, v in parts), rows))
         return found
 
     def described(self, link: str, sets: dict[str, Any], specs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -229,7 +229,7 @@ def reason(one: Together, runs: Mapping[str, Run]) -> str:
         if one.name == "label-noise-spares-hessian" and "label_noise" in run.cells:
             loss = run.cells.groupby("label_noise")["train_loss"].median()
             if len(loss) > 1 and loss.iloc[-1] > FASTER * loss.iloc[0]:
-                ratio = phases.number(float(loss.iloc[-1] / loss.iloc[0]))
+                ratio = phases.format_number(float(loss.iloc[-1] / loss.iloc[0]))
                 return (
                     f"In {space}, the median training loss is {ratio} times larger with the most wrong "
                     "labels than with the fewest, so the models do not reach equally flat places."
@@ -267,7 +267,7 @@ def strip(one: Together) -> dict[str, Any] | None:
             {"label": "mean", "class": "mean", "low": place(one.low), "high": place(one.high),
              "effect": place(one.effect), "y": 14 + ROW * len(known)}
         )  # fmt: skip
-    number = phases.number
+    number = phases.format_number
     least = None if one.least == one.null else {"x": place(one.least), "text": number(one.least)}
     return {
         "lines": lines,

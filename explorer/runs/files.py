@@ -77,7 +77,7 @@ class Files:
         self, location: str | Path, say: Callable[[str], None] = lambda _: None, *, sync: bool = True
     ):
         self.location, self.say, self.sync = resolve(location), say, sync
-        self.patience_s, self.known = PATIENCE_S, False
+        self.patience_s, self.has_answered = PATIENCE_S, False
         self._since: float | None = None  # when the object store stopped answering
         self._tell_at = 0.0  # when a message about that is next due
         self.local = not URI.match(self.location)
@@ -138,10 +138,10 @@ class Files:
                 result = call()
             except OSError as error:
                 if not TEMPORARY_ERROR.search(str(error)):  # an answer, such as that there is no such file
-                    self.known, self._since, self._tell_at = True, None, 0.0
+                    self.has_answered, self._since, self._tell_at = True, None, 0.0
                     raise
                 now = time.monotonic()
-                if not self.known or now - (self._since or now) >= self.patience_s:
+                if not self.has_answered or now - (self._since or now) >= self.patience_s:
                     raise
                 self._since = self._since or now
                 if now >= self._tell_at:
@@ -154,7 +154,7 @@ class Files:
                 progress()
                 time.sleep(RETRY_PAUSE_S)
             else:
-                self.known, self._since, self._tell_at = True, None, 0.0
+                self.has_answered, self._since, self._tell_at = True, None, 0.0
                 return result
 
     def write(self, name: str, content: bytes) -> None:

@@ -59,7 +59,7 @@ WORK = ("records/", "weights/", "states/", "tables/", "damaged/")
 REPAIR = (
     "Delete it, then `run` the space file under this name: run.yaml is rewritten and trained models are kept."
 )
-FOLD_AT = 500  # number of separate record files of a kind that are merged into one file
+COMPACT_AT = 500  # number of separate record files of a kind that are merged into one file
 
 
 class DamagedError(Exception):
@@ -357,7 +357,7 @@ class Store:
         self.files.delete(f"records/{kind}/{key}.parquet")
         for name in self._names(kind):
             if "/fold-" in name:
-                records = self._unfold(name)
+                records = self._checked_records(name)
                 parts = dict(records.parts()) if records else {}
                 if parts.pop(key, None) is not None:
                     self._write_fold(kind, parts)
@@ -418,12 +418,12 @@ class Store:
             seen.update(names)
             again = False
             for name in names:
-                records = self._unfold(name)
+                records = self._checked_records(name)
                 again |= records is None  # the record may just have been merged into a new file
                 if records:
                     yield records
 
-    def fold(self, kind: str, at: int = FOLD_AT) -> bool:
+    def compact(self, kind: str, at: int = COMPACT_AT) -> bool:
         """Merge the separate record files of a kind into one if there are at least ``at``; return whether.
 
         Readers always see the same records: the merged file exists before the separate files are deleted,
@@ -432,7 +432,7 @@ class Store:
         names = [name for name in self._names(kind) if "/fold-" not in name]
         if len(names) < at:
             return False
-        files = [records for name in names if (records := self._unfold(name))]
+        files = [records for name in names if (records := self._checked_records(name))]
         parts = {key: part for records in files for key, part in records.parts()}
         self._write_fold(kind, parts)
         for name in names:
@@ -456,7 +456,7 @@ class Store:
         merged = merged.replace_schema_metadata({b"records": sizes.encode()})
         self._write(f"records/{kind}/fold-{digest(keys)}.parquet", to_parquet(merged))
 
-    def _unfold(self, name: str) -> Records | None:
+    def _checked_records(self, name: str) -> Records | None:
         """Return the records of a file; None if it is damaged, or gone because it was merged."""
         try:
             records = records_in(name, self.files.read(name))

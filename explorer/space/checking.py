@@ -180,7 +180,7 @@ def _leaves(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...]
 def _fingerprints(space: Space, fingerprint: Callable[[str], str]) -> dict[str, str]:
     """Return the fingerprints of all users' functions in the space, which must be importable."""
     found = {}
-    for path, name in users_functions(space.frozen()).items():
+    for path, name in users_functions(space.to_dict()).items():
         with _at(*path):
             check_function(name)
             found[name] = fingerprint(name)

@@ -367,9 +367,9 @@ class Space(Options):
     @property
     def given_settings(self) -> dict[str, Any]:
         """The plain data that the space was parsed from; all settings if it was not parsed."""
-        return self.frozen() if self._given is None else self._given
+        return self.to_dict() if self._given is None else self._given
 
-    def frozen(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return all settings, given and default, as plain data for YAML."""
         frozen = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         if self.imported is not None:  # how the models were trained is known only where it was given
@@ -469,7 +469,7 @@ class Cell:
         return self.data.plain(self.data_facts.train)
 
     @property
-    def own_data(self) -> bool:
+    def data_per_seed(self) -> bool:
         """Whether each replicate has its own data. If so, no two replicates share a stack."""
         return self.plain_data.corruption == "own"
 
@@ -524,7 +524,7 @@ class Cell:
         return arrays.for_task(self.task, self.data_name)
 
     @cached_property
-    def whole(self) -> Cell:
+    def final(self) -> Cell:
         """The cell at the end of this cell's training: itself, unless this cell is a checkpoint."""
         if self.training.checkpoint == 1:
             return self

@@ -32,7 +32,7 @@ def split(space: Space, given: dict[str, Any] | None = None) -> dict[str, Any]:
         given: plain data with a key for each given setting; by default the data that the space was parsed
             from.
     """
-    settings, defaults = _split(space.frozen(), space.given_settings if given is None else given)
+    settings, defaults = _split(space.to_dict(), space.given_settings if given is None else given)
     measures = own.kept(space.measures)
     described = {"own_measures": measures} if measures else {}
     return {"space": settings, "defaults": defaults, **described, **described_data(space)}

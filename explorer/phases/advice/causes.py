@@ -9,7 +9,7 @@ import numpy as np
 
 from explorer.phases.advice.moves import OPPOSITES
 from explorer.phases.advice.tried import Tried
-from explorer.phases.numbers import number, words_of
+from explorer.phases.numbers import format_number, words_of
 
 GAP = 5.0  # points by which test error exceeds training error before it counts as overfitting
 MISSED = 5.0  # percent of training error, beyond label noise, from which on models do not fit their data
@@ -51,26 +51,27 @@ def cause_of(
     train, test = (float(numbers.get(n, np.nan)) for n in ("train_error_percent", "test_error_percent"))
     mc, cka, loss = (float(numbers.get(n, np.nan)) for n in ("mode_connectivity", "cka", "train_loss"))
     missed = max(0.0, train - 100 * noise) if np.isfinite(train) else np.nan
-    labels = f", with {number(100 * noise)} % noisy labels" if noise > 0 else ""
-    errors = f"training error {number(train)} %{labels}"
+    labels = f", with {format_number(100 * noise)} % noisy labels" if noise > 0 else ""
+    errors = f"training error {format_number(train)} %{labels}"
     if test - missed >= max(GAP, missed):
         memory = " and memorises noisy labels" if noise > 0 and train < 50 * noise else ""
-        text = f"it overfits{memory}: {errors}, test error {number(test)} %"
+        text = f"it overfits{memory}: {errors}, test error {format_number(test)} %"
         more = () if phase in ("I", "II") else SUGGESTED[phase]
         return Cause(f"{text}{_barrier(mc, connected)}", tuple(dict.fromkeys((*AGAINST_OVERFITTING, *more))))
     if phase in ("I", "II") and not missed < MISSED:
         return _underfitted(
-            phase, tried, errors if np.isfinite(train) else f"training loss {number(loss)} nats", mc
+            phase, tried, errors if np.isfinite(train) else f"training loss {format_number(loss)} nats", mc
         )
     if phase in ("I", "II"):
         what = "what can be learnt" if noise > 0 else "most labels"
-        text = f"it fits {what} ({errors}), but without confidence: training loss {number(loss)} nats"
+        text = f"it fits {what} ({errors}), but without confidence: training loss {format_number(loss)} nats"
         return Cause(f"{text}{_barrier(mc, connected)}", SUGGESTED[phase])
     texts = {
-        "III": f"replicates fit the data, but each in its own basin: mode connectivity {number(mc)} points",
-        "IV-A": f"replicates are connected, but answer differently: CKA {number(cka)}",
+        "III": "replicates fit the data, but each in its own basin: mode connectivity "
+        f"{format_number(mc)} points",
+        "IV-A": f"replicates are connected, but answer differently: CKA {format_number(cka)}",
         "IV-B": "nothing visible in the loss landscape: "
-        f"mode connectivity {number(mc)} points, CKA {number(cka)}",
+        f"mode connectivity {format_number(mc)} points, CKA {format_number(cka)}",
     }
     return Cause(texts[phase], SUGGESTED[phase])
 
@@ -87,12 +88,14 @@ def _underfitted(phase: str, tried: Sequence[Tried], errors: str, mc: float) -> 
         step = min(reasons, key=lambda t: t.loss)
         text = (
             f"{WHY[step.direction]} to fit the data: {errors}, and a step of {step.direction} "
-            f"({words_of(step.axis)}) divides the training loss by {number(float(np.exp(-step.loss)))}"
+            f"({words_of(step.axis)}) divides the training loss by {format_number(float(np.exp(-step.loss)))}"
         )
         rest = tuple(w for w in SUGGESTED[phase] if w not in (step.direction, OPPOSITES[step.direction]))
         return Cause(text, (step.direction, *rest))
     if phase == "II" and mc > 0:
-        text = f"curves find points with {number(mc)} points less training error than the models reached"
+        text = (
+            f"curves find points with {format_number(mc)} points less training error than the models reached"
+        )
         return Cause(f"it does not fit the data: {errors}; {text}", SUGGESTED[phase])
     known = any(np.isfinite(t.loss) for t in by_direction.values())
     why = ", and no step to a neighbouring cell lowers its training loss by 10 %" if known else ""
@@ -100,4 +103,4 @@ def _underfitted(phase: str, tried: Sequence[Tried], errors: str, mc: float) -> 
 
 
 def _barrier(mc: float, connected: float) -> str:
-    return f"; replicates lie behind a barrier of {number(-mc)} points" if mc < -connected else ""
+    return f"; replicates lie behind a barrier of {format_number(-mc)} points" if mc < -connected else ""

@@ -18,7 +18,7 @@ from explorer.phases.aggregate import axis_names, column
 from explorer.phases.cuts import PHASES, READINGS, Cut
 from explorer.phases.membership import CERTAIN
 from explorer.phases.noise import moderated_errors
-from explorer.phases.numbers import setting, words_of
+from explorer.phases.numbers import format_setting, words_of
 from explorer.phases.words import ACCURACY
 from explorer.units import plural
 
@@ -201,7 +201,7 @@ def advise_cells(
         cell = str(row["cell_id"])
         if among is not None and cell not in among:
             continue
-        where = ", ".join(f"{words_of(n)} {setting(row[n])}" for n in found.names) or "these models"
+        where = ", ".join(f"{words_of(n)} {format_setting(row[n])}" for n in found.names) or "these models"
         if not row["phase"]:
             out[cell] = found.advise_unsorted(where, place)
             continue

@@ -11,7 +11,7 @@ import numpy as np
 
 from explorer.phases.advice.moves import DIRECTIONS, Move
 from explorer.phases.noise import Errors, t_quantile
-from explorer.phases.numbers import number, words_of
+from explorer.phases.numbers import format_number, words_of
 
 COUNTS = 0.3  # points of accuracy; smaller changes are not mentioned
 LEVEL = 0.05
@@ -59,10 +59,10 @@ class Tried:
 
     def describe(self) -> str:
         """Return a sentence with the gain and its interval."""
-        signed = f"{'+' if self.gain > 0 else ''}{number(self.gain, 2)}"
+        signed = f"{'+' if self.gain > 0 else ''}{format_number(self.gain, 2)}"
         interval = ""
         if math.isfinite(self.low):
-            interval = f" (95 % interval {number(self.low, 2)} to {number(self.high, 2)})"
+            interval = f" (95 % interval {format_number(self.low, 2)} to {format_number(self.high, 2)})"
         if not self.axis:
             return (
                 f"Models stopped at the best step of the other replicates gained {signed} points of accuracy"

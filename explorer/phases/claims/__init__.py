@@ -20,7 +20,7 @@ from explorer.phases.claims.evidence import (
     summarise,
 )
 from explorer.phases.cuts import Cut, rival_cuts
-from explorer.phases.numbers import number
+from explorer.phases.numbers import format_number
 
 __all__ = ["FAILS", "HOLDS", "UNKNOWN", "UNTESTED", "Chart", "Claim", "check_claims"]
 
@@ -97,7 +97,7 @@ def _at_rival_cuts(run: RunTables, claims: list[Claim], hanging: list[Check]) ->
         for other in decide([others.get(c.name, c) for c in claims]):
             one = decided[other.name]
             if other.verdict != one.verdict:
-                at = f"the cut of training loss at {number(cuts['train_loss'].value)} nats"
+                at = f"the cut of training loss at {format_number(cuts['train_loss'].value)} nats"
                 verdict = UNKNOWN if one.verdict in (HOLDS, FAILS) else one.verdict
                 hangs = one.hangs_on_cut or one.verdict in (HOLDS, FAILS)
                 why = f"{one.why} With {at}, which is as plausible, the verdict is {other.verdict!r}."

@@ -11,7 +11,7 @@ from explorer.phases.claims.checks import FEWEST_MATCHED, HOT_IS_SMALL, CannotTe
 from explorer.phases.claims.estimates import doubted, resampled
 from explorer.phases.claims.evidence import RELEVANT_RHO, Chart, Evidence
 from explorer.phases.noise import MANY, t_above
-from explorer.phases.numbers import number, words_of
+from explorer.phases.numbers import format_number, words_of
 from explorer.phases.resampling import (
     DRAWS,
     Again,
@@ -210,7 +210,7 @@ def width_connects(run: RunTables) -> Evidence:
         middle = float(np.median(np.unique(heat.dropna())))
         among = (heat >= middle if temperature in HOT_IS_SMALL else heat <= middle).to_numpy()
         side = "from" if temperature in HOT_IS_SMALL else "up to"
-        cold = f" at {words_of(temperature)} {side} {number(middle)}"
+        cold = f" at {words_of(temperature)} {side} {format_number(middle)}"
     estimate, n = run.over_cells(
         [width, "mode_connectivity"],
         lambda again, w, mc: rank_correlation(again.ranks(w), again.ranks(-np.abs(mc))),

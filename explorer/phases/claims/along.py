@@ -19,7 +19,7 @@ from explorer.phases.claims.estimates import mean_of
 from explorer.phases.claims.evidence import Chart, Evidence
 from explorer.phases.histories import gains_of_stopping
 from explorer.phases.noise import moderated_errors
-from explorer.phases.numbers import number, setting, words_of
+from explorer.phases.numbers import format_number, format_setting, words_of
 from explorer.phases.words import ACCURACY
 from explorer.units import plural
 
@@ -39,8 +39,8 @@ def hessian_transition(run: RunTables) -> Evidence:
     if steep.sum() < FEWEST_LINES:
         raise CannotTell(
             f"The {words_of(local)} has no transition along {words_of(temperature)}: it changes by more than "
-            f"a factor of {number(TRANSITION)} between neighbours on {int(steep.sum())} of {len(steep)} "
-            f"lines; {FEWEST_LINES} are needed.",
+            f"a factor of {format_number(TRANSITION)} between neighbours on {int(steep.sum())} of "
+            f"{len(steep)} lines; {FEWEST_LINES} are needed.",
             f"hotter or colder values of {temperature}",
         )
     drop = drop[steep]
@@ -54,7 +54,7 @@ def hessian_transition(run: RunTables) -> Evidence:
     at_step = f"at the steepest step of {words_of(local)} along {words_of(temperature)}"
     quantity = f"Mean drop of training loss {at_step}"
     basis = f"{int(steep.sum())} lines with a transition"
-    note = f"That is a factor of {number(10.0**estimate.value)}."
+    note = f"That is a factor of {format_number(10.0**estimate.value)}."
     chart = Chart("slices", ("train_loss", temperature))
     return Evidence(quantity, estimate, basis, chart, "powers of ten", least=1.0, note=note)
 
@@ -140,8 +140,8 @@ def _double_descent(run: RunTables, along: str) -> Evidence:
     border = _border(run.low_loss[whole])
     looks = 1 if border is None else 2
     dip = find_dip(accuracy, noise, np.ones(len(steps), dtype=bool), looks)
-    where = f"{words_of(along)} {setting(steps[dip.place])}, between {setting(steps[dip.left])} and "
-    note = _note(dip, f"{where}{setting(steps[dip.right])}", len(whole))
+    where, left, right = (format_setting(steps[place]) for place in (dip.place, dip.left, dip.right))
+    note = _note(dip, f"{words_of(along)} {where}, between {left} and {right}", len(whole))
     if border is not None:
         kept, places, allowed = border
         at = np.take_along_axis(accuracy[kept], places, 1), np.take_along_axis(noise[kept], places, 1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from explorer.phases.claims.estimates import LEVEL, Estimate
-from explorer.phases.numbers import number
+from explorer.phases.numbers import format_number
 
 HOLDS, FAILS, UNKNOWN, UNTESTED = "holds", "does not hold", "cannot tell", "not testable here"
 SIGNS = {HOLDS: "✓", FAILS: "✗", UNKNOWN: "?", UNTESTED: ""}
@@ -84,8 +84,8 @@ def summarise(name: str, statement: str, evidence: Evidence) -> Claim:
     """Return a claim with its interval and uncorrected p; ``decide`` adds the verdict."""
     found, null, least = evidence.estimate, evidence.null, evidence.least
     p, p_least = min(1.0, 2 * min(found.tails(null))), min(1.0, 2 * found.tails(least)[1])
-    amount = f"{number(found.value)} {evidence.unit}".rstrip()
-    interval = f"95 % interval {number(found.low)} to {number(found.high)} ({evidence.basis})"
+    amount = f"{format_number(found.value)} {evidence.unit}".rstrip()
+    interval = f"95 % interval {format_number(found.low)} to {format_number(found.high)} ({evidence.basis})"
     why = f"{evidence.quantity}: {amount}, {interval}. {evidence.note}".rstrip()
     return Claim(
         name, statement, "", why, evidence.chart, found.value, found.low, found.high, null, least, p, p_least,
@@ -114,7 +114,7 @@ def holm(p: dict[str, float]) -> dict[str, float]:
 def _decide_one(claim: Claim) -> Claim:
     """Return the claim with its verdict, and with the reason of a verdict other than *holds*."""
     unit = claim.unit.removesuffix("s") if claim.least == 1 else claim.unit
-    needed = f"{number(claim.least)} {unit}".rstrip()
+    needed = f"{format_number(claim.least)} {unit}".rstrip()
     if claim.effect >= claim.least and claim.effect > claim.null and claim.p < LEVEL:
         return replace(claim, verdict=HOLDS)
     verdict = UNKNOWN
@@ -124,11 +124,13 @@ def _decide_one(claim: Claim) -> Claim:
             f"At least {needed} would count." if claim.least > claim.null else f"All of it is below {needed}."
         )
     elif claim.low <= claim.null:
-        reason = f"The interval includes {number(claim.null)}."
+        reason = f"The interval includes {format_number(claim.null)}."
         if claim.high < claim.least:
             reason = f"The interval is below {needed}, but not after correction for the number of claims."
     elif claim.effect < claim.least:
         reason = f"There is an effect, but it may be smaller than the {needed} that would count."
     else:
-        reason = f"p = {number(claim.p)} after correction for the number of claims, so it may be chance."
+        reason = (
+            f"p = {format_number(claim.p)} after correction for the number of claims, so it may be chance."
+        )
     return replace(claim, verdict=verdict, why=f"{claim.why} {reason}")

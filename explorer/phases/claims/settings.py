@@ -9,7 +9,7 @@ from explorer.phases.aggregate import column
 from explorer.phases.claims.checks import FEWEST_MATCHED, SEEDS, CannotTell, NotTestable, RunTables, claim
 from explorer.phases.claims.estimates import MANY, Estimate, difference, mean_of, resampled, student, weaker
 from explorer.phases.claims.evidence import RELEVANT_RHO, Chart, Evidence
-from explorer.phases.numbers import number, words_of
+from explorer.phases.numbers import format_number, words_of
 from explorer.phases.resampling import DRAWS, cells_again
 from explorer.phases.words import ACCURACY
 
@@ -22,7 +22,7 @@ def more_data(run: RunTables) -> Evidence:
     size = run.axis("train_size", "the training-set size")
     (cka, basis), (accuracy, _) = run.mean_trend(size, "cka"), run.mean_trend(size, ACCURACY)
     quantity = "Rank correlation with training-set size along lines, the smaller of those of CKA and accuracy"
-    note = f"CKA {number(cka.value)}, accuracy {number(accuracy.value)}."
+    note = f"CKA {format_number(cka.value)}, accuracy {format_number(accuracy.value)}."
     chart = Chart("slices", ("cka", size))
     return Evidence(quantity, weaker(cka, accuracy), basis, chart, least=RELEVANT_RHO, note=note)
 
@@ -45,7 +45,7 @@ def label_noise_lowers_similarity(run: RunTables) -> Evidence:
     quantity = (
         "Fall with label noise, as a rank correlation along lines: the weaker of mode connectivity and CKA"
     )
-    note = f"Mode connectivity {number(mc.value)}, CKA {number(cka.value)}."
+    note = f"Mode connectivity {format_number(mc.value)}, CKA {format_number(cka.value)}."
     chart = Chart("slices", ("cka", noise))
     return Evidence(
         quantity, weaker(mc.negative(), cka.negative()), basis, chart, least=RELEVANT_RHO, note=note
@@ -62,7 +62,7 @@ def label_noise_spares_hessian(run: RunTables) -> Evidence:
         return np.abs(curvature[..., -1] - curvature[..., 0]) / np.log10(2)
 
     estimate = run.over_lines(local, whole, change, log=True).negative().plus(1.0)
-    factor = number(float(2.0 ** (1 - estimate.value)))
+    factor = format_number(float(2.0 ** (1 - estimate.value)))
     quantity = f"1 minus the mean change (doublings) of the {words_of(local)} from least to most label noise"
     note = f"The mean change is a factor of {factor}; below 2 counts as barely changed."
     chart = Chart("slices", (local, noise))
@@ -151,7 +151,7 @@ def small_decay_small_trace(run: RunTables) -> Evidence:
     *_, whole = run.on_lines(decay, measures, 2, logs=measures[:1])
     gain = run.over_lines(ACCURACY, whole, lambda v: v[..., 0] - v[..., 1:].max(axis=2))
     estimate = run.over_lines("hessian_trace", whole, lambda v: v[..., 1:].mean(axis=2) - v[..., 0], log=True)
-    note = f"Accuracy at the smallest minus the best of the others: {number(gain.value, 2)} points."
+    note = f"Accuracy at the smallest minus the best of the others: {format_number(gain.value, 2)} points."
     if gain.value >= BETTER:
         note += " The smallest has better accuracy, which contradicts the claim, so the trace does not count."
         value, low, high = (min(end, 0.0) for end in (estimate.value, estimate.low, estimate.high))

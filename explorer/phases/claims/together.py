@@ -12,7 +12,7 @@ import pandas as pd
 from explorer.phases.claims.estimates import LEVEL, Estimate, student
 from explorer.phases.claims.evidence import FAILS, HOLDS, UNKNOWN, UNTESTED, Claim, holm
 from explorer.phases.noise import MANY, t_above, t_quantile
-from explorer.phases.numbers import number
+from explorer.phases.numbers import format_number
 from explorer.units import plural
 
 GENERAL, CONTRADICTED = "holds in general", "contradicted"
@@ -230,11 +230,11 @@ def _why(found: Together, pooled: Pooled | None) -> str:
     text = f"It {'; '.join(parts)}." if parts else "No space of this study can test it."
     if pooled:
         mean = pooled.mean
-        amount = f"{number(mean.value)} {found.unit}".rstrip()
-        interval = f"95 % interval {number(mean.low)} to {number(mean.high)}"
+        amount = f"{format_number(mean.value)} {found.unit}".rstrip()
+        interval = f"95 % interval {format_number(mean.low)} to {format_number(mean.high)}"
         text = (
             f"Mean effect over {pooled.n} spaces {amount}, {interval}; true effects differ between spaces by "
-            f"{number(pooled.spread)} (standard deviation). {text}"
+            f"{format_number(pooled.spread)} (standard deviation). {text}"
         )
     elif 0 < found.n < FEWEST_SPACES:
         text += f" {plural(found.n, 'space')} cannot show whether it holds in general."

@@ -13,7 +13,7 @@ from explorer.phases.aggregate import column
 from explorer.phases.claims.estimates import LEVEL
 from explorer.phases.claims.evidence import UNKNOWN, Claim
 from explorer.phases.noise import MANY, t_quantile
-from explorer.phases.numbers import number
+from explorer.phases.numbers import format_number
 
 # Probability that so many seeds or cells decide, if the effect is the measured one and its error is known.
 # With an estimated error it is about .8.
@@ -46,7 +46,10 @@ def _wanted(claim: Claim, tests: int, seeds: int) -> str:
     factor = needed_factor(claim, tests)
     if not factor <= MOST:
         near = claim.null if claim.effect >= claim.least else claim.least
-        return f"more than {MOST:g} times as many cells: the effect is too near {number(near)} for its error"
+        return (
+            f"more than {MOST:g} times as many cells: the effect is too near {format_number(near)} "
+            "for its error"
+        )
     ways = []
     more = needed_seeds(factor, claim.noise, seeds)
     if np.isfinite(more) and more <= MOST * seeds:
