@@ -137,7 +137,8 @@ def _barriers(cells: pd.DataFrame, cuts: Mapping[str, Cut], names: list[str]) ->
         return "No curves between models have been measured yet, so the cells have no phases."
     behind = cells[mc < -cut]
     if behind.empty:
-        text = f"No barrier: mode connectivity is below −{format_number(cut)} points in none of {plural(n, 'cell')}"
+        none = f"below −{format_number(cut)} points in none of {plural(n, 'cell')}"
+        text = f"No barrier: mode connectivity is {none}"
     else:
         worst = cells.iloc[int(np.nanargmin(mc))]
         deepest = f"{format_mean(worst, 'mode_connectivity', 1)} points, at {_where(worst, names)}"
