@@ -554,12 +554,17 @@ SETTINGS_OF_CHECKPOINTS: dict[str, tuple[str, dict[str, Any], str]] = {
         {},
         "s.csv: batch_size: 0 is not allowed; it should be",
     ),
+    "a dot in place of a colon": (
+        "file,width\na.pt,2\n",
+        {"model": "mistakes.net"},
+        "; for your own function, write mistakes:net",
+    ),
     "other data": ("file,width\na.pt,2\n", {"data": "digit"}, "there is no file, folder or data set 'digit'"),
 }
 
 
 @pytest.mark.parametrize("name", SETTINGS_OF_CHECKPOINTS)
-def test_a_mistake_in_settings_of_checkpoints_is_one_sentence(tmp_path: Path, name: str) -> None:
+def test_a_mistake_in_settings_of_checkpoints_is_one_sentence(mine: Path, tmp_path: Path, name: str) -> None:
     text, given, said = SETTINGS_OF_CHECKPOINTS[name]
     csv_file(tmp_path, text)
     with pytest.raises(InputError) as error:
@@ -597,6 +602,21 @@ CHECKPOINTS: dict[str, tuple[str, Any, str]] = {
         "a.pt",
         _state(scale=torch.zeros(3)),
         "a.pt has 'scale', which the network does not have; it has weight, bias. Check --model",
+    ),
+    "a weight beside a prefix, within the network": (
+        "a.pt",
+        {f"net.{name}": value for name, value in _state(scale=torch.zeros(3)).items()},
+        "a.pt has 'net.scale', which the network does not have; it has weight, bias. Check --model",
+    ),
+    "two networks": (
+        "a.pt",
+        {f"{part}.{name}": value for part in ("model", "ema") for name, value in _state().items()},
+        "a.pt has 'ema.weight', which the network does not have; it has weight, bias. Check --model",
+    ),
+    "a wrong shape after a prefix": (
+        "a.pt",
+        {"net.weight": torch.zeros(2, 4), "net.bias": torch.zeros(2), "loss.weight": torch.zeros(2)},
+        "a.pt: net.weight has the shape (2, 4), and the network has (2, 3); check the settings of this file",
     ),
     "a weight too few": (
         "a.pt",
