@@ -122,6 +122,16 @@ class Forward(nn.Module):
         raise RuntimeError("no luck\\nat all")
 
 
+class Complex(Forward):
+    def __init__(self, shape, classes, width=4):
+        super().__init__(shape, classes)
+        self.scale = nn.Parameter(torch.ones(1))
+        self.shift = nn.Parameter(torch.ones(3, 2))
+
+    def forward(self, x):
+        return self.scale * self.layer(x) + torch.view_as_complex(self.shift).abs().sum()
+
+
 def loss(logits, y):
     return functional.cross_entropy(logits.transpose(1, 2), y, reduction="none").mean(1)
 
@@ -214,6 +224,7 @@ MODELS = {
     f"(mistakes.py, line {line('def unasked')})",
     "network": "'mistakes:network' is a network, and each model needs its own",
     "scripted": "'mistakes:scripted' returned a network of torch.jit.script",
+    "Complex": f"(mistakes.py, line {line('view_as_complex')}); copy what the operation needs, as in",
     "Forward": f"RuntimeError: no luck (mistakes.py, line {line('no luck')})",
 }
 LOSSES = {
