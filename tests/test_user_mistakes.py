@@ -212,7 +212,7 @@ def told(**changes: Any) -> str:
 RETURNED = "; it should return a dict of arrays with x_train, y_train, x_test, y_test"
 DATA = {
     "ragged": "'mistakes:ragged' returned list as x_train, which is no array of numbers, all inputs of one shape",
-    "mixed": "x_train holds object, such as 'q'; numbers are needed",
+    "mixed": "x_train[0, 5] is 'q' (object); numbers are needed",
     "lacking": f"'mistakes:lacking' returned a dict without y_train, x_test, y_test{RETURNED}",
     "nothing": f"'mistakes:nothing' returned NoneType{RETURNED}",
     "reads": f"JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1) "
