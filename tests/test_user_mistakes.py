@@ -248,6 +248,10 @@ MISTAKES = [
     ),
     ({"model": {"name": "mistakes.py:net"}}, "write the module as Python imports it, mistakes:net"),
     ({"model": {"name": "mistakes:net", "it's": 1}}, '"it\'s" is no name of an argument of mistakes:net'),
+    (
+        {"model": {"name": "mistakes:net", "__proto__": 1}, "load": {"__proto__": [1, 2]}},
+        "charts cannot show an axis '__proto__': every object of JavaScript has this name; rename this option of",
+    ),
     ({"data": {"name": "mistakes:data", "a b": 1}}, "'a b' is no name of an argument of mistakes:data"),
 ]
 
