@@ -377,6 +377,9 @@ def broken(place):
 FOUR = "it should be a dict of arrays x_train, y_train, x_test and y_test, those four in a tuple, or (train, test)"
 # What a user gives to explorer.Space in Python, and what is said.
 IN_PYTHON = {
+    "dict(temperature={'batch_size': [4, 8]}, batch_size=4)": "training.batch_size: 4 has no effect, because the grid "
+    "sweeps temperature.batch_size; remove one of them",
+    "dict(model={'name': 'mlp', 'width': 9})": "model.width: 9 has no effect, because the grid sweeps load.width;",
     "dict(modle=net)": "Space has no argument 'modle'; known: model,",
     "dict(lerning_rate=0.1)": "Space has no argument 'lerning_rate'; known: learning_rate,",
     "dict(training={'steps': 5}, steps=9)": "steps is given twice, by itself and in training; remove one of them",
