@@ -91,20 +91,19 @@ def room(cells: pd.DataFrame, axis: str) -> pd.DataFrame:
         accuracy or the setting of the cell is unknown.
 
     Raises:
-        InputError: the table lacks the axis or the accuracy, or it has words.
+        InputError: ``cells`` is no DataFrame, lacks the axis or the accuracy, or has words for numbers.
 
     Example:
         >>> cells = pd.DataFrame({"width": [2, 4, 8], "test_accuracy_percent": [50.0, 60.0, 55.0]})
         >>> room(cells, "width")["up"].tolist()
         [10.0, 0.0, 0.0]
     """
+    _require_table(cells, axis, ACCURACY)
     for name in (axis, ACCURACY):
         if name not in cells:
             raise InputError(
                 f"the table of cells has no column {name}; it has {suggest(name, [*map(str, cells)])}"
             )
-        if cells[name].map(lambda value: isinstance(value, str)).any():
-            raise InputError(f"the column {name} of the table of cells has words; give numbers")
     others = [name for name in _settings(cells) if name != axis]
     line = (
         cells.groupby(others, dropna=False).ngroup().to_numpy() if others else np.zeros(len(cells), dtype=int)
@@ -127,13 +126,14 @@ def true_answers(cells: pd.DataFrame, question: str) -> pd.Series:
     NaN where both sides have equally much, as at the best cell.
 
     Raises:
-        InputError: the question is unknown, or the table has no axis for one of its sides.
+        InputError: the question is unknown, or ``cells`` is no DataFrame or has no axis for one of its sides.
 
     Example:
         >>> cells = pd.DataFrame({"batch_size": [4, 16, 64], "test_accuracy_percent": [50.0, 60.0, 55.0]})
         >>> true_answers(cells, "temperature").tolist()
         ['too hot', nan, 'too cold']
     """
+    _require_table(cells)
     sides = {answer: _side_room(cells, changes, question) for answer, changes in _sides(question)}
     (first, a), (second, b) = sides.items()
     answers = pd.Series(np.where(a > b, first, second), index=cells.index, dtype="object")
@@ -183,6 +183,9 @@ class Diagnoser:
 
         Columns: ``answer``; ``probability`` that it is right, at least 0.5; ``reason``, the two measures that
         speak most for it. A cell that lacks a measure has none of them (NaN).
+
+        Raises:
+            InputError: ``cells`` is no DataFrame, or a measure has words.
 
         Example:
             >>> found = diagnoser.predict(cells)                             # doctest: +SKIP
@@ -242,14 +245,15 @@ def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series |
             improvement along the lines of the table. Cells without an answer are left out.
 
     Raises:
-        InputError: the question or an answer is unknown, measures are missing, or fewer than 12 cells have
-            an answer and all measures.
+        InputError: the question or an answer is unknown, ``cells`` is no DataFrame, measures are missing or
+            have words, or fewer than 12 cells have an answer and all measures.
 
     Example:
         >>> digits = explorer.load("digits").cells                           # doctest: +SKIP
         >>> fit(digits, "temperature").predict(explorer.load("mine").cells)  # doctest: +SKIP
     """
     names = [answer for answer, _ in _sides(question)]
+    _require_measures(cells)
     rooms = np.full((len(cells), 2), np.nan)
     if answers is None:
         answers = true_answers(cells, question)
@@ -266,7 +270,6 @@ def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series |
         raise InputError(
             f"{unknown[0]!r} is no answer of the question {question}; they are {', '.join(names)}"
         )
-    _require_measures(cells)
     numbers = _numbers(cells)
     known = np.isfinite(numbers).all(axis=1) & answers.notna().to_numpy()
     x, y = numbers[known], (answers[known] == names[1]).to_numpy(int)
@@ -354,8 +357,21 @@ def _lines(cells: pd.DataFrame) -> pd.Series:
     return cells.groupby(others, dropna=False).ngroup() if others else pd.Series(0, index=cells.index)
 
 
+def _require_table(cells: object, *numeric: str) -> None:
+    """Raise InputError if the cells are no DataFrame, or one of these columns has words."""
+    if not isinstance(cells, pd.DataFrame):
+        raise InputError(
+            f"the cells are no table but of type {type(cells).__name__}; give a pandas DataFrame with a row "
+            "for each cell, such as pd.DataFrame([cell]) for one cell"
+        )
+    for name in numeric:
+        if name in cells and cells[name].map(lambda value: isinstance(value, str)).any():
+            raise InputError(f"the column {name} of the table of cells has words; give numbers")
+
+
 def _require_measures(cells: pd.DataFrame) -> None:
     """Raise InputError if the table lacks a measure. Only the error on the curve may be missing."""
+    _require_table(cells)
     names = dict.fromkeys(f.column for f in FEATURES if f.column != PEAK)
     if lacking := [name for name in names if name not in cells or not cells[name].notna().any()]:
         raise InputError(f"a diagnoser needs {', '.join(lacking)}, which the table lacks")
@@ -431,6 +447,7 @@ def _numbers(cells: pd.DataFrame) -> np.ndarray:
 
     An unknown error on the curve is the training error of its ends plus the barrier.
     """
+    _require_table(cells, *(f.column for f in FEATURES))
     nothing = pd.Series(np.nan, index=cells.index)
     table = {f.column: cells.get(f.column, nothing).astype(float) for f in FEATURES}
     barrier = (-table["mode_connectivity"]).clip(lower=0)
