@@ -88,7 +88,7 @@ def test_a_diagnoser_answers_cells_of_other_sizes_and_noisier_data(
     assert question != "temperature" or diagnoser.accuracy > diagnoser.baseline + 0.2
     assert found["probability"].between(0.5, 1).all()
     assert abs(found["probability"][known].mean() - right.mean()) < 0.15
-    assert found["reason"].str.contains(r"^\S.*\d, \S.*\d$").all()
+    assert found["reason"].str.contains(r"^\S.*\d(?: %)?, \S.*\d(?: %)?$").all()
     assert diagnosis.fit(cells, question).predict(other).equals(found), "the same answers every time"
 
 
