@@ -276,6 +276,10 @@ def test_models_overfit_where_learning_less_surely_helps(direction: str):
     found = cause_of({**at, "mode_connectivity": 0.0, "cka": 0.8}, "I", [helps], 2.0, 0.0)
     assert found.text == "it overfits: training error 39 %, test error 50 %"
     assert found.wanted[0] == direction
+    larger = step("larger model", "width", loss=-0.5, low=2.0, high=6.0)
+    at = {"train_error_percent": 3.0, "test_error_percent": 10.0}
+    assert cause("I", [larger], **at).startswith("it fits most labels (training error 3 %), but")
+    assert cause("III", [larger], **at).startswith("it overfits")
 
 
 def test_the_reason_of_underfitting_is_the_step_that_lowers_the_loss():
@@ -310,6 +314,8 @@ def test_label_noise_shifts_what_counts_as_fitted():
     for train, test in ((28.6, 30.7), (27.5, 21.4), (17.3, 8.9)):  # most noisy labels are not learnt
         errors = {"train_error_percent": train, "test_error_percent": test}
         assert "overfits" not in cause("II", noise=0.2, **{**at, **errors})
+    learnt = cause_of({**at, "mode_connectivity": 0.0, "cka": 0.8}, "II", [], 2.0, 0.2)
+    assert "longer training" not in learnt.wanted
 
 
 def test_two_replicates_and_unfinished_curves_make_advice_a_guess():

@@ -45,11 +45,11 @@ def cause_of(
     """Return the cause that the numbers of a cell (or means over cells) speak for.
 
     ``connected`` is the tolerance of mode connectivity, ``noise`` the share of training labels that are noise
-    (0 if unknown). Test error far above training error is overfitting, whatever the phase: at least twice as
-    large, or models that learn less are surely better. So is test error of models that learnt most noisy
-    labels. Training error beyond the label noise is underfitting. Its reason is the step to a neighbour that
-    lowers the training loss most without a loss of test accuracy. Otherwise connectivity and similarity of
-    the replicates count.
+    (0 if unknown). Test error far above training error is overfitting: at least twice as large, or models
+    that learn less are surely better. So is test error of models that learnt most noisy labels. If a larger
+    model is surely better, phases I and II do not overfit. Training error beyond the label noise is
+    underfitting. Its reason is the step to a neighbour that lowers the training loss most without a loss of
+    test accuracy. Otherwise connectivity and similarity of the replicates count.
     """
     train, test = (float(numbers.get(n, np.nan)) for n in ("train_error_percent", "test_error_percent"))
     mc, cka, loss = (float(numbers.get(n, np.nan)) for n in ("mode_connectivity", "cka", "train_loss"))
@@ -58,7 +58,9 @@ def cause_of(
     errors = f"training error {format_number(train)} %{labels}"
     memorised = noise > 0 and train < 50 * noise
     less = tuple(t.direction for t in tried if t.surely_helped and t.direction in LEARN_LESS)
-    if test - missed >= GAP and (test >= 2 * missed or less) and (memorised or test - train >= GAP):
+    small = phase in ("I", "II") and any(t.surely_helped and t.direction == "larger model" for t in tried)
+    gap = test - missed >= GAP and (memorised or test - train >= GAP)
+    if gap and (memorised or not small) and (less or test >= 2 * missed):
         memory = " and memorises noisy labels" if memorised else ""
         text = f"it overfits{memory}: {errors}, test error {format_number(test)} %"
         more = () if phase in ("I", "II") else SUGGESTED[phase]
@@ -71,7 +73,8 @@ def cause_of(
     if phase in ("I", "II"):
         what = "what can be learnt" if noise > 0 else "most labels"
         text = f"it fits {what} ({errors}), but without confidence: training loss {format_number(loss)} nats"
-        return Cause(f"{text}{_barrier(mc, connected)}", SUGGESTED[phase])
+        wanted = SUGGESTED["IV-B" if noise > 0 else phase]  # longer training would fit noisy labels
+        return Cause(f"{text}{_barrier(mc, connected)}", wanted)
     texts = {
         "III": "replicates fit the data, but each in its own basin: mode connectivity "
         f"{format_number(mc)} points",
