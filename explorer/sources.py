@@ -120,6 +120,15 @@ def read(reference: str) -> dict[str, bytes]:
     return files
 
 
+def is_installed(reference: str) -> bool:
+    """Return whether ``module:function`` is in an installed package, Explorer itself or Python."""
+    name = reference.partition(":")[0]
+    if given.is_given(reference):
+        return False
+    file, _ = _locate(name)
+    return name.partition(".")[0] == "explorer" or (file is not None and not is_local(file))
+
+
 def sha256(content: bytes) -> str:
     """Return the SHA-256 of a source file."""
     return hashlib.sha256(content).hexdigest()

@@ -207,6 +207,31 @@ def test_a_folder_of_someone_else_s_is_not_resumed_without_a_word(
 
 
 @pytest.mark.parametrize(
+    ("name", "versions"),
+    [
+        # It unpickles any file. Whoever makes the folder knows the hash of a released file.
+        ("pandas:read_pickle", ["pandas:read_pickle"]),
+        ("explorer.data.own:called", ["explorer.data.own:called"]),
+        ("trap:make", ["trap:make", "other:make"]),  # compared with nothing, if an earlier version counts
+    ],
+)
+def test_code_that_a_folder_could_have_borrowed_is_not_run(
+    own_copy: Path, trap: Path, name: str, versions: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trap.parent / "here")
+    named(own_copy / "tiny", data={"name": name})
+    file = own_copy / "tiny/run.yaml"
+    info = yaml.safe_load(file.read_text())
+    kept = [{one: {"fingerprint": "0", "files": {}}} for one in versions]
+    info["kept_sources"] = [{"since": "2026", "functions": functions} for functions in kept]
+    file.write_text(yaml.safe_dump(info))
+    done = explore("resume", "tiny", "--storage", own_copy, cwd=own_copy.parent / "here")
+    assert done.returncode == 2
+    assert f"names code that this command would run: {name}." in done.stderr
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
     "start", [[sys.executable, "-m", "explorer"], [f"{Path(sys.executable).parent}/explorer"]]
 )
 def test_a_folder_full_of_false_libraries_is_harmless(own_copy: Path, trap: Path, start: list[str]) -> None:
