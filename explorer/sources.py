@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from explorer import given
-from explorer.settings import InputError, digest
+from explorer.settings import InputError, cut, digest
 
 INSTALLED = {"site-packages", "dist-packages"}  # folders of packages that are not the user's
 STANDARD = {
@@ -57,7 +57,7 @@ def versions(info: dict[str, Any]) -> list[Version]:
 
 def history(info: dict[str, Any]) -> str:
     """Return a sentence about the changes of sources that the user has accepted; empty without one."""
-    accepted = [f"{', '.join(v.changed)} changed on {v.since[:10]}" for v in versions(info) if v.changed]
+    accepted = [f"{cut(', '.join(v.changed))} changed on {v.since[:10]}" for v in versions(info) if v.changed]
     return f"Models were trained with different sources: {'; '.join(accepted)}." if accepted else ""
 
 

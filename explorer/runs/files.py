@@ -46,7 +46,7 @@ def placed(path: str | Path) -> Iterator[None]:
 
 
 class BadBlockError(OSError, ValueError):
-    """Read error of a local disk: permanent damage."""
+    """Read error of a local disk: permanent damage, or something that is no file."""
 
 
 class OutsideError(InputError):
@@ -187,7 +187,7 @@ class Files:
 
         Raises:
             FileNotFoundError: the file does not exist.
-            BadBlockError: the local disk cannot read the file.
+            BadBlockError: the local disk cannot read the file, or it is no file but a pipe or a folder.
         """
         try:
             return self._with_retries(lambda: self._get(self.path(name)))
@@ -197,6 +197,8 @@ class Files:
             raise
 
     def _get(self, path: str) -> bytes:
+        if self.local and not os.path.isfile(path) and os.path.exists(path):  # a pipe would never end
+            raise BadBlockError(f"{path} is no file")
         with self.fs.open_input_stream(path) as stream:
             return stream.read()
 
