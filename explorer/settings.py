@@ -34,7 +34,15 @@ class Disagreement(Exception):
 
 def in_a_line(error: BaseException) -> str:
     """Return the type of an error and the first line of its message, at most 500 characters."""
-    return cut(": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]]), 500)
+    return cut(": ".join([type(error).__name__, *said_by(error).strip().splitlines()[:1]]), 500)
+
+
+def said_by(error: BaseException) -> str:
+    """Return the message of an error; empty if its class cannot write one."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
 
 
 def shown(value: Any) -> str:
