@@ -329,6 +329,20 @@ def test_a_terminal_obeys_no_text_of_a_folder(own_copy: Path) -> None:
     assert "\x1b" not in listed.stdout
 
 
+def test_links_in_circles_and_to_other_folders_are_not_followed(own_copy: Path) -> None:
+    folder = own_copy / "tiny"
+    files, size = set(Files(folder).every()), Files(folder).size_bytes()
+    for name in ("one", "other", "records/third"):
+        (folder / name).symlink_to(folder)
+    assert set(Files(folder).every()) == files
+    (folder / "root").symlink_to("/")
+    assert Files(folder).size_bytes() == size
+    assert "12 of 12 models" in explore("status", "tiny", "--storage", own_copy).stdout
+    checked = explore("verify", "tiny", "--storage", own_copy)
+    assert checked.returncode == 2
+    assert "root leads out of this folder, to /" in checked.stderr
+
+
 def test_a_pipe_in_a_folder_is_not_waited_for(own_copy: Path) -> None:
     folder, options = own_copy / "tiny", ("tiny", "--storage", own_copy)
     weights = min((folder / "weights").iterdir())
