@@ -138,7 +138,7 @@ def same(content: bytes, other: bytes) -> bool:
     """Return whether two source files differ in comments, formatting and docstrings at most."""
     try:
         return content == other or tree_hash(content) == tree_hash(other)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # also: too deeply nested
         return False
 
 

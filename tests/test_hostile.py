@@ -22,6 +22,7 @@ import yaml
 from conftest import ROOT, explore
 
 import explorer
+from explorer import sources
 from explorer.runs.files import Files, OutsideError
 from explorer.runs.parquet import of_parquet, to_parquet
 from explorer.runs.store import DamagedError, Store, weights_name
@@ -192,7 +193,6 @@ def test_a_folder_of_someone_else_s_is_not_resumed_without_a_word(
     monkeypatch.syspath_prepend(tmp_path)
     named(own_copy / "tiny", model={"name": "nets:make", "width": 2})
     info = Store(own_copy / "tiny").read_info()
-    from explorer import sources
     from explorer.space.trust import require_trust
 
     store = Store(own_copy / "tiny")
@@ -414,3 +414,8 @@ def test_a_huge_run_yaml_is_not_read(own_copy: Path) -> None:
     done = explore("status", "tiny", "--storage", own_copy)
     assert done.returncode == 2
     assert "at most 10,000,000 are allowed" in done.stderr
+
+
+@pytest.mark.parametrize("kept", [b"x = " + b"-" * 100_000 + b"1", b"x = a" + b".b" * 50_000, b"\0"])
+def test_a_kept_source_that_python_cannot_read_is_another_one(kept: bytes) -> None:
+    assert not sources.same(b"x = 1", kept)
