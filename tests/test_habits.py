@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +13,7 @@ import altair as alt
 import pandas as pd
 import pytest
 import yaml
-from conftest import explore
+from conftest import ROOT, explore
 
 import explorer
 from explorer import report
@@ -24,7 +26,9 @@ def test_version_help_and_completion() -> None:
     assert explore("--version").stdout == f"explorer {version('explorer-landscapes')}\n"
     assert explore("-h").stdout == explore("--help").stdout
     assert "--dry-run" in explore("run", "-h").stdout
-    assert "complete" in explore("--show-completion", "bash").stdout
+    # The shell is the parent process, whichever started the tests.
+    command = f"{sys.executable} {ROOT}/run_explore.py --show-completion; exit"
+    assert "complete" in subprocess.run(["bash", "-c", command], capture_output=True, text=True).stdout
 
 
 def test_names_of_runs_are_completed(own_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,7 +89,7 @@ def test_the_loss_cut_lies_in_the_widest_gap():
     assert 0.002 < cut.value < 0.3
     assert "0.002" in cut.reason
     assert "0.3" in cut.reason
-    assert not cut.given
+    assert not cut.by_user
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_cuts_can_be_given_by_name_and_none_means_find_it():
     cuts = phases.find_cuts(
         pd.DataFrame({"train_loss": [1.0]}), {"connected": 1, "cka": 0.8, "train_loss": None}
     )
-    assert (cuts["connected"].value, cuts["connected"].given) == (1.0, True)
-    assert (cuts["cka"].value, cuts["train_loss"].given) == (0.8, False)
+    assert (cuts["connected"].value, cuts["connected"].by_user) == (1.0, True)
+    assert (cuts["cka"].value, cuts["train_loss"].by_user) == (0.8, False)
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,8 @@ def write_study(
 
 
 def _group(one: Together) -> str:
+    if one.verdict.startswith(CONTRADICTED):
+        return CONTRADICTED
     return SOME if one.verdict.startswith("holds in ") and one.verdict != GENERAL else one.verdict
 
 
@@ -212,7 +214,7 @@ def _card(
 
 def _clearest(one: Together) -> str:
     """Return the space that shows the verdict most clearly; empty without a space that has an effect."""
-    wanted = FAILS if one.verdict == CONTRADICTED else HOLDS
+    wanted = FAILS if _group(one) == CONTRADICTED else HOLDS
     side = 1 if wanted == FAILS else 0
     known = [s for s, c in one.claims.items() if np.isfinite(c.p) and one.verdicts[s] != UNTESTED]
     return min(known, key=lambda s: (one.verdicts[s] != wanted, one.claims[s].p_alone[side]), default="")
@@ -221,7 +223,7 @@ def _clearest(one: Together) -> str:
 def reason(one: Together, runs: Mapping[str, Run]) -> str:
     """Return why a claim fails in some space, if the runs support a reason; empty if it fails in none."""
     failing = one.spaces(FAILS)
-    if not failing and one.verdict != CONTRADICTED:
+    if not failing and _group(one) != CONTRADICTED:
         return ""
     where = failing or [s for s, v in one.verdicts.items() if v != UNTESTED]
     for space in where:
