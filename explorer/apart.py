@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from explorer import given, users
-from explorer.settings import InputError
+from explorer.settings import InputError, said_by
 from explorer.sources import is_local
 from explorer.units import duration, size
 
@@ -469,12 +469,13 @@ def _sendable(error: BaseException, limit: int) -> BaseException:
     """Return an error that can be sent, with the place in the user's code and the traceback as its cause."""
     told = "".join(traceback.format_exception(error))
     place = users.place_of(error, "")
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-        error = MemoryError(f"not enough memory, of which {size(limit)} were free {error}".strip())
+    said = said_by(error)
+    if isinstance(error, MemoryError) or "can't allocate memory" in said:
+        error = MemoryError(f"not enough memory, of which {size(limit)} were free {said}".strip())
     try:
-        pickle.loads(pickle.dumps(error))
+        str(pickle.loads(pickle.dumps(error)))
     except Exception:
-        error = RuntimeError(f"{type(error).__name__}: {error}")
+        error = RuntimeError(": ".join(filter(None, [type(error).__name__, said])))
     error.place = place  # pyright: ignore[reportAttributeAccessIssue]
     error.traceback = told  # pyright: ignore[reportAttributeAccessIssue]
     return error

@@ -23,7 +23,7 @@ from explorer.data.formats.tables import with_index
 from explorer.measures import own, tables
 from explorer.runs.files import Files, join
 from explorer.runs.store import Store, locate
-from explorer.settings import InputError, plugin
+from explorer.settings import InputError, plugin, printable
 from explorer.space import foreign, recorded
 from explorer.space.model import TrainingOptions
 from explorer.space.trust import require_trust
@@ -336,14 +336,14 @@ def read(store: Store) -> Run:
     known = [*explorer.measures.NAMES, *explorer.measures.USERS]
     unused = [name for name in known if name not in used]
     absent = {c for name in unused for c in plugin(explorer.measures, name, "measure").COLUMNS}
-    failures = store.read_records("failures").to_pandas()
+    failures = _with_columns(store.read_records("failures").to_pandas(), ["model_id", "model_a", "model_b"])
     failed = dict(tuple(failures.groupby("kind"))) if len(failures) else {}
 
     models = store.read_records("models").to_pandas()
     if "models" in failed:
         trained = set(models["model_id"]) if len(models) else set()
-        lost = failed["models"].drop(columns=["kind", "traceback"]).dropna(axis=1, how="all")
-        lost = lost[~lost["model_id"].isin(trained)].assign(status="failed")
+        lost = failed["models"].drop(columns=["kind", "traceback"]).dropna(subset="model_id")
+        lost = lost[~lost["model_id"].isin(trained)].dropna(axis=1, how="all").assign(status="failed")
         models = pd.concat([models, lost], ignore_index=True)
     own.make_room(used, map(str, models))
     models = _without_replaced_models(models, info, [*names, "seed"], store)
@@ -561,7 +561,7 @@ def _read_csv(file: BytesIO) -> pd.DataFrame:
 def _tell(remark: str) -> None:
     """Say something about tables from elsewhere; standard output may be a result."""
     if remark:
-        print(remark, file=sys.stderr)
+        print(printable(remark), file=sys.stderr)
 
 
 def load_tables(folder: Files, new: Mapping[str, str] = NO_RENAMES) -> Run:

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 LONG_WORD = re.compile(r"(\S{200})\S+")  # longer than any path or name that helps in a message
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a terminal obeys them; not tab and end of line
 CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 SCHEMA = 1  # incremented when the same settings would train a different model than before
 
@@ -25,7 +26,7 @@ class InputError(Exception):
     """Wrong input, with one message that the user can act on. The command line exits with code 2."""
 
     def __init__(self, message: str = ""):
-        super().__init__(LONG_WORD.sub(r"\1…", message))
+        super().__init__(printable(LONG_WORD.sub(r"\1…", message)))
 
 
 class Disagreement(Exception):
@@ -33,14 +34,31 @@ class Disagreement(Exception):
 
 
 def in_a_line(error: BaseException) -> str:
-    """Return the type of an error and the first line of its message."""
-    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+    """Return the type of an error and the first line of its message, at most 500 characters."""
+    return cut(": ".join([type(error).__name__, *said_by(error).strip().splitlines()[:1]]), 500)
+
+
+def said_by(error: BaseException) -> str:
+    """Return the message of an error; empty if its class cannot write one."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
 
 
 def shown(value: Any) -> str:
     """Return a value as messages show it: at most 200 characters."""
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}…"
+    return cut(repr(value))
+
+
+def cut(text: str, most: int = 200) -> str:
+    """Return the beginning of a text, with an ellipsis if the text is longer."""
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def printable(text: str) -> str:
+    """Return a text without control characters, by which it could write to the clipboard of a terminal."""
+    return CONTROL.sub("�", text)
 
 
 def digest(content: Any, length: int = 16) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from explorer import given
-from explorer.settings import InputError, digest
+from explorer.settings import InputError, cut, digest
 
 INSTALLED = {"site-packages", "dist-packages"}  # folders of packages that are not the user's
 STANDARD = {
@@ -57,7 +57,7 @@ def versions(info: dict[str, Any]) -> list[Version]:
 
 def history(info: dict[str, Any]) -> str:
     """Return a sentence about the changes of sources that the user has accepted; empty without one."""
-    accepted = [f"{', '.join(v.changed)} changed on {v.since[:10]}" for v in versions(info) if v.changed]
+    accepted = [f"{cut(', '.join(v.changed))} changed on {v.since[:10]}" for v in versions(info) if v.changed]
     return f"Models were trained with different sources: {'; '.join(accepted)}." if accepted else ""
 
 
@@ -120,6 +120,15 @@ def read(reference: str) -> dict[str, bytes]:
     return files
 
 
+def is_installed(reference: str) -> bool:
+    """Return whether ``module:function`` is in an installed package, Explorer itself or Python."""
+    name = reference.partition(":")[0]
+    if given.is_given(reference):
+        return False
+    file, _ = _locate(name)
+    return name.partition(".")[0] == "explorer" or (file is not None and not is_local(file))
+
+
 def sha256(content: bytes) -> str:
     """Return the SHA-256 of a source file."""
     return hashlib.sha256(content).hexdigest()
@@ -129,7 +138,7 @@ def same(content: bytes, other: bytes) -> bool:
     """Return whether two source files differ in comments, formatting and docstrings at most."""
     try:
         return content == other or tree_hash(content) == tree_hash(other)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # also: too deeply nested
         return False
 
 

@@ -24,6 +24,11 @@ import sys
 from torch import nn
 
 
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
 class Net(nn.Module):
     def __init__(self, shape, classes, does="learns"):
         super().__init__()
@@ -37,6 +42,10 @@ class Net(nn.Module):
 def do(what):
     if what == "raises":
         raise ValueError("no luck")
+    if what == "cannot say":
+        raise Mute("secret")
+    if what == "shouts":
+        raise ValueError("no " * 40_000)
     if what == "leaves":
         sys.exit(5)
     if what == "leaves at once":
@@ -76,6 +85,8 @@ SAYS = {
     "prints": None,
     "gives NaN": None,  # which is a result: diverged
     "raises": f"ValueError: no luck (crashing.py, line {line('no luck')})",
+    "cannot say": f"Mute (crashing.py, line {line('secret')})",
+    "shouts": f"ValueError: {'no ' * 162}n",
     "leaves": f"the training: it calls sys.exit(5), in crashing.py, line {line('exit(5)')}",
     "leaves at once": "the training ended its process with exit code 7, in crashing.py, "
     f"line {line('exit(7)')}; it printed last: so long",
@@ -128,7 +139,7 @@ def test_a_network_that_crashes_costs_its_own_cells_only(mine: Path) -> None:
         "name": "crashes",
         "data": {"name": "digits", "train_size": 100},
         "model": {"name": "crashing:Net", "does": "learns"},
-        "load": {"does": [name for name in SAYS if name != "kills"]},
+        "load": {"does": [name for name in SAYS if name not in ("kills", "cannot say", "shouts")]},
         "seeds": 1,
         "training": {"steps": 10, "batch_size": 10, "learning_rate": 0.01},
         "measures": {"similarity": {"inputs": 20}},

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
+import safetensors.numpy
 import yaml
 from conftest import ROOT, explore
 
 import explorer
+from explorer import sources
 from explorer.runs.files import Files, OutsideError
 from explorer.runs.parquet import of_parquet, to_parquet
-from explorer.runs.store import Store
+from explorer.runs.store import DamagedError, Store, weights_name
 from explorer.settings import InputError
 
 READING = (
@@ -188,7 +193,6 @@ def test_a_folder_of_someone_else_s_is_not_resumed_without_a_word(
     monkeypatch.syspath_prepend(tmp_path)
     named(own_copy / "tiny", model={"name": "nets:make", "width": 2})
     info = Store(own_copy / "tiny").read_info()
-    from explorer import sources
     from explorer.space.trust import require_trust
 
     store = Store(own_copy / "tiny")
@@ -204,6 +208,31 @@ def test_a_folder_of_someone_else_s_is_not_resumed_without_a_word(
     require_trust(
         Store(own_copy / "tiny").read_info() | {"space": {"model": {"name": "mlp"}}}, store, trust=False
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "versions"),
+    [
+        # It unpickles any file. Whoever makes the folder knows the hash of a released file.
+        ("pandas:read_pickle", ["pandas:read_pickle"]),
+        ("explorer.data.own:called", ["explorer.data.own:called"]),
+        ("trap:make", ["trap:make", "other:make"]),  # compared with nothing, if an earlier version counts
+    ],
+)
+def test_code_that_a_folder_could_have_borrowed_is_not_run(
+    own_copy: Path, trap: Path, name: str, versions: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trap.parent / "here")
+    named(own_copy / "tiny", data={"name": name})
+    file = own_copy / "tiny/run.yaml"
+    info = yaml.safe_load(file.read_text())
+    kept = [{one: {"fingerprint": "0", "files": {}}} for one in versions]
+    info["kept_sources"] = [{"since": "2026", "functions": functions} for functions in kept]
+    file.write_text(yaml.safe_dump(info))
+    done = explore("resume", "tiny", "--storage", own_copy, cwd=own_copy.parent / "here")
+    assert done.returncode == 2
+    assert f"names code that this command would run: {name}." in done.stderr
+    assert not trap.exists()
 
 
 @pytest.mark.parametrize(
@@ -267,3 +296,126 @@ def test_a_message_shows_at_most_200_characters_of_a_value(
     with pytest.raises(InputError, match=said) as told:
         explorer.run({**tiny, **change})
     assert len(str(told.value)) < 600
+
+
+ESCAPE = "\x1b]52;c;aGk=\x07" + "w " * 50_000  # writes to the clipboard of a terminal
+
+
+def overwritten(folder: Path, text: str) -> None:
+    """Put a text where messages show what a run folder says."""
+    hold = {"host": text, "pid": 7, "space": "elsewhere", "renewed": time.time()}
+    (folder / "hold.yaml").write_text(yaml.safe_dump(hold))
+    (folder / "records/failures").mkdir()
+    failures = {"kind": ["models"], "model_id": ["a"], "error": [text], "traceback": [text]}
+    (folder / "records/failures/a.parquet").write_bytes(to_parquet(pa.table(failures)))
+    session = {"wall_s": 1.0, "workers": {text: 1.0, "[/x]": 1.0}, "stages": {text: 1.0}}
+    (folder / "sessions/1.yaml").write_text(yaml.safe_dump(session))
+    info = yaml.safe_load((folder / "run.yaml").read_text())
+    info |= {"created": text, "kept_sources": [{"since": text, "changed": [text]}]}
+    (folder / "run.yaml").write_text(yaml.safe_dump(info | {"verification": 3, "failed_measures": [3]}))
+
+
+def test_a_terminal_obeys_no_text_of_a_folder(own_copy: Path) -> None:
+    (own_copy / "tiny/sessions").mkdir(exist_ok=True)
+    overwritten(own_copy / "tiny", ESCAPE)
+    change(first_record(own_copy / "tiny", "similarity"), "cka", ESCAPE)  # no number: the message shows it
+    for command, *options in (*READING, ("resume",)):
+        done = explore(command, "tiny", "--storage", own_copy, *options, cwd=own_copy)
+        assert done.returncode in (0, 2, 3), command
+        assert "\x1b" not in done.stdout + done.stderr, command
+        assert max(map(len, (done.stdout + done.stderr).splitlines())) < 3000, command
+    listed = explore("runs", "--storage", own_copy)
+    assert "tiny" in listed.stdout
+    assert "\x1b" not in listed.stdout
+
+
+def test_links_in_circles_and_to_other_folders_are_not_followed(own_copy: Path) -> None:
+    folder = own_copy / "tiny"
+    files, size = set(Files(folder).every()), Files(folder).size_bytes()
+    for name in ("one", "other", "records/third"):
+        (folder / name).symlink_to(folder)
+    assert set(Files(folder).every()) == files
+    (folder / "root").symlink_to("/")
+    assert Files(folder).size_bytes() == size
+    assert "12 of 12 models" in explore("status", "tiny", "--storage", own_copy).stdout
+    checked = explore("verify", "tiny", "--storage", own_copy)
+    assert checked.returncode == 2
+    assert "root leads out of this folder, to /" in checked.stderr
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for(own_copy: Path) -> None:
+    folder, options = own_copy / "tiny", ("tiny", "--storage", own_copy)
+    weights = min((folder / "weights").iterdir())
+    weights.unlink()
+    for file in (weights, folder / "hold.yaml", folder / "verification.yaml"):
+        os.mkfifo(file)
+    assert "12 of 12 models" in explore("status", *options).stdout
+    checked = explore("verify", *options)
+    assert checked.returncode == 3
+    assert f"weights/{weights.name}: " in checked.stderr
+
+
+@pytest.mark.parametrize("meta", ["[]", "null", "{}", "[" * 100_000, '{"model_ids": ["a"]}', "", None])
+def test_weights_of_other_shape_are_damaged(own_copy: Path, meta: str | None) -> None:
+    """Their checksum is right: who writes such weights can write a record, too."""
+    folder = own_copy / "tiny"
+    file = first_record(folder, "models")
+    record = of_parquet(file.read_bytes())
+    ids = record.column("model_id").to_pylist()
+    arrays = {"theta": np.zeros((1, 3))} if meta else {"other": np.zeros((len(ids), 3))}
+    content = safetensors.numpy.save(
+        arrays, {"explorer": json.dumps({"model_ids": ids}) if meta is None else meta}
+    )
+    (folder / weights_name(file.stem)).write_bytes(content)
+    change(file, "weights_sha256", hashlib.sha256(content).hexdigest())
+    assert f"{file.stem}.safetensors: " in explore("verify", "tiny", "--storage", own_copy).stderr
+    with pytest.raises(DamagedError):
+        explorer.load("tiny", own_copy).model(ids[0])
+
+
+@pytest.mark.parametrize("names", [b"[" * 100_000, b"[]", b"{}", b"5", b'[["a", -1]]', b"\xff", b"{"])
+def test_records_that_are_not_named_are_damaged(own_copy: Path, names: bytes) -> None:
+    file = first_record(own_copy / "tiny", "similarity")
+    fold = to_parquet(of_parquet(file.read_bytes()).replace_schema_metadata({b"records": names}))
+    (file.parent / "fold-0.parquet").write_bytes(fold)
+    for command in ("status", "verify"):
+        done = explore(command, "tiny", "--storage", own_copy)
+        assert "similarity/fold-0.parquet" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ({"x": [1]}, "it has no texts kind"),
+        ({"kind": [None], "error": ["e"], "traceback": ["t"]}, "it has no texts kind"),
+        ({"kind": ["pairs"], "error": ["e"], "traceback": ["t"]}, ""),
+        ({"kind": ["models"], "error": ["e"], "traceback": ["t"]}, ""),
+    ],
+)
+def test_failures_of_nothing_are_no_traceback(own_copy: Path, record: dict[str, Any], said: str) -> None:
+    (own_copy / "tiny/records/failures").mkdir()
+    (own_copy / "tiny/records/failures/a.parquet").write_bytes(to_parquet(pa.table(record)))
+    for command in ("status", "export"):
+        done = explore(command, "tiny", "--storage", own_copy, cwd=own_copy)
+        assert done.returncode == 0
+        assert said in done.stderr
+
+
+def test_a_wrong_budget_in_a_folder_is_one_sentence(own_copy: Path) -> None:
+    named(own_copy / "tiny", measures={"connectivity": {"steps": 60, "start": "x"}})
+    done = explore("status", "tiny", "--storage", own_copy)
+    assert done.returncode == 2
+    assert "measures.connectivity.start: 'x' is not allowed" in done.stderr
+
+
+def test_a_huge_run_yaml_is_not_read(own_copy: Path) -> None:
+    with open(own_copy / "tiny/run.yaml", "a") as file:
+        file.write(f"more: '{'x ' * 6_000_000}'\n")
+    done = explore("status", "tiny", "--storage", own_copy)
+    assert done.returncode == 2
+    assert "at most 10,000,000 are allowed" in done.stderr
+
+
+@pytest.mark.parametrize("kept", [b"x = " + b"-" * 100_000 + b"1", b"x = a" + b".b" * 50_000, b"\0"])
+def test_a_kept_source_that_python_cannot_read_is_another_one(kept: bytes) -> None:
+    assert not sources.same(b"x = 1", kept)

@@ -25,6 +25,7 @@ from explorer import results
 from explorer.engine import imported
 from explorer.engine.context import load_data
 from explorer.plan import plan
+from explorer.plan.imported import read_state, rows_of_folder
 from explorer.runs import verify
 from explorer.runs.store import Store
 from explorer.settings import InputError
@@ -419,3 +420,21 @@ def test_python_gives_functions_and_arrays(mine: Path) -> None:
 
 def network_of(shape: tuple[int, ...], classes: int, width: int = 4) -> nn.Module:
     return nn.Sequential(nn.Linear(shape[0], width), nn.ReLU(), nn.Linear(width, classes))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [("[" * 100_000, "cannot be read as JSON"), ("[1]", "holds no settings by name")]
+)
+def test_settings_of_a_strange_folder_are_one_sentence(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "params.json").write_text(content)
+    with pytest.raises(InputError, match=said):
+        rows_of_folder(tmp_path)
+
+
+def test_a_pipe_among_checkpoints_is_not_waited_for(tmp_path: Path) -> None:
+    for name in ("params.json", "seed0.pt"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match="is no file"):
+        rows_of_folder(tmp_path)
+    with pytest.raises(InputError, match="is no file"):
+        read_state(tmp_path / "seed0.pt")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from typer.core import TyperCommand, TyperGroup
 
-from explorer.settings import InputError, near
+from explorer.settings import InputError, near, printable
 
 
 class Commands(TyperGroup):
@@ -84,8 +86,16 @@ def _options(
     """Options of the program itself."""
 
 
-console = Console()
-errors = Console(stderr=True)
+class SafeConsole(Console):
+    """A console that prints no control characters of a text, which may come from a file."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
+console = SafeConsole()
+errors = SafeConsole(stderr=True)
 # For user text and for commands that the user copies: printed as it is, without wrapping.
 PLAIN: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False, "soft_wrap": True}
 

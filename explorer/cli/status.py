@@ -12,7 +12,7 @@ from explorer import sources
 from explorer.plan.progress import Progress, progress
 from explorer.runs.files import Files, join
 from explorer.runs.store import Store
-from explorer.settings import InputError
+from explorer.settings import InputError, cut
 from explorer.space import recorded
 from explorer.units import duration, plural, size
 
@@ -25,7 +25,11 @@ def describe(store: Store) -> tuple[Table, Progress]:
     info = recorded.read_info(store)
     space = recorded.space_of(info)
     table = Table(
-        box=None, show_header=False, title=f"Run {store.files.name}", title_justify="left", title_style="bold"
+        box=None,
+        show_header=False,
+        title=escape(f"Run {store.files.name}"),
+        title_justify="left",
+        title_style="bold",
     )
     now = progress(space, store)
     lost = f", {now.diverged} of them diverged" if now.diverged else ""
@@ -36,9 +40,11 @@ def describe(store: Store) -> tuple[Table, Progress]:
     curves = store.read_records("connectivity", ["curve_converged"]).to_pydict().get("curve_converged", [])
     if curves:
         table.add_row("curves", f"{sum(map(bool, curves)):,} of {len(curves):,} converged")
-    table.add_row("at work", now.holder or "nobody")
+    table.add_row("at work", escape(now.holder) or "nobody")
     errors = store.read_records("failures", ["error"]).to_pydict().get("error", [])
-    table.add_row("failed", f"{len(errors)}" + (f"; the first: {escape(str(errors[0]))}" if errors else ""))
+    table.add_row(
+        "failed", f"{len(errors)}" + (f"; the first: {escape(cut(str(errors[0]), 1000))}" if errors else "")
+    )
     if changed := sources.history(info):
         table.add_row("sources", escape(changed))
     if "verification" in info:
@@ -49,7 +55,7 @@ def describe(store: Store) -> tuple[Table, Progress]:
     worker_times = _worker_times(sessions)
     if worker_times:
         table.add_row("of the workers", worker_times)
-    table.add_row("size", f"{size(store.files.size_bytes())} in {store.location}")
+    table.add_row("size", f"{size(store.files.size_bytes())} in {escape(store.location)}")
     return table, now
 
 
@@ -84,4 +90,4 @@ def _worker_times(sessions: list[dict[str, Any]]) -> str:
     for session in sessions:
         for name, spent in session.get("workers", {}).items():
             seconds[name.removesuffix("_s")] += spent
-    return ", ".join(f"{name} {duration(spent)}" for name, spent in seconds.most_common())
+    return escape(cut(", ".join(f"{name} {duration(spent)}" for name, spent in seconds.most_common()), 1000))

@@ -163,8 +163,10 @@ def _of_tune(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for file in sorted(folder.rglob("params.json")):
         try:
             params = json.loads(as_text(read_bytes(file), file))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{file} cannot be read as JSON: {error}; repair it") from None
+        if not isinstance(params, dict):
+            raise InputError(f"{file} holds no settings by name; give them with --settings settings.csv")
         places = [place for place in file.parent.glob("checkpoint*") if place.is_dir()]
         last = max(places, key=lambda place: _numbers(place.name), default=file.parent)
         yield str(file), {**_flat(params), "file": _only_checkpoint(last, folder, file, parts=True)}

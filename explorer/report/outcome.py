@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from explorer.results import Run
+from explorer.settings import cut
 
 LISTED = 20  # failures that are listed at once
 
@@ -17,7 +18,7 @@ def diverged(run: Run) -> str:
     if lost.empty:
         return ""
     why = list(lost["error"].value_counts().items()) if "error" in lost else []
-    reasons = f": {', '.join(f'{n} × {error}' for error, n in why)}" if why else ""
+    reasons = f": {cut(', '.join(f'{n} × {error}' for error, n in why), 1000)}" if why else ""
     return f"{len(lost)} of {len(run.models)} models diverged and are excluded from the means{reasons}."
 
 
@@ -42,7 +43,7 @@ def failures(run: Run) -> tuple[int, list[str]]:
     for failure in run.info.get("failed_measures", []):
         subjects.setdefault(failure["error"], []).append(failure["subject"])
     lines = [
-        f"{some[0]}{f' and {len(some) - 1} more' if some[1:] else ''}: {error}"
+        f"{cut(some[0])}{f' and {len(some) - 1} more' if some[1:] else ''}: {cut(error, 1000)}"
         for error, some in subjects.items()
     ]
     return sum(len(some) for some in subjects.values()), lines

@@ -46,7 +46,7 @@ def placed(path: str | Path) -> Iterator[None]:
 
 
 class BadBlockError(OSError, ValueError):
-    """Read error of a local disk: permanent damage."""
+    """Read error of a local disk: permanent damage, or something that is no file."""
 
 
 class OutsideError(InputError):
@@ -114,7 +114,7 @@ class Files:
             raise OutsideError(f"{self.location}: {shown(name)} is no name of a file in this folder")
         if self.local:
             inside = os.path.join(os.path.realpath(self.root), "")
-            if not (real := os.path.realpath(path)).startswith(inside):
+            if not os.path.join(real := os.path.realpath(path), "").startswith(inside):
                 raise OutsideError(
                     f"{self.location}: {name} leads out of this folder, to {real}. Explorer follows no link "
                     "out of a folder; put the files themselves there"
@@ -187,7 +187,7 @@ class Files:
 
         Raises:
             FileNotFoundError: the file does not exist.
-            BadBlockError: the local disk cannot read the file.
+            BadBlockError: the local disk cannot read the file, or it is no file but a pipe or a folder.
         """
         try:
             return self._with_retries(lambda: self._get(self.path(name)))
@@ -197,6 +197,8 @@ class Files:
             raise
 
     def _get(self, path: str) -> bytes:
+        if self.local and not os.path.isfile(path) and os.path.exists(path):  # a pipe would never end
+            raise BadBlockError(f"{path} is no file")
         with self.fs.open_input_stream(path) as stream:
             return stream.read()
 
@@ -274,10 +276,29 @@ class Files:
         return True
 
     def every(self) -> list[str]:
-        """Return the names, relative to the root, of all files."""
-        selector = fs.FileSelector(self.root, recursive=True, allow_not_found=True)
-        found = self._with_retries(lambda: self.fs.get_file_info(selector))
-        return [f.path[len(self.root) :].lstrip("/") for f in found if f.type == fs.FileType.File]
+        """Return the names, relative to the root, of all files.
+
+        Raises:
+            OutsideError: a symbolic link to a folder leads out of this one.
+        """
+        for folder, inner, _ in os.walk(self.root) if self.local else ():
+            for link in (name for name in inner if os.path.islink(os.path.join(folder, name))):
+                self.path(os.path.relpath(os.path.join(folder, link), self.root))
+        return list(self._sizes_of_all())
+
+    def _sizes_of_all(self) -> dict[str, int]:
+        """Return the bytes of all files by name. Links to folders are not followed: they may form circles."""
+        if not self.local:
+            selector = fs.FileSelector(self.root, recursive=True, allow_not_found=True)
+            found = self._with_retries(lambda: self.fs.get_file_info(selector))
+            files = (f for f in found if f.type == fs.FileType.File)
+            return {f.path[len(self.root) :].lstrip("/"): f.size or 0 for f in files}
+        sizes = {}
+        for folder, _, names in os.walk(self.root):
+            for path in (os.path.join(folder, name) for name in names):
+                with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                    sizes[os.path.relpath(path, self.root)] = os.lstat(path).st_size
+        return sizes
 
     def delete_all(self) -> None:
         """Delete the folder with all its files."""
@@ -295,8 +316,7 @@ class Files:
 
     def size_bytes(self) -> int:
         """Return the total size of all files in bytes."""
-        selector = fs.FileSelector(self.root, recursive=True, allow_not_found=True)
-        return sum(f.size or 0 for f in self._with_retries(lambda: self.fs.get_file_info(selector)))
+        return sum(self._sizes_of_all().values())
 
 
 def resolve(location: str | Path) -> str:

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from explorer.runs import plainyaml
 from explorer.runs.files import Files, GoneError, cause
-from explorer.settings import InputError, shown
+from explorer.settings import InputError, cut, shown
 
 HOLD_FILE = "hold.yaml"
 LOCK_FILE = "hold.lock"  # empty; stays in a local folder
@@ -146,8 +146,9 @@ class RunLock:
     def _refusal(self, other: dict[str, Any]) -> InputError:
         who = "another process on this machine, which has just started"
         if other:
-            who = f"process {shown(other.get('pid'))} on {other.get('host')}, which renewed its hold " + (
-                f"{age:.0f} s ago" if (age := _age(other)) >= 0 else f"{-age:.0f} s from now by its clock"
+            who = (
+                f"process {shown(other.get('pid'))} on {cut(str(other.get('host')))}, which renewed its hold "
+                + (f"{age:.0f} s ago" if (age := _age(other)) >= 0 else f"{-age:.0f} s from now by its clock")
             )
         return InputError(
             f"{self.files.location} is held by {who}. "
@@ -185,7 +186,7 @@ def holder(files: Files) -> str:
         since = time.strftime(" (since %Y-%m-%d %H:%M)", time.localtime(float(hold["since"])))
     except (KeyError, TypeError, ValueError, OverflowError, OSError):
         since = ""
-    return f"Process {shown(hold.get('pid'))} on {hold.get('host')}{since}"
+    return f"Process {shown(hold.get('pid'))} on {cut(str(hold.get('host')))}{since}"
 
 
 def _hold(files: Files) -> dict[str, Any]:

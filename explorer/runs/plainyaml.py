@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+MOST_BYTES = 10_000_000  # more takes minutes to read
 FLOAT = "tag:yaml.org,2002:float"
 # YAML 1.1, which PyYAML reads, takes 1e-5 for text, since it has no point. YAML 1.2 takes it for a number.
 EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$")
@@ -38,8 +39,10 @@ def load(content: bytes) -> Any:
     """Return the plain data of YAML content.
 
     Raises:
-        ValueError: the content is not valid YAML of plain data, or has aliases.
+        ValueError: the content is not valid YAML of plain data, has aliases, or is too large.
     """
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"it has {len(content):,} bytes; at most {MOST_BYTES:,} are allowed")
     try:
         return yaml.load(content, Loader=_Loader)  # a SafeLoader
     except (yaml.YAMLError, RecursionError) as error:

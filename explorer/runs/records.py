@@ -13,13 +13,14 @@ import explorer.measures
 from explorer.measures.base import IDS
 from explorer.settings import digest, plugin, shown
 
+TEXTS = {"failures": ("kind", "error", "traceback"), "unrepeatable": ("operation",)}  # columns by kind
 ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # no separators, no leading dot: ids are parts of file names
 
 
 @functools.cache
 def id_columns(kind: str) -> tuple[str, ...]:
     """Return the columns of a kind of records that hold ids; empty for a kind that is not known."""
-    if kind == "models":
+    if kind in ("models", "imports"):
         return ("model_id", "cell_id", "stack")
     if kind == "epochs":
         return ("model_id",)
@@ -60,6 +61,10 @@ def check_records(kind: str, records: Records) -> None:
     columns = _ids_in(records.table) if ":" in kind else id_columns(kind)
     if missing := [name for name in columns if name not in records.table.column_names]:
         raise ValueError(f"it has no column {missing[0]}, so it is no record of {kind}")
+    for name in TEXTS.get(kind, ()):
+        column = records.table.column(name) if name in records.table.column_names else None
+        if column is None or not pa.types.is_string(column.type) or column.null_count:
+            raise ValueError(f"it has no texts {name}, so it is no record of {kind}")
     ids = {name: records.table.column(name).to_pylist() for name in columns}
     for name, values in ids.items():
         for value in dict.fromkeys(values):

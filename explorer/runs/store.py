@@ -47,7 +47,7 @@ from explorer.runs import plainyaml
 from explorer.runs.files import URI, Files, GoneError, join
 from explorer.runs.parquet import of_parquet, table_of, to_parquet
 from explorer.runs.records import ID, Records, check_records
-from explorer.settings import InputError, digest, shown, suggest
+from explorer.settings import InputError, cut, digest, printable, shown, suggest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,7 +101,7 @@ class Store:
     def __init__(self, location: str | Path, warn: Callable[[str], None] | None = None, *, mend: bool = True):
         self.mend = mend
         self.files = Files(location, say=lambda text: self.warn(text))
-        self.warn = warn or (lambda text: print(text, file=sys.stderr))
+        self.warn = warn or (lambda text: print(printable(text), file=sys.stderr))
         self.location = self.files.location
         self.begun = False  # whether the folder has, or had, a run.yaml
         self._warned: set[str] = set()
@@ -157,6 +157,8 @@ class Store:
             InputError: ``run.yaml`` is missing or cannot be read.
         """
         info = self._read_info()
+        for name in ("failed_measures", "verification"):  # found by reading, not kept there
+            info.pop(name, None)
         info["said"] = info["space"]
         info["space"] = _joined(info["space"], info.pop("defaults", {}))
         info["sessions"] = []
@@ -263,14 +265,16 @@ class Store:
         Raises:
             DamagedError: see :meth:`read_weights`.
         """
-        arrays, meta = self._weights(stack, sha256)
-        row = meta["model_ids"].index(model_id)
+        arrays, ids = self._weights(stack, sha256)
+        if model_id not in ids or "buffers" not in arrays:
+            raise DamagedError(f"the weights {weights_name(stack)} are not those of model {model_id}")
+        row = ids.index(model_id)
         return arrays["theta"][row], arrays["buffers"][row]
 
-    def _weights(self, stack: str, sha256: str | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def _weights(self, stack: str, sha256: str | None) -> tuple[dict[str, np.ndarray], list[str]]:
         name = weights_name(stack)
         try:
-            return read_arrays(self.files.read(name), sha256)
+            return weights_in(self.files.read(name), sha256)
         except (FileNotFoundError, ValueError) as error:
             again = self._to_replace(stack)
             self.drop_stack(stack, error)
@@ -327,7 +331,7 @@ class Store:
 
     def damaged(self, name: str, error: BaseException) -> None:
         """Warn of an unreadable file, and move it aside unless another process has already moved it."""
-        what = f"{self.location}/{name} is damaged ({error})"
+        what = f"{self.location}/{name} is damaged ({cut(str(error))})"
         if not self.mend:
             self.warn_once(f"{what}; it is not used. `resume` sets it aside and computes it again.")
             return
@@ -482,9 +486,9 @@ def records_in(name: str, content: bytes, *, checksum_needed: bool = False) -> R
     try:
         sizes = [(Path(name).stem, table.num_rows)] if listed is None else json.loads(listed)
         sizes = [(str(key), range(rows).stop) for key, rows in sizes]
-    except TypeError as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"its records are not named: {error}") from error
-    if min(rows for _, rows in sizes) < 0 or sum(rows for _, rows in sizes) != table.num_rows:
+    if any(rows < 0 for _, rows in sizes) or sum(rows for _, rows in sizes) != table.num_rows:
         raise ValueError("its records have other numbers of rows than it says")
     return Records(table.replace_schema_metadata(None), sizes)
 
@@ -542,6 +546,16 @@ def _safetensors(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> bytes:
     return save(arrays, metadata={META: json.dumps(meta)})
 
 
+def weights_in(content: bytes, sha256: str | None) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return the arrays of a file of weights, and the model of each row. Raise ValueError for damage."""
+    arrays, meta = read_arrays(content, sha256)
+    ids = meta.get("model_ids") if isinstance(meta, dict) else None
+    rows = {array.shape[:1] for array in arrays.values()}
+    if not isinstance(ids, list) or "theta" not in arrays or rows != {(len(ids),)}:
+        raise ValueError("it does not have the parameters of its models")
+    return arrays, ids
+
+
 def read_arrays(content: bytes, sha256: str | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the arrays and the metadata of a safetensors file.
 
@@ -559,7 +573,7 @@ def read_arrays(content: bytes, sha256: str | None) -> tuple[dict[str, np.ndarra
         return load(content), meta
     except SafetensorError as error:
         raise ValueError(str(error)) from error
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, RecursionError) as error:
         raise ValueError("it was not written by Explorer") from error
 
 

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from explorer import sources
 from explorer.runs.parquet import of_parquet
 from explorer.runs.records import check_records
-from explorer.runs.store import Store, read_arrays, records_in, weights_name
+from explorer.runs.store import Store, read_arrays, records_in, weights_in, weights_name
+from explorer.settings import cut
 
 
 class Damage(NamedTuple):
@@ -75,7 +76,7 @@ def _damage(store: Store, name: str, check: Callable[[bytes], object]) -> Damage
     except FileNotFoundError:
         return None if name.startswith("records/") else Damage(name, "it is missing")
     except (ValueError, KeyError, TypeError) as error:
-        return Damage(name, str(error))
+        return Damage(name, cut(str(error)))
     return None
 
 
@@ -85,8 +86,7 @@ def _require(holds: bool, message: str) -> None:
 
 
 def _check_weights(content: bytes, sha256: str, ids: list[str]) -> None:
-    models = read_arrays(content, sha256)[1].get("model_ids")
-    _require(models == ids, "it has other models than its record")
+    _require(weights_in(content, sha256)[1] == ids, "it has other models than its record")
 
 
 def _check_records(name: str, content: bytes, weights: dict[str, tuple[str, list[str]]]) -> None:

@@ -142,6 +142,9 @@ def restore(raw: Any, sources: dict[str, str], data_facts: dict[str, DataFacts])
     if unknown := [name for name in users_functions(raw).values() if name not in sources]:
         raise Problem((), f"run.yaml has no fingerprint of {unknown[0]}; `resume` adds it")
     sections = {name: _checked_section(getattr(space, name), name, reading=True) for name in PACKAGES}
+    for name, values in space.measures.items():
+        with _at("measures", name):
+            _validated(plugin(explorer.measures, name, "measure").Options, values, ("measures", name))
     space = space.model_copy(update={**sections, "task": _task(space)})
     space.keep_sources(sources)
     space.keep_data_facts(data_facts)

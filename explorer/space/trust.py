@@ -43,7 +43,9 @@ def changed_sources(info: dict[str, Any], store: Store) -> dict[str, str]:
 def require_trust(info: dict[str, Any], store: Store, *, trust: bool, how: str = "add --trust") -> None:
     """Check that the code that ``run.yaml`` names may be run. Runs none of it.
 
-    It may if the run keeps its sources and the folder belongs to the current user, or with ``trust``.
+    It may if the run keeps its sources, they are the user's, and the folder belongs to the current user; or
+    with ``trust``. Installed code does more than its sources show: ``pandas:read_pickle`` runs what is in a
+    file.
 
     Args:
         how: what the user does to trust the folder.
@@ -60,6 +62,11 @@ def require_trust(info: dict[str, Any], store: Store, *, trust: bool, how: str =
         why = f"belongs to {owner}, not to you"
     elif unknown := [name for name in named if not _kept(name, info)]:
         why, named = "keeps no sources of that code", unknown
+    elif installed := [name for name in named if sources.is_installed(name)]:
+        why, named = (
+            "gives settings of its own to that code, which is installed and not in a file of yours",
+            installed,
+        )
     else:
         return
     raise InputError(
@@ -85,8 +92,8 @@ def users_functions(space: dict[str, Any]) -> dict[tuple[Any, ...], str]:
 
 
 def _kept(name: str, info: dict[str, Any]) -> bool:
-    """Return whether a run keeps the sources of a function, or, as earlier versions did, their hash."""
+    """Return whether a run's last version of sources has those of a function, or, once, their hash."""
     if "kept_sources" in info:
-        return any(name in version.functions for version in sources.versions(info))
+        return any(name in version.functions for version in sources.versions(info)[-1:])
     known = [entry for entry in info.get("sources", []) if isinstance(entry, str)]
     return sources.bytes_fingerprint(name, known) in known

@@ -19,10 +19,12 @@ def read_bytes(path: Path | str) -> bytes:
     """Return the content of a file.
 
     Raises:
-        InputError: the file cannot be read.
+        InputError: the file cannot be read, or it is a pipe or the like, which may never end.
     """
+    if (file := Path(path)).exists() and not (file.is_file() or file.is_dir()):
+        raise InputError(f"{path} is no file; name a file")
     try:
-        return Path(path).read_bytes()
+        return file.read_bytes()
     except IsADirectoryError as error:
         raise InputError(
             f"{path} is a folder, and this data set is read from a file; "
