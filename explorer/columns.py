@@ -263,6 +263,20 @@ def renames(given: str | Iterable[str] | Mapping[str, str]) -> dict[str, str]:
 ROLES = ("load", "temperature")  # new names that make a column an axis of this kind
 
 
+# Names that every object of JavaScript has, so that a page cannot keep values under them.
+JAVASCRIPT = {
+    "constructor", "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable", "toLocaleString", "toString",
+    "valueOf", "__proto__", "__defineGetter__", "__defineSetter__", "__lookupGetter__", "__lookupSetter__",
+}  # fmt: skip
+
+
+def fault_of(name: str) -> str:
+    """Return why pages cannot show a column of this name; empty if they can."""
+    if set(name) & set("'\"\n\r"):
+        return "it has quotes or ends of lines"
+    return "every object of JavaScript has this name" if name in JAVASCRIPT else ""
+
+
 def nearest(name: str, known: Sequence[str]) -> str:
     """Return the known name that a column of a user most likely means; empty if none is near."""
     plain = name.lower().replace("-", "_").replace(" ", "_").rpartition("/")[2]

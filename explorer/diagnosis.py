@@ -44,10 +44,12 @@ QUESTIONS: dict[str, tuple[Side, Side]] = {
     "size_or_data": (SIZE, DATA),
 }
 FEWEST = 12  # cells with an answer that a diagnoser needs
-FOLDS = 5
+FOLDS = 20  # of lines; few are held out at once, so that fits without them are like the fit on all
 PENALTIES = (15.0, 30.0, 60.0)  # cells to half the squared weights; the strongest first
 RANGE = (0.02, 0.98)  # quantiles of the fitted cells; features beyond them count as the quantiles
-LEAST_SLOPE = 0.1  # of Platt scaling: no answer is turned round
+SLOPES = np.geomspace(0.1, 10, 101)  # of Platt scaling: no answer is turned round
+RUN_COUNTS = 3  # as so many cells, since what holds in all cells of a run may not hold in another run
+LAPSES = (0.0, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1)
 SHIPPED = Path(__file__).with_name("diagnosers.json")
 MARGIN = 0.1  # by which a diagnoser has to be right more often than the commonest answer
 
@@ -70,8 +72,8 @@ PEAK = "curve_peak_error_percent"
 # The Hessian is left out: with it, answers were right less often at other model sizes than the fitted ones.
 FEATURES = (
     Feature("training loss", "train_loss", _log(1e-4)),
-    Feature("training error (%)", "train_error_percent", _log(1e-2)),
-    Feature("error on the curve (%)", PEAK, _log(1e-2)),
+    Feature("training error", "train_error_percent", _log(1e-2)),
+    Feature("error on the curve", PEAK, _log(1e-2)),
     Feature("mode connectivity", "mode_connectivity", _log(1e-2, -1)),
     Feature("mode connectivity", "mode_connectivity", _log(1e-2)),
     Feature("CKA", "cka", lambda values: values),
@@ -91,20 +93,19 @@ def room(cells: pd.DataFrame, axis: str) -> pd.DataFrame:
         accuracy or the setting of the cell is unknown.
 
     Raises:
-        InputError: the table lacks the axis or the accuracy, or it has words.
+        InputError: ``cells`` is no DataFrame, lacks the axis or the accuracy, or has words for numbers.
 
     Example:
         >>> cells = pd.DataFrame({"width": [2, 4, 8], "test_accuracy_percent": [50.0, 60.0, 55.0]})
         >>> room(cells, "width")["up"].tolist()
         [10.0, 0.0, 0.0]
     """
+    _require_table(cells, axis, ACCURACY)
     for name in (axis, ACCURACY):
         if name not in cells:
             raise InputError(
                 f"the table of cells has no column {name}; it has {suggest(name, [*map(str, cells)])}"
             )
-        if cells[name].map(lambda value: isinstance(value, str)).any():
-            raise InputError(f"the column {name} of the table of cells has words; give numbers")
     others = [name for name in _settings(cells) if name != axis]
     line = (
         cells.groupby(others, dropna=False).ngroup().to_numpy() if others else np.zeros(len(cells), dtype=int)
@@ -127,13 +128,14 @@ def true_answers(cells: pd.DataFrame, question: str) -> pd.Series:
     NaN where both sides have equally much, as at the best cell.
 
     Raises:
-        InputError: the question is unknown, or the table has no axis for one of its sides.
+        InputError: the question is unknown, or ``cells`` is no DataFrame or has no axis for one of its sides.
 
     Example:
         >>> cells = pd.DataFrame({"batch_size": [4, 16, 64], "test_accuracy_percent": [50.0, 60.0, 55.0]})
         >>> true_answers(cells, "temperature").tolist()
         ['too hot', nan, 'too cold']
     """
+    _require_table(cells)
     sides = {answer: _side_room(cells, changes, question) for answer, changes in _sides(question)}
     (first, a), (second, b) = sides.items()
     answers = pd.Series(np.where(a > b, first, second), index=cells.index, dtype="object")
@@ -156,6 +158,7 @@ class Diagnoser:
         weights: of the features; positive ones speak for the question's second answer.
         centre: values of the features that speak for neither answer.
         intercept: log odds of the second answer at the centre.
+        lapse: share of cells with either answer, however clear their features are.
 
     Example:
         >>> diagnoser = fit(explorer.load("digits").cells, "size_or_data")   # doctest: +SKIP
@@ -172,6 +175,7 @@ class Diagnoser:
     weights: np.ndarray
     centre: np.ndarray
     intercept: float
+    lapse: float = 0.0
 
     @property
     def useful(self) -> bool:
@@ -183,6 +187,9 @@ class Diagnoser:
 
         Columns: ``answer``; ``probability`` that it is right, at least 0.5; ``reason``, the two measures that
         speak most for it. A cell that lacks a measure has none of them (NaN).
+
+        Raises:
+            InputError: ``cells`` is no DataFrame, or a measure has words.
 
         Example:
             >>> found = diagnoser.predict(cells)                             # doctest: +SKIP
@@ -196,7 +203,7 @@ class Diagnoser:
         second = np.asarray(odds >= 0)
         answers = np.array([answer for answer, _ in _sides(self.question)], dtype=object)
         result.loc[known, "answer"] = answers[second.astype(int)]
-        result.loc[known, "probability"] = 1 / (1 + np.exp(-np.abs(odds)))
+        result.loc[known, "probability"] = self.lapse + (1 - 2 * self.lapse) / (1 + np.exp(-np.abs(odds)))
         result.loc[known, "reason"] = _reasons(cells.loc[known], np.where(second[:, None], parts, -parts))
         return result
 
@@ -231,8 +238,9 @@ def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series |
 
     It has the strongest ridge penalty whose answers in held-out cells are within a standard error of the best
     (Breiman et al., Classification and regression trees, 1984), since cells of other runs differ. Held-out
-    cells also calibrate the probabilities (Platt, 1999). They are lines of the grid, or whole runs. If the
-    table has columns ``data`` and ``architecture``, the fit that answers a held-out run has seen neither.
+    cells also calibrate the probabilities (Platt, 1999). They are lines of the grid, or whole runs: with few
+    runs, no answer is very probable. If the table has columns ``data`` and ``architecture``, the fit that
+    answers a held-out run has seen neither.
 
     Args:
         cells: one row per cell, with the measures of FEATURES (``curve_peak_error_percent`` may be missing)
@@ -242,14 +250,15 @@ def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series |
             improvement along the lines of the table. Cells without an answer are left out.
 
     Raises:
-        InputError: the question or an answer is unknown, measures are missing, or fewer than 12 cells have
-            an answer and all measures.
+        InputError: the question or an answer is unknown, ``cells`` is no DataFrame, measures are missing or
+            have words, or fewer than 12 cells have an answer and all measures.
 
     Example:
         >>> digits = explorer.load("digits").cells                           # doctest: +SKIP
         >>> fit(digits, "temperature").predict(explorer.load("mine").cells)  # doctest: +SKIP
     """
     names = [answer for answer, _ in _sides(question)]
+    _require_measures(cells)
     rooms = np.full((len(cells), 2), np.nan)
     if answers is None:
         answers = true_answers(cells, question)
@@ -266,7 +275,6 @@ def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series |
         raise InputError(
             f"{unknown[0]!r} is no answer of the question {question}; they are {', '.join(names)}"
         )
-    _require_measures(cells)
     numbers = _numbers(cells)
     known = np.isfinite(numbers).all(axis=1) & answers.notna().to_numpy()
     x, y = numbers[known], (answers[known] == names[1]).to_numpy(int)
@@ -278,8 +286,9 @@ def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series |
     table = cells[known].reset_index(drop=True)
     run = table["run"].astype(str) if "run" in table else pd.Series("", index=table.index)
     weights = (len(y) / run.nunique() / run.map(run.value_counts())).to_numpy(float)
+    groups = run if run.nunique() > 1 else _lines(table)
     odds = np.full((len(PENALTIES), len(y)), np.nan)  # of the second answer, without the cell's line or run
-    for fitted, held in _folds(table, y):
+    for fitted, held in _folds(table, groups.to_numpy(), y):
         if len(set(y[fitted])) == 2:
             for k, c in enumerate(PENALTIES):
                 odds[k, held] = _odds(x[held], *_logistic(x[fitted], y[fitted], weights[fitted], c))
@@ -296,7 +305,8 @@ def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series |
     promised = rooms[known][told, second.astype(int)]
     gains = [float(promised[second == k].mean()) if (second == k).any() else np.nan for k in (0, 1)]
     low, high, weight, centre, intercept = _logistic(x, y, weights, penalty)
-    slope = _slope(odds[told], y[told], weights[told])
+    counts = RUN_COUNTS * run.nunique() / len(y) if run.nunique() > 1 else 1.0
+    slope, lapse = _calibrate(np.where(y == 1, odds, -odds)[told], counts * weights[told])
     return Diagnoser(
         question=question,
         accuracy=float(right.mean()),
@@ -308,6 +318,7 @@ def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series |
         weights=slope * weight,
         centre=centre,
         intercept=slope * intercept,
+        lapse=lapse,
     )
 
 
@@ -348,21 +359,34 @@ def _settings(cells: pd.DataFrame) -> list[str]:
 
 
 def _lines(cells: pd.DataFrame) -> pd.Series:
-    """Return the line of each cell: its settings but those of temperature."""
+    """Return the line of each cell: its settings but those of temperature; cells of one line are lines."""
     hot = [n for n in _settings(cells) if "hotter training" in DIRECTIONS.get(n, ())]
     others = [name for name in _settings(cells) if name not in hot]
-    return cells.groupby(others, dropna=False).ngroup() if others else pd.Series(0, index=cells.index)
+    return cells.groupby(others or cells.index, dropna=False).ngroup()
+
+
+def _require_table(cells: object, *numeric: str) -> None:
+    """Raise InputError if the cells are no DataFrame, or one of these columns has words."""
+    if not isinstance(cells, pd.DataFrame):
+        raise InputError(
+            f"the cells are no table but of type {type(cells).__name__}; give a pandas DataFrame with a row "
+            "for each cell, such as pd.DataFrame([cell]) for one cell"
+        )
+    for name in numeric:
+        if name in cells and cells[name].map(lambda value: isinstance(value, str)).any():
+            raise InputError(f"the column {name} of the table of cells has words; give numbers")
 
 
 def _require_measures(cells: pd.DataFrame) -> None:
     """Raise InputError if the table lacks a measure. Only the error on the curve may be missing."""
+    _require_table(cells)
     names = dict.fromkeys(f.column for f in FEATURES if f.column != PEAK)
     if lacking := [name for name in names if name not in cells or not cells[name].notna().any()]:
         raise InputError(f"a diagnoser needs {', '.join(lacking)}, which the table lacks")
 
 
-def _folds(cells: pd.DataFrame, y: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Return cells to fit on and cells to hold out: each run in turn, or a fifth of the lines."""
+def _folds(cells: pd.DataFrame, groups: np.ndarray, y: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Return cells to fit on and cells to hold out: each run in turn, or some of the lines."""
     if "run" in cells and cells["run"].nunique() > 1:
         for run in cells["run"].unique():
             held = (cells["run"] == run).to_numpy()
@@ -374,11 +398,8 @@ def _folds(cells: pd.DataFrame, y: np.ndarray) -> Iterator[tuple[np.ndarray, np.
         return
     from sklearn.model_selection import StratifiedGroupKFold
 
-    lines = _lines(cells).to_numpy()
-    if len(np.unique(lines)) == 1:
-        lines = np.arange(len(cells))
-    folds = StratifiedGroupKFold(min(FOLDS, len(np.unique(lines)), max(2, np.bincount(y).min())))
-    for places in folds.split(y, y, lines):
+    folds = StratifiedGroupKFold(min(FOLDS, len(np.unique(groups)), max(2, np.bincount(y).min())))
+    for places in folds.split(y, y, groups):
         fitted, held = (np.isin(np.arange(len(y)), p) for p in places)
         yield fitted, held
 
@@ -400,20 +421,27 @@ def _odds(x: np.ndarray, low: Any, high: Any, weights: Any, centre: Any, interce
     return (np.clip(x, low, high) - centre) @ weights + intercept
 
 
-def _slope(odds: np.ndarray, y: np.ndarray, weights: np.ndarray) -> float:
-    """Return the factor that calibrates log odds: Platt scaling without an intercept."""
-    from sklearn.linear_model import LogisticRegression
+def _calibrate(odds: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Return slope and lapse rate that make right answers of held-out cells, with these odds, most probable.
 
-    if len(set(y)) < 2:
-        return 1.0
-    model = LogisticRegression(C=1.0, fit_intercept=False).fit(odds[:, None], y, weights)
-    return max(float(model.coef_[0, 0]), LEAST_SLOPE)
+    This is Platt scaling with lapses: true answers come from few seeds, so some are wrong by chance, also
+    where the odds are clear. The slope has a standard normal prior.
+    """
+
+    def plausibility(slope: float, lapse: float) -> float:
+        right = lapse + (1 - 2 * lapse) / (1 + np.exp(-slope * odds))
+        return float(weights @ np.log(right) - slope**2 / 2)
+
+    return max(((float(a), b) for a in SLOPES for b in LAPSES), key=lambda pair: plausibility(*pair))
 
 
 def _reasons(cells: pd.DataFrame, support: np.ndarray) -> list[str]:
     """Return the two known measures of each cell that support its answer most, with their values."""
     words = {
-        f.title: ["" if np.isnan(v) else f"{f.title} {v:.3g}" for v in cells[f.column].to_numpy(float)]
+        f.title: [
+            "" if np.isnan(v) else f"{f.title} {v:.3g}{' %' if f.column.endswith('_percent') else ''}"
+            for v in cells[f.column].to_numpy(float)
+        ]
         for f in FEATURES
         if f.column in cells
     }
@@ -431,6 +459,7 @@ def _numbers(cells: pd.DataFrame) -> np.ndarray:
 
     An unknown error on the curve is the training error of its ends plus the barrier.
     """
+    _require_table(cells, *(f.column for f in FEATURES))
     nothing = pd.Series(np.nan, index=cells.index)
     table = {f.column: cells.get(f.column, nothing).astype(float) for f in FEATURES}
     barrier = (-table["mode_connectivity"]).clip(lower=0)

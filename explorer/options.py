@@ -35,10 +35,7 @@ class Options(BaseModel):
             return value
         flags = [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, bool)]
         if flags and _numeric(cls.model_fields[str(info.field_name)].annotation):
-            raise ValueError(
-                f"{json.dumps(flags[0])} is not allowed; it should be a number "
-                "(YAML reads yes, on, no and off as true and false)"
-            )
+            raise ValueError(f"{json.dumps(flags[0])} is not allowed; it should be a number")
         return value
 
 

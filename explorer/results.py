@@ -18,7 +18,7 @@ from pandas.api.types import is_hashable
 
 import explorer.measures
 from explorer import columns
-from explorer.columns import ROLES, renames
+from explorer.columns import ROLES, fault_of, renames
 from explorer.data.formats.tables import with_index
 from explorer.measures import own, tables
 from explorer.runs.files import Files, join
@@ -600,10 +600,9 @@ def load_tables(folder: Files, new: Mapping[str, str] = NO_RENAMES) -> Run:
             }
             for setting in _distinguishing_columns(table, [*axes["load"], *axes["temperature"]]):
                 axes["temperature" if setting in TrainingOptions.model_fields else "load"].append(setting)
-    if odd := [name for name in (*axes["load"], *axes["temperature"]) if set(name) & set("'\"\n\r")]:
-        raise InputError(
-            f"{folder}: charts cannot show an axis {odd[0]!r}; rename this column, without quotes"
-        )
+    for name in (*axes["load"], *axes["temperature"]):
+        if fault := fault_of(name):
+            raise InputError(f"{folder}: charts cannot show an axis {name!r}: {fault}; rename this column")
     run = Run(
         name=folder.name,
         folder=folder.location,

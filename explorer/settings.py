@@ -12,6 +12,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
 
@@ -75,6 +76,9 @@ def plugin(package: ModuleType, name: str, what: str) -> ModuleType:
     if ":" in name and hasattr(package, "of_user"):
         return package.of_user(name)
     if name not in package.NAMES:
-        raise InputError(f"there is no {what} {name!r}; known: {suggest(name, package.NAMES)}")
+        module, dot, function = name.rpartition(".")
+        own = dot and name.replace(".", "").isidentifier() and PathFinder.find_spec(module.partition(".")[0])
+        hint = f"; for your own function, write {module}:{function}" if own else ""
+        raise InputError(f"there is no {what} {name!r}; known: {suggest(name, package.NAMES)}{hint}")
     module = f"{package.__name__}.{name.replace('-', '_')}"
     return sys.modules.get(module) or importlib.import_module(module)

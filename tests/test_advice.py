@@ -267,6 +267,21 @@ def test_overfitting_is_the_cause_whatever_the_phase_and_only_with_a_gap(phase: 
         assert "overfits" not in cause(phase, train_error_percent=train, test_error_percent=test)
 
 
+@pytest.mark.parametrize("direction", ["smaller model", "shorter training"])
+def test_models_overfit_where_learning_less_surely_helps(direction: str):
+    at = {"train_loss": 0.4, "train_error_percent": 39.0, "test_error_percent": 50.0}
+    unsure = step(direction, "width", loss=0.1, low=-1.0, high=6.0)
+    assert cause("I", [unsure], **at).startswith("it does not fit the data")
+    helps = step(direction, "width", loss=0.1, low=0.5, high=6.0)
+    found = cause_of({**at, "mode_connectivity": 0.0, "cka": 0.8}, "I", [helps], 2.0, 0.0)
+    assert found.text == "it overfits: training error 39 %, test error 50 %"
+    assert found.wanted[0] == direction
+    larger = step("larger model", "width", loss=-0.5, low=2.0, high=6.0)
+    at = {"train_error_percent": 3.0, "test_error_percent": 10.0}
+    assert cause("I", [larger], **at).startswith("it fits most labels (training error 3 %), but")
+    assert cause("III", [larger], **at).startswith("it overfits")
+
+
 def test_the_reason_of_underfitting_is_the_step_that_lowers_the_loss():
     hot, small = step("colder training", "batch_size", loss=-1.0), step("larger model", "width", loss=-0.3)
     at = {"train_loss": 0.9, "train_error_percent": 40.0, "test_error_percent": 41.0}
@@ -279,6 +294,8 @@ def test_the_reason_of_underfitting_is_the_step_that_lowers_the_loss():
     assert cause("II", [hurts, small], **at).startswith("the model is too small")
     hotter = step("hotter training", "batch_size", loss=1.0, low=2.0, high=4.0)  # accuracy says the opposite
     assert cause("II", [hot, hotter, small], **at).startswith("the model is too small")
+    worse = step("larger model", "width", loss=-0.3, low=-3.0, high=1.0)
+    assert cause("I", [worse], **at).endswith("lowers its training loss by 10 % and gains accuracy")
     useless = step("larger model", "width", loss=0.2)
     assert "no step to a neighbouring cell lowers" in cause("I", [useless], **at)
 
@@ -294,6 +311,11 @@ def test_label_noise_shifts_what_counts_as_fitted():
         "it overfits and memorises noisy labels: training error 0 %, with 20 % noisy labels"
     )
     assert memory.endswith("replicates lie behind a barrier of 9 points")
+    for train, test in ((28.6, 30.7), (27.5, 21.4), (17.3, 8.9)):  # most noisy labels are not learnt
+        errors = {"train_error_percent": train, "test_error_percent": test}
+        assert "overfits" not in cause("II", noise=0.2, **{**at, **errors})
+    learnt = cause_of({**at, "mode_connectivity": 0.0, "cka": 0.8}, "II", [], 2.0, 0.2)
+    assert "longer training" not in learnt.wanted
 
 
 def test_two_replicates_and_unfinished_curves_make_advice_a_guess():

@@ -6,7 +6,9 @@ import doctest
 import itertools
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -86,7 +88,7 @@ def test_a_diagnoser_answers_cells_of_other_sizes_and_noisier_data(
     assert question != "temperature" or diagnoser.accuracy > diagnoser.baseline + 0.2
     assert found["probability"].between(0.5, 1).all()
     assert abs(found["probability"][known].mean() - right.mean()) < 0.15
-    assert found["reason"].str.contains(r"^\S.*\d, \S.*\d$").all()
+    assert found["reason"].str.contains(r"^\S.*\d(?: %)?, \S.*\d(?: %)?$").all()
     assert diagnosis.fit(cells, question).predict(other).equals(found), "the same answers every time"
 
 
@@ -112,6 +114,27 @@ def test_answers_of_other_cells_and_words_in_place_of_numbers_are_told() -> None
     assert some.cells == given.iloc[::2].notna().sum()
     with pytest.raises(InputError, match="column width of the table of cells has words"):
         diagnosis.room(cells.assign(width=cells["width"].astype(str)), "width")
+    words = cells.assign(cka=["high", *cells["cka"].iloc[1:]])
+    for ask in (some.predict, diagnosis.fit):
+        with pytest.raises(InputError, match="column cka of the table of cells has words; give numbers"):
+            ask(words)
+
+
+def test_cells_that_are_no_table_are_told() -> None:
+    cell: Any = grid().iloc[0].to_dict()
+    shipped = diagnosis.shipped()["size_or_data"]
+    asked: tuple[Callable[[Any], object], ...] = (
+        shipped.predict,
+        diagnosis.fit,
+        lambda c: diagnosis.room(c, "width"),
+        lambda c: diagnosis.true_answers(c, "temperature"),
+    )
+    for ask in asked:
+        with pytest.raises(
+            InputError, match=r"of type dict; give a pandas DataFrame .* pd.DataFrame\(\[cell\]\)"
+        ):
+            ask(cell)
+    assert len(shipped.predict(pd.DataFrame([cell]))) == 1
 
 
 def drawn(lines: int, seed: int, shift: float = 0.0) -> tuple[pd.DataFrame, pd.Series]:
@@ -195,7 +218,7 @@ def test_the_diagnosers_of_the_package_are_those_of_the_committed_cells() -> Non
         ({"train_loss": np.nan}, "temperature", "needs train_loss"),
     ],
 )
-def test_what_a_diagnoser_lacks_is_told(change: dict[str, object], question: str, said: str) -> None:
+def test_what_a_diagnoser_lacks_is_told(change: dict[str, Any], question: str, said: str) -> None:
     cells = grid()
     for name, value in change.items():
         cells = cells.drop(columns=name) if value is None else cells.assign(**{name: value})

@@ -45,6 +45,19 @@ def test_pages_of_benchmarks_are_the_printed_ones() -> None:
     assert f"<!-- benchmarks -->\n{table}<!-- /benchmarks -->" in (ROOT / "README.md").read_text(), again
 
 
+def test_verdicts_of_the_study_in_the_readme_are_those_of_its_table() -> None:
+    table = pd.read_csv(ROOT / "benchmarks/results/study_fresh.csv")
+    verdicts = table.loc[table["space"] == "all spaces", "verdict"]
+    general, some, against, open_ = (
+        int(verdicts.str.fullmatch(pattern).sum())
+        for pattern in ("holds in general", r"holds in \d+ of \d+", "contradicted.*", "cannot tell")
+    )
+    assert (
+        f"of {len(verdicts)} findings of the paper, {general} hold in general, {some} hold in some spaces, "
+        f"{against} are contradicted and {open_} cannot be told"
+    ) in (ROOT / "README.md").read_text()
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_every_column_that_a_run_writes_is_documented(finished: Path, name: str) -> None:
     page = (ROOT / "docs/tables.md").read_text()

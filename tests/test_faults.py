@@ -66,7 +66,6 @@ def test_a_space_that_cannot_be_compared_is_refused(
 
 def test_where_it_runs_may_change(own_copy: Path, tiny: dict[str, Any]) -> None:
     tiny["resources"] = {"cpus_per_trial": 2}
-    tiny["training"]["batch_size"] = 7  # the axis decides
     assert len(explorer.run(tiny, storage=str(own_copy)).models) == 12
 
 

@@ -163,6 +163,14 @@ def test_wrong_tables_of_cells_are_explained(tmp_path: Path, rows: list[dict[str
     assert said in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["it's", "constructor"])
+def test_an_axis_that_charts_cannot_show_is_one_sentence(folder: Path, name: str) -> None:
+    table = pd.read_csv(folder / "models.csv").rename(columns={"hidden": name})
+    table.to_csv(folder / "models.csv", index=False)
+    with pytest.raises(InputError, match=f"charts cannot show an axis .{name}.: .*; rename this column"):
+        explorer.load(folder, columns=[f"{name}=load"])
+
+
 def test_names_are_for_tables_not_runs(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run/run.yaml").touch()

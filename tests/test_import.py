@@ -37,6 +37,10 @@ from torch import nn
 def make(shape, classes, width=4, norm=False):
     layers = [nn.Linear(shape[0], width), *([nn.BatchNorm1d(width)] if norm else []), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(width, classes))
+
+def make_any(shape, classes, **options):
+    layer = {"relu": nn.ReLU, "tanh": nn.Tanh}[options["act"]]()
+    return nn.Sequential(nn.Linear(shape[0], options["width"]), layer, nn.Linear(options["width"], classes))
 """
 MEASURES = ["measures={similarity: {inputs: 50}}"]
 
@@ -245,7 +249,66 @@ def test_layouts_of_ray_tune_and_lightning(mine: Path, layout: str) -> None:
     assert run.models["imported"].str.contains("checkpoint_000012/model.pt|epoch=12.ckpt").all()
 
 
-@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "module._orig_mod."])
+def test_the_parts_of_a_checkpoint_of_ray_tune_are_told_apart(mine: Path) -> None:
+    for number, row in enumerate(rows_of(mine / "settings.csv")):
+        place = mine / f"tune/trial_{number}/checkpoint_000001"
+        place.mkdir(parents=True)
+        model = network(int(row["width"]))
+        optimiser = torch.optim.AdamW(model.parameters())
+        torch.save(torch.load(mine / "ck" / row["file"], weights_only=True), place / "model.pt")
+        torch.save(optimiser.state_dict(), place / "optimizer.pt")
+        torch.save({"epoch": 1}, place / "state.pt")
+        params = {"width": int(row["width"]), "seed": number}
+        (place.parent / "params.json").write_text(json.dumps(params))
+    run = adopt(folder="tune", settings=None, columns=[])
+    assert run.models["imported"].str.endswith("/model.pt").all()
+    torch.save(network(4).state_dict(), mine / "tune/trial_3/checkpoint_000001/ema.pt")
+    with pytest.raises(
+        InputError, match=r"ema.pt, model.pt, optimizer.pt, state.pt, of which 2 have weights"
+    ):
+        adopt(folder="tune", settings=None, columns=[])
+
+
+def test_an_architecture_with_kwargs_gets_the_other_columns(mine: Path) -> None:
+    rows = [{k: row[k] for k in ("file", "width", "seed")} for row in rows_of(mine / "settings.csv")[:6]]
+    write_csv(mine / "any.csv", [{**row, "act": ("relu", "tanh")[n % 2]} for n, row in enumerate(rows)])
+    run = adopt(settings="any.csv", columns=[], model="mynets:make_any")
+    assert run.axes == {"load": ["act"], "temperature": []}
+    acts = {type(run.model(row["model_id"])[1]): row["act"] for row in run.models.to_dict("records")}
+    assert acts == {nn.ReLU: "relu", nn.Tanh: "tanh"}
+    write_csv(mine / "any.csv", [{**row, "lr": 0.1, "act": "relu"} for row in rows])
+    with pytest.raises(InputError, match=r"'lr' \(perhaps learning_rate\): no setting of this"):
+        adopt(settings="any.csv", columns=[], model="mynets:make_any")
+
+
+def test_two_names_of_the_same_weights_are_told(mine: Path) -> None:
+    files = [row["file"] for row in rows_of(mine / "settings.csv")]
+    torch.save(torch.load(mine / "ck" / files[0], weights_only=True), mine / "ck" / files[4])
+    notes = Notes()
+    adopt(observer=notes, columns=["bs=batch_size,train_loss="])
+    assert notes.said[0] == (
+        f"WARNING: ck/{files[0]} and ck/{files[4]} hold the same weights; if one is a copy, two models are "
+        "compared that are one."
+    )
+
+
+@pytest.mark.parametrize("prefix", ["net.", "network.layers.", "_orig_mod.net."])
+def test_weights_beside_those_of_the_network_are_left_out(mine: Path, prefix: str) -> None:
+    plain = adopt()
+    for row in rows_of(mine / "settings.csv"):
+        state = torch.load(mine / "ck" / row["file"], weights_only=True)
+        state = {f"{prefix}{name}": value for name, value in state.items()}
+        torch.save({**state, "loss.weight": torch.ones(3)}, mine / "ck" / row["file"])
+    notes = Notes()
+    run = adopt(name="beside", observer=notes)
+    assert run.models["train_loss"].tolist() == plain.models["train_loss"].tolist()
+    assert notes.said[0] == (
+        "WARNING: 12 of 12 checkpoints have weights beside those of the network, which are left out; in "
+        f"ck/{rows_of(mine / 'settings.csv')[0]['file']}: loss.weight."
+    )
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "module._orig_mod.", "net."])
 def test_prefixes_and_safetensors_are_understood(mine: Path, prefix: str) -> None:
     plain = adopt()
     rows = rows_of(mine / "settings.csv")

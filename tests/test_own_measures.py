@@ -70,6 +70,9 @@ def needs(model, order): return 0.0
 def words(model): return "much"
 def other_columns(model): return {"a": 1.0}
 def vector(model): return torch.zeros(3)
+def constructor(model):
+    return 1.0
+
 def train_loss(model): return 0.0
 def Upper(model): return 0.0
 def width(model): return 0.0
@@ -243,6 +246,7 @@ MISTAKES = {
     "words": "'norms:words' returned 'much' as words; it should be a number",
     "other_columns": "'norms:other_columns' returned ['a']; it should return a dict with other_columns",
     "vector": "returned tensor([0., 0., 0.]) as vector; it should be one number",
+    "constructor": "charts cannot show a column 'constructor': every object of JavaScript has this name; give",
     "train_loss": "the tables already have a column 'train_loss'; give it another name",
     "Upper": "'Upper' is no name of a column: small letters, digits and _ only",
     "width": "the column 'width' has the name of a setting; give it another one",

@@ -54,6 +54,8 @@ def test_a_gain_in_the_run_answers_with_the_value_to_choose():
     assert (
         "Another temperature does not gain a point; try a larger training set" in said["temperature_or_data"]
     )
+    edge = answers(test_advice.grid(), "c0")["temperature_or_data"]
+    assert "Colder does not gain a point; try a larger training set" in edge, "hotter was not tried"
     guess = answers(test_advice.grid().assign(n_models=2), "c4")
     assert "(+15.0 points, a guess)" in guess["temperature_or_size"]
     assert "The run cannot tell; train more seeds" in guess["temperature"]

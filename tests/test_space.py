@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from explorer.data.base import prepare
 from explorer.plan import plan
 from explorer.runs import plainyaml
 from explorer.settings import InputError
-from explorer.space import reading
+from explorer.space import core_yaml, reading
 from explorer.space.model import resolve
 from explorer.space.reading import parse, read
 from explorer.space.schema import json_schema
@@ -208,9 +209,10 @@ WRONG = [
     ("phases.cka=2", "phases.cka"),
     ("training.batch_size=8", "to use one value only, write --set temperature.batch_size=[8]"),
     ("model.width=8", "the grid sweeps width"),
-    ("seeds=yes", "seeds: true is not allowed; it should be a number (YAML reads yes"),
-    ("load.width=[8, on]", "width: true is not allowed"),
-    ("training.weight_decay=off", "weight_decay: false is not allowed"),
+    ("seeds=true", "seeds: true is not allowed; it should be a number"),
+    ("load.width=[8, on]", "on may be a truth value or a text; write true or false, or put it in quotes"),
+    ("training.channels_last=No", "No may be a truth value or a text; write true or false"),
+    ("training.weight_decay=false", "weight_decay: false is not allowed"),
     ("training.channels_last=1.5", "channels_last"),
     ("nonsense", "key=value"),
 ]
@@ -283,6 +285,8 @@ def test_what_is_wrong_in_the_file_names_its_line_whatever_is_overridden(tmp_pat
         ("name: x\ndata: digits\nname: y\n", "line 3: 'name' is already defined in line 1"),
         ("name: &a x\ndescription: *a\n", "line 2: aliases"),
         ("name: [x\n", "not valid YAML"),
+        ("name: x\n[a]: 1\n", "line 2: not valid YAML: a key must be a plain word"),
+        ("name: x\ndescription: off\n", "line 2: off may be a truth value or a text; write true"),
         (
             "name: x\ndata: digits\nmodel: mlp\ntraining:\n  steps: 5\n  momentum: 1.5\nload: {width: [1]}\n",
             "line 6: training.momentum: 1.5",
@@ -374,6 +378,31 @@ def test_values_that_no_setting_has_are_told(tmp_path: Path, before: str, after:
         read(file)
 
 
+def test_values_are_those_of_yaml_1_2() -> None:
+    text = "[012, 1:30, 1e-5, 1_000, 0x1f, 0o17, 1.5, .5, -3, y, TRUE, null, 'yes', on.off, 1.2.3, .inf]"
+    values = [
+        12,
+        "1:30",
+        1e-5,
+        1000,
+        31,
+        15,
+        1.5,
+        0.5,
+        -3,
+        "y",
+        True,
+        None,
+        "yes",
+        "on.off",
+        "1.2.3",
+        math.inf,
+    ]
+    assert core_yaml.load(text) == values
+    assert core_yaml.load("{on: 1}") == {"on": 1}
+    assert not list(core_yaml.problems_in(core_yaml.compose(text)))
+
+
 SPOILT = {  # each setting is wrong, and the message says so with these words
     "name": ("x/y", "letters, digits"),
     "colour": ("red", "'colour' is not known here; known: data"),
@@ -435,8 +464,9 @@ def test_mistakes_of_all_kinds_are_told_at_once_in_a_file_and_in_python(tmp_path
     for told in (of_file, of_plain_data):
         lines = str(told.value).splitlines()
         assert [words for words in expected if words not in str(told.value)] == []
-        assert len(lines) - (told is of_file) == len(expected)
+        assert len(lines) - 2 * (told is of_file) == len(expected)
     assert "'colour' is already defined in line" in str(of_file.value)
+    assert "data.label_noise: 3 has no effect, because the grid sweeps load.label_noise" in str(of_file.value)
     assert lines_of(str(of_file.value)) == sorted(lines_of(str(of_file.value)))
 
 

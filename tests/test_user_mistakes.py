@@ -122,6 +122,16 @@ class Forward(nn.Module):
         raise RuntimeError("no luck\\nat all")
 
 
+class Complex(Forward):
+    def __init__(self, shape, classes, width=4):
+        super().__init__(shape, classes)
+        self.scale = nn.Parameter(torch.ones(1))
+        self.shift = nn.Parameter(torch.ones(3, 2))
+
+    def forward(self, x):
+        return self.scale * self.layer(x) + torch.view_as_complex(self.shift).abs().sum()
+
+
 def loss(logits, y):
     return functional.cross_entropy(logits.transpose(1, 2), y, reduction="none").mean(1)
 
@@ -202,7 +212,7 @@ def told(**changes: Any) -> str:
 RETURNED = "; it should return a dict of arrays with x_train, y_train, x_test, y_test"
 DATA = {
     "ragged": "'mistakes:ragged' returned list as x_train, which is no array of numbers, all inputs of one shape",
-    "mixed": "x_train holds object, such as 'q'; numbers are needed",
+    "mixed": "x_train[0, 5] is 'q' (object); numbers are needed",
     "lacking": f"'mistakes:lacking' returned a dict without y_train, x_test, y_test{RETURNED}",
     "nothing": f"'mistakes:nothing' returned NoneType{RETURNED}",
     "reads": f"JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1) "
@@ -214,6 +224,7 @@ MODELS = {
     f"(mistakes.py, line {line('def unasked')})",
     "network": "'mistakes:network' is a network, and each model needs its own",
     "scripted": "'mistakes:scripted' returned a network of torch.jit.script",
+    "Complex": f"(mistakes.py, line {line('view_as_complex')}); copy what the operation needs, as in",
     "Forward": f"RuntimeError: no luck (mistakes.py, line {line('no luck')})",
 }
 LOSSES = {
@@ -237,6 +248,10 @@ MISTAKES = [
     ),
     ({"model": {"name": "mistakes.py:net"}}, "write the module as Python imports it, mistakes:net"),
     ({"model": {"name": "mistakes:net", "it's": 1}}, '"it\'s" is no name of an argument of mistakes:net'),
+    (
+        {"model": {"name": "mistakes:net", "__proto__": 1}, "load": {"__proto__": [1, 2]}},
+        "charts cannot show an axis '__proto__': every object of JavaScript has this name; rename this option of",
+    ),
     ({"data": {"name": "mistakes:data", "a b": 1}}, "'a b' is no name of an argument of mistakes:data"),
 ]
 
@@ -362,6 +377,9 @@ def broken(place):
 FOUR = "it should be a dict of arrays x_train, y_train, x_test and y_test, those four in a tuple, or (train, test)"
 # What a user gives to explorer.Space in Python, and what is said.
 IN_PYTHON = {
+    "dict(temperature={'batch_size': [4, 8]}, batch_size=4)": "training.batch_size: 4 has no effect, because the grid "
+    "sweeps temperature.batch_size; remove one of them",
+    "dict(model={'name': 'mlp', 'width': 9})": "model.width: 9 has no effect, because the grid sweeps load.width;",
     "dict(modle=net)": "Space has no argument 'modle'; known: model,",
     "dict(lerning_rate=0.1)": "Space has no argument 'lerning_rate'; known: learning_rate,",
     "dict(training={'steps': 5}, steps=9)": "steps is given twice, by itself and in training; remove one of them",
@@ -554,12 +572,17 @@ SETTINGS_OF_CHECKPOINTS: dict[str, tuple[str, dict[str, Any], str]] = {
         {},
         "s.csv: batch_size: 0 is not allowed; it should be",
     ),
+    "a dot in place of a colon": (
+        "file,width\na.pt,2\n",
+        {"model": "mistakes.net"},
+        "; for your own function, write mistakes:net",
+    ),
     "other data": ("file,width\na.pt,2\n", {"data": "digit"}, "there is no file, folder or data set 'digit'"),
 }
 
 
 @pytest.mark.parametrize("name", SETTINGS_OF_CHECKPOINTS)
-def test_a_mistake_in_settings_of_checkpoints_is_one_sentence(tmp_path: Path, name: str) -> None:
+def test_a_mistake_in_settings_of_checkpoints_is_one_sentence(mine: Path, tmp_path: Path, name: str) -> None:
     text, given, said = SETTINGS_OF_CHECKPOINTS[name]
     csv_file(tmp_path, text)
     with pytest.raises(InputError) as error:
@@ -597,6 +620,21 @@ CHECKPOINTS: dict[str, tuple[str, Any, str]] = {
         "a.pt",
         _state(scale=torch.zeros(3)),
         "a.pt has 'scale', which the network does not have; it has weight, bias. Check --model",
+    ),
+    "a weight beside a prefix, within the network": (
+        "a.pt",
+        {f"net.{name}": value for name, value in _state(scale=torch.zeros(3)).items()},
+        "a.pt has 'net.scale', which the network does not have; it has weight, bias. Check --model",
+    ),
+    "two networks": (
+        "a.pt",
+        {f"{part}.{name}": value for part in ("model", "ema") for name, value in _state().items()},
+        "a.pt has 'ema.weight', which the network does not have; it has weight, bias. Check --model",
+    ),
+    "a wrong shape after a prefix": (
+        "a.pt",
+        {"net.weight": torch.zeros(2, 4), "net.bias": torch.zeros(2), "loss.weight": torch.zeros(2)},
+        "a.pt: net.weight has the shape (2, 4), and the network has (2, 3); check the settings of this file",
     ),
     "a weight too few": (
         "a.pt",

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from explorer.data.targets import plain, read_targets
+from explorer.data.targets import NUMBERS, plain, read_targets
 from explorer.settings import InputError, digest, in_a_line
 from explorer.units import plural
 
@@ -100,11 +100,16 @@ class Arrays:
         """Return the data set with targets for a task.
 
         Raises:
-            InputError: the targets are no labels, or these are too few or too many, for a classification.
-                The message begins with ``where``.
+            InputError: the targets are no labels, or these are too few or too many, for a classification; or
+                they are words for a regression. The message begins with ``where``.
         """
         if task == "classification" and self.problem:
             raise InputError(f"{where}: {self.problem}")
+        if task == "regression" and self.numbers is None and self.names:
+            raise InputError(
+                f"{where} has words as targets, such as {self.names[0]!r}, and task: regression needs "
+                "numbers; give numbers to predict, or set task: classification"
+            )
         if task == "regression" and self.numbers is not None:
             y_train, y_test = self.numbers
             return replace(self, y_train=y_train, y_test=y_test, classes=y_train.shape[1], numbers=None)
@@ -259,23 +264,22 @@ def _inputs(where: str, part: str, x: np.ndarray) -> np.ndarray:
         raise InputError(
             f"{where}: x_{part} has the shape {x.shape}; it should be (inputs, …), at least (inputs, 1)"
         )
-    wrong = (
-        [v for v in x.flat if not isinstance(v, bool | int | float | np.number)] if x.dtype == "O" else x.flat
-    )
-    if x.dtype.kind not in "buif" and len(wrong):
-        raise InputError(
-            f"{where}: x_{part} holds {x.dtype}, such as {plain(wrong[0])!r}; numbers are needed"
-        )
+    if x.dtype.kind not in "buif":
+        places = np.ndindex(x.shape)
+        if wrong := next((i for i in places if x.dtype.kind != "O" or not isinstance(x[i], NUMBERS)), None):
+            raise InputError(
+                f"{where}: x_{part}{list(wrong)} is {plain(x[wrong])!r} ({x.dtype}); numbers are needed"
+            )
     with np.errstate(over="ignore"):  # overflow gives infinity, which the next check reports
-        x = x.astype(np.float32)
-    finite = np.isfinite(x)
+        numbers = x.astype(np.float32)
+    finite = np.isfinite(numbers)
     if not finite.all():
         place = tuple(int(i) for i in np.argwhere(~finite)[0])
         raise InputError(
-            f"{where}: x_{part}{list(place)} is {x[place]}, and {int((~finite).sum())} value(s) are not "
-            "finite in float32; replace them or leave these inputs out"
+            f"{where}: x_{part}{list(place)} is {plain(x[place])}, and {int((~finite).sum())} value(s) are "
+            "not finite in float32; replace them or leave these inputs out"
         )
-    return x
+    return numbers
 
 
 def _scales(x_train: np.ndarray, x_test: np.ndarray, what: str) -> str:

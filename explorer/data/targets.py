@@ -9,6 +9,8 @@ import numpy as np
 
 from explorer.settings import InputError
 
+IGNORED = -100  # label of inputs that torch's losses leave out
+NUMBERS = (bool, int, float, np.number)  # types of the numbers among Python objects
 Parts = tuple[np.ndarray, np.ndarray]  # of training and test inputs
 
 
@@ -46,15 +48,14 @@ def read_targets(where: str, train: np.ndarray, test: np.ndarray) -> Targets:
         if y.dtype.kind == "O" and y.size:
             if all(isinstance(value, str) for value in y.flat):
                 y = y.astype(str)
-            elif all(isinstance(value, bool | int | float | np.number) for value in y.flat):
+            elif all(isinstance(value, NUMBERS) for value in y.flat):
                 y = np.array(y.tolist())
         if y.dtype.kind == "S":
             y = np.char.decode(y, "utf-8", "backslashreplace")
         if y.dtype.kind not in "biufUS" or y.ndim not in (1, 2) or not y.size:
-            shown = f"{y.dtype} {y.shape}" + (f", such as {plain(y.flat[0])!r}" if y.size else "")
             raise InputError(
-                f"{where}: y_{part} holds {shown}; give labels (words or whole numbers) or numbers, of shape "
-                "(inputs,) or (inputs, numbers)"
+                f"{where}: y_{part} holds {y.dtype} {y.shape}{_odd(part, y)}; give labels (words or whole "
+                "numbers) or numbers, of shape (inputs,) or (inputs, numbers)"
             )
         parts.append(y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y)
     first, second = parts
@@ -87,6 +88,14 @@ def read_targets(where: str, train: np.ndarray, test: np.ndarray) -> Targets:
             "words, and leave out inputs without a label; numbers to predict are for task: regression"
         )
         return Targets(None, (), numbers, False, said)
+    for part, y in (("train", first), ("test", second)):
+        if not words[0] and (y == IGNORED).any() and (y[y != IGNORED] >= 0).all():
+            said = (
+                f"y_{part}[{int((y == IGNORED).argmax())}] is {IGNORED}, which torch's losses leave out "
+                "(ignore_index), and which would be a class here; leave these inputs out, or give words as "
+                "labels if it is a class"
+            )
+            return Targets(None, (), numbers, False, said)
     if first.dtype.kind == "f" or second.dtype.kind == "f":
         first, second = first.astype(np.int64), second.astype(np.int64)
     unseen = np.setdiff1d(second, first)
@@ -107,16 +116,29 @@ def read_targets(where: str, train: np.ndarray, test: np.ndarray) -> Targets:
 
 def _numbers(where: str, part: str, y: np.ndarray) -> np.ndarray:
     """Return float32 (inputs, numbers). A target may be NaN, which is not scored."""
+    y = y.reshape(len(y), -1)
     with np.errstate(over="ignore"):  # overflow gives infinity, which is reported
-        y = y.astype(np.float32).reshape(len(y), -1)
-    bad = np.isinf(y).any(1)
-    if bad.any() or np.isnan(y).all(0).any():
+        numbers = y.astype(np.float32)
+    bad = np.isinf(numbers).any(1)
+    if bad.any() or np.isnan(numbers).all(0).any():
         place = int(bad.argmax()) if bad.any() else 0
         raise InputError(
-            f"{where}: y_{part} is {y[place].tolist()} for input {place}; targets must be finite, and a "
-            "number may be NaN (not known) for some inputs, not for all"
+            f"{where}: y_{part} is {y[place].tolist()} for input {place}; targets must be finite in float32, "
+            "and a number may be NaN (not known) for some inputs, not for all"
         )
-    return y
+    return numbers
+
+
+def _odd(part: str, y: np.ndarray) -> str:
+    """Return place and value of the first target that is no word and no number, or is not like the first."""
+    if not y.size:
+        return ""
+    words = [isinstance(value, str) for value in y.flat]
+    neither = [not (word or isinstance(v, NUMBERS)) for word, v in zip(words, y.flat, strict=True)]
+    others = [word != words[0] for word in words]
+    odd = next((found.index(True) for found in (neither, others) if True in found), 0)
+    place = [int(i) for i in np.unravel_index(odd, y.shape)]
+    return f", and y_{part}{place} is {plain(y.flat[odd])!r}"
 
 
 def _whole(y: np.ndarray) -> np.ndarray:

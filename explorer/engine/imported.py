@@ -57,7 +57,8 @@ def adopt(
     for cell in space.cells:
         check_data(cell, cell.load_data())
     check_code(space)
-    imported.check_files(space, by_id)
+    for remark in imported.check_files(space, by_id):
+        observer.say(remark)
     store = Store(join(storage, name), warn=observer.say)
     with RunLock(store.files, store.has_work) as lock:
         if store.exists():

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 import explorer.measures
 from explorer import apart, sources
-from explorer.columns import Column
+from explorer.columns import Column, fault_of
 from explorer.measures import tables
 from explorer.measures.base import CellModels, Measured, pair_name
 from explorer.options import Options
@@ -294,6 +294,8 @@ def _text(name: str, column: str, described: Any) -> ColumnText:
         )
     if column in tables.BUILT_IN:
         raise InputError(f"{name!r}: the tables already have a column {column!r}; give it another name")
+    if fault := fault_of(column):
+        raise InputError(f"{name!r}: charts cannot show a column {column!r}: {fault}; give it another name")
     if not isinstance(described, Column):
         raise InputError(
             f"{name!r}: {column} is described by {shown(described)}; use "

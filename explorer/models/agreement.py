@@ -47,12 +47,14 @@ def check_reloading(build: Callable[[], nn.Module], x: Tensor) -> None:
 
     Raises:
         InputError: their outputs differ, and the message names the attributes that hold the rest of the
-            state; or an output depends on the other inputs of its batch.
+            state; or an output depends on the other inputs of its batch; or a forward pass changes ``x``.
     """
-    half = max(1, len(x) // 2)
+    half, given = max(1, len(x) // 2), x.clone()
     with seeded(1):
         used = build().train()
-        if not isinstance(first := used(x[:half]), Tensor):
+        first = used(x[:half])
+        _check_inputs_kept(x, given)
+        if not isinstance(first, Tensor):
             raise InputError(
                 f"in training mode, the network returns {type(first).__name__}; it should return one tensor, "
                 "as in evaluation mode"
@@ -80,6 +82,7 @@ def check_reloading(build: Callable[[], nn.Module], x: Tensor) -> None:
         used.eval()
         stats = {name: buffer.clone() for name, buffer in used.named_buffers()}
         alone = used(x[:half])
+        _check_inputs_kept(x, given)
         before = _attributes(used)
         again = used(x[:half])
         for name, buffer in used.named_buffers():
@@ -123,6 +126,15 @@ def check_reloading(build: Callable[[], nn.Module], x: Tensor) -> None:
             f"the network keeps state outside its parameters and buffers{where}: {how}. Such state is not "
             "saved, and models that run side by side share it. Keep what belongs to a model as a tensor, "
             "with self.register_buffer(name, tensor), and remove what has no effect"
+        )
+
+
+def _check_inputs_kept(x: Tensor, given: Tensor) -> None:
+    """Raise InputError if a forward pass has changed its inputs."""
+    if not torch.equal(x, given):
+        raise InputError(
+            "a forward pass changes its inputs in place, and these are the data of all models; compute new "
+            "ones, as in x = x - 1 in place of x -= 1, without inplace=True in the first layer"
         )
 
 
@@ -210,9 +222,9 @@ def check_gradient(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, y: 
     x, y = x[:INPUTS].to(theta.device), y[:INPUTS]
     # Random draws differ between one module and several, so a network with dropout is compared without.
     training = not draws_random_numbers(network, theta, buffers, x)
-    after = buffers[rows].clone()
+    point, after = theta[rows].clone(), buffers[rows].clone()
     if training:
-        losses, gradients = network.loss_gradient(theta[rows].clone(), x[None], y[None], after)
+        losses, gradients = network.loss_gradient(point, x[None], y[None], after)
     else:
         leaf = theta[rows].detach().requires_grad_()
         losses = network.task.loss(network(leaf, x[None], after), y[None])
@@ -246,12 +258,25 @@ def check_gradient(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, y: 
                 f"the gradient differs from that of the module itself by {100 * apart.item():.3g} %: "
                 "usually the backward pass runs code of its own, or the forward pass changes parameters"
             )
-        _, state = network.row(module)
-        if training and not _close(after[place], state, TOLERANCE):
-            raise Disagreement(
-                "a forward pass in training mode leaves other buffers than in the module itself: usually a "
-                "buffer is changed in a way that its module does not show"
-            )
+        for what, mine, own in zip(
+            ("parameters", "buffers"), (point[place], after[place]), network.row(module), strict=True
+        ):
+            if training and not _close(mine, own, TOLERANCE):
+                raise Disagreement(
+                    f"a forward pass in training mode leaves other {what} than in the module itself: usually "
+                    "a tensor is changed in a way that its module does not show"
+                )
+
+
+def runs_by_itself(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, y: Tensor) -> bool:
+    """Return whether the module of a model, (parameters,) and (numbers,), gives a loss and a gradient."""
+    module = network.to_module(theta, buffers).train()
+    trained = [p for p in module.parameters() if p.requires_grad]
+    try:
+        torch.autograd.grad(plain_loss(network.task, module(x), y), trained, allow_unused=True)
+    except Exception:  # of the user's code
+        return False
+    return True
 
 
 @torch.no_grad()

@@ -283,7 +283,8 @@ class Rows:
         with tensors_replaced(places, values, restore=not copy):
             output = module(x)
             after = [store[key] for (store, key), *_ in places] if training else []
-        for mine, start, new in zip(kept, starts, after, strict=False):
+        homes: list[Tensor] = []
+        for place, (mine, start, new) in enumerate(zip(kept, starts, after, strict=False)):
             if new is mine and new.data_ptr() == start:
                 continue  # unchanged, or changed in place
             new = _real(new)
@@ -292,7 +293,9 @@ class Rows:
                     f"a forward pass changes the shape of a parameter or buffer of the network, from "
                     f"{tuple(mine.shape)} to {tuple(new.shape)}; its shape must stay the same"
                 )
-            mine.data.copy_(new.detach())
+            # ``p.data = …`` has moved ``mine`` elsewhere, so the matrices are split anew.
+            homes = homes or [*self.split(theta), *self.split_buffers(buffers)]
+            homes[place].data.copy_(new.detach())
         return output
 
     def _copy(self) -> nn.Module:

@@ -8,6 +8,7 @@ import inspect
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from explorer import apart, columns
 from explorer.data.dataset import Arrays
 from explorer.data.formats.reading import as_text, read_bytes
+from explorer.objects import content_of
 from explorer.plan.stacks import shape_of
 from explorer.plan.units import Part, Stack, data_source
 from explorer.runs import plainyaml
 from explorer.runs.store import Store
-from explorer.settings import InputError, in_a_line, plugin, shown
+from explorer.settings import InputError, digest, in_a_line, plugin, shown
 from explorer.space.checking import DEFAULT_MEASURES
 from explorer.space.model import PACKAGES, Cell, Space, module_of
 from explorer.space.reading import parse, set_value
@@ -165,7 +167,7 @@ def _of_tune(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             raise InputError(f"{file} cannot be read as JSON: {error}; repair it") from None
         places = [place for place in file.parent.glob("checkpoint*") if place.is_dir()]
         last = max(places, key=lambda place: _numbers(place.name), default=file.parent)
-        yield str(file), {**_flat(params), "file": _only_checkpoint(last, folder, file)}
+        yield str(file), {**_flat(params), "file": _only_checkpoint(last, folder, file, parts=True)}
 
 
 def _of_lightning(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -181,16 +183,37 @@ def _of_lightning(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield str(file), {**_flat(params), "file": _only_checkpoint(place, folder, file)}
 
 
-def _only_checkpoint(place: Path, folder: Path, settings: Path) -> str:
-    """Return the last checkpoint in ``place``, relative to ``folder``: ``last.*``, or by its numbers."""
+def _only_checkpoint(place: Path, folder: Path, settings: Path, parts: bool = False) -> str:
+    """Return the last checkpoint in ``place``, relative to ``folder``: ``last.*``, or by its numbers.
+
+    Args:
+        parts: files whose names differ in more than numbers are parts of one checkpoint, such as
+            ``optimizer.pt``; only one of them may hold weights by name.
+    """
     files = [f for f in (place.iterdir() if place.is_dir() else ()) if f.suffix in SUFFIXES]
     if not files:
         raise InputError(
             f"{settings}: {place} holds no checkpoint ({', '.join(SUFFIXES)}); delete this folder, or name "
             "the files with --settings"
         )
+    if parts and len({re.sub(r"\d+", "", file.name) for file in files}) > 1:
+        weights = [file for file in files if _holds_weights(file)]
+        if len(weights) != 1:
+            raise InputError(
+                f"{settings}: {place} holds {', '.join(sorted(file.name for file in files))}, of which "
+                f"{len(weights) or 'none'} have weights by name; name the file of each model with --settings "
+                "settings.csv, in a column file"
+            )
+        files = weights
     last = max(files, key=lambda file: (file.stem == "last", _numbers(file.stem), file.name))
     return last.relative_to(folder).as_posix()
+
+
+def _holds_weights(path: Path) -> bool:
+    try:
+        return bool(read_state(path))
+    except InputError:
+        return False
 
 
 def _numbers(name: str) -> list[int]:
@@ -254,8 +277,14 @@ def checkpoints_of(
         raise InputError(
             f"--columns {twice[0]}={new}: there is a column {new!r} already; leave it out with {new}="
         )
-    known = _known_settings(raw)
+    known, takes_others = _known_settings(raw)
     other = [n for n, o in ours.items() if o and o not in {"file", "seed", *RESULTS, *known}]
+    if takes_others:  # a column that is near a setting is one only if the user has named it
+        choices = [*known, "seed", *RESULTS]
+        free = [n for n in other if n in renamed or not columns.nearest(n, choices)]
+        free = [n for n in free if ours[n].isidentifier()]
+        known |= {ours[n]: "model" for n in free}
+        other = [n for n in other if n not in free]
     if other:
         hints = [(name, columns.nearest(name, [*known, "seed", *RESULTS])) for name in other]
         described = [f"{name!r}{f' (perhaps {hint})' if hint else ''}" for name, hint in hints]
@@ -297,27 +326,36 @@ def _whole(value: Any) -> Any:
     return int(value) if whole else value
 
 
-def _known_settings(raw: dict[str, Any]) -> dict[str, str]:
-    """Return all settings that a checkpoint may have, with their sections."""
+def _known_settings(raw: dict[str, Any]) -> tuple[dict[str, str], bool]:
+    """Return the settings that a checkpoint may have, with their sections.
+
+    The second result says whether the architecture takes arguments of any name.
+    """
     data, model = raw["data"]["name"], raw["model"]["name"]
+    takes_others = False
     if ":" in model:
         what = f"the import of {model!r}"
-        of_model = [*apart.call(f"{__name__}:options_of", model, what=what), *raw["model"]]
+        named, takes_others = apart.call(f"{__name__}:options_of", model, what=what)
+        of_model = [*named, *raw["model"]]
     else:
         of_model = list(module_of("model", model).Options.model_fields)
     known = dict.fromkeys(TrainingOptions.model_fields, "training")
     known |= dict.fromkeys(of_model, "model")
     known |= dict.fromkeys([*module_of("data", data).Options.model_fields, *raw["data"]], "data")
-    return {name: section for name, section in known.items() if name not in ("name", "loss")}
+    return {n: section for n, section in known.items() if n not in ("name", "loss")}, takes_others
 
 
-def options_of(reference: str) -> list[str]:
-    """Return the names of the arguments of a user's architecture, besides ``shape`` and ``classes``."""
+def options_of(reference: str) -> tuple[list[str], bool]:
+    """Return the names of the arguments of a user's architecture, besides ``shape`` and ``classes``.
+
+    The second result says whether it has ``**kwargs``.
+    """
     function = user_function(reference)
     with users_code(reference, "has no signature"):
-        parameters = inspect.signature(function).parameters.values()
+        parameters = list(inspect.signature(function).parameters.values())
     named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    return [name for name in named if name not in ("shape", "classes")]
+    takes_others = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return [name for name in named if name not in ("shape", "classes")], takes_others
 
 
 def space_of(
@@ -419,13 +457,15 @@ def plain_space(
 # Weights ------------------------------------------------------------------------------------------
 
 
-def check_files(space: Space, files: Mapping[str, Checkpoint]) -> None:
+def check_files(space: Space, files: Mapping[str, Checkpoint]) -> list[str]:
     """Check that each checkpoint holds the weights of its network. Runs in the process for users' code.
+
+    Returns sentences about weights that are left out, and about files with the same weights.
 
     Raises:
         InputError: some do not; the message has a line for each, with the file's name.
     """
-    problems: list[str] = []
+    readings: dict[str, Reading] = {}
     clean: dict[str, Arrays] = {}
     for cell in space.cells:
         source = data_source(cell)
@@ -433,24 +473,56 @@ def check_files(space: Space, files: Mapping[str, Checkpoint]) -> None:
             clean = {source: cell.load_data()}
         paths = [str(files[cell.model_id(seed)].file) for seed in cell.seeds]
         arguments = (cell, *shape_of(clean[source], cell), paths)
-        problems += apart.call(f"{__name__}:problems_of", *arguments, what="the check of checkpoints")
-    if problems:
+        found = apart.call(f"{__name__}:readings_of", *arguments, what="the check of checkpoints")
+        readings |= dict(zip(paths, found, strict=True))
+    if problems := [one.problem for one in readings.values() if one.problem]:
         more = [f"… and {len(problems) - TOLD} more files"] if problems[TOLD:] else []
         raise InputError("\n".join([*problems[:TOLD], *more]))
+    remarks = []
+    if beside := {path: one.left_out for path, one in readings.items() if one.left_out}:
+        first = next(iter(beside))
+        remarks.append(
+            f"WARNING: {len(beside)} of {len(readings)} checkpoints have weights beside those of the "
+            f"network, which are left out; in {first}: {_some(beside[first])}."
+        )
+    of_weights: dict[str, str] = {}
+    same = [
+        (other, path)
+        for path, one in readings.items()
+        if (other := of_weights.setdefault(one.content, path)) != path
+    ]
+    if same:
+        more = f", and so do {len(same) - 1} more pairs" if len(same) > 1 else ""
+        remarks.append(
+            f"WARNING: {' and '.join(same[0])} hold the same weights{more}; if one is a copy, two models are "
+            "compared that are one."
+        )
+    return remarks
 
 
-def problems_of(cell: Cell, shape: tuple[int, ...], classes: int, paths: list[str]) -> list[str]:
-    """Return what is wrong with each checkpoint of a cell."""
-    found: list[str] = []
+class Reading(NamedTuple):
+    """What a checkpoint holds: what is wrong with it, weights that are left out, and a hash of the others."""
+
+    problem: str
+    left_out: list[str]
+    content: str
+
+
+def readings_of(cell: Cell, shape: tuple[int, ...], classes: int, paths: list[str]) -> list[Reading]:
+    """Return what each checkpoint of a cell holds."""
     try:
         module = _module(cell, shape, classes)
     except InputError as error:
-        return [f"{path}: {error}" for path in paths]
+        return [Reading(f"{path}: {error}", [], "") for path in paths]
+    found = []
     for path in paths:
         try:
-            load_weights(module, Path(path), f"the network with {_options(cell)}")
+            left_out = load_weights(module, Path(path), f"the network with {_options(cell)}")
         except InputError as error:
-            found.append(str(error))
+            found.append(Reading(str(error), [], ""))
+        else:
+            content = {name: content_of(value) for name, value in module.state_dict().items()}
+            found.append(Reading("", left_out, digest(content)))
     return found
 
 
@@ -542,8 +614,10 @@ def _options(cell: Cell) -> dict[str, Any]:
     return cell.model if isinstance(cell.model, dict) else cell.model.model_dump(exclude_defaults=True)
 
 
-def load_weights(module: nn.Module, path: Path, network: str) -> None:
-    """Give a module the weights in a file. Prefixes of wrappers in front of their names do not matter.
+def load_weights(module: nn.Module, path: Path, network: str) -> list[str]:
+    """Give a module the weights in a file. A prefix in front of all their names does not matter.
+
+    Returns the names of weights beside those with the prefix, which are left out.
 
     Args:
         network: what messages call the module.
@@ -556,8 +630,9 @@ def load_weights(module: nn.Module, path: Path, network: str) -> None:
 
     target, given = module.state_dict(), read_state(path)
     found: dict[str, Tensor] = {}
-    for key, value in given.items():
-        name = _name_in(target, key)
+    names = _names_in(target, given)
+    for key, name in names.items():
+        value = given[key]
         if name in found:
             raise InputError(f"{path} has {name!r} under two names, {key!r} is one; save one of them alone")
         if name in target:
@@ -585,11 +660,38 @@ def load_weights(module: nn.Module, path: Path, network: str) -> None:
     with no_grad():
         for name, value in found.items():
             target[name].copy_(value)
+    return [key for key in given if key not in names]
 
 
 def _some(names: Iterable[str]) -> str:
     some = list(names)
     return ", ".join(some[:5]) + ", …" * (len(some) > 5)
+
+
+def _names_in(target: Mapping[str, Any], given: Iterable[str]) -> dict[str, str]:
+    """Return the name in a module of each weight of a file, without those that are left out.
+
+    These stand beside a prefix, such as that of a Lightning module's network, which has all others. The
+    prefix is the one with which most names are in the module, if there is a single such prefix.
+    """
+    names = {key: _name_in(target, key) for key in given}
+    if all(name in target for name in names.values()):
+        return names
+    plain = {key: key.replace("_orig_mod.", "") for key in names}
+    prefixes = Counter(
+        name[:end]
+        for name in plain.values()
+        for end in [0, *(place.end() for place in re.finditer(r"\.", name))]
+        if name[end:] in target
+    )
+    most = [prefix for prefix, count in prefixes.items() if count == max(prefixes.values())]
+    if len(most) != 1 or not most[0]:
+        return names
+    (prefix,) = most
+    levels = [name.split(".") for name in plain.values()]
+    shared = next((n for n, parts in enumerate(zip(*levels, strict=False)) if len(set(parts)) > 1), 0)
+    part = "".join(f"{one}." for one in prefix.split(".")[: shared + 1] if one)
+    return {key: name.removeprefix(prefix) for key, name in plain.items() if name.startswith(part)}
 
 
 def _name_in(target: Mapping[str, Any], key: str) -> str:

@@ -17,7 +17,7 @@ from explorer.plan.stacks import shape_of
 from explorer.plan.units import architecture_key, data_source
 from explorer.settings import Disagreement, InputError, digest, in_a_line, plugin
 from explorer.space.model import Cell, Space
-from explorer.users import user_function, users_code
+from explorer.users import place_of, user_function, users_code
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -170,14 +170,23 @@ def check_function(
     Raises:
         InputError: it cannot; the message says why.
     """
-    from explorer.models.agreement import check_gradient, check_reloading
+    from explorer.models.agreement import check_gradient, check_reloading, runs_by_itself
     from explorer.models.rows import initial_rows
 
     with users_code(cell.model_name, f"with {cell.model} fails on {len(x)} inputs {tuple(x.shape)}"):
         try:
             check_reloading(build, x)
             theta, buffers = initial_rows(build, rows, [1, 2])
-            check_gradient(rows, theta, buffers, x, y)
+            try:
+                check_gradient(rows, theta, buffers, x, y)
+            except RuntimeError as error:
+                if not runs_by_itself(rows, theta[0], buffers[0], x, y):
+                    raise
+                raise InputError(
+                    "it runs by itself, and fails where its parameters are parts of one matrix, as in "
+                    f"training: {in_a_line(error)} ({place_of(error, cell.model_name)}); copy what the "
+                    "operation needs, as in torch.view_as_complex(p.clone())"
+                ) from None
             if twice := TWICE & measures.keys():
                 check_second_derivatives(rows, theta, buffers, x, y, min(twice))
             if "alignment" in measures:

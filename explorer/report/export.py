@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from explorer.runs.files import Files, split
 from explorer.settings import InputError
 
 FORMATS = (".csv", ".parquet")
+PLACED = ["phase", "phase_probability", "near_cut", "among_best"]  # columns of cells that models get
 
 
 def export(run: Run, out: Path | str, *, cuts: Mapping[str, float] | None = None) -> list[Path | str]:
@@ -26,8 +28,11 @@ def export(run: Run, out: Path | str, *, cuts: Mapping[str, float] | None = None
     The table has a row per model, or a row per cell if the run has no models. To the columns of the model it
     adds ``phase`` and ``near_cut`` of its cell, and the cell means of pair measures as ``cell_<measure>``.
 
+    An earlier export of the run is replaced.
+
     Raises:
-        InputError: ``out`` has another ending or cannot be written, or there are no tables to export.
+        InputError: ``out`` has another ending, cannot be written or is another file already, or there are no
+            tables to export.
     """
     folder, name = split(out)
     stem, suffix = os.path.splitext(name)
@@ -35,6 +40,12 @@ def export(run: Run, out: Path | str, *, cuts: Mapping[str, float] | None = None
         raise InputError(f"--out {out}: the name must end in {' or '.join(FORMATS)}")
     files = Files(folder)
     files.check_store("--out")
+    for file, is_ours in ((name, _is_table_of), (f"{stem}.md", _is_summary_of)):
+        if files.exists(file) and not is_ours(run, files.read(file)):
+            raise InputError(
+                f"--out {out}: {files.place(file)} is there already, and is no export of this run; move or "
+                "delete it, or give another name"
+            )
     all_cuts = run.cuts(cuts)
     cells = phases.classify(run.grid, all_cuts)
     if cells.empty:
@@ -47,15 +58,32 @@ def export(run: Run, out: Path | str, *, cuts: Mapping[str, float] | None = None
     return [files.place(name), files.place(f"{stem}.md")]
 
 
+def _is_table_of(run: Run, content: bytes) -> bool:
+    """Return whether a file is an export of a run, if it has models: of some of its models."""
+    read = pd.read_parquet if content.startswith(b"PAR1") else pd.read_csv
+    try:
+        table = read(io.BytesIO(content))
+    except (ValueError, OSError):
+        return False
+    alike = {"model_id"} <= set(table) & set(run.models)
+    return {"phase", "near_cut"} <= set(table) and (
+        not alike or bool(table["model_id"].isin(run.models["model_id"]).any())
+    )
+
+
+def _is_summary_of(run: Run, content: bytes) -> bool:
+    text = content.decode(errors="replace")
+    return text.startswith(f"# {run.name}\n") and "\n## Phases\n" in text
+
+
 def one_table(run: Run, cells: pd.DataFrame) -> pd.DataFrame:
     """Return the models joined with phase and pair means of their cells; the cells if there are no models."""
     if run.models.empty:
         return cells
     names = [n for n in AVERAGED_PAIRS if n in cells]
     keys = [n for n in phases.axis_names(run.axes) if n in run.models and n in cells] or ["cell_id"]
-    found = ["phase", "phase_probability", "near_cut", "among_best"]
-    of_cell = cells[[*found, *names, *keys]].rename(columns={n: f"cell_{n}" for n in names})
-    models = run.models.drop(columns=found, errors="ignore")
+    of_cell = cells[[*PLACED, *names, *keys]].rename(columns={n: f"cell_{n}" for n in names})
+    models = run.models.drop(columns=PLACED, errors="ignore")
     if keys == ["cell_id"] and "cell_id" not in models:
         models = models.assign(cell_id=cells["cell_id"].iloc[0])
     return models.merge(of_cell, on=keys, how="left")

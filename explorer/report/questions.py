@@ -128,7 +128,9 @@ def _own_answer(
         return first, f"{said.capitalize()}: {best.change} ({best.points}, {sure})."
     if not other:
         no = "does not gain a point" if best.most < NEGLIGIBLE else "may not help"
-        return "", f"{ACTIONS[first][0].capitalize()} {no}; try {hints[second]} ({SURE[2]})."
+        heat = [name for name in steps if name.startswith("too")]
+        what = heat[0] if first == "temperature" and len(heat) == 1 else first
+        return "", f"{ACTIONS[what][0].capitalize()} {no}; try {hints[second]} ({SURE[2]})."
     if max(best.most, other.most) < NEGLIGIBLE and not guess:
         return "neither", f"Neither: keep these, since no such change gains a point ({SURE[1]})."
     return "", "The run cannot tell; train more seeds of these cells."

@@ -12,11 +12,7 @@ FLOAT = "tag:yaml.org,2002:float"
 EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$")
 
 
-class Loader(yaml.SafeLoader):
-    """Loader of plain data, in which 1e-5 is a number."""
-
-
-class _Loader(Loader):
+class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         # Nested aliases in a few lines can expand to more than fits into memory.
         if self.check_event(yaml.AliasEvent):
@@ -29,7 +25,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-for _kind in (Loader, _Loader, _Dumper):
+for _kind in (_Loader, _Dumper):
     _kind.add_implicit_resolver(FLOAT, EXPONENT, list("-+.0123456789"))
 
 

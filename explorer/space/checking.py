@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 import explorer.measures
 from explorer import sources
 from explorer.apart import check_function
-from explorer.columns import IDS, PAIR_IDS, SETTINGS
+from explorer.columns import IDS, PAIR_IDS, SETTINGS, fault_of
 from explorer.measures import own
 from explorer.measures.tables import CELLS, MODELS, PAIRS
 from explorer.settings import InputError, plugin, shown, suggest
@@ -230,6 +230,11 @@ def _check_axes(space: Space) -> None:
                     raise InputError(
                         f"axis {axis!r} has the same name as a column of the tables; "
                         f"rename this option of {getattr(space, section)['name']}"
+                    )
+                if fault := fault_of(axis):
+                    name = getattr(space, section)["name"]
+                    raise InputError(
+                        f"charts cannot show an axis {axis!r}: {fault}; rename this option of {name}"
                     )
                 if None in values and section != "training":
                     raise InputError(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import copy
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from explorer import sources
+from explorer.columns import ROLES
 from explorer.data.base import DataOptions
-from explorer.runs.plainyaml import Loader
-from explorer.settings import InputError, near
-from explorer.space import checking
+from explorer.settings import InputError, near, shown
+from explorer.space import checking, core_yaml
 from explorer.space.checking import DEFAULT_MEASURES, Problem, check
 from explorer.space.model import PACKAGES, DataFacts, Space, module_of, resolve
 
@@ -55,8 +55,9 @@ def read(path: str | Path, overrides: Sequence[str] | None = None) -> Space:
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error}") from error
     try:
-        node, repeated = _compose(text)
-        raw = yaml.load(text, Loader=Loader)
+        node = _compose(text)
+        told = list(core_yaml.problems_in(node))
+        raw = core_yaml.load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -74,7 +75,8 @@ def read(path: str | Path, overrides: Sequence[str] | None = None) -> Space:
         problems = [(_line(node, p.path), p.message) for p in all_problems(raw, problem)]
     if isinstance(raw, dict) and raw.get("imported") is not None:
         problems.append((_line(node, ("imported",)), IMPORTED))
-    if told := sorted([*repeated, *problems]):
+    problems += [(_line(node, p.path), p.message) for p in swept_twice(raw)]
+    if told := sorted([*told, *problems]):
         raise InputError("\n".join(f"{file}, line {line}: {text}" for line, text in told))
     return space
 
@@ -96,6 +98,27 @@ def parse(
         return _overridden(raw, overrides, fingerprint)
     except Problem as problem:
         raise InputError("\n".join(map(_with_setting, all_problems(raw, problem)))) from None
+
+
+def swept_twice(raw: Any) -> list[Problem]:
+    """Return a problem for each setting of plain data that has a value and is an axis, too.
+
+    An option of a user's function needs a value to be known, so it may have one.
+    """
+    sections = {s: raw.get(s) for s in ("training", *PACKAGES, *ROLES)} if isinstance(raw, dict) else {}
+    sections = {section: values for section, values in sections.items() if isinstance(values, dict)}
+    return [
+        Problem(
+            (section, name),
+            f"{section}.{name}: {shown(value)} has no effect, because the grid sweeps {role}.{name}; remove "
+            "one of them",
+        )
+        for section in sections.keys() - {*ROLES}
+        if ":" not in str(sections[section].get("name"))
+        for name, value in sections[section].items()
+        for role in ROLES
+        if name in sections.get(role, ())
+    ]
 
 
 def restore(raw: dict[str, Any], sources: dict[str, str], data_facts: dict[str, DataFacts]) -> Space:
@@ -285,30 +308,13 @@ def _setting(problem: Problem, overrides: Sequence[str]) -> Sequence[str]:
     return [o for o in overrides if problem.path[: len(_path(o))] == _path(o)][-1:]
 
 
-def _compose(text: str) -> tuple[yaml.Node | None, list[tuple[int, str]]]:
-    """Return the nodes of a file, and the line and message of each key that is defined again."""
-    for event in yaml.parse(text, Loader=Loader):
+def _compose(text: str) -> yaml.Node | None:
+    """Return the nodes of a file. Raise Problem for an alias."""
+    for event in yaml.parse(text, Loader=core_yaml.Loader):
         if isinstance(event, yaml.AliasEvent):
             line = event.start_mark.line + 1 if event.start_mark else 1
             raise Problem((line,), "aliases (*name) are not allowed; write the value out")
-    node = yaml.compose(text, Loader=Loader)
-    return node, list(_repeated_keys(node))
-
-
-def _repeated_keys(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
-    if isinstance(node, yaml.MappingNode):
-        seen: dict[str, int] = {}
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode):
-                raise Problem((line,), "a key must be a plain word")
-            if key.value in seen:
-                yield line, f"{key.value!r} is already defined in line {seen[key.value]}"
-            seen[key.value] = line
-            yield from _repeated_keys(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            yield from _repeated_keys(value)
+    return core_yaml.compose(text)
 
 
 def _line(node: yaml.Node | None, path: tuple[Any, ...]) -> int:
@@ -344,9 +350,12 @@ def set_value(raw: Any, override: str) -> None:
     if not equals or not all(path):
         raise InputError(f"--set {override}: it should be key=value, such as training.steps=500")
     try:
-        value = yaml.load(text, Loader=Loader)
+        wrong = [message for _, message in core_yaml.problems_in(core_yaml.compose(text))]
+        value = core_yaml.load(text)
     except yaml.YAMLError as error:
         raise InputError(f"--set {override}: {text!r} is not a YAML value") from error
+    if wrong:
+        raise InputError(f"--set {override}: {wrong[0]}")
     mapping = raw
     for step in path[:-1]:
         if not isinstance(mapping, dict):

@@ -41,6 +41,7 @@ NUMBERS = [0, 2, 1, 0, 1, 2]
         ([0, 100, 50, 0, 50, 100], NUMBERS),
         ([1, 3, 2, 1, 2, 3], NUMBERS),
         ([-1, 1, 1, -1, 1, -1], [0, 1, 1, 0, 1, 0]),
+        ([-100, -50, 0, -50, -100, -50], [0, 1, 2, 1, 0, 1]),
     ],
 )
 def test_labels_of_any_kind_are_class_numbers(y: Any, labels: list[int]) -> None:
@@ -64,6 +65,12 @@ def test_numbers_are_targets_of_a_regression(y: Any) -> None:
     assert arrays.classes == arrays.y_train.shape[1]
 
 
+def test_words_are_no_targets_of_a_regression() -> None:
+    with pytest.raises(InputError, match=r"^mine has words as targets, such as 'a', and task: regression"):
+        read(["a", "b"] * 3).for_task("regression", "mine")
+    assert -100 in read([0, 1, -100] * 2).for_task("regression", "mine").y_train
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -74,7 +81,17 @@ def test_numbers_are_targets_of_a_regression(y: Any) -> None:
         ({"y": NUMBERS, "y_test": ["a", "b"]}, "of one kind"),
         ({"y": np.zeros((6, 2, 2))}, r"y_train holds float64 \(6, 2, 2\)"),
         ({"y": np.array([object()] * 6)}, "y_train holds object"),
-        ({"y": NUMBERS, "x": np.array([["a"]] * 6)}, "such as .*'a'.*numbers are needed"),
+        ({"y": np.array(["a", "b", None] * 2, object)}, r"object \(6,\), and y_train\[2\] is None; give"),
+        ({"y": np.array([0, 1, "b"] * 2, object)}, r"object \(6,\), and y_train\[2\] is 'b'; give"),
+        (
+            {"y": [0.5, 1e39, 0, 0, 0, 0]},
+            r"y_train is \[1e\+39\] for input 1; targets must be finite in float32",
+        ),
+        ({"y": [0, 1, -100, 1, 0, 1]}, r"y_train\[2\] is -100, which torch's .* leave these inputs out"),
+        ({"y": [0, 1, 2.0, 1, 0, 1], "y_test": [0, -100.0]}, r"y_test\[1\] is -100, which torch's"),
+        ({"y": NUMBERS, "x": np.array([["a"]] * 6)}, r"x_train\[0, 0\] is 'a' \(<U1\); numbers are needed"),
+        ({"y": NUMBERS, "x": np.array([[1, 2], [3, None]] * 3)}, r"x_train\[1, 1\] is None \(object\)"),
+        ({"y": NUMBERS, "x": np.array([[1.0, 2], [3, 1e39]] * 3)}, r"x_train\[1, 1\] is 1e\+39, and 3 value"),
         ({"y": NUMBERS, "x": np.array([[1.0, 2], [3, np.nan]] * 3)}, r"x_train\[1, 1\] is nan"),
         ({"y": NUMBERS, "x": np.zeros(6)}, "has the shape"),
         ({"y": NUMBERS, "x": np.zeros((6, 3)), "x_test": np.zeros((2, 4))}, r"\(3,\) and test inputs \(4,\)"),
@@ -244,7 +261,7 @@ def test_targets_that_are_no_labels_are_told_with_value_and_remedy(y: Any, told:
 def test_labels_stored_as_bytes_or_objects_are_shown_as_people_write_them() -> None:
     assert read(np.array([b"cat", b"dog"] * 3)).names == ("cat", "dog")
     assert read(np.array([0, 1, 2] * 2, object)).names == ("0", "1", "2")
-    with pytest.raises(InputError, match=r"holds <U3, such as 'cat'"):
+    with pytest.raises(InputError, match=r"is 'cat' \(<U3\); numbers"):
         read(NUMBERS, x=np.array([["cat"]] * 6))
 
 

@@ -60,6 +60,8 @@ CASES = {
     "first batch": Case(networks.FirstBatch, vmap=False),
     "first batch, assigned": Case(networks.FirstBatchAssigned, vmap=False),
     "first batch, in place": Case(networks.FirstBatchInPlace, vmap=False),
+    "codebook": Case(networks.Codebook, vmap=False),
+    "shifted inputs": Case(networks.ShiftedInputs, rejected="changes its inputs in place"),
     "clamped weights": Case(networks.Clamped, vmap=False),
     "bounded embedding": Case(networks.BoundedEmbedding, vmap=False),
     "first batch, attribute": Case(networks.FirstBatchAttribute, rejected="self.ready"),
@@ -281,6 +283,14 @@ def test_statistics_are_those_that_the_module_settles_at(name: str) -> None:
     for estimate in estimates:  # whatever the statistics were before
         outputs = rows(theta[:1], x[None], estimate[None])[0]
         torch.testing.assert_close(outputs, module.eval()(x), rtol=1e-3, atol=1e-3)
+
+
+def test_a_change_of_parameters_that_is_lost_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, theta, buffers = models(ACCEPTED["codebook"])
+    gradient = rows.loss_gradient
+    monkeypatch.setattr(rows, "loss_gradient", lambda theta, *rest: gradient(theta.clone(), *rest))
+    with pytest.raises(Disagreement, match="leaves other parameters than in the module itself"):
+        check_gradient(rows, theta, buffers, *data())
 
 
 def test_a_wrong_gradient_is_noticed() -> None:

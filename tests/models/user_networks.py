@@ -322,6 +322,29 @@ class FirstBatch(Plain):
         return torch.tanh(h * self.scale)
 
 
+class Codebook(Plain):
+    """Vectors that follow the hidden units (VQ-VAE), in a parameter whose data are assigned."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.code = nn.Parameter(torch.randn(8, WIDTH))
+
+    def hidden(self, x: Tensor) -> Tensor:
+        h = super().hidden(x)
+        nearest = functional.one_hot(torch.cdist(h, self.code).argmin(1), 8).to(h)
+        if self.training:
+            self.code.data = 0.9 * self.code.detach() + 0.1 * nearest.T @ h.detach()
+        return h + nearest @ self.code
+
+
+class ShiftedInputs(Plain):
+    """Inputs that every forward pass changes in place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x -= 1
+        return super().forward(x)
+
+
 class FirstBatchAssigned(FirstBatch):
     """The same, with the data of the parameter assigned."""
 

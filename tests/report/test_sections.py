@@ -154,6 +154,22 @@ def test_an_export_that_is_broken_off_leaves_the_one_before(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.csv", "out.md"]
 
 
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_only_an_export_of_the_run_is_replaced(run: Run, tmp_path: Path, ending: str):
+    table, page = export(run, tmp_path / f"all{ending}")
+    export(run, table)
+    for file, content in ((table, b"width,note\n2,mine\n"), (page, b"# My notes\n"), (table, b"\x00\xff")):
+        before = file.read_bytes()
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=rf"{file.name} is there already, and is no export of this run"):
+            export(run, table)
+        assert file.read_bytes() == content
+        file.write_bytes(before)
+    other = replace(run, models=run.models.assign(model_id=run.models["model_id"] + "x"))
+    with pytest.raises(InputError, match="no export of this run; move or delete it, or give another name"):
+        export(other, table)
+
+
 def test_an_export_of_another_kind_is_refused(run: Run, tmp_path: Path):
     with pytest.raises(InputError, match=r"must end in \.csv or \.parquet"):
         export(run, tmp_path / "all.xlsx")

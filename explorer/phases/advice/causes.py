@@ -28,6 +28,7 @@ SUGGESTED: dict[str, tuple[str, ...]] = {
     "IV-A": ("larger model", "more data", "cleaner data", "hotter training", "colder training"),
     "IV-B": ("more data", "cleaner data", "larger model"),
 }
+LEARN_LESS = ("smaller model", "shorter training")
 AGAINST_OVERFITTING = ("more data", "cleaner data", "shorter training", "hotter training")
 
 
@@ -44,20 +45,27 @@ def cause_of(
     """Return the cause that the numbers of a cell (or means over cells) speak for.
 
     ``connected`` is the tolerance of mode connectivity, ``noise`` the share of training labels that are noise
-    (0 if unknown). Test error above training error is overfitting, whatever the phase. Training error beyond
-    the label noise is underfitting. Its reason is the step to a neighbour that lowers the training loss most,
-    unless test accuracy surely falls with it. Otherwise connectivity and similarity of the replicates count.
+    (0 if unknown). Test error far above training error is overfitting: at least twice as large, or models
+    that learn less are surely better. So is test error of models that learnt most noisy labels. If a larger
+    model is surely better, phases I and II do not overfit. Training error beyond the label noise is
+    underfitting. Its reason is the step to a neighbour that lowers the training loss most without a loss of
+    test accuracy. Otherwise connectivity and similarity of the replicates count.
     """
     train, test = (float(numbers.get(n, np.nan)) for n in ("train_error_percent", "test_error_percent"))
     mc, cka, loss = (float(numbers.get(n, np.nan)) for n in ("mode_connectivity", "cka", "train_loss"))
     missed = max(0.0, train - 100 * noise) if np.isfinite(train) else np.nan
     labels = f", with {format_number(100 * noise)} % noisy labels" if noise > 0 else ""
     errors = f"training error {format_number(train)} %{labels}"
-    if test - missed >= max(GAP, missed):
-        memory = " and memorises noisy labels" if noise > 0 and train < 50 * noise else ""
+    memorised = noise > 0 and train < 50 * noise
+    less = tuple(t.direction for t in tried if t.surely_helped and t.direction in LEARN_LESS)
+    small = phase in ("I", "II") and any(t.surely_helped and t.direction == "larger model" for t in tried)
+    gap = test - missed >= GAP and (memorised or test - train >= GAP)
+    if gap and (memorised or not small) and (less or test >= 2 * missed):
+        memory = " and memorises noisy labels" if memorised else ""
         text = f"it overfits{memory}: {errors}, test error {format_number(test)} %"
         more = () if phase in ("I", "II") else SUGGESTED[phase]
-        return Cause(f"{text}{_barrier(mc, connected)}", tuple(dict.fromkeys((*AGAINST_OVERFITTING, *more))))
+        wanted = tuple(dict.fromkeys((*less, *AGAINST_OVERFITTING, *more)))
+        return Cause(f"{text}{_barrier(mc, connected)}", wanted)
     if phase in ("I", "II") and not missed < MISSED:
         return _underfitted(
             phase, tried, errors if np.isfinite(train) else f"training loss {format_number(loss)} nats", mc
@@ -65,7 +73,8 @@ def cause_of(
     if phase in ("I", "II"):
         what = "what can be learnt" if noise > 0 else "most labels"
         text = f"it fits {what} ({errors}), but without confidence: training loss {format_number(loss)} nats"
-        return Cause(f"{text}{_barrier(mc, connected)}", SUGGESTED[phase])
+        wanted = SUGGESTED["IV-B" if noise > 0 else phase]  # longer training would fit noisy labels
+        return Cause(f"{text}{_barrier(mc, connected)}", wanted)
     texts = {
         "III": "replicates fit the data, but each in its own basin: mode connectivity "
         f"{format_number(mc)} points",
@@ -77,13 +86,9 @@ def cause_of(
 
 
 def _underfitted(phase: str, tried: Sequence[Tried], errors: str, mc: float) -> Cause:
-    by_direction = {t.direction: t for t in tried}
     helps = {t.direction for t in tried if t.surely_helped}
-    reasons = [
-        t
-        for t in tried
-        if t.direction in WHY and t.loss < -FALL and not t.surely_hurt and OPPOSITES[t.direction] not in helps
-    ]
+    lowering = [t for t in tried if t.direction in WHY and t.loss < -FALL]
+    reasons = [t for t in lowering if t.gain >= 0 and OPPOSITES[t.direction] not in helps]
     if reasons:
         step = min(reasons, key=lambda t: t.loss)
         text = (
@@ -97,8 +102,8 @@ def _underfitted(phase: str, tried: Sequence[Tried], errors: str, mc: float) -> 
             f"curves find points with {format_number(mc)} points less training error than the models reached"
         )
         return Cause(f"it does not fit the data: {errors}; {text}", SUGGESTED[phase])
-    known = any(np.isfinite(t.loss) for t in by_direction.values())
-    why = ", and no step to a neighbouring cell lowers its training loss by 10 %" if known else ""
+    known, also = any(np.isfinite(t.loss) for t in tried), " and gains accuracy" if lowering else ""
+    why = f", and no step to a neighbouring cell lowers its training loss by 10 %{also}" if known else ""
     return Cause(f"it does not fit the data: {errors}{why}", SUGGESTED[phase])
 
 

@@ -115,7 +115,8 @@ def smoothness_is_not_enough(run: RunTables) -> Evidence:
             f"{matched} of {plural(len(unconnected), 'unconnected cell')} can be matched with a connected "
             f"cell of the same smoothness. These have {plural(len(partners), 'different partner')} among the "
             f"{plural(len(connected), 'connected cell')}, and {FEWEST_MATCHED} are needed.",
-            f"at least {FEWEST_MATCHED - len(partners)} more connected cells as smooth as unconnected ones",
+            f"at least {plural(FEWEST_MATCHED - len(partners), 'more connected cell')} as smooth as "
+            "unconnected ones",
         )
     # Cells that share a partner are resampled together: the partner's accuracy enters all their differences.
     sizes = np.bincount(group)

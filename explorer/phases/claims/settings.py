@@ -12,6 +12,7 @@ from explorer.phases.claims.evidence import RELEVANT_RHO, Chart, Evidence
 from explorer.phases.numbers import format_number, words_of
 from explorer.phases.resampling import DRAWS, cells_again
 from explorer.phases.words import ACCURACY
+from explorer.units import plural
 
 BETTER = 0.5  # points of accuracy from which on a setting counts as better
 
@@ -122,7 +123,7 @@ def decay_helps_at_the_boundary(run: RunTables) -> Evidence:
     if min(counts) < FEWEST_MATCHED:
         counted = ", ".join(f"{n} {where}" for n, where in zip(counts, parts, strict=True))
         lacking = [
-            f"{FEWEST_MATCHED - n} more cells {where}"
+            f"{plural(FEWEST_MATCHED - n, 'more cell')} {where}"
             for n, where in zip(counts, parts, strict=True)
             if n < FEWEST_MATCHED
         ]

@@ -100,11 +100,12 @@ def combine(runs: Mapping[str, Sequence[Claim]]) -> list[Together]:
     spaces of the claim, and over claims for the smallest p in any space. A claim *holds in general* if it
     holds in all of at least FEWEST_SPACES spaces, or if no space contradicts it and their mean effect is
     large enough to count and above the null after Holm's correction over claims. Otherwise it *holds in m
-    of n* spaces. If it holds in none, it is *contradicted* if the mean effect or most of the spaces show that
-    it does not hold, and *contradicted in m of n* spaces if some do. The standard error of a space is half of its 95 % interval, divided by
-    1.96. If a verdict depends on the cut of the loss, the space cannot tell. Effects of a chosen place
-    (CHOSEN) have no mean; others have one over the spaces that share the commonest unit. Spaces that
-    share a data set or an architecture are alike, so "in general" means in spaces like these.
+    of n* spaces. If it holds in none, it is *contradicted* if the mean effect or most of the spaces show
+    that it does not hold, and *contradicted in m of n* spaces if some do. The standard error of a space
+    is half of its 95 % interval, divided by 1.96. If a verdict depends on the cut of the loss, the space
+    cannot tell. Effects of a chosen place (CHOSEN) have no mean; others have one over the spaces that
+    share the commonest unit. Spaces that share a data set or an architecture are alike, so "in general"
+    means in spaces like these.
     """
     names = list(dict.fromkeys(claim.name for claims in runs.values() for claim in claims))
     by_name = {n: {s: c for s, claims in runs.items() for c in claims if c.name == n} for n in names}
