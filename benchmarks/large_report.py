@@ -138,7 +138,7 @@ def main() -> None:
         "exit_code": os.waitstatus_to_exitcode(status),
         "seconds": seconds,
         "processor_s": used.ru_utime + used.ru_stime,
-        "peak_mb": used.ru_maxrss / 1024,
+        "peak_mb": used.ru_maxrss * 1024 / 1e6,
         "page_mb": page / 1e6,
         "folder_mb": everything / 1e6,
     }

@@ -226,7 +226,7 @@ def scaling(d: dict[str, Any]) -> list[str]:
 
 def large_report(d: dict[str, Any]) -> list[str]:
     return [
-        f"report on {d['cells']:,} cells of {d['models']:,} models: {d['seconds']:.0f} s, {d['peak_mb']:.0f} MB; "
+        f"report on {d['cells']:,} cells of {d['models']:,} models: {d['processor_s']:.0f} s of processor time, {d['peak_mb']:.0f} MB; "
         f"page {d['page_mb']:.1f} MB, with all files {d['folder_mb']:.0f} MB"
     ]
 

@@ -455,6 +455,8 @@ def test_small_tables_are_written_plainly_and_large_ones_packed(rows: int, codec
     column = pq.ParquetFile(pa.BufferReader(content)).metadata.row_group(0).column(0)
     assert column.compression == codec
     assert parquet.of_parquet(content).equals(table)
+    some = table.column_names[:1]
+    assert parquet.of_parquet(content, some).equals(table.select(some))
 
 
 def test_tables_are_plain_parquet(finished: Path) -> None:

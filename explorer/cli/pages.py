@@ -121,14 +121,14 @@ def draw(
     from explorer.report.outcome import diverged, failures, listed
     from explorer.runs.files import join
 
-    folder = pages.place([run], reports)
-    index = pages.write(run, folder, cuts=cuts)
+    folder, now = pages.place([run], reports), progress_of(run)
+    index = pages.write(run, folder, cuts=cuts, now=now)
     if run.info:
         say(f"Tables: {join(run.folder if written else folder, 'tables')}")
     say(f"Report: {index}")
     if show:
         _open(index)
-    if not written and (text := reservations(run, progress_of(run))):
+    if not written and (text := reservations(run, now)):
         say(text)
     if lost := diverged(run):
         say(lost)

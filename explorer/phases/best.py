@@ -30,25 +30,20 @@ def among_best(cells: pd.DataFrame) -> pd.Series:
         return out
     mean, stderr, df = accuracy[known], errors.stderr[known], errors.df[known]
     random = np.random.default_rng(seed_for("best"))
-    shape = (draws_for(len(known)), len(known))
-    chance = random.normal(size=shape)
-    chance *= stderr
+    n, df = len(known), np.minimum(df, 1e6)
+    shapes = [(some.stop - some.start, n) for some in blocks(draws_for(n), n)]
+    chance = [random.normal(size=shape) * stderr for shape in shapes]
     # The standard errors are estimates: each draw has its own, as a sample of this size would.
-    apparent = random.chisquare(np.minimum(df, 1e6), size=shape)
-    apparent /= np.minimum(df, 1e6)
-    np.sqrt(apparent, out=apparent)
-    apparent *= stderr
-    left = np.arange(len(known))
+    apparent = [np.sqrt(random.chisquare(df, size=shape) / df) * stderr for shape in shapes]
+    left = np.arange(n)
     while len(left) > 1:
-        furthest = [
-            _behind(chance[some][:, left], apparent[some][:, left]).max(axis=1)
-            for some in blocks(len(chance), len(left))
-        ]
+        furthest = [_behind(*some).max(axis=1) for some in zip(chance, apparent, strict=True)]
         limit = float(np.quantile(np.concatenate(furthest), 1 - LEVEL))
-        kept = left[_behind(mean[None, left], stderr[None, left])[0] <= limit]
-        if len(kept) == len(left):
+        kept = _behind(mean[None, left], stderr[None, left])[0] <= limit
+        if kept.all():
             break
-        left = kept
+        left = left[kept]
+        chance, apparent = ([some[:, kept] for some in drawn] for drawn in (chance, apparent))
     out.iloc[known] = False
     out.iloc[known[left]] = True
     return out
@@ -56,7 +51,7 @@ def among_best(cells: pd.DataFrame) -> pd.Series:
 
 def _behind(mean: np.ndarray, stderr: np.ndarray) -> np.ndarray:
     """Return how far cells are behind the best, in standard errors of the difference: (draws, cells)."""
-    best = mean.argmax(axis=1)[:, None]
-    gap = np.take_along_axis(mean, best, 1) - mean
-    error = np.hypot(np.take_along_axis(stderr, best, 1), stderr)
+    best = np.arange(len(mean)), mean.argmax(axis=1)
+    gap = mean[best][:, None] - mean
+    error = np.hypot(stderr[best][:, None], stderr)
     return np.divide(gap, error, out=np.where(gap > 0, np.inf, 0.0), where=error > 0)

@@ -23,12 +23,17 @@ def gains_of_stopping(models: pd.DataFrame, epochs: pd.DataFrame) -> dict[Any, n
     every = history.pivot_table(index=["cell_id", "model_id"], columns="step", values=ACCURACY)
     known = every.notna().to_numpy()
     filled = every.ffill(axis="columns").to_numpy()  # a model that ended early keeps its last value
+    cells = every.groupby(level="cell_id").indices
     gains = {}
-    for cell, places in every.groupby(level="cell_id").indices.items():
-        table = filled[places][:, known[places].any(axis=0)]  # other cells may have other steps
-        table = table[:, ~np.isnan(table).any(axis=0)]  # (models, steps)
-        if min(table.shape) >= 2:
-            others = (table.sum(axis=0) - table) / (len(table) - 1)  # (models, steps)
-            stop = others.argmax(axis=1)
-            gains[cell] = table[np.arange(len(table)), stop] - table[:, -1]
-    return gains
+    for size in {len(places) for places in cells.values()} - {1}:
+        some = [cell for cell, places in cells.items() if len(places) == size]
+        places = np.array([cells[cell] for cell in some])
+        table = filled[places]  # (cells, models, steps)
+        common = known[places].any(axis=1) & ~np.isnan(table).any(axis=1)  # (cells, steps)
+        others = (table.sum(axis=1, keepdims=True) - table) / (size - 1)
+        stop = np.where(common[:, None], others, -np.inf).argmax(axis=2)[..., None]
+        last = common.shape[1] - 1 - common[:, ::-1].argmax(axis=1)
+        gained = np.take_along_axis(table, stop, 2)[..., 0] - table[np.arange(len(some)), :, last]
+        enough = common.sum(axis=1) >= 2
+        gains |= {cell: gain for cell, gain, it in zip(some, gained, enough, strict=True) if it}
+    return {cell: gains[cell] for cell in cells if cell in gains}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -101,23 +101,18 @@ def memberships(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> pd.DataFrame:
             yield some, np.nan_to_num(scale[name]) * random.standard_t(df, (some.stop - some.start, n))
 
     scale = {**errors, "train_loss": errors["train_loss"] / loss}
-    sides: list[np.ndarray] = []
     with np.errstate(over="ignore"):
-        sides += _joined(sides_of_loss(loss * np.exp(t), loss_cut[some]) for some, t in drawn("train_loss"))
+        of_loss = [sides_of_loss(loss * np.exp(t), loss_cut[some]) for some, t in drawn("train_loss")]
     connected = cuts["connected"].value
     mc, cka = means["mode_connectivity"], means["cka"]
-    sides += _joined(sides_of_connectivity(mc + t, connected) for _, t in drawn("mode_connectivity"))
-    sides += _joined(sides_of_cka(cka + t, cka_cut[some]) for some, t in drawn("cka"))
-    lenient = fits_labels(cells, cuts) & (np.arange(draws) % 2 == 0)[:, None]
-    found = sort_sides(Sides(*sides), lenient)
-    shares = np.stack([(found.phase == k).mean(axis=0) for k in range(1, 1 + len(PHASES))], axis=1)
+    of_mc = [sides_of_connectivity(mc + t, connected) for _, t in drawn("mode_connectivity")]
+    fits, counts, level = fits_labels(cells, cuts), np.zeros((n, len(PHASES))), np.zeros(n, bool)
+    for (some, t), lows, barriers in zip(drawn("cka"), of_loss, of_mc, strict=True):
+        lenient = fits & (np.arange(some.start, some.stop) % 2 == 0)[:, None]
+        found = sort_sides(Sides(*lows, *barriers, *sides_of_cka(cka + t, cka_cut[some])), lenient)
+        counts += np.stack([(found.phase == k).sum(axis=0) for k in range(1, 1 + len(PHASES))], axis=1)
+        level |= found.level.any(axis=0)
+    shares = counts / draws
     lacking = {name: ~np.isfinite(means[name] + errors[name]) for name in DECIDING}
-    unknown = (
-        lacking["train_loss"] | lacking["mode_connectivity"] | (found.level.any(axis=0) & lacking["cka"])
-    )
+    unknown = lacking["train_loss"] | lacking["mode_connectivity"] | (level & lacking["cka"])
     return pd.DataFrame(np.where(unknown[:, None], np.nan, shares), cells.index, list(PHASES))
-
-
-def _joined(blocks: Iterable[Sequence[np.ndarray]]) -> list[np.ndarray]:
-    """Return arrays that are given in blocks of rows."""
-    return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]

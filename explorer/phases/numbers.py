@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ def words_of(name: str) -> str:
 
 def format_number(value: float, digits: int | None = None) -> str:
     """Format with three significant digits (two below .001) or ``digits`` decimals; empty for NaN."""
-    if value is None or not np.isfinite(value):
+    if value is None or not math.isfinite(value):
         return ""
     if digits is not None:
         text = f"{value:.{digits}f}"

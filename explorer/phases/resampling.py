@@ -145,11 +145,10 @@ class Again(NamedTuple):
     def ranks(self, x: np.ndarray) -> np.ndarray:
         """Return the ranks from 1 of the cells drawn, (draws, n), as ``ranks`` does, but without sorting."""
         different, level = np.unique(x, return_inverse=True)
-        drawn = level[self.positions]
-        rows = np.arange(len(drawn))[:, None] * len(different)
-        counts = np.bincount((drawn + rows).ravel(), minlength=len(drawn) * len(different))
+        drawn = level[self.positions] + np.arange(len(self.positions))[:, None] * len(different)
+        counts = np.bincount(drawn.ravel(), minlength=len(drawn) * len(different))
         counts = counts.reshape(len(drawn), len(different))
-        return np.take_along_axis(counts.cumsum(axis=1) - (counts - 1) / 2, drawn, 1)
+        return (counts.cumsum(axis=1) - (counts - 1) / 2).ravel()[drawn]
 
 
 def cells_again(n: int, *salt: str, draws: int) -> Iterator[Again]:

@@ -128,8 +128,9 @@ def _untrained(space: Space, trained: dict[str, list[str]]) -> str:
     """Return the axis values of which no model is trained; empty if no model is trained at all."""
     begun = [cell for cell in space.cells if trained[cell.id]]
     used = {axis: [cell.at[axis] for cell in space.cells] for axis in space.axes}
+    seen = {axis: [cell.at[axis] for cell in begun] for axis in space.axes}
     lacking = {
-        axis: [axis_value(v) for v in values if v in used[axis] and all(cell.at[axis] != v for cell in begun)]
+        axis: [axis_value(v) for v in values if v in used[axis] and v not in seen[axis]]
         for axis, values in space.axes.items()
     }
     return ", ".join(f"{axis} {', '.join(values)}" for axis, values in lacking.items() if values and begun)

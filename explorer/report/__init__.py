@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from explorer.phases.claims.together import Together
+from explorer.plan.progress import Progress
 from explorer.report.files import place
 from explorer.report.labels import in_words
 from explorer.results import Run
@@ -22,6 +23,7 @@ def write(
     cuts: dict[str, Any] | None = None,
     images: bool = True,
     refresh_s: int | None = None,
+    now: Progress | None = None,
 ) -> Path | str:
     """Write the site of a run to a folder or URI, and return the path or URI of its ``index.html``.
 
@@ -29,7 +31,8 @@ def write(
     unless ``images`` is false or there are more than 1,000 cells) and ``tables/`` (cells, models and pairs as
     Parquet, small ones also as CSV). Large runs have details of cells in ``details/``.
     ``cuts`` fixes borders between phases by name (``explorer.phases.find_cuts``); all other cuts come from
-    the run's own space. With ``refresh_s``, the page reloads itself every ``refresh_s`` seconds. The page
+    the run's own space. With ``refresh_s``, the page reloads itself every ``refresh_s`` seconds.
+    ``now`` is how far the run is (``explorer.report.facts.progress_of``), if it is known already. The page
     names tables and columns that the run lacks. Every file is written completely, then renamed. A page of
     another run in ``out`` is replaced; :func:`place` finds a folder that no other run uses.
 
@@ -39,7 +42,7 @@ def write(
     from explorer.report.site import write_site  # on use: Altair takes .3 s to import
 
     with in_words(run.task.words):
-        return write_site(run, Files(out, sync=False), cuts=cuts, images=images, refresh_s=refresh_s)
+        return write_site(run, Files(out, sync=False), cuts=cuts, images=images, refresh_s=refresh_s, now=now)
 
 
 def compare(runs: Sequence[Run], out: Path | str, *, cuts: dict[str, Any] | None = None) -> Path | str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from explorer import phases, sources
 from explorer.phases import Cut
@@ -110,6 +111,7 @@ def missing(run: Run, cells: pd.DataFrame) -> list[str]:
 def grid_of(run: Run, cuts: Mapping[str, Cut]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the cells with their phases, and the whole grid: these and a row for each missing point."""
     memberships = phases.memberships(run.grid, cuts)
+    pa.default_memory_pool().release_unused()  # before the next step that needs much
     cells = phases.classify(run.grid, cuts, memberships).reset_index(drop=True)
     shown = cells.assign(phase_shares=shares(memberships))
     return cells, completed(shown, run.axes, mapping(run.info.get("space")))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from explorer.report.payload import script_json
+from explorer.report.payload import json_of, script_json
 from explorer.results import Run
 from explorer.runs import plainyaml
 from explorer.runs.files import Files, join
@@ -19,6 +19,7 @@ from explorer.runs.store import Store
 from explorer.settings import InputError
 
 CSV_BYTES = 200_000
+ROWS_AT_ONCE = 500  # of a CSV file
 SCRIPT_BYTES = 200_000  # least size of a script with the details of cells
 INDEX = "index.html"
 SHOWN = "shows.yaml"  # says which runs a folder of pages shows
@@ -111,13 +112,11 @@ def write_tables(run: Run, cells: pd.DataFrame, out: Files) -> list[dict[str, st
             continue
         plain = table.copy()
         plain.columns = plain.columns.astype(str)
-        mixed = [c for c in plain if plain[c].dtype == object]  # a Parquet column has one type
-        plain = plain.astype(dict.fromkeys(mixed, "string"))
+        mixed = [c for c in plain if plain[c].dtype == object and not _has_lists(plain[c])]
+        plain = plain.astype(dict.fromkeys(mixed, "string"))  # a Parquet column has one type
         files = {f"{name}.parquet": plain.to_parquet(index=False)}
-        if plain.size <= CSV_BYTES:  # a value takes a byte or more
-            csv = plain.to_csv(index=False, float_format="%.7g").encode()
-            if len(csv) <= CSV_BYTES:
-                files[f"{name}.csv"] = csv
+        if csv := small_csv(plain):
+            files[f"{name}.csv"] = csv
         for file, content in files.items():
             out.write(f"tables/{file}", content)
             size = f"{len(table):,} rows, {max(len(content) // 1000, 1):,} kB"
@@ -125,22 +124,42 @@ def write_tables(run: Run, cells: pd.DataFrame, out: Files) -> list[dict[str, st
     return links
 
 
-def write_details(details: dict[str, str], models: dict[str, Any], out: Files) -> tuple[dict[str, str], str]:
+def _has_lists(column: pd.Series) -> bool:
+    """Return whether the known values of a column are arrays of numbers."""
+    return all(isinstance(v, np.ndarray) and v.dtype.kind == "f" for v in column if v is not None)
+
+
+def small_csv(table: pd.DataFrame) -> bytes:
+    """Return a table as CSV; nothing if it is longer than CSV_BYTES."""
+    csv = b""
+    for first in range(0, len(table), ROWS_AT_ONCE):
+        rows = table.iloc[first : first + ROWS_AT_ONCE]
+        csv += rows.to_csv(index=False, float_format="%.7g", header=not first).encode()
+        if len(csv) > CSV_BYTES:
+            return b""
+    return csv
+
+
+def write_details(
+    details: Iterable[tuple[str, str]], models: Mapping[str, str], out: Files
+) -> tuple[dict[str, str], str]:
     """Write scripts with the details of some cells each, and one with ``models``; return their names.
 
     They are scripts because a page that was opened from disk cannot load JSON.
 
     Args:
-        details: JSON by cell.
+        details: cells with JSON.
+        models: JSON by cell, complete when ``details`` end.
     """
     files: dict[str, str] = {}
     lines, length, number = [], 0, 0
-    for place, (cell, text) in enumerate(details.items(), 1):
+    for cell, text in details:
+        if length >= SCRIPT_BYTES:
+            out.write(f"details/{number}.js", "\n".join(lines).encode())
+            lines, length, number = [], 0, number + 1
         files[cell] = f"details/{number}.js"
         lines.append(f"explorerDetails({script_json(cell)},{text})")
         length += len(text)
-        if length >= SCRIPT_BYTES or place == len(details):
-            out.write(files[cell], "\n".join(lines).encode())
-            lines, length, number = [], 0, number + 1
-    out.write("details/models.js", f"explorerModels({script_json(models)})".encode())
+    out.write(f"details/{number}.js", "\n".join(lines).encode())
+    out.write("details/models.js", f"explorerModels({json_of(models)})".encode())
     return files, "details/models.js"

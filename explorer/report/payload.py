@@ -54,6 +54,11 @@ def script_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
+def json_of(texts: Mapping[str, str]) -> str:
+    """Return a JSON object whose values are given as JSON."""
+    return f"{{{','.join(f'{script_json(key)}:{text}' for key, text in texts.items())}}}"
+
+
 def columns(table: pd.DataFrame, digits: int = 6, exact: Sequence[str] = ()) -> dict[str, list[Any]]:
     """Return a table as ``{column: values}``, with missing numbers as None.
 
@@ -62,8 +67,8 @@ def columns(table: pd.DataFrame, digits: int = 6, exact: Sequence[str] = ()) -> 
     return {str(name): _values(table[name], 17 if name in exact else digits) for name in table}
 
 
-def details(run: Run, cells: pd.DataFrame) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each ``cell_id`` with its models, pairs, training histories, curves and spectra.
+def details(run: Run, cells: pd.DataFrame) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield each ``cell_id`` with its models, pairs, training histories, curves and spectra, all as JSON.
 
     Curves, histories and spectra are one array per line, in the order of the keys ``c`` (curves: pair,
     path, t, training error, training loss), ``h`` (histories: seed, step, training loss, test accuracy) and
@@ -112,23 +117,29 @@ def _parts(
 
 def _details(
     models: pd.DataFrame, pairs: pd.DataFrame, epochs: pd.DataFrame, curves: pd.DataFrame
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, dict[str, str]]:
     """Return what ``details`` yields, of the cells in these tables."""
-    out: dict[str, dict[str, Any]] = {}
+    out: dict[str, dict[str, str]] = {}
     for key, table, wanted in (("models", models, MODEL_COLUMNS), ("pairs", pairs, PAIR_COLUMNS)):
         if "cell_id" not in table:
             continue
-        shown = columns(table[[c for c in wanted if c in table]], 4)
-        for cell, rows in table.groupby("cell_id").indices.items():
-            out.setdefault(str(cell), {})[key] = {name: [v[i] for i in rows] for name, v in shown.items()}
+        ordered = table.dropna(subset="cell_id").sort_values("cell_id", kind="stable")
+        shown = columns(ordered[[c for c in wanted if c in ordered]], 4)
+        groups = _groups(ordered, ["cell_id"])
+        ids = ordered["cell_id"].iloc[[i for i, _ in groups]].astype(str)
+        for cell, (i, j) in zip(ids, groups, strict=True):
+            out.setdefault(cell, {})[key] = script_json({name: v[i:j] for name, v in shown.items()})
     by_key = {
         "c": _curve_lines(curves, pairs),
         "h": _history_lines(epochs, models),
         "s": _spectrum_lines(models),
     }
     for key, lines in by_key.items():
+        of_cells: dict[str, list[str]] = {}
         for cell, line in lines:
-            out.setdefault(cell, {}).setdefault(key, []).append(line)
+            of_cells.setdefault(cell, []).append(line)
+        for cell, texts in of_cells.items():
+            out.setdefault(cell, {})[key] = f"[{','.join(texts)}]"
     return out
 
 
@@ -145,16 +156,18 @@ def _second_placed(pairs: pd.DataFrame, cells: pd.DataFrame, names: list[str]) -
     """Return pairs with the other cell's settings after the second seed, such as ``0 (batch size 16)``."""
     if not {"cell_id", "cell_id_b", "seed_b"} <= set(pairs):
         return pairs
+    other = pairs[pairs["cell_id_b"] != pairs["cell_id"]]
+    if other.empty:
+        return pairs
     at, seeds = cells.set_index("cell_id")[names], pairs["seed_b"].astype(object)
-    known = pairs["cell_id"].isin(at.index) & pairs["cell_id_b"].isin(at.index)
-    for row in pairs.index[known & (pairs["cell_id_b"] != pairs["cell_id"])]:
+    for row in other.index[other["cell_id"].isin(at.index) & other["cell_id_b"].isin(at.index)]:
         here, there = (at.loc[pairs.at[row, cell]] for cell in ("cell_id", "cell_id_b"))
         place = ", ".join(f"{words_of(n)} {format_setting(there[n])}" for n in names if here[n] != there[n])
         seeds[row] = f"{seeds[row]} ({place})"
     return pairs.assign(seed_b=seeds)
 
 
-def _curve_lines(curves: pd.DataFrame, pairs: pd.DataFrame) -> list[tuple[str, list[Any]]]:
+def _curve_lines(curves: pd.DataFrame, pairs: pd.DataFrame) -> list[tuple[str, str]]:
     if not {"model_a", "model_b", "t"} <= set(curves) or not {"model_a", "model_b", "cell_id"} <= set(pairs):
         return []
     known = pairs[["model_a", "model_b", "cell_id"]].copy()
@@ -162,42 +175,45 @@ def _curve_lines(curves: pd.DataFrame, pairs: pd.DataFrame) -> list[tuple[str, l
     known["pair"] = (
         [f"{a} – {b}" for a, b in zip(pairs["seed_a"], pairs["seed_b"], strict=True)] if seeds else "?"
     )
+    known["place"] = known.groupby(["cell_id", "model_a", "model_b"], dropna=False).ngroup()
     shown = ["t", "train_error_percent", "train_loss"]
     drawn = curves[["model_a", "model_b", *(n for n in ("path", *shown) if n in curves)]]
     points = drawn.merge(known, on=["model_a", "model_b"], how="inner")
     if "path" not in points:
         points["path"] = "bezier"
-    points = points.sort_values(["cell_id", "model_a", "model_b", "path", "t"], kind="stable")
+    points = points.sort_values(["place", "path", "t"], kind="stable")
     series = _series(points, *shown)
-    groups = _groups(points, ["cell_id", "model_a", "model_b", "path"])
+    groups = _groups(points, ["place", "path"])
     first = points.iloc[[i for i, _ in groups]]
-    of_lines = zip(*(first[c].astype(str).tolist() for c in ("cell_id", "pair", "path")), groups, strict=True)
-    return [(cell, [pair, path, *(s[i:j] for s in series)]) for cell, pair, path, (i, j) in of_lines]
+    cells, names = first["cell_id"].astype(str), (_json(first[c].astype(str)) for c in ("pair", "path"))
+    return [
+        (cell, _line([pair, path], [s[i:j] for s in series]))
+        for cell, pair, path, (i, j) in zip(cells, *names, groups, strict=True)
+    ]
 
 
-def _history_lines(epochs: pd.DataFrame, models: pd.DataFrame) -> list[tuple[str, list[Any]]]:
+def _history_lines(epochs: pd.DataFrame, models: pd.DataFrame) -> list[tuple[str, str]]:
     if not {"model_id", "step"} <= set(epochs) or not {"model_id", "cell_id"} <= set(models):
         return []
     known = models[["model_id", "cell_id"]].assign(
-        line=models["seed"] if "seed" in models else range(len(models))
+        line=models["seed"] if "seed" in models else range(len(models)),
+        place=models.groupby(["cell_id", "model_id"], dropna=False).ngroup(),
     )
     shown = ["step", "train_loss", "test_accuracy_percent"]
     points = epochs[["model_id", *(n for n in shown if n in epochs)]].merge(known, on="model_id", how="inner")
-    points = points.sort_values(["cell_id", "model_id", "step"], kind="stable")
+    points = points.sort_values(["place", "step"], kind="stable")
     series, lines = _series(points, *shown), []
-    groups = _groups(points, ["cell_id", "model_id"])
+    groups = _groups(points, ["place"])
     first = points.iloc[[i for i, _ in groups]]
-    cells, seeds = first["cell_id"].astype(str).tolist(), _values(first["line"], 6)
-    for (i, j), cell, seed in zip(groups, cells, seeds, strict=True):
+    for (i, j), cell, seed in zip(groups, first["cell_id"].astype(str), _json(first["line"], 6), strict=True):
+        drawn = range(i, j)
         if j - i > HISTORY_POINTS:
-            drawn = np.unique(np.linspace(i, j - 1, HISTORY_POINTS).astype(int)).tolist()
-            lines.append((cell, [seed, *([s[k] for k in drawn] for s in series)]))
-        else:
-            lines.append((cell, [seed, *(s[i:j] for s in series)]))
+            drawn = np.unique(np.linspace(i, j - 1, HISTORY_POINTS).astype(int))
+        lines.append((cell, _line([seed], [s[drawn] for s in series])))
     return lines
 
 
-def _spectrum_lines(models: pd.DataFrame) -> list[tuple[str, list[Any]]]:
+def _spectrum_lines(models: pd.DataFrame) -> list[tuple[str, str]]:
     """Return the spectral density of the Hessian of each model that has one, without nodes of weight 0."""
     if not {"density_nodes", "density_weights", "cell_id"} <= set(models):
         return []
@@ -209,7 +225,7 @@ def _spectrum_lines(models: pd.DataFrame) -> list[tuple[str, list[Any]]]:
             continue
         known = np.asarray(weights, dtype=float) > 1e-9
         kept = [pd.Series(np.asarray(v, dtype=float)[known]) for v in (nodes, weights)]
-        lines.append((cell, [_plain(seed), *(_values(v, 4) for v in kept)]))
+        lines.append((cell, script_json([_plain(seed), *(_values(v, 4) for v in kept)])))
     return lines
 
 
@@ -219,34 +235,57 @@ def _groups(table: pd.DataFrame, keys: Sequence[str]) -> list[tuple[int, int]]:
     return list(itertools.pairwise([*starts, len(table)]))
 
 
-def _series(points: pd.DataFrame, *names: str) -> list[list[Any]]:
-    """Return the values of columns; those of a missing column are None."""
-    return [_values(points[n], 4) if n in points else [None] * len(points) for n in names]
+def _series(points: pd.DataFrame, *names: str) -> list[np.ndarray]:
+    """Return the values of columns as JSON; those of a missing column are null."""
+    nothing = pd.Series(np.nan, index=points.index)
+    return [_json(points.get(n, nothing)) for n in names]
+
+
+def _line(names: list[str], series: list[np.ndarray]) -> str:
+    """Return the JSON of a line: its names, and the values of each series."""
+    lists = [f"[{','.join(values)}]" for values in series]
+    return f"[{','.join([*names, *lists])}]"
+
+
+def _json(column: pd.Series, digits: int = 4) -> np.ndarray:
+    """Return the values of a column as JSON; many are equal, and each is made once."""
+    if pd.api.types.is_float_dtype(column):
+        column = pd.Series(_rounded(column.to_numpy(dtype=float, na_value=np.nan), digits))
+    codes, different = pd.factorize(column, use_na_sentinel=False)
+    values = _values(pd.Series(different), digits)
+    numeric = pd.api.types.is_numeric_dtype(column)  # without commas of its own
+    texts = script_json(values)[1:-1].split(",") if numeric else [script_json(value) for value in values]
+    return np.array(texts, dtype=object)[codes]
 
 
 def _values(column: pd.Series, digits: int) -> list[Any]:
     if pd.api.types.is_bool_dtype(column):
         return column.tolist()
     if pd.api.types.is_integer_dtype(column) and not column.hasnans:
-        return [int(v) for v in column]
+        return column.tolist()
     if pd.api.types.is_numeric_dtype(column):
-        return _rounded(column.to_numpy(dtype=float, na_value=np.nan), digits)
+        return _plain_numbers(_rounded(column.to_numpy(dtype=float, na_value=np.nan), digits))
     if isinstance(column.dtype, pd.StringDtype):
         return column.astype(object).where(column.notna(), None).tolist()
     return [None if v is None or v is pd.NA or v is pd.NaT or v != v else _plain(v) for v in column]
 
 
-def _rounded(numbers: np.ndarray, digits: int) -> list[float | int | None]:
-    """Return numbers with so many significant digits: whole ones as integers, None if they are not finite."""
+def _rounded(numbers: np.ndarray, digits: int) -> np.ndarray:
+    """Return numbers with so many significant digits; NaN if they are not finite."""
     short, sure = _shortened(numbers, digits)
     for at in np.flatnonzero(np.isfinite(numbers) & ~sure):
         short[at] = float(f"{numbers[at]:.{digits}g}")
-    out: list[float | int | None] = short.tolist()
+    return np.where(np.isfinite(numbers), short, np.nan)
+
+
+def _plain_numbers(numbers: np.ndarray) -> list[float | int | None]:
+    """Return whole numbers as integers, and NaN as None."""
+    out: list[float | int | None] = numbers.tolist()
     with np.errstate(invalid="ignore"):
-        whole = (short == np.trunc(short)) & (np.abs(short) < 1e15)
+        whole = (numbers == np.trunc(numbers)) & (np.abs(numbers) < 1e15)
     for at in np.flatnonzero(whole):
-        out[at] = int(short[at])
-    for at in np.flatnonzero(~np.isfinite(numbers)):
+        out[at] = int(numbers[at])
+    for at in np.flatnonzero(np.isnan(numbers)):
         out[at] = None
     return out
 

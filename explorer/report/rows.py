@@ -88,11 +88,14 @@ def rounded(cells: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     return cells.assign(**short)
 
 
-def prepared(cells: pd.DataFrame, scale_from: pd.DataFrame | None = None) -> pd.DataFrame:
+def prepared(
+    cells: pd.DataFrame, scale_from: pd.DataFrame | None = None, *, labels: bool = True
+) -> pd.DataFrame:
     """Add ``note`` (why a cell is empty) and, for each measure, ``<name>_text`` and ``<name>_label``.
 
     The text is "93.1 ± 0.4", for example. The label is shorter, in the units of ``exponent`` over
-    ``scale_from`` (``cells`` by default). A table that already has a ``note`` is returned unchanged.
+    ``scale_from`` (``cells`` by default). Without ``labels``, there are none: maps of many columns have no
+    room for them. A table that already has a ``note`` is returned unchanged.
     """
     if "note" in cells:
         return cells
@@ -112,8 +115,9 @@ def prepared(cells: pd.DataFrame, scale_from: pd.DataFrame | None = None) -> pd.
     for name in shown:
         digits = measure(name).digits
         spread = out[f"{name}_std"] if f"{name}_std" in out else pd.Series(np.nan, index=out.index)
-        scale = 10.0 ** -exponent((out if scale_from is None else scale_from)[name], measure(name))
-        added[f"{name}_label"] = [compact(v * scale, measure(name)) for v in out[name]]
+        if labels:
+            scale = 10.0 ** -exponent((out if scale_from is None else scale_from)[name], measure(name))
+            added[f"{name}_label"] = [compact(v * scale, measure(name)) for v in out[name]]
         added[f"{name}_text"] = [with_spread(v, s, digits) for v, s in zip(out[name], spread, strict=True)]
     return out.assign(**added)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import cache
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from altair.utils.schemapi import debug_mode
 from explorer import phases
 from explorer.phases.advice import advise_cells, advise_phases
 from explorer.phases.claims import HOLDS, UNTESTED, Claim
+from explorer.plan.progress import Progress
 from explorer.report import facts, figures, pictures, spent, theme, vega
 from explorer.report.encodings import vertical_order
 from explorer.report.files import INDEX, claim, write_details, write_tables
 from explorer.report.labels import axis, axis_title, measure, measure_title, reword
-from explorer.report.payload import columns, details, script_json
+from explorer.report.maps import CROWDED
+from explorer.report.payload import columns, details, json_of, script_json
 from explorer.report.refined import with_predictions
 from explorer.report.rows import Plane, measures, plane, prepared, rounded, values
 from explorer.results import Run
@@ -38,19 +41,27 @@ DETAIL_BYTES = 3_000_000  # above this size, details of cells are separate files
 
 
 def write_site(
-    run: Run, out: Files, *, cuts: dict[str, Any] | None, images: bool, refresh_s: int | None = None
+    run: Run,
+    out: Files,
+    *,
+    cuts: dict[str, Any] | None,
+    images: bool,
+    refresh_s: int | None = None,
+    now: Progress | None = None,
 ) -> Path | str:
     """Write the site; see ``explorer.report.write``."""
     artist = ThreadPoolExecutor(1)  # draws pictures meanwhile, which holds no lock of Python's
     release = pa.default_memory_pool().release_unused  # gives back what each step no longer needs
     all_cuts = run.cuts(cuts)
+    release()
     cells, grid = facts.grid_of(run, all_cuts)
     grid, rounds = with_predictions(run, grid, all_cuts)
-    rows = prepared(rounded(grid, phases.axis_names(run.axes)))
-    axes = plane({k: [n for n in names if n in rows] for k, names in run.axes.items()})
+    axes = plane({k: [n for n in names if n in grid] for k, names in run.axes.items()})
     right, up, _ = axes
-    now = facts.progress_of(run)
-    images = images and len(rows) <= PICTURED_CELLS
+    images = images and len(grid) <= PICTURED_CELLS
+    labels = images or right is None or grid[right].nunique() < CROWDED
+    rows = prepared(rounded(grid, phases.axis_names(run.axes)), labels=labels)
+    now = now or facts.progress_of(run)
     with debug_mode(False):  # Altair's schema check takes longer than everything else; tests run it
         groups = figures.of_cells(rows, right, up)
         pictured = pictures.specs(rows, axes, groups) if images else {}
@@ -71,21 +82,23 @@ def write_site(
         data["advice"] = {cell: [reword(a.cause), a.change, a.sure] for cell, a in each.items()}
     claim([run], out)
     release()
-    models, texts = {}, {}
-    for cell, content in details(run, grid):
-        models |= {cell: content["models"]} if "models" in content else {}
-        texts[cell] = script_json(content)
-    if sum(map(len, texts.values())) > DETAIL_BYTES:
-        data["files"], data["modelsFile"] = write_details(texts, models, out)
-        texts = {}
-    inline = f"{{{','.join(f'{script_json(cell)}:{text}' for cell, text in texts.items())}}}"
-    del models, texts
+    models: dict[str, str] = {}
+    inline: dict[str, str] = {}
+    texts, length = _texts(details(run, grid), models), 0
+    for cell, text in texts:
+        inline[cell] = text
+        length += len(text)
+        if length > DETAIL_BYTES:
+            first, inline = inline, {}
+            data["files"], data["modelsFile"] = write_details(chain(first.items(), texts), models, out)
     tables = write_tables(run, cells, out)
+    text = script_json(data)
+    del data
     release()
-    content = (
+    parts = (
         environment()
         .get_template("index.html.j2")
-        .render(
+        .generate(
             **_context(run, cells, rows, axes, all_cuts, claims),
             reservations=facts.reservations(run, now),
             trained=str(now.models) if now and now.models.missing else "",
@@ -100,20 +113,30 @@ def write_site(
             saved=[
                 {"file": name, "title": f["title"]} for name, f in pictures.chosen(groups).items() if images
             ],
-            data=script_json(data),
-            details=inline,
+            data=text,
+            details=json_of(inline),
             bundle=vega.script(),
             css=asset("page.css"),
             js=asset("common.js") + asset("page.js") + asset("explore.js"),
         )
     )
-    out.write(INDEX, content.encode())
+    out.write(INDEX, b"".join(part.encode() for part in parts))
     for name, picture in drawn.items():
         svg, png = picture.result()
         out.write(f"charts/{name}.svg", svg)
         out.write(f"charts/{name}.png", pictures.repacked(png))
     artist.shutdown()
     return out.place(INDEX)
+
+
+def _texts(
+    details: Iterable[tuple[str, dict[str, str]]], models: dict[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Yield each cell with its details as one JSON text, and add that of its models to ``models``."""
+    for cell, content in details:
+        if "models" in content:
+            models[cell] = content["models"]
+        yield cell, json_of(content)
 
 
 def _data(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from typing import Any
 
 import pyarrow as pa
@@ -54,10 +55,13 @@ def _set_checksum(content: bytearray, checksum: bytes) -> bytes:
     return old
 
 
-def of_parquet(content: bytes, *, checksum_needed: bool = False) -> pa.Table:
+def of_parquet(
+    content: bytes, columns: Collection[str] | None = None, *, checksum_needed: bool = False
+) -> pa.Table:
     """Return the table of a Parquet file. Documented columns get their documented types.
 
     Args:
+        columns: columns to return, if the file has them; without a checksum, all are returned.
         checksum_needed: a file without a checksum, from an earlier version or damaged there, is an error.
 
     Raises:
@@ -72,7 +76,8 @@ def of_parquet(content: bytes, *, checksum_needed: bool = False) -> pa.Table:
     try:
         # pq.read_table would import pyarrow.dataset and pandas, which takes half a second.
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-        return _typed(file.read(use_threads=len(content) > SMALL))
+        wanted = None if columns is None or not checksum else list(columns)
+        return _typed(file.read(wanted, use_threads=len(content) > SMALL))
     except MemoryError:
         raise
     except (OSError, pa.ArrowException) as error:

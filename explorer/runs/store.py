@@ -35,7 +35,7 @@ import shlex
 import socket
 import sys
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,7 +46,7 @@ from explorer import sources
 from explorer.runs import plainyaml
 from explorer.runs.files import URI, Files, GoneError, join
 from explorer.runs.parquet import of_parquet, table_of, to_parquet
-from explorer.runs.records import ID, Records, check_records
+from explorer.runs.records import ID, Records, check_records, id_columns
 from explorer.settings import InputError, cut, digest, printable, shown, suggest
 
 if TYPE_CHECKING:
@@ -380,7 +380,7 @@ class Store:
         """
         places: dict[str, tuple[int, int, int]] = {}  # file, first row and end of each record
         tables: list[pa.Table] = []
-        for records in self._files(kind):
+        for records in self._files(kind, columns):
             start = 0
             for key, rows in records.sizes:
                 places.setdefault(key, (len(tables), start, start + rows))
@@ -393,11 +393,11 @@ class Store:
         used = list(dict.fromkeys(file for file, _, _ in ordered))
         sizes = itertools.accumulate((tables[file].num_rows for file in used), initial=0)
         before = dict(zip(used, sizes, strict=False))
-        rows = [
-            row for file, start, end in ordered for row in range(before[file] + start, before[file] + end)
-        ]
+        rows = array("q")
+        for file, start, end in ordered:
+            rows.extend(range(before[file] + start, before[file] + end))
         # pa.array would import pandas, which takes longer than all else that `status` does.
-        order = pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(array("q", rows))])
+        order = pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)])
         try:
             return pa.concat_tables([tables[file] for file in used], promote_options="permissive").take(order)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
@@ -413,8 +413,8 @@ class Store:
                 parts.setdefault(key, part)
         return parts
 
-    def _files(self, kind: str) -> Iterator[Records]:
-        """Yield the records of each undamaged file of a kind."""
+    def _files(self, kind: str, columns: Sequence[str] | None = None) -> Iterator[Records]:
+        """Yield the records of each undamaged file of a kind: all columns, or at least these."""
         seen: set[str] = set()
         again = True
         while again:
@@ -422,7 +422,7 @@ class Store:
             seen.update(names)
             again = False
             for name in names:
-                records = self._checked_records(name)
+                records = self._checked_records(name, columns)
                 again |= records is None  # the record may just have been merged into a new file
                 if records:
                     yield records
@@ -460,11 +460,13 @@ class Store:
         merged = merged.replace_schema_metadata({b"records": sizes.encode()})
         self._write(f"records/{kind}/fold-{digest(keys)}.parquet", to_parquet(merged))
 
-    def _checked_records(self, name: str) -> Records | None:
+    def _checked_records(self, name: str, columns: Sequence[str] | None = None) -> Records | None:
         """Return the records of a file; None if it is damaged, or gone because it was merged."""
+        kind = name.split("/")[1]
+        wanted = None if columns is None or ":" in kind else {*columns, *id_columns(kind)}
         try:
-            records = records_in(name, self.files.read(name))
-            check_records(name.split("/")[1], records)
+            records = records_in(name, self.files.read(name), wanted)
+            check_records(kind, records)
             return records
         except FileNotFoundError:
             return None
@@ -479,9 +481,11 @@ class Store:
         self._write(f"tables/{name}.parquet", to_parquet(pa.Table.from_pandas(frame, preserve_index=False)))
 
 
-def records_in(name: str, content: bytes, *, checksum_needed: bool = False) -> Records:
+def records_in(
+    name: str, content: bytes, columns: Collection[str] | None = None, *, checksum_needed: bool = False
+) -> Records:
     """Return the records of a file. Raise ValueError if it is damaged, or they are not named."""
-    table = of_parquet(content, checksum_needed=checksum_needed)
+    table = of_parquet(content, columns, checksum_needed=checksum_needed)
     listed = (table.schema.metadata or {}).get(b"records")
     try:
         sizes = [(Path(name).stem, table.num_rows)] if listed is None else json.loads(listed)

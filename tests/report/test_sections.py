@@ -294,7 +294,8 @@ def test_a_pair_of_two_cells_says_where_its_second_model_is():
     within = run.pairs.assign(cell_id_b=run.pairs["cell_id"])
     across = within[within["cell_id"] == here].assign(seed_b=0, cell_id_b=there, model_b="other")
     both = replace(run, pairs=pd.concat([within, across], ignore_index=True))
-    assert dict(details(both, run.cells))[here]["pairs"]["seed_b"] == [2, "0 (batch size 16)"]
+    pairs = json.loads(dict(details(both, run.cells))[here]["pairs"])
+    assert pairs["seed_b"] == [2, "0 (batch size 16)"]
     assert dict(details(run, run.cells)) == dict(details(replace(run, pairs=within), run.cells))
 
 

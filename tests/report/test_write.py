@@ -10,12 +10,14 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import vl_convert
 
 from explorer import phases
 from explorer.report import figures, pictures, write
+from explorer.report.files import small_csv
 from explorer.report.rows import prepared
 from explorer.results import Run, load
 from explorer.runs.files import Files, placed
@@ -65,6 +67,21 @@ def test_a_foreign_column_of_mixed_types_can_be_downloaded(run: Run, tmp_path: P
     models = run.models.assign(note=[1, "two"] * (len(run.models) // 2))
     write(replace(run, models=models), tmp_path, images=False)
     assert pd.read_parquet(tmp_path / "tables" / "models.parquet")["note"].tolist()[:2] == ["1", "two"]
+
+
+def test_lists_of_numbers_are_downloaded_with_all_digits(run: Run, tmp_path: Path):
+    values = [np.array([1 / 3, k]) for k in range(len(run.models))]
+    write(replace(run, models=run.models.assign(hessian_eigenvalues=values)), tmp_path, images=False)
+    models = pd.read_parquet(tmp_path / "tables" / "models.parquet")
+    assert models["hessian_eigenvalues"][1].tolist() == [1 / 3, 1.0]
+
+
+def test_a_csv_file_ends_at_its_limit(monkeypatch: pytest.MonkeyPatch):
+    table = pd.DataFrame({"a": [1.5, 2.0, 3.25], "b": ["x", None, "y"]})
+    monkeypatch.setattr("explorer.report.files.ROWS_AT_ONCE", 2)
+    assert small_csv(table) == table.to_csv(index=False, float_format="%.7g").encode()
+    monkeypatch.setattr("explorer.report.files.CSV_BYTES", 10)
+    assert small_csv(table) == b""
 
 
 def test_every_link_on_the_page_leads_to_a_file_or_a_section(page: Path):
