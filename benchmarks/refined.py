@@ -1,12 +1,12 @@
 """Is the map of digits-refined, from 30 % of its cells, that of the whole grid?
 
-Command:  python benchmarks/refined.py   (about 10 minutes; after an interruption, the same command continues)
+Command:  python benchmarks/refined.py   (about 6 minutes on an idle machine; after an interruption, the same command continues)
 Claim:    at least 95 % of the phases of the map after the last round are those of the whole grid, and the share that
           was expected to be right is within 3 points of this.
 Method:   spaces/digits-refined.yaml is run as it is, and then without refine, which trains the rest of its 160 cells.
-          The phases after each round are predicted from the cells that were known then, with the cuts found from
-          them. They are compared with the phases of the whole grid, with its own cuts (right) and with the cuts of the
-          known cells (right_with_same_cuts). Beside them: as many random cells (mean of 5 sets), and an evenly coarser
+          The space gives the cut of the loss. The phases after each round are predicted from the cells that were known
+          then, with the cut of CKA found from them. They are compared with the phases of the whole grid, with its own
+          cut of CKA (right) and with that of the known cells (right_with_same_cuts). Beside them: as many random cells (mean of 5 sets), and an evenly coarser
           grid of at most as many cells, of the same trained models.
 Hardware, versions and phases: benchmarks/results/refined.json.
 """
