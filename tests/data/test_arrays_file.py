@@ -68,7 +68,7 @@ def test_the_fingerprint_follows_the_content_not_the_name(tmp_path: Path) -> Non
         ({"y_test": np.array(["a", "b", "c"])}, "y_test <U1"),
         ({"x_test": np.full((3, 4), np.nan)}, r"x_test\[0, 0\] is nan"),
         ({"x_test": np.full((3, 4), "blue")}, "x_test"),
-        ({"x_test": np.full((3, 4), 1e300)}, r"x_test\[0, 0\] is inf"),
+        ({"x_test": np.full((3, 4), 1e300)}, r"x_test\[0, 0\] is 1e\+300"),
         ({"x_train": np.array([None] * 6)}, r"plain arrays.*array\.astype\(str\)"),  # would be unpickled
     ],
 )
