@@ -19,6 +19,7 @@ import explorer
 import explorer.measures
 from explorer import report
 from explorer.measures import own, tables
+from explorer.measures.base import averaged
 from explorer.plan import kept_sources, plan
 from explorer.plan.networks import check_measures
 from explorer.runs.store import Store
@@ -182,6 +183,23 @@ def test_a_measure_of_another_space_may_have_the_name_of_a_setting(norms: Path) 
         explorer.Space(
             name="mine", data="digits", model={"name": "cnn"}, load={"width": [2]}, measures=norm, steps=3
         )
+
+
+@own.columns(norm=averaged("another norm"))
+def other_norm(model: Any) -> float:
+    """Largest parameter, under the column of another measure."""
+    return max(p.abs().max().item() for p in model.parameters())
+
+
+def test_measures_of_two_spaces_may_have_one_column(norms: Path) -> None:
+    for measure in (norm, other_norm):
+        explorer.Space(name="mine", data="digits", load={"width": [2, 4]}, steps=3, measures=measure)
+    assert tables.EVERY["norm"].meaning == "another norm"
+    first, second = explorer.measures.USERS
+    own.forget(first)
+    assert tables.EVERY["norm"].meaning == "another norm"
+    own.forget(second)
+    assert "norm" not in tables.EVERY
 
 
 def test_a_report_runs_no_code_of_a_measure(norms: Path, monkeypatch: pytest.MonkeyPatch) -> None:

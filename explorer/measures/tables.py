@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import explorer.measures
 from explorer import columns
@@ -85,10 +85,10 @@ def add(kind: Kind, described: Mapping[str, Column]) -> None:
     _forget_pages()
 
 
-def remove(kind: Kind, described: Iterable[str]) -> None:
-    """Remove what :func:`add` has added."""
+def remove(kind: Kind, described: Mapping[str, Column]) -> None:
+    """Remove what :func:`add` has added, but for columns that another measure has described since."""
     table, averaged = _of_kind(kind)
-    for name in described:
+    for name in (name for name, column in described.items() if EVERY.get(name) is column):
         table.pop(name, None)
         EVERY.pop(name, None)
         averaged[:] = [other for other in averaged if other != name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, get_args
 
@@ -123,7 +123,9 @@ def check(raw: Any, fingerprint: Callable[[str], str] = sources.fingerprint) -> 
     space.keep_given_settings({k: raw.get(k, v) for k, v in given.items() if v is not None})
     _check_axes(space)
     _check_cells(space)
-    _check_own_columns(space)
+    settings = [*space.cells[0].columns, *space.axes]
+    _check_own_columns(space, settings)
+    own.make_room(space.measures, settings)
     return space
 
 
@@ -159,16 +161,15 @@ def restore(raw: Any, sources: dict[str, str], data_facts: dict[str, DataFacts])
     return space
 
 
-def _check_own_columns(space: Space) -> None:
+def _check_own_columns(space: Space, settings: Sequence[str]) -> None:
     """Raise Problem if a user's measure has a column of a setting, or of another measure."""
-    taken = dict.fromkeys([*space.cells[0].columns, *space.axes], "a setting")
+    taken = dict.fromkeys(settings, "a setting")
     for name in (name for name in space.measures if ":" in name):
         for column in plugin(explorer.measures, name, "measure").COLUMNS:
             if column in taken:
                 said = f"the column {column!r} has the name of {taken[column]}; give it another one"
                 raise Problem(("measures", name), said)
             taken[column] = f"a column of {name}"
-    own.make_room(space.measures, taken)
 
 
 def _leaves(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
