@@ -88,7 +88,8 @@ def _shared_cells(runs: Sequence[Run], tables: list[pd.DataFrame], names: list[s
         if table.duplicated(names).any():
             more = sorted(set(phases.axis_names(run.axes)) - set(names))
             raise InputError(
-                f"run {run.name!r} has several cells at the same {', '.join(names)}: it varies {more} too"
+                f"run {run.name!r} has several cells at the same {', '.join(names)}: it varies "
+                f"{' and '.join(more)} too. Choose one value of each, such as --where {more[0]}=…"
             )
     common = tables[0][names]
     for table in tables[1:]:
