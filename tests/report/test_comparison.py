@@ -66,7 +66,10 @@ def test_runs_that_share_nothing_are_not_compared(tmp_path: Path):
     with pytest.raises(InputError, match=r"has no cell yet"):
         compare([one, replace(other)], tmp_path)  # whose cells are not known from before
     third = synthetic_run(widths=(2, 8), seeds=2, third={"label_noise": [0.0, 0.2]})
-    with pytest.raises(InputError, match=r"several cells at the same .* it varies label_noise too. Choose .* --where label_noise="):
+    with pytest.raises(
+        InputError,
+        match=r"several cells at the same .* it varies label_noise too. Choose .* --where label_noise=",
+    ):
         compare([one, third], tmp_path)
 
 
