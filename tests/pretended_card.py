@@ -62,6 +62,7 @@ WAITS = {
     "linalg_lstsq",
     "linalg_qr",
 }
+NO_LAUNCH = ("detach", "_local_scalar_dense", "_unsafe_view")
 MOVES = (torch.Tensor.to, torch.Tensor.cpu, torch.Tensor.cuda, torch.Tensor.type_as)
 
 
@@ -85,9 +86,7 @@ def _name(func: Any) -> str:
 def _launches(func: Any) -> bool:
     """Whether an operation starts work on the card: it is no view, and it fills memory."""
     view = any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
-    return (
-        not view and "empty" not in func._schema.name and _name(func) not in ("detach", "_local_scalar_dense")
-    )
+    return not view and "empty" not in func._schema.name and _name(func) not in NO_LAUNCH
 
 
 class PretendedCard:

@@ -16,7 +16,7 @@ from pretended_card import pretended_card
 from test_engine import assert_equal_runs
 
 import explorer
-from explorer.engine import choose, cluster
+from explorer.engine import card, choose, cluster, probe
 from explorer.engine.context import load_data
 from explorer.engine.worker import Worker, out_of_memory
 from explorer.measures import spectra
@@ -158,13 +158,15 @@ def test_running_out_of_memory_says_which_width_needs_how_much(tiny: dict[str, A
     ("gpus", "cpus", "limit", "shares", "spread"),
     [
         (4, 16, None, [0.25] * 4, [1.0] * 4),  # one GPU each
-        (4, 16, None, [0.25] * 5, [0.5] * 5),  # two on one GPU
-        (2, 16, None, [0.25] * 7, [0.25] * 7),  # four on one, three on the other
+        (4, 16, None, [0.25] * 5, [1.0] * 3 + [0.5] * 2),  # two on one GPU
+        (2, 16, None, [0.25] * 7, [0.3333] * 3 + [0.25] * 4),
+        (8, 16, None, [0.1] * 9, [1.0] * 7 + [0.5] * 2),
+        (4, 5, None, [0.25] * 9, [0.5] * 9),  # five at a time, one after the other
         (4, 16, None, [0.25] * 40, [0.25] * 40),  # enough for all
         (4, 16, 4, [0.25] * 40, [1.0] * 40),  # --workers 4
         (4, 2, None, [0.25] * 40, [1.0] * 40),  # two at a time, for want of CPUs
         (1, 16, None, [0.25] * 2, [0.25] * 2),
-        (2, 16, None, [0.6, 0.1, 0.1], [0.6, 0.5, 0.5]),
+        (2, 16, None, [0.1, 0.6, 0.1], [0.5, 1.0, 0.5]),
         (2, 16, None, [0.6, 0.6, 0.1, 0.1], [0.6, 0.6, 0.1, 0.1]),  # halves would not fit beside them
         (0, 16, None, [0.0] * 3, [0.0] * 3),
     ],
@@ -197,12 +199,19 @@ def test_a_gpu_that_torch_cannot_use_is_reported_before_training(
         Worker(str(tmp_path), lambda _: None, {}, threads=1, gpus=0.5)  # type: ignore[arg-type]
 
 
+def test_every_gpu_that_ray_counts_must_be_there() -> None:
+    with pretended_card(gigabytes=8):
+        assert card.describe(1)["card"] == "pretended"
+        assert card.describe(2) == {"unusable": "Ray counts 2 GPUs, and torch finds 1"}
+
+
 def test_a_worker_leaves_cuda_its_memory_and_measures_in_ieee_float32(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     tiny["load"]["width"], tiny["temperature"]["batch_size"] = [2], [50]
     tiny["measures"], seen = {"spectra": {}}, []
+    timed: set[tuple[bool, bool]] = set()
 
     measure = spectra.measure
 
@@ -211,6 +220,10 @@ def test_a_worker_leaves_cuda_its_memory_and_measures_in_ieee_float32(
         seen.append((torch.backends.cudnn.allow_tf32, *deterministic))
         warnings.warn("warps_cuda does not have a deterministic implementation, but", stacklevel=1)
         return measure(*given)
+
+    def note_time(*_: Any) -> float:
+        timed.add((torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic))
+        return 1.0
 
     monkeypatch.setattr(spectra, "measure", note)
     space, limits = parse(tiny), []
@@ -225,8 +238,11 @@ def test_a_worker_leaves_cuda_its_memory_and_measures_in_ieee_float32(
         for task in plan.missing_tasks(space, worker.store):
             worker.measure(task)
         assert worker._data_bytes() == 0.75 * GIB
+        monkeypatch.setattr(probe, "step_time", note_time)
+        assert probe.fastest(worker, space.cells[0], 50, 2) == "loop"
     assert limits == [1.5 / 8]  # half a GiB of two is CUDA's
     assert set(seen) == {(False, True, True)}
+    assert timed == {(True, True)}  # with the kernels of training
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.backends.cudnn.allow_tf32
     named = [part.to_pylist() for part in worker.store.by_key("unrepeatable").values()]
@@ -247,7 +263,7 @@ def test_calibration_is_kept_for_each_kind_of_gpu(
     told: list[str] = []
     card_b = {"card": "B", "driver": "2", "memory_gb": 80.0, "mps": False}
     context: Any = SimpleNamespace(
-        space=parse(tiny), store=store, shape=lambda cell: ((8, 8), 10), cluster=SimpleNamespace(logical=False),
+        space=parse(tiny), store=store, shape=lambda cell: ((8, 8), 10), cluster=SimpleNamespace(logical=False, own=True),
         session=SimpleNamespace(say=told.append),
     )  # fmt: skip
     monkeypatch.setattr(choose, "_on_worker", lambda *_, **__: {**card_b})

@@ -24,7 +24,8 @@ IMAGES, TOKENS = (3, 8, 8), (12,)
 CASES: dict[str, Any] = {  # options, shape, task, execution, launches a step at most
     "mlp": ({"width": 8}, (16,), "classification", None, 20),
     "resnet18": ({"width": 1}, IMAGES, "classification", "vmap", 200),
-    "gpt": ({"width": 8, "layers": 2}, TOKENS, "language", None, 195),
+    "gpt": ({"width": 8, "layers": 2}, TOKENS, "language", None, 155),
+    "gpt of 4 layers": ({"width": 8}, TOKENS, "language", None, 270),
     "transformer": ({"width": 8, "layers": 1}, (2, *TOKENS), "translation", None, 260),
 }
 
@@ -42,6 +43,7 @@ def started(name: str, *, host: bool = False) -> tuple[Rows, Tensor, Tensor, Spl
     x = torch.randint(1, 20, (32, *shape), generator=generator) if tokens else torch.randn(32, *shape)
     y = torch.randint(0, 10, (32, shape[-1]) if tokens else (32,), generator=generator).to("cuda")
     x = x.pin_memory() if host else x.to("cuda")
+    name = name.split()[0]
     module = plugin(explorer.models, name, "architecture")
     build, rows = network(name, module.Options(**options), shape, 20 if tokens else 10, execution, task)  # type: ignore[arg-type]
     theta, buffers = (t.to("cuda") for t in initial_rows(build, rows, range(2)))

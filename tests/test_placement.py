@@ -52,18 +52,19 @@ def space(name: str, width: int, measures: dict[str, Any], data: dict[str, Any] 
 
 
 FEW = {name: OF_IMAGES[name] for name in ("connectivity", "similarity")}
+ALIGNED = {**FEW, "alignment": {**OF_IMAGES["alignment"], "method": "activations"}}
 SPACES: dict[str, Any] = {
     "mlp": space("mlp", 12, OF_IMAGES, training={"optimizer": "adamw", "keep": "best"}),
     "mlp sam": space("mlp", 4, {}, depth=2, training={"optimizer": "sam", "precision": "bf16"}),
     "mlp sgd": {**space("mlp", 4, {}), "load": {"label_noise": [0, 0.5]}, "temperature": {"learning_rate": [0.1, 1]}},
-    "cnn": space("cnn", 2, OF_IMAGES, norm="batch", training={"augment": True, "channels_last": True}),
-    "cnn by hand": space("cnn", 2, FEW, norm="none"),
+    "cnn": space("cnn", 12, OF_IMAGES, norm="batch", training={"augment": True, "channels_last": True}),
+    "cnn by hand": space("cnn", 6, FEW, norm="none"),
     "resnet18": space("resnet18", 1, FEW),
     "resnet50": space("resnet50", 1, {}),
     "vgg11": space("vgg11", 1, {}, {"name": "digits", "train_size": 24}),
     "densenet40": space("densenet40", 1, {}),
     "vit": space("vit", 4, FEW, depth=1),
-    "pinn": space("pinn", 4, FEW, {"name": "convection", "points": 20, "physics": True, "collocation": 20}),
+    "pinn": space("pinn", 4, ALIGNED, {"name": "convection", "points": 20, "physics": True, "collocation": 20}),
     "gpt": space("gpt", 4, OF_TEXT, {"name": "text", "train_size": 24, "length": 6}, layers=1),
     "transformer": space("transformer", 4, {"bleu": {"inputs": 3, "beam": 2}, **FEW}, {"name": "parallel"}, layers=1),
 }  # fmt: skip
@@ -89,8 +90,11 @@ def work(raw: dict[str, Any], folder: Path, *, data_bytes: float | None) -> None
             worker._data_bytes = lambda: data_bytes
         for stack in plan.missing_stacks(parsed, worker.store):
             worker.train(stack)
+        taken = set()
         for task in plan.missing_tasks(parsed, worker.store):
             worker.measure(task)
+            taken.add(task.measure)
+    assert taken == {*parsed.measures}  # no model was dead
 
 
 DEEP = ("resnet50", "densenet40")  # slow, and with no place of their own for inputs

@@ -23,11 +23,12 @@ UNREPEATABLE = re.compile(
 
 
 def why_not() -> str:
-    """Return why torch cannot compute on this process's GPU, in torch's own words; empty if it can."""
+    """Return why torch cannot compute on the GPUs of this process, in torch's own words; empty if it can."""
     import torch
 
     try:
-        torch.ones(1, device="cuda").add(1).item()
+        for place in range(max(1, torch.cuda.device_count())):
+            torch.ones(1, device=f"cuda:{place}").add(1).item()
     except (RuntimeError, AssertionError) as error:
         return " ".join(str(error).partition("\nCUDA kernel errors")[0].split()) or type(error).__name__
     return ""
@@ -42,12 +43,14 @@ def unusable(reason: str) -> str:
     )
 
 
-def describe() -> dict[str, Any]:
-    """Return what this process's GPU is, or why torch cannot use it."""
+def describe(gpus: int = 1) -> dict[str, Any]:
+    """Return what the first GPU of this process is, or why torch cannot use all ``gpus`` of them."""
     if reason := why_not():
         return {"unusable": reason}
     import torch
 
+    if (found := torch.cuda.device_count()) < gpus:
+        return {"unusable": f"Ray counts {gpus} GPUs, and torch finds {found}"}
     card = torch.cuda.get_device_properties(0)
     return {
         "card": card.name,

@@ -6,6 +6,7 @@ are stacked, and training amplifies the differences, so a resumed run must use t
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -104,7 +105,10 @@ def choose(context: Context) -> Choice:
 
 
 def _card(context: Context, choice: Choice) -> dict[str, Any]:
-    """Return what the GPUs of the nodes are, by looking at one GPU of each node.
+    """Return what the GPUs of the nodes are.
+
+    All GPUs of a Ray that the run has started are tried, and one GPU of each node of other Rays, where other
+    work may hold the rest.
 
     Raises:
         InputError: torch cannot use a GPU.
@@ -117,8 +121,11 @@ def _card(context: Context, choice: Choice) -> dict[str, Any]:
     for node in ray.nodes():
         if node["Alive"] and node["Resources"].get("GPU", 0) >= choice.gpus:
             here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            gpus = int(node["Resources"]["GPU"]) if context.cluster.own else choice.gpus
             try:
-                card = _on_worker(context, choice, look, num_cpus=0, scheduling_strategy=here)
+                card = _on_worker(
+                    context, choice, look, gpus, num_cpus=0, num_gpus=gpus, scheduling_strategy=here
+                )
             except RayError as error:  # CUDA has ended the process, for example
                 card = {"unusable": failure(error).error}
             if "unusable" in card:
@@ -136,10 +143,10 @@ def _card(context: Context, choice: Choice) -> dict[str, Any]:
     return card
 
 
-def look(factory: WorkerFactory, _gpus: float) -> dict[str, Any]:
-    """Return :func:`explorer.engine.card.describe` in a process that Ray has given a GPU."""
+def look(factory: WorkerFactory, _gpus: float, given: float) -> dict[str, Any]:
+    """Return :func:`explorer.engine.card.describe` in a process that Ray has ``given`` so many GPUs."""
     fix_arithmetic(factory.arithmetic)
-    return describe()
+    return describe(math.ceil(given))
 
 
 def _undecided(space: Space, known: dict[str, str]) -> dict[str, tuple[Cell, int]]:

@@ -127,7 +127,8 @@ class Cluster:
     def spread(self, cpus: float, shares: Sequence[float]) -> list[float]:
         """Return GPU shares of work, raised so that no GPU is idle if there is little work.
 
-        Ray fills a GPU with fractions before it uses the next one.
+        Ray fills a GPU with fractions before it uses the next one. So if five pieces share four GPUs, three
+        get a whole GPU and two get a half.
 
         Args:
             cpus: CPUs of each piece of work.
@@ -136,8 +137,14 @@ class Cluster:
         gpus, at_once = int(self.resources.get("GPU", 0)), min(len(shares), self.fits(cpus, 0))
         if gpus < 2 or not at_once or not all(shares):
             return list(shares)
-        even = fraction(1 / math.ceil(at_once / gpus))
-        raised, free = [max(share, even) for share in shares], [1.0] * gpus
+        each, more = divmod(at_once, gpus)
+        beside = (gpus - more) * each * [each] + more * (each + 1) * [each + 1]  # pieces on the GPU of each
+        if at_once < len(shares):  # what follows a piece must fit into its place
+            beside = [math.ceil(at_once / gpus)] * len(shares)
+        raised, free = list(shares), [1.0] * gpus
+        largest = sorted(range(len(shares)), key=lambda piece: -shares[piece])
+        for piece, count in zip(largest, beside, strict=True):
+            raised[piece] = max(shares[piece], fraction(1 / count))
         for share in sorted(raised, reverse=True)[:at_once]:
             place = next((place for place, room in enumerate(free) if share <= room + 1e-9), None)
             if place is None:

@@ -52,7 +52,8 @@ def fastest(worker: Worker, cell: Cell, batch_size: int, replicates: int) -> Exe
                 check_gradient(
                     rows.to(worker.device), theta.to(worker.device), buffers.to(worker.device), x, y
                 )
-            times[way] = step_time(rows.to(worker.device), theta, buffers, data, batch_size)
+            with worker.kernels(set()):
+                times[way] = step_time(rows.to(worker.device), theta, buffers, data, batch_size)
         except Exception:  # without vmap, or training will fail in the same way and record the error
             continue
     # Require a clear gain: the noise of a short measurement should not decide.

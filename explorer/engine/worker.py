@@ -11,7 +11,7 @@ import re
 import resource
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -302,11 +302,11 @@ class Worker:
         has succeeded once in this worker for the cell's architecture. Operations that a GPU may compute with
         other bits next time are written to a record of the ``work``.
         """
-        key, unrepeatable, cuda = (what, architecture_key(cell)), set[str](), self.device.type == "cuda"
+        key, unrepeatable = (what, architecture_key(cell)), set[str]()
         try:
-            if cuda:
+            if self.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats()
-            with card.repeatable(unrepeatable) if cuda and self.deterministic else nullcontext():
+            with self.kernels(unrepeatable):
                 yield key not in self._verified
             self._verified.add(key)
             if unrepeatable:
@@ -318,6 +318,11 @@ class Worker:
             used, whole = torch.cuda.max_memory_allocated(), torch.cuda.get_device_properties(0).total_memory
             needed = out_of_memory(cell, used + card.CONTEXT, str(error), whole, self.gpus)
             raise MemoryError(f"{what} of {cell.at}: {needed}") from error
+
+    def kernels(self, unrepeatable: set[str]) -> AbstractContextManager[None]:
+        """Choose the kernels of training and measuring in a block; see :func:`card.repeatable`."""
+        chosen = self.device.type == "cuda" and self.deterministic
+        return card.repeatable(unrepeatable) if chosen else nullcontext()
 
     def _peak_mb(self) -> float:
         if self.device.type == "cuda":

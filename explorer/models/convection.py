@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from explorer.models.stacking import Linear
+from explorer.models.symmetries import Segments, Spec, Symmetries
 
 
 class Convection(nn.Module):
@@ -42,3 +43,12 @@ class Convection(nn.Module):
             value = torch.tanh(layer(value))
             tangent = layer.map(tangent, None) * (1 - value * value)
         return torch.cat([self.last(value), self.last.map(tangent, None)], -1)
+
+    def symmetries(self) -> Spec:
+        """Return symmetries: the units of each hidden layer."""
+        found, units = Symmetries(), cast("Segments | None", None)
+        for place, layer in enumerate(cast("list[Linear]", self.hidden)):
+            before, units = units, found.group(layer.out_features)
+            found.linear(f"hidden.{place}", before, units)
+        found.linear("last", units, None)
+        return found.spec()

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from explorer.models.attention import Block, causal_mask
-from explorer.models.stacking import Embedding, LayerNorm, Linear
+from explorer.models.stacking import Embedding, LayerNorm, Linear, Positions
 from explorer.models.symmetries import Spec, Symmetries
 
 
@@ -19,7 +18,7 @@ class Decoder(nn.Module):
     def __init__(
         self,
         embedding: Embedding,
-        position: Embedding,
+        position: Positions,
         blocks: Sequence[Block],
         norm: LayerNorm,
         output: Linear,
@@ -30,8 +29,7 @@ class Decoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return scores (…, batch, length, vocabulary) of the token after each of (…, batch, length)."""
-        places = torch.arange(x.shape[-1], device=x.device).view(*[1] * (x.dim() - 1), -1)
-        h = self.embedding(x) + self.position(places)
+        h = self.embedding(x) + self.position(x.shape[-1])
         hidden = causal_mask(x.shape[-1], x.device)
         for block in self.blocks:
             h = block(h, hidden)

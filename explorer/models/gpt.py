@@ -59,11 +59,11 @@ def _network(options: Options, vocabulary: int, length: int) -> Decoder:
 
     from explorer.models.attention import Block
     from explorer.models.decoder import Decoder
-    from explorer.models.stacking import Embedding, LayerNorm, Linear
+    from explorer.models.stacking import Embedding, LayerNorm, Linear, Positions
 
     width, heads = options.width, attention_heads("gpt", options.width, options.heads)
     embedding = Embedding(vocabulary, width, spread=SPREAD)
-    position = Embedding(length, width, spread=SPREAD)
+    position = Positions(length, width, spread=SPREAD)
     hidden = options.feed_forward * width
     blocks = [Block(width, heads, hidden, nn.GELU(), "pre") for _ in range(options.layers)]
     output = Linear(width, vocabulary, bias=False)

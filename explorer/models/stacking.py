@@ -41,7 +41,10 @@ class LayerNorm(nn.LayerNorm):
         if self.weight.dim() == 1:
             return super().forward(input)
         scale, shift = (p.view(-1, *[1] * (input.dim() - 2), p.shape[-1]) for p in (self.weight, self.bias))
-        return torch.addcmul(shift, functional.layer_norm(input, input.shape[-1:], eps=self.eps), scale)
+        normal = functional.layer_norm(input, input.shape[-1:], eps=self.eps)
+        if input.device.type == "cuda":  # the gradient of addcmul takes two kernels more
+            return normal * scale + shift
+        return torch.addcmul(shift, normal, scale)
 
 
 class Embedding(nn.Module):
@@ -58,6 +61,18 @@ class Embedding(nn.Module):
         rows, _, width = self.weight.shape
         index = tokens.expand(rows, *tokens.shape[1:]).flatten(1).unsqueeze(2).expand(-1, -1, width)
         return self.weight.gather(1, index).unflatten(1, tokens.shape[1:])
+
+
+class Positions(nn.Module):
+    """Vectors of the positions in a sequence, initialised as those of tokens (:class:`Embedding`)."""
+
+    def __init__(self, length: int, width: int, *, spread: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(spread * torch.randn(length, width))
+
+    def forward(self, tokens: int) -> Tensor:
+        """Return the vectors (…, 1, tokens, width) of the first so many positions."""
+        return self.weight[..., None, :tokens, :]
 
 
 def stacked(make: Make) -> Forward:

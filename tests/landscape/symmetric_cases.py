@@ -1,4 +1,4 @@
-"""Small random Transformers, and permutations of their symmetries."""
+"""Small random networks that say their own symmetries, and permutations of their symmetries."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "gpt": SIZES,
     "gpt untied": {**SIZES, "tied": False},
     "vit": {"width": 8, "depth": 2, "heads": 2, "patch": 3},
+    "pinn": {"width": 8, "depth": 2},
 }
-SHAPES = {"transformer": (2, LENGTH), "gpt": (LENGTH,), "vit": (1, 6, 6)}
-TASKS = {"transformer": "translation", "gpt": "language", "vit": "classification"}
+SHAPES = {"transformer": (2, LENGTH), "gpt": (LENGTH,), "vit": (1, 6, 6), "pinn": (3,)}
+TASKS = {"transformer": "translation", "gpt": "language", "vit": "classification", "pinn": "regression"}
 
 
 def made(case: str, count: int = 2, **sizes: Any) -> tuple[Rows, Tensor]:
     """Random models (count, parameters) in float64, off the zeros and ones that hide mistakes."""
     name = case.split()[0]
     options = plugin(explorer.models, name, "architecture").Options(**NETWORKS[case] | sizes)
-    build, rows = network(name, options, SHAPES[name], WORDS, task=TASKS[name])
+    classes = 2 if name == "pinn" else WORDS
+    build, rows = network(name, options, SHAPES[name], classes, task=TASKS[name])
     rows.module.double()
     theta = initial_rows(build, rows, range(count))[0].double()
     with seeded(2):  # no unit is dead
@@ -42,7 +44,7 @@ def made(case: str, count: int = 2, **sizes: Any) -> tuple[Rows, Tensor]:
 
 def inputs_of(case: str, count: int = 12) -> Tensor:
     name = case.split()[0]
-    if name == "vit":
+    if name in ("vit", "pinn"):
         return normal(count, *SHAPES[name], seed=9)
     generator = torch.Generator().manual_seed(9)
     x = torch.randint(1, WORDS, (count, *SHAPES[name]), generator=generator)

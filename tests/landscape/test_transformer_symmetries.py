@@ -78,6 +78,7 @@ def test_groups_are_those_of_the_architecture() -> None:
     assert len(specs["transformer"].groups) == 2 * 6 + 4  # no stream: its positions are sinusoids
     assert len(specs["gpt"].groups) == 1 + 2 * 2 + 2
     assert len(specs["vit"].groups) == 1 + 2 * 2 + 2
+    assert list(specs["pinn"].groups.values()) == [8, 8]
     for case, spec in specs.items():
         module = made(case, 1)[0].module
         names = {name for name, _ in module.named_parameters()}
