@@ -122,8 +122,13 @@ def graph_inputs(network: Rows, x: Tensor) -> int:
 
 
 def model_groups(network: Rows, rows: int, x: Tensor) -> list[slice]:
-    """Return slices of ``rows`` models that are measured one after the other, each group with kept graphs."""
-    some = models_at_once(network, x)
+    """Return slices of ``rows`` models that are measured one after the other, each group with kept graphs.
+
+    On a CPU, rows that run in turn are groups of one: together they would only need more memory at a time.
+    """
+    device = next(network.module.parameters()).device
+    in_turn = device.type == "cpu" and network.execution_of_gradient(x[None]) == "loop"
+    some = 1 if in_turn else models_at_once(network, x)
     return [slice(start, min(start + some, rows)) for start in range(0, rows, some)]
 
 

@@ -215,6 +215,7 @@ def test_models_whose_graphs_do_not_fit_together_are_measured_in_groups(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     network, theta, buffers, x, y = case("cnn")
+    network = Rows(network.module, execution="vmap")
     budget = {"lanczos_steps": 6, "trace_tolerance": 0.05}
 
     def measured() -> tuple[Hessian, Density]:
@@ -232,6 +233,16 @@ def test_models_whose_graphs_do_not_fit_together_are_measured_in_groups(
             torch.testing.assert_close(
                 getattr(apart, field.name), getattr(before, field.name), equal_nan=True
             )
+
+
+def test_models_in_turn_are_measured_one_by_one_so_others_do_not_change_their_bits() -> None:
+    network, theta, buffers, x, y = case("cnn")
+    assert network.execution_of_gradient(x[None]) == "loop"
+    assert operator_module.model_groups(network, 2, x) == [slice(0, 1), slice(1, 2)]
+    found = hessian(network, theta, x, y, buffers=buffers, seeds=[1, 2])
+    alone = hessian(network, theta[1:], x, y, buffers=buffers[1:], seeds=[2])
+    assert found.trace[1] == alone.trace[0]
+    assert found.top_eigenvalue[1] == alone.top_eigenvalue[0]
 
 
 def test_a_model_that_has_ended_costs_nothing_beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
