@@ -14,6 +14,9 @@ from worlds import Promise
 from explorer import phases
 from explorer.phases.advice import advise_cells
 from explorer.phases.claims import FAILS, HOLDS, Claim, check_claims
+from explorer.phases.claims.checks import RunTables
+from explorer.phases.resampling import rank_correlation
+from explorer.phases.words import ACCURACY
 
 BETTER = 5 * 5 + 3  # row of the cell that worlds.one_better makes better
 NEIGHBOURS = ("c23", "c27", "c29", "c33")
@@ -167,6 +170,58 @@ def certain(n: int) -> float:
     return float(np.mean([cells["phase_probability"].notna().mean() for cells in classified(n, seeds=2)]))
 
 
+def sure_and_right(n: int) -> float:
+    """Return the share of right phases among those of probability .8 or more; the cuts are given.
+
+    True means are spread around the cuts, and replicates differ much.
+    """
+    cuts = {"train_loss": 0.01, "connected": 2.0, "cka": 0.7}
+    right = []
+    for k in range(n):
+        random = np.random.default_rng([4, k])
+        means = {
+            "train_loss": 0.01 * np.exp(random.normal(0, 0.7, worlds.SHAPE)),
+            "mode_connectivity": random.uniform(-4, 1, worlds.SHAPE),
+            "cka": random.uniform(0.6, 0.8, worlds.SHAPE),
+            "train_error_percent": np.full(worlds.SHAPE, 5.0),
+        }
+        noise = {"train_loss": 0.5, "mode_connectivity": 0.7, "cka": 0.03}
+        (cells,) = classified(1, cuts=cuts, seed=k, noise=noise, **means)
+        means["train_loss"] *= np.exp(noise["train_loss"] ** 2 / 2)  # the mean of models, not their median
+        true = cells.assign(**{name: np.ravel(values) for name, values in means.items()})
+        true["phase"] = phases.classify(true, phases.find_cuts(true, cuts))["phase"]
+        right += (cells["phase"] == true["phase"])[cells["phase_probability"] >= phases.CERTAIN].tolist()
+    return float(np.mean(right))
+
+
+def rank_interval_covers(n: int, cells: int, rho: float) -> float:
+    """Return how often the interval of Spearman's correlation over ``cells`` cells covers the true one."""
+    kept = []
+    for k in range(n):
+        x, noise = np.random.default_rng([5, k]).normal(size=(2, cells))
+        y = rho * x + np.sqrt(1 - rho**2) * noise
+        table = pd.DataFrame({"cka": x, ACCURACY: y})
+        run = RunTables(table, {}, worlds.AXES, pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
+        found, _ = run.over_cells(list(table), lambda again, *both: rank_correlation(*map(again.ranks, both)))
+        kept.append(found.low <= 6 / np.pi * np.arcsin(rho / 2) <= found.high)
+    return float(np.mean(kept))
+
+
+def drop_covers(n: int, drop: float = 1.5) -> float:
+    """Return how often the interval of hessian-transition covers the mean drop of the loss, in powers of ten."""
+    kept = []
+    for k in range(n):
+        falls = np.random.default_rng([6, k]).normal(drop, 0.3, (worlds.SHAPE[0], 1))
+        behind = np.arange(worlds.SHAPE[1]) > 2
+        means = {
+            "hessian_trace": np.where(behind, 1.0, 100.0) + np.zeros(worlds.SHAPE),
+            "train_loss": 0.05 / 10 ** (falls * behind),
+        }
+        (claims,) = claims_of(1, seed=k, **means)
+        kept.append(claims["hessian-transition"].low <= drop <= claims["hessian-transition"].high)
+    return float(np.mean(kept))
+
+
 ONE_GROUP = {
     "even": lambda r: r.uniform(0.4, 0.9, 40),
     "normal": lambda r: r.normal(0.7, 0.08, 40),
@@ -179,6 +234,7 @@ PROMISES = [
       for name, draw in ONE_GROUP.items()),
     Promise("CKA in two groups, .3 apart, each with a spread of .04: split",
             lambda n: two_groups(n, lambda r: r.normal(0.5, 0.04, 40) + 0.3 * (np.arange(40) < 20)), low=0.95, worlds=400, few=40),
+    Promise("phase of probability .8 or more: it is the true one", sure_and_right, low=0.80, few=4),
     Promise("two seeds: a phase has a probability", certain, high=0.0, few=2),
     Promise("two seeds: a change is fairly sure", lambda n: surely_advised(classified(n, seeds=2)), high=0.0, few=3),
     Promise("equal cells: any is told from the best", told_apart, high=0.10, worlds=100, few=10),
@@ -189,11 +245,17 @@ PROMISES = [
     Promise("no gain over the lowest loss: interval holds values below 0",
             lambda n: float(np.mean([claim.low < 0 for claim in gaps_of_lowest_loss(n, 0.0)])), high=0.0),
     Promise("random cells: a double descent holds", lambda n: dips(n, random_means(82, 3)), high=0.05),
+    Promise("lines that wander: a double descent holds",
+            lambda n: dips(n, lambda r: 82 + r.normal(0, 2, worlds.SHAPE).cumsum(axis=0)), high=0.05),
     Promise("equal cells: a double descent holds", lambda n: dips(n, 85.0), high=0.05),
     Promise("a dip of 4 points on every line: double descent holds", lambda n: dips(n, DIP, DIPS[:1]), low=0.90),
     Promise("equal cells: a change is fairly sure", lambda n: surely_advised(classified(n)), high=0.05, few=4),
     Promise("neighbours of a cell 3 points better: a change is fairly sure",
             lambda n: surely_advised(classified(n, test_accuracy_percent=worlds.one_better()), NEIGHBOURS), low=0.90),
+    *(Promise(f"rank correlation {rho:g} over {cells} cells: interval covers it",
+              lambda n, cells=cells, rho=rho: rank_interval_covers(n, cells, rho), low=0.92, worlds=400, few=40)
+      for cells, rho in ((12, 0.0), (40, 0.7))),
+    Promise("drop of the loss at the Hessian's transition: interval covers it", drop_covers, low=0.92, worlds=100, few=4),
     Promise("unrelated measures: any false claim holds", false_claims, high=0.05),
     Promise("effects inside their own interval", inside, low=1.0),
     Promise("true claims hold, with 88 % of the cells connected", lambda n: verdicts(n, HOLDS), low=0.90),

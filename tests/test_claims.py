@@ -11,7 +11,8 @@ import pytest
 from scipy.stats import rankdata, spearmanr
 
 from explorer import phases
-from explorer.phases.claims import FAILS, HOLDS, UNKNOWN, UNTESTED, Claim, check_claims
+from explorer.phases.claims import CHECKS, FAILS, HOLDS, UNKNOWN, UNTESTED, Claim, check_claims
+from explorer.phases.claims.checks import RunTables
 from explorer.phases.claims.estimates import resampled
 from explorer.phases.claims.evidence import Chart, Evidence, decide, summarise
 from explorer.phases.resampling import DRAWS, Draws, lines, partial_spearman, ranks, spearman
@@ -163,6 +164,13 @@ def test_a_verdict_weighs_interval_and_size(centre: float, spread: float, verdic
     claim = decide([summarise("a", "A.", evidence(centre, spread))])[0]
     assert claim.verdict == verdict
     assert claim.low < claim.effect < claim.high
+
+
+def test_a_claim_can_hold_among_all_others_on_a_large_grid():
+    cells = pd.DataFrame({"cka": np.full(10_000, 0.5)})
+    run = RunTables(cells, {}, AXES, EMPTY, EMPTY, EMPTY)
+    found, _ = run.over_cells(["cka"], lambda again, cka: again.values(cka).mean(axis=1))
+    assert 2 * found.tails(0.0)[0] * len(CHECKS) < 0.05
 
 
 def test_many_claims_at_once_are_held_to_more():

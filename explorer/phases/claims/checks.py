@@ -20,6 +20,8 @@ from explorer.units import plural
 
 FEWEST_CELLS = 8
 FEWEST_LINES = 3
+# The smallest p of so many draws, two sided, is .002. So a claim can hold among up to 25 (Holm's method).
+FEWEST_DRAWS = 1000
 FEWEST_MATCHED = 5  # groups of cells to compare; by chance, five have the same sign 1 time in 16
 # Short training stops while the model is still hot; phase II covers both.
 HOT_IS_SMALL = frozenset({"batch_size", "steps", "epochs", "checkpoint"})
@@ -149,7 +151,7 @@ class RunTables:
             wanted = f"at least {FEWEST_CELLS - len(at)} more {what}"
             raise CannotTell(f"{few}; at least {FEWEST_CELLS} are needed.", wanted)
         columns = [column(self.cells, n).to_numpy()[at] for n in names]
-        drawn = cells_again(len(at), *names, draws=draws_for(len(at)))
+        drawn = cells_again(len(at), *names, draws=max(draws_for(len(at)), FEWEST_DRAWS))
         return resampled(np.concatenate([statistic(again, *columns) for again in drawn])), len(at)
 
     def on_lines(
