@@ -50,11 +50,13 @@ def together(d: dict[str, Any]) -> list[str]:
     ]
 
 
+def _promised(rate: dict[str, Any]) -> str:
+    free = (rate["low"], rate["high"]) == (0.0, 1.0)
+    return "no promise" if free else f"promised {rate['low']:g} to {rate['high']:g}"
+
+
 def truth(d: dict[str, Any]) -> list[str]:
-    return [
-        f"{r['says']}: {r['rate']:.3f}, promised {r['low']:g} to {r['high']:g} (n = {r['worlds']:,})"
-        for r in d["rows"]
-    ]
+    return [f"{r['says']}: {r['rate']:.3f}, {_promised(r)} (n = {r['worlds']:,})" for r in d["rows"]]
 
 
 def cka(d: dict[str, Any]) -> list[str]:

@@ -160,6 +160,26 @@ def better_found(n: int, most: int) -> float:
     return float(np.mean([best.iloc[BETTER] and best.sum() <= most for best in best_of(n)]))
 
 
+def ideally_found(n: int) -> float:
+    """Return how often a cell 3 points better would be told from all others if the spread of models were known.
+
+    This is the stepwise comparison of ``explorer.phases.best`` with exact standard errors.
+    """
+    random, cells = np.random.default_rng(7), worlds.SHAPE[0] * worlds.SHAPE[1]
+    noise = random.normal(size=(20_000, cells))
+    limits = [0.0, 0.0, *(np.quantile(np.ptp(noise[:, :k], axis=1), 0.95) for k in range(2, cells + 1))]
+    found = []
+    for _ in range(n):
+        means = random.normal(size=cells)  # in standard errors
+        means[0] += 3 * np.sqrt(worlds.SEEDS) / worlds.NOISE["test_accuracy_percent"]
+        left = cells + 1
+        while left > len(means):
+            left = len(means)
+            means = means[means.max() - means <= limits[left]]
+        found.append(left == 1)
+    return float(np.mean(found))
+
+
 def told_apart(n: int) -> float:
     """Return the share of worlds of equal cells in which any is told from the best."""
     return float(np.mean([not cells["among_best"].all() for cells in classified(n)]))
@@ -237,9 +257,11 @@ PROMISES = [
     Promise("phase of probability .8 or more: it is the true one", sure_and_right, low=0.80, few=4),
     Promise("two seeds: a phase has a probability", certain, high=0.0, few=2),
     Promise("two seeds: a change is fairly sure", lambda n: surely_advised(classified(n, seeds=2)), high=0.0, few=3),
-    Promise("equal cells: any is told from the best", told_apart, high=0.10, worlds=100, few=10),
+    Promise("equal cells: any is told from the best", told_apart, high=0.10, worlds=200, few=10),
     Promise("a cell 3 points better: among the best", lambda n: better_found(n, 40), low=0.90, few=8),
-    Promise("a cell 3 points better: told from three quarters of the others", lambda n: better_found(n, 10), low=0.90, few=8),
+    Promise("a cell 3 points better: told from three quarters of the others", lambda n: better_found(n, 10), low=0.90, worlds=200, few=8),
+    Promise("a cell 3 points better: told from all others", lambda n: better_found(n, 1), low=0.80, worlds=200, few=8),
+    Promise("the same comparison, if the spread of models were known: told from all others", ideally_found, worlds=10_000, few=200),
     *(Promise(f"gain of {gain} points over the lowest loss: interval covers it", lambda n, gain=gain: covered(n, gain), low=0.95)
       for gain in (0.0, 0.5, 1.0, 3.0)),
     Promise("no gain over the lowest loss: interval holds values below 0",
