@@ -222,7 +222,9 @@ def rank_interval_covers(n: int, cells: int, rho: float) -> float:
         y = rho * x + np.sqrt(1 - rho**2) * noise
         table = pd.DataFrame({"cka": x, ACCURACY: y})
         run = RunTables(table, {}, worlds.AXES, pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
-        found, _ = run.over_cells(list(table), lambda again, *both: rank_correlation(*map(again.ranks, both)))
+        found, _ = run.over_cells(
+            ["cka", ACCURACY], lambda again, *both: rank_correlation(*map(again.ranks, both))
+        )
         kept.append(found.low <= 6 / np.pi * np.arcsin(rho / 2) <= found.high)
     return float(np.mean(kept))
 
@@ -233,7 +235,7 @@ def drop_covers(n: int, drop: float = 1.5) -> float:
     for k in range(n):
         falls = np.random.default_rng([6, k]).normal(drop, 0.3, (worlds.SHAPE[0], 1))
         behind = np.arange(worlds.SHAPE[1]) > 2
-        means = {
+        means: dict[str, Any] = {
             "hessian_trace": np.where(behind, 1.0, 100.0) + np.zeros(worlds.SHAPE),
             "train_loss": 0.05 / 10 ** (falls * behind),
         }
@@ -267,8 +269,10 @@ PROMISES = [
     Promise("no gain over the lowest loss: interval holds values below 0",
             lambda n: float(np.mean([claim.low < 0 for claim in gaps_of_lowest_loss(n, 0.0)])), high=0.0),
     Promise("random cells: a double descent holds", lambda n: dips(n, random_means(82, 3)), high=0.05),
-    Promise("lines that wander: a double descent holds",
-            lambda n: dips(n, lambda r: 82 + r.normal(0, 2, worlds.SHAPE).cumsum(axis=0)), high=0.05),
+    Promise("lines that wander, each on its own: double descent along them holds",
+            lambda n: dips(n, lambda r: 82 + r.normal(0, 2, worlds.SHAPE).cumsum(axis=0), DIPS[:1]), high=0.05),
+    Promise("neighbouring lines that wander together: double descent along them holds",
+            lambda n: dips(n, lambda r: 82 + r.normal(0, 2, worlds.SHAPE).cumsum(axis=0), DIPS[1:])),
     Promise("equal cells: a double descent holds", lambda n: dips(n, 85.0), high=0.05),
     Promise("a dip of 4 points on every line: double descent holds", lambda n: dips(n, DIP, DIPS[:1]), low=0.90),
     Promise("equal cells: a change is fairly sure", lambda n: surely_advised(classified(n)), high=0.05, few=4),
