@@ -322,7 +322,7 @@ def test_a_file_that_hides_a_library_from_workers_is_named_before_a_run(mine: Pa
 
 
 def test_a_file_that_has_the_name_of_a_library_does_not_stop_the_program(tmp_path: Path) -> None:
-    (tmp_path / "yaml.py").touch()
+    (tmp_path / "pydantic.py").touch()
     root = Path(__file__).parent.parent
     command = [sys.executable, root / "run_explore.py", "check", root / "spaces/nothing.yaml"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, cwd=tmp_path)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from explorer import plainyaml
 from explorer.phases import axis_names
 from explorer.report.rows import values
 from explorer.results import Run
 from explorer.settings import InputError, suggest
-from explorer.space import core_yaml
 
 
 def select(run: Run, where: Sequence[str]) -> Run:
@@ -25,7 +25,7 @@ def select(run: Run, where: Sequence[str]) -> Run:
         axis, equals, said = text.partition("=")
         if not equals or not said:
             raise InputError(f"--where {text}: it should be axis=value, such as learning_rate=0.05")
-        run = _selected(run, axis.strip(), core_yaml.load(said), f"--where {text}")
+        run = _selected(run, axis.strip(), plainyaml.parse(said)[0], f"--where {text}")
     return run
 
 
