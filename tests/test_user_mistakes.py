@@ -441,6 +441,7 @@ TYPED = {
     "report tiny tiny --where width": "--where width: it should be axis=value, such as learning_rate=0.05",
     "report tiny tiny --where widht=2": "--where widht=2: run 'tiny' has no axis 'widht'; it has width, batch_size",
     "report tiny tiny --where width=3": "--where width=3: run 'tiny' has no model with width 3; it has 2, 8",
+    "report tiny tiny --where width=[": "--where width=[: run 'tiny' has no model with width [; it has 2, 8",
     "run tiny.yaml --dry-run --callback tensorbord": "--callback tensorbord: known: tensorboard",
     "--dry-run run tiny.yaml": "--dry-run must come after the command; it is an option of run",
     "rnus": "No such command 'rnus'. Did you mean: runs",
