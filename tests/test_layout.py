@@ -13,8 +13,8 @@ import pytest
 from conftest import ROOT
 
 PACKAGE = ROOT / "explorer"
-REST = ("altair", "jinja2", "pandas", "psutil", "pyarrow", "pydantic", "ray", "rich", "safetensors", "scipy",
-        "sklearn", "typer", "vl_convert", "yaml")  # fmt: skip
+REST = ("altair", "jinja2", "pandas", "psutil", "pyarrow", "pydantic", "ray", "rich", "ruamel", "safetensors",
+        "scipy", "sklearn", "typer", "vl_convert", "yaml")  # fmt: skip
 # torch itself imports jinja2 and sympy where it compiles; nothing here does.
 WITHOUT_THE_REST = f"""
 import sys

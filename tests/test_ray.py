@@ -247,7 +247,10 @@ def test_a_full_disk_is_told_before_ray_starts(
 @pytest.mark.parametrize(
     ("reason", "said"),
     [
-        (Exception("The current node timed out during startup."), "The current node timed out"),
+        (
+            Exception("The current node timed out during startup."),
+            "during startup. Start again when this machine is less busy",
+        ),
         (UnicodeEncodeError("ascii", "ü", 0, 1, "no"), "RAY_TMPDIR to a folder with a short path"),
         (PermissionError(13, "Permission denied", "/root/.ray"), "set HOME to a writable folder"),
     ],

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import yaml
 
+from explorer import plainyaml
 from explorer.data import digits
 from explorer.data.base import prepare
 from explorer.plan import plan
-from explorer.runs import plainyaml
 from explorer.settings import InputError
-from explorer.space import core_yaml, reading
+from explorer.space import reading
 from explorer.space.model import resolve
 from explorer.space.reading import parse, read
 from explorer.space.schema import json_schema
@@ -300,7 +300,8 @@ def test_what_is_wrong_in_the_file_names_its_line_whatever_is_overridden(tmp_pat
         ("name: x\ndata: digits\nmodel: mlp\ntraining: {steps: 5}\n", "nothing to sweep"),
         ("name: x\nmodel: mlp\ntraining: {steps: 5}\n", "data is missing"),
         ("2001-13-01: x\n", "not valid YAML"),
-        ("a: " + "[" * 1200, "not valid YAML"),
+        ("a: " + "[" * 1200, "line 1: nested more than 100 levels"),
+        ("a: 1\nb: !!bool x\n", "line 2: tags such as !!int"),
     ],
 )
 def test_wrong_files_are_told_with_their_line(tmp_path: Path, text: str, said: str) -> None:
@@ -398,9 +399,9 @@ def test_values_are_those_of_yaml_1_2() -> None:
         "1.2.3",
         math.inf,
     ]
-    assert core_yaml.load(text) == values
-    assert core_yaml.load("{on: 1}") == {"on": 1}
-    assert not list(core_yaml.problems_in(core_yaml.compose(text)))
+    data, _, mistakes = plainyaml.parse(text)
+    assert (data, mistakes) == (values, [])
+    assert plainyaml.parse("{on: 1}")[0] == {"on": 1}
 
 
 SPOILT = {  # each setting is wrong, and the message says so with these words
@@ -504,8 +505,47 @@ def test_numbers_with_an_exponent_are_numbers(text: str, value: float) -> None:
     loaded = plainyaml.load(text.encode())
     assert type(loaded) is float
     assert loaded == value
-    assert plainyaml.load(plainyaml.dump({"text": text, "number": value})) == {"text": text, "number": value}
-    assert yaml.safe_load(plainyaml.dump([value])) == [value]  # for other readers
+
+
+TEXTS = [
+    "1e-5",
+    ".5e1",
+    "08",
+    "012",
+    "0o17",
+    "0b11",
+    "-.5",
+    "+_1",
+    "-_",
+    "._",
+    "70_E1",
+    "1:30",
+    "yes",
+    "Off",
+    "y",
+    "n",
+    "~",
+    "null",
+    "=",
+    "<<",
+    ".inf",
+    "1_000",
+    "2001-12-14",
+    "''",
+]
+
+
+def test_run_folders_of_yaml_1_1_are_read_and_other_readers_read_those_of_today() -> None:
+    data = {
+        "texts": TEXTS,
+        "numbers": [1e-05, 1e22, -0.5, 12, math.inf, True, None],
+        "08": {"yes": "2001-12-14 21:59"},
+    }
+    today = plainyaml.dump(data)
+    older = yaml.safe_dump(data, sort_keys=False).replace("1e-5", "'1e-5'").replace(".5e1", "'.5e1'")
+    for content in (today, older.encode(), plainyaml.dump(plainyaml.load(today))):
+        assert plainyaml.load(content) == data
+    assert yaml.safe_load(today) == data
 
 
 def test_an_axis_of_several_types_is_rejected(tiny: dict[str, Any]) -> None:

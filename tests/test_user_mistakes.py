@@ -322,7 +322,7 @@ def test_a_file_that_hides_a_library_from_workers_is_named_before_a_run(mine: Pa
 
 
 def test_a_file_that_has_the_name_of_a_library_does_not_stop_the_program(tmp_path: Path) -> None:
-    (tmp_path / "yaml.py").touch()
+    (tmp_path / "pydantic.py").touch()
     root = Path(__file__).parent.parent
     command = [sys.executable, root / "run_explore.py", "check", root / "spaces/nothing.yaml"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, cwd=tmp_path)
@@ -441,6 +441,7 @@ TYPED = {
     "report tiny tiny --where width": "--where width: it should be axis=value, such as learning_rate=0.05",
     "report tiny tiny --where widht=2": "--where widht=2: run 'tiny' has no axis 'widht'; it has width, batch_size",
     "report tiny tiny --where width=3": "--where width=3: run 'tiny' has no model with width 3; it has 2, 8",
+    "report tiny tiny --where width=[": "--where width=[: run 'tiny' has no model with width [; it has 2, 8",
     "run tiny.yaml --dry-run --callback tensorbord": "--callback tensorbord: known: tensorboard",
     "--dry-run run tiny.yaml": "--dry-run must come after the command; it is an option of run",
     "rnus": "No such command 'rnus'. Did you mean: runs",

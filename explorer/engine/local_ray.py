@@ -67,7 +67,8 @@ def local_ray(cpus: float | None, gpus: int | None, cancel: Cancellation, scratc
                     logging_level=logging.ERROR,
                 )
             except Exception as error:  # Ray does not name the cause: memory, disk, a busy machine
-                raise RayLostError(f"Ray did not start: {error}{_advice(error)}") from error
+                why = str(error).rstrip(".")
+                raise RayLostError(f"Ray did not start: {why}{_advice(error)}") from error
             finally:
                 if threading.current_thread() is threading.main_thread():
                     signal.signal(signal.SIGTERM, handler)  # Ray replaces it
@@ -194,6 +195,8 @@ def _create_token() -> None:
 def _advice(error: Exception) -> str:
     if "AF_UNIX path length" in str(error) or isinstance(error, UnicodeError):
         return ". Set RAY_TMPDIR to a folder with a short path of plain letters"
+    if "timed out" in str(error):  # Ray waits for half a minute
+        return ". Start again when this machine is less busy"
     if "home directory" in str(error) or (isinstance(error, OSError) and ".ray" in str(error.filename)):
         return ". Ray keeps a token in the home folder: set HOME to a writable folder"
     return ""

@@ -13,13 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from explorer import apart, columns
+from explorer import apart, columns, plainyaml
 from explorer.data.dataset import Arrays
 from explorer.data.formats.reading import as_text, read_bytes
 from explorer.objects import content_of
 from explorer.plan.stacks import shape_of
 from explorer.plan.units import Part, Stack, data_source
-from explorer.runs import plainyaml
 from explorer.runs.store import Store
 from explorer.settings import InputError, digest, in_a_line, plugin, shown
 from explorer.space.checking import DEFAULT_MEASURES

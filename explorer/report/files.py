@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from explorer import plainyaml
 from explorer.report.payload import json_of, script_json
 from explorer.results import Run
-from explorer.runs import plainyaml
 from explorer.runs.files import Files, join
 from explorer.runs.store import Store
 from explorer.settings import InputError

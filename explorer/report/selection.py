@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from explorer import plainyaml
 from explorer.phases import axis_names
 from explorer.report.rows import values
 from explorer.results import Run
 from explorer.settings import InputError, suggest
-from explorer.space import core_yaml
 
 
 def select(run: Run, where: Sequence[str]) -> Run:
@@ -25,16 +26,19 @@ def select(run: Run, where: Sequence[str]) -> Run:
         axis, equals, said = text.partition("=")
         if not equals or not said:
             raise InputError(f"--where {text}: it should be axis=value, such as learning_rate=0.05")
-        run = _selected(run, axis.strip(), core_yaml.load(said), f"--where {text}")
+        run = _selected(run, axis.strip(), said.strip(), f"--where {text}")
     return run
 
 
-def _selected(run: Run, axis: str, value: Any, given: str) -> Run:
+def _selected(run: Run, axis: str, said: str, given: str) -> Run:
     if axis not in run.models:
         known = axis_names(run.axes)
         raise InputError(f"{given}: run {run.name!r} has no axis {axis!r}; it has {suggest(axis, known)}")
     known = values(run.models, axis)
-    value = value if value in known else str(value)  # texts that YAML reads as something else
+    value: Any = said  # a text that YAML reads as something else, or does not understand
+    with suppress(plainyaml.NotPlain):
+        read = plainyaml.parse(said)[0]
+        value = read if read in known else said
     if value not in known:
         raise InputError(
             f"{given}: run {run.name!r} has no model with {axis} {value}; it has {', '.join(map(str, known))}"

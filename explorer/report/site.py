@@ -15,10 +15,9 @@ import jinja2
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import yaml
 from altair.utils.schemapi import debug_mode
 
-from explorer import phases
+from explorer import phases, plainyaml
 from explorer.phases.advice import advise_cells, advise_phases
 from explorer.phases.claims import HOLDS, UNTESTED, Claim
 from explorer.plan.progress import Progress
@@ -227,7 +226,7 @@ def _context(
         "machine": facts.machine(run),
         "gpu": facts.gpu(run),
         "versions": facts.mapping(run.info.get("versions")),
-        "space_yaml": yaml.safe_dump(space, sort_keys=False, allow_unicode=True) if space else "",
+        "space_yaml": plainyaml.dump(space).decode() if space else "",
         "spent": spent.stages(run),
         "worked": spent.workers(run),
         "failures": facts.failures(run),

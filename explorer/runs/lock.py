@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from explorer.runs import plainyaml
+from explorer import plainyaml
 from explorer.runs.files import Files, GoneError, cause
 from explorer.settings import InputError, cut, shown
 

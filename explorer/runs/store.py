@@ -42,8 +42,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 from pydantic import BaseModel, ValidationError
 
-from explorer import sources
-from explorer.runs import plainyaml
+from explorer import plainyaml, sources
 from explorer.runs.files import URI, Files, GoneError, join
 from explorer.runs.parquet import of_parquet, table_of, to_parquet
 from explorer.runs.records import ID, Records, check_records, id_columns

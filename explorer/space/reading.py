@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
-from explorer import sources
+from explorer import plainyaml, sources
 from explorer.columns import ROLES
 from explorer.data.base import DataOptions
 from explorer.settings import InputError, near, shown
-from explorer.space import checking, core_yaml
+from explorer.space import checking
 from explorer.space.checking import DEFAULT_MEASURES, Problem, check
 from explorer.space.model import PACKAGES, DataFacts, Space, module_of, resolve
 
@@ -55,19 +55,10 @@ def read(path: str | Path, overrides: Sequence[str] | None = None) -> Space:
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error}") from error
     try:
-        node = _compose(text)
-        told = list(core_yaml.problems_in(node))
-        raw = core_yaml.load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise InputError(
-            f"{file}{line}: not valid YAML: {getattr(error, 'problem', None) or error}"
-        ) from error
-    except (ValueError, RecursionError) as error:  # e.g. a date with month 13, endless nesting
-        raise InputError(f"{file}: not valid YAML: {error}") from error
-    except Problem as problem:
-        raise InputError(f"{file}, line {problem.path[0]}: {problem.message}") from None
+        raw, node, told = plainyaml.parse(text)
+    except plainyaml.NotPlain as error:
+        line = f", line {error.line}" if error.line else ""
+        raise InputError(f"{file}{line}: {error.problem}") from error
     try:
         space = _overridden(raw, overrides or [])
         problems = []
@@ -308,25 +299,16 @@ def _setting(problem: Problem, overrides: Sequence[str]) -> Sequence[str]:
     return [o for o in overrides if problem.path[: len(_path(o))] == _path(o)][-1:]
 
 
-def _compose(text: str) -> yaml.Node | None:
-    """Return the nodes of a file. Raise Problem for an alias."""
-    for event in yaml.parse(text, Loader=core_yaml.Loader):
-        if isinstance(event, yaml.AliasEvent):
-            line = event.start_mark.line + 1 if event.start_mark else 1
-            raise Problem((line,), "aliases (*name) are not allowed; write the value out")
-    return core_yaml.compose(text)
-
-
-def _line(node: yaml.Node | None, path: tuple[Any, ...]) -> int:
+def _line(node: Node | None, path: tuple[Any, ...]) -> int:
     """Return the line of the deepest node on the path that exists in the file."""
     line = node.start_mark.line + 1 if node else 1
     for step in path:
-        if isinstance(node, yaml.MappingNode):
+        if isinstance(node, MappingNode):
             entry = next(((k, v) for k, v in node.value if k.value == str(step)), None)
             if entry is None:
                 return line
             line, node = entry[0].start_mark.line + 1, entry[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        elif isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.value):
             node = node.value[step]
             line = node.start_mark.line + 1  # pyright: ignore[reportOptionalMemberAccess]
         else:
@@ -350,12 +332,11 @@ def set_value(raw: Any, override: str) -> None:
     if not equals or not all(path):
         raise InputError(f"--set {override}: it should be key=value, such as training.steps=500")
     try:
-        wrong = [message for _, message in core_yaml.problems_in(core_yaml.compose(text))]
-        value = core_yaml.load(text)
-    except yaml.YAMLError as error:
+        value, _, wrong = plainyaml.parse(text)
+    except plainyaml.NotPlain as error:
         raise InputError(f"--set {override}: {text!r} is not a YAML value") from error
     if wrong:
-        raise InputError(f"--set {override}: {wrong[0]}")
+        raise InputError(f"--set {override}: {wrong[0][1]}")
     mapping = raw
     for step in path[:-1]:
         if not isinstance(mapping, dict):
