@@ -10,7 +10,7 @@ import typer
 from explorer.cli.app import checked_name
 from explorer.cli.options import (
     Address,
-    Columns,
+    ColumnsOption,
     Gpus,
     LogicalGpus,
     MaxHours,
@@ -50,7 +50,7 @@ def import_models(
         str | None, typer.Option(help="pattern of file names, such as w{width}_b{batch_size}/seed{seed}.pt")
     ] = None,
     set_: Overrides = None,
-    columns: Columns = None,
+    columns: ColumnsOption = None,
     storage: Storage = "runs",
     reports: Reports = "reports",
     address: Address = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from explorer.cli.app import PLAIN, errors, say
-from explorer.cli.options import Columns, Cut, Reports, RunOrTables, Storage
+from explorer.cli.options import ColumnsOption, CutOption, Reports, RunOrTables, Storage
 from explorer.settings import InputError
 
 if TYPE_CHECKING:
@@ -24,12 +24,12 @@ def report(
         list[str],
         typer.Argument(help="a run, or a folder of tables; two or more are compared", show_default=False),
     ],
-    cut: Cut = None,
+    cut: CutOption = None,
     where: Annotated[
         list[str] | None,
         typer.Option(help="compare only cells with this value of an axis (learning_rate=0.05); repeatable"),
     ] = None,
-    columns: Columns = None,
+    columns: ColumnsOption = None,
     open_: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="redraw as results arrive, until the run is complete or Ctrl-C")
@@ -71,8 +71,8 @@ def diagnose(
     cell: Annotated[
         str | None, typer.Option(help="one cell: its id, or settings such as width=8,batch_size=16")
     ] = None,
-    cut: Cut = None,
-    columns: Columns = None,
+    cut: CutOption = None,
+    columns: ColumnsOption = None,
     storage: Storage = "runs",
 ) -> None:
     """Answer what to change (temperature, size or data) and why, with gain, confidence and evidence."""
@@ -89,8 +89,8 @@ def export(
     out: Annotated[
         str | None, typer.Option(help="table to write, .csv or .parquet, or its URI; default: <run>.csv")
     ] = None,
-    cut: Cut = None,
-    columns: Columns = None,
+    cut: CutOption = None,
+    columns: ColumnsOption = None,
     storage: Storage = "runs",
 ) -> None:
     """Write a run as one table with one row per model, and a Markdown summary next to it."""

@@ -19,7 +19,7 @@ from explorer.cli.options import (
     LogicalGpus,
     MaxHours,
     Overrides,
-    Profile,
+    ProfileOption,
     Refine,
     Reports,
     RunName,
@@ -53,7 +53,7 @@ def run(
     logical_gpus: LogicalGpus = False,
     max_hours: MaxHours = None,
     callback: Callbacks = None,
-    profile: Profile = False,
+    profile: ProfileOption = False,
     accept_source_change: AcceptSourceChange = False,
     dry_run: Annotated[
         bool,
@@ -113,7 +113,7 @@ def resume(
     logical_gpus: LogicalGpus = False,
     max_hours: MaxHours = None,
     callback: Callbacks = None,
-    profile: Profile = False,
+    profile: ProfileOption = False,
     accept_source_change: AcceptSourceChange = False,
     trust: Trust = False,
 ) -> None:
@@ -165,7 +165,7 @@ def measure(
     gpus: Gpus = None,
     logical_gpus: LogicalGpus = False,
     max_hours: MaxHours = None,
-    profile: Profile = False,
+    profile: ProfileOption = False,
     accept_source_change: AcceptSourceChange = False,
     trust: Trust = False,
 ) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from explorer.landscape.paths import Kind, Path, path_weights
+from explorer.landscape.paths import Path, PathKind, path_weights
 from explorer.models.arithmetic import constant
 from explorer.models.draws import draws_random_numbers, seeded_one_by_one
 from explorer.models.rows import Rows
@@ -102,7 +102,7 @@ def fit_paths(
     y: Tensor,
     *,
     seeds: Sequence[int],
-    kind: Kind = "bezier",
+    kind: PathKind = "bezier",
     bends: int = 1,
     start: Tensor | None = None,
     steps: int = 1000,

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from explorer.columns import Column
 from explorer.measures.base import CellModels, Kind, Measured, Pair, averaged, pair_name, point_rows
-from explorer.measures.cost import Call, Size, forward, path
+from explorer.measures.cost import Call, CellSize, forward, path
 from explorer.options import Options as Settings
 
 KIND: Kind = "pair"
@@ -57,7 +57,7 @@ class Options(Settings):
     )
 
 
-def cost(options: Options, size: Size) -> list[Call]:
+def cost(options: Options, size: CellSize) -> list[Call]:
     """Return the cost of this measure, in gradients."""
     return path(size, options.points) + forward(size, 2 * size.subjects, options.inputs)
 

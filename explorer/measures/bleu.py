@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from explorer.measures.base import CellModels, Kind, Measured, averaged
-from explorer.measures.cost import FORWARD, Call, Size
+from explorer.measures.cost import FORWARD, Call, CellSize
 from explorer.options import Options as Settings
 from explorer.settings import InputError
 
@@ -44,7 +44,7 @@ class Options(Settings):
     )
 
 
-def cost(options: Options, size: Size) -> list[Call]:
+def cost(options: Options, size: CellSize) -> list[Call]:
     """Return the cost of this measure, in gradients."""
     return [(FORWARD * options.beam, size.subjects, min(options.inputs, size.test))]
 

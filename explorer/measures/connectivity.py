@@ -8,7 +8,7 @@ from pydantic import Field
 
 from explorer.columns import Column
 from explorer.measures.base import CellModels, Kind, Measured, Pair, averaged, pair_name, point_rows
-from explorer.measures.cost import Call, Size, path
+from explorer.measures.cost import Call, CellSize, path
 from explorer.options import Options as Settings
 
 KIND: Kind = "pair"
@@ -96,19 +96,19 @@ COLUMNS = {
 }
 
 
-class Within(Settings):
+class PairsWithin(Settings):
     """Pairs of the models of one cell: all of them."""
 
     within: Literal["cell"]
 
 
-class Along(Settings):
+class PairsAlong(Settings):
     """Pairs of the same seed at neighbouring values of an axis, all else equal."""
 
     along: str
 
 
-class Count(Settings):
+class PairsDrawn(Settings):
     """A given number of pairs of one architecture from the whole grid, drawn by content."""
 
     count: int = Field(ge=1)
@@ -117,7 +117,7 @@ class Count(Settings):
 AUTO_STEPS, AUTO_AT_MOST = 500, 4000
 
 
-class Auto(Settings):
+class AutoSteps(Settings):
     """Steps of a path: 500, then doubled until the path has converged, at most so many."""
 
     at_most: int = Field(ge=AUTO_STEPS)
@@ -126,7 +126,7 @@ class Auto(Settings):
 class Options(Settings):
     """Budget of the paths. Mode connectivity depends on it: keep it the same in all runs you compare."""
 
-    pairs: Annotated[int, Field(ge=1)] | Literal["all"] | Within | Along | Count = Field(
+    pairs: Annotated[int, Field(ge=1)] | Literal["all"] | PairsWithin | PairsAlong | PairsDrawn = Field(
         "all",
         description="all pairs of a cell, or so many of them drawn by content; "
         "{along: batch_size} or {count: 50} for pairs beyond the cell",
@@ -134,7 +134,7 @@ class Options(Settings):
     path: Literal["bezier", "chain"] = Field("bezier", description="Bézier curve or polygonal chain")
     bends: int = Field(1, ge=1, le=50, description="trained points between the ends")
     start: Literal["midpoint", "random"] = Field("midpoint", description="where the trained points begin")
-    steps: Annotated[int, Field(ge=1)] | Literal["auto"] | Auto = Field(
+    steps: Annotated[int, Field(ge=1)] | Literal["auto"] | AutoSteps = Field(
         1000,
         description="optimiser steps of each path; auto: 500, doubled until it has converged, at most 4000; "
         "{at_most: 8000}: the same with another limit",
@@ -158,12 +158,12 @@ class Options(Settings):
     @property
     def most_steps(self) -> int:
         """Steps of a path at most."""
-        if isinstance(self.steps, Auto):
+        if isinstance(self.steps, AutoSteps):
             return self.steps.at_most
         return AUTO_AT_MOST if self.steps == "auto" else self.steps
 
 
-def cost(options: Options, size: Size) -> list[Call]:
+def cost(options: Options, size: CellSize) -> list[Call]:
     """Return the cost of this measure, in gradients."""
     return [(options.most_steps, size.subjects, options.batch_size), *path(size, 2 * options.points)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from explorer.columns import Column
 from explorer.measures.base import CellModels, Kind, Measured
-from explorer.measures.cost import Call, Size, forward
+from explorer.measures.cost import Call, CellSize, forward
 from explorer.options import Options as Settings
 
 KIND: Kind = "cell"
@@ -42,7 +42,7 @@ class Options(Settings):
     """No settings."""
 
 
-def cost(options: Options, size: Size) -> list[Call]:
+def cost(options: Options, size: CellSize) -> list[Call]:
     """Return the cost of this measure, in gradients."""
     return forward(size, size.models)
 

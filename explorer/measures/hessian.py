@@ -8,7 +8,7 @@ from pydantic import Field
 
 from explorer.columns import Column
 from explorer.measures.base import CellModels, Kind, Measured, averaged
-from explorer.measures.cost import TAKEN, Call, Size, products
+from explorer.measures.cost import TAKEN, Call, CellSize, products
 from explorer.options import Options as Settings
 
 KIND: Kind = "model"
@@ -63,7 +63,7 @@ class Options(Settings):
     )
 
 
-def cost(options: Options, size: Size) -> list[Call]:
+def cost(options: Options, size: CellSize) -> list[Call]:
     """Return the cost of this measure, in gradients."""
     return products(options, size, TAKEN * (options.lanczos_steps + options.probes))
 

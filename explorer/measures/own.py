@@ -75,7 +75,7 @@ class Description(BaseModel):
     columns: dict[str, ColumnText]
 
 
-class OwnOptions(Options):
+class OwnMeasureOptions(Options):
     """Options of a measure, as the user's code has checked them."""
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
@@ -84,7 +84,7 @@ class OwnOptions(Options):
 class OwnMeasure:
     """A measure of a user's own, with the interface of a file of this package."""
 
-    Options, EXTRA = OwnOptions, ()
+    Options, EXTRA = OwnMeasureOptions, ()
 
     def __init__(self, name: str, description: Description):
         self.name, self.description, self.KIND = name, description, description.kind
@@ -99,7 +99,7 @@ class OwnMeasure:
         """Fingerprint of the source files: if it changes, the measure is taken again."""
         return sources.fingerprint(self.name)
 
-    def measure(self, cell: CellModels, subjects: list[Any], options: OwnOptions) -> Measured:
+    def measure(self, cell: CellModels, subjects: list[Any], options: OwnMeasureOptions) -> Measured:
         """Call the user's code for the models or pairs named in ``subjects``.
 
         Raises:

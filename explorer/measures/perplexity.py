@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from explorer.measures.base import CellModels, Kind, Measured, averaged
-from explorer.measures.cost import Call, Size, forward
+from explorer.measures.cost import Call, CellSize, forward
 from explorer.options import Options as Settings
 
 TASKS = ("translation", "language")
@@ -38,7 +38,7 @@ class Options(Settings):
     """No settings."""
 
 
-def cost(options: Options, size: Size) -> list[Call]:
+def cost(options: Options, size: CellSize) -> list[Call]:
     """Return the cost of this measure, in gradients."""
     return forward(size, size.subjects, size.train)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from explorer.measures.base import CellModels, Kind, Measured, averaged
-from explorer.measures.cost import Call, Size, products
+from explorer.measures.cost import Call, CellSize, products
 from explorer.options import Options as Settings
 
 KIND: Kind = "model"
@@ -39,7 +39,7 @@ class Options(Settings):
     steps: int = Field(1, ge=1, le=10_000, description="of gradient ascent; 1 is that of SAM")
 
 
-def cost(options: Options, size: Size) -> list[Call]:
+def cost(options: Options, size: CellSize) -> list[Call]:
     """Return the cost of this measure, in gradients."""
     return products(options, size, options.steps)  # plain and adaptive: two gradients a step
 

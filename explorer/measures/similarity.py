@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from explorer.measures.base import CellModels, Kind, Measured, Pair, averaged
-from explorer.measures.cost import Call, Size, forward
+from explorer.measures.cost import Call, CellSize, forward
 from explorer.options import Options as Settings
 from explorer.settings import seed_for
 
@@ -57,7 +57,7 @@ COLUMNS = {
 }
 
 
-Layer = Annotated[str, Field(coerce_numbers_to_str=True)]  # a Sequential calls its layers 0, 1, …
+LayerName = Annotated[str, Field(coerce_numbers_to_str=True)]  # a Sequential calls its layers 0, 1, …
 
 
 class Options(Settings):
@@ -69,13 +69,13 @@ class Options(Settings):
         description="mixed-up training inputs (or target tokens of whole sentences), "
         "the same for all cells with the same data",
     )
-    layers: list[Layer] = Field(
+    layers: list[LayerName] = Field(
         default_factory=list,
         description="layers, by their module's name, whose CKA is taken too: cka_at_<layer>",
     )
 
 
-def cost(options: Options, size: Size) -> list[Call]:
+def cost(options: Options, size: CellSize) -> list[Call]:
     """Return the cost of this measure, in gradients."""
     return forward(size, size.models, options.inputs)
 

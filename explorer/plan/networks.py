@@ -297,7 +297,7 @@ def try_measure(
     models = CellModels("tried", rows, theta, buffers, ids, data, build)
     measure = plugin(explorer.measures, name, "measure")
     try:
-        take(name, models, [("a", "b")] if measure.KIND == "pair" else ids, own.OwnOptions(**values))
+        take(name, models, [("a", "b")] if measure.KIND == "pair" else ids, own.OwnMeasureOptions(**values))
     except ValueError as error:
         raise InputError(str(error)) from error
 

@@ -36,7 +36,7 @@ LEAST_SURE = 0.6  # probability of an answer of other runs that is worth telling
 
 
 @dataclass(frozen=True)
-class Step:
+class BestChange:
     """The best change in some directions that a run has tried from a cell.
 
     ``most`` is the highest end of the intervals of all these changes, in points of test accuracy.
@@ -49,7 +49,7 @@ class Step:
     variance: float
     df: float
 
-    def above(self, other: Step) -> bool:
+    def above(self, other: BestChange) -> bool:
         """Return whether this change is surely better than another one from the same cell."""
         reach = float(t_quantile(1 - LEVEL / 2, min(self.df, other.df)))
         return self.tried.gain - other.tried.gain > reach * math.sqrt(self.variance + other.variance)
@@ -109,7 +109,7 @@ def answer_questions(
 
 
 def _own_answer(
-    names: Sequence[str], steps: Mapping[str, Step], hints: Mapping[str, str], *, guess: bool
+    names: Sequence[str], steps: Mapping[str, BestChange], hints: Mapping[str, str], *, guess: bool
 ) -> tuple[str, str]:
     """Return the answer of the run's own cells, "neither" or "" if they leave it open, and a sentence."""
     tried = [name for name in names if name in steps]
@@ -174,7 +174,7 @@ def _expected(share: float, cell: pd.DataFrame) -> str:
 
 def _best_steps(
     cells: pd.DataFrame, place: int, names: Sequence[str], changes: Mapping[str, Sequence[str]]
-) -> dict[str, Step]:
+) -> dict[str, BestChange]:
     """Return the best change to another cell of the same line for each answer that was tried."""
     errors = moderated_errors(cells, ACCURACY)
     moves = [
@@ -188,7 +188,7 @@ def _best_steps(
         here, there = (format_setting(cells[move.axis].iloc[at]) for at in (place, move.to))
         verb = "raise" if DIRECTIONS[move.axis][0] == move.direction else "lower"
         text = f"{verb} the {words_of(move.axis)} from {here} to {there}"
-        step = Step(text, one, one.high, float(errors.stderr[move.to] ** 2), float(errors.df[move.to]))
+        step = BestChange(text, one, one.high, float(errors.stderr[move.to] ** 2), float(errors.df[move.to]))
         for answer, side in changes.items():
             if move.direction in side:
                 found[answer].append(step)

@@ -168,7 +168,7 @@ def without_unknown_settings(raw: dict[str, Any]) -> tuple[dict[str, Any], list[
 
 def _known(values: Any, options: type[BaseModel], prefix: str, ignored: list[str]) -> Any:
     """Return the values that ``options`` has as fields, and add the names of all others to ``ignored``."""
-    if not isinstance(values, dict) or options is own.OwnOptions:
+    if not isinstance(values, dict) or options is own.OwnMeasureOptions:
         return values
     fields = {field.alias or name for name, field in options.model_fields.items()} | {"name"}
     ignored += [f"{prefix}{name}" for name in values if name not in fields]
