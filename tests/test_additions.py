@@ -27,7 +27,7 @@ KIND: Kind = "model"
 EXTRA: tuple[str, ...] = ()
 COLUMNS = {
     "weight_norm": Column(
-        "number", "", "norm of the parameters", title="Weight norm", see="Grows with temperature.",
+        "number", "", "norm of the parameters", title="Weight norm", caption="Grows with temperature.",
         averaged=True, map=100, digits=2,
     )
 }

@@ -54,7 +54,7 @@ def report(
 
         of = {one: columns or [] if holds_tables(one) else [] for one in runs}
         loaded = [select(load(one, storage, columns=of[one]), where or []) for one in runs]
-        index = pages.compare(loaded, pages.place(loaded, reports), cuts=cuts)
+        index = pages.compare(loaded, pages.page_folder(loaded, reports), cuts=cuts)
         say(f"Report: {index}")
         if open_:
             _open(index)
@@ -118,10 +118,10 @@ def draw(
     """
     from explorer import report as pages
     from explorer.report.facts import progress_of, reservations
-    from explorer.report.outcome import diverged, failures, listed
+    from explorer.report.outcome import diverged, failures, first_lines
     from explorer.runs.files import join
 
-    folder, now = pages.place([run], reports), progress_of(run)
+    folder, now = pages.page_folder([run], reports), progress_of(run)
     index = pages.write(run, folder, cuts=cuts, now=now)
     if run.info:
         say(f"Tables: {join(run.folder if written else folder, 'tables')}")
@@ -135,7 +135,7 @@ def draw(
     failed, lines = failures(run)
     if failed:
         said = "1 failure" if failed == 1 else f"{failed} failures"
-        errors.print(f"Finished with {said}:", *listed(lines), sep="\n  ", **PLAIN)
+        errors.print(f"Finished with {said}:", *first_lines(lines), sep="\n  ", **PLAIN)
         raise typer.Exit(3)
 
 
@@ -161,7 +161,7 @@ def _watch(run: str, storage: str, reports: str, cuts: dict[str, float]) -> None
             state = tuple(len(t) for t in (loaded.models, loaded.pairs, loaded.curves))
             if state != seen:
                 index = pages.write(
-                    loaded, pages.place([loaded], reports), cuts=cuts, images=False, refresh_s=WATCH_S
+                    loaded, pages.page_folder([loaded], reports), cuts=cuts, images=False, refresh_s=WATCH_S
                 )
                 say(f"{time.strftime('%H:%M:%S')}  {state[0]} models, {state[1]} pairs: {index}")
                 seen = state

@@ -31,7 +31,7 @@ from explorer.cli.options import (
     to_resume,
 )
 from explorer.cli.pages import draw
-from explorer.engine.cancel import end_once
+from explorer.engine.cancel import end_on_first_signal
 from explorer.settings import InputError
 
 if TYPE_CHECKING:
@@ -77,12 +77,12 @@ def run(
     )
     if dry_run:
         from explorer.cli.look import describe_cost
-        from explorer.engine.run import standing
+        from explorer.engine.run import preview
         from explorer.report.files import check_place
         from explorer.runs.files import join
 
         check_place(join(reports, run_name))
-        lines = standing(checked, run_name, storage, where, accept_source_change=accept_source_change)
+        lines = preview(checked, run_name, storage, where, accept_source_change=accept_source_change)
         describe_cost(checked)
         for line in lines:
             say(line)
@@ -217,7 +217,7 @@ def show(start: Callable[[Display], Run], run: str, where: RunOptions, storage: 
         how = f"{before}resume with:\n  {command}"
         return _kept(run, storage, f"{how[0].upper()}{how[1:]}")
 
-    with told_ends(kept):
+    with exit_with_message(kept):
         with Display(console) as display:
             result = start(display)
             from explorer.engine.session import add_stage
@@ -242,7 +242,7 @@ def show(start: Callable[[Display], Run], run: str, where: RunOptions, storage: 
 
 
 @contextmanager
-def told_ends(kept: Callable[[str], str]) -> Iterator[None]:
+def exit_with_message(kept: Callable[[str], str]) -> Iterator[None]:
     """Turn signals, a run folder that has gone and a full disk into a message and an exit code.
 
     Args:
@@ -250,7 +250,7 @@ def told_ends(kept: Callable[[str], str]) -> Iterator[None]:
     """
     from explorer.runs.files import GoneError
 
-    end_once()
+    end_on_first_signal()
     try:
         yield
     except KeyboardInterrupt as stop:

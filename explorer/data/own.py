@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from explorer import apart, given
+from explorer import given, user_process
 from explorer.data.base import DataOptions, counts
 from explorer.data.dataset import CHANNELS_ARE, KEYS, Arrays, Channels, as_array, checked_arrays, with_reading
 from explorer.settings import InputError, digest
@@ -63,7 +63,7 @@ def _given(options: OwnDataOptions) -> dict[str, Any]:
 @functools.lru_cache(maxsize=KEPT)
 def _loaded(name: str, options: str, channels: Channels | None) -> Arrays:
     what = f"{name!r}, called with {options}"
-    return apart.call("explorer.data.own:called", name, options, channels, what=what)
+    return user_process.call("explorer.data.own:called", name, options, channels, what=what)
 
 
 @functools.lru_cache(maxsize=KEPT)

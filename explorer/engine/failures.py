@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 
-from explorer.apart import EndedError
 from explorer.engine.session import Session
 from explorer.plan.units import MeasureTask, Outcome, Stack
 from explorer.runs.store import Store
 from explorer.settings import Disagreement, InputError, in_a_line
+from explorer.user_process import EndedError
 
 TRIES = 3  # number of tries at a stack or a task
 DIED = "the worker process died without an error"
@@ -48,7 +48,10 @@ def failure(error: BaseException) -> Failure:
         return Failure(DIED, str(error), FailureCause.DIED)
     cause = error.cause if isinstance(error, RayTaskError) else error
     certain = isinstance(cause, Disagreement) or getattr(cause, "certain", False)
-    line, place = _line(cause)[:500], getattr(cause, "place", "")  # the user's, if explorer.apart has sent it
+    line, place = (
+        _line(cause)[:500],
+        getattr(cause, "place", ""),
+    )  # the user's, if explorer.user_process has sent it
     line += f" ({place})" * bool(place and place not in line)
     told = getattr(cause, "traceback", "") or str(error)
     return Failure(line, told[-10_000:], FailureCause.CERTAIN if certain else FailureCause.RAISED)

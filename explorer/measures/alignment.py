@@ -25,7 +25,8 @@ COLUMNS = {
         "`linear_barrier` after the hidden units of `model_b` are permuted to match",
         unit="percentage points",
         title="Aligned linear barrier",
-        see="Straight-line barrier after hidden units are matched. What remains is not due to permutation.",
+        caption="Straight-line barrier after hidden units are matched. What remains is not due to "
+        "permutation.",
         map=70,
         digits=1,
     ),
@@ -33,12 +34,12 @@ COLUMNS = {
         "`linear_loss_barrier` after that permutation",
         unit="nats",
         title="Aligned linear loss barrier",
-        see="As aligned linear barrier, for the training loss.",
+        caption="As aligned linear barrier, for the training loss.",
     ),
     "aligned_l2_distance": averaged(
         "`l2_distance` after that permutation",
         title="Aligned parameter distance",
-        see="Distance between replicates after their hidden units are matched.",
+        caption="Distance between replicates after their hidden units are matched.",
     ),
 }
 

@@ -22,14 +22,14 @@ COLUMNS = {
     "bleu": averaged(
         "corpus BLEU of the translations of the test sentences, 0 to 100 (sacrebleu)",
         title="BLEU",
-        see="Agreement of translated test sentences with their references, from 0 to 100.",
+        caption="Agreement of translated test sentences with their references, from 0 to 100.",
         map=11,
         digits=1,
     ),
     "bleu_copy": averaged(
         "the same for the source sentences copied as translations",
         title="BLEU of copying",
-        see="BLEU of the source copied as its translation: a score that needs no learning.",
+        caption="BLEU of the source copied as its translation: a score that needs no learning.",
     ),
 }
 

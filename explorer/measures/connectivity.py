@@ -28,7 +28,7 @@ COLUMNS = {
         "the ends; 0 if it is not larger than the difference of the ends",
         unit="percentage points",
         title="Mode connectivity",
-        see="Percentage points of training error. Below 0 (orange): a barrier separates the "
+        caption="Percentage points of training error. Below 0 (orange): a barrier separates the "
         "replicates. Near 0: they are connected. Above 0 (blue): the curve found better points "
         "than its ends, so the ends had not converged.",
         map=30,
@@ -39,29 +39,31 @@ COLUMNS = {
         "largest rise of the training error along the curve above m, at least 0",
         unit="percentage points",
         title="Curve barrier",
-        see="Largest rise of the training error along the curve.",
+        caption="Largest rise of the training error along the curve.",
         digits=1,
     ),
     "dip": averaged(
         "largest fall of the training error along the curve below m, at least 0",
         unit="percentage points",
         title="Curve dip",
-        see="Largest fall of the training error along the curve. A large dip: the ends had not converged.",
+        caption="Largest fall of the training error along the curve. A large dip: the ends had not "
+        "converged.",
         digits=1,
     ),
     "loss_barrier": averaged(
         "largest rise of the training loss along the curve above the mean of its ends",
         unit="nats",
         title="Curve loss barrier",
-        see="Still distinguishes cells if the training error is 0 everywhere and mode connectivity cannot.",
+        caption="Still distinguishes cells if the training error is 0 everywhere and mode connectivity "
+        "cannot.",
         map=60,
     ),
     "curve_peak_error_percent": averaged(
         "largest training error at the inner points of the curve",
         unit="percent",
         title="Peak error of the curve",
-        see="Largest training error on the curve between two replicates. Unlike mode connectivity, it also "
-        "counts the error of the ends. It tends to rank test accuracy well.",
+        caption="Largest training error on the curve between two replicates. Unlike mode connectivity, it "
+        "also counts the error of the ends. It tends to rank test accuracy well.",
         map=59,
         digits=1,
     ),
@@ -69,7 +71,7 @@ COLUMNS = {
         "`barrier` along the straight line instead of the curve",
         unit="percentage points",
         title="Linear barrier",
-        see="Barrier on the straight line. It is large nearly everywhere: networks are rarely linearly "
+        caption="Barrier on the straight line. It is large nearly everywhere: networks are rarely linearly "
         "connected unless their hidden units are aligned.",
         map=65,
         digits=1,
@@ -78,7 +80,7 @@ COLUMNS = {
         "`loss_barrier` along the straight line",
         unit="nats",
         title="Linear loss barrier",
-        see="Largest rise of the training loss on the straight line.",
+        caption="Largest rise of the training loss on the straight line.",
     ),
     "curve_steps": Column(
         "integer", "optimiser steps", "number of steps of the curve fit (mode connectivity depends on it)"

@@ -17,8 +17,8 @@ COLUMNS = {
         "gradient noise scale tr Σ / |G|²",
         unit="inputs",
         title="Gradient noise scale",
-        see="Batch size at which the gradient noise is as large as the gradient. Above it, larger batches "
-        "gain little.",
+        caption="Batch size at which the gradient noise is as large as the gradient. Above it, larger "
+        "batches gain little.",
         map=68,
         log=True,
     ),

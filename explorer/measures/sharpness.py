@@ -15,7 +15,7 @@ COLUMNS = {
         "rise of the training loss to the highest point within the radius",
         unit="nats",
         title="Sharpness",
-        see="Rise of the training loss to the highest point within a fixed radius.",
+        caption="Rise of the training loss to the highest point within a fixed radius.",
         map=67,
         log=True,
     ),
@@ -23,7 +23,7 @@ COLUMNS = {
         "the same, with distances relative to each parameter",
         unit="nats",
         title="Adaptive sharpness",
-        see="As sharpness, but with distances relative to each parameter, so rescaling the weights "
+        caption="As sharpness, but with distances relative to each parameter, so rescaling the weights "
         "does not change it.",
         log=True,
     ),

@@ -46,7 +46,7 @@ def lines(values: Tensor, pool: Extent) -> Tensor:
     return whole.unflatten(2, (high, pool[0])).transpose(2, 3)
 
 
-class Gathered:
+class PatchMatrix:
     """Patches as a matrix (models, channels × kernel, places × batch)."""
 
     def __init__(self, patches: Tensor):
@@ -76,7 +76,7 @@ class Convolution:
         self.pool = pool = (min(2, kernel[0]), 2) if pooled else (1, 1)
         self.sides = high, wide = sides[0] // pool[0], sides[1] // pool[1]
         padded = Padded(weight, (rows, inputs, *sides, batch), kernel)
-        self.inside, self.patches = padded.inside, Gathered(padded.patches(pool))
+        self.inside, self.patches = padded.inside, PatchMatrix(padded.patches(pool))
         self.sums = weight.new_empty(rows, outputs, pool[0], high, wide * pool[1], batch)
         self.lines = weight.new_empty(rows, outputs, high, wide, pool[1], batch)
         self.largest = weight.new_empty(rows, outputs, high, wide, batch)
@@ -88,7 +88,7 @@ class Convolution:
             self.right_excess = torch.empty_like(self.largest)
         if gradient and not first:
             errors = Padded(weight, (rows, outputs, *sides, batch), kernel)
-            self.error_lines, self.error_patches = lines(errors.inside, pool), Gathered(errors.patches())
+            self.error_lines, self.error_patches = lines(errors.inside, pool), PatchMatrix(errors.patches())
             self.inside_error = weight.new_empty(rows, inputs, *sides, batch)
 
     def forward(self, weight: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ class ImageTokens(nn.Module):
         return torch.cat([self.first.expand(len(x), -1, -1), patches], dim=1) + self.position
 
 
-class First(nn.Module):
+class FirstToken(nn.Module):
     """The first token (batch, width) of tokens (batch, tokens, width)."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class VisionTransformer(nn.Sequential):
                 nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
             )
             layers += [Residual(branch, nn.Identity(), activate=False) for branch in (attention, perceptron)]
-        super().__init__(*layers, First(), nn.LayerNorm(width), nn.Linear(width, classes))
+        super().__init__(*layers, FirstToken(), nn.LayerNorm(width), nn.Linear(width, classes))
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_uniform_(layer.weight)

@@ -46,7 +46,7 @@ def _work(stack: Stack) -> int:
     return len(stack.rows) * cell.steps * cell.training.batch_size * _width(cell)
 
 
-def drop_halves(space: Space, store: Store, *, train: bool) -> None:
+def drop_incomplete_records(space: Space, store: Store, *, train: bool) -> None:
     """Delete records that lost their companion: stacks without histories, measures without points.
 
     The companion of a record is written first, under the same key, and so is missing only after damage.

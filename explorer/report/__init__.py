@@ -8,12 +8,12 @@ from typing import Any
 
 from explorer.phases.claims.together import Together
 from explorer.plan.progress import Progress
-from explorer.report.files import place
+from explorer.report.files import page_folder
 from explorer.report.labels import in_words
 from explorer.results import Run
 from explorer.runs.files import Files
 
-__all__ = ["compare", "place", "study", "summary", "write"]
+__all__ = ["compare", "page_folder", "study", "summary", "write"]
 
 
 def write(
@@ -34,7 +34,7 @@ def write(
     the run's own space. With ``refresh_s``, the page reloads itself every ``refresh_s`` seconds.
     ``now`` is how far the run is (``explorer.report.facts.progress_of``), if it is known already. The page
     names tables and columns that the run lacks. Every file is written completely, then renamed. A page of
-    another run in ``out`` is replaced; :func:`place` finds a folder that no other run uses.
+    another run in ``out`` is replaced; :func:`page_folder` finds a folder that no other run uses.
 
     Raises:
         InputError: a cut or ``out`` is invalid; nothing has been written.

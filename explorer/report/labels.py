@@ -76,7 +76,7 @@ def _measure(name: str, column: Column | None, words: Words) -> Column:
     if column is None or not column.title:
         return Column("", "", "", title=words.reword(_sentence(name)))
     unit = words.reword(UNITS.get(column.unit, column.unit))
-    return column._replace(title=words.reword(column.title), unit=unit, see=words.reword(column.see))
+    return column._replace(title=words.reword(column.title), unit=unit, caption=words.reword(column.caption))
 
 
 def axis(name: str) -> AxisLabel:

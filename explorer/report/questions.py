@@ -12,7 +12,7 @@ import pandas as pd
 from explorer.diagnosis import QUESTIONS, Diagnoser
 from explorer.phases.advice.moves import DIRECTIONS, moves_from
 from explorer.phases.advice.rules import FEWEST_MODELS, NEGLIGIBLE, SURE
-from explorer.phases.advice.tried import COUNTS, LEVEL, Tried, average, together
+from explorer.phases.advice.tried import COUNTS, LEVEL, Tried, mean_gains, with_joint_intervals
 from explorer.phases.aggregate import axis_names, column
 from explorer.phases.noise import moderated_errors, t_quantile
 from explorer.phases.numbers import format_number, format_setting, words_of
@@ -182,7 +182,7 @@ def _best_steps(
         for move in moves_from(cells, names, place)
         if any(move.direction in side for side in changes.values())
     ]
-    tried = together([one for move in moves for one in average([move], errors)], len(moves))
+    tried = with_joint_intervals([one for move in moves for one in mean_gains([move], errors)], len(moves))
     found = defaultdict(list)
     for move, one in zip(moves, tried, strict=True):
         here, there = (format_setting(cells[move.axis].iloc[at]) for at in (place, move.to))

@@ -33,7 +33,7 @@ def split(space: Space, given: dict[str, Any] | None = None) -> dict[str, Any]:
             from.
     """
     settings, defaults = _split(space.to_dict(), space.given_settings if given is None else given)
-    measures = own.kept(space.measures)
+    measures = own.descriptions_of(space.measures)
     described = {"own_measures": measures} if measures else {}
     return {"space": settings, "defaults": defaults, **described, **described_data(space)}
 
