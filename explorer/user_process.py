@@ -41,7 +41,9 @@ FREE_SHARE = 0.9  # share of the free memory that the process may use
 OUTPUT_BYTES = 2000  # of the user's last output that are kept
 FRAME = re.compile(r'^  File "(.+)", line (\d+)', re.MULTILINE)  # in a trace of faulthandler
 # Runs with the caller's sys.path, so that no file of the current folder hides a library.
-START = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); import explorer.user_process as p; p.serve()"
+START = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[2]); import explorer.user_process as p; p.serve()"
+)
 
 
 _inside = False  # whether this is such a process

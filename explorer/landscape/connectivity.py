@@ -218,7 +218,7 @@ def fit_to_convergence(
     """Fit paths with ``steps`` steps, then double the steps of those that have not converged.
 
     Paths are compared at half and at all of their steps. A path is continued from where it is, with a fresh
-    schedule of as many steps as before, as long as the sum is at most ``at_most``. The path of a pair does
+    schedule of as many steps as before, as long as the total is at most ``at_most``. The path of a pair does
     not depend on the other pairs.
 
     Args:

@@ -87,7 +87,7 @@ def drop_measure(store: Store, name: str) -> None:
 def measure_versions(space: Space) -> dict[str, int | str]:
     """Return the version of the numerics of each measure of the space: 1 if its file states none.
 
-    That of a user's measure is the fingerprint of its source files.
+    The version of a user's measure is the fingerprint of its source files.
     """
     return {name: getattr(module, "VERSION", 1) for name, module, _ in measures_of(space.measures)}
 
