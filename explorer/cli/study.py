@@ -49,6 +49,7 @@ def study(
     from explorer.engine.cluster import RunOptions
     from explorer.report.files import check_place
     from explorer.report.outcome import failures, first_lines
+    from explorer.report.study_page import summary, write_study
 
     members = studies.members(spaces or [], set_ or [], storage)
     target = studies.target(out)
@@ -73,11 +74,11 @@ def study(
             display.advance("spaces", 1, 0)
         display.stage("drawing", 0)
         one = studies.Study(runs)
-        index = pages.study(runs, one.claims, pages.page_folder(runs, reports, name="study"), links=links)
+        index = write_study(runs, one.claims, pages.page_folder(runs, reports, name="study"), links)
         files = studies.write(one, target) if target else []
     for file in files:
         say(f"Wrote {file}")
-    say(pages.summary(one.claims))
+    say(summary(one.claims))
     say(f"Report: {index}")
     if failed:
         errors.print("Finished with failures:", *first_lines(failed), sep="\n  ", **PLAIN)

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -35,7 +36,6 @@ from explorer.engine.cancel import end_on_first_signal
 from explorer.settings import InputError
 
 if TYPE_CHECKING:
-    from explorer.display import Display
     from explorer.engine.cluster import RunOptions
     from explorer.results import Run
 
@@ -61,6 +61,7 @@ def run(
     ] = False,
 ) -> None:
     """Train and measure the grid of a space file and write its report. Continues an existing run."""
+    from explorer.engine import run as engine
     from explorer.engine.cluster import RunOptions
     from explorer.space import reading
 
@@ -76,30 +77,19 @@ def run(
         callbacks=callback or (),
     )
     if dry_run:
-        from explorer.cli.look import describe_cost
-        from explorer.engine.run import preview
+        from explorer.estimate import describe
         from explorer.report.files import check_place
         from explorer.runs.files import join
 
         check_place(join(reports, run_name))
-        lines = preview(checked, run_name, storage, where, accept_source_change=accept_source_change)
-        describe_cost(checked)
+        lines = engine.preview(checked, run_name, storage, where, accept_source_change=accept_source_change)
+        console.print(describe(checked))
         for line in lines:
             say(line)
         return
 
-    def start(display: Display) -> Run:
-        from explorer.engine.run import run
-
-        return run(
-            checked,
-            name=run_name,
-            storage=storage,
-            accept_source_change=accept_source_change,
-            observer=display,
-            where=where,
-        )
-
+    sources = {"accept_source_change": accept_source_change}
+    start = partial(engine.run, checked, name=run_name, storage=storage, **sources)
     show(start, run_name, where, storage, reports)
 
 
@@ -118,6 +108,7 @@ def resume(
     trust: Trust = False,
 ) -> None:
     """Resume an interrupted run: keep finished work and do the rest."""
+    from explorer.engine import run as engine
     from explorer.engine.cluster import RunOptions
 
     where = RunOptions(
@@ -130,18 +121,8 @@ def resume(
         callbacks=callback or (),
     )
 
-    def start(display: Display) -> Run:
-        from explorer.engine.run import resume
-
-        return resume(
-            run,
-            storage=storage,
-            accept_source_change=accept_source_change,
-            trust=trust,
-            observer=display,
-            where=where,
-        )
-
+    sources = {"accept_source_change": accept_source_change, "trust": trust}
+    start = partial(engine.resume, run, storage=storage, **sources)
     show(start, run, where, storage, reports)
 
 
@@ -170,6 +151,7 @@ def measure(
     trust: Trust = False,
 ) -> None:
     """Add or repeat measures of a run without training."""
+    from explorer.engine import run as engine
     from explorer.engine.cluster import RunOptions
 
     where = RunOptions(
@@ -181,26 +163,14 @@ def measure(
         profile=profile,
     )
 
-    def start(display: Display) -> Run:
-        from explorer.engine.run import measure
-
-        return measure(
-            run,
-            add=add or [],
-            again=again or [],
-            overrides=set_ or [],
-            storage=storage,
-            accept_source_change=accept_source_change,
-            trust=trust,
-            observer=display,
-            where=where,
-        )
-
+    sources = {"accept_source_change": accept_source_change, "trust": trust}
+    chosen = {"add": add or [], "again": again or [], "overrides": set_ or []}
+    start = partial(engine.measure, run, storage=storage, **chosen, **sources)
     show(start, run, where, storage, reports)
 
 
-def show(start: Callable[[Display], Run], run: str, where: RunOptions, storage: str, reports: str) -> None:
-    """Run ``start`` under a display, then write the report. Ctrl-C and SIGTERM print how to resume.
+def show(start: Callable[..., Run], run: str, where: RunOptions, storage: str, reports: str) -> None:
+    """Call ``start`` with a display and ``where``, then write the report. A signal prints how to resume.
 
     Raises:
         typer.Exit: 3 if something failed, 4 if the time was over, 130 after Ctrl-C, 143 after SIGTERM, 129 if
@@ -219,7 +189,7 @@ def show(start: Callable[[Display], Run], run: str, where: RunOptions, storage: 
 
     with exit_with_message(kept):
         with Display(console) as display:
-            result = start(display)
+            result = start(observer=display, where=where)
             from explorer.engine.session import add_stage
             from explorer.runs.store import Store
 

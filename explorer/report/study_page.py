@@ -40,9 +40,15 @@ FASTER = 3.0  # a loss this many times lower without wrong labels explains a sma
 
 
 def write_study(
-    runs: Sequence[Run], claims: Sequence[Together], out: Files, links: Mapping[str, str]
+    runs: Sequence[Run], claims: Sequence[Together], folder: Path | str, links: Mapping[str, str]
 ) -> Path | str:
-    """Write the page of a study; see ``explorer.report.study``."""
+    """Write the page of a study: the claims of the paper over several runs. Return where ``index.html`` is.
+
+    Args:
+        claims: the verdicts over the runs, from ``explorer.phases.claims.together.combine``.
+        links: addresses of the pages of the runs, by name of the run.
+    """
+    out = Files(folder, sync=False)
     shown = {run.name: _Shown(run) for run in runs}
     sets: dict[str, Any] = {}
     specs: list[dict[str, Any]] = []
