@@ -48,10 +48,8 @@ def failure(error: BaseException) -> Failure:
         return Failure(DIED, str(error), FailureCause.DIED)
     cause = error.cause if isinstance(error, RayTaskError) else error
     certain = isinstance(cause, Disagreement) or getattr(cause, "certain", False)
-    line, place = (
-        _line(cause)[:500],
-        getattr(cause, "place", ""),
-    )  # the user's, if explorer.user_process has sent it
+    # Errors that explorer.user_process has sent have the place in the user's code.
+    line, place = _line(cause)[:500], getattr(cause, "place", "")
     line += f" ({place})" * bool(place and place not in line)
     told = getattr(cause, "traceback", "") or str(error)
     return Failure(line, told[-10_000:], FailureCause.CERTAIN if certain else FailureCause.RAISED)

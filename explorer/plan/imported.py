@@ -408,9 +408,7 @@ def space_of(
     except InputError as error:
         raise InputError(_of_settings(str(error), checkpoints[0].where)) from None
     if space.refine is not None:
-        raise InputError(
-            "refine chooses cells to train, and imported models are trained: remove --set refine"
-        )
+        raise InputError("refine chooses cells to train, and imported models are trained; leave refine out")
     by_id = {
         cell.model_id(seed): one
         for cell, seeds in zip(space.cells, cells.values(), strict=True)
