@@ -280,7 +280,7 @@ def memory(device: str) -> Any:
     free, whole = torch.cuda.mem_get_info()
     own = whole - free - torch.cuda.memory_reserved()  # with other processes'
     torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(card.room(whole, 0.25) / whole)
+    torch.cuda.set_per_process_memory_fraction(card.usable_bytes(whole, 0.25) / whole)
     try:
         torch.empty(int(0.3 * whole), dtype=torch.uint8, device=device)
         limits = False

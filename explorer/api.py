@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from explorer import results
 from explorer.interface import Run, Space
 from explorer.report.files import check_place
-from explorer.report.outcome import diverged, failures, listed
+from explorer.report.outcome import diverged, failures, first_lines
 from explorer.runs.files import join
 from explorer.settings import InputError
 from explorer.space.reading import read
@@ -278,4 +278,4 @@ def _tell(run: Run, display: Display, index: Path | str) -> None:
         display.say(lost)
     failed, lines = failures(run)
     if failed:
-        display.say("\n  ".join([f"Failures: {failed}.", *listed(lines)]))
+        display.say("\n  ".join([f"Failures: {failed}.", *first_lines(lines)]))

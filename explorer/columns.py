@@ -24,7 +24,7 @@ class Column(NamedTuple):
         unit: in words; empty for dimensionless numbers.
         meaning: description for ``docs/tables.md``.
         title: title on pages; if empty, pages use the name in words.
-        see: what a reader should look for in the map of this column.
+        caption: what a reader should look for in the map of this column.
         averaged: the ``cells`` table has the mean of this column under the same name, and its standard
             deviation as ``<name>_std``.
         map: position of the column's map on a page, smallest first; 0 for no map.
@@ -37,7 +37,7 @@ class Column(NamedTuple):
     unit: str
     meaning: str
     title: str = ""
-    see: str = ""
+    caption: str = ""
     averaged: bool = False
     map: int = 0
     log: bool = False
@@ -75,7 +75,7 @@ MODELS: dict[str, Column] = {
         "nats",
         "mean loss on the training set in evaluation mode: cross-entropy (per token), or squared error",
         title="Training loss",
-        see="Separates fitted from underfitted cells. Look for a drop by a factor of ten or more.",
+        caption="Separates fitted from underfitted cells. Look for a drop by a factor of ten or more.",
         averaged=True,
         map=20,
         log=True,
@@ -85,7 +85,7 @@ MODELS: dict[str, Column] = {
         "percent",
         "error on the training set (with its noisy labels): 0/1 error, token error or unexplained variance",
         title="Training error",
-        see="If it is 0 throughout a region, mode connectivity is near 0 there for that reason alone.",
+        caption="If it is 0 throughout a region, mode connectivity is near 0 there for that reason alone.",
         averaged=True,
         map=61,
         digits=2,
@@ -95,7 +95,8 @@ MODELS: dict[str, Column] = {
         "nats",
         "mean loss on the test set",
         title="Test loss",
-        see="Can grow while accuracy stays the same, when models become more confident in their mistakes.",
+        caption="Can grow while accuracy stays the same, when models become more confident in their "
+        "mistakes.",
         averaged=True,
         map=62,
     ),
@@ -104,7 +105,7 @@ MODELS: dict[str, Column] = {
         "percent",
         "100 minus the error on the test set (labels always clean)",
         title="Test accuracy",
-        see="Shows where models generalise. The other measures are compared with it.",
+        caption="Shows where models generalise. The other measures are compared with it.",
         averaged=True,
         map=10,
         digits=1,
@@ -165,7 +166,7 @@ CELLS: dict[str, Column] = {
         "percentage points",
         "test error minus training error (with its noisy labels), mean over models",
         title="Generalisation gap",
-        see="Test error minus training error. Large where models overfit.",
+        caption="Test error minus training error. Large where models overfit.",
         map=15,
         diverging=True,
         digits=1,

@@ -337,7 +337,7 @@ def _side_room(cells: pd.DataFrame, changes: tuple[str, ...], question: str) -> 
         if change in changes
     ]
     if not rooms:
-        raise InputError(f"{question}: no axis of the table means {' or '.join(changes)}")
+        raise InputError(f"{question}: the table has no axis for {' or '.join(changes)}")
     return pd.concat(rooms, axis=1).max(axis=1)
 
 

@@ -48,7 +48,7 @@ def find(reference: str) -> Given:
     """Return the object of a reference, with its sources.
 
     Raises:
-        InputError: this program has not given it.
+        InputError: this program has no such object.
     """
     name = reference.partition(":")[2]
     if name not in _given:

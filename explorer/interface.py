@@ -15,7 +15,7 @@ from explorer.given import Given
 from explorer.runs.store import Store
 from explorer.settings import InputError, suggest
 from explorer.space.model import Space as CheckedSpace
-from explorer.space.reading import parse, swept_twice
+from explorer.space.reading import parse, set_and_swept
 from explorer.space.training import TrainingOptions
 from explorer.space.trust import changed_sources, users_functions
 
@@ -151,7 +151,7 @@ class Space:
         self._objects: dict[str, Given] = {}
         self._arrays: Arrays | None = None
         self._plain = self._without_objects(raw) if isinstance(raw, Mapping) else raw
-        if problems := swept_twice(self._plain):
+        if problems := set_and_swept(self._plain):
             raise InputError("\n".join(problem.message for problem in problems))
         self.checked = self.changed(overrides)
 
@@ -320,7 +320,7 @@ class Run(results.Run):
         """
         from explorer import report as pages
 
-        index = pages.write(self, pages.place([self], str(reports)), cuts=dict(cuts or {}))
+        index = pages.write(self, pages.page_folder([self], str(reports)), cuts=dict(cuts or {}))
         if show:
             open_page(index)
         return index

@@ -345,7 +345,7 @@ def read(store: Store) -> Run:
         lost = failed["models"].drop(columns=["kind", "traceback"]).dropna(subset="model_id")
         lost = lost[~lost["model_id"].isin(trained)].dropna(axis=1, how="all").assign(status="failed")
         models = pd.concat([models, lost], ignore_index=True)
-    own.make_room(used, map(str, models))
+    own.forget_clashing(used, map(str, models))
     models = _without_replaced_models(models, info, [*names, "seed"], store)
     if len(models):
         for measured in _frames(store, of_kind["model"]):

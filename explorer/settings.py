@@ -35,10 +35,10 @@ class Disagreement(Exception):
 
 def in_a_line(error: BaseException) -> str:
     """Return the type of an error and the first line of its message, at most 500 characters."""
-    return cut(": ".join([type(error).__name__, *said_by(error).strip().splitlines()[:1]]), 500)
+    return cut(": ".join([type(error).__name__, *message_of(error).strip().splitlines()[:1]]), 500)
 
 
-def said_by(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """Return the message of an error; empty if its class cannot write one."""
     try:
         return str(error)

@@ -1,6 +1,6 @@
 """The source files of a user's function: its module, and each local module that this imports.
 
-Explorer finds them with the import system's finders and reads their syntax trees. None of them is run.
+Explorer finds them with the import system's finders and reads their syntax trees. It runs none of the files.
 """
 
 from __future__ import annotations

@@ -20,14 +20,14 @@ from pydantic import Field
 
 from explorer.columns import Column
 from explorer.measures.base import CellModels, Kind, Measured
-from explorer.measures.cost import Call, Size, forward
+from explorer.measures.cost import Call, CellSize, forward
 from explorer.options import Options as Settings
 
 KIND: Kind = "model"
 EXTRA: tuple[str, ...] = ()
 COLUMNS = {
     "weight_norm": Column(
-        "number", "", "norm of the parameters", title="Weight norm", see="Grows with temperature.",
+        "number", "", "norm of the parameters", title="Weight norm", caption="Grows with temperature.",
         averaged=True, map=100, digits=2,
     )
 }
@@ -39,7 +39,7 @@ class Options(Settings):
     order: float = Field(2.0, gt=0, description="of the norm")
 
 
-def cost(options: Options, size: Size) -> list[Call]:
+def cost(options: Options, size: CellSize) -> list[Call]:
     """Return what it costs, in gradients."""
     return forward(size, size.subjects)
 

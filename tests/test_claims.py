@@ -15,7 +15,7 @@ from explorer.phases.claims import CHECKS, FAILS, HOLDS, UNKNOWN, UNTESTED, Clai
 from explorer.phases.claims.checks import RunTables
 from explorer.phases.claims.estimates import resampled
 from explorer.phases.claims.evidence import Chart, Evidence, decide, summarise
-from explorer.phases.resampling import DRAWS, Draws, lines, partial_spearman, ranks, spearman
+from explorer.phases.resampling import DRAWS, Draws, lines, partial_rank_correlation, ranks, spearman
 
 WIDTHS, BATCHES = (2, 4, 8, 16, 32, 64), (4, 8, 16, 32, 64)
 AXES = {"load": ["width"], "temperature": ["batch_size"]}
@@ -92,7 +92,7 @@ def test_a_partial_correlation_is_that_of_the_residuals():
         return ranks(v)[0] - given @ np.linalg.lstsq(given, ranks(v)[0], rcond=None)[0]
 
     expected = np.corrcoef(residual(x), residual(y))[0, 1]
-    assert partial_spearman(x, y, z, w)[0] == pytest.approx(expected)
+    assert partial_rank_correlation(*map(ranks, (x, y, z, w)))[0] == pytest.approx(expected)
     assert abs(spearman(x, y)[0] - expected) > 0.2
 
 

@@ -72,7 +72,12 @@ def test_every_storage_keeps_the_contract(place: str) -> None:
     space = {"name": "x", "measures": {}}
     store.write_info({"name": "x", "space": space})
     store.write_session("2026-01-01T00:00:00.000+00:00", {"trained": 1})
-    assert store.read_info() == {"name": "x", "space": space, "said": space, "sessions": [{"trained": 1}]}
+    assert store.read_info() == {
+        "name": "x",
+        "space": space,
+        "given_settings": space,
+        "sessions": [{"trained": 1}],
+    }
     for i in range(4):
         store.write_record("notes", f"k{i}", [{"model_id": f"m{i}", "train_loss": float(i)}])
     assert store.has_record("notes", "k1")

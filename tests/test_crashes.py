@@ -11,7 +11,7 @@ import pytest
 from conftest import explore
 
 import explorer
-from explorer import apart
+from explorer import user_process
 from explorer.settings import InputError
 
 SOURCE = """
@@ -106,10 +106,10 @@ def mine(tmp_path: Path, importable: Any, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.chdir(tmp_path)
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (3 * 2**30, hard))
-    apart._here.close()  # a new process has this limit
+    user_process._here.close()  # a new process has this limit
     yield tmp_path
     resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
-    apart._here.close()
+    user_process._here.close()
 
 
 # Users' functions are called in a block that tells errors with what they were called for.
@@ -127,7 +127,9 @@ def test_data_that_crash_are_one_sentence(mine: Path, does: str) -> None:
     function, options = "explorer.data.own:called", f'{{"does": "{does}"}}'
     patience_s = 9 if does == "loops" else 60
     with pytest.raises(InputError) as error:
-        apart.call(function, "crashing:data", options, None, what="the training", patience_s=patience_s)
+        user_process.call(
+            function, "crashing:data", options, None, what="the training", patience_s=patience_s
+        )
     assert IN_DATA.get(does, SAYS[does] or "") in str(error.value)
     assert len(str(error.value).splitlines()) == 1
 

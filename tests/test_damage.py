@@ -64,7 +64,7 @@ def work(wanted: Space, clean: Arrays, folder: Path) -> Store:
     """Train and measure what is missing, in as many rounds as a run has."""
     worker = Worker(str(folder), lambda _: clean, {}, threads=1, gpus=0)
     worker.store.write_info(provenance.describe(wanted, "damaged"))
-    plan.drop_halves(wanted, worker.store, train=True)
+    plan.drop_incomplete_records(wanted, worker.store, train=True)
     for _ in range(3):
         for stack in plan.missing_stacks(wanted, worker.store, sizes(wanted, lambda _: ((64,), 10))):
             worker.train(stack)

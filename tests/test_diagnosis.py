@@ -212,8 +212,8 @@ def test_the_diagnosers_of_the_package_are_those_of_the_committed_cells() -> Non
     [
         ({}, "temprature", "known: temperature"),
         ({"test_accuracy_percent": None}, "temperature", "no column test_accuracy_percent"),
-        ({"batch_size": 8}, "temperature", "no axis of the table means colder training"),
-        ({"width": 8}, "size_or_data", "no axis of the table means larger model"),
+        ({"batch_size": 8}, "temperature", "the table has no axis for colder training"),
+        ({"width": 8}, "size_or_data", "the table has no axis for larger model"),
         ({"cka": None}, "temperature", "needs cka"),
         ({"train_loss": np.nan}, "temperature", "needs train_loss"),
     ],

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -56,6 +57,24 @@ def test_verdicts_of_the_study_in_the_readme_are_those_of_its_table() -> None:
         f"of {len(verdicts)} findings of the paper, {general} hold in general, {some} hold in some spaces, "
         f"{against} are contradicted and {open_} cannot be told"
     ) in (ROOT / "README.md").read_text()
+
+
+def _in_words(default: Any) -> str:
+    """Return the default of an option as docs/measures.md shows it."""
+    return f"{default:g}" if isinstance(default, float) else str(default).lower() if default != [] else "none"
+
+
+@pytest.mark.parametrize("name", explorer.measures.NAMES)
+def test_the_page_of_measures_has_the_options_and_defaults_of_each(name: str) -> None:
+    measure = plugin(explorer.measures, name, "measure")
+    lines = (ROOT / "docs/measures.md").read_text().splitlines()
+    (row,) = [line.split("|") for line in lines if line.startswith(f"| `{name}` |")]
+    assert row[2].strip() == measure.KIND
+    told = {
+        option: text.partition(",")[0].strip("`")
+        for option, text in re.findall(r"`(\w+)` \(([^)]*)\)", row[4])
+    }
+    assert told == {option: _in_words(default) for option, default in measure.Options().model_dump().items()}
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -10,7 +10,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError, Worker
 from ray.tune import TuneError
 
 from explorer.engine import cluster, sweep
-from explorer.engine.failures import DIED, FULL, Cause, failure
+from explorer.engine.failures import DIED, FULL, FailureCause, failure
 from explorer.settings import InputError
 
 
@@ -44,14 +44,14 @@ def test_what_a_worker_raised_is_told_by_type_and_message(cause: Exception, line
         found = failure(error)
         assert found.error == line
         assert line in found.traceback
-        assert found.cause is Cause.RAISED
+        assert found.cause is FailureCause.RAISED
 
 
 def test_a_death_is_told_by_what_can_be_done() -> None:
     assert failure(RayActorError()).error == failure(WorkerCrashedError()).error == DIED
     full = OutOfMemoryError("Task was killed due to the node running low on memory.")
     assert failure(full).error == FULL
-    assert (failure(full).cause, failure(RayActorError()).cause) == (Cause.MEMORY, Cause.DIED)
+    assert (failure(full).cause, failure(RayActorError()).cause) == (FailureCause.MEMORY, FailureCause.DIED)
 
 
 def test_a_worker_killed_for_memory_is_found_behind_the_errors_that_tune_raises() -> None:

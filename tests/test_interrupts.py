@@ -46,7 +46,7 @@ def test_a_signal_waits_for_the_end_of_what_must_not_be_broken_off(handlers: Non
     done = []
 
     def work() -> None:
-        with cancel.held_back():
+        with cancel.delay_signals():
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
             done.append("all of it")
@@ -56,7 +56,7 @@ def test_a_signal_waits_for_the_end_of_what_must_not_be_broken_off(handlers: Non
     assert done == ["all of it"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # in the background of a shell
-    with cancel.held_back():
+    with cancel.delay_signals():
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
@@ -65,7 +65,7 @@ def test_who_presses_twice_does_not_hinder_the_end(handlers: None, monkeypatch: 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     monkeypatch.setattr(cancel, "leave_terminal", lambda: None)  # of the tests
-    cancel.end_once()
+    cancel.end_on_first_signal()
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
     signal.raise_signal(signal.SIGINT)
@@ -77,7 +77,7 @@ def test_who_presses_twice_does_not_hinder_the_end(handlers: None, monkeypatch: 
             signal.raise_signal(number)
         assert stop.value.code == code
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
-    cancel.end_once()
+    cancel.end_on_first_signal()
     signal.raise_signal(signal.SIGHUP)
 
 

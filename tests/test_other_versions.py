@@ -87,7 +87,9 @@ def test_a_run_with_a_measure_of_another_version_is_read_and_kept(own_copy: Path
     assert len(run.models) == 12
     assert run.cells["phase"].notna().all()
     store.update_info(execution={})
-    assert "weight_norm" in store.read_info()["said"]["measures"], "what another version knows stays"
+    assert "weight_norm" in store.read_info()["given_settings"]["measures"], (
+        "what another version knows stays"
+    )
 
 
 @pytest.mark.parametrize("entry", ["defaults", "space"])

@@ -143,7 +143,10 @@ def test_the_example_of_the_page_works(norms: Path, importable: Callable[[str, s
     checked = parse(space(**example))
     check_measures(checked)
     assert checked.measures["mymeasures:weight_norm"] == {"order": 1.0}
-    assert own.kept(checked.measures)["mymeasures:agreement"]["columns"]["agreement"]["unit"] == "percent"
+    assert (
+        own.descriptions_of(checked.measures)["mymeasures:agreement"]["columns"]["agreement"]["unit"]
+        == "percent"
+    )
 
 
 def largest(model: Any, factor: float = 1.0) -> float:
@@ -157,7 +160,7 @@ def test_a_function_of_a_program_is_a_measure(norms: Path) -> None:
     )
     check_measures(made.checked)
     (name,) = made.checked.measures
-    assert own.kept([name])[name]["columns"]["largest"]["meaning"] == "Largest parameter"
+    assert own.descriptions_of([name])[name]["columns"]["largest"]["meaning"] == "Largest parameter"
     with pytest.raises(InputError, match=r"'faktor' is no option of .*; its options: factor"):
         explorer.Space(
             name="mine", data="digits", load={"width": [2, 4]}, steps=3, measures={largest: {"faktor": 3}}
@@ -231,7 +234,7 @@ def test_a_measure_whose_code_has_changed_is_taken_again(norms: Path) -> None:
     info = recorded.read_info(store)
     store.update_info(
         measure_versions=plan.measure_versions(parse(space())),
-        kept_sources=kept_sources.copied(parse(space()), store, []),
+        kept_sources=kept_sources.copy_missing(parse(space()), store, []),
     )
     assert plan.drop_outdated(parse(space()), store) == []
     (norms / "norms.py").write_text(SOURCE.replace("return sum(", "return 2 * sum("))
@@ -240,6 +243,15 @@ def test_a_measure_whose_code_has_changed_is_taken_again(norms: Path) -> None:
     again = plan.drop_outdated(parse(space()), store)
     assert again == [name for name in MEASURES if ":" in name]
     assert not plan.missing(recorded.working_space_of(info), store).stacks
+
+
+def test_a_caption_of_an_earlier_version_is_read(norms: Path) -> None:
+    kept = {"kind": "model", "columns": {"weight_norm": {"kind": "number", "see": "Grows with heat."}}}
+    own.register_kept({"norms:weight_norm": kept})
+    assert tables.EVERY["weight_norm"].caption == "Grows with heat."
+    assert own.descriptions_of(["norms:weight_norm"])["norms:weight_norm"]["columns"]["weight_norm"][
+        "caption"
+    ]
 
 
 @pytest.mark.parametrize(

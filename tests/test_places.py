@@ -18,7 +18,7 @@ from explorer import report
 from explorer.cli.app import app
 from explorer.engine.cancel import Cancellation
 from explorer.engine.local_ray import watched
-from explorer.report.files import claim
+from explorer.report.files import write_shown_runs
 from explorer.results import Run
 from explorer.runs.files import Files, GoneError, join, resolve, split
 from explorer.runs.lock import RunLock
@@ -110,8 +110,8 @@ def at(folder: Path, created: str = "2026-01-01T00:00:00+00:00") -> Run:
 
 def page(reports: Path, *runs: Run) -> str:
     """The name of the folder in which a page of runs is drawn."""
-    folder = report.place(runs, reports)
-    claim(runs, Files(folder))
+    folder = report.page_folder(runs, reports)
+    write_shown_runs(runs, Files(folder))
     return Path(folder).name
 
 

@@ -14,7 +14,7 @@ from conftest import explore
 from notebooks import Notebook
 
 import explorer
-from explorer import apart, given, objects
+from explorer import given, objects, user_process
 from explorer.data import memory
 from explorer.settings import InputError
 
@@ -288,6 +288,6 @@ def test_given_objects_travel_between_processes(notebook: Notebook) -> None:
     found: dict[str, given.Given] = {}
     reference = objects.refer(notebook.names["make"], "model", found)
     given.keep(pickle.loads(pickle.dumps(found)))
-    apart.check_function(reference)
+    user_process.check_function(reference)
     with pytest.raises(InputError, match="'__main__:another' is an object of a notebook or script"):
-        apart.check_function("__main__:another")
+        user_process.check_function("__main__:another")

@@ -17,7 +17,7 @@ import explorer
 from explorer import results
 from explorer.engine.context import load_data
 from explorer.engine.rounds import choose_round
-from explorer.engine.session import Session, Silent
+from explorer.engine.session import Session, SilentObserver
 from explorer.engine.worker import Worker
 from explorer.plan import provenance, refinement
 from explorer.plan.progress import progress
@@ -55,7 +55,7 @@ def work(space: Space, folder: Path, most: int = 1000) -> Store:
         if not todo:
             if not refinement.is_open(space, refinement.rounds_of(store)):
                 return store
-            choose_round(space, store, Session(store, Silent()))
+            choose_round(space, store, Session(store, SilentObserver()))
 
 
 @pytest.fixture(scope="module")

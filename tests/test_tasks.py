@@ -329,7 +329,7 @@ def test_sentences_are_said_in_the_words_of_the_task():
     assert translation.reword("by standard error, 2 nats") == "by standard error, 2 nats"
     assert regression.reword("Training loss (nats), below 0.1 nats") == "Training loss, below 0.1"
     assert regression.reword("Accuracy grows") == "Explained variance grows"
-    assert regression.reword(EVERY["disagreement_percent"].see).startswith("Mean squared difference")
-    assert translation.reword(EVERY["disagreement_percent"].see).startswith("Share of test target tokens")
+    assert regression.reword(EVERY["disagreement_percent"].caption).startswith("Mean squared difference")
+    assert translation.reword(EVERY["disagreement_percent"].caption).startswith("Share of test target tokens")
     text = "The best test accuracy lies where training error, 0.1 nats, is low on test inputs."
     assert TASKS["classification"].words.reword(text) == text

@@ -38,7 +38,7 @@ from explorer.train.loop import (
 )
 from explorer.train.optimisers.base import optimiser
 from explorer.train.steps import loss_gradient_of, make_step, optimiser_of, row_groups
-from explorer.train.stopping import Stopping, Watch
+from explorer.train.stopping import LossMonitor, Stopping
 
 
 @pytest.fixture
@@ -501,7 +501,7 @@ def test_a_step_never_waits_for_the_device(name: str, optimizer: str) -> None:
             [(0.1, 0.2)] * 2,
             lambda index, _: data.batch(index),
             loss_gradient_of(rows, None, "float32", False),
-            watch=Watch(Stopping(keep="best"), theta, buffers),
+            watch=LossMonitor(Stopping(keep="best"), theta, buffers),
             bound=rows.bound(theta),
         )
         index = torch.zeros(3, 4, dtype=torch.long)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from explorer.cli.app import checked_name
 from explorer.cli.options import (
     Address,
-    Columns,
+    ColumnsOption,
     Gpus,
     LogicalGpus,
     MaxHours,
@@ -20,10 +21,6 @@ from explorer.cli.options import (
     Workers,
 )
 from explorer.cli.work import show
-
-if TYPE_CHECKING:
-    from explorer.display import Display
-    from explorer.results import Run
 
 
 def import_models(
@@ -50,7 +47,7 @@ def import_models(
         str | None, typer.Option(help="pattern of file names, such as w{width}_b{batch_size}/seed{seed}.pt")
     ] = None,
     set_: Overrides = None,
-    columns: Columns = None,
+    columns: ColumnsOption = None,
     storage: Storage = "runs",
     reports: Reports = "reports",
     address: Address = None,
@@ -61,27 +58,14 @@ def import_models(
 ) -> None:
     """Import models that were trained elsewhere, measure them and write the report."""
     from explorer.engine.cluster import RunOptions
+    from explorer.engine.imported import adopt
 
     run_name = checked_name(name)
     where = RunOptions(
         address=address, workers=workers, gpus=gpus, logical_gpus=logical_gpus, max_hours=max_hours
     )
-
-    def start(display: Display) -> Run:
-        from explorer.engine.imported import adopt
-
-        return adopt(
-            folder,
-            model=model,
-            data=data,
-            name=run_name,
-            settings=settings,
-            files=files,
-            overrides=set_ or [],
-            columns=columns or [],
-            storage=storage,
-            observer=display,
-            where=where,
-        )
-
+    theirs = {"settings": settings, "files": files, "columns": columns or []}
+    start = partial(
+        adopt, folder, model=model, data=data, name=run_name, overrides=set_ or [], storage=storage, **theirs
+    )
     show(start, run_name, where, storage, reports)

@@ -6,16 +6,13 @@ import contextlib
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from explorer.cli.app import PLAIN, console, errors, say
 from explorer.cli.options import Overrides, Refine, RunName, SpaceFile, Storage, overrides, to_resume
 from explorer.settings import InputError
-
-if TYPE_CHECKING:
-    from explorer.space.model import Space
 
 
 def status(
@@ -103,16 +100,10 @@ def check(
     ] = None,
 ) -> None:
     """Check a space file and estimate its cost: cells, models, pairs, time, memory. Starts nothing."""
+    from explorer.estimate import describe
     from explorer.space import reading
 
-    describe_cost(reading.read(space, overrides(set_, refine)), cluster)
-
-
-def describe_cost(space: Space, cluster: str | None = None) -> None:
-    """Print what a space would cost here, or on a cluster."""
-    from explorer.estimate import describe
-
-    console.print(describe(space, cluster))
+    console.print(describe(reading.read(space, overrides(set_, refine)), cluster))
 
 
 def spaces(

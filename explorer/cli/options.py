@@ -59,7 +59,7 @@ Callbacks = Annotated[
     list[str] | None,
     typer.Option("--callback", help="log trials to tensorboard, mlflow, wandb or module:Class; repeatable"),
 ]
-Profile = Annotated[
+ProfileOption = Annotated[
     bool,
     typer.Option("--profile", help="record a trace of the workers: profile/trace.json in the run folder"),
 ]
@@ -74,11 +74,11 @@ Trust = Annotated[
     bool,
     typer.Option("--trust", help="run your own code that the run names although the run folder is not yours"),
 ]
-Cut = Annotated[
+CutOption = Annotated[
     list[str] | None,
     typer.Option("--cut", help="cut (threshold) between phases: train_loss=0.01, connected=1 or cka=0.65"),
 ]
-Columns = Annotated[
+ColumnsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--columns",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from explorer.cli.app import PLAIN, errors, say
-from explorer.cli.options import Columns, Cut, Reports, RunOrTables, Storage
+from explorer.cli.options import ColumnsOption, CutOption, Reports, RunOrTables, Storage
 from explorer.settings import InputError
 
 if TYPE_CHECKING:
@@ -24,12 +24,12 @@ def report(
         list[str],
         typer.Argument(help="a run, or a folder of tables; two or more are compared", show_default=False),
     ],
-    cut: Cut = None,
+    cut: CutOption = None,
     where: Annotated[
         list[str] | None,
         typer.Option(help="compare only cells with this value of an axis (learning_rate=0.05); repeatable"),
     ] = None,
-    columns: Columns = None,
+    columns: ColumnsOption = None,
     open_: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="redraw as results arrive, until the run is complete or Ctrl-C")
@@ -54,7 +54,7 @@ def report(
 
         of = {one: columns or [] if holds_tables(one) else [] for one in runs}
         loaded = [select(load(one, storage, columns=of[one]), where or []) for one in runs]
-        index = pages.compare(loaded, pages.place(loaded, reports), cuts=cuts)
+        index = pages.compare(loaded, pages.page_folder(loaded, reports), cuts=cuts)
         say(f"Report: {index}")
         if open_:
             _open(index)
@@ -71,8 +71,8 @@ def diagnose(
     cell: Annotated[
         str | None, typer.Option(help="one cell: its id, or settings such as width=8,batch_size=16")
     ] = None,
-    cut: Cut = None,
-    columns: Columns = None,
+    cut: CutOption = None,
+    columns: ColumnsOption = None,
     storage: Storage = "runs",
 ) -> None:
     """Answer what to change (temperature, size or data) and why, with gain, confidence and evidence."""
@@ -89,8 +89,8 @@ def export(
     out: Annotated[
         str | None, typer.Option(help="table to write, .csv or .parquet, or its URI; default: <run>.csv")
     ] = None,
-    cut: Cut = None,
-    columns: Columns = None,
+    cut: CutOption = None,
+    columns: ColumnsOption = None,
     storage: Storage = "runs",
 ) -> None:
     """Write a run as one table with one row per model, and a Markdown summary next to it."""
@@ -118,10 +118,10 @@ def draw(
     """
     from explorer import report as pages
     from explorer.report.facts import progress_of, reservations
-    from explorer.report.outcome import diverged, failures, listed
+    from explorer.report.outcome import diverged, failures, first_lines
     from explorer.runs.files import join
 
-    folder, now = pages.place([run], reports), progress_of(run)
+    folder, now = pages.page_folder([run], reports), progress_of(run)
     index = pages.write(run, folder, cuts=cuts, now=now)
     if run.info:
         say(f"Tables: {join(run.folder if written else folder, 'tables')}")
@@ -135,7 +135,7 @@ def draw(
     failed, lines = failures(run)
     if failed:
         said = "1 failure" if failed == 1 else f"{failed} failures"
-        errors.print(f"Finished with {said}:", *listed(lines), sep="\n  ", **PLAIN)
+        errors.print(f"Finished with {said}:", *first_lines(lines), sep="\n  ", **PLAIN)
         raise typer.Exit(3)
 
 
@@ -161,7 +161,7 @@ def _watch(run: str, storage: str, reports: str, cuts: dict[str, float]) -> None
             state = tuple(len(t) for t in (loaded.models, loaded.pairs, loaded.curves))
             if state != seen:
                 index = pages.write(
-                    loaded, pages.place([loaded], reports), cuts=cuts, images=False, refresh_s=WATCH_S
+                    loaded, pages.page_folder([loaded], reports), cuts=cuts, images=False, refresh_s=WATCH_S
                 )
                 say(f"{time.strftime('%H:%M:%S')}  {state[0]} models, {state[1]} pairs: {index}")
                 seen = state

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from explorer.cli.app import console
-from explorer.cli.options import Cut, RunOrTables, Storage
+from explorer.cli.options import CutOption, RunOrTables, Storage
 from explorer.cli.pages import cuts_of
 from explorer.settings import InputError
 
@@ -25,7 +25,7 @@ def simulate(
     by: Annotated[
         str | None, typer.Option(help="replay each value of this axis as a grid of its own")
     ] = None,
-    cut: Cut = None,
+    cut: CutOption = None,
     storage: Storage = "runs",
 ) -> None:
     """Replay a finished grid as a refined run: the share of right phases after each round."""

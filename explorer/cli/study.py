@@ -20,7 +20,7 @@ from explorer.cli.options import (
     Workers,
     program,
 )
-from explorer.cli.work import told_ends
+from explorer.cli.work import exit_with_message
 
 
 def study(
@@ -48,7 +48,8 @@ def study(
     from explorer.display import Display
     from explorer.engine.cluster import RunOptions
     from explorer.report.files import check_place
-    from explorer.report.outcome import failures, listed
+    from explorer.report.outcome import failures, first_lines
+    from explorer.report.study_page import summary, write_study
 
     members = studies.members(spaces or [], set_ or [], storage)
     target = studies.target(out)
@@ -61,11 +62,11 @@ def study(
         how = f"{before}continue the study with the same command:\n  {again}"
         return f"Finished work is kept. {how[0].upper()}{how[1:]}"
 
-    with told_ends(kept), Display(console) as display:
+    with exit_with_message(kept), Display(console) as display:
         display.stage("spaces", len(members))
         for member in members:
             run = studies.run_of(member, storage, display, where)
-            folder = pages.place([run], reports)
+            folder = pages.page_folder([run], reports)
             pages.write(run, folder)
             runs.append(run)
             links[run.name] = f"../{Path(folder).name}/index.html"
@@ -73,12 +74,12 @@ def study(
             display.advance("spaces", 1, 0)
         display.stage("drawing", 0)
         one = studies.Study(runs)
-        index = pages.study(runs, one.claims, pages.place(runs, reports, name="study"), links=links)
+        index = write_study(runs, one.claims, pages.page_folder(runs, reports, name="study"), links)
         files = studies.write(one, target) if target else []
     for file in files:
         say(f"Wrote {file}")
-    say(pages.summary(one.claims))
+    say(summary(one.claims))
     say(f"Report: {index}")
     if failed:
-        errors.print("Finished with failures:", *listed(failed), sep="\n  ", **PLAIN)
+        errors.print("Finished with failures:", *first_lines(failed), sep="\n  ", **PLAIN)
         raise typer.Exit(3)

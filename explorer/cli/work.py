@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,7 +20,7 @@ from explorer.cli.options import (
     LogicalGpus,
     MaxHours,
     Overrides,
-    Profile,
+    ProfileOption,
     Refine,
     Reports,
     RunName,
@@ -31,11 +32,10 @@ from explorer.cli.options import (
     to_resume,
 )
 from explorer.cli.pages import draw
-from explorer.engine.cancel import end_once
+from explorer.engine.cancel import end_on_first_signal
 from explorer.settings import InputError
 
 if TYPE_CHECKING:
-    from explorer.display import Display
     from explorer.engine.cluster import RunOptions
     from explorer.results import Run
 
@@ -53,7 +53,7 @@ def run(
     logical_gpus: LogicalGpus = False,
     max_hours: MaxHours = None,
     callback: Callbacks = None,
-    profile: Profile = False,
+    profile: ProfileOption = False,
     accept_source_change: AcceptSourceChange = False,
     dry_run: Annotated[
         bool,
@@ -61,6 +61,7 @@ def run(
     ] = False,
 ) -> None:
     """Train and measure the grid of a space file and write its report. Continues an existing run."""
+    from explorer.engine import run as engine
     from explorer.engine.cluster import RunOptions
     from explorer.space import reading
 
@@ -76,30 +77,19 @@ def run(
         callbacks=callback or (),
     )
     if dry_run:
-        from explorer.cli.look import describe_cost
-        from explorer.engine.run import standing
+        from explorer.estimate import describe
         from explorer.report.files import check_place
         from explorer.runs.files import join
 
         check_place(join(reports, run_name))
-        lines = standing(checked, run_name, storage, where, accept_source_change=accept_source_change)
-        describe_cost(checked)
+        lines = engine.preview(checked, run_name, storage, where, accept_source_change=accept_source_change)
+        console.print(describe(checked))
         for line in lines:
             say(line)
         return
 
-    def start(display: Display) -> Run:
-        from explorer.engine.run import run
-
-        return run(
-            checked,
-            name=run_name,
-            storage=storage,
-            accept_source_change=accept_source_change,
-            observer=display,
-            where=where,
-        )
-
+    sources = {"accept_source_change": accept_source_change}
+    start = partial(engine.run, checked, name=run_name, storage=storage, **sources)
     show(start, run_name, where, storage, reports)
 
 
@@ -113,11 +103,12 @@ def resume(
     logical_gpus: LogicalGpus = False,
     max_hours: MaxHours = None,
     callback: Callbacks = None,
-    profile: Profile = False,
+    profile: ProfileOption = False,
     accept_source_change: AcceptSourceChange = False,
     trust: Trust = False,
 ) -> None:
     """Resume an interrupted run: keep finished work and do the rest."""
+    from explorer.engine import run as engine
     from explorer.engine.cluster import RunOptions
 
     where = RunOptions(
@@ -130,18 +121,8 @@ def resume(
         callbacks=callback or (),
     )
 
-    def start(display: Display) -> Run:
-        from explorer.engine.run import resume
-
-        return resume(
-            run,
-            storage=storage,
-            accept_source_change=accept_source_change,
-            trust=trust,
-            observer=display,
-            where=where,
-        )
-
+    sources = {"accept_source_change": accept_source_change, "trust": trust}
+    start = partial(engine.resume, run, storage=storage, **sources)
     show(start, run, where, storage, reports)
 
 
@@ -165,11 +146,12 @@ def measure(
     gpus: Gpus = None,
     logical_gpus: LogicalGpus = False,
     max_hours: MaxHours = None,
-    profile: Profile = False,
+    profile: ProfileOption = False,
     accept_source_change: AcceptSourceChange = False,
     trust: Trust = False,
 ) -> None:
     """Add or repeat measures of a run without training."""
+    from explorer.engine import run as engine
     from explorer.engine.cluster import RunOptions
 
     where = RunOptions(
@@ -181,26 +163,14 @@ def measure(
         profile=profile,
     )
 
-    def start(display: Display) -> Run:
-        from explorer.engine.run import measure
-
-        return measure(
-            run,
-            add=add or [],
-            again=again or [],
-            overrides=set_ or [],
-            storage=storage,
-            accept_source_change=accept_source_change,
-            trust=trust,
-            observer=display,
-            where=where,
-        )
-
+    sources = {"accept_source_change": accept_source_change, "trust": trust}
+    chosen = {"add": add or [], "again": again or [], "overrides": set_ or []}
+    start = partial(engine.measure, run, storage=storage, **chosen, **sources)
     show(start, run, where, storage, reports)
 
 
-def show(start: Callable[[Display], Run], run: str, where: RunOptions, storage: str, reports: str) -> None:
-    """Run ``start`` under a display, then write the report. Ctrl-C and SIGTERM print how to resume.
+def show(start: Callable[..., Run], run: str, where: RunOptions, storage: str, reports: str) -> None:
+    """Call ``start`` with a display and ``where``, then write the report. A signal prints how to resume.
 
     Raises:
         typer.Exit: 3 if something failed, 4 if the time was over, 130 after Ctrl-C, 143 after SIGTERM, 129 if
@@ -217,9 +187,9 @@ def show(start: Callable[[Display], Run], run: str, where: RunOptions, storage: 
         how = f"{before}resume with:\n  {command}"
         return _kept(run, storage, f"{how[0].upper()}{how[1:]}")
 
-    with told_ends(kept):
+    with exit_with_message(kept):
         with Display(console) as display:
-            result = start(display)
+            result = start(observer=display, where=where)
             from explorer.engine.session import add_stage
             from explorer.runs.store import Store
 
@@ -242,7 +212,7 @@ def show(start: Callable[[Display], Run], run: str, where: RunOptions, storage: 
 
 
 @contextmanager
-def told_ends(kept: Callable[[str], str]) -> Iterator[None]:
+def exit_with_message(kept: Callable[[str], str]) -> Iterator[None]:
     """Turn signals, a run folder that has gone and a full disk into a message and an exit code.
 
     Args:
@@ -250,7 +220,7 @@ def told_ends(kept: Callable[[str], str]) -> Iterator[None]:
     """
     from explorer.runs.files import GoneError
 
-    end_once()
+    end_on_first_signal()
     try:
         yield
     except KeyboardInterrupt as stop:

@@ -31,13 +31,15 @@ def _not_one(value: Any) -> Any:
     return value
 
 
-Size = Annotated[Annotated[int, Field(ge=2)] | Annotated[float, Field(gt=0, le=1)], BeforeValidator(_not_one)]
+TrainSize = Annotated[
+    Annotated[int, Field(ge=2)] | Annotated[float, Field(gt=0, le=1)], BeforeValidator(_not_one)
+]
 
 
 class SubsetOptions(Options):
     """Settings of any data set: the size and the choice of its training subset."""
 
-    train_size: Size | None = Field(
+    train_size: TrainSize | None = Field(
         default=None, description="number (2000) or share (0.5) of the inputs to train on; default: all"
     )
     subset: Literal["sample", "first"] = Field(

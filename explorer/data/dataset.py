@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from explorer.data.targets import NUMBERS, plain, read_targets
+from explorer.data.targets import NUMBERS, as_python, read_targets
 from explorer.settings import InputError, digest, in_a_line
 from explorer.units import plural
 
@@ -268,7 +268,7 @@ def _inputs(where: str, part: str, x: np.ndarray) -> np.ndarray:
         places = np.ndindex(x.shape)
         if wrong := next((i for i in places if x.dtype.kind != "O" or not isinstance(x[i], NUMBERS)), None):
             raise InputError(
-                f"{where}: x_{part}{list(wrong)} is {plain(x[wrong])!r} ({x.dtype}); numbers are needed"
+                f"{where}: x_{part}{list(wrong)} is {as_python(x[wrong])!r} ({x.dtype}); numbers are needed"
             )
     with np.errstate(over="ignore"):  # overflow gives infinity, which the next check reports
         numbers = x.astype(np.float32)
@@ -276,8 +276,8 @@ def _inputs(where: str, part: str, x: np.ndarray) -> np.ndarray:
     if not finite.all():
         place = tuple(int(i) for i in np.argwhere(~finite)[0])
         raise InputError(
-            f"{where}: x_{part}{list(place)} is {plain(x[place])}, and {int((~finite).sum())} value(s) are "
-            "not finite in float32; replace them or leave these inputs out"
+            f"{where}: x_{part}{list(place)} is {as_python(x[place])}, and {int((~finite).sum())} value(s) "
+            "are not finite in float32; replace them or leave these inputs out"
         )
     return numbers
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from explorer.data.dataset import Arrays, check_classes
 from explorer.data.formats.encoded import EncodedOptions, decode, hash_files, user_arrays
-from explorer.data.formats.images import Part, available_images
+from explorer.data.formats.images import LabelledImages, available_images
 from explorer.data.formats.reading import open_parquet
 from explorer.data.targets import read_targets
 from explorer.settings import InputError
@@ -67,7 +67,7 @@ def _column(file: Path, names: list[str], wanted: str | None, usual: tuple[str, 
     return candidates[0]
 
 
-def _read(files: list[Path], options: Options) -> Part:
+def _read(files: list[Path], options: Options) -> LabelledImages:
     labels: list[Any] = []
 
     def images() -> Iterator[tuple[str, bytes]]:

@@ -14,7 +14,7 @@ from explorer.data.formats.files import Source
 from explorer.data.formats.published import Pairs, PublishedOptions, PublishedText, TestPairs, pair_up
 from explorer.data.formats.readers import read_members
 from explorer.data.formats.reading import lines
-from explorer.data.formats.translation import Length, Pair, Vocabulary
+from explorer.data.formats.translation import Length, SentencePair, Vocabulary
 
 TASKS = ("translation",)
 LANGUAGES = ("de", "en")
@@ -31,7 +31,7 @@ class Options(PublishedOptions):
     test_pairs: TestPairs = 6_000
 
 
-def _read(archive: Path) -> tuple[list[Pair], list[Pair]]:
+def _read(archive: Path) -> tuple[list[SentencePair], list[SentencePair]]:
     trains = [f"train.tags.de-en.{language}" for language in LANGUAGES]
     tests = [f"IWSLT14.{test}.de-en.{language}.xml" for test in TESTS for language in LANGUAGES]
     german, english, *others = map(lines, read_members(archive, [*trains, *tests]), [*trains, *tests])

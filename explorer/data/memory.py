@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from pydantic import Field
 
-from explorer import apart
+from explorer import user_process
 from explorer.data.base import DataOptions, counts
 from explorer.data.dataset import KEYS, Arrays, Channels, as_array, checked_arrays, with_reading
 from explorer.objects import content_of
@@ -124,7 +124,9 @@ def _pair(part: str, given: Any) -> tuple[np.ndarray, np.ndarray]:
             f"data: the {part} part cannot be sent to the process that reads it: {in_a_line(error)}; give "
             "arrays"
         ) from error
-    return apart.call(f"{__name__}:items_of", pickled, part, what=f"reading the {part} part of the data")
+    return user_process.call(
+        f"{__name__}:items_of", pickled, part, what=f"reading the {part} part of the data"
+    )
 
 
 def _tensors(dataset: Any) -> Any:

@@ -19,7 +19,7 @@ from pydantic import Field
 from explorer.data.dataset import Arrays
 from explorer.data.formats.reading import read_bytes
 from explorer.data.formats.translation import (
-    Pair,
+    SentencePair,
     SplitOptions,
     UserText,
     clean_pairs,
@@ -90,7 +90,7 @@ TEXT = UserText(_files, _encode)
 fingerprint, available, load = TEXT.fingerprint, TEXT.available, TEXT.load
 
 
-def sentences(options: Options) -> tuple[list[Pair], Counter[str]]:
+def sentences(options: Options) -> tuple[list[SentencePair], Counter[str]]:
     """Return clean pairs (source, target), the first for each English sentence, and counts of the others."""
     pairs_read, left_out = [], Counter[str]()
     for file in _files(options):
@@ -103,7 +103,7 @@ def sentences(options: Options) -> tuple[list[Pair], Counter[str]]:
             else:
                 pairs_read.append(pair)
     clean, more = clean_pairs(pairs_read)
-    first: dict[str, Pair] = {}
+    first: dict[str, SentencePair] = {}
     for pair in clean:
         first.setdefault(sentence_key(pair[0]), pair)
     left_out += more

@@ -11,7 +11,7 @@ from explorer.data.formats.files import Source
 from explorer.data.formats.published import Pairs, PublishedOptions, PublishedText, TestPairs, pair_up
 from explorer.data.formats.readers import read_members
 from explorer.data.formats.reading import lines
-from explorer.data.formats.translation import Length, Pair, Vocabulary
+from explorer.data.formats.translation import Length, SentencePair, Vocabulary
 
 TASKS = ("translation",)
 
@@ -25,11 +25,11 @@ class Options(PublishedOptions):
     test_pairs: TestPairs = 950
 
 
-def _read(train: Path, test: Path) -> tuple[list[Pair], list[Pair]]:
+def _read(train: Path, test: Path) -> tuple[list[SentencePair], list[SentencePair]]:
     return _read_part(train, ["train.de", "train.en"]), _read_part(test, ["test.de", "test.en"])
 
 
-def _read_part(archive: Path, names: list[str]) -> list[Pair]:
+def _read_part(archive: Path, names: list[str]) -> list[SentencePair]:
     german, english = map(lines, read_members(archive, names), names)
     return pair_up(german, english, archive)
 

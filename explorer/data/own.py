@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from explorer import apart, given
+from explorer import given, user_process
 from explorer.data.base import DataOptions, counts
 from explorer.data.dataset import CHANNELS_ARE, KEYS, Arrays, Channels, as_array, checked_arrays, with_reading
 from explorer.settings import InputError, digest
@@ -17,7 +17,7 @@ from explorer.users import user_function, users_code
 KEPT = 8  # data sets that stay in memory: the cells of a space may use several
 
 
-class OwnOptions(DataOptions):
+class OwnDataOptions(DataOptions):
     """The settings of any data set. All other settings are passed to the user's function."""
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False, protected_namespaces=())
@@ -32,21 +32,21 @@ class OwnDataSet:
     identify the data set: anything else that the function reads (files, the network) must not change.
     """
 
-    Options = OwnOptions
+    Options = OwnDataOptions
     TASKS = ("classification", "regression")
 
     def __init__(self, name: str):
         self.name = name
 
-    def fingerprint(self, options: OwnOptions, source: str) -> str:
+    def fingerprint(self, options: OwnDataOptions, source: str) -> str:
         """Return a hash of the function's fingerprint, the options, and how the arrays are read."""
         return with_reading(digest([source, _given(options)]), self.load(options))
 
-    def available(self, options: OwnOptions) -> tuple[int, int]:
+    def available(self, options: OwnDataOptions) -> tuple[int, int]:
         """Return the numbers of training and test inputs."""
         return counts(options, *self.load(options).sizes, self.load)
 
-    def load(self, options: OwnOptions) -> Arrays:
+    def load(self, options: OwnDataOptions) -> Arrays:
         """Return the arrays, with inputs as float32.
 
         Raises:
@@ -55,7 +55,7 @@ class OwnDataSet:
         return _loaded(self.name, json.dumps(_given(options), sort_keys=True), options.image_channels)
 
 
-def _given(options: OwnOptions) -> dict[str, Any]:
+def _given(options: OwnDataOptions) -> dict[str, Any]:
     """Return the settings that the user's function gets."""
     return {name: value for name, value in options.source().items() if name != "image_channels"}
 
@@ -63,7 +63,7 @@ def _given(options: OwnOptions) -> dict[str, Any]:
 @functools.lru_cache(maxsize=KEPT)
 def _loaded(name: str, options: str, channels: Channels | None) -> Arrays:
     what = f"{name!r}, called with {options}"
-    return apart.call("explorer.data.own:called", name, options, channels, what=what)
+    return user_process.call("explorer.data.own:called", name, options, channels, what=what)
 
 
 @functools.lru_cache(maxsize=KEPT)

@@ -10,7 +10,7 @@ from pydantic import Field
 from explorer.data.dataset import Arrays
 from explorer.data.formats.reading import lines, open_parquet, read_bytes
 from explorer.data.formats.translation import (
-    Pair,
+    SentencePair,
     SplitOptions,
     UserText,
     clean_pairs,
@@ -21,7 +21,7 @@ from explorer.data.formats.translation import (
 from explorer.settings import InputError
 
 TASKS = ("translation",)
-Columns = tuple[str | int, str | int]
+ColumnPair = tuple[str | int, str | int]
 
 
 class Options(SplitOptions):
@@ -34,7 +34,7 @@ class Options(SplitOptions):
         default=None,
         description="test set in the same form; default: a share test_size of the pairs",
     )
-    columns: Columns | None = Field(
+    columns: ColumnPair | None = Field(
         default=None,
         description="columns of source and target: in a TSV file by number from 1 or by name in line 1 "
         "(default: 1 and 2), in a Parquet file by name",
@@ -72,7 +72,7 @@ TEXT = UserText(_files, _encode)
 fingerprint, available, load = TEXT.fingerprint, TEXT.available, TEXT.load
 
 
-def read_pairs(path: str | tuple[str, str], columns: Columns | None) -> list[Pair]:
+def read_pairs(path: str | tuple[str, str], columns: ColumnPair | None) -> list[SentencePair]:
     """Return the pairs (source, target) unchanged, in the order of the files.
 
     Raises:
@@ -93,7 +93,7 @@ def read_pairs(path: str | tuple[str, str], columns: Columns | None) -> list[Pai
     raise InputError(f"{path}: give two text files, [source, target], or one .tsv or .parquet file")
 
 
-def _two_files(source: str, target: str) -> list[Pair]:
+def _two_files(source: str, target: str) -> list[SentencePair]:
     both = [lines(read_bytes(path), path) for path in (source, target)]
     if len(both[0]) != len(both[1]):
         raise InputError(
@@ -103,7 +103,7 @@ def _two_files(source: str, target: str) -> list[Pair]:
     return list(zip(*both, strict=True))
 
 
-def _table(path: str, columns: Columns) -> list[Pair]:
+def _table(path: str, columns: ColumnPair) -> list[SentencePair]:
     """Read two columns of a TSV file, by number from 1 or by name in the first line."""
     rows = [line.split("\t") for line in lines(read_bytes(path), path)]
     places, first = [], 0
@@ -124,7 +124,7 @@ def _table(path: str, columns: Columns) -> list[Pair]:
     return [(row[places[0]], row[places[1]]) for row in rows[first:]]
 
 
-def _parquet(path: str, columns: Columns | None) -> list[Pair]:
+def _parquet(path: str, columns: ColumnPair | None) -> list[SentencePair]:
     """Read two text columns of a Parquet file, or two fields of a column ``translation``."""
     from pyarrow import types
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from explorer.data.formats.files import Source
-from explorer.data.formats.images import ImageOptions, Part, PublicImages
+from explorer.data.formats.images import ImageOptions, LabelledImages, PublicImages
 from explorer.settings import InputError
 
 
@@ -15,7 +15,7 @@ class Options(ImageOptions):
     """73,257 training inputs at most and 26,032 test inputs of shape (3, 32, 32), 10 classes."""
 
 
-def read_mat(path: Path) -> Part:
+def read_mat(path: Path) -> LabelledImages:
     """Return uint8 images (inputs, 3, 32, 32) and labels (inputs,) from 0 to 9 (the file has 10 for 0).
 
     Raises:

@@ -84,7 +84,7 @@ def read_targets(where: str, train: np.ndarray, test: np.ndarray) -> Targets:
             continue
         row = int((~whole).argmax())
         said = (
-            f"y_{part}[{row}] is {plain(y[row])}, which is no label. For classes, give whole numbers or "
+            f"y_{part}[{row}] is {as_python(y[row])}, which is no label. For classes, give whole numbers or "
             "words, and leave out inputs without a label; numbers to predict are for task: regression"
         )
         return Targets(None, (), numbers, False, said)
@@ -138,7 +138,7 @@ def _odd(part: str, y: np.ndarray) -> str:
     others = [word != words[0] for word in words]
     odd = next((found.index(True) for found in (neither, others) if True in found), 0)
     place = [int(i) for i in np.unravel_index(odd, y.shape)]
-    return f", and y_{part}{place} is {plain(y.flat[odd])!r}"
+    return f", and y_{part}{place} is {as_python(y.flat[odd])!r}"
 
 
 def _whole(y: np.ndarray) -> np.ndarray:
@@ -152,6 +152,6 @@ def _one_hot(y: np.ndarray) -> np.ndarray:
     return np.isin(y, (0, 1)).all(1) & (y.sum(1) == 1)
 
 
-def plain(value: Any) -> Any:
+def as_python(value: Any) -> Any:
     """Return a number or word of an array as Python's own, which messages show without the array's type."""
     return value.item() if isinstance(value, np.generic) else value

@@ -121,7 +121,7 @@ class Cancellation:
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
+def delay_signals() -> Iterator[None]:
     """Delay signals that end the program until the block has ended. Works in the main thread only."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -141,7 +141,7 @@ def held_back() -> Iterator[None]:
             signal.raise_signal(came[0])
 
 
-def end_once() -> None:
+def end_on_first_signal() -> None:
     """Make each of these signals raise one :class:`Stopped`, and ignore repeats during the shutdown.
 
     Signals that the shell ignores for the program (Ctrl-C in the background, a closed terminal after

@@ -72,7 +72,7 @@ def _driver() -> str:
     return found[0] if found else "unknown"
 
 
-def room(card_bytes: float, share: float) -> float:
+def usable_bytes(card_bytes: float, share: float) -> float:
     """Return the bytes that torch may use of a share of a card: the rest is CUDA's."""
     own = min(1.0, share) * card_bytes
     return max(own - CONTEXT, own / 2)
@@ -99,7 +99,7 @@ def limit_memory(share: float) -> None:
     whole = torch.cuda.get_device_properties(0).total_memory
     check_share(whole, share)
     if share < 1:
-        torch.cuda.set_per_process_memory_fraction(room(whole, share) / whole)
+        torch.cuda.set_per_process_memory_fraction(usable_bytes(whole, share) / whole)
 
 
 @contextlib.contextmanager

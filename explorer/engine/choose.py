@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from explorer.apart import CHECK_S, SAY_S, EndedError, resolve
 from explorer.engine.card import check_share, describe, unusable
 from explorer.engine.cluster import fraction
 from explorer.engine.context import Context, WorkerFactory, fix_arithmetic
@@ -25,6 +24,7 @@ from explorer.settings import InputError, digest
 from explorer.space.model import Cell, Space
 from explorer.space.training import Use, names_of
 from explorer.units import duration
+from explorer.user_process import CHECK_S, SAY_S, EndedError, resolve
 
 if TYPE_CHECKING:
     from explorer.engine.worker import Worker

@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 
-from explorer.apart import EndedError
 from explorer.engine.session import Session
 from explorer.plan.units import MeasureTask, Outcome, Stack
 from explorer.runs.store import Store
 from explorer.settings import Disagreement, InputError, in_a_line
+from explorer.user_process import EndedError
 
 TRIES = 3  # number of tries at a stack or a task
 DIED = "the worker process died without an error"
@@ -20,7 +20,7 @@ FULL = (
 )
 
 
-class Cause(Enum):
+class FailureCause(Enum):
     """What ended a try."""
 
     RAISED = "the worker raised an error, and lives"
@@ -35,7 +35,7 @@ class Failure:
 
     error: str
     traceback: str = ""
-    cause: Cause = Cause.RAISED
+    cause: FailureCause = FailureCause.RAISED
 
 
 def failure(error: BaseException) -> Failure:
@@ -43,15 +43,16 @@ def failure(error: BaseException) -> Failure:
     from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
 
     if isinstance(error, OutOfMemoryError):
-        return Failure(FULL, str(error)[:10_000], Cause.MEMORY)
+        return Failure(FULL, str(error)[:10_000], FailureCause.MEMORY)
     if isinstance(error, RayActorError | WorkerCrashedError):
-        return Failure(DIED, str(error), Cause.DIED)
+        return Failure(DIED, str(error), FailureCause.DIED)
     cause = error.cause if isinstance(error, RayTaskError) else error
     certain = isinstance(cause, Disagreement) or getattr(cause, "certain", False)
-    line, place = _line(cause)[:500], getattr(cause, "place", "")  # the user's, if explorer.apart has sent it
+    # Errors that explorer.user_process has sent have the place in the user's code.
+    line, place = _line(cause)[:500], getattr(cause, "place", "")
     line += f" ({place})" * bool(place and place not in line)
     told = getattr(cause, "traceback", "") or str(error)
-    return Failure(line, told[-10_000:], Cause.CERTAIN if certain else Cause.RAISED)
+    return Failure(line, told[-10_000:], FailureCause.CERTAIN if certain else FailureCause.RAISED)
 
 
 def _line(cause: BaseException) -> str:
@@ -84,10 +85,10 @@ class Attempts:
 
         The last failed try writes a record of kind ``failures``.
         """
-        self._failed[unit.id] += TRIES if failure.cause is Cause.CERTAIN else 1
+        self._failed[unit.id] += TRIES if failure.cause is FailureCause.CERTAIN else 1
         error = failure.error
-        self.deaths += failure.cause in (Cause.DIED, Cause.MEMORY)
-        if failure.cause is Cause.MEMORY and not self._reported_memory:
+        self.deaths += failure.cause in (FailureCause.DIED, FailureCause.MEMORY)
+        if failure.cause is FailureCause.MEMORY and not self._reported_memory:
             self._reported_memory = True
             self.session.say(f"{error[0].upper()}{error[1:]}. Explorer tries its work again.")
         if self._failed[unit.id] < TRIES:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from explorer.columns import renames
 from explorer.engine.cluster import RunOptions
-from explorer.engine.run import check_code, complete, continued, start
-from explorer.engine.session import Observer, Silent
+from explorer.engine.run import check_code, complete, continue_run, start
+from explorer.engine.session import Observer, SilentObserver
 from explorer.plan import imported
 from explorer.plan.networks import check_data
 from explorer.runs.files import join
@@ -47,7 +47,7 @@ def adopt(
     Raises:
         InputError: settings, checkpoints or data are wrong; nothing was started.
     """
-    observer = observer or Silent()
+    observer = observer or SilentObserver()
     place = Path(folder).expanduser()
     raw = imported.plain_space(name, model, data, overrides)
     new = renames(columns)
@@ -62,7 +62,7 @@ def adopt(
     store = Store(join(storage, name), warn=observer.say)
     with RunLock(store.files, store.has_work) as lock:
         if store.exists():
-            space, _ = continued(store, space, accept_source_change=False)
+            space, _ = continue_run(store, space, accept_source_change=False)
             by_id = dict(zip(_ids(space), by_id.values(), strict=True))
         start(store, space, name)
         count = imported.write(space, store, by_id, place)

@@ -22,7 +22,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from explorer.engine import ray_workarounds
-from explorer.engine.cancel import Cancellation, held_back
+from explorer.engine.cancel import Cancellation, delay_signals
 
 # Environment variables for the servers of a Ray that we start.
 SERVERS = {
@@ -55,7 +55,7 @@ def local_ray(cpus: float | None, gpus: int | None, cancel: Cancellation, scratc
 
     try:
         # An exception during the start would leave unknown processes behind.
-        with environment({"RAY_TMPDIR": scratch}), held_back():
+        with environment({"RAY_TMPDIR": scratch}), delay_signals():
             handler = signal.getsignal(signal.SIGTERM)
             try:
                 ray.init(
@@ -78,7 +78,7 @@ def local_ray(cpus: float | None, gpus: int | None, cancel: Cancellation, scratc
         with watched(cancel, WATCH_S, lambda: _ended_server(needed)):
             yield
     finally:
-        with held_back():
+        with delay_signals():
             servers = [process for process in psutil.Process().children() if process not in before]
             processes = _with_descendants(servers)
             ray.shutdown()

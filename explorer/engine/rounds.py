@@ -11,7 +11,7 @@ from explorer.units import plural
 
 
 def choose_round(space: Space, store: Store, session: Session) -> None:
-    """Add the next round to ``run.yaml``, or note there that no other is needed. All others are finished.
+    """Add the next round to ``run.yaml``, or note there that it needs none. All rounds so far are finished.
 
     The choice is a function of the space and of the tables, so it is the same on any machine, with any number
     of workers, and after any interruption.

@@ -15,9 +15,9 @@ from explorer.engine.context import Context, load_data
 from explorer.engine.failures import Attempts
 from explorer.engine.local_ray import watched
 from explorer.engine.rounds import choose_round
-from explorer.engine.session import Observer, Session, Silent
+from explorer.engine.session import Observer, Session, SilentObserver
 from explorer.plan import kept_sources, plan, provenance, refinement
-from explorer.plan.compare import grown, same_data
+from explorer.plan.compare import has_grown, require_same_data
 from explorer.plan.networks import check_layers, check_measures, check_networks
 from explorer.plan.progress import progress
 from explorer.runs.files import GoneError, join
@@ -60,14 +60,14 @@ def run(
         InputError: the existing run has a different space or other sources, another process works on it, or
             the requested resources do not exist.
     """
-    observer = observer or Silent()
+    observer = observer or SilentObserver()
     if space.imported is not None:
         raise InputError(IMPORTED)
     check_code(space)
     store = Store(join(storage, name or space.name), warn=observer.say)
     with RunLock(store.files, store.has_work) as lock:
         if store.exists():
-            space, larger = continued(store, space, accept_source_change)
+            space, larger = continue_run(store, space, accept_source_change)
             how = " with a changed or larger space" if larger else ""
             observer.say(f"Continuing run {store.location}{how}.")
         return complete(lock, store, space, name or space.name, observer, where)
@@ -80,7 +80,7 @@ def check_code(space: Space) -> None:
     check_measures(space)
 
 
-def continued(store: Store, space: Space, accept_source_change: bool) -> tuple[Space, bool]:
+def continue_run(store: Store, space: Space, accept_source_change: bool) -> tuple[Space, bool]:
     """Return the space with the ids of an existing run, and whether it is larger; the run then has it.
 
     Raises:
@@ -101,10 +101,10 @@ def _compared(
     versions = kept_sources.versions_to_use(info, store, accept=accept_source_change)
     if space.sources:  # its models have the ids that they had when the run began
         space = parse(space.given_settings, fingerprint=recorded.fingerprint_of(info))
-    return space, grown(info, space, store), versions
+    return space, has_grown(info, space, store), versions
 
 
-def standing(
+def preview(
     space: Space, name: str, storage: str | Path, where: RunOptions, *, accept_source_change: bool = False
 ) -> list[str]:
     """Return what :func:`run` would do, in sentences, after the same checks. Change and start nothing.
@@ -147,7 +147,7 @@ def resume(
         InputError: there is no such run, or the user's data or sources have changed, which
             ``accept_source_change`` allows for sources.
     """
-    observer = observer or Silent()
+    observer = observer or SilentObserver()
     store, info, space, versions = _open(name_or_folder, storage, observer, accept_source_change, trust)
     with RunLock(store.files) as lock:
         kept_sources.keep(space, store, info, versions)
@@ -181,15 +181,15 @@ def measure(
     for override in overrides:
         if not override.startswith("measures."):
             raise InputError(f"--set {override}: only measures.… can be changed for trained models")
-    observer = observer or Silent()
+    observer = observer or SilentObserver()
     store, info, before, versions = _open(name_or_folder, storage, observer, accept_source_change, trust)
-    raw, said = info["space"], info["said"]
+    raw, given = info["space"], info["given_settings"]
     for name in add:
         raw["measures"].setdefault(name, {})
-        said.setdefault("measures", {}).setdefault(name, {})
+        given.setdefault("measures", {}).setdefault(name, {})
     space = recorded.working_space_of(info, overrides)
     for override in overrides:
-        set_value(said, override)
+        set_value(given, override)
     for name in again:
         if name not in space.measures:
             raise InputError(f"--again {name}: the run does not have it; it has {', '.join(space.measures)}")
@@ -199,7 +199,7 @@ def measure(
     with RunLock(store.files) as lock:
         kept_sources.keep(space, store, info, versions)
         # Write the new budget first: after a crash here, missing measures use it.
-        store.update_info(**recorded.split(space, said))
+        store.update_info(**recorded.split(space, given))
         for name in sorted(changed | set(again)):
             plan.drop_measure(store, name)
         return complete(lock, store, space, info["name"], observer, where, train=False)
@@ -224,7 +224,7 @@ def _open(
     require_trust(info, store, trust=trust)
     versions = kept_sources.versions_to_use(info, store, accept=accept_source_change)
     space = recorded.working_space_of(info)
-    same_data(info, space, store)
+    require_same_data(info, space, store)
     return store, info, space, versions
 
 
@@ -245,7 +245,7 @@ def complete(
             callbacks.check(where.callbacks)
             if train:
                 store.drop_lost_weights()
-            plan.drop_halves(space, store, train=train)
+            plan.drop_incomplete_records(space, store, train=train)
             if outdated := plan.drop_outdated(space, store):
                 session.say(f"This version measures {', '.join(outdated)} differently; they are taken again.")
             if refinement.missing(space, store, train=train) or (train and _is_open(space, store)):
@@ -282,7 +282,7 @@ def start(store: Store, space: Space, name: str) -> None:
     """Write ``run.yaml`` and the user's sources if the folder has no run yet."""
     if not store.exists():
         info = {**provenance.describe(space, name), "measure_versions": plan.measure_versions(space)}
-        store.write_info({**info, "kept_sources": kept_sources.copied(space, store, [])})
+        store.write_info({**info, "kept_sources": kept_sources.copy_missing(space, store, [])})
 
 
 def _work(context: Context, name: str, where: RunOptions, train: bool) -> None:

@@ -25,7 +25,7 @@ class Observer(Protocol):
     def advance(self, stage: str, done: int, failed: int) -> None: ...
 
 
-class Silent:
+class SilentObserver:
     """An observer that does nothing."""
 
     def say(self, message: str) -> None: ...

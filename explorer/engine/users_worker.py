@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from explorer import apart
+from explorer import user_process
 from explorer.data.dataset import Arrays
 from explorer.plan.units import MeasureTask, Stack, data_source
 from explorer.space.model import Cell
@@ -22,13 +22,13 @@ class UsersWorker:
 
     def __init__(self, settings: dict[str, Any], clean: Callable[[str], Arrays], patience_s: float):
         self.settings, self.clean, self.patience_s = settings, clean, patience_s
-        self._process, self._sent = apart.Process(), ""
+        self._process, self._sent = user_process.Process(), ""
 
     def train(
         self, stack: Stack, save_every_s: float, tell: Callable[[list[dict[str, Any]]], None] | None = None
     ) -> list[dict[str, Any]]:
         """See :meth:`explorer.engine.worker.Worker.train`."""
-        function, settings = f"{__name__}:train_here", (stack, save_every_s, tell is not None)
+        function, settings = f"{__name__}:train_in_process", (stack, save_every_s, tell is not None)
         what, patience_s = "the training", self.patience_s
         return self.run(function, stack.cell, *settings, what=what, patience_s=patience_s, hear=tell)
 
@@ -49,7 +49,7 @@ class UsersWorker:
         """Return what ``module:function`` of Explorer returns for the worker and these arguments.
 
         Args:
-            hear: receives what the function tells meanwhile (:func:`explorer.apart.tell`).
+            hear: receives what the function tells meanwhile (:func:`explorer.user_process.send_to_caller`).
 
         Raises:
             EndedError: its process has ended, or made no progress; the message begins with ``what``.
@@ -60,7 +60,7 @@ class UsersWorker:
         arrays = None if source == self._sent else self.clean(source)
         self._sent = source
         return self._process.call(
-            f"{__name__}:work_here",
+            f"{__name__}:run_in_process",
             *(self.settings, source, arrays, function, arguments),
             what=what,
             patience_s=patience_s,
@@ -68,15 +68,15 @@ class UsersWorker:
         )
 
 
-def train_here(worker: Any, stack: Stack, save_every_s: float, live: bool) -> list[dict[str, Any]]:
+def train_in_process(worker: Any, stack: Stack, save_every_s: float, live: bool) -> list[dict[str, Any]]:
     """Train a stack with the worker of this process; with ``live``, tell each point of the history."""
-    return worker.train(stack, save_every_s, apart.tell if live else None)
+    return worker.train(stack, save_every_s, user_process.send_to_caller if live else None)
 
 
 _here: dict[str, Any] = {}  # the worker of this process, and the clean arrays of its last data source
 
 
-def work_here(
+def run_in_process(
     settings: dict[str, Any], source: str, arrays: Arrays | None, function: str, arguments: tuple[Any, ...]
 ) -> Any:
     """Call a function with the worker of this process, which the first call creates."""
@@ -87,4 +87,4 @@ def work_here(
 
         _here["worker"] = Worker(clean=lambda _: _here["arrays"], **settings)
         _here["worker"].store.begun = True
-    return apart.resolve(function)(_here["worker"], *arguments)
+    return user_process.resolve(function)(_here["worker"], *arguments)

@@ -75,7 +75,7 @@ class Worker:
                 raise InputError(card.unusable(reason))
             card.limit_memory(gpus)
         whole = self._card_bytes()
-        memory.set_card_bytes(None if whole is None else card.room(whole, card_share))
+        memory.set_card_bytes(None if whole is None else card.usable_bytes(whole, card_share))
         self._cached: tuple[str, Split | None] = ("", None)
         self._sources_checked = False
         self._verified: set[tuple[str, str]] = set()  # architectures, and what was compared with the module
@@ -93,7 +93,7 @@ class Worker:
     def _data_bytes(self) -> float | None:
         """Return the GPU bytes for data: half of its room. The rest is for weights and activations."""
         whole = self._card_bytes()
-        return None if whole is None else card.room(whole, self.gpus) / 2
+        return None if whole is None else card.usable_bytes(whole, self.gpus) / 2
 
     def _card_bytes(self) -> int | None:
         """Return the bytes of the GPU, or None without one."""

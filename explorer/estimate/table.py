@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 import explorer.measures
-from explorer import apart
+from explorer import user_process
 from explorer.estimate.machines import Machines
 from explorer.estimate.work import UTILISATION, Inputs, Network, measurements, trial
 from explorer.plan import plan
@@ -49,7 +49,9 @@ def describe(space: Space, cluster: str | None = None) -> Any:
         table.add_row("data", space.cells[0].load_data().describe())
     costs: Any = _costs
     if space.sources:  # of users' code, which runs in a process of its own
-        costs = partial(apart.call, f"{__name__}:_costs", what="the estimate", patience_s=apart.CHECK_S)
+        costs = partial(
+            user_process.call, f"{__name__}:_costs", what="the estimate", patience_s=user_process.CHECK_S
+        )
     for name, text in costs(space, machines, counts["curves"]):
         table.add_row(name, text)
     if space is not whole:

@@ -17,7 +17,7 @@ from explorer.data.formats.published import PublishedOptions
 from explorer.estimate.machines import Gpu
 from explorer.landscape.operator import GRAPH
 from explorer.measures.base import subjects_at_once
-from explorer.measures.cost import FORWARD, Call, Size
+from explorer.measures.cost import FORWARD, Call, CellSize
 from explorer.models import memory
 from explorer.models.base import network
 from explorer.models.rows import initial_rows
@@ -178,5 +178,5 @@ def measurements(space: Space, net_of: Callable[[Cell], Network], share: float |
             if hasattr(module, "floats_held"):  # per subject
                 floats = module.floats_held(options, net.rows.parameters)
             held = min(subjects, subjects_at_once(floats, share)) * floats + models * net.floats
-            amount = Size(subjects, models, net.inputs.train, net.inputs.test, bool(net.rows.norms))
+            amount = CellSize(subjects, models, net.inputs.train, net.inputs.test, bool(net.rows.norms))
             yield Piece(name, group.cell, net, module.cost(options, amount), 4.0 * held)

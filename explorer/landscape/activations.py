@@ -90,8 +90,8 @@ def correlations(
     missing = [group for group in spec.groups if not spec.sites.get(group)]
     if missing:
         raise ValueError(
-            f"matching activations needs to know where those of group {missing[0]} are read; "
-            "match weights, or give the Spec its sites"
+            f"the Spec does not say which modules have the activations of group {missing[0]}; add its sites, "
+            "or use the method weights"
         )
     modules = [network.to_module(*row) for row in zip(thetas, buffers, strict=True)]
     places = {(s.module, s.side) for sites in spec.sites.values() for s in sites}

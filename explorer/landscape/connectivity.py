@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from explorer.landscape.paths import Kind, Path, path_weights
+from explorer.landscape.paths import Path, PathKind, path_weights
 from explorer.models.arithmetic import constant
 from explorer.models.draws import draws_random_numbers, seeded_one_by_one
 from explorer.models.rows import Rows
@@ -102,7 +102,7 @@ def fit_paths(
     y: Tensor,
     *,
     seeds: Sequence[int],
-    kind: Kind = "bezier",
+    kind: PathKind = "bezier",
     bends: int = 1,
     start: Tensor | None = None,
     steps: int = 1000,
@@ -218,7 +218,7 @@ def fit_to_convergence(
     """Fit paths with ``steps`` steps, then double the steps of those that have not converged.
 
     Paths are compared at half and at all of their steps. A path is continued from where it is, with a fresh
-    schedule of as many steps as before, as long as the sum is at most ``at_most``. The path of a pair does
+    schedule of as many steps as before, as long as the total is at most ``at_most``. The path of a pair does
     not depend on the other pairs.
 
     Args:

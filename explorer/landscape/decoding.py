@@ -16,7 +16,7 @@ PAD, BOS, EOS = 0, 1, 2
 # Two functions on a batch of ``beam`` hypotheses for each sentence. The first appends tokens (models or 1,
 # batch) and returns scores (models, batch, vocabulary) of the next tokens. The second keeps the entries of
 # the batch that an index (models, batch) names.
-Decoder = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], None]]
+StepFunctions = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], None]]
 
 
 @torch.no_grad()
@@ -84,7 +84,7 @@ def _numbers(network: Rows, source: Tensor, length: int) -> int:
 @contextmanager
 def _decoder(
     network: Rows, theta: Tensor, buffers: Tensor | None, source: Tensor, beam: int, length: int
-) -> Iterator[Decoder]:
+) -> Iterator[StepFunctions]:
     """Start to decode source tokens (sentences, source length), with ``beam`` hypotheses of each."""
     module = network.module
     if isinstance(module, Seq2Seq):
@@ -114,7 +114,7 @@ class _WholeTarget:
 
 
 def _search(
-    decoder: Decoder, shape: tuple[int, int, int, int], length_penalty: float, device: torch.device
+    decoder: StepFunctions, shape: tuple[int, int, int, int], length_penalty: float, device: torch.device
 ) -> Tensor:
     """Search translations (models, sentences, length); ``shape`` is (models, sentences, beam, length)."""
     step, pick = decoder

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Kind = Literal["bezier", "chain"]
+PathKind = Literal["bezier", "chain"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Path:
     """
 
     points: Tensor
-    kind: Kind = "bezier"
+    kind: PathKind = "bezier"
 
     def at(self, t: float) -> Tensor:
         """Return the models (pairs, parameters) at position ``t`` in [0, 1]."""
@@ -36,7 +36,7 @@ def straight(a: Tensor, b: Tensor) -> Path:
     return Path(torch.stack([a, b], 1))
 
 
-def path_weights(kind: Kind, points: int, t: Tensor) -> Tensor:
+def path_weights(kind: PathKind, points: int, t: Tensor) -> Tensor:
     """Return the weights (*shape, points) of a path's points at positions ``t`` (*shape); they sum to 1.
 
     Bézier: Bernstein polynomials, C(n, i)·tⁱ·(1 − t)ⁿ⁻ⁱ with n = points − 1. Chain: hat functions of width

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from explorer.columns import Column
 from explorer.measures.base import CellModels, Kind, Measured, Pair, averaged, pair_name, point_rows
-from explorer.measures.cost import Call, Size, forward, path
+from explorer.measures.cost import Call, CellSize, forward, path
 from explorer.options import Options as Settings
 
 KIND: Kind = "pair"
@@ -25,7 +25,8 @@ COLUMNS = {
         "`linear_barrier` after the hidden units of `model_b` are permuted to match",
         unit="percentage points",
         title="Aligned linear barrier",
-        see="Straight-line barrier after hidden units are matched. What remains is not due to permutation.",
+        caption="Straight-line barrier after hidden units are matched. What remains is not due to "
+        "permutation.",
         map=70,
         digits=1,
     ),
@@ -33,12 +34,12 @@ COLUMNS = {
         "`linear_loss_barrier` after that permutation",
         unit="nats",
         title="Aligned linear loss barrier",
-        see="As aligned linear barrier, for the training loss.",
+        caption="As aligned linear barrier, for the training loss.",
     ),
     "aligned_l2_distance": averaged(
         "`l2_distance` after that permutation",
         title="Aligned parameter distance",
-        see="Distance between replicates after their hidden units are matched.",
+        caption="Distance between replicates after their hidden units are matched.",
     ),
 }
 
@@ -57,7 +58,7 @@ class Options(Settings):
     )
 
 
-def cost(options: Options, size: Size) -> list[Call]:
+def cost(options: Options, size: CellSize) -> list[Call]:
     """Return the cost of this measure, in gradients."""
     return path(size, options.points) + forward(size, 2 * size.subjects, options.inputs)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from explorer.measures.base import CellModels, Kind, Measured, averaged
-from explorer.measures.cost import FORWARD, Call, Size
+from explorer.measures.cost import FORWARD, Call, CellSize
 from explorer.options import Options as Settings
 from explorer.settings import InputError
 
@@ -22,14 +22,14 @@ COLUMNS = {
     "bleu": averaged(
         "corpus BLEU of the translations of the test sentences, 0 to 100 (sacrebleu)",
         title="BLEU",
-        see="Agreement of translated test sentences with their references, from 0 to 100.",
+        caption="Agreement of translated test sentences with their references, from 0 to 100.",
         map=11,
         digits=1,
     ),
     "bleu_copy": averaged(
         "the same for the source sentences copied as translations",
         title="BLEU of copying",
-        see="BLEU of the source copied as its translation: a score that needs no learning.",
+        caption="BLEU of the source copied as its translation: a score that needs no learning.",
     ),
 }
 
@@ -44,7 +44,7 @@ class Options(Settings):
     )
 
 
-def cost(options: Options, size: Size) -> list[Call]:
+def cost(options: Options, size: CellSize) -> list[Call]:
     """Return the cost of this measure, in gradients."""
     return [(FORWARD * options.beam, size.subjects, min(options.inputs, size.test))]
 

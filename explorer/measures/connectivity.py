@@ -8,7 +8,7 @@ from pydantic import Field
 
 from explorer.columns import Column
 from explorer.measures.base import CellModels, Kind, Measured, Pair, averaged, pair_name, point_rows
-from explorer.measures.cost import Call, Size, path
+from explorer.measures.cost import Call, CellSize, path
 from explorer.options import Options as Settings
 
 KIND: Kind = "pair"
@@ -28,7 +28,7 @@ COLUMNS = {
         "the ends; 0 if it is not larger than the difference of the ends",
         unit="percentage points",
         title="Mode connectivity",
-        see="Percentage points of training error. Below 0 (orange): a barrier separates the "
+        caption="Percentage points of training error. Below 0 (orange): a barrier separates the "
         "replicates. Near 0: they are connected. Above 0 (blue): the curve found better points "
         "than its ends, so the ends had not converged.",
         map=30,
@@ -39,29 +39,31 @@ COLUMNS = {
         "largest rise of the training error along the curve above m, at least 0",
         unit="percentage points",
         title="Curve barrier",
-        see="Largest rise of the training error along the curve.",
+        caption="Largest rise of the training error along the curve.",
         digits=1,
     ),
     "dip": averaged(
         "largest fall of the training error along the curve below m, at least 0",
         unit="percentage points",
         title="Curve dip",
-        see="Largest fall of the training error along the curve. A large dip: the ends had not converged.",
+        caption="Largest fall of the training error along the curve. A large dip: the ends had not "
+        "converged.",
         digits=1,
     ),
     "loss_barrier": averaged(
         "largest rise of the training loss along the curve above the mean of its ends",
         unit="nats",
         title="Curve loss barrier",
-        see="Still distinguishes cells if the training error is 0 everywhere and mode connectivity cannot.",
+        caption="Still distinguishes cells if the training error is 0 everywhere and mode connectivity "
+        "cannot.",
         map=60,
     ),
     "curve_peak_error_percent": averaged(
         "largest training error at the inner points of the curve",
         unit="percent",
         title="Peak error of the curve",
-        see="Largest training error on the curve between two replicates. Unlike mode connectivity, it also "
-        "counts the error of the ends. It tends to rank test accuracy well.",
+        caption="Largest training error on the curve between two replicates. Unlike mode connectivity, it "
+        "also counts the error of the ends. It tends to rank test accuracy well.",
         map=59,
         digits=1,
     ),
@@ -69,7 +71,7 @@ COLUMNS = {
         "`barrier` along the straight line instead of the curve",
         unit="percentage points",
         title="Linear barrier",
-        see="Barrier on the straight line. It is large nearly everywhere: networks are rarely linearly "
+        caption="Barrier on the straight line. It is large nearly everywhere: networks are rarely linearly "
         "connected unless their hidden units are aligned.",
         map=65,
         digits=1,
@@ -78,7 +80,7 @@ COLUMNS = {
         "`loss_barrier` along the straight line",
         unit="nats",
         title="Linear loss barrier",
-        see="Largest rise of the training loss on the straight line.",
+        caption="Largest rise of the training loss on the straight line.",
     ),
     "curve_steps": Column(
         "integer", "optimiser steps", "number of steps of the curve fit (mode connectivity depends on it)"
@@ -96,19 +98,19 @@ COLUMNS = {
 }
 
 
-class Within(Settings):
+class PairsWithin(Settings):
     """Pairs of the models of one cell: all of them."""
 
     within: Literal["cell"]
 
 
-class Along(Settings):
+class PairsAlong(Settings):
     """Pairs of the same seed at neighbouring values of an axis, all else equal."""
 
     along: str
 
 
-class Count(Settings):
+class PairsDrawn(Settings):
     """A given number of pairs of one architecture from the whole grid, drawn by content."""
 
     count: int = Field(ge=1)
@@ -117,7 +119,7 @@ class Count(Settings):
 AUTO_STEPS, AUTO_AT_MOST = 500, 4000
 
 
-class Auto(Settings):
+class AutoSteps(Settings):
     """Steps of a path: 500, then doubled until the path has converged, at most so many."""
 
     at_most: int = Field(ge=AUTO_STEPS)
@@ -126,7 +128,7 @@ class Auto(Settings):
 class Options(Settings):
     """Budget of the paths. Mode connectivity depends on it: keep it the same in all runs you compare."""
 
-    pairs: Annotated[int, Field(ge=1)] | Literal["all"] | Within | Along | Count = Field(
+    pairs: Annotated[int, Field(ge=1)] | Literal["all"] | PairsWithin | PairsAlong | PairsDrawn = Field(
         "all",
         description="all pairs of a cell, or so many of them drawn by content; "
         "{along: batch_size} or {count: 50} for pairs beyond the cell",
@@ -134,7 +136,7 @@ class Options(Settings):
     path: Literal["bezier", "chain"] = Field("bezier", description="Bézier curve or polygonal chain")
     bends: int = Field(1, ge=1, le=50, description="trained points between the ends")
     start: Literal["midpoint", "random"] = Field("midpoint", description="where the trained points begin")
-    steps: Annotated[int, Field(ge=1)] | Literal["auto"] | Auto = Field(
+    steps: Annotated[int, Field(ge=1)] | Literal["auto"] | AutoSteps = Field(
         1000,
         description="optimiser steps of each path; auto: 500, doubled until it has converged, at most 4000; "
         "{at_most: 8000}: the same with another limit",
@@ -158,12 +160,12 @@ class Options(Settings):
     @property
     def most_steps(self) -> int:
         """Steps of a path at most."""
-        if isinstance(self.steps, Auto):
+        if isinstance(self.steps, AutoSteps):
             return self.steps.at_most
         return AUTO_AT_MOST if self.steps == "auto" else self.steps
 
 
-def cost(options: Options, size: Size) -> list[Call]:
+def cost(options: Options, size: CellSize) -> list[Call]:
     """Return the cost of this measure, in gradients."""
     return [(options.most_steps, size.subjects, options.batch_size), *path(size, 2 * options.points)]
 

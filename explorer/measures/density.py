@@ -6,7 +6,7 @@ from pydantic import Field
 
 from explorer.columns import Column
 from explorer.measures.base import CellModels, Kind, Measured
-from explorer.measures.cost import Call, Size, products
+from explorer.measures.cost import Call, CellSize, products
 from explorer.options import Options as Settings
 
 KIND: Kind = "model"
@@ -29,7 +29,7 @@ class Options(Settings):
     probes: int = Field(4, ge=1, le=1000, description="random start vectors")
 
 
-def cost(options: Options, size: Size) -> list[Call]:
+def cost(options: Options, size: CellSize) -> list[Call]:
     """Return the cost of this measure, in gradients."""
     return products(options, size, options.steps * options.probes)
 

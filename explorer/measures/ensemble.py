@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from explorer.columns import Column
 from explorer.measures.base import CellModels, Kind, Measured
-from explorer.measures.cost import Call, Size, forward
+from explorer.measures.cost import Call, CellSize, forward
 from explorer.options import Options as Settings
 
 KIND: Kind = "cell"
@@ -15,7 +15,7 @@ COLUMNS = {
         "percent",
         "test accuracy of the majority vote of the cell's models",
         title="Ensemble accuracy",
-        see="Test accuracy of the vote of a cell's models. It gains most if their errors differ.",
+        caption="Test accuracy of the vote of a cell's models. It gains most if their errors differ.",
         map=66,
         digits=1,
     ),
@@ -24,7 +24,7 @@ COLUMNS = {
         "",
         "(E − V) / E, where E is the mean error of a model and V is the error of the vote",
         title="Ensemble improvement rate",
-        see="Share of the mean error of a model that the vote removes.",
+        caption="Share of the mean error of a model that the vote removes.",
     ),
     "disagreement_error_ratio": Column(
         "number",
@@ -32,7 +32,7 @@ COLUMNS = {
         "D / E, where D is the share of inputs on which two models disagree (in regression, E and D are "
         "mean squares)",
         title="Disagreement-error ratio",
-        see="Disagreement of two models divided by the mean error of one model.",
+        caption="Disagreement of two models divided by the mean error of one model.",
     ),
     "ensemble_models": Column("integer", "", "number of models that voted"),
 }
@@ -42,7 +42,7 @@ class Options(Settings):
     """No settings."""
 
 
-def cost(options: Options, size: Size) -> list[Call]:
+def cost(options: Options, size: CellSize) -> list[Call]:
     """Return the cost of this measure, in gradients."""
     return forward(size, size.models)
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from explorer.columns import Column
 from explorer.measures.base import CellModels, Kind, Measured, averaged
-from explorer.measures.cost import TAKEN, Call, Size, products
+from explorer.measures.cost import TAKEN, Call, CellSize, products
 from explorer.options import Options as Settings
 
 KIND: Kind = "model"
@@ -18,14 +18,14 @@ COLUMNS = {
     "hessian_top_eigenvalue": averaged(
         "largest eigenvalue of the Hessian of the mean training loss",
         title="Hessian top eigenvalue",
-        see="Large: the loss curves sharply in one direction. It tends to follow temperature.",
+        caption="Large: the loss curves sharply in one direction. It tends to follow temperature.",
         map=50,
         log=True,
     ),
     "hessian_trace": averaged(
         "trace of the Hessian of the mean training loss (Hutchinson estimate)",
         title="Hessian trace",
-        see="Sum of the curvatures. Large: the loss curves sharply in many directions.",
+        caption="Sum of the curvatures. Large: the loss curves sharply in many directions.",
         map=51,
         log=True,
     ),
@@ -33,7 +33,7 @@ COLUMNS = {
     "hessian_bottom_eigenvalue": averaged(
         "smallest eigenvalue of the Hessian, signed; without `smallest: true` only an upper bound",
         title="Hessian bottom eigenvalue",
-        see="Below 0: the loss curves downwards in some direction, so training did not end in a minimum.",
+        caption="Below 0: the loss curves downwards in some direction, so training did not end in a minimum.",
         diverging=True,
     ),
     "hessian_eigenvalues": Column(
@@ -63,7 +63,7 @@ class Options(Settings):
     )
 
 
-def cost(options: Options, size: Size) -> list[Call]:
+def cost(options: Options, size: CellSize) -> list[Call]:
     """Return the cost of this measure, in gradients."""
     return products(options, size, TAKEN * (options.lanczos_steps + options.probes))
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from explorer.columns import Column
 from explorer.measures.base import CellModels, Kind, Measured, averaged
-from explorer.measures.cost import Call, Size
+from explorer.measures.cost import Call, CellSize
 from explorer.options import Options as Settings
 
 KIND: Kind = "model"
@@ -17,8 +17,8 @@ COLUMNS = {
         "gradient noise scale tr Σ / |G|²",
         unit="inputs",
         title="Gradient noise scale",
-        see="Batch size at which the gradient noise is as large as the gradient. Above it, larger batches "
-        "gain little.",
+        caption="Batch size at which the gradient noise is as large as the gradient. Above it, larger "
+        "batches gain little.",
         map=68,
         log=True,
     ),
@@ -33,7 +33,7 @@ class Options(Settings):
     batches: int = Field(64, ge=3, le=10_000, description="gradients")
 
 
-def cost(options: Options, size: Size) -> list[Call]:
+def cost(options: Options, size: CellSize) -> list[Call]:
     """Return the cost of this measure, in gradients."""
     return [(options.batches, size.subjects, options.batch_size)]
 

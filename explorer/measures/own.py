@@ -13,10 +13,10 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, create_model
 
 import explorer.measures
-from explorer import apart, sources
+from explorer import sources, user_process
 from explorer.columns import Column, fault_of
 from explorer.measures import tables
 from explorer.measures.base import CellModels, Measured, pair_name
@@ -59,7 +59,7 @@ class ColumnText(BaseModel):
     unit: str = ""
     meaning: str = ""
     title: str = ""
-    see: str = ""
+    caption: str = Field("", validation_alias=AliasChoices("caption", "see"))  # see: of earlier versions
     averaged: bool = False
     log: bool = False
     diverging: bool = False
@@ -75,7 +75,7 @@ class Description(BaseModel):
     columns: dict[str, ColumnText]
 
 
-class OwnOptions(Options):
+class OwnMeasureOptions(Options):
     """Options of a measure, as the user's code has checked them."""
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
@@ -84,7 +84,7 @@ class OwnOptions(Options):
 class OwnMeasure:
     """A measure of a user's own, with the interface of a file of this package."""
 
-    Options, EXTRA = OwnOptions, ()
+    Options, EXTRA = OwnMeasureOptions, ()
 
     def __init__(self, name: str, description: Description):
         self.name, self.description, self.KIND = name, description, description.kind
@@ -99,7 +99,7 @@ class OwnMeasure:
         """Fingerprint of the source files: if it changes, the measure is taken again."""
         return sources.fingerprint(self.name)
 
-    def measure(self, cell: CellModels, subjects: list[Any], options: OwnOptions) -> Measured:
+    def measure(self, cell: CellModels, subjects: list[Any], options: OwnMeasureOptions) -> Measured:
         """Call the user's code for the models or pairs named in ``subjects``.
 
         Raises:
@@ -163,7 +163,7 @@ def check(name: str, values: dict[str, Any]) -> dict[str, Any]:
         InputError: there is no such measure, or an option is wrong.
     """
     arguments = (name, values)
-    described, options = apart.call(f"{__name__}:describe", *arguments, what=f"the import of {name!r}")
+    described, options = user_process.call(f"{__name__}:describe", *arguments, what=f"the import of {name!r}")
     register(name, Description.model_validate(described))
     return options
 
@@ -182,7 +182,7 @@ def forget(name: str) -> None:
         tables.remove(measure.KIND, measure.COLUMNS)
 
 
-def make_room(used: Collection[str], names: Iterable[str]) -> None:
+def forget_clashing(used: Collection[str], names: Iterable[str]) -> None:
     """Forget measures of other spaces with a column of one of these names, which is a setting here."""
     settings = set(names)
     for name in [n for n in explorer.measures.USERS if n not in used]:
@@ -190,14 +190,14 @@ def make_room(used: Collection[str], names: Iterable[str]) -> None:
             forget(name)
 
 
-def register_kept(kept: Any) -> None:
+def register_kept(descriptions: Any) -> None:
     """Make the measures known that ``run.yaml`` describes. Runs no code of the user's.
 
     Raises:
         InputError: it describes none.
     """
     try:
-        for name, described in dict(kept or {}).items():
+        for name, described in dict(descriptions or {}).items():
             description = Description.model_validate(described)
             columns = description.columns
             if wrong := [c for c in columns if not NAME.fullmatch(c) or c in tables.BUILT_IN]:
@@ -207,7 +207,7 @@ def register_kept(kept: Any) -> None:
         raise InputError("run.yaml is damaged: own_measures does not describe measures") from error
 
 
-def kept(names: Any) -> dict[str, Any]:
+def descriptions_of(names: Any) -> dict[str, Any]:
     """Return what ``run.yaml`` keeps of these measures."""
     return {name: explorer.measures.USERS[name].description.model_dump() for name in names if ":" in name}
 
@@ -301,7 +301,7 @@ def _text(name: str, column: str, described: Any) -> ColumnText:
             f"{name!r}: {column} is described by {shown(described)}; use "
             "explorer.measures.base.averaged(meaning, unit=…)"
         )
-    values = {**described._asdict(), "see": described.see or f"{described.meaning}."}
+    values = {**described._asdict(), "caption": described.caption or f"{described.meaning}."}
     values["title"] = described.title or column.replace("_", " ").capitalize()
     values.pop("map")
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from explorer.measures.base import CellModels, Kind, Measured, averaged
-from explorer.measures.cost import Call, Size, forward
+from explorer.measures.cost import Call, CellSize, forward
 from explorer.options import Options as Settings
 
 TASKS = ("translation", "language")
@@ -15,13 +15,13 @@ COLUMNS = {
     "train_perplexity": averaged(
         "exponential of the mean loss per training token",
         title="Training perplexity",
-        see="As test perplexity, on the training set.",
+        caption="As test perplexity, on the training set.",
         log=True,
     ),
     "test_perplexity": averaged(
         "exponential of the mean loss per test token",
         title="Test perplexity",
-        see="Number of equally likely tokens that would give the same loss.",
+        caption="Number of equally likely tokens that would give the same loss.",
         map=12,
         log=True,
     ),
@@ -29,7 +29,7 @@ COLUMNS = {
         "test loss in bits, if tokens are characters",
         unit="bits",
         title="Bits per character",
-        see="Test loss in bits per character. An uncompressed file uses 8.",
+        caption="Test loss in bits per character. An uncompressed file uses 8.",
     ),
 }
 
@@ -38,7 +38,7 @@ class Options(Settings):
     """No settings."""
 
 
-def cost(options: Options, size: Size) -> list[Call]:
+def cost(options: Options, size: CellSize) -> list[Call]:
     """Return the cost of this measure, in gradients."""
     return forward(size, size.subjects, size.train)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from explorer.measures.base import CellModels, Kind, Measured, averaged
-from explorer.measures.cost import Call, Size, products
+from explorer.measures.cost import Call, CellSize, products
 from explorer.options import Options as Settings
 
 KIND: Kind = "model"
@@ -15,7 +15,7 @@ COLUMNS = {
         "rise of the training loss to the highest point within the radius",
         unit="nats",
         title="Sharpness",
-        see="Rise of the training loss to the highest point within a fixed radius.",
+        caption="Rise of the training loss to the highest point within a fixed radius.",
         map=67,
         log=True,
     ),
@@ -23,7 +23,7 @@ COLUMNS = {
         "the same, with distances relative to each parameter",
         unit="nats",
         title="Adaptive sharpness",
-        see="As sharpness, but with distances relative to each parameter, so rescaling the weights "
+        caption="As sharpness, but with distances relative to each parameter, so rescaling the weights "
         "does not change it.",
         log=True,
     ),
@@ -39,7 +39,7 @@ class Options(Settings):
     steps: int = Field(1, ge=1, le=10_000, description="of gradient ascent; 1 is that of SAM")
 
 
-def cost(options: Options, size: Size) -> list[Call]:
+def cost(options: Options, size: CellSize) -> list[Call]:
     """Return the cost of this measure, in gradients."""
     return products(options, size, options.steps)  # plain and adaptive: two gradients a step
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from explorer.measures.base import CellModels, Kind, Measured, Pair, averaged
-from explorer.measures.cost import Call, Size, forward
+from explorer.measures.cost import Call, CellSize, forward
 from explorer.options import Options as Settings
 from explorer.settings import seed_for
 
@@ -18,25 +18,26 @@ COLUMNS = {
     "cka": averaged(
         "linear CKA (biased) of the softmax outputs on mixup training inputs; 1 = most similar",
         title="CKA similarity",
-        see="1: replicates give similar outputs. In fitted, connected cells, CKA separates IV-A from IV-B.",
+        caption="1: replicates give similar outputs. In fitted, connected cells, CKA separates IV-A from "
+        "IV-B.",
         map=40,
     ),
     "cka_stderr": averaged(
         "standard error of `cka` over draws of the mixup inputs (jackknife); cells with the same data have "
         "the same draw",
         title="CKA, error of the draw",
-        see="How much CKA would differ on other mixup inputs. The error of a cell's CKA includes it.",
+        caption="How much CKA would differ on other mixup inputs. The error of a cell's CKA includes it.",
         digits=3,
     ),
     "cka_logits": averaged(
         "the same for the logits",
         title="CKA of the logits",
-        see="As CKA, but before the softmax. The softmax hides nearly everything except the top answer.",
+        caption="As CKA, but before the softmax. The softmax hides nearly everything except the top answer.",
     ),
     "cka_debiased": averaged(
         "`cka` with the debiased HSIC estimate",
         title="CKA, debiased",
-        see="As CKA, without the bias that occurs with few inputs and wide layers.",
+        caption="As CKA, without the bias that occurs with few inputs and wide layers.",
         digits=2,
     ),
     "disagreement_percent": averaged(
@@ -44,20 +45,20 @@ COLUMNS = {
         "times the mean squared difference",
         unit="percent",
         title="Disagreement",
-        see="Share of test inputs that two replicates answer differently.",
+        caption="Share of test inputs that two replicates answer differently.",
         map=63,
         digits=1,
     ),
     "l2_distance": averaged(
         "Euclidean distance between the two parameter vectors",
         title="Parameter distance",
-        see="Euclidean distance between trained replicates. It grows with the number of parameters.",
+        caption="Euclidean distance between trained replicates. It grows with the number of parameters.",
         map=64,
     ),
 }
 
 
-Layer = Annotated[str, Field(coerce_numbers_to_str=True)]  # a Sequential calls its layers 0, 1, …
+LayerName = Annotated[str, Field(coerce_numbers_to_str=True)]  # a Sequential calls its layers 0, 1, …
 
 
 class Options(Settings):
@@ -69,13 +70,13 @@ class Options(Settings):
         description="mixed-up training inputs (or target tokens of whole sentences), "
         "the same for all cells with the same data",
     )
-    layers: list[Layer] = Field(
+    layers: list[LayerName] = Field(
         default_factory=list,
         description="layers, by their module's name, whose CKA is taken too: cka_at_<layer>",
     )
 
 
-def cost(options: Options, size: Size) -> list[Call]:
+def cost(options: Options, size: CellSize) -> list[Call]:
     """Return the cost of this measure, in gradients."""
     return forward(size, size.models, options.inputs)
 

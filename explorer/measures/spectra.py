@@ -13,13 +13,13 @@ COLUMNS = {
     "spectral_alpha": averaged(
         "heavy-tail exponent of the weight spectra (WeightWatcher's alpha), averaged over `spectral_layers`",
         title="Spectral exponent",
-        see="Power-law exponent of the weight spectra, averaged over layers. Smaller: heavier tails.",
+        caption="Power-law exponent of the weight spectra, averaged over layers. Smaller: heavier tails.",
         map=69,
     ),
     "spectral_alpha_weighted": averaged(
         "mean over layers of alpha · log₁₀ of the largest eigenvalue",
         title="Weighted spectral exponent",
-        see="Spectral exponents, each weighted by the logarithm of its layer's largest eigenvalue.",
+        caption="Spectral exponents, each weighted by the logarithm of its layer's largest eigenvalue.",
     ),
     "spectral_layers": Column(
         "text", "", "the layers of the spectral exponents: all with at least 10 eigenvalues"

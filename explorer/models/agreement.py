@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from explorer.models.draws import draws_random_numbers
-from explorer.models.rows import Rows, assign, seeded, widened
+from explorer.models.rows import Rows, as_float32, assign, seeded
 from explorer.settings import Disagreement, InputError
 from explorer.tasks import Task
 
@@ -30,7 +30,7 @@ SAMPLE = 1000  # inputs of the check of a recorded loss, at most
 
 def plain_loss(task: Task, outputs: Tensor, y: Tensor) -> Tensor:
     """Return the mean loss of outputs (inputs, …) and targets (inputs, …), by PyTorch's own functions."""
-    outputs = widened(outputs)
+    outputs = as_float32(outputs)
     if task.by_token:
         return functional.cross_entropy(outputs.flatten(0, -2), y.flatten(), ignore_index=-100)
     if task.name == "regression":

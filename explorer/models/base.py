@@ -120,7 +120,7 @@ def needs_timing(name: str, options: Any, *, gpus: bool) -> bool:
     module = plugin(explorer.models, name, "architecture")
     if not (hasattr(module, "stacked_forward") and honours(module, options)):
         return True
-    return hasattr(module, "settled") and not module.settled(options, gpus=gpus)
+    return hasattr(module, "stack_is_fastest") and not module.stack_is_fastest(options, gpus=gpus)
 
 
 def network(

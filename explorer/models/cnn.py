@@ -65,7 +65,7 @@ def stacks(options: Options) -> bool:
     return options.norm == "none" and options.activation != "gelu"
 
 
-def settled(options: Options, *, gpus: bool) -> bool:
+def stack_is_fastest(options: Options, *, gpus: bool) -> bool:
     """Return whether stacked functions are known to be fastest: on a CPU, for narrow networks."""
     return stacks(options) and options.width <= 16 and not gpus
 

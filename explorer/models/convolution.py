@@ -11,10 +11,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-Sides = tuple[int, int]
+Extent = tuple[int, int]
 
 
-def kernel_of(weight: Tensor) -> Sides:
+def kernel_of(weight: Tensor) -> Extent:
     """Return the kernel size (height, width) of weights (models, outputs, inputs, …)."""
     return (1, weight.shape[3]) if weight.dim() == 4 else (weight.shape[3], weight.shape[4])
 
@@ -22,20 +22,20 @@ def kernel_of(weight: Tensor) -> Sides:
 class Padded:
     """Zeros with a border for the kernel around ``inside`` (models, channels, height, width, batch)."""
 
-    def __init__(self, like: Tensor, shape: tuple[int, ...], kernel: Sides):
+    def __init__(self, like: Tensor, shape: tuple[int, ...], kernel: Extent):
         rows, channels, height, width, batch = shape
         top, left = kernel[0] // 2, kernel[1] // 2
         self.kernel = kernel
         self.array = like.new_zeros(rows, channels, height + 2 * top, width + 2 * left, batch)
         self.inside = self.array[:, :, top : top + height, left : left + width]
 
-    def patches(self, pool: Sides = (1, 1)) -> Tensor:
+    def patches(self, pool: Extent = (1, 1)) -> Tensor:
         """Return the view (models, channels, *kernel, pool, height, width, batch): see :func:`lines`."""
         windows = self.array.unfold(2, self.kernel[0], 1).unfold(3, self.kernel[1], 1)
         return lines(windows, pool).movedim((6, 7), (2, 3))
 
 
-def lines(values: Tensor, pool: Sides) -> Tensor:
+def lines(values: Tensor, pool: Extent) -> Tensor:
     """Turn (models, channels, height, width, …) into (models, channels, pool, height, width, …).
 
     Lines that are pooled together are separate along ``pool``, so their maximum works on long runs.
@@ -46,7 +46,7 @@ def lines(values: Tensor, pool: Sides) -> Tensor:
     return whole.unflatten(2, (high, pool[0])).transpose(2, 3)
 
 
-class Gathered:
+class PatchMatrix:
     """Patches as a matrix (models, channels × kernel, places × batch)."""
 
     def __init__(self, patches: Tensor):
@@ -70,13 +70,13 @@ class Convolution:
     """
 
     def __init__(
-        self, weight: Tensor, sides: Sides, batch: int, *, pooled: bool, gradient: bool, first: bool
+        self, weight: Tensor, sides: Extent, batch: int, *, pooled: bool, gradient: bool, first: bool
     ):
         (rows, outputs, inputs), kernel = weight.shape[:3], kernel_of(weight)
         self.pool = pool = (min(2, kernel[0]), 2) if pooled else (1, 1)
         self.sides = high, wide = sides[0] // pool[0], sides[1] // pool[1]
         padded = Padded(weight, (rows, inputs, *sides, batch), kernel)
-        self.inside, self.patches = padded.inside, Gathered(padded.patches(pool))
+        self.inside, self.patches = padded.inside, PatchMatrix(padded.patches(pool))
         self.sums = weight.new_empty(rows, outputs, pool[0], high, wide * pool[1], batch)
         self.lines = weight.new_empty(rows, outputs, high, wide, pool[1], batch)
         self.largest = weight.new_empty(rows, outputs, high, wide, batch)
@@ -88,7 +88,7 @@ class Convolution:
             self.right_excess = torch.empty_like(self.largest)
         if gradient and not first:
             errors = Padded(weight, (rows, outputs, *sides, batch), kernel)
-            self.error_lines, self.error_patches = lines(errors.inside, pool), Gathered(errors.patches())
+            self.error_lines, self.error_patches = lines(errors.inside, pool), PatchMatrix(errors.patches())
             self.inside_error = weight.new_empty(rows, inputs, *sides, batch)
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ class DenseConvolution:
     ``sides`` and the arguments are as in :class:`Convolution`.
     """
 
-    def __init__(self, weight: Tensor, sides: Sides, batch: int, *, gradient: bool):
+    def __init__(self, weight: Tensor, sides: Extent, batch: int, *, gradient: bool):
         (rows, outputs, inputs), kernel = weight.shape[:3], kernel_of(weight)
         self.sides, places = sides, sides[0] * sides[1]
         # The kernel entry that connects each output position with each input position.
@@ -194,5 +194,5 @@ class DenseConvolution:
         return values.unflatten(1, (*self.sides, channels)).permute(0, 3, 1, 2, 4)
 
 
-def _places(sides: Sides) -> list[Sides]:
+def _places(sides: Extent) -> list[Extent]:
     return [(y, x) for y in range(sides[0]) for x in range(sides[1])]

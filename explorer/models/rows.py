@@ -235,10 +235,10 @@ class Rows:
         copies = wanted and self._recomputes(theta, x, buffers)
         if execution == "vmap" and not copies and not writes:
             with differentiable_attention():
-                return widened(self._with_vmap(theta, x, buffers, training))
+                return as_float32(self._with_vmap(theta, x, buffers, training))
         x = x.expand(len(theta), *x.shape[1:])
         by_row = zip(theta.unbind(0), buffers.unbind(0), x.unbind(0), strict=True)
-        return widened(torch.stack([self._in_turn(*row, training, copy=copies) for row in by_row]))
+        return as_float32(torch.stack([self._in_turn(*row, training, copy=copies) for row in by_row]))
 
     def _with_vmap(self, theta: Tensor, x: Tensor, buffers: Tensor, training: bool) -> Tensor:
         # With two models or more, and separate inputs for each, a convolution becomes one grouped
@@ -696,7 +696,7 @@ def _state(module: nn.Module) -> dict[str, Tensor]:
     return {**frozen, **buffers}
 
 
-def widened(outputs: Tensor) -> Tensor:
+def as_float32(outputs: Tensor) -> Tensor:
     """Return outputs of half precision (autocast within a network) in float32, as losses need them."""
     return outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
 

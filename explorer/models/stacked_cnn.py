@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from explorer.models.convolution import Convolution, DenseConvolution, Sides
+from explorer.models.convolution import Convolution, DenseConvolution, Extent
 from explorer.models.mlp import SLOPE, CrossEntropy
 from explorer.models.rows import Pieces, Step, blocks, join_blocks, select_rows
 
@@ -135,7 +135,7 @@ def _as_images(x: Tensor) -> Tensor:
     return x.unsqueeze(3) if x.dim() == 4 else x[:, :, None, None]
 
 
-def _new_layers(weights: Sequence[Tensor], sides: Sides, batch: int, *, gradient: bool) -> list[Layer]:
+def _new_layers(weights: Sequence[Tensor], sides: Extent, batch: int, *, gradient: bool) -> list[Layer]:
     layers: list[Layer] = []
     for place, weight in enumerate(weights):
         pooled = place < len(weights) - 1

@@ -12,7 +12,7 @@ from explorer.models.blocks import Residual
 from explorer.models.symmetries import Spec, Symmetries
 
 
-class Attention(nn.Module):
+class ImageAttention(nn.Module):
     """Multi-head self-attention over tokens (batch, tokens, width) (Vaswani et al., 2017).
 
     Attention is written out, because PyTorch's fused attention has no second derivative on CPU.
@@ -32,7 +32,7 @@ class Attention(nn.Module):
         return self.project((weights @ v).transpose(1, 2).reshape(batch, tokens, width))
 
 
-class Tokens(nn.Module):
+class ImageTokens(nn.Module):
     """Tokens (batch, 1 + patches, width) of images: a class token, then a linear map of each patch.
 
     A learnt position is added to each token (Dosovitskiy et al., 2021).
@@ -50,7 +50,7 @@ class Tokens(nn.Module):
         return torch.cat([self.first.expand(len(x), -1, -1), patches], dim=1) + self.position
 
 
-class First(nn.Module):
+class FirstToken(nn.Module):
     """The first token (batch, width) of tokens (batch, tokens, width)."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,14 +63,14 @@ class VisionTransformer(nn.Sequential):
     def __init__(
         self, image: tuple[int, int, int], classes: int, *, patch: int, width: int, depth: int, heads: int
     ) -> None:
-        layers: list[nn.Module] = [Tokens(image, patch, width)]
+        layers: list[nn.Module] = [ImageTokens(image, patch, width)]
         for _ in range(depth):
-            attention = nn.Sequential(nn.LayerNorm(width), Attention(width, heads))
+            attention = nn.Sequential(nn.LayerNorm(width), ImageAttention(width, heads))
             perceptron = nn.Sequential(
                 nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
             )
             layers += [Residual(branch, nn.Identity(), activate=False) for branch in (attention, perceptron)]
-        super().__init__(*layers, First(), nn.LayerNorm(width), nn.Linear(width, classes))
+        super().__init__(*layers, FirstToken(), nn.LayerNorm(width), nn.Linear(width, classes))
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_uniform_(layer.weight)
@@ -91,7 +91,7 @@ class VisionTransformer(nn.Sequential):
         for place, block in enumerate(blocks, 1):
             branch: Any = block.body
             found.norm(f"{place}.body.0", stream)
-            if isinstance(branch[1], Attention):
+            if isinstance(branch[1], ImageAttention):
                 found.self_attention(f"{place}.body.1", stream, width=width, heads=branch[1].heads)
             else:
                 hidden = branch[1].out_features

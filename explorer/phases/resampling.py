@@ -169,11 +169,6 @@ def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return rank_correlation(ranks(x), ranks(y))
 
 
-def partial_spearman(x: np.ndarray, y: np.ndarray, *given: np.ndarray) -> np.ndarray:
-    """Return Spearman's correlation of x and y after regressing out the ranks of ``given``."""
-    return partial_rank_correlation(*(ranks(v) for v in (x, y, *given)))
-
-
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return the correlation of two arrays of ranks along the last axis; 0 if one side is constant."""
     return _correlation(np.stack([x, y]))[..., 0, 1]

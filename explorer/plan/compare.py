@@ -25,7 +25,7 @@ FREE = (
 CHOSEN = {"replicates_per_trial": "all", "cells_per_trial": 1}  # values with the same results as ``auto``
 
 
-def grown(info: dict[str, Any], space: Space, store: Store) -> bool:
+def has_grown(info: dict[str, Any], space: Space, store: Store) -> bool:
     """Return whether the space has grown since ``run.yaml`` was written: more values, seeds or measures.
 
     The space must still contain everything that the run contains, with the same stacks and budgets. Old and
@@ -34,7 +34,7 @@ def grown(info: dict[str, Any], space: Space, store: Store) -> bool:
     Raises:
         InputError: the space is a different one; the message shows the differences.
     """
-    same_data(info, space, store)
+    require_same_data(info, space, store)
     old = _old_space(info, space)
     differences = _differences(old, space)
     if differences:
@@ -58,7 +58,7 @@ def _old_space(info: dict[str, Any], space: Space) -> Space:
     return recorded.working_space_of(info)
 
 
-def same_data(info: dict[str, Any], space: Space, store: Store) -> None:
+def require_same_data(info: dict[str, Any], space: Space, store: Store) -> None:
     """Raise InputError if the user's data files have changed since the start.
 
     In the run of a version that kept no sources, also raise it if a user's function has changed.

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from explorer import apart, columns, plainyaml
+from explorer import columns, plainyaml, user_process
 from explorer.data.dataset import Arrays
 from explorer.data.formats.reading import as_text, read_bytes
 from explorer.objects import content_of
@@ -336,7 +336,7 @@ def _known_settings(raw: dict[str, Any]) -> tuple[dict[str, str], bool]:
     takes_others = False
     if ":" in model:
         what = f"the import of {model!r}"
-        named, takes_others = apart.call(f"{__name__}:options_of", model, what=what)
+        named, takes_others = user_process.call(f"{__name__}:options_of", model, what=what)
         of_model = [*named, *raw["model"]]
     else:
         of_model = list(module_of("model", model).Options.model_fields)
@@ -407,7 +407,7 @@ def space_of(
     except InputError as error:
         raise InputError(_of_settings(str(error), checkpoints[0].where)) from None
     if space.refine is not None:
-        raise InputError("refine chooses cells to train; all imported models are there: remove --set refine")
+        raise InputError("refine chooses cells to train, and imported models are trained; leave refine out")
     by_id = {
         cell.model_id(seed): one
         for cell, seeds in zip(space.cells, cells.values(), strict=True)
@@ -474,7 +474,7 @@ def check_files(space: Space, files: Mapping[str, Checkpoint]) -> list[str]:
             clean = {source: cell.load_data()}
         paths = [str(files[cell.model_id(seed)].file) for seed in cell.seeds]
         arguments = (cell, *shape_of(clean[source], cell), paths)
-        found = apart.call(f"{__name__}:readings_of", *arguments, what="the check of checkpoints")
+        found = user_process.call(f"{__name__}:readings_of", *arguments, what="the check of checkpoints")
         readings |= dict(zip(paths, found, strict=True))
     if problems := [one.problem for one in readings.values() if one.problem]:
         more = [f"… and {len(problems) - TOLD} more files"] if problems[TOLD:] else []
@@ -551,7 +551,7 @@ def write(space: Space, store: Store, files: Mapping[str, Checkpoint], folder: P
             stack = Stack([Part([cell], left[start : start + size])])
             paths = [str(files[model_id].file) for model_id in stack.model_ids]
             arguments = (store.files.absolute, stack, *shape, paths, str(folder))
-            apart.call(f"{__name__}:write_stack", *arguments, what="the import of checkpoints")
+            user_process.call(f"{__name__}:write_stack", *arguments, what="the import of checkpoints")
             count += stack.size
     return count
 

@@ -33,12 +33,12 @@ def versions_to_use(info: dict[str, Any], store: Store, *, accept: bool) -> list
 
 def keep(space: Space, store: Store, info: dict[str, Any], versions: list[sources.Version]) -> None:
     """Copy the sources that a continued run does not keep yet; list them and the data in ``run.yaml``."""
-    entries = {"kept_sources": copied(space, store, versions), **recorded.described_data(space)}
+    entries = {"kept_sources": copy_missing(space, store, versions), **recorded.described_data(space)}
     if entries != {name: info.get(name, []) for name in entries}:
         store.update_info(**entries)
 
 
-def copied(space: Space, store: Store, versions: list[sources.Version]) -> list[dict[str, Any]]:
+def copy_missing(space: Space, store: Store, versions: list[sources.Version]) -> list[dict[str, Any]]:
     """Copy the sources of the functions that the last version lacks. Return all versions for ``run.yaml``."""
     if space.sources and not versions:
         versions = [sources.Version(since=_now())]

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import explorer.measures
-from explorer import apart
+from explorer import user_process
 from explorer.data.dataset import Arrays
 from explorer.measures import own
 from explorer.plan.stacks import shape_of
@@ -55,8 +55,8 @@ def check_networks(space: Space) -> None:
     """Try each of the user's own architectures, losses and optimisers, with each setting, on a few inputs.
 
     Does nothing for a space without them. Otherwise it loads the data, and works in the process for users'
-    code (:mod:`explorer.apart`). If some settings fail and others do not, the run records models of the
-    failing ones as failures.
+    code (:mod:`explorer.user_process`). If some settings fail and others do not, the run records models of
+    the failing ones as failures.
 
     Raises:
         InputError: the task does not suit the data, outputs have the wrong shape, the network is not a
@@ -74,11 +74,11 @@ def check_networks(space: Space) -> None:
         check_data(cell, clean)
         inputs = clean.x_train[:TRIED], clean.y_train[:TRIED]
         try:
-            said = apart.call(
+            said = user_process.call(
                 f"{__name__}:try_network",
                 *(cell, *shape_of(clean, cell), *inputs, space.measures),
                 what=f"the check of {_called(cell)}",
-                patience_s=min(apart.CHECK_S, 60 * space.resources.stuck_minutes),
+                patience_s=min(user_process.CHECK_S, 60 * space.resources.stuck_minutes),
             )
         except InputError as error:
             if error.__cause__ is None:
@@ -270,11 +270,11 @@ def check_measures(space: Space) -> None:
         clean = cell.load_data()
         inputs = clean.x_train[:TRIED], clean.y_train[:TRIED]
         for name in names:
-            apart.call(
+            user_process.call(
                 f"{__name__}:try_measure",
                 *(name, space.measures[name], cell, *shape_of(clean, cell), *inputs),
                 what=f"the check of {name!r}",
-                patience_s=min(apart.CHECK_S, 60 * space.resources.stuck_minutes),
+                patience_s=min(user_process.CHECK_S, 60 * space.resources.stuck_minutes),
             )
 
 
@@ -297,7 +297,7 @@ def try_measure(
     models = CellModels("tried", rows, theta, buffers, ids, data, build)
     measure = plugin(explorer.measures, name, "measure")
     try:
-        take(name, models, [("a", "b")] if measure.KIND == "pair" else ids, own.OwnOptions(**values))
+        take(name, models, [("a", "b")] if measure.KIND == "pair" else ids, own.OwnMeasureOptions(**values))
     except ValueError as error:
         raise InputError(str(error)) from error
 
@@ -316,7 +316,9 @@ def check_layers(space: Space) -> None:
     kinds = {digest({**cell.settings["model"], "width": None}): cell for cell in space.cells}
     for cell in kinds.values():
         shape, what = shape_of(cell.load_data(), cell), f"the check of {_called(cell)}"
-        names = partial(apart.call, f"{__name__}:layer_names", what=what, patience_s=apart.CHECK_S)
+        names = partial(
+            user_process.call, f"{__name__}:layer_names", what=what, patience_s=user_process.CHECK_S
+        )
         known = (names if ":" in cell.model_name else layer_names)(cell, *shape)
         if missing := [name for name in layers if name not in known]:
             raise InputError(

@@ -46,7 +46,7 @@ def _work(stack: Stack) -> int:
     return len(stack.rows) * cell.steps * cell.training.batch_size * _width(cell)
 
 
-def drop_halves(space: Space, store: Store, *, train: bool) -> None:
+def drop_incomplete_records(space: Space, store: Store, *, train: bool) -> None:
     """Delete records that lost their companion: stacks without histories, measures without points.
 
     The companion of a record is written first, under the same key, and so is missing only after damage.
@@ -87,7 +87,7 @@ def drop_measure(store: Store, name: str) -> None:
 def measure_versions(space: Space) -> dict[str, int | str]:
     """Return the version of the numerics of each measure of the space: 1 if its file states none.
 
-    That of a user's measure is the fingerprint of its source files.
+    The version of a user's measure is the fingerprint of its source files.
     """
     return {name: getattr(module, "VERSION", 1) for name, module, _ in measures_of(space.measures)}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from explorer.measures.tables import MODELS
 from explorer.plan.plan import measures_of
-from explorer.plan.refinement import chosen, is_open, rounds_of
+from explorer.plan.refinement import is_open, rounds_of, space_of_rounds
 from explorer.plan.subjects import CellMembers, all_models, groups
 from explorer.plan.units import IDS
 from explorer.runs.lock import holder
@@ -100,7 +100,7 @@ class Progress:
 def progress(space: Space, store: Store) -> Progress:
     """Return how far a run is, from its records."""
     whole, rounds = space, rounds_of(store)
-    space = chosen(space, rounds)
+    space = space_of_rounds(space, rounds)
     rows = store.read_records("models", ["model_id", "status"]).to_pylist()
     status = {row["model_id"]: row["status"] for row in rows}
     every = all_models(space)

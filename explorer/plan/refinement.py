@@ -19,7 +19,7 @@ def rounds_of(store: Store) -> list[Round]:
     return recorded.rounds_of(store.read_info()) if store.exists() else []
 
 
-def chosen(space: Space, rounds: list[Round]) -> Space:
+def space_of_rounds(space: Space, rounds: list[Round]) -> Space:
     """Return the space with the cells of these rounds; the whole space if it is not refined."""
     if space.refine is None:
         return space

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from explorer.phases.claims.together import Together
 from explorer.plan.progress import Progress
-from explorer.report.files import place
+from explorer.report.files import page_folder
 from explorer.report.labels import in_words
 from explorer.results import Run
 from explorer.runs.files import Files
 
-__all__ = ["compare", "place", "study", "summary", "write"]
+__all__ = ["compare", "page_folder", "write"]
 
 
 def write(
@@ -34,7 +33,7 @@ def write(
     the run's own space. With ``refresh_s``, the page reloads itself every ``refresh_s`` seconds.
     ``now`` is how far the run is (``explorer.report.facts.progress_of``), if it is known already. The page
     names tables and columns that the run lacks. Every file is written completely, then renamed. A page of
-    another run in ``out`` is replaced; :func:`place` finds a folder that no other run uses.
+    another run in ``out`` is replaced; :func:`page_folder` finds a folder that no other run uses.
 
     Raises:
         InputError: a cut or ``out`` is invalid; nothing has been written.
@@ -58,28 +57,3 @@ def compare(runs: Sequence[Run], out: Path | str, *, cuts: dict[str, Any] | None
 
     with in_words(runs[0].task.words):
         return write_comparison(runs, Files(out, sync=False), cuts=cuts)
-
-
-def study(
-    runs: Sequence[Run],
-    claims: Sequence[Together],
-    out: Path | str,
-    *,
-    links: Mapping[str, str] | None = None,
-) -> Path | str:
-    """Write the page of a study: the claims of the paper over several runs. Return where ``index.html`` is.
-
-    Args:
-        claims: the verdicts over the runs, from ``explorer.phases.claims.together.combine``.
-        links: addresses of the pages of the runs, by name of the run.
-    """
-    from explorer.report.study_page import write_study
-
-    return write_study(runs, claims, Files(out, sync=False), links or {})
-
-
-def summary(claims: Sequence[Together]) -> str:
-    """Return a sentence that counts the claims of a study by verdict."""
-    from explorer.report.study_page import summary
-
-    return summary(claims)

@@ -13,10 +13,10 @@ from altair.utils.schemapi import debug_mode
 
 from explorer import phases
 from explorer.report import charts, differences, figures, site, theme, vega
-from explorer.report.files import INDEX, claim
+from explorer.report.files import INDEX, write_shown_runs
 from explorer.report.labels import axis, measure, measure_title
 from explorer.report.payload import columns, script_json
-from explorer.report.rows import completed, exponent, measures, plane, prepared, rounded, values
+from explorer.report.rows import exponent, measures, plane, rounded, values, with_missing_points, with_texts
 from explorer.results import Run
 from explorer.runs.files import Files
 from explorer.settings import InputError
@@ -38,7 +38,9 @@ def write_comparison(runs: Sequence[Run], out: Files, *, cuts: dict[str, Any] | 
     tables = _shared_cells(runs, tables, names)
     comparison = _Comparison(runs, tables, names, right, up)
     with debug_mode(False):
-        sections = [comparison.phase_section() | {"see": differences.of_phases(runs, tables, cuts_of_runs)}]
+        sections = [
+            comparison.phase_section() | {"caption": differences.of_phases(runs, tables, cuts_of_runs)}
+        ]
         for name in differences.COMPARED:
             if all(name in measures(t) for t in tables):
                 sections.append(comparison.measure_section(name))
@@ -68,7 +70,7 @@ def write_comparison(runs: Sequence[Run], out: Files, *, cuts: dict[str, Any] | 
         data=script_json(data),
         bundle=vega.script(),
     )
-    claim(runs, out)
+    write_shown_runs(runs, out)
     out.write(INDEX, content.encode())
     return out.place(INDEX)
 
@@ -121,8 +123,8 @@ class _Comparison:
     ):
         self.runs, self.names, self.right, self.up = runs, names, right, up
         self.all_cells = pd.concat(tables, ignore_index=True)
-        grids = [completed(t, {"load": names}, {}) for t in tables]
-        self.rows = [prepared(rounded(grid, names), self.all_cells) for grid in grids]
+        grids = [with_missing_points(t, {"load": names}, {}) for t in tables]
+        self.rows = [with_texts(rounded(grid, names), self.all_cells) for grid in grids]
         self.sets = {f"run{k}": columns(r, 5, exact=names) for k, r in enumerate(self.rows)}
         self.specs: list[dict[str, Any]] = []
 
@@ -145,7 +147,7 @@ class _Comparison:
         for k, rows in enumerate(self.rows[1:], start=1):
             gap = phases.column(rows, name) - phases.column(first, name)
             difference = rows[["cell_id", *self.names]].assign(difference=gap, n_models=1)
-            difference = prepared(
+            difference = with_texts(
                 difference.assign(difference_label=charts.difference_labels(gap, name, power))
             )
             chart = charts.difference_map(
@@ -155,7 +157,7 @@ class _Comparison:
             self.sets[rows_id] = columns(difference, 5, exact=self.names)
             title = f"{self.runs[k].name} minus {self.runs[0].name}"
             drawn.append(self._figure(rows_id, chart, title, rows_id, square=30))
-        return {"title": measure_title(name, power), "see": measure(name).see, "figures": drawn}
+        return {"title": measure_title(name, power), "caption": measure(name).caption, "figures": drawn}
 
     def _plane(self, rows: pd.DataFrame) -> pd.DataFrame:
         return rows.drop_duplicates([n for n in (self.right, self.up) if n])

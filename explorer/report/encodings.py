@@ -12,7 +12,7 @@ from explorer.measures.tables import AVERAGED_PAIRS, CURVE_COLUMNS
 from explorer.phases import PHASES
 from explorer.report import theme
 from explorer.report.labels import axis, axis_title, measure, measure_title
-from explorer.report.rows import prepared, values
+from explorer.report.rows import values, with_texts
 
 FRAME = "frame"  # page.css lets the pointer pass through marks of this name, which would otherwise flicker
 INK = "currentColor"  # on a page, the colour of the surrounding text; in a notebook or picture, black
@@ -42,10 +42,10 @@ def plane_rows(cells: pd.DataFrame, load: str, temperature: str | None) -> pd.Da
             f"several cells share a position on the plane of {' and '.join(keys)}: "
             "choose one value of each other axis first"
         )
-    return prepared(cells)
+    return with_texts(cells)
 
 
-def place(
+def position_channels(
     rows: pd.DataFrame, load: str, temperature: str | None, *, label_size: float = 11
 ) -> dict[str, Any]:
     """Return the ordinal channels ``x`` and, if there is a second axis, ``y`` of a map.
@@ -226,7 +226,7 @@ def highlight(at: dict[str, Any]) -> list[alt.Chart]:
     return frames
 
 
-def either(test: str, yes: str, no: str, channel: Any = alt.ColorValue) -> Any:
+def choose_by(test: str, yes: str, no: str, channel: Any = alt.ColorValue) -> Any:
     """Choose between two values by a Vega expression; ``alt.condition`` without its slow schema check."""
     return channel(no, condition={"test": test, "value": yes})
 

@@ -95,7 +95,7 @@ def summary(run: Run, cells: pd.DataFrame, cuts: Mapping[str, phases.Cut]) -> st
     claims = facts.claims(run, cells, cuts, now)
     counts = cells["phase"].replace("", "unknown").value_counts()
     found = [
-        *filter(None, [now.unfinished if now else "", facts.refined(run, now)]),
+        *filter(None, [now.unfinished if now else "", facts.refinement_sentence(run, now)]),
         *phases.findings(cells, cuts, run.axes, claims),
     ]
     lines = [f"# {run.name}", "", *(f"- {_plain(reword(s))}" for s in found)]

@@ -16,7 +16,7 @@ from explorer.phases.claims.evidence import SIGNS
 from explorer.plan.progress import Progress, progress
 from explorer.refine import share_in_words
 from explorer.report.labels import axis, measure, measure_title
-from explorer.report.rows import completed, measures
+from explorer.report.rows import measures, with_missing_points
 from explorer.results import Run
 from explorer.runs.store import Store
 from explorer.settings import InputError
@@ -54,11 +54,11 @@ def reservations(run: Run, now: Progress | None) -> str:
 
     These are damaged files, work that is left, and cells that were not run because the run is refined.
     """
-    found = [run.info.get("verification", ""), now.unfinished if now else "", refined(run, now)]
+    found = [run.info.get("verification", ""), now.unfinished if now else "", refinement_sentence(run, now)]
     return " ".join(text for text in found if text)
 
 
-def refined(run: Run, now: Progress | None) -> str:
+def refinement_sentence(run: Run, now: Progress | None) -> str:
     """Return how much of the grid a refined run has run; empty for other runs."""
     if not run.rounds or not now or not now.cells.missing:
         return ""
@@ -114,7 +114,7 @@ def grid_of(run: Run, cuts: Mapping[str, Cut]) -> tuple[pd.DataFrame, pd.DataFra
     pa.default_memory_pool().release_unused()  # before the next step that needs much
     cells = phases.classify(run.grid, cuts, memberships).reset_index(drop=True)
     shown = cells.assign(phase_shares=shares(memberships))
-    return cells, completed(shown, run.axes, mapping(run.info.get("space")))
+    return cells, with_missing_points(shown, run.axes, mapping(run.info.get("space")))
 
 
 def shares(memberships: pd.DataFrame) -> list[str]:
@@ -134,12 +134,12 @@ def verdicts(claims: Sequence[Claim], figures: Mapping[str, dict[str, Any]]) -> 
     tested = [c for c in claims if c.verdict != UNTESTED]
     tested.sort(key=lambda c: (ORDER.index(c.verdict), c.name not in figures))
     return [
-        {"claim": c, "sign": SIGNS[c.verdict], "strip": strip(c), "figure": figures.get(c.name)}
+        {"claim": c, "sign": SIGNS[c.verdict], "strip": interval_strip(c), "figure": figures.get(c.name)}
         for c in tested
     ]
 
 
-def score(claims: Sequence[Claim]) -> str:
+def count_verdicts(claims: Sequence[Claim]) -> str:
     """Return a sentence with the numbers of claims by verdict."""
     n = {v: sum(c.verdict == v for c in claims) for v in (*ORDER, UNTESTED)}
     tested = len(claims) - n[UNTESTED]
@@ -150,7 +150,7 @@ def score(claims: Sequence[Claim]) -> str:
     )
 
 
-def strip(claim: Claim) -> dict[str, Any] | None:
+def interval_strip(claim: Claim) -> dict[str, Any] | None:
     """Return the positions of interval, effect, null and least relevant effect on a strip, in pixels."""
     if not np.isfinite(claim.p):
         return None
@@ -223,7 +223,7 @@ def gpu(run: Run) -> str:
     return f"{', '.join(cards)}. {precision}. {again}{but}."
 
 
-def failures(run: Run) -> dict[str, Any]:
+def failure_table(run: Run) -> dict[str, Any]:
     """Return the number ``n`` of models and pairs that failed, diverged or have an error.
 
     ``rows`` lists at most LISTED_FAILURES of them.

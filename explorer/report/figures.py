@@ -30,7 +30,7 @@ LOCAL_GLOBAL = (
 
 
 def of_cells(rows: pd.DataFrame, right: str | None, up: str | None) -> dict[str, list[dict[str, Any]]]:
-    """Return figures by section: ``id``, ``title``, ``see`` (the caption), ``spec``, ``measure`` of a map."""
+    """Return figures by section: ``id``, ``title``, ``caption``, ``spec``, ``measure`` of a map."""
     groups: dict[str, list[dict[str, Any]]] = {k: [] for k in ("map", "maps", "scatter", "against", "slices")}
     if right is None or rows.empty:
         return groups
@@ -41,7 +41,7 @@ def of_cells(rows: pd.DataFrame, right: str | None, up: str | None) -> dict[str,
     groups["map"].append(_figure("phase-map", chart, height=max(38 * lines, least)))
     for name in (n for n in columns_with_maps() if n in shown):
         chart = charts.heat_map(one, name, right, up, scale_from=rows)
-        figure = _figure(f"map-{name}", chart, measure(name).see, height=max(27 * lines, least))
+        figure = _figure(f"map-{name}", chart, measure(name).caption, height=max(27 * lines, least))
         groups["maps"].append({**figure, "measure": name})
     local = next((n for n in phases.LOCAL[::-1] if n in shown), None)
     if local and "mode_connectivity" in shown:
@@ -86,10 +86,15 @@ def _claim_chart(rows: pd.DataFrame, right: str, up: str | None, chart: Chart) -
 
 
 def _figure(
-    identity: str, chart: alt.LayerChart, see: str = "", *, height: int | None = None
+    identity: str, chart: alt.LayerChart, caption: str = "", *, height: int | None = None
 ) -> dict[str, Any]:
     size = {} if height is None else {"height": height}
-    return {"id": identity, "title": str(chart.title), "see": see, "spec": page_spec(chart, "cells") | size}
+    return {
+        "id": identity,
+        "title": str(chart.title),
+        "caption": caption,
+        "spec": page_spec(chart, "cells") | size,
+    }
 
 
 def of_any(rows: pd.DataFrame) -> dict[str, Any] | None:

@@ -25,7 +25,7 @@ INDEX = "index.html"
 SHOWN = "shows.yaml"  # says which runs a folder of pages shows
 
 
-def place(runs: Sequence[Run], reports: Path | str, *, name: str = "") -> str:
+def page_folder(runs: Sequence[Run], reports: Path | str, *, name: str = "") -> str:
     """Return the folder or URI in ``reports`` for the page of a run, or for a page of several.
 
     It has ``name``, or the names of the runs, and, if the page of another run is there, a number. A run keeps
@@ -66,7 +66,7 @@ def check_place(folder: str) -> None:
         raise InputError(f"--reports: {place} cannot be written; name another folder for the report pages")
 
 
-def claim(runs: Sequence[Run], out: Files) -> None:
+def write_shown_runs(runs: Sequence[Run], out: Files) -> None:
     """Write into a folder of pages which runs it shows."""
     out.write(SHOWN, plainyaml.dump([_identity(run) for run in runs]))
 

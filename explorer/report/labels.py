@@ -18,7 +18,7 @@ from explorer.phases import words_of
 from explorer.tasks import Words
 
 
-class Axis(NamedTuple):
+class AxisLabel(NamedTuple):
     """Label of an axis; ``hint`` says which end is hot or has high load.
 
     In maps the hot end is on top, so batch size decreases upwards (``large_on_top`` is false).
@@ -33,15 +33,15 @@ RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 UNITS = {"percent": "%", "percentage points": "points"}
 
-AXES: dict[str, Axis] = {
-    "width": Axis("Width", "small = high load"),
-    "train_size": Axis("Training-set size"),
-    "label_noise": Axis("Label noise", "large = high load"),
-    "pixel_noise": Axis("Pixel noise", "large = high load"),
-    "batch_size": Axis("Batch size", "small = hot", large_on_top=False),
-    "learning_rate": Axis("Learning rate", "large = hot"),
-    "linear_scaling": Axis("Learning rate is for batch size", "none = for all"),
-    "weight_decay": Axis("Weight decay", "large = hot"),
+AXES: dict[str, AxisLabel] = {
+    "width": AxisLabel("Width", "small = high load"),
+    "train_size": AxisLabel("Training-set size"),
+    "label_noise": AxisLabel("Label noise", "large = high load"),
+    "pixel_noise": AxisLabel("Pixel noise", "large = high load"),
+    "batch_size": AxisLabel("Batch size", "small = hot", large_on_top=False),
+    "learning_rate": AxisLabel("Learning rate", "large = hot"),
+    "linear_scaling": AxisLabel("Learning rate is for batch size", "none = for all"),
+    "weight_decay": AxisLabel("Weight decay", "large = hot"),
 }
 
 
@@ -76,12 +76,12 @@ def _measure(name: str, column: Column | None, words: Words) -> Column:
     if column is None or not column.title:
         return Column("", "", "", title=words.reword(_sentence(name)))
     unit = words.reword(UNITS.get(column.unit, column.unit))
-    return column._replace(title=words.reword(column.title), unit=unit, see=words.reword(column.see))
+    return column._replace(title=words.reword(column.title), unit=unit, caption=words.reword(column.caption))
 
 
-def axis(name: str) -> Axis:
+def axis(name: str) -> AxisLabel:
     """Return the label of an axis; if none is defined, one made from its column name."""
-    return AXES.get(name, Axis(_sentence(name)))
+    return AXES.get(name, AxisLabel(_sentence(name)))
 
 
 def measure_title(name: str, exponent: int = 0) -> str:

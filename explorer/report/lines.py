@@ -29,7 +29,7 @@ from explorer.report.encodings import (
     vertical_order,
 )
 from explorer.report.labels import axis_title, measure, measure_title
-from explorer.report.rows import prepared
+from explorer.report.rows import with_texts
 
 PATHS = {"bezier": "Bézier curve, fitted", "linear": "straight line"}
 
@@ -38,7 +38,7 @@ def scatter(
     cells: pd.DataFrame, x: str, y: str, colour: str, load: str | None = None, temperature: str | None = None
 ) -> alt.LayerChart:
     """Plot one measure against another, one point per cell; ``colour`` is a third measure or ``phase``."""
-    rows = prepared(cells)
+    rows = with_texts(cells)
     names = [n for n in (x, y, colour) if f"{n}_text" in rows]
     tips = [
         *place_tips(load, temperature),

@@ -12,21 +12,21 @@ from explorer.phases import CERTAIN, PHASES, READINGS
 from explorer.report import theme
 from explorer.report.encodings import (
     INK,
+    choose_by,
     colour_by,
     colour_legend,
     counted_in,
-    either,
     escaped,
     highlight,
     layer_cells,
     phase_colour,
-    place,
     place_tips,
     plane_rows,
+    position_channels,
     tip,
 )
 from explorer.report.labels import measure, measure_title
-from explorer.report.rows import compact, exponent, measures
+from explorer.report.rows import exponent, format_compact, measures
 
 UNCERTAIN = (
     f"isValid(datum.phase_probability) && datum.phase_probability < {CERTAIN} && datum.second_phase !== ''"
@@ -70,7 +70,7 @@ def phase_map(
         tip("curves_text", "Curves converged"),
         *(tip(f"{m}_text", measure_title(m)) for m in measures(rows)),
     ]
-    at = place(rows, load, temperature)
+    at = position_channels(rows, load, temperature)
     words = ", ".join(f"'{p}': '{p}  {READINGS[p]}'" for p in PHASES)
     key = alt.Legend(
         title=None,
@@ -100,7 +100,7 @@ def phase_map(
     def corner(test: str, shape: str, size: int, x: float, y: float) -> alt.Chart:
         """Mark the cells that have a phase and pass the test by a sign at a place in their squares."""
         there = {"x": _at_band(at["x"], x)} | ({"y": _at_band(at["y"], y)} if "y" in at else {})
-        ink = either(_on_dark("phase"), "#ffffff", theme.INK, alt.StrokeValue)
+        ink = choose_by(_on_dark("phase"), "#ffffff", theme.INK, alt.StrokeValue)
         marked = alt.Chart().transform_filter(f"datum.phase !== '' && {test}")
         return marked.mark_point(shape=shape, size=size, strokeWidth=1.6, filled=False, opacity=1).encode(
             **there, tooltip=tips, stroke=ink
@@ -146,7 +146,7 @@ def heat_map(
         tip("note", "Note"),
     ]
     wide = rows[load].nunique()
-    at = place(rows, load, temperature, label_size=_label_size(wide))
+    at = position_channels(rows, load, temperature, label_size=_label_size(wide))
     base = alt.Chart().encode(**at, tooltip=tips)
     spanned = (rows if scale_from is None else scale_from)[name]
     power = exponent(spanned, measure(name))
@@ -165,7 +165,7 @@ def _squares(cells: alt.Chart, colour: alt.Color, field: str, label: str, column
     size = 10 if columns <= 8 else 8  # five characters must fit into a narrow cell
     dark = f"luminance(scale('color', datum['{field}'])) < .18"  # here black and white have equal contrast
     numbers = cells.mark_text(fontSize=size).encode(
-        text=alt.Text(field=label, type="nominal"), color=either(dark, "#ffffff", "#111111")
+        text=alt.Text(field=label, type="nominal"), color=choose_by(dark, "#ffffff", "#111111")
     )
     return [squares, numbers]
 
@@ -191,7 +191,7 @@ def difference_map(
     labels = difference_labels(cells["difference"], name, power)
     rows = plane_rows(cells.assign(difference_label=labels), load, temperature)
     wide = rows[load].nunique()
-    at = place(rows, load, temperature, label_size=_label_size(wide))
+    at = position_channels(rows, load, temperature, label_size=_label_size(wide))
     reach = float((rows if scale_from is None else scale_from)["difference"].abs().max())
     ends = np.linspace(-reach, reach, len(theme.DIVERGING)) if reach > 0 else [-1.0, 0.0, 1.0]
     tips = [*place_tips(load, temperature), tip("difference", f"Difference of {measure_title(name)}")]
@@ -209,12 +209,12 @@ def difference_map(
 
 def difference_labels(differences: pd.Series, name: str, power: int = 0) -> list[str]:
     """Return the numbers in the cells of a ``difference_map``."""
-    return [compact(v * 10.0**-power, measure(name)) for v in differences]
+    return [format_compact(v * 10.0**-power, measure(name)) for v in differences]
 
 
 def _letters(cells: alt.Chart, x: alt.X, name: str, size: int) -> alt.Chart:
     """Write the phase in the column ``name`` at ``x`` of each cell."""
-    colour = either(_on_dark(name), "#ffffff", theme.INK)
+    colour = choose_by(_on_dark(name), "#ffffff", theme.INK)
     return cells.mark_text(fontSize=size, fontWeight=600).encode(x=x, text=f"{name}:N", color=colour)
 
 
@@ -240,7 +240,7 @@ def _notes(base: alt.Chart) -> alt.Chart:
     return (
         base.transform_filter("datum.note !== '' && !datum.predicted")
         .mark_text(fontSize=13, fill=INK, opacity=0.75)
-        .encode(text=either("datum.n_diverged > 0", "×", "·", alt.TextValue))
+        .encode(text=choose_by("datum.n_diverged > 0", "×", "·", alt.TextValue))
     )
 
 

@@ -49,7 +49,7 @@ def failures(run: Run) -> tuple[int, list[str]]:
     return sum(len(some) for some in subjects.values()), lines
 
 
-def listed(lines: Sequence[str]) -> list[str]:
+def first_lines(lines: Sequence[str]) -> list[str]:
     """Return the first lines of :func:`failures`, and how many more there are."""
     more = [f"… and {len(lines) - LISTED} more, in the report and the tables"] if lines[LISTED:] else []
     return [*lines[:LISTED], *more]

@@ -14,12 +14,12 @@ import pandas as pd
 from explorer.phases import ACCURACY
 from explorer.report import charts, figures, theme
 from explorer.report.labels import axis
-from explorer.report.rows import Plane, measures, prepared, values
+from explorer.report.rows import Plane, measures, values, with_texts
 
 MAPS = (ACCURACY, "mode_connectivity", "cka", "hessian_top_eigenvalue", "hessian_trace")
 
 
-def chosen(groups: Mapping[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+def saved_charts(groups: Mapping[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
     """Return the charts of the page that are saved as pictures: by file name, ``title`` and ``spec``."""
     if not groups["map"]:
         return {}
@@ -37,7 +37,7 @@ def specs(
 
     With more than two axes, the charts show the plane of the most accurate cell, and the title says so.
     """
-    drawn = chosen(groups)
+    drawn = saved_charts(groups)
     right, up, others = axes
     if not drawn or right is None:
         return {}
@@ -49,7 +49,7 @@ def specs(
         note = ", ".join(f"{axis(n).title} {best[n]}" for n in others)
     with_legend = figures.spec(charts.phase_map(cells, right, up), "cells")  # pages have their own legend
     drawn["phase_map"] = {**drawn["phase_map"], "spec": with_legend}
-    rows = json.loads(prepared(cells).to_json(orient="records"))
+    rows = json.loads(with_texts(cells).to_json(orient="records"))
     floors = len(values(cells, up)) if up else 0
     return {name: _sized(figure, rows, name, note, floors=floors) for name, figure in drawn.items()}
 

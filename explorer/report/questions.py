@@ -12,7 +12,7 @@ import pandas as pd
 from explorer.diagnosis import QUESTIONS, Diagnoser
 from explorer.phases.advice.moves import DIRECTIONS, moves_from
 from explorer.phases.advice.rules import FEWEST_MODELS, NEGLIGIBLE, SURE
-from explorer.phases.advice.tried import COUNTS, LEVEL, Tried, average, together
+from explorer.phases.advice.tried import COUNTS, LEVEL, Tried, mean_gains, with_joint_intervals
 from explorer.phases.aggregate import axis_names, column
 from explorer.phases.noise import moderated_errors, t_quantile
 from explorer.phases.numbers import format_number, format_setting, words_of
@@ -36,7 +36,7 @@ LEAST_SURE = 0.6  # probability of an answer of other runs that is worth telling
 
 
 @dataclass(frozen=True)
-class Step:
+class BestChange:
     """The best change in some directions that a run has tried from a cell.
 
     ``most`` is the highest end of the intervals of all these changes, in points of test accuracy.
@@ -49,7 +49,7 @@ class Step:
     variance: float
     df: float
 
-    def above(self, other: Step) -> bool:
+    def above(self, other: BestChange) -> bool:
         """Return whether this change is surely better than another one from the same cell."""
         reach = float(t_quantile(1 - LEVEL / 2, min(self.df, other.df)))
         return self.tried.gain - other.tried.gain > reach * math.sqrt(self.variance + other.variance)
@@ -109,7 +109,7 @@ def answer_questions(
 
 
 def _own_answer(
-    names: Sequence[str], steps: Mapping[str, Step], hints: Mapping[str, str], *, guess: bool
+    names: Sequence[str], steps: Mapping[str, BestChange], hints: Mapping[str, str], *, guess: bool
 ) -> tuple[str, str]:
     """Return the answer of the run's own cells, "neither" or "" if they leave it open, and a sentence."""
     tried = [name for name in names if name in steps]
@@ -174,7 +174,7 @@ def _expected(share: float, cell: pd.DataFrame) -> str:
 
 def _best_steps(
     cells: pd.DataFrame, place: int, names: Sequence[str], changes: Mapping[str, Sequence[str]]
-) -> dict[str, Step]:
+) -> dict[str, BestChange]:
     """Return the best change to another cell of the same line for each answer that was tried."""
     errors = moderated_errors(cells, ACCURACY)
     moves = [
@@ -182,13 +182,13 @@ def _best_steps(
         for move in moves_from(cells, names, place)
         if any(move.direction in side for side in changes.values())
     ]
-    tried = together([one for move in moves for one in average([move], errors)], len(moves))
+    tried = with_joint_intervals([one for move in moves for one in mean_gains([move], errors)], len(moves))
     found = defaultdict(list)
     for move, one in zip(moves, tried, strict=True):
         here, there = (format_setting(cells[move.axis].iloc[at]) for at in (place, move.to))
         verb = "raise" if DIRECTIONS[move.axis][0] == move.direction else "lower"
         text = f"{verb} the {words_of(move.axis)} from {here} to {there}"
-        step = Step(text, one, one.high, float(errors.stderr[move.to] ** 2), float(errors.df[move.to]))
+        step = BestChange(text, one, one.high, float(errors.stderr[move.to] ** 2), float(errors.df[move.to]))
         for answer, side in changes.items():
             if move.direction in side:
                 found[answer].append(step)

@@ -43,7 +43,7 @@ def measures(cells: pd.DataFrame) -> list[str]:
     return [n for n in columns_on_pages() if n in cells and cells[n].notna().any()]
 
 
-def completed(
+def with_missing_points(
     cells: pd.DataFrame, axes: Mapping[str, Sequence[str]], space: Mapping[str, Any]
 ) -> pd.DataFrame:
     """Return the cells, plus a row (``n_models`` 0, no measures) for each missing point of the grid.
@@ -88,7 +88,7 @@ def rounded(cells: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     return cells.assign(**short)
 
 
-def prepared(
+def with_texts(
     cells: pd.DataFrame, scale_from: pd.DataFrame | None = None, *, labels: bool = True
 ) -> pd.DataFrame:
     """Add ``note`` (why a cell is empty) and, for each measure, ``<name>_text`` and ``<name>_label``.
@@ -117,7 +117,7 @@ def prepared(
         spread = out[f"{name}_std"] if f"{name}_std" in out else pd.Series(np.nan, index=out.index)
         if labels:
             scale = 10.0 ** -exponent((out if scale_from is None else scale_from)[name], measure(name))
-            added[f"{name}_label"] = [compact(v * scale, measure(name)) for v in out[name]]
+            added[f"{name}_label"] = [format_compact(v * scale, measure(name)) for v in out[name]]
         added[f"{name}_text"] = [with_spread(v, s, digits) for v, s in zip(out[name], spread, strict=True)]
     return out.assign(**added)
 
@@ -140,7 +140,7 @@ def exponent(column: pd.Series, label: Column) -> int:
     return min(0, 3 * int(np.floor(np.log10(float(sizes.median())) / 3)))
 
 
-def compact(value: float, label: Column) -> str:
+def format_compact(value: float, label: Column) -> str:
     """Format a number for a cell of a map, with at most five characters."""
     if not np.isfinite(value):
         return ""

@@ -23,12 +23,12 @@ from explorer.phases.claims import HOLDS, UNTESTED, Claim
 from explorer.plan.progress import Progress
 from explorer.report import facts, figures, pictures, spent, theme, vega
 from explorer.report.encodings import vertical_order
-from explorer.report.files import INDEX, claim, write_details, write_tables
+from explorer.report.files import INDEX, write_details, write_shown_runs, write_tables
 from explorer.report.labels import axis, axis_title, measure, measure_title, reword
 from explorer.report.maps import CROWDED
 from explorer.report.payload import columns, details, json_of, script_json
 from explorer.report.refined import with_predictions
-from explorer.report.rows import Plane, measures, plane, prepared, rounded, values
+from explorer.report.rows import Plane, measures, plane, rounded, values, with_texts
 from explorer.results import Run
 from explorer.runs.files import Files
 
@@ -59,7 +59,7 @@ def write_site(
     right, up, _ = axes
     images = images and len(grid) <= PICTURED_CELLS
     labels = images or right is None or grid[right].nunique() < CROWDED
-    rows = prepared(rounded(grid, phases.axis_names(run.axes)), labels=labels)
+    rows = with_texts(rounded(grid, phases.axis_names(run.axes)), labels=labels)
     now = now or facts.progress_of(run)
     with debug_mode(False):  # Altair's schema check takes longer than everything else; tests run it
         groups = figures.of_cells(rows, right, up)
@@ -69,7 +69,7 @@ def write_site(
         claims = facts.claims(run, cells, all_cuts, now)
         of_claims = figures.of_claims(rows, right, up, claims)
         groups["first"] = [
-            {**of_claims[c.name], "id": f"first-{c.name}", "see": reword(c.why)}
+            {**of_claims[c.name], "id": f"first-{c.name}", "caption": reword(c.why)}
             for c in claims
             if c.verdict == HOLDS and c.name.startswith("double-descent") and c.name in of_claims
         ]
@@ -79,7 +79,7 @@ def write_site(
     if len(cells) <= ADVISED_CELLS:
         each = advise_cells(cells, all_cuts, run.axes, stopping=stopping, noise=run.label_noise)
         data["advice"] = {cell: [reword(a.cause), a.change, a.sure] for cell, a in each.items()}
-    claim([run], out)
+    write_shown_runs([run], out)
     release()
     models: dict[str, str] = {}
     inline: dict[str, str] = {}
@@ -105,12 +105,14 @@ def write_site(
             figures=groups,
             claims=facts.verdicts(claims, of_claims),
             untested=[c for c in claims if c.verdict == UNTESTED],
-            score=facts.score(claims),
+            score=facts.count_verdicts(claims),
             advice=advise_phases(cells, all_cuts, run.axes, stopping, noise=run.label_noise),
             tables=tables,
             refresh_s=refresh_s,
             saved=[
-                {"file": name, "title": f["title"]} for name, f in pictures.chosen(groups).items() if images
+                {"file": name, "title": f["title"]}
+                for name, f in pictures.saved_charts(groups).items()
+                if images
             ],
             data=text,
             details=json_of(inline),
@@ -229,7 +231,7 @@ def _context(
         "space_yaml": plainyaml.dump(space).decode() if space else "",
         "spent": spent.stages(run),
         "worked": spent.workers(run),
-        "failures": facts.failures(run),
+        "failures": facts.failure_table(run),
         "counted": phases.plural,
         "signed": phases.format_rho,
         "title_of": lambda n: measure(n).title,

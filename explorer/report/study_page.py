@@ -17,10 +17,10 @@ from explorer.phases.claims.paper import FOUND
 from explorer.phases.claims.together import CONTRADICTED, GENERAL, Together
 from explorer.phases.numbers import format_setting
 from explorer.report import charts, facts, figures, site, theme, vega
-from explorer.report.files import INDEX, claim
+from explorer.report.files import INDEX, write_shown_runs
 from explorer.report.labels import axis, in_words
 from explorer.report.payload import columns, script_json
-from explorer.report.rows import Plane, measures, plane, prepared, rounded, values
+from explorer.report.rows import Plane, measures, plane, rounded, values, with_texts
 from explorer.results import Run
 from explorer.runs.files import Files
 from explorer.units import duration
@@ -40,9 +40,15 @@ FASTER = 3.0  # a loss this many times lower without wrong labels explains a sma
 
 
 def write_study(
-    runs: Sequence[Run], claims: Sequence[Together], out: Files, links: Mapping[str, str]
+    runs: Sequence[Run], claims: Sequence[Together], folder: Path | str, links: Mapping[str, str]
 ) -> Path | str:
-    """Write the page of a study; see ``explorer.report.study``."""
+    """Write the page of a study: the claims of the paper over several runs. Return where ``index.html`` is.
+
+    Args:
+        claims: the verdicts over the runs, from ``explorer.phases.claims.together.combine``.
+        links: addresses of the pages of the runs, by name of the run.
+    """
+    out = Files(folder, sync=False)
     shown = {run.name: _Shown(run) for run in runs}
     sets: dict[str, Any] = {}
     specs: list[dict[str, Any]] = []
@@ -92,7 +98,7 @@ def write_study(
             bundle=vega.script(),
         )
     )
-    claim(runs, out)
+    write_shown_runs(runs, out)
     out.write(INDEX, content.encode())
     return out.place(INDEX)
 
@@ -125,7 +131,7 @@ class _Shown:
         self.run = run
         self.names = phases.axis_names(run.axes)
         self.cells, grid = facts.grid_of(run, run.cuts())
-        self.rows = prepared(rounded(grid, self.names))
+        self.rows = with_texts(rounded(grid, self.names))
         found = {k: [n for n in names if n in self.rows] for k, names in run.axes.items()}
         self.axes: Plane = plane(found)
 
@@ -206,7 +212,7 @@ def _card(
         "sign": sign,
         "paper": FOUND.get(one.name, ""),
         "reason": reason(one, {name: s.run for name, s in shown.items()}),
-        "strip": strip(one),
+        "strip": effects_strip(one),
         "picture": shown[space].picture(one.claims[space], sets, specs) if space else "",
         "space": space,
     }
@@ -244,7 +250,7 @@ def reason(one: Together, runs: Mapping[str, Run]) -> str:
     return "No run of this study shows why."
 
 
-def strip(one: Together) -> dict[str, Any] | None:
+def effects_strip(one: Together) -> dict[str, Any] | None:
     """Return the places of intervals and effects of all spaces on one axis, in pixels; None without any."""
     known = {s: c for s, c in one.claims.items() if np.isfinite(c.p)}
     if not known:

@@ -36,7 +36,7 @@ UNFINISHED = re.compile(r"\.[0-9a-f]{8}\.tmp$")  # temporary name of a file that
 
 
 @contextlib.contextmanager
-def placed(path: str | Path) -> Iterator[None]:
+def name_file_in_errors(path: str | Path) -> Iterator[None]:
     """Add this path to an OSError in the block that names no file (for example, of a full disk)."""
     try:
         yield
@@ -166,7 +166,7 @@ class Files:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
         try:
-            with placed(path), open(temporary, "wb") as file:
+            with name_file_in_errors(path), open(temporary, "wb") as file:
                 file.write(content)
                 file.flush()
                 if self.sync:

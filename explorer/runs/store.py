@@ -149,7 +149,7 @@ class Store:
     def read_info(self) -> dict[str, Any]:
         """Return ``run.yaml`` with the sessions under ``sessions``, oldest first.
 
-        ``space`` has the given settings and the defaults; ``said`` has the given settings only.
+        ``space`` has the given settings and the defaults; ``given_settings`` has the given settings only.
         ``verification``, if it is there, is a sentence about the damage that the last verification found.
 
         Raises:
@@ -158,7 +158,7 @@ class Store:
         info = self._read_info()
         for name in ("failed_measures", "verification"):  # found by reading, not kept there
             info.pop(name, None)
-        info["said"] = info["space"]
+        info["given_settings"] = info["space"]
         info["space"] = _joined(info["space"], info.pop("defaults", {}))
         info["sessions"] = []
         for name in self.files.names("sessions", ".yaml"):

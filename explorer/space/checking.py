@@ -13,7 +13,6 @@ from pydantic import BaseModel, ValidationError
 
 import explorer.measures
 from explorer import sources
-from explorer.apart import check_function
 from explorer.columns import IDS, PAIR_IDS, SETTINGS, fault_of
 from explorer.measures import own
 from explorer.measures.tables import CELLS, MODELS, PAIRS
@@ -32,6 +31,7 @@ from explorer.space.model import (
 )
 from explorer.space.trust import users_functions
 from explorer.tasks import TASKS
+from explorer.user_process import check_function
 
 # Phrases that complete the sentence "it should be …", for errors whose pydantic message does not.
 PHRASES = {
@@ -125,7 +125,7 @@ def check(raw: Any, fingerprint: Callable[[str], str] = sources.fingerprint) -> 
     _check_cells(space)
     settings = [*space.cells[0].columns, *space.axes]
     _check_own_columns(space, settings)
-    own.make_room(space.measures, settings)
+    own.forget_clashing(space.measures, settings)
     return space
 
 

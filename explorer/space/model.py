@@ -93,7 +93,7 @@ def _axis(value: Any) -> Any:
     raise ValueError("an axis is a list of values, {log2: [4, 256]} or {geom: [0.01, 1], n: 9}")
 
 
-Axis = Annotated[list[Scalar | None], Field(min_length=1, max_length=10_000), BeforeValidator(_axis)]
+AxisValues = Annotated[list[Scalar | None], Field(min_length=1, max_length=10_000), BeforeValidator(_axis)]
 
 
 class Condition(Options):
@@ -245,10 +245,10 @@ class Space(Options):
         None, description="task to learn; default: the usual task of the data set"
     )
     model: dict[str, Any] = Field(description="name (or module:function) and options of the architecture")
-    load: dict[str, Axis] = Field(
+    load: dict[str, AxisValues] = Field(
         default_factory=dict, description="swept settings that determine how much is asked of the model"
     )
-    temperature: dict[str, Axis] = Field(
+    temperature: dict[str, AxisValues] = Field(
         default_factory=dict, description="swept settings that determine how noisy training is"
     )
     seeds: (

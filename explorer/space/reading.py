@@ -66,7 +66,7 @@ def read(path: str | Path, overrides: Sequence[str] | None = None) -> Space:
         problems = [(_line(node, p.path), p.message) for p in all_problems(raw, problem)]
     if isinstance(raw, dict) and raw.get("imported") is not None:
         problems.append((_line(node, ("imported",)), IMPORTED))
-    problems += [(_line(node, p.path), p.message) for p in swept_twice(raw)]
+    problems += [(_line(node, p.path), p.message) for p in set_and_swept(raw)]
     if told := sorted([*told, *problems]):
         raise InputError("\n".join(f"{file}, line {line}: {text}" for line, text in told))
     return space
@@ -91,7 +91,7 @@ def parse(
         raise InputError("\n".join(map(_with_setting, all_problems(raw, problem)))) from None
 
 
-def swept_twice(raw: Any) -> list[Problem]:
+def set_and_swept(raw: Any) -> list[Problem]:
     """Return a problem for each setting of plain data that has a value and is an axis, too.
 
     An option of a user's function needs a value to be known, so it may have one.

@@ -33,7 +33,7 @@ def split(space: Space, given: dict[str, Any] | None = None) -> dict[str, Any]:
             from.
     """
     settings, defaults = _split(space.to_dict(), space.given_settings if given is None else given)
-    measures = own.kept(space.measures)
+    measures = own.descriptions_of(space.measures)
     described = {"own_measures": measures} if measures else {}
     return {"space": settings, "defaults": defaults, **described, **described_data(space)}
 
@@ -168,7 +168,7 @@ def without_unknown_settings(raw: dict[str, Any]) -> tuple[dict[str, Any], list[
 
 def _known(values: Any, options: type[BaseModel], prefix: str, ignored: list[str]) -> Any:
     """Return the values that ``options`` has as fields, and add the names of all others to ``ignored``."""
-    if not isinstance(values, dict) or options is own.OwnOptions:
+    if not isinstance(values, dict) or options is own.OwnMeasureOptions:
         return values
     fields = {field.alias or name for name, field in options.model_fields.items()} | {"name"}
     ignored += [f"{prefix}{name}" for name in values if name not in fields]

@@ -15,7 +15,7 @@ from explorer.models.draws import draws_random_numbers
 from explorer.models.rows import Rows, select_rows
 from explorer.train.augmentation import crop_and_flip
 from explorer.train.steps import Each, loss_gradient_of, make_step, optimiser_of, row_groups
-from explorer.train.stopping import Stopping, Watch
+from explorer.train.stopping import LossMonitor, Stopping
 
 # A model whose training loss is this many times that before training has diverged. Training that works ends
 # below its start, and the noise of hot training stays within a few times of it.
@@ -302,12 +302,12 @@ def train(
     if state is None:
         theta, buffers = theta.clone().to(device), buffers.clone().to(device)
         memory, first, result = optimiser.start(theta), 0, Trained()
-        watch = Watch(stopping, theta, buffers) if stopping else None
+        watch = LossMonitor(stopping, theta, buffers) if stopping else None
     else:
         memory = {name: tensor.clone().to(device) for name, tensor in state.tensors.items()}
         theta, buffers, first = memory.pop("theta"), memory.pop("buffers"), state.meta["step"]
         watched = {name: memory.pop(name) for name in list(memory) if name.startswith("watch_")}
-        watch = Watch(stopping, theta, buffers, watched) if stopping else None
+        watch = LossMonitor(stopping, theta, buffers, watched) if stopping else None
         result = Trained(history=list(state.meta["history"]))
         for step, final in state.meta["models"]:
             result.models[step] = Models(
@@ -375,7 +375,12 @@ def train(
 
 
 def _state(
-    step: int, theta: Tensor, buffers: Tensor, memory: dict[str, Tensor], watch: Watch | None, done: Trained
+    step: int,
+    theta: Tensor,
+    buffers: Tensor,
+    memory: dict[str, Tensor],
+    watch: LossMonitor | None,
+    done: Trained,
 ) -> State:
     tensors = {"theta": theta, "buffers": buffers, **memory, **(watch.tensors if watch else {})}
     for at, models in done.models.items():

@@ -12,7 +12,7 @@ from torch import Tensor
 from explorer.models.draws import seeded_one_by_one
 from explorer.models.rows import Bound, LossAndGradient, Rows
 from explorer.train.optimisers.base import PerRowOptimiser, optimiser
-from explorer.train.stopping import Watch
+from explorer.train.stopping import LossMonitor
 from explorer.users import user_function
 
 Each = float | Sequence[float]  # the same for all models, or one per model
@@ -77,7 +77,7 @@ def make_step(
     batch: Batch,
     loss_gradient: LossAndGradient,
     *,
-    watch: Watch | None = None,
+    watch: LossMonitor | None = None,
     seeds: Sequence[int] | None = None,
     bound: Bound | None = None,
 ) -> Callable[[Tensor, int], None]:

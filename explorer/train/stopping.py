@@ -39,7 +39,7 @@ class Stopping:
         return self != Stopping()
 
 
-class Watch:
+class LossMonitor:
     """Monitor of the losses of all models; its whole state is in ``tensors``, so it can be saved."""
 
     def __init__(

@@ -253,7 +253,7 @@ def test_a_spec_of_ones_own_needs_no_tracing_for_weights() -> None:
     found, _ = align(network, theta[:1], theta[1:], empty, empty, x, seeds=[0], spec=own)
     derived, _ = align(network, theta[:1], theta[1:], empty, empty, x, seeds=[0])
     assert torch.equal(found, derived)
-    with pytest.raises(ValueError, match="where those of group 1 are read"):
+    with pytest.raises(ValueError, match="have the activations of group 1"):
         align(network, theta[:1], theta[1:], empty, empty, x, seeds=[0], spec=own, method="activations")
 
 

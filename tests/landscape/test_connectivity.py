@@ -23,7 +23,7 @@ from explorer.landscape.connectivity import (
     profile,
     profile_path,
 )
-from explorer.landscape.paths import Kind, Path, straight
+from explorer.landscape.paths import Path, PathKind, straight
 from explorer.models.rows import Rows
 from explorer.tasks import Classification
 from explorer.train.loop import Split, evaluate
@@ -90,7 +90,9 @@ def test_curve_rate_is_flat_then_linear_then_flat() -> None:
 
 @pytest.mark.parametrize("kind", ["bezier", "chain"])
 @pytest.mark.parametrize("bends", [0, 1, 3])
-def test_paths_meet_their_ends_and_evenly_spaced_bends_make_the_straight_line(kind: Kind, bends: int) -> None:
+def test_paths_meet_their_ends_and_evenly_spaced_bends_make_the_straight_line(
+    kind: PathKind, bends: int
+) -> None:
     points = normal(2, bends + 2, 5, seed=0)
     path = Path(points, kind)
     torch.testing.assert_close(path.at(0.0), points[:, 0])
@@ -338,7 +340,7 @@ def rings(fit_options: dict) -> tuple[Fit, Profile]:
 
 @pytest.mark.parametrize("kind", ["bezier", "chain"])
 @pytest.mark.parametrize("bends", [2, 3])
-def test_paths_with_more_bends_go_round_the_barrier_too(kind: Kind, bends: int) -> None:
+def test_paths_with_more_bends_go_round_the_barrier_too(kind: PathKind, bends: int) -> None:
     fit, curved = rings({"kind": kind, "bends": bends, "learning_rate": 0.005})
     assert fit.path.points.shape == (1, bends + 2, 2)
     assert barrier(curved.train_loss).item() < 0.2 * (ring_loss(0) - ring_loss(1))

@@ -131,7 +131,7 @@ def test_attention_of_others_is_refused_unless_the_network_says_its_symmetries()
     torch.testing.assert_close(rows.outputs(other[None], x), rows.outputs(theta[None], x))
     found = match_weights(rows, spec, theta, other, seed=0)
     assert torch.equal(moved(rows, spec, found, other), theta)
-    with pytest.raises(ValueError, match="where those of group 1 are read"):
+    with pytest.raises(ValueError, match="have the activations of group 1"):
         match_activations(rows, spec, theta, other, theta[:0], theta[:0], x)
 
 

@@ -21,7 +21,7 @@ import explorer.train.optimisers
 from explorer.models import densenet40, resnet18, resnet50, vgg11, vit
 from explorer.models.blocks import normalisation
 from explorer.models.rows import seeded
-from explorer.models.vision import Attention
+from explorer.models.vision import ImageAttention
 from explorer.settings import InputError
 
 WIDTHS = [1, 2, 6, 11, 64]
@@ -207,8 +207,8 @@ def test_options_of_the_transformer_are_used() -> None:
     assert built(vit, patch=8)[0].position.shape == (1, 17, 64)  # type: ignore[index]
     for width, heads in ((64, 2), (16, 1), (96, 3), (67, 1), (100, 2)):
         module = built(vit, width=width)
-        assert {m.heads for m in module.modules() if isinstance(m, Attention)} == {heads}
-    assert {m.heads for m in built(vit, heads=8).modules() if isinstance(m, Attention)} == {8}
+        assert {m.heads for m in module.modules() if isinstance(m, ImageAttention)} == {heads}
+    assert {m.heads for m in built(vit, heads=8).modules() if isinstance(m, ImageAttention)} == {8}
     with pytest.raises(InputError, match="heads 3 does not divide the width 64"):
         built(vit, heads=3)
     with pytest.raises(InputError, match="patch 5 does not divide images of 32×32"):
@@ -219,7 +219,7 @@ def test_options_of_the_transformer_are_used() -> None:
 def test_attention_is_pytorchs(heads: int) -> None:
     with seeded(0):
         own, theirs = (
-            Attention(12, heads).double(),
+            ImageAttention(12, heads).double(),
             nn.MultiheadAttention(12, heads, batch_first=True).double(),
         )
         x = torch.randn(2, 5, 12, dtype=torch.float64)

@@ -23,7 +23,7 @@ from explorer.measures.tables import (
 )
 from explorer.report import charts, theme, write
 from explorer.report.labels import AXES, axis_title, measure, measure_title
-from explorer.report.rows import completed, plane, prepared, values
+from explorer.report.rows import plane, values, with_missing_points, with_texts
 from explorer.results import Run
 from explorer.settings import plugin
 from report.synthetic import synthetic_run
@@ -71,9 +71,9 @@ def test_a_cell_with_unconverged_curves_has_a_triangle_and_says_how_many_converg
     chart = charts.phase_map(some, "width", "batch_size")
     mark = next(la for la in layers(chart) if la["mark"].get("shape") == "triangle-up")
     assert {"field": "curves_text", "title": "Curves converged"} in mark["encoding"]["tooltip"]
-    assert prepared(some)["curves_text"].tolist() == ["3 of 10", *["10 of 10"] * (len(cells) - 1)]
-    assert prepared(some.drop(columns="n_curves"))["curves_text"].iloc[0] == "30 %"
-    assert set(prepared(some.drop(columns="curves_converged_share"))["curves_text"]) == {""}
+    assert with_texts(some)["curves_text"].tolist() == ["3 of 10", *["10 of 10"] * (len(cells) - 1)]
+    assert with_texts(some.drop(columns="n_curves"))["curves_text"].iloc[0] == "30 %"
+    assert set(with_texts(some.drop(columns="curves_converged_share"))["curves_text"]) == {""}
     drawn = (
         vl_convert.vegalite_to_svg(chart.to_dict()),
         vl_convert.vegalite_to_svg(
@@ -103,7 +103,7 @@ def test_a_negative_trace_is_drawn_among_others_on_the_log_scale(cells):
     chart = charts.heat_map(places, "hessian_trace", "width", "batch_size")
     assert layer_with(chart, "color", "shade")["encoding"]["color"]["scale"]["type"] == "log"
     svg = vl_convert.vegalite_to_svg(chart.to_dict())
-    drawn = prepared(places)["hessian_trace_label"]
+    drawn = with_texts(places)["hessian_trace_label"]
     assert set(drawn) <= set(re.findall(r">([^<>]+)</text>", svg))
     dots = charts.scatter(places, "cka", "test_accuracy_percent", "hessian_trace")
     assert layer_with(dots, "color", "shade")
@@ -256,7 +256,7 @@ def test_two_cells_on_one_place_are_refused():
 
 def test_points_of_the_grid_that_were_not_run_are_rows_too(cells, run):
     partial = cells[cells["width"] < 64].drop(index=3)
-    full = prepared(completed(partial, run.axes, run.info["space"]))
+    full = with_texts(with_missing_points(partial, run.axes, run.info["space"]))
     assert len(full) == 40
     notes = full.set_index("cell_id")["note"]
     assert (notes == "not run").sum() == 40 - len(partial)
@@ -264,7 +264,7 @@ def test_points_of_the_grid_that_were_not_run_are_rows_too(cells, run):
     lost = cells.drop(columns=list(columns_on_pages()), errors="ignore").assign(
         n_models=0, n_pairs=0, n_diverged=5
     )
-    assert set(prepared(lost)["note"]) == {"no model left"}
+    assert set(with_texts(lost)["note"]) == {"no model left"}
 
 
 def test_a_scattered_search_is_not_blown_up_to_a_grid():
@@ -277,11 +277,11 @@ def test_a_scattered_search_is_not_blown_up_to_a_grid():
         }
     )
     axes = {"load": ["width"], "temperature": ["learning_rate"]}
-    assert len(completed(scattered, axes, {})) == 200
+    assert len(with_missing_points(scattered, axes, {})) == 200
 
 
 def test_numbers_come_with_their_spread_as_text():
-    rows = prepared(
+    rows = with_texts(
         pd.DataFrame(
             {
                 "cell_id": ["a", "b"],
@@ -322,7 +322,7 @@ def test_every_averaged_measure_has_a_title_of_its_own():
     of_cells = {*ensemble.COLUMNS, "generalization_gap"} - {"ensemble_models"}
     assert {*AVERAGED_MODELS, *AVERAGED_PAIRS, *of_cells} == set(columns_on_pages())
     assert len({measure(name).title for name in columns_on_pages()}) == len(columns_on_pages())
-    assert all(EVERY[name].see for name in columns_on_pages())
+    assert all(EVERY[name].caption for name in columns_on_pages())
 
 
 def test_what_is_measured_has_a_map():

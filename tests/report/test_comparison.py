@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from explorer.report import charts, compare, differences
-from explorer.report.rows import prepared
+from explorer.report.rows import with_texts
 from explorer.results import Run
 from explorer.settings import InputError
 from report.synthetic import synthetic_run
@@ -164,7 +164,7 @@ def test_maps_of_a_third_axis_are_of_one_value_on_scales_of_all(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["test_accuracy_percent", "cka", "train_loss", "mode_connectivity"])
 def test_planes_and_runs_that_are_shown_on_one_scale_have_one(name: str):
-    rows = prepared(pd.concat([made("one").cells.head(2), made("other").cells.tail(2)], ignore_index=True))
+    rows = with_texts(pd.concat([made("one").cells.head(2), made("other").cells.tail(2)], ignore_index=True))
     spread = rows[f"{name}_std"].fillna(0.0)
     halves = rows.head(2), rows.tail(2)
 

@@ -19,7 +19,7 @@ from explorer.report import charts, facts, figures, write
 from explorer.report.export import export
 from explorer.report.labels import measure, measure_title
 from explorer.report.payload import details
-from explorer.report.rows import compact, exponent, prepared, with_spread
+from explorer.report.rows import exponent, format_compact, with_spread, with_texts
 from explorer.results import Run, load
 from explorer.settings import InputError
 from report.synthetic import synthetic_run
@@ -32,20 +32,25 @@ def test_small_numbers_are_told_in_thousandths_and_never_in_powers():
     losses = pd.Series([0.772, 0.0137, 0.0025, 0.0017, 0.0041])
     label = measure("train_loss")
     assert exponent(losses, label) == -3
-    assert [compact(v * 1e3, label) for v in losses] == ["772", "14", "2.5", "1.7", "4.1"]
+    assert [format_compact(v * 1e3, label) for v in losses] == ["772", "14", "2.5", "1.7", "4.1"]
     assert measure_title("train_loss", -3) == "Training loss (10⁻³ nats)"
     assert exponent(pd.Series([0.5, 0.2, 0.3, 0.4, 0.004]), label) == 0
-    assert [compact(v, label) for v in (0.0083, -0.0083, 0.00001, 12345.0)] == [".008", "−.008", "~0", "12k"]
+    assert [format_compact(v, label) for v in (0.0083, -0.0083, 0.00001, 12345.0)] == [
+        ".008",
+        "−.008",
+        "~0",
+        "12k",
+    ]
 
 
 def test_no_label_overflows_its_square():
     random = np.random.default_rng(0)
-    sizes = [compact(v, measure("train_loss")) for v in (999.4e3, 2.5e8, 9.96e8, 1.4e26, -1.4e26)]
+    sizes = [format_compact(v, measure("train_loss")) for v in (999.4e3, 2.5e8, 9.96e8, 1.4e26, -1.4e26)]
     assert sizes == ["999k", "250M", "996M", "1e26", "−1e26"]
     for power in range(-6, 12):
         column = pd.Series(random.uniform(1, 9, 30) * 10.0**power)
         scale = 10.0 ** -exponent(column, measure("hessian_trace"))
-        assert max(len(compact(v * scale, measure("hessian_trace"))) for v in column) <= 5
+        assert max(len(format_compact(v * scale, measure("hessian_trace"))) for v in column) <= 5
 
 
 def test_a_spread_decides_how_many_decimals_are_told():
@@ -90,13 +95,13 @@ def test_every_claim_is_on_the_page_with_verdict_interval_and_chart(page: Path):
 
 def test_a_strip_keeps_the_order_of_its_marks():
     claim = Claim("a", "A.", HOLDS, "", None, effect=2.0, low=1.0, high=4.0, null=0.0, least=0.5, p=0.01)
-    strip = facts.strip(claim)
+    strip = facts.interval_strip(claim)
     assert strip is not None
     places = [strip[k] for k in ("null", "least", "low", "effect", "high")]
     assert places == sorted(places)
     assert places[0] > 0
     assert places[-1] < strip["width"]
-    assert facts.strip(replace(claim, p=np.nan)) is None
+    assert facts.interval_strip(replace(claim, p=np.nan)) is None
 
 
 def test_the_page_advises_phases_and_cells(page: Path):
@@ -116,8 +121,8 @@ def test_charts_of_claims_keep_altairs_schema(run: Run, monkeypatch: pytest.Monk
     claims = check_claims(cells, cuts, run.axes, models=run.models, pairs=run.pairs, epochs=run.epochs)
     strict = []
     monkeypatch.setattr(figures, "spec", lambda chart, data: strict.append(chart.to_dict()) or {})
-    figures.of_claims(prepared(cells), "width", "batch_size", claims)
-    figures.of_any(prepared(cells))
+    figures.of_claims(with_texts(cells), "width", "batch_size", claims)
+    figures.of_any(with_texts(cells))
     assert len(strict) >= 8
 
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from explorer import report
 from explorer.phases.claims import FAILS, HOLDS
 from explorer.phases.claims.paper import FOUND
 from explorer.phases.claims.together import CONTRADICTED
-from explorer.report.study_page import reason, summary
+from explorer.report.study_page import reason, summary, write_study
 from explorer.studies import Study, markdown
 from report.synthetic import synthetic_run
 from report.test_browser import CHROMIUM, browser, opened
@@ -37,7 +36,7 @@ def study() -> Study:
 @pytest.fixture(scope="module")
 def index(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("study")
-    return Path(report.study(study.runs, study.claims, out, links={"clean": "../clean/index.html"}))
+    return Path(write_study(study.runs, study.claims, out, {"clean": "../clean/index.html"}))
 
 
 def test_every_claim_has_the_papers_own_finding(study: Study):

@@ -18,9 +18,9 @@ import vl_convert
 from explorer import phases
 from explorer.report import figures, pictures, write
 from explorer.report.files import small_csv
-from explorer.report.rows import prepared
+from explorer.report.rows import with_texts
 from explorer.results import Run, load
-from explorer.runs.files import Files, placed
+from explorer.runs.files import Files, name_file_in_errors
 from explorer.settings import InputError
 from report.synthetic import synthetic_run
 
@@ -195,7 +195,10 @@ def test_files_are_readable_for_whom_the_user_lets_and_a_full_disk_is_named(tmp_
     finally:
         os.umask(before)
     assert (tmp_path / "page.html").stat().st_mode & 0o777 == 0o600
-    with pytest.raises(OSError, match=r"No space left on device: '/dev/full'"), placed("/dev/full"):
+    with (
+        pytest.raises(OSError, match=r"No space left on device: '/dev/full'"),
+        name_file_in_errors("/dev/full"),
+    ):
         Path("/dev/full").write_bytes(b"x")
 
 
@@ -289,7 +292,7 @@ def test_writing_again_replaces_the_page(run: Run, tmp_path: Path):
 def test_every_spec_on_the_page_keeps_altairs_schema(run: Run, monkeypatch: pytest.MonkeyPatch):
     """``write`` leaves the check out for speed; here each chart is built and written with it."""
     cells = phases.cells(run.models, run.pairs, run.axes)
-    rows = prepared(phases.classify(cells, phases.find_cuts(cells)))
+    rows = with_texts(phases.classify(cells, phases.find_cuts(cells)))
     checked = []
 
     def strict(chart, data):

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from explorer.data.dataset import Arrays
-from explorer.data.formats.images import ImageOptions, Part, image_arrays
+from explorer.data.formats.images import ImageOptions, LabelledImages, image_arrays
 from explorer.data.formats.reading import content_hashes
 from explorer.settings import InputError, seed_for
 
@@ -76,7 +76,9 @@ def decode(images: Iterable[tuple[str, bytes]], options: EncodedOptions) -> np.n
     return np.stack(decoded).transpose(0, 3, 1, 2)
 
 
-def user_arrays(train: Part, test: Part, options: EncodedOptions, names: Sequence[str]) -> Arrays:
+def user_arrays(
+    train: LabelledImages, test: LabelledImages, options: EncodedOptions, names: Sequence[str]
+) -> Arrays:
     """Return a data set of a user's images. Its test images are a seeded sample if ``test_size`` is set.
 
     Files are usually sorted by class, so the first ``test_size`` images would all be of the first classes.

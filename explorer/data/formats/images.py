@@ -14,7 +14,9 @@ from explorer.data.dataset import Arrays
 from explorer.data.formats.files import Source, locate
 from explorer.settings import InputError
 
-Part = tuple[np.ndarray, np.ndarray]  # uint8 images (inputs, channels, height, width) and labels (inputs,)
+LabelledImages = tuple[
+    np.ndarray, np.ndarray
+]  # uint8 images (inputs, channels, height, width) and labels (inputs,)
 
 
 class ImageOptions(DataOptions):
@@ -44,7 +46,7 @@ def _test_inputs(options: ImageOptions, test: int) -> int:
     return size
 
 
-def image_arrays(train: Part, test: Part, options: ImageOptions, classes: int) -> Arrays:
+def image_arrays(train: LabelledImages, test: LabelledImages, options: ImageOptions, classes: int) -> Arrays:
     """Return a data set of images, scaled to 0 … 1, pooled, and limited to ``test_size``.
 
     Raises:
@@ -71,7 +73,7 @@ class PublicImages:
     source: Source
     sizes: tuple[int, int]
     classes: int
-    read: Callable[..., tuple[Part, Part]]
+    read: Callable[..., tuple[LabelledImages, LabelledImages]]
 
     def available(self, options: ImageOptions) -> tuple[int, int]:
         """Return the numbers of training and test inputs."""

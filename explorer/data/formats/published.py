@@ -12,7 +12,13 @@ from pydantic import Field
 
 from explorer.data.dataset import Arrays
 from explorer.data.formats.files import Source, locate
-from explorer.data.formats.translation import Pair, TranslationOptions, clean_pairs, encode_pairs, without
+from explorer.data.formats.translation import (
+    SentencePair,
+    TranslationOptions,
+    clean_pairs,
+    encode_pairs,
+    without,
+)
 from explorer.settings import InputError
 
 Pairs = Annotated[int, Field(ge=2, description="number of training pairs: the first after cleaning")]
@@ -40,7 +46,7 @@ class PublishedText:
     """
 
     source: Source
-    read: Callable[..., tuple[list[Pair], list[Pair]]]
+    read: Callable[..., tuple[list[SentencePair], list[SentencePair]]]
 
     def available(self, options: PublishedOptions) -> tuple[int, int]:
         """Return the numbers of training and test pairs."""
@@ -78,7 +84,7 @@ def _load(text: PublishedText, options: PublishedOptions) -> Arrays:
     )
 
 
-def pair_up(german: list[str], english: list[str], archive: Path) -> list[Pair]:
+def pair_up(german: list[str], english: list[str], archive: Path) -> list[SentencePair]:
     """Return the pairs of the sentences of an archive.
 
     Raises:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from explorer.data.formats.images import Part
+from explorer.data.formats.images import LabelledImages
 from explorer.settings import InputError
 
 
@@ -67,13 +67,17 @@ def read_idx(path: Path) -> np.ndarray:
     return np.frombuffer(raw, np.uint8)[start:].reshape(shape)
 
 
-def read_images(x_train: Path, y_train: Path, x_test: Path, y_test: Path) -> tuple[Part, Part]:
+def read_images(
+    x_train: Path, y_train: Path, x_test: Path, y_test: Path
+) -> tuple[LabelledImages, LabelledImages]:
     """Return the training and test images and labels of a data set in four files, as MNIST has them."""
     train, test = ((read_idx(x)[:, None], read_idx(y)) for x, y in ((x_train, y_train), (x_test, y_test)))
     return train, test
 
 
-def read_cifar(archive: Path, *, members: Sequence[str], label_bytes: int) -> tuple[Part, Part]:
+def read_cifar(
+    archive: Path, *, members: Sequence[str], label_bytes: int
+) -> tuple[LabelledImages, LabelledImages]:
     """Return the training and test images and labels of the binary version of CIFAR-10 or CIFAR-100.
 
     A record has ``label_bytes``, the last of which is the label, and 3×32×32 bytes of pixels. The last of the

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from explorer.data.formats.reading import as_text, read_bytes
-from explorer.data.targets import plain
+from explorer.data.targets import as_python
 from explorer.settings import InputError, seed_for, suggest
 
 if TYPE_CHECKING:
@@ -194,8 +194,8 @@ def split_rows(path: str, values: pd.Series, column: str) -> np.ndarray:
     wrong = ~words.isin(["train", "test"]).to_numpy()
     if wrong.any():
         raise InputError(
-            f"{path}, {_place(path, values, wrong)}: {column} is {plain(values[wrong].iloc[0])!r}; a split "
-            "column holds train and test. Rename this value, or leave its rows out of the file"
+            f"{path}, {_place(path, values, wrong)}: {column} is {as_python(values[wrong].iloc[0])!r}; a "
+            "split column holds train and test. Rename this value, or leave its rows out of the file"
         )
     test = words.eq("test").to_numpy()
     if test.all() or not test.any():

@@ -19,7 +19,7 @@ from explorer.data.formats import subwords
 from explorer.data.formats.reading import content_hashes
 from explorer.settings import InputError, digest, seed_for
 
-Pair = tuple[str, str]  # source, target
+SentencePair = tuple[str, str]  # source, target
 IGNORED = -100  # target of an unscored position
 Length = Annotated[
     int,
@@ -93,13 +93,15 @@ def _in_words(left_out: Counter[str]) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in left_out.most_common() if count) or "nothing"
 
 
-def clean_pairs(pairs: Iterable[Pair], *, identical: bool = False) -> tuple[list[Pair], Counter[str]]:
+def clean_pairs(
+    pairs: Iterable[SentencePair], *, identical: bool = False
+) -> tuple[list[SentencePair], Counter[str]]:
     """Normalise spaces and Unicode (NFC); remove empty and duplicate pairs, and count the removed ones.
 
     Args:
         identical: keep pairs whose two sentences are the same.
     """
-    clean: dict[Pair, None] = {}
+    clean: dict[SentencePair, None] = {}
     left_out: Counter[str] = Counter()
     for pair in pairs:
         source, target = (" ".join(unicodedata.normalize("NFC", text).split()) for text in pair)
@@ -119,20 +121,24 @@ def sentence_key(text: str) -> str:
     return re.sub(r"[\W_]+", " ", text.casefold()).strip() or text
 
 
-def split_pairs(pairs: Sequence[Pair], options: SplitOptions) -> tuple[list[Pair], list[Pair]]:
+def split_pairs(
+    pairs: Sequence[SentencePair], options: SplitOptions
+) -> tuple[list[SentencePair], list[SentencePair]]:
     """Split pairs into training and test pairs, in their order.
 
     The hash of the source sentence alone decides. Pairs that are added later move no other pair, and no
     source sentence is in both parts, not even with different case or punctuation.
     """
-    parts: tuple[list[Pair], list[Pair]] = [], []
+    parts: tuple[list[SentencePair], list[SentencePair]] = [], []
     for pair in pairs:
         share = seed_for("test", options.split_seed, sentence_key(pair[0])) / 2**63
         parts[share < options.test_size].append(pair)
     return parts
 
 
-def without(train: Sequence[Pair], test: Sequence[Pair], left_out: Counter[str]) -> list[Pair]:
+def without(
+    train: Sequence[SentencePair], test: Sequence[SentencePair], left_out: Counter[str]
+) -> list[SentencePair]:
     """Return the training pairs whose source is not among the test pairs; count the others."""
     test_keys = {sentence_key(source) for source, _ in test}
     rest = [pair for pair in train if sentence_key(pair[0]) not in test_keys]
@@ -141,8 +147,8 @@ def without(train: Sequence[Pair], test: Sequence[Pair], left_out: Counter[str])
 
 
 def encode_pairs(
-    train: Sequence[Pair],
-    test: Sequence[Pair],
+    train: Sequence[SentencePair],
+    test: Sequence[SentencePair],
     left_out: Counter[str],
     options: TranslationOptions,
     title: str,
@@ -170,7 +176,7 @@ def encode_pairs(
     return Arrays(x_train, y_train, x_test, y_test, units, vocabulary=vocabulary, remark=remark)
 
 
-Tokens = tuple[list[int], list[int]]  # of source and target
+TokenPair = tuple[list[int], list[int]]  # of source and target
 
 
 def _check_enough(
@@ -183,7 +189,9 @@ def _check_enough(
         )
 
 
-def _encode(vocabulary: str, pairs: Sequence[Pair], length: int, left_out: Counter[str]) -> list[Tokens]:
+def _encode(
+    vocabulary: str, pairs: Sequence[SentencePair], length: int, left_out: Counter[str]
+) -> list[TokenPair]:
     """Encode the pairs that are not too long; count the others."""
     sources, targets = (subwords.encode(vocabulary, texts) for texts in zip(*pairs, strict=True))
     short = [
@@ -195,7 +203,7 @@ def _encode(vocabulary: str, pairs: Sequence[Pair], length: int, left_out: Count
     return short
 
 
-def _pad(pairs: Sequence[Tokens], length: int) -> tuple[np.ndarray, np.ndarray]:
+def _pad(pairs: Sequence[TokenPair], length: int) -> tuple[np.ndarray, np.ndarray]:
     x = np.full((len(pairs), 2, length), subwords.PAD, np.int64)
     y = np.full((len(pairs), length), IGNORED, np.int64)
     for row, (source, target) in enumerate(pairs):

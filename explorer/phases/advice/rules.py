@@ -13,7 +13,7 @@ import pandas as pd
 
 from explorer.phases.advice.causes import cause_of
 from explorer.phases.advice.moves import moves
-from explorer.phases.advice.tried import Tried, average, stopped_early, together
+from explorer.phases.advice.tried import Tried, mean_gains, stopped_early, with_joint_intervals
 from explorer.phases.aggregate import axis_names, column
 from explorer.phases.cuts import PHASES, READINGS, Cut
 from explorer.phases.membership import CERTAIN
@@ -94,10 +94,10 @@ class _Evidence:
 
     def tried(self, places: Sequence[int]) -> list[Tried]:
         """Return the changes made from these cells, with simultaneous intervals, best first."""
-        found = average([step for place in places for step in self.by_cell[place]], self.errors)
+        found = mean_gains([step for place in places for step in self.by_cell[place]], self.errors)
         ids = self.cells["cell_id"].iloc[list(places)]
         found += stopped_early([self.stopping[cell] for cell in ids if cell in self.stopping])
-        return sorted(together(found, self.family), key=lambda t: -t.gain)
+        return sorted(with_joint_intervals(found, self.family), key=lambda t: -t.gain)
 
     def advise(self, where: str, phase: str, places: Sequence[int]) -> Advice:
         """Return the advice for the cells of a phase."""

@@ -75,7 +75,7 @@ class Tried:
         )
 
 
-def average(steps: Iterable[Move], errors: Errors) -> list[Tried]:
+def mean_gains(steps: Iterable[Move], errors: Errors) -> list[Tried]:
     """Return the mean gain of each change over its steps.
 
     A mean gain is a weighted sum of means of cells, and its variance the weighted sum of theirs, so cells
@@ -123,7 +123,7 @@ def stopped_early(gains: Sequence[np.ndarray]) -> list[Tried]:
     return [Tried("", "shorter training", float(every.mean()), stderr, n - 1.0, n, helped)]
 
 
-def together(tried: Sequence[Tried], family: int) -> list[Tried]:
+def with_joint_intervals(tried: Sequence[Tried], family: int) -> list[Tried]:
     """Return the changes with intervals that hold for all of them at once.
 
     ``family`` is the number of all steps of the run, for ``Tried.surely``.

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from explorer import given, users
-from explorer.settings import InputError, said_by
+from explorer.settings import InputError, message_of
 from explorer.sources import is_local
 from explorer.units import duration, size
 
@@ -41,7 +41,9 @@ FREE_SHARE = 0.9  # share of the free memory that the process may use
 OUTPUT_BYTES = 2000  # of the user's last output that are kept
 FRAME = re.compile(r'^  File "(.+)", line (\d+)', re.MULTILINE)  # in a trace of faulthandler
 # Runs with the caller's sys.path, so that no file of the current folder hides a library.
-START = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); from explorer import apart; apart.serve()"
+START = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[2]); import explorer.user_process as p; p.serve()"
+)
 
 
 _inside = False  # whether this is such a process
@@ -83,7 +85,7 @@ class Process:
             what: what the call does, for messages: "the check of 'nets:make'".
             patience_s: seconds without progress (:func:`explorer.users.progress`) until the call is ended.
             say: receives a message if there is no progress for a minute.
-            hear: receives what the function tells (:func:`tell`) before it returns.
+            hear: receives what the function tells (:func:`send_to_caller`) before it returns.
 
         Raises:
             EndedError: the process ended without an answer or made no progress; the message has the cause.
@@ -235,21 +237,21 @@ def call(function: str, *arguments: Any, what: str, patience_s: float | None = N
         return resolve(function)(*arguments)
     with _lock:
         try:
-            return _here.call(function, *arguments, what=what, patience_s=patience_s, say=_say)
+            return _here.call(function, *arguments, what=what, patience_s=patience_s, say=_print_to_stderr)
         except EndedError as error:
             raise InputError(str(error)) from error
 
 
 def check_function(reference: str) -> None:
     """Check that a user's ``module:function`` can be imported. See :func:`explorer.users.user_function`."""
-    call("explorer.apart:_import", reference, what=f"the import of {reference!r}", patience_s=None)
+    call("explorer.user_process:_import", reference, what=f"the import of {reference!r}", patience_s=None)
 
 
 def _import(reference: str) -> None:
     users.user_function(reference)
 
 
-def _say(message: str) -> None:
+def _print_to_stderr(message: str) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         print(message, file=sys.stderr, flush=True)
 
@@ -279,12 +281,12 @@ def free_bytes() -> int:
 # In the process ---------------------------------------------------------------------------------------
 
 
-_told: list[Callable[[Any], None]] = []  # sends to the caller
+_senders: list[Callable[[Any], None]] = []  # sends to the caller
 
 
-def tell(value: Any) -> None:
+def send_to_caller(value: Any) -> None:
     """Send a value to the caller before the function that it has called returns."""
-    for send in _told:
+    for send in _senders:
         send(value)
 
 
@@ -306,7 +308,7 @@ def serve() -> None:
             pickle.dump((kind, value), answers)
             answers.flush()
 
-    _told.append(lambda value: send("told", value))
+    _senders.append(lambda value: send("told", value))
 
     def receive() -> None:
         try:
@@ -326,19 +328,19 @@ def serve() -> None:
     for work in (receive, beat):
         threading.Thread(target=work, daemon=True).start()
     try:
-        _answer(waiting, send, limit)
+        _answer_calls(waiting, send, limit)
     except BaseException:  # of this module: threads would keep the process alive
         traceback.print_exc()
         os._exit(1)
 
 
-def _answer(waiting: queue.SimpleQueue[Any], send: Callable[[str, Any], None], limit: int) -> None:
+def _answer_calls(waiting: queue.SimpleQueue[Any], send: Callable[[str, Any], None], limit: int) -> None:
     """Answer calls without end."""
     users.forked = forked = mmap.mmap(-1, 1)  # shared with copies that the user's code forks
     pid = _end_copies(forked)
     while True:
         state, function, arguments = waiting.get()
-        _adopt(*state)
+        _take_over(*state)
         kind = "answer"
         try:
             value = resolve(function)(*arguments)
@@ -387,7 +389,7 @@ def _has_forked(mark: mmap.mmap) -> bool:
     return forked
 
 
-def _adopt(
+def _take_over(
     folder: str, path: list[str], environment: dict[str, str], objects: dict[str, given.Given]
 ) -> None:
     """Take over folder, path, environment and new objects of the caller.
@@ -401,29 +403,29 @@ def _adopt(
         del os.environ[name]
     os.environ.update(environment)
     importlib.invalidate_caches()
-    if any(stamp != _stamp(name, file) for name, (file, stamp) in _mine.items()):
-        for name in _mine:
+    if any(stamp != _state_of_module(name, file) for name, (file, stamp) in _users_modules.items()):
+        for name in _users_modules:
             sys.modules.pop(name, None)
-        _mine.clear()
+        _users_modules.clear()
         given.forget_made()
     given.keep(objects)
 
 
-_mine: dict[str, tuple[str, Any]] = {}  # file and stamp of each imported module of the user's
-_others: set[str] = {"__main__"}  # other modules
+_users_modules: dict[str, tuple[str, Any]] = {}  # file and stamp of each imported module of the user's
+_other_modules: set[str] = {"__main__"}  # other modules
 
 
 def _note_modules() -> None:
     """Note the modules of the user's that were imported since the last call."""
-    for name in sys.modules.keys() - _mine.keys() - _others:
+    for name in sys.modules.keys() - _users_modules.keys() - _other_modules:
         file = getattr(sys.modules[name], "__file__", None)
         if file and name.partition(".")[0] != "explorer" and is_local(Path(file)):
-            _mine[name] = file, _stamp(name, file)
+            _users_modules[name] = file, _state_of_module(name, file)
         else:
-            _others.add(name)
+            _other_modules.add(name)
 
 
-def _stamp(name: str, file: str) -> Any:
+def _state_of_module(name: str, file: str) -> Any:
     """Return what changes if the module is edited, or if another file has its name."""
     found = PathFinder.find_spec(name) if "." not in name else None
     with contextlib.suppress(OSError):
@@ -469,7 +471,7 @@ def _sendable(error: BaseException, limit: int) -> BaseException:
     """Return an error that can be sent, with the place in the user's code and the traceback as its cause."""
     told = "".join(traceback.format_exception(error))
     place = users.place_of(error, "")
-    said = said_by(error)
+    said = message_of(error)
     if isinstance(error, MemoryError) or "can't allocate memory" in said:
         error = MemoryError(f"not enough memory, of which {size(limit)} were free {said}".strip())
     try:
