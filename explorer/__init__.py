@@ -28,6 +28,10 @@ def _lacking(package: str) -> str:
 
 def __getattr__(name: str) -> Any:
     # Import on demand, which keeps `explorer --help` and `import explorer.space.model` fast.
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("explorer-landscapes")
     if name in ("diagnosis", "refine"):
         return importlib.import_module(f"explorer.{name}")
     if name in __all__:

@@ -39,7 +39,7 @@ def run(
     logical_gpus: bool = False,
     max_hours: float | None = None,
     profile: bool = False,
-    callbacks: Sequence[Any] = (),
+    callbacks: Any = (),
     accept_source_change: bool = False,
     observer: Observer | None = None,
 ) -> Run:
@@ -61,7 +61,7 @@ def run(
         max_hours: stop cleanly after this many hours.
         profile: record a trace of what each worker did when, in the run folder.
         callbacks: tools that follow the trials while they train: ``tensorboard``, ``mlflow``, ``wandb``,
-            ``module:Class`` or objects that inherit ``ray.tune.Callback``.
+            ``module:Class`` or objects that inherit ``ray.tune.Callback``; a list, or one alone.
         accept_source_change: continue a run although your source files or functions have changed since.
             Trained models are kept; new ones are trained with the changed code.
         observer: receives progress in place of the display (:class:`explorer.engine.session.Observer`).
@@ -87,28 +87,19 @@ def run(
     given = Space.of(dict(space)) if isinstance(space, Mapping) else space
     set = [set] if isinstance(set, str) else set
     checked = given.changed(set) if isinstance(given, Space) else read(given, set)  # pyright: ignore
-    if reports is None and progress:
-        reports = "reports"
-    if reports is not None:
-        check_place(join(reports, name or checked.name))
-    with _display() if progress and observer is None else nullcontext() as display:
+
+    def made(observer: Observer | None) -> Run:
         done = start(
             checked,
             name=name,
             storage=storage,
             accept_source_change=accept_source_change,
-            observer=observer or display,
+            observer=observer,
             where=where,
         )
-        made = Run.of(done, given if isinstance(given, Space) else None)
-        if reports is None:
-            return made
-        if display:
-            display.stage("drawing", 0)
-        index = made.report(reports)
-    if display:
-        _tell(made, display, index)
-    return made
+        return Run.of(done, given if isinstance(given, Space) else None)
+
+    return _followed(made, name or checked.name, reports, progress, observer)
 
 
 def adopt(
@@ -122,6 +113,8 @@ def adopt(
     set: str | Sequence[str] = (),
     columns: str | Sequence[str] | Mapping[str, str] = (),
     storage: str | Path = "runs",
+    reports: str | Path | None = None,
+    progress: bool = False,
     address: str | None = None,
     workers: int | None = None,
     gpus: int | None = None,
@@ -147,7 +140,7 @@ def adopt(
         set: overrides of the space, such as ``"measures.connectivity.steps=500"``.
         columns: our names of settings by theirs, such as ``"bs=batch_size"``; an empty name leaves one out.
 
-    The other arguments are those of :func:`run`.
+    The other arguments are those of :func:`run`; with ``progress`` or ``reports``, pages are drawn.
 
     Returns:
         the run: ``run.models`` has a row for each checkpoint, whose file is in the column ``imported``.
@@ -173,22 +166,26 @@ def adopt(
     if data is None:
         raise InputError("data is None; give the data that the models were trained and tested on")
     given = Space.unchecked({"model": model, "data": str(data) if isinstance(data, Path) else data})
-    done = start(
-        folder,
-        model=given["model"] if isinstance(model, str) else given["model"]["name"],
-        data=given["data"],
-        name=name,
-        settings=settings,
-        files=files,
-        overrides=[set] if isinstance(set, str) else set,
-        columns=columns,
-        storage=storage,
-        observer=observer,
-        where=RunOptions(
-            address=address, workers=workers, gpus=gpus, logical_gpus=logical_gpus, max_hours=max_hours
-        ),
-    )
-    return Run.of(done, holding=given)
+
+    def made(observer: Observer | None) -> Run:
+        done = start(
+            folder,
+            model=given["model"] if isinstance(model, str) else given["model"]["name"],
+            data=given["data"],
+            name=name,
+            settings=settings,
+            files=files,
+            overrides=[set] if isinstance(set, str) else set,
+            columns=columns,
+            storage=storage,
+            observer=observer,
+            where=RunOptions(
+                address=address, workers=workers, gpus=gpus, logical_gpus=logical_gpus, max_hours=max_hours
+            ),
+        )
+        return Run.of(done, holding=given)
+
+    return _followed(made, name, reports, progress, observer)
 
 
 def load(
@@ -216,7 +213,7 @@ def load(
 
 
 def study(
-    spaces: Sequence[str | Path] = (),
+    spaces: str | Path | Sequence[str | Path] = (),
     *,
     set: str | Sequence[str] = (),
     storage: str | Path = "runs",
@@ -260,6 +257,30 @@ def study(
     return one.table
 
 
+def _followed(
+    made: Callable[[Observer | None], Run],
+    name: str,
+    reports: str | Path | None,
+    progress: bool,
+    observer: Observer | None,
+) -> Run:
+    """Return a run that ``made`` makes under a display with ``progress``, and write its pages."""
+    if reports is None and progress:
+        reports = "reports"
+    if reports is not None:
+        check_place(join(reports, name))
+    with _display() if progress and observer is None else nullcontext() as display:
+        run = made(observer or display)
+        if reports is None:
+            return run
+        if display:
+            display.stage("drawing", 0)
+        index = run.report(reports)
+    if display:
+        _tell(run, display, index)
+    return run
+
+
 def _display() -> Display:
     """Return the display of the command line: live bars in a terminal, plain lines in a notebook."""
     from rich.console import Console
@@ -273,7 +294,7 @@ def _tell(run: Run, display: Display, index: Path | str) -> None:
     """Say where the pages are, and what failed."""
     display.say(f"Report: {index}")
     if stopped := run.info["sessions"][-1].get("stopped"):
-        display.say(f"Stopped {stopped}. Call explorer.run again to continue.")
+        display.say(f"Stopped {stopped}. The same call continues the run.")
     if lost := diverged(run):
         display.say(lost)
     failed, lines = failures(run)

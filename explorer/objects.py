@@ -8,12 +8,14 @@ same text gives the same models.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import dis
 import functools
 import hashlib
 import json
 import linecache
 import sys
+import sysconfig
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +27,7 @@ from explorer.given import MODULE, Given
 from explorer.settings import InputError, in_a_line
 
 HEAD = "# The source of a Python object, and of what it refers to. Explorer wrote this file from them.\n"
+GENERATED = ("<string>", sysconfig.get_path("stdlib"))  # files of the functions that dataclass writes
 
 
 def refer(value: Any, role: str, objects: dict[str, Given]) -> str:
@@ -146,9 +149,11 @@ class _Text:
             if base is not object:
                 self.add(base.__name__, base)
         functions = [f for value in vars(kind).values() for f in _functions_of(value)]
-        own = [f for f in functions if f.__qualname__ == f"{kind.__qualname__}.{f.__name__}"]
+        named = [f for f in functions if f.__qualname__ == f"{kind.__qualname__}.{f.__name__}"]
+        own = [f for f in named if not f.__code__.co_filename.startswith(GENERATED)]
         if not own:
-            raise InputError(f"{self.name!r} refers to the class {kind.__name__}, which has no source text")
+            self._add_attributes(kind)
+            return
         for function in own:
             self._add_globals(function)
             for free, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
@@ -156,6 +161,17 @@ class _Text:
                     self.add(free, cell.cell_contents)
         text, _ = _source(own[0].__code__, own[0].__globals__, self.name, ast.ClassDef)
         self._write(f"{text}\n")
+
+    def _add_attributes(self, kind: type) -> None:
+        """Add a class without methods, such as a dataclass of settings, by its attributes."""
+        name = kind.__name__
+        fields = getattr(kind, "__dataclass_fields__", {}).values()
+        attributes = {f"{field.name}_factory": field.default_factory for field in fields if _made(field)}
+        attributes |= {key: value for key, value in vars(kind).items() if not key.startswith("__")}
+        for key, value in attributes.items():
+            self.add(f"{name}_{key}", value)
+        types = [f"{key}: {_type(one)}" for key, one in vars(kind).get("__annotations__", {}).items()]
+        self._state(name, "class", *(base.__name__ for base in kind.__bases__), *types, *attributes)
 
     def _add_content(self, name: str, value: Any) -> bool:
         """Add a plain value, an array or a collection of them. Return whether it is one."""
@@ -218,6 +234,14 @@ def content_of(array: Any) -> str:
     else:
         content = np.ascontiguousarray(values).tobytes()
     return f"{values.dtype} {values.shape} {hashlib.sha256(content).hexdigest()}"
+
+
+def _made(field: dataclasses.Field[Any]) -> bool:
+    return field.default_factory is not dataclasses.MISSING
+
+
+def _type(annotation: Any) -> str:
+    return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", repr(annotation))
 
 
 def _functions_of(value: Any) -> Iterator[FunctionType]:

@@ -312,6 +312,11 @@ def load(
     """Load a run, or a folder of tables; see :func:`explorer.api.load` for the arguments and errors."""
     if holds_tables(name_or_folder):
         return load_tables(Files(name_or_folder), renames(columns))
+    if Path(name_or_folder).suffix in (".csv", ".tsv", ".parquet"):
+        raise InputError(
+            f"{name_or_folder} should be a folder: put the table into one, as models.csv with a row for each "
+            "model or cells.csv with a row for each cell (or .parquet), and give the folder"
+        )
     if columns:
         raise InputError(f"--columns is for folders of tables; {name_or_folder} is a run. Leave it out")
     return read(locate(name_or_folder, storage))

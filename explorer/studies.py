@@ -52,14 +52,16 @@ def _claims(run: Run) -> list[Claim]:
     return [replace(c, unit=f"points ({run.task.name})") if c.unit == "points" else c for c in found]
 
 
-def members(given: Sequence[str | Path], overrides: Sequence[str], storage: str | Path) -> list[Space | str]:
+def members(
+    given: str | Path | Sequence[str | Path], overrides: Sequence[str], storage: str | Path
+) -> list[Space | str]:
     """Return the spaces and runs of a study: of space files, of folders of space files, and of runs.
 
     Raises:
         InputError: one of them cannot be read, or two would have the same run.
     """
     found: list[Space | str] = []
-    for one in map(str, given or [SPACES]):
+    for one in map(str, [given] if isinstance(given, str | Path) else given or [SPACES]):
         folder, is_run = Path(one), Files(one).exists("run.yaml")
         if folder.is_dir() and not is_run and (files := sorted(folder.glob("*.yaml"))):
             found += [read(file, overrides) for file in files]

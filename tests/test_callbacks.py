@@ -136,4 +136,6 @@ def test_an_object_that_is_no_callback_is_told_before_anything_starts(
         match=r"callbacks: 3 is no callback; it should be an object or a class that inherits ray.tune",
     ):
         explorer.run(tiny, storage=str(tmp_path), callbacks=[3])
+    with pytest.raises(InputError, match="--callback tensorbord: known: tensorboard"):
+        explorer.run(tiny, storage=str(tmp_path), callbacks="tensorbord")
     assert not (tmp_path / "tiny/run.yaml").exists()

@@ -174,5 +174,7 @@ def test_an_axis_that_charts_cannot_show_is_one_sentence(folder: Path, name: str
 def test_names_are_for_tables_not_runs(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run/run.yaml").touch()
+    with pytest.raises(InputError, match=r"models.csv should be a folder: put the table into one, as models"):
+        explorer.load(tmp_path / "models.csv", columns=["bs=batch_size"])
     with pytest.raises(InputError, match=r"--columns is for folders of tables; .* is a run. Leave it out"):
         explorer.load(tmp_path / "run", columns=["bs=batch_size"])

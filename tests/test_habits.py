@@ -24,6 +24,7 @@ from explorer.settings import InputError
 
 def test_version_help_and_completion() -> None:
     assert explore("--version").stdout == f"explorer {version('explorer-landscapes')}\n"
+    assert explorer.__version__ == version("explorer-landscapes")
     assert explore("-h").stdout == explore("--help").stdout
     assert "--dry-run" in explore("run", "-h").stdout
     # The shell is the parent process, whichever started the tests.

@@ -408,11 +408,17 @@ def test_python_objects_of_a_wrong_kind_are_one_sentence(mine: Path, wrong: str)
         adopt(**{wrong: pd.DataFrame({"width": [4]}) if wrong == "settings" else None})
 
 
-def test_python_gives_functions_and_arrays(mine: Path) -> None:
+def test_python_gives_functions_and_arrays_and_draws_pages(
+    mine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     plain = adopt()
     with np.load("d.npz") as file:
         arrays = dict(file)
-    run = adopt(model=network_of, data=arrays, name="python")
+    run = adopt(model=network_of, data=arrays, name="python", progress=True)
+    said = capsys.readouterr().out
+    assert "Imported 12 models from ck" in said
+    assert "Report: reports/python/index.html" in said
+    assert (mine / "reports/python/index.html").exists()
     assert repr(run) == "Run 'python': 4 cells, 12 models, 12 pairs"
     assert run.models["train_loss"].tolist() == pytest.approx(plain.models["train_loss"].tolist())
     assert isinstance(run.model(run.models["model_id"][0]), nn.Sequential)
@@ -423,7 +429,12 @@ def network_of(shape: tuple[int, ...], classes: int, width: int = 4) -> nn.Modul
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [("[" * 100_000, "cannot be read as JSON"), ("[1]", "holds no settings by name")]
+    ("content", "said"),
+    [
+        ("[" * 100_000, "cannot be read as JSON"),
+        ("[1]", "holds no settings by name"),
+        ('{"a": {"width": 4}, "b": {"width": 8}}', "'width' has two values, 4 and 8; give the settings with"),
+    ],
 )
 def test_settings_of_a_strange_folder_are_one_sentence(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "params.json").write_text(content)

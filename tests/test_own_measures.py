@@ -167,6 +167,18 @@ def test_a_function_of_a_program_is_a_measure(norms: Path) -> None:
         )
 
 
+def bounded(model: NoSuchType, bound: int = 2) -> float:  # pyright: ignore  # noqa: F821
+    """Measure with a type that only a type checker knows."""
+    return bound
+
+
+def test_a_type_that_is_not_there_does_not_matter() -> None:
+    description, options = own.describe("test_own_measures:bounded", {"bound": 3})
+    assert (description["kind"], options) == ("model", {"bound": 3})
+    with pytest.raises(InputError, match="bound: 'x' is not allowed; it should be a valid"):
+        own.describe("test_own_measures:bounded", {"bound": "x"})
+
+
 def norm(model: Any) -> float:
     """Norm of all parameters, with the name of a setting of convolutional networks."""
     return sum(p.abs().sum().item() for p in model.parameters())

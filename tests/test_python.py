@@ -114,6 +114,46 @@ def test_the_text_of_a_function_has_all_that_it_refers_to(notebook: Notebook) ->
     assert "def loss" not in said
 
 
+SETTINGS = """
+import dataclasses, enum
+
+class Kind(enum.Enum):
+    relu = 1
+
+@dataclasses.dataclass
+class Settings:
+    depth: int = 2
+    kinds: list = dataclasses.field(default_factory=lambda: [Kind.relu])
+
+class Plain:
+    width = 3
+
+settings = Settings()
+
+def make(shape, classes, width):
+    return (settings.depth, settings.kinds, Plain.width, Kind.relu)
+"""
+
+
+def test_classes_without_methods_count_with_their_attributes() -> None:
+    def said(old: str = "", new: str = "") -> str:
+        notebook = Notebook()
+        notebook.cell(SETTINGS.replace(old, new))
+        return text(notebook.names["make"])
+
+    before = said()
+    assert said() == before
+    for old, new in (
+        ("depth: int = 2", "depth: int = 4"),
+        ("depth: int", "depth: float"),
+        ("[Kind.relu])", "[])"),
+        ("relu = 1", "relu = 2"),
+        ("width = 3", "width = 4"),
+        ("Settings()", "Settings(depth=3)"),
+    ):
+        assert said(old, new) != before, old
+
+
 def test_each_of_two_lambdas_of_one_line_has_its_own_text(notebook: Notebook) -> None:
     one, other = (text(notebook.names[name]) for name in ("short", "other"))
     assert "bias=False" not in one

@@ -45,6 +45,7 @@ def test_members_are_files_folders_and_runs(tmp_path: Path):
     found = studies.members([tmp_path], ["training.steps=30"], tmp_path)
     assert [(s.name, s.training.steps) for s in found if isinstance(s, Space)] == [("one", 30), ("two", 30)]
     assert [getattr(s, "name", s) for s in studies.members([two, one], [], tmp_path)] == ["two", "one"]
+    assert [getattr(s, "name", s) for s in studies.members(str(one), [], tmp_path)] == ["one"]
     with pytest.raises(InputError, match="the study has 'one' twice"):
         studies.members([tmp_path, one], [], tmp_path)
     with pytest.raises(InputError, match="a study takes space files, folders of them, and runs"):

@@ -334,7 +334,7 @@ OBJECTS = """
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 x, y = np.random.default_rng(0).normal(size=(90, 6)), np.arange(90) % 2
 four = (x[:60], y[:60], x[60:], y[60:])
@@ -389,6 +389,8 @@ IN_PYTHON = {
     "dict(data={'x_train': x, 'y_train': y})": f"data lacks x_test, y_test; {FOUR}",
     "dict(data=(x, x))": "data is two arrays, without a test part; it should be a dict of arrays",
     "dict(data=(Stream(), Stream()))": "data: the train part is a Stream, which has no items by number; make a list of its items first",
+    "dict(data=(x[:60], x[60:], y[:60], y[60:]))": "data has its four arrays in the order of train_test_split; give",
+    "dict(data=(DataLoader(Items(pair)), Items(pair)))": "DataLoader, which has no items by number; give its dataset",
     "dict(data=(Items(noisy), Items(pair)))": "data: item 0 of the train part is another one each time that it is read; leave out random",
     "dict(data=(Items(growing), Items(pair)))": "data: inputs of the train part have different shapes, such as (2,) and (3,)",
     "dict(data=(Items(pair), Items(broken)))": "data: item 0 of the test part: IndexError: index 100 is out of bounds",
@@ -488,6 +490,8 @@ SETTINGS_OF_CHECKPOINTS: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "no row": ("file,width\n", {}, "s.csv has no row; give it a row for each checkpoint"),
     "a short row": ("file,width,seed\na.pt,2,0\nb.pt,2\n", {}, "s.csv, line 3: it should have 3 values"),
+    "a short row after an empty line": ("file,width\na.pt,2\n\nb.pt\n", {}, "s.csv, line 4: it should have"),
+    "a folder of settings": ("", {"settings": "."}, " is a folder; name the CSV file with the settings"),
     "no file": ("width\n2\n", {}, "line 2: there is no file; give the CSV file a column file with paths"),
     "an optimizer that is not ours": (
         "file,width,optimizer\na.pt,2,adam\nb.pt,3,adam\n",

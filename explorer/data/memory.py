@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -90,12 +90,28 @@ def _parts(given: Any) -> dict[str, Any]:
             raise InputError(f"data lacks {', '.join(lacking)}; it should be {FORMS}")
         return {part: (given[f"x_{part}"], given[f"y_{part}"]) for part in ("train", "test")}
     if isinstance(given, tuple | list) and len(given) == 4:
+        if _split_of_sklearn(given):
+            raise InputError(
+                "data has its four arrays in the order of train_test_split; give them as x_train, y_train, "
+                "x_test, y_test"
+            )
         return {"train": given[:2], "test": given[2:]}
     if isinstance(given, tuple | list) and len(given) == 2:
         if all(hasattr(one, "dtype") for one in given):
             raise InputError(f"data is two arrays, without a test part; it should be {FORMS}")
         return dict(zip(("train", "test"), given, strict=True))
     raise InputError(f"data is {_kind(given)}, without a test part; it should be {FORMS}")
+
+
+def _split_of_sklearn(given: Sequence[Any]) -> bool:
+    """Return whether four arrays are x_train, x_test, y_train and y_test, as scikit-learn returns them."""
+    shapes = [tuple(getattr(one, "shape", ())) for one in given]
+    if not all(shapes):
+        return False
+    x_train, x_test, y_train, y_test = shapes
+    return (
+        x_train[:1] == y_train[:1] and x_test[:1] == y_test[:1] and x_train[1:] == x_test[1:] != y_train[1:]
+    )
 
 
 def _kind(value: Any) -> str:
@@ -111,6 +127,7 @@ def _pair(part: str, given: Any) -> tuple[np.ndarray, np.ndarray]:
         return _array(f"x_{part}", tensors[0]), _array(f"y_{part}", tensors[1])
     if not (hasattr(given, "__getitem__") and hasattr(given, "__len__")) or hasattr(given, "dtype"):
         how = "; make a list of its items first" if hasattr(given, "__iter__") else ""
+        how = "; give its dataset, loader.dataset" if hasattr(given, "dataset") else how
         raise InputError(
             f"data: the {part} part is {_kind(given)}, which has no items by number{how}; it should be a "
             "Dataset with __len__ and __getitem__, or (inputs, targets)"

@@ -69,6 +69,8 @@ class RunOptions:
     callbacks: Sequence[Any] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.callbacks, list | tuple):
+            object.__setattr__(self, "callbacks", (self.callbacks,))
         if self.address == "local":
             raise InputError("--address local: leave the address out; Explorer then starts its own Ray")
         if self.address and self.address.startswith("ray://"):

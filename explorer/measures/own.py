@@ -242,8 +242,8 @@ def describe(name: str, values: dict[str, Any]) -> tuple[dict[str, Any], dict[st
     try:
         checked = options.model_validate(values).model_dump()
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
+        place = str(error.errors()[0]["loc"][0])
+        first = [one for one in error.errors() if one["loc"][0] == place][-1]  # of int | float, the wider
         if first["type"] == "extra_forbidden":
             known = suggest(place, list(options.model_fields)) or "none"
             raise InputError(f"{place!r} is no option of {name}; its options: {known}") from None
@@ -261,7 +261,11 @@ def _options_of(code: Any) -> type[BaseModel]:
 def _signature(name: str, code: Any) -> tuple[Literal["model", "pair"], type[BaseModel]]:
     """Return what a function measures, and its options: its arguments after models and data."""
     with users_code(name, "has no signature"):
-        parameters = list(inspect.signature(code, eval_str=True).parameters.values())
+        try:
+            signature = inspect.signature(code, eval_str=True)
+        except NameError:  # types that only a type checker imports
+            signature = inspect.signature(code)
+        parameters = list(signature.parameters.values())
     names = [p.name for p in parameters if p.name.startswith("model")]
     kind = MODELS.get(tuple(names))
     after = [p for p in parameters[len(names) :] if p.name != "data"]
@@ -276,7 +280,8 @@ def _signature(name: str, code: Any) -> tuple[Literal["model", "pair"], type[Bas
         default = ... if p.default is p.empty else p.default
         usual = int | float if isinstance(default, int) and not isinstance(default, bool) else type(default)
         unknown = default is ... or default is None
-        annotation = p.annotation if p.annotation is not p.empty else (Any if unknown else usual)
+        stated = p.annotation is not p.empty and not isinstance(p.annotation, str)
+        annotation = p.annotation if stated else (Any if unknown else usual)
         fields[p.name] = (annotation, default)
     return kind, create_model("Given", __base__=Options, **fields)
 

@@ -99,6 +99,8 @@ def rows_of_folder(
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the place and the values of each row of a CSV file."""
+    if path.is_dir():
+        raise InputError(f"--settings {path} is a folder; name the CSV file with the settings")
     text = as_text(read_bytes(path), path)
     reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
     names = list(reader.fieldnames or [])
@@ -107,8 +109,8 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"{path} has several columns {twice[0]!r}; rename them, or delete all but one")
     empty = True
-    for number, row in enumerate(reader, start=2):
-        empty, where = False, f"{path}, line {number}"
+    for row in reader:
+        empty, where = False, f"{path}, line {reader.line_num}"
         if None in row or None in row.values():
             raise InputError(f"{where}: it should have {len(names)} values, as line 1 has")
         yield where, {name: _value(text) for name, text in row.items()}
@@ -168,7 +170,7 @@ def _of_tune(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             raise InputError(f"{file} holds no settings by name; give them with --settings settings.csv")
         places = [place for place in file.parent.glob("checkpoint*") if place.is_dir()]
         last = max(places, key=lambda place: _numbers(place.name), default=file.parent)
-        yield str(file), {**_flat(params), "file": _only_checkpoint(last, folder, file, parts=True)}
+        yield str(file), {**_flat(params, file), "file": _only_checkpoint(last, folder, file, parts=True)}
 
 
 def _of_lightning(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -181,7 +183,7 @@ def _of_lightning(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         if not isinstance(params, dict):
             raise InputError(f"{file} holds no hyperparameters; give them with --settings settings.csv")
         place = file.parent / "checkpoints"
-        yield str(file), {**_flat(params), "file": _only_checkpoint(place, folder, file)}
+        yield str(file), {**_flat(params, file), "file": _only_checkpoint(place, folder, file)}
 
 
 def _only_checkpoint(place: Path, folder: Path, settings: Path, parts: bool = False) -> str:
@@ -221,11 +223,22 @@ def _numbers(name: str) -> list[int]:
     return [int(digits) for digits in re.findall(r"\d+", name)]
 
 
-def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of nested mappings by their own names."""
+def _flat(values: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """Return the values of nested mappings by their own names.
+
+    Raises:
+        InputError: a name has two values.
+    """
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        flat |= _flat(value) if isinstance(value, dict) else {str(name): value}
+        found = _flat(value, file) if isinstance(value, dict) else {str(name): value}
+        for twice in flat.keys() & found.keys():
+            if flat[twice] != found[twice]:
+                raise InputError(
+                    f"{file}: {twice!r} has two values, {shown(flat[twice])} and {shown(found[twice])}; give "
+                    "the settings with --settings settings.csv"
+                )
+        flat |= found
     return flat
 
 

@@ -160,7 +160,7 @@ def test_a_wrong_table_is_one_sentence_with_value_and_remedy(
 
 
 def test_gaps_are_left_out_if_asked(frame: pd.DataFrame, tmp_path: Path) -> None:
-    path = saved(changed(changed(frame, "length", 3, None), "species", 8, None), tmp_path)
+    path = saved(changed(changed(frame, "wild", 3, None), "species", 8, None), tmp_path)
     read = table.load(options(path, gaps="leave_out"))
     assert sum(read.sizes) == 28
     assert "2 rows with gaps left out" in read.describe()

@@ -100,7 +100,7 @@ def without_gaps(path: str, table: pd.DataFrame, *, leave_out: bool) -> pd.DataF
         )
     if wrong.all():
         raise InputError(f"{path} has gaps in every row ({', '.join(told[:SHOWN])}); drop these columns")
-    return table[~wrong]
+    return table[~wrong].infer_objects()  # truth values with gaps are objects
 
 
 def check_inputs(path: str, table: pd.DataFrame) -> None:
