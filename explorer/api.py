@@ -13,7 +13,8 @@ from explorer.interface import Run, Space
 from explorer.report.files import check_place
 from explorer.report.outcome import diverged, failures, first_lines
 from explorer.runs.files import join
-from explorer.settings import InputError
+from explorer.settings import InputError, shown
+from explorer.space.model import checked_name
 from explorer.space.reading import read
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def run(
         max_hours: stop cleanly after this many hours.
         profile: record a trace of what each worker did when, in the run folder.
         callbacks: tools that follow the trials while they train: ``tensorboard``, ``mlflow``, ``wandb``,
-            ``module:Class`` or objects that inherit ``ray.tune.Callback``; a list, or one alone.
+            ``module:Class``, or objects with methods of ``ray.tune.Callback``; a list, or one alone.
         accept_source_change: continue a run although your source files or functions have changed since.
             Trained models are kept; new ones are trained with the changed code.
         observer: receives progress in place of the display (:class:`explorer.engine.session.Observer`).
@@ -84,9 +85,13 @@ def run(
         profile=profile,
         callbacks=callbacks,
     )
+    if name is not None:
+        checked_name("name", name)
+    if not isinstance(space, Space | str | Path | Mapping):
+        raise InputError(f"space is {shown(space)}; give an explorer.Space, a space file or a dict")
     given = Space.of(dict(space)) if isinstance(space, Mapping) else space
     set = [set] if isinstance(set, str) else set
-    checked = given.changed(set) if isinstance(given, Space) else read(given, set)  # pyright: ignore
+    checked = given.changed(set) if isinstance(given, Space) else read(given, set)
 
     def made(observer: Observer | None) -> Run:
         done = start(
@@ -163,6 +168,8 @@ def adopt(
             f"settings is a {type(settings).__name__}; write it to a CSV file first: "
             "table.to_csv('settings.csv', index=False)"
         )
+    if not isinstance(folder, str | Path):
+        raise InputError(f"folder is {shown(folder)}; name the folder of the checkpoints")
     if data is None:
         raise InputError("data is None; give the data that the models were trained and tested on")
     given = Space.unchecked({"model": model, "data": str(data) if isinstance(data, Path) else data})
@@ -209,6 +216,8 @@ def load(
     >>> explorer.load("tiny")
     Run 'tiny': 4 cells, 12 models, 12 pairs
     """
+    if not isinstance(name_or_folder, str | Path):
+        raise InputError(f"load takes the name or the folder of a run, not {shown(name_or_folder)}")
     return Run.of(results.load(name_or_folder, storage, columns=columns))
 
 
@@ -287,7 +296,8 @@ def _display() -> Display:
 
     from explorer.display import Display
 
-    return Display(Console(file=sys.stdout, force_jupyter=False))
+    # Kernels of notebooks set FORCE_COLOR, which rich takes for a terminal.
+    return Display(Console(file=sys.stdout, force_jupyter=False, force_terminal=sys.stdout.isatty()))
 
 
 def _tell(run: Run, display: Display, index: Path | str) -> None:

@@ -310,7 +310,7 @@ def load(
     columns: str | Sequence[str] | Mapping[str, str] = (),
 ) -> Run:
     """Load a run, or a folder of tables; see :func:`explorer.api.load` for the arguments and errors."""
-    if holds_tables(name_or_folder):
+    if holds_tables(name_or_folder, storage):
         return load_tables(Files(name_or_folder), renames(columns))
     if Path(name_or_folder).suffix in (".csv", ".tsv", ".parquet"):
         raise InputError(
@@ -322,10 +322,20 @@ def load(
     return read(locate(name_or_folder, storage))
 
 
-def holds_tables(name_or_folder: str | Path) -> bool:
-    """Return whether this is a folder that is no run, and may have tables from elsewhere."""
+def holds_tables(name_or_folder: str | Path, storage: str | Path = "runs") -> bool:
+    """Return whether this is a folder that is no run, and may have tables from elsewhere.
+
+    If it has none, such as a folder of checkpoints, a run in ``storage`` may have its name.
+    """
     folder = Files(name_or_folder)
-    return folder.is_folder() and not folder.exists("run.yaml")
+    if not folder.is_folder() or folder.exists("run.yaml"):
+        return False
+    return any(map(folder.exists, _places())) or not Files(join(storage, folder.name)).exists("run.yaml")
+
+
+def _places(kinds: Sequence[str] = TABLES) -> list[str]:
+    """Return where tables from elsewhere may be in their folder."""
+    return [place for kind in kinds for place in (f"{kind}.parquet", f"{kind}.csv", f"tables/{kind}.parquet")]
 
 
 def read(store: Store) -> Run:
@@ -585,8 +595,7 @@ def load_tables(folder: Files, new: Mapping[str, str] = NO_RENAMES) -> Run:
     seen: list[str] = []
     files: dict[str, str] = {}
     for name in TABLES:
-        places = (f"{name}.parquet", f"{name}.csv", f"tables/{name}.parquet")
-        if file := next((place for place in places if folder.exists(place)), None):
+        if file := next(filter(folder.exists, _places([name])), None):
             loaded[name], files[name] = _read_table(folder, file, new, seen), join(folder.location, file)
     if not loaded:
         runs = ", ".join(join(folder.location, name) for name in folder.folders_with("run.yaml")[:10])

@@ -142,7 +142,7 @@ similarity.linear_cka(network.outputs(theta, data.x_test, buffers))"""
         (["run", "spaces/digits.yaml", "--callback", "tensorbord"], r"known: tensorboard, mlflow, wandb"),
         (
             ["run", "spaces/digits.yaml", "--callback", "numpy:add"],
-            r"a class that inherits ray.tune.Callback",
+            r"a class with a method of ray.tune.Callback",
         ),
     ],
 )

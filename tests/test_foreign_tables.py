@@ -171,6 +171,16 @@ def test_an_axis_that_charts_cannot_show_is_one_sentence(folder: Path, name: str
         explorer.load(folder, columns=[f"{name}=load"])
 
 
+def test_a_folder_without_tables_does_not_hide_the_run_of_its_name(
+    own_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(own_copy.parent)
+    Path("tiny").mkdir()  # of checkpoints, for example
+    assert explorer.load("tiny", own_copy).folder.endswith("/tiny")
+    Path("tiny/models.csv").write_text("width,train_loss\n2,0.1\n4,0.2\n")
+    assert len(explorer.load("tiny", own_copy).models) == 2
+
+
 def test_names_are_for_tables_not_runs(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run/run.yaml").touch()

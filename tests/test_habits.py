@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,7 +17,7 @@ import yaml
 from conftest import ROOT, explore
 
 import explorer
-from explorer import report
+from explorer import api, report
 from explorer.cli import options
 from explorer.report.selection import select
 from explorer.settings import InputError
@@ -30,6 +31,12 @@ def test_version_help_and_completion() -> None:
     # The shell is the parent process, whichever started the tests.
     command = f"{sys.executable} {ROOT}/run_explore.py --show-completion; exit"
     assert "complete" in subprocess.run(["bash", "-c", command], capture_output=True, text=True).stdout
+
+
+def test_a_notebook_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # kernels set it
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    assert not api._display().live
 
 
 def test_names_of_runs_are_completed(own_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

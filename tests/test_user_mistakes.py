@@ -411,6 +411,9 @@ IN_PYTHON = {
     "dict(measures=[lambda model: 1.0])": "is a lambda; write it with def, whose name is that of its column",
     "dict(load={'width': {2, 3}})": "is of type set, which no setting has; make it a list",
     "dict(data={'X': x, 'y': y})": "data lacks x_train, y_train, x_test, y_test; it should be a dict of arrays",
+    "dict(temperature={'lr': [0.1]})": "temperature.lr: there is no setting 'lr' to sweep; known: learning_rate,",
+    "dict(training={'lr': 0.1})": "training.lr: 'lr' is not known here; known: learning_rate,",
+    "dict(loss='mse')": "'mse' is not allowed; it should be your own function or class, as module:function",
     "dict(lr=0.1)": "Space has no argument 'lr'; known: learning_rate,",
     "dict(seeds=0)": "seeds",
     "dict(name='my run')": "name: 'my run' is not allowed; it should be letters, digits, '.', '_' and '-' only",
@@ -433,6 +436,26 @@ def test_a_mistake_in_python_is_one_sentence(given: str) -> None:
     message = str(error.value)
     assert IN_PYTHON[given] in message.replace("training.loss: ", "training: ")
     assert len(message.splitlines()) == 1
+
+
+# What a user calls in Python, and what is said.
+CALLED = {
+    "explorer.run(42)": "space is 42; give an explorer.Space, a space file or a dict",
+    "explorer.run('nowhere')": "there is no file nowhere, and no .yaml file near it",
+    "explorer.run(space, name='my run')": "name 'my run': letters, digits, '.', '_' and '-' only",
+    "explorer.run(space, workers='2')": "workers: '2' is not allowed; it should be a number from 1",
+    "explorer.load(None)": "load takes the name or the folder of a run, not None",
+    "explorer.adopt(None, model='mlp', data='digits', name='a')": "folder is None; name the folder of the",
+}
+
+
+@pytest.mark.parametrize("call", CALLED)
+def test_a_mistake_in_a_call_is_one_sentence(call: str, mine: Path) -> None:
+    with pytest.raises(InputError) as error:
+        eval(call, {"explorer": explorer, "space": space()})
+    assert CALLED[call] in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+    assert not (mine / "runs").exists()
 
 
 # What a user types, and what is said.
@@ -492,6 +515,7 @@ SETTINGS_OF_CHECKPOINTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "a short row": ("file,width,seed\na.pt,2,0\nb.pt,2\n", {}, "s.csv, line 3: it should have 3 values"),
     "a short row after an empty line": ("file,width\na.pt,2\n\nb.pt\n", {}, "s.csv, line 4: it should have"),
     "a folder of settings": ("", {"settings": "."}, " is a folder; name the CSV file with the settings"),
+    "tabs": ("file\twidth\na.pt\t2\n", {}, "has tabs between its columns; save it with commas"),
     "no file": ("width\n2\n", {}, "line 2: there is no file; give the CSV file a column file with paths"),
     "an optimizer that is not ours": (
         "file,width,optimizer\na.pt,2,adam\nb.pt,3,adam\n",
@@ -603,6 +627,12 @@ def _state(**changes: Any) -> dict[str, Any]:
 CHECKPOINTS: dict[str, tuple[str, Any, str]] = {
     "missing": ("a.pt", None, "a.pt cannot be read: No such file or directory"),
     "another kind of file": ("a.h5", b"", "a.h5 should be one of .safetensors, .pt, .pth, .ckpt, .bin; save"),
+    "empty": ("a.pt", b"", "a.pt is empty, so torch.save has not written it; fetch or save it again"),
+    "a pointer of Git LFS": (
+        "a.pt",
+        b"version https://git-lfs",
+        "a.pt begins with b'version https://git-', so torch",
+    ),
     "damaged": ("a.pt", b"PK\x03\x04", "a.pt cannot be read: "),
     "damaged safetensors": ("a.safetensors", b"{}", "a.safetensors cannot be read as safetensors: "),
     "a whole module": (

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from explorer.cli.app import checked_name
 from explorer.cli.options import (
     Address,
     ColumnsOption,
@@ -59,8 +58,9 @@ def import_models(
     """Import models that were trained elsewhere, measure them and write the report."""
     from explorer.engine.cluster import RunOptions
     from explorer.engine.imported import adopt
+    from explorer.space.model import checked_name
 
-    run_name = checked_name(name)
+    run_name = checked_name("--name", name)
     where = RunOptions(
         address=address, workers=workers, gpus=gpus, logical_gpus=logical_gpus, max_hours=max_hours
     )

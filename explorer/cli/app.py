@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from typer.core import TyperCommand, TyperGroup
 
-from explorer.settings import InputError, near, printable
+from explorer.settings import near, printable
 
 
 class Commands(TyperGroup):
@@ -98,15 +97,6 @@ console = SafeConsole()
 errors = SafeConsole(stderr=True)
 # For user text and for commands that the user copies: printed as it is, without wrapping.
 PLAIN: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False, "soft_wrap": True}
-
-
-def checked_name(name: str) -> str:
-    """Return the name if it can be the name of a run. Raise InputError otherwise."""
-    from explorer.space.model import NAME, NAME_RULE
-
-    if not re.match(NAME, name):
-        raise InputError(f"--name {name!r}: {NAME_RULE}")
-    return name
 
 
 def say(text: str) -> None:

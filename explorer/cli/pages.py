@@ -52,7 +52,7 @@ def report(
         from explorer import report as pages
         from explorer.report.selection import select
 
-        of = {one: columns or [] if holds_tables(one) else [] for one in runs}
+        of = {one: columns or [] if holds_tables(one, storage) else [] for one in runs}
         loaded = [select(load(one, storage, columns=of[one]), where or []) for one in runs]
         index = pages.compare(loaded, pages.page_folder(loaded, reports), cuts=cuts)
         say(f"Report: {index}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from explorer.cli.app import PLAIN, checked_name, console, errors, say
+from explorer.cli.app import PLAIN, console, errors, say
 from explorer.cli.options import (
     AcceptSourceChange,
     Address,
@@ -64,9 +64,10 @@ def run(
     from explorer.engine import run as engine
     from explorer.engine.cluster import RunOptions
     from explorer.space import reading
+    from explorer.space.model import checked_name
 
     checked = reading.read(space, overrides(set_, refine))
-    run_name = checked_name(name or checked.name)
+    run_name = checked_name("--name", name or checked.name)
     where = RunOptions(
         address=address,
         workers=workers,

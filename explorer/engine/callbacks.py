@@ -20,26 +20,25 @@ PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
 
 
 def check(given: Sequence[Any]) -> None:
-    """Check that each is a callback, a known name whose package is installed, or a ``module:Class``.
+    """Check that each has a method of Tune's callbacks, or is a known name whose package is installed.
 
     Raises:
         InputError: one is wrong; nothing has been started yet.
     """
     for one in given:
         if not isinstance(one, str):
-            from ray.tune import Callback
-
-            if not (isinstance(one, Callback) or (isinstance(one, type) and issubclass(one, Callback))):
+            if not _hooks(one):
                 raise InputError(
-                    f"callbacks: {shown(one)} is no callback; it should be an object or a class that "
-                    f"inherits ray.tune.Callback, or one of {', '.join(PACKAGES)}"
+                    f"callbacks: {shown(one)} is no callback; it should be an object or a class with a "
+                    f"method of ray.tune.Callback, such as on_trial_result, or one of {', '.join(PACKAGES)}"
                 )
         elif ":" in one:
-            from ray.tune import Callback
-
             found = user_function(one)
-            if not (isinstance(found, type) and issubclass(found, Callback)):
-                raise InputError(f"--callback {one}: it should be a class that inherits ray.tune.Callback")
+            if not (isinstance(found, type) and _hooks(found)):
+                raise InputError(
+                    f"--callback {one}: it should be a class with a method of ray.tune.Callback, such as "
+                    "on_trial_result"
+                )
         elif one not in PACKAGES:
             raise InputError(
                 f"--callback {one}: known: {suggest(one, list(PACKAGES))}, or your own module:Class"
@@ -48,6 +47,33 @@ def check(given: Sequence[Any]) -> None:
             raise InputError(
                 f"--callback {one}: its package is not installed; run pip install {PACKAGES[one]}"
             )
+
+
+def _hooks(one: Any) -> list[str]:
+    """Return the methods of Tune's callbacks that an object or a class has."""
+    from ray.tune import Callback
+
+    names = [name for name in dir(Callback) if name == "setup" or name.startswith("on_")]
+    return [name for name in names if callable(getattr(one, name, None))]
+
+
+def _tunes(one: Any) -> Callback:
+    """Return a callback of Tune that calls the methods of an object, which need not inherit it."""
+    from ray.tune import Callback
+
+    if isinstance(one, Callback):
+        return one
+
+    class Caller(Callback):
+        """Caller of a user's object, which Tune does not save."""
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {}
+
+    made = Caller()
+    for name in _hooks(one):
+        setattr(made, name, getattr(one, name))
+    return made
 
 
 def create(given: Sequence[Any], store: Store, run: str) -> list[Callback]:
@@ -70,7 +96,7 @@ def create(given: Sequence[Any], store: Store, run: str) -> list[Callback]:
         name = one if isinstance(one, str) else getattr(one, "__name__", type(one).__name__)
         with users_code(name, "failed"):
             found = user_function(one) if isinstance(one, str) else one
-            return found() if isinstance(found, type) else found
+            return _tunes(found() if isinstance(found, type) else found)
 
     return [made(one) for one in given]
 

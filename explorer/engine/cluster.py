@@ -54,7 +54,7 @@ class RunOptions:
         max_hours: stop cleanly after this many hours.
         profile: record a trace of what each worker did when, in the run folder (``profile/trace.json``).
         callbacks: tools that log the trials: ``tensorboard``, ``mlflow``, ``wandb``, ``module:Class``, or
-            objects that inherit ``ray.tune.Callback``.
+            objects with methods of ``ray.tune.Callback``.
 
     Raises:
         InputError: a number is out of range.
@@ -77,8 +77,8 @@ class RunOptions:
             raise InputError(f"--address {self.address} is Ray Client, {NO_CLIENT}")
         for name, least in (("workers", 1), ("gpus", 0), ("max_hours", 0)):
             value = getattr(self, name)
-            if value is not None and not value >= least:
-                raise InputError(f"{name}: {value} is not allowed; it should be a number from {least}")
+            if value is not None and not (isinstance(value, int | float) and value >= least):
+                raise InputError(f"{name}: {value!r} is not allowed; it should be a number from {least}")
 
 
 @dataclass(frozen=True)

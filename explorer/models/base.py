@@ -45,7 +45,9 @@ def builder(name: str, options: Any, shape: tuple[int, ...], classes: int) -> Ca
             raise InputError(
                 f"{name!r} is a network, and each model needs its own; name a function that returns a new one"
             )
-        with users_code(name, f"failed for shape={shape}, classes={classes}, {options}"):
+        arguments = {"shape": shape, "classes": classes, **options}
+        given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        with users_code(name, f"called with {given} failed"):
             module = function(shape=shape, classes=classes, **options)
         if not isinstance(module, nn.Module):
             raise InputError(f"{name!r} returned {type(module).__name__}; a torch.nn.Module is needed")

@@ -106,6 +106,8 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     names = list(reader.fieldnames or [])
     if len(names) == 1 and ";" in names[0]:
         raise InputError(f"{path} has semicolons between its columns; save it with commas")
+    if len(names) == 1 and "\t" in names[0]:
+        raise InputError(f"{path} has tabs between its columns; save it with commas")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"{path} has several columns {twice[0]!r}; rename them, or delete all but one")
     empty = True
@@ -739,6 +741,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
             return load(content)
         except SafetensorError as error:
             raise InputError(f"{path} cannot be read as safetensors: {error}; save it again") from error
+    if not content.startswith((b"PK", b"\x80")):  # a zip file, or a pickle of an older version
+        what = f"begins with {shown(content[:20])}" if content else "is empty"
+        raise InputError(f"{path} {what}, so torch.save has not written it; fetch or save it again")
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for damaged files

@@ -142,7 +142,8 @@ def check_step(build: Callable[[], nn.Module], rows: Rows, cell: Cell, x: Tensor
         loss_of = user_function(training.loss)
         outputs = rows(theta, x, buffers.clone(), training=True).detach().requires_grad_()
         with users_code(
-            training.loss, f"fails on outputs {tuple(outputs.shape)} and targets {tuple(y.shape)}"
+            training.loss,
+            f"fails on outputs {tuple(outputs.shape)} (models, inputs, …) and targets {tuple(y.shape)}",
         ):
             losses: Any = loss_of(outputs, y)
         given = tuple(losses.shape) if isinstance(losses, torch.Tensor) else type(losses).__name__

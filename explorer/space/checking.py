@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 import explorer.measures
 from explorer import sources
-from explorer.columns import IDS, PAIR_IDS, SETTINGS, fault_of
+from explorer.columns import IDS, PAIR_IDS, SETTINGS, fault_of, nearest
 from explorer.measures import own
 from explorer.measures.tables import CELLS, MODELS, PAIRS
 from explorer.settings import InputError, plugin, shown, suggest
@@ -35,7 +35,7 @@ from explorer.user_process import check_function
 
 # Phrases that complete the sentence "it should be …", for errors whose pydantic message does not.
 PHRASES = {
-    "string_pattern_mismatch": "of the form {pattern}",
+    "string_pattern_mismatch": "your own function or class, as module:function",
     "too_short": "a list of {min_length} value(s) or more",
     "too_long": "a list of {max_length} values or fewer",
     "dict_type": "a mapping of settings",
@@ -433,8 +433,10 @@ def _message(error: Any, model: type[BaseModel] | None) -> tuple[tuple[Any, ...]
         return path, f"{field} was removed: {REMOVED[field]}. Delete it"
     if error["type"] == "extra_forbidden":
         known = _fields_at(model, error["loc"][:-1])
-        hint = f"known: {suggest(str(error['loc'][-1]), known)}" if known else "there are no settings here"
-        return path, f"{error['loc'][-1]!r} is not known here; {hint}"
+        name = str(error["loc"][-1])
+        near = nearest(name, known) or name
+        hint = f"known: {suggest(near, known)}" if known else "there are no settings here"
+        return path, f"{name!r} is not known here; {hint}"
     if error["type"] == "missing":
         return path[:-1], f"{field} is missing"
     if error.get("ctx", {}).get("pattern") == NAME:

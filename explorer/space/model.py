@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -21,6 +22,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
 import explorer.data
 import explorer.measures
 import explorer.models
+from explorer.columns import nearest
 from explorer.data.base import numbers_of_classes, train_inputs
 from explorer.data.dataset import Arrays
 from explorer.options import Options
@@ -585,6 +587,13 @@ def _section_options(section: str, name: str, values: dict[str, Any]) -> Any:
     return module_of(section, name).Options.model_validate(values)
 
 
+def checked_name(argument: str, name: Any) -> str:
+    """Return the name if it can be the name of a run. Raise InputError about this argument otherwise."""
+    if not isinstance(name, str) or not re.match(NAME, name):
+        raise InputError(f"{argument} {name!r}: {NAME_RULE}")
+    return name
+
+
 def resolve(axis: str, space: Space) -> tuple[str, str]:
     """Return the section and the name of the setting that an axis sweeps.
 
@@ -608,4 +617,5 @@ def resolve(axis: str, space: Space) -> tuple[str, str]:
             return section, axis
     names = {name for settings in known.values() for name in settings} - {"name"}
     hint = f" (give the options of {' or '.join(users)} a value to make them known)" if users else ""
-    raise InputError(f"there is no setting {axis!r} to sweep; known: {suggest(axis, sorted(names))}{hint}")
+    near = nearest(axis, sorted(names)) or axis
+    raise InputError(f"there is no setting {axis!r} to sweep; known: {suggest(near, sorted(names))}{hint}")

@@ -47,9 +47,8 @@ def read(path: str | Path, overrides: Sequence[str] | None = None) -> Space:
         stems = {str(path): path.stem for folder in folders for path in folder.glob("*.yaml")}
         close = near(file.stem, list(stems.values()))
         ordered = sorted(stems, key=lambda path: ([*close, stems[path]].index(stems[path]), path))
-        raise InputError(
-            f"there is no file {file}; there are: {', '.join(ordered) or 'no .yaml files near it'}"
-        ) from None
+        others = f"; there are: {', '.join(ordered)}" if ordered else ", and no .yaml file near it"
+        raise InputError(f"there is no file {file}{others}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{file} cannot be read: it should be saved as UTF-8 ({error})") from error
     except OSError as error:
