@@ -172,6 +172,10 @@ class Unbuilt(Step):
         pass
 
 
+class OfTorch(torch.optim.SGD):
+    pass
+
+
 class Stuck(Step):
     def step(self, theta, gradient, state, rate, step):
         raise ValueError("step boom")
@@ -236,6 +240,7 @@ LOSSES = {
 OPTIMISERS = {
     "Unstarted": "'mistakes:Unstarted': start should return a dict of tensors",
     "Unbuilt": f"unexpected keyword argument 'momentum' (mistakes.py, line {line('class Unbuilt')})",
+    "OfTorch": "'mistakes:OfTorch' is an optimizer of torch, which steps one model; name sgd, adamw or sam, or a class",
     "Stuck": f"ValueError: step boom (mistakes.py, line {line('step boom')})",
 }
 MISTAKES = [

@@ -155,6 +155,12 @@ def check_step(build: Callable[[], nn.Module], rows: Rows, cell: Cell, x: Tensor
             )
     if ":" in training.optimizer:
         settings = (training.learning_rate, training.momentum, training.weight_decay, training.rho)
+        made = user_function(training.optimizer)
+        if isinstance(made, type) and issubclass(made, torch.optim.Optimizer):
+            raise InputError(
+                f"{training.optimizer!r} is an optimizer of torch, which steps one model; name sgd, "
+                "adamw or sam, or a class of yours with start and step"
+            )
         with users_code(training.optimizer, "fails in a step of two models"):
             optimiser = optimiser_of(training.optimizer, [(slice(None), settings)])
             memory, moved = optimiser.start(theta), theta.clone()
