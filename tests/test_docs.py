@@ -141,7 +141,7 @@ def test_every_option_of_ones_own_data_has_an_example_that_is_read() -> None:
         example = yaml.safe_load(text)
         module = OWN_DATA[example.pop("name")]
         assert option in module.Options.model_validate(example).model_fields_set
-    options = [module.OwnOptions if module is own else module.Options for module in OWN_DATA.values()]
+    options = [module.OwnDataOptions if module is own else module.Options for module in OWN_DATA.values()]
     assert {option for option, _ in rows} == {name for one in options for name in one.model_fields}
 
 
