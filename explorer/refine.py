@@ -288,9 +288,9 @@ class _Grid:
 def _points(domain: Domain | pd.DataFrame) -> pd.DataFrame:
     """Return the cells of a domain, in the order of the axis values."""
     if isinstance(domain, pd.DataFrame):
-        points = domain.reset_index(drop=True)
+        points = domain.reset_index(drop=True).rename(columns=str)
     elif isinstance(domain, Mapping):
-        points = _product(domain)
+        points = _product(domain).rename(columns=str)
     else:
         raise InputError(
             f"the domain is a {type(domain).__name__}; give {{axis: values}} or a table of the axes"
@@ -337,7 +337,7 @@ def _is_ordered(values: pd.Series) -> bool:
 def _placed(cells: Any, points: pd.DataFrame, axes: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the rows of the known cells in their places, and which places are known."""
     try:
-        cells = pd.DataFrame(cells)
+        cells = pd.DataFrame(cells).rename(columns=str)
     except ValueError:
         raise InputError(
             f"the cells are a {type(cells).__name__}; give a table with a row per cell"

@@ -246,6 +246,14 @@ def test_a_domain_that_is_none_is_told(domain: object, said: str) -> None:
         refine.propose(pd.DataFrame(), domain, 2)  # pyright: ignore[reportArgumentType]
 
 
+def test_names_of_axes_may_be_numbers() -> None:
+    domain = {0: DOMAIN["width"], 1: DOMAIN["batch_size"]}
+    cells = world().rename(columns={"width": 0, "batch_size": 1})
+    named = refine.propose(world().iloc[::4], DOMAIN, 3, CUTS)
+    found = refine.propose(cells.iloc[::4], domain, 3, CUTS)
+    assert [list(one.values()) for one in found] == [list(one.values()) for one in named]
+
+
 def test_wrong_numbers_words_and_cuts_are_told() -> None:
     cells = world().iloc[::5]
     for n in (-1, 2.5, "3", True):

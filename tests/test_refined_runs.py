@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -17,10 +20,13 @@ import explorer
 from explorer import results
 from explorer.engine.context import load_data
 from explorer.engine.rounds import choose_round
+from explorer.engine.run import continue_run
 from explorer.engine.session import Session, SilentObserver
 from explorer.engine.worker import Worker
+from explorer.phases import Cut
 from explorer.plan import provenance, refinement
 from explorer.plan.progress import progress
+from explorer.report.refined import refinement_sentence
 from explorer.runs.store import Store
 from explorer.settings import InputError
 from explorer.space.model import RefineOptions, Space
@@ -125,6 +131,47 @@ def test_a_larger_budget_adds_rounds_and_no_budget_fills_the_grid(whole: Store, 
     assert not trained & {i for stack in missing.stacks for i in stack.model_ids}
 
 
+def test_a_larger_grid_is_judged_anew(whole: Store, tmp_path: Path) -> None:
+    shutil.copytree(whole.location, tmp_path / "tiny")
+    store, refined = Store(tmp_path / "tiny"), {**RAW["refine"], "until": 0.5}
+    larger = {**RAW, "load": {"width": [*RAW["load"]["width"], 32, 64]}, "refine": refined}
+    for raw, stays in (({**RAW, "refine": refined}, True), (larger, False)):
+        space, changed = continue_run(store, parse(raw), accept_source_change=False)
+        assert changed
+        assert "expected" not in refinement.rounds_of(store)[-1]
+        assert refinement.is_open(space, refinement.rounds_of(store))
+        choose_round(space, store, Session(store, SilentObserver()))
+        now = refinement.rounds_of(store)
+        assert [one["cells"] for one in now] == [one["cells"] for one in refinement.rounds_of(whole)]
+        assert (now == refinement.rounds_of(whole)) == stays
+
+
+def test_a_cut_that_the_last_round_has_moved_is_told(whole: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = results.read(whole)
+    cuts, found = run.cuts(), run.cuts
+    assert not results.moved_cuts(run, cuts) or "train_loss" in results.moved_cuts(run, cuts)
+
+    def moved(given: dict[str, float] | None = None, cells: pd.DataFrame | None = None) -> dict[str, Cut]:
+        return found({"train_loss": 5.0, **(given or {})}, cells)
+
+    monkeypatch.setattr(run, "cuts", moved)
+    said = results.moved_cuts(run, cuts)
+    assert re.match(
+        r"The last round moved the cut of train_loss from 5 to .*: \d+ of 30 cells have another", said
+    )
+    assert "`phases: {train_loss: …}`" in said
+    assert said in refinement_sentence(run, progress(parse(RAW), whole), cuts)
+    assert not results.moved_cuts(run, found({"train_loss": 0.03, "cka": 0.5}))
+
+
+def test_the_expected_share_is_that_of_the_cuts_in_use(whole: Store) -> None:
+    run, now = results.read(whole), progress(parse(RAW), whole)
+    for given in ({}, {"train_loss": 1.5}):
+        cuts = run.cuts(given)
+        share = explorer.refine.expected_share(explorer.refine.predict(*run.of_rounds(), cuts))
+        assert f"; {100 * share:.0f} % of phases are expected" in refinement_sentence(run, now, cuts)
+
+
 def test_cells_that_a_run_already_has_are_known(tmp_path: Path) -> None:
     raw = {name: value for name, value in RAW.items() if name != "refine"}
     work(parse({**raw, "load": {"width": [2, 3]}}), tmp_path / "tiny")
@@ -137,8 +184,7 @@ def test_a_refinement_that_cannot_work_is_one_sentence() -> None:
     for changed, said in (
         ({"measures": {"connectivity": {}}}, "need the measure similarity; add it"),
         ({"seeds": 1}, "need at least 2 seeds"),
-        ({"refine": {"budget": 0}}, "refine.budget"),
-        ({"refine": {"budget": 1.5}}, "refine.budget"),
+        *(({"refine": {"budget": n}}, "share of the grid below 1") for n in (0, -1, 1.5, math.inf, math.nan)),
         ({"refine": {"starts": 3}}, "known: start"),
         (
             {"measures": {"similarity": {}, "connectivity": {"pairs": {"along": "batch_size"}}}},

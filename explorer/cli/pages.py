@@ -128,7 +128,7 @@ def draw(
     say(f"Report: {index}")
     if show:
         _open(index)
-    if not written and (text := reservations(run, now)):
+    if not written and (text := reservations(run, now, run.cuts(cuts))):
         say(text)
     if lost := diverged(run):
         say(lost)

@@ -19,12 +19,12 @@ def choose_round(space: Space, store: Store, session: Session) -> None:
     assert space.refine is not None
     rounds = rounds_of(store)
     with session.stage("choosing"):
-        added = _next(space, store, rounds) if rounds else _first(space, store)
+        added, moved = _next(space, store, rounds) if rounds else (_first(space, store), "")
     store.update_info(rounds=[*rounds, *([{"cells": added}] if added else [])])
     then = f"{plural(len(added), 'cell')} of the grid are next." if added else "No other cell is chosen."
     number = sum(len(one["cells"]) for one in rounds)
     so_far = share_in_words(number, len(space.domain), rounds[-1]["expected"]) if rounds else ""
-    session.say(f"{so_far} {then}".strip())
+    session.say(" ".join(filter(None, [so_far, then, moved])))
 
 
 def _first(space: Space, store: Store) -> list[str]:
@@ -41,8 +41,11 @@ def _first(space: Space, store: Store) -> list[str]:
     return [*before, *(cell for cell in start if cell not in before)]
 
 
-def _next(space: Space, store: Store, rounds: list[Round]) -> list[str]:
-    """Note the share of phases that is expected to be right after the last round; return the next cells."""
+def _next(space: Space, store: Store, rounds: list[Round]) -> tuple[list[str], str]:
+    """Note the share of phases that is expected to be right after the last round.
+
+    Return the next cells; if there are none, also a sentence on cuts that the last round has moved.
+    """
     from explorer import results
 
     assert space.refine is not None
@@ -51,8 +54,8 @@ def _next(space: Space, store: Store, rounds: list[Round]) -> list[str]:
     grid = PartialGrid(cells, domain, run.cuts())
     rounds[-1]["expected"] = round(expected_share(grid.predict()), 4)
     if not is_open(space, rounds):
-        return []
+        return [], results.moved_cuts(run, run.cuts())
     left = space.refine.most(len(domain)) - len(cells)
     number = min(space.refine.next(len(domain)), left)
     ids = [cell.id for cell in space.domain]
-    return [ids[place] for place in grid.propose_places(number)]
+    return [ids[place] for place in grid.propose_places(number)], ""

@@ -90,7 +90,9 @@ def continue_run(store: Store, space: Space, accept_source_change: bool) -> tupl
     space, larger, versions = _compared(store, info, space, accept_source_change)
     kept_sources.keep(space, store, info, versions)
     if larger:
-        store.update_info(**recorded.split(space), sources=provenance.sources(space))
+        rounds = refinement.reopened(recorded.rounds_of(info))
+        now = {**recorded.split(space), "sources": provenance.sources(space)}
+        store.update_info(**now, **({"rounds": rounds} if rounds else {}))
     return space, larger
 
 

@@ -36,6 +36,11 @@ def is_open(space: Space, rounds: list[Round]) -> bool:
     return number < space.refine.most(len(space.domain)) and rounds[-1]["expected"] < space.refine.until
 
 
+def reopened(rounds: list[Round]) -> list[Round]:
+    """Return the rounds without the share expected after the last one: it held for the space until now."""
+    return [*rounds[:-1], *({"cells": one["cells"]} for one in rounds[-1:])]
+
+
 def missing(
     space: Space,
     store: Store,

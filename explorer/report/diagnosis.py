@@ -47,7 +47,7 @@ def diagnose(
         return _lines(advice)
 
     counts = f"{len(cells)} cells, {len(run.models)} models, {len(run.pairs)} pairs"
-    lines = [f"Diagnosis of {run.name}: {counts}.", *filter(None, [reservations(run, now)])]
+    lines = [f"Diagnosis of {run.name}: {counts}.", *filter(None, [reservations(run, now, all_cuts)])]
     if lacking:
         lines.append(f"Missing: {', '.join(lacking)}. Only cells that do not need them have a phase.")
     best = phases.column(cells, phases.ACCURACY)

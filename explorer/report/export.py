@@ -14,6 +14,7 @@ from explorer.measures.tables import AVERAGED_PAIRS
 from explorer.phases.advice import advise_phases
 from explorer.phases.claims import UNTESTED, Claim
 from explorer.report import facts
+from explorer.report.refined import refinement_sentence
 from explorer.results import Run
 from explorer.runs.files import Files, split
 from explorer.settings import InputError
@@ -95,7 +96,7 @@ def summary(run: Run, cells: pd.DataFrame, cuts: Mapping[str, phases.Cut]) -> st
     claims = facts.claims(run, cells, cuts, now)
     counts = cells["phase"].replace("", "unknown").value_counts()
     found = [
-        *filter(None, [now.unfinished if now else "", facts.refinement_sentence(run, now)]),
+        *filter(None, [now.unfinished if now else "", refinement_sentence(run, now, cuts)]),
         *phases.findings(cells, cuts, run.axes, claims),
     ]
     lines = [f"# {run.name}", "", *(f"- {_plain(reword(s))}" for s in found)]

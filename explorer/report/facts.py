@@ -14,8 +14,8 @@ from explorer.phases import Cut
 from explorer.phases.claims import FAILS, HOLDS, UNKNOWN, UNTESTED, Claim
 from explorer.phases.claims.evidence import SIGNS
 from explorer.plan.progress import Progress, progress
-from explorer.refine import share_in_words
 from explorer.report.labels import axis, measure, measure_title
+from explorer.report.refined import refinement_sentence
 from explorer.report.rows import measures, with_missing_points
 from explorer.results import Run
 from explorer.runs.store import Store
@@ -49,22 +49,17 @@ def progress_of(run: Run) -> Progress | None:
         return None
 
 
-def reservations(run: Run, now: Progress | None) -> str:
+def reservations(run: Run, now: Progress | None, cuts: Mapping[str, Cut]) -> str:
     """Return what is to be known before anything else; often empty.
 
     These are damaged files, work that is left, and cells that were not run because the run is refined.
     """
-    found = [run.info.get("verification", ""), now.unfinished if now else "", refinement_sentence(run, now)]
+    found = [
+        run.info.get("verification", ""),
+        now.unfinished if now else "",
+        refinement_sentence(run, now, cuts),
+    ]
     return " ".join(text for text in found if text)
-
-
-def refinement_sentence(run: Run, now: Progress | None) -> str:
-    """Return how much of the grid a refined run has run; empty for other runs."""
-    if not run.rounds or not now or not now.cells.missing:
-        return ""
-    expected = run.rounds[-1].get("expected", float("nan"))
-    share = share_in_words(now.cells.done, now.cells.wanted, expected)
-    return f"{share} Claims, correlations and advice use only the cells that were run."
 
 
 def claims(

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from explorer import phases
-from explorer.refine import keys_of, predict, share_in_words
-from explorer.results import Run
+from explorer.plan.progress import Progress
+from explorer.refine import expected_share, keys_of, predict, share_in_words
+from explorer.results import Run, moved_cuts
 
 MOST_CELLS = 1000  # with more, the page has no slider: each round would be predicted anew
 NO_PHASE = ("", None)
+
+
+def refinement_sentence(run: Run, now: Progress | None, cuts: Mapping[str, phases.Cut]) -> str:
+    """Return how much of the grid a refined run has run, and how sure the rest is; empty for other runs."""
+    if not run.rounds or not now or not now.cells.missing:
+        return ""
+    finished = "expected" in run.rounds[-1]
+    expected = expected_share(predict(*run.of_rounds(), cuts)) if finished else math.nan
+    said = [
+        share_in_words(now.cells.done, now.cells.wanted, expected),
+        moved_cuts(run, cuts) if finished else "",
+        "Claims, correlations and advice use only the cells that were run.",
+    ]
+    return " ".join(filter(None, said))
 
 
 def with_predictions(
@@ -37,10 +53,11 @@ def with_predictions(
     for number in range(1 if len(domain) <= MOST_CELLS else last, last + 1):
         known, _ = run.of_rounds(number if number < last else None)
         found = predict(known, domain, cuts)
+        expected = expected_share(found) if "expected" in rounds[number - 1] else math.nan
         found = found[found["source"] == "predicted"]
         rows = zip(found["phase"], found["probability"].round(3).tolist(), strict=True)
         of = dict(zip(keys_of(found, names), rows, strict=True))
-        text = share_in_words(len(known), len(domain), rounds[number - 1].get("expected", float("nan")))
+        text = share_in_words(len(known), len(domain), expected)
         predicted, probability = zip(*(of.get(key, NO_PHASE) for key in keys), strict=True)
         shown.append({"text": f"Round {number}: {text}", "predicted": predicted, "probability": probability})
     end = shown[-1]

@@ -99,7 +99,7 @@ def write_site(
         .get_template("index.html.j2")
         .generate(
             **_context(run, cells, rows, axes, all_cuts, claims),
-            reservations=facts.reservations(run, now),
+            reservations=facts.reservations(run, now, all_cuts),
             trained=str(now.models) if now and now.models.missing else "",
             rounds=rounds,
             figures=groups,

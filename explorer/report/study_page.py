@@ -163,7 +163,7 @@ class _Shown:
         sessions = list(self.run.info.get("sessions") or [])
         return {
             "name": self.run.name,
-            "gap": facts.reservations(self.run, facts.progress_of(self.run)),
+            "gap": facts.reservations(self.run, facts.progress_of(self.run), self.run.cuts()),
             "link": link,
             "maps": maps,
             "description": space.get("description") or "",

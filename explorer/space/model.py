@@ -214,6 +214,16 @@ class RefineOptions(Options):
         0.97, gt=0, le=1, description="stop when this share of the phases is expected to be right"
     )
 
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _check_budget(cls, value: Any) -> Any:
+        number = isinstance(value, int | float)
+        if number and not (0 < value < 1 or (value >= 1 and value % 1 == 0)):
+            raise ValueError(
+                f"{value:g} is not allowed; give a share of the grid below 1, or a number of cells"
+            )
+        return value
+
     def most(self, cells: int) -> int:
         """Return the largest number of cells to run of a grid of ``cells``."""
         share = isinstance(self.budget, float) and self.budget < 1

@@ -33,5 +33,15 @@ def test_the_slider_steps_through_the_rounds(browser, tmp_path: Path, width: int
             page.wait_for_function(f"({PREDICTED})() === {predicted}")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         page.locator("#round").fill("2")
+        box = page.locator("#phase-map svg.marks").bounding_box()
+        page.mouse.move(box["x"] + 0.45 * box["width"], box["y"] + 0.45 * box["height"])
+        page.wait_for_selector("#vg-tooltip-element.visible")
+        told = page.locator("#vg-tooltip-element").inner_text()
+        assert "Predicted phase" in told
+        assert "Its probability" in told
+        assert "null" not in told
+        tip = page.locator("#vg-tooltip-element").bounding_box()
+        assert min(tip["x"], tip["y"]) >= 0
+        assert tip["x"] + tip["width"] <= width
         if folder := os.environ.get("EXPLORER_SCREENSHOTS"):
             page.screenshot(path=f"{folder}/refined-{width}.png")

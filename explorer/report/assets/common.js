@@ -7,10 +7,30 @@ const common = (() => { // for the page of a run and for the page of a compariso
     return (names.length ? table[names[0]] : []).map((_, i) => Object.fromEntries(names.map(n => [n, table[n][i]])));
   };
   const copy = rows => rows.map(r => ({ ...r })); // Vega writes into the rows that it is given
+  const tip = document.body.appendChild(Object.assign(document.createElement("div"), { id: "vg-tooltip-element" }));
+  const tooltip = (_, event, item, value) => { // beside the pointer, inside the window, without empty lines
+    const shown = value !== null && value !== undefined && value !== "";
+    tip.classList.toggle("visible", shown);
+    if (!shown) return;
+    if (typeof value !== "object") tip.textContent = value;
+    else {
+      const table = document.createElement("table");
+      for (const [key, text] of Object.entries(value).filter(([, text]) => !["", "null", "–"].includes(String(text ?? "")))) {
+        const line = table.insertRow();
+        Object.assign(line.insertCell(), { className: "key", textContent: key });
+        Object.assign(line.insertCell(), { className: "value", textContent: text });
+      }
+      tip.replaceChildren(table);
+    }
+    for (const [side, at, size, most] of [["left", event.clientX, tip.offsetWidth, innerWidth], ["top", event.clientY, tip.offsetHeight, innerHeight]]) {
+      const after = at + 10, before = at - 10 - size;
+      tip.style[side] = `${after + size <= most ? after : Math.max(before, 0)}px`;
+    }
+  };
   const embed = async (box, spec, rows, title) => {
     const options = {
       config: data.config, renderer: "svg", logLevel: 1 /* errors */, mode: "vega-lite", downloadFileName: box.id,
-      actions: { export: true, source: false, compiled: false, editor: false }, tooltip: { disableDefaultStyle: true },
+      actions: { export: true, source: false, compiled: false, editor: false }, tooltip,
     };
     const { view } = await vegaEmbed(box, { ...spec, datasets: { [spec.data.name]: copy(rows) } }, options);
     const svg = box.querySelector("svg.marks"), menu = box.querySelector("summary");
