@@ -56,7 +56,7 @@ HEAVY = (
     "jinja2",
     "pyarrow",
     "numpy",
-    "yaml",
+    "ruamel.yaml",
 )
 
 
@@ -74,10 +74,13 @@ def imported(code: str) -> set[str]:
     [
         (["--help"], set()),
         (["run", "--help"], set()),
-        (["spaces"], {"yaml", "numpy"}),
-        (["run", "spaces/digits.yaml", "--set", "seeds=0"], {"yaml", "numpy"}),
-        (["check", "spaces/digits.yaml"], {"yaml", "numpy", "pyarrow", "torch", "sympy"}),  # counting FLOPs
-        (["status", "tiny", "--storage", "FINISHED"], {"yaml", "numpy", "pyarrow"}),
+        (["spaces"], {"ruamel.yaml", "numpy"}),
+        (["run", "spaces/digits.yaml", "--set", "seeds=0"], {"ruamel.yaml", "numpy"}),
+        (
+            ["check", "spaces/digits.yaml"],
+            {"ruamel.yaml", "numpy", "pyarrow", "torch", "sympy"},
+        ),  # counting FLOPs
+        (["status", "tiny", "--storage", "FINISHED"], {"ruamel.yaml", "numpy", "pyarrow"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -106,7 +109,7 @@ network, theta, buffers = rows_of(*layers)
 hessian.hessian(network, theta, data.x_train, data.y_train, buffers=buffers, seeds=[0, 1])
 connectivity.fit_curves(network, theta[:1], theta[1:], buffers[:1], data.x_train, data.y_train, seeds=[0], steps=2)
 similarity.linear_cka(network.outputs(theta, data.x_test, buffers))"""
-    assert imported(code) <= {"torch", "numpy", "yaml", "pyarrow"}
+    assert imported(code) <= {"torch", "numpy", "ruamel.yaml", "pyarrow"}
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,6 @@ def run(
     ] = False,
 ) -> None:
     """Train and measure the grid of a space file and write its report. Continues an existing run."""
-    from explorer.engine import run as engine
     from explorer.engine.cluster import RunOptions
     from explorer.space import reading
     from explorer.space.model import checked_name
@@ -77,6 +76,8 @@ def run(
         profile=profile,
         callbacks=callback or (),
     )
+    from explorer.engine import run as engine  # takes a second, which mistakes in the input do not wait for
+
     if dry_run:
         from explorer.estimate import describe
         from explorer.report.files import check_place

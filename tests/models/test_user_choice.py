@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,6 +44,8 @@ def test_vmap_is_chosen_only_with_the_gradients_of_the_module(
     monkeypatch.setattr(base, "user_function", lambda _: getattr(networks, network))
     monkeypatch.setattr(probe, "step_time", lambda rows, *_: 1.0 if rows.execution == "loop" else 0.1)
     split = Split(*data(), *data(), CLASSES)
-    worker: Any = SimpleNamespace(device=torch.device("cpu"), split=lambda _: split)
+    worker: Any = SimpleNamespace(
+        device=torch.device("cpu"), split=lambda _: split, kernels=lambda _: nullcontext()
+    )
     cell: Any = SimpleNamespace(model_name="mine:network", model={}, task="classification")
     assert probe.fastest(worker, cell, 16, 3) == way
