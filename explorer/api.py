@@ -260,6 +260,7 @@ def study(
     set = [set] if isinstance(set, str) else set
     members, target = studies.members(spaces, set, storage), studies.target(out)
     where = RunOptions(address=address, workers=workers, gpus=gpus, logical_gpus=logical_gpus)
+    studies.check(members, storage, where)
     one = studies.Study([studies.run_of(member, storage, observer, where) for member in members])
     if target:
         studies.write(one, target)

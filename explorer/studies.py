@@ -88,6 +88,24 @@ def _check_run(run: str, storage: str | Path) -> None:
             raise InputError(f"{error}; a study takes space files, folders of them, and runs") from error
 
 
+def check(members: Sequence[Space | str], storage: str | Path, where: RunOptions) -> None:
+    """Check every member as its run will do, so that no space stops a study that has begun.
+
+    Raises:
+        InputError: a space or a run cannot be used, or an existing run has another space.
+    """
+    from explorer.engine.run import preview
+
+    for member in members:
+        if isinstance(member, str):
+            load(member, storage)
+            continue
+        try:
+            preview(member, member.name, storage, where)
+        except InputError as error:
+            raise InputError(f"space {member.name}: {error}") from error
+
+
 def run_of(member: Space | str, storage: str | Path, observer: Observer | None, where: RunOptions) -> Run:
     """Return the run of a member of a study; the run of a space is continued until it is complete."""
     if isinstance(member, str):
@@ -127,7 +145,7 @@ def markdown(study: Study) -> str:
     names = [run.name for run in study.runs]
     lines = [f"| claim | all spaces | {' | '.join(names)} |", f"| --- | --- |{' --- |' * len(names)}"]
     for one in study.claims:
-        whole = f"{one.verdict}, {_effect(one)}" if format_number(one.effect) else one.verdict
+        whole = f"{one.words}, {_effect(one)}" if format_number(one.effect) else one.words
         each = [f"{SIGNS[one.verdicts[n]]} {_effect(one.claims[n])}".strip() for n in names]
         lines.append(f"| {one.statement} | {whole} | {' | '.join(each)} |")
     lines += [

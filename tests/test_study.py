@@ -57,6 +57,13 @@ def test_members_are_files_folders_and_runs(tmp_path: Path):
         studies.target("x.md")
 
 
+def test_a_later_folder_without_tables_stops_the_study_before_it_starts(tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty is neither a run"):
+        explorer.study([write(tmp_path, "one"), tmp_path / "empty"], storage=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize("file", SPACES, ids=lambda file: file.stem)
 def test_spaces_of_the_study_are_called_as_their_files(file: Path):
     space = reading.read(file)
@@ -92,3 +99,8 @@ def test_the_command_runs_spaces_and_writes_the_same_tables_again(tmp_path: Path
     pd.testing.assert_frame_equal(again, rows, check_dtype=False, rtol=1e-5)
     loaded = explorer.study(["one", "two"], storage=tmp_path / "runs")
     pd.testing.assert_frame_equal(loaded, again)
+    write(spaces, "a-new-one")
+    write(spaces, "two", seeds=3, training={"steps": 30})
+    with pytest.raises(InputError, match="space two: "):
+        explorer.study([spaces], storage=tmp_path / "runs")
+    assert not (tmp_path / "runs/a-new-one").exists()

@@ -106,6 +106,7 @@ def test_verdicts_over_spaces():
         "never": UNTESTED,
     }
     assert found["some"].verdicts["space1"] == FAILS
+    assert found["some"].words == "holds in 2 of 3, not in 1"
     assert found["never"].would_decide == "an axis width"
     assert found["open"].would_decide.startswith("in space")
     assert "1 space cannot show whether it holds in general" in found["alone"].why
@@ -161,6 +162,29 @@ def test_as_many_seeds_as_a_claim_asks_for_mostly_decide_it():
     many = np.mean([lines_claim(random, int(seeds)).verdict == HOLDS for _ in range(300)])
     assert few < 0.4
     assert 0.7 <= many <= 0.95
+
+
+def test_a_study_asks_for_what_stands_its_own_corrections():
+    """Alone, each run tells its claim. Over six findings in two spaces, p of .02 is not enough."""
+    runs = {
+        f"space{k}": wanted.with_wants(
+            [c for n in "abcdef" for c in decide([claim(n, effect, 0.2)])], pd.DataFrame({"n_models": [5]})
+        )
+        for k, effect in enumerate([0.46, 0.44])
+    }
+    assert {c.verdict for claims in runs.values() for c in claims} == {HOLDS}
+    found = combine(runs)
+    assert {one.verdict for one in found} == {UNKNOWN}
+    lines = int(np.ceil(9 * (wanted.needed_factor(runs["space0"][0], 2 * 6) - 1)))
+    assert found[0].would_decide == f"in space0: about {lines} more lines"
+    assert found[0].wants["space1"] > found[0].wants["space0"]
+    (held,) = combine({"space0": [claim("a", 5.0, 0.2)], "space1": [weak := claim("a", 0.3, 0.2)]})
+    assert held.wants == {"space0": "", "space1": wanted.what_decides(weak, 1)}
+
+
+def test_an_effect_that_resampling_does_not_change_asks_for_other_cells():
+    flat = replace(claim("one", 0.0, 0.0), p=1.0, p_alone=(1.0, 0.5), seeds=4)
+    assert wanted.what_decides(flat, 3).startswith("other cells or seeds")
 
 
 def test_seeds_are_not_asked_for_if_they_cannot_help():

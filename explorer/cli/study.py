@@ -55,6 +55,7 @@ def study(
     target = studies.target(out)
     check_place(reports)
     where = RunOptions(address=address, workers=workers, gpus=gpus, logical_gpus=logical_gpus)
+    studies.check(members, storage, where)
     again = shlex.join([*program(), *sys.argv[1:]])
     runs, links, failed = [], {}, []
 

@@ -171,6 +171,7 @@ class _Shown:
                 f"{axis(n).title} {len(values(self.rows, n))}" for n in self.names if n in self.rows
             ),
             "models": len(self.run.models),
+            "diverged": list(self.run.models.get("status", ())).count("diverged"),
             "pairs": len(self.run.pairs),
             "curves": facts.converged_curves(self.run),
             "phases": ", ".join(f"{p} {counts[p]}" for p in phases.PHASES if p in counts),

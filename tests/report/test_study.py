@@ -52,7 +52,14 @@ def test_first_words_of_the_page_answer_which_findings_hold(study: Study, index:
     assert said.count("What would decide it") >= 1
     assert "2 spaces" in said
     assert f"{sum(len(run.models) for run in study.runs)} models" in said
+    assert "36 (2 diverged)" in said
     assert '<a href="../clean/index.html">clean</a>' in index.read_text(encoding="utf-8")
+
+
+def test_page_counts_the_spaces_against_a_finding_that_holds_elsewhere(study: Study, tmp_path: Path):
+    mixed = replace(study.claims[0], verdict="holds in 1 of 2", verdicts={"clean": HOLDS, "noisy": FAILS})
+    said = text(Path(write_study(study.runs, [mixed], tmp_path, {})))
+    assert said.count("1 of 2, not in 1") == 3  # first screen, table and card
 
 
 def test_maps_have_squares_of_one_size_and_a_map_for_each_plane(index: Path):

@@ -56,7 +56,8 @@ class Claim:
     ``p_least`` < .05. Otherwise the run *cannot tell*. If the run lacks an axis or a measure that the
     claim needs, the claim is *not testable here*. ``n`` counts the cells or lines behind the effect, and
     ``basis`` names them. ``noise`` is the share of the variance of the effect that more replicates would
-    reduce. ``would_decide`` says what would decide a claim that the run does not decide.
+    reduce, and ``seeds`` the number of replicates of a cell. ``would_decide`` says what would decide a claim
+    that the run does not decide.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Claim:
     p_alone: tuple[float, float] = (np.nan, np.nan)
     hangs_on_cut: bool = False
     would_decide: str = ""
+    seeds: int = 0
 
 
 def summarise(name: str, statement: str, evidence: Evidence) -> Claim:

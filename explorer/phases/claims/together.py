@@ -11,6 +11,7 @@ import pandas as pd
 
 from explorer.phases.claims.estimates import LEVEL, Estimate, student
 from explorer.phases.claims.evidence import FAILS, HOLDS, UNKNOWN, UNTESTED, Claim, holm
+from explorer.phases.claims.wanted import MOST, needed_factor, what_decides
 from explorer.phases.noise import MANY, t_above, t_quantile
 from explorer.phases.numbers import format_number
 from explorer.units import plural
@@ -29,8 +30,8 @@ class Together:
 
     ``effect`` is the mean over spaces with its 95 % interval, and ``spread`` the standard deviation of the
     true effects between spaces. ``p`` is the two-sided probability of the mean under ``null``, corrected by
-    Holm's method over claims. By space, ``claims`` has the claim of the run and ``verdicts`` the verdict of
-    the study.
+    Holm's method over claims. By space, ``claims`` has the claim of the run, ``verdicts`` the verdict of the
+    study, and ``wants`` what would decide a claim that the study cannot tell there.
     """
 
     name: str
@@ -48,6 +49,13 @@ class Together:
     unit: str = ""
     claims: Mapping[str, Claim] = field(default_factory=dict)
     verdicts: Mapping[str, str] = field(default_factory=dict)
+    wants: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def words(self) -> str:
+        """The verdict, with the number of spaces against it if it holds in others."""
+        against = len(self.spaces(FAILS))
+        return f"{self.verdict}, not in {against}" if against and self.spaces(HOLDS) else self.verdict
 
     @property
     def n(self) -> int:
@@ -115,17 +123,22 @@ def combine(runs: Mapping[str, Sequence[Claim]]) -> list[Together]:
     pooled = {n: _pooled(n, claims) for n, claims in by_name.items()}
     above, below = ({n: _p_of_mean(pooled[n], by_name[n], v) for n in names if pooled[n]} for v in sides)
     above, below = holm(above), holm(below)
-    combined = []
+    found = {}
     for name, claims in by_name.items():
         verdicts = {space: UNTESTED if c.verdict == UNTESTED else UNKNOWN for space, c in claims.items()}
         for verdict, corrected in inside[name].items():
             for space, p in corrected.items():
                 if max(p, anywhere[verdict][name]) < LEVEL and _large_enough(claims[space], verdict):
                     verdicts[space] = verdict
-        combined.append(
-            _together(claims, verdicts, pooled[name], above.get(name, np.nan), below.get(name, np.nan))
+        found[name] = verdicts
+    undecided = {v: sum(v not in verdicts.values() for verdicts in found.values()) for v in sides}
+    return [
+        _together(
+            claims, found[name], pooled[name], above.get(name, np.nan), below.get(name, np.nan),
+            {space: _wanted(claims, found[name], space, undecided) for space in claims},
         )
-    return combined
+        for name, claims in by_name.items()
+    ]  # fmt: skip
 
 
 def _in_spaces(claims: Mapping[str, Claim], side: int) -> dict[str, float]:
@@ -177,12 +190,17 @@ def _p_of_mean(pooled: Pooled | None, claims: Mapping[str, Claim], verdict: str)
 
 
 def _together(
-    claims: Mapping[str, Claim], verdicts: dict[str, str], pooled: Pooled | None, above: float, below: float
+    claims: Mapping[str, Claim],
+    verdicts: dict[str, str],
+    pooled: Pooled | None,
+    above: float,
+    below: float,
+    wants: Mapping[str, tuple[tuple[int, float], str]],
 ) -> Together:
     (one, *_) = _alike([c for c in claims.values() if np.isfinite(c.p)]) or claims.values()
     found = Together(
         one.name, one.statement, UNTESTED, "", null=one.null, least=one.least, unit=one.unit, claims=claims,
-        verdicts=verdicts,
+        verdicts=verdicts, wants={space: text for space, (_, text) in wants.items()},
     )  # fmt: skip
     holding, failing, n = found.spaces(HOLDS), found.spaces(FAILS), found.n
     values = {}
@@ -208,20 +226,35 @@ def _together(
         verdict = f"{CONTRADICTED} in {len(failing)} of {n}"
     else:
         verdict = UNKNOWN
-    wanted = _wanted(claims, verdicts) if verdict in (UNKNOWN, UNTESTED) else ""
+    easiest = min(wants, key=lambda space: wants[space][0])
+    place = f"in {easiest}: " if n else ""
+    wanted = f"{place}{wants[easiest][1]}" if verdict in (UNKNOWN, UNTESTED) else ""
     return Together(
         **{**found.__dict__, **values, "verdict": verdict, "would_decide": wanted, "why": _why(found, pooled)}
     )
 
 
-def _wanted(claims: Mapping[str, Claim], verdicts: Mapping[str, str]) -> str:
-    """Return what would decide the claim in the space that is nearest to it."""
-    open_ = [(c.p_alone[0] if np.isfinite(c.p) else 2.0, s) for s, c in claims.items() if c.would_decide]
-    testable = [(p, s) for p, s in open_ if verdicts[s] == UNKNOWN]
-    if testable:
-        space = min(testable)[1]
-        return f"in {space}: {claims[space].would_decide}"
-    return claims[min(open_)[1]].would_decide if open_ else ""
+def _wanted(
+    claims: Mapping[str, Claim], verdicts: Mapping[str, str], space: str, undecided: Mapping[str, int]
+) -> tuple[tuple[int, float], str]:
+    """Return what would decide the claim in a space: a key that is smaller for what takes less, and words.
+
+    A space has to stand Holm's correction over the undecided spaces of the claim and, unless the claim has
+    this verdict in another space, over the claims that have it in none (``undecided``, by verdict).
+    """
+    one = claims[space]
+    if verdicts[space] == UNTESTED:
+        return (3, 0.0), one.would_decide
+    if verdicts[space] != UNKNOWN:
+        return (4, 0.0), ""
+    if not np.isfinite(one.p):
+        return (1, 0.0), one.would_decide
+    side = HOLDS if _large_enough(one, HOLDS) else FAILS
+    open_ = sum(_known(c) and verdicts[s] != side for s, c in claims.items())
+    tests = max(1, open_) * (1 if side in verdicts.values() else undecided[side])
+    factor = needed_factor(one, tests)
+    counts = factor <= MOST and not one.hangs_on_cut and one.low < one.high
+    return (0 if counts else 2, factor), what_decides(one, tests)
 
 
 def _why(found: Together, pooled: Pooled | None) -> str:
@@ -251,8 +284,7 @@ def table(claims: Sequence[Together]) -> pd.DataFrame:
         whole = (one.effect, one.low, one.high, one.p, one.n, one.unit, one.would_decide)
         rows.append((one.name, EVERY, one.verdict, *whole))
         for space, c in one.claims.items():
-            wanted = c.would_decide if one.verdicts[space] in (UNKNOWN, UNTESTED) else ""
-            found = (c.effect, c.low, c.high, c.p, c.n, c.unit, wanted)
+            found = (c.effect, c.low, c.high, c.p, c.n, c.unit, one.wants[space])
             rows.append((one.name, space, one.verdicts[space], *found))
     heads = ["claim", "space", "verdict", "effect", "low", "high", "p", "n", "unit", "would_decide"]
     return pd.DataFrame(rows, columns=heads)

@@ -26,13 +26,14 @@ def with_wants(claims: Sequence[Claim], cells: pd.DataFrame) -> list[Claim]:
     open_ = sum(c.verdict == UNKNOWN and np.isfinite(c.p) for c in claims)
     models = column(cells, "n_models")
     seeds = int(models[models > 0].median()) if (models > 0).any() else 0
+    known = [replace(c, seeds=seeds) for c in claims]
     return [
-        replace(c, would_decide=_wanted(c, open_, seeds)) if c.verdict == UNKNOWN and np.isfinite(c.p) else c
-        for c in claims
+        replace(c, would_decide=what_decides(c, open_)) if c.verdict == UNKNOWN and np.isfinite(c.p) else c
+        for c in known
     ]
 
 
-def _wanted(claim: Claim, tests: int, seeds: int) -> str:
+def what_decides(claim: Claim, tests: int) -> str:
     """Return how many seeds, or more cells or lines, would decide the claim if its effect stays as it is.
 
     The width of the resampled interval shrinks with the square root of the number of cells or lines. With
@@ -50,13 +51,16 @@ def _wanted(claim: Claim, tests: int, seeds: int) -> str:
             f"more than {MOST:g} times as many cells: the effect is too near {format_number(near)} "
             "for its error"
         )
+    if claim.low == claim.high:
+        return "other cells or seeds: the effect is the same however these are resampled"
     ways = []
-    more = needed_seeds(factor, claim.noise, seeds)
-    if np.isfinite(more) and more <= MOST * seeds:
-        ways.append(f"about {int(more):,} seeds instead of {seeds}")
+    more = needed_seeds(factor, claim.noise, claim.seeds)
+    if np.isfinite(more) and more <= MOST * claim.seeds:
+        ways.append(f"about {int(more):,} seeds instead of {claim.seeds}")
     what = re.search(r"\d+ ([^,;]*)", claim.basis)
     if what and claim.n and "replicates" not in claim.basis:
-        ways.append(f"about {int(np.ceil((factor - 1) * claim.n)):,} more {_several(what[1])}")
+        count = max(1, int(np.ceil((factor - 1) * claim.n)))
+        ways.append(f"about {count:,} more {_several(what[1]) if count > 1 else _single(what[1])}")
     return " or ".join(ways)
 
 
@@ -81,6 +85,10 @@ def needed_seeds(factor: float, noise: float, seeds: int) -> float:
 def _several(what: str) -> str:
     """Return the words in the plural: a basis may be a single line or cell."""
     return re.sub(r"\b(line|cell)\b", r"\1s", what, count=1)
+
+
+def _single(what: str) -> str:
+    return re.sub(r"\b(line|cell)s\b", r"\1", what, count=1)
 
 
 def _z(level: float) -> float:
