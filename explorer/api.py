@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from explorer import results
 from explorer.interface import Run, Space
-from explorer.report.files import check_place
 from explorer.report.outcome import diverged, failures, first_lines
-from explorer.runs.files import join
+from explorer.runs.files import Files, join
 from explorer.settings import InputError, shown
 from explorer.space.model import checked_name
 from explorer.space.reading import read
@@ -278,7 +277,7 @@ def _followed(
     if reports is None and progress:
         reports = "reports"
     if reports is not None:
-        check_place(join(reports, name))
+        Files(join(reports, name)).check_writable("reports")
     with _display() if progress and observer is None else nullcontext() as display:
         run = made(observer or display)
         if reports is None:

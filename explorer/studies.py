@@ -127,7 +127,7 @@ def target(out: str | Path | None) -> tuple[Files, str] | None:
     if not name.endswith(".csv"):
         raise InputError(f"--out {out}: the name must end in .csv; a summary (.md) is put beside it")
     files = Files(folder)
-    files.check_store("--out")
+    files.check_writable("--out")
     return files, name
 
 

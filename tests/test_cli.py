@@ -187,7 +187,7 @@ def test_a_place_for_pages_that_will_not_do_is_told_before_the_run(
     (tmp_path / "file").touch()
     words = [command, "x", "--storage", str(tmp_path), "--reports"]
     for place, said in (
-        ("file", "file is a file; name a folder for the report pages"),
+        ("file", "file is a file; name a folder"),
         ("new", f"{tmp_path} cannot be written"),
     ):
         done = CliRunner().invoke(app, [*words, str(tmp_path / place)])
@@ -300,9 +300,9 @@ def test_a_place_that_cannot_be_written_to_and_words_for_numbers_are_told(
     for arguments, said in (
         (
             ["report", own_copy / "tiny", "--reports", tmp_path / "file"],
-            "is a file; name a folder for the report pages",
+            "is a file; name a folder",
         ),
-        (["export", own_copy / "tiny", "--out", tmp_path / "file/x.csv"], "Not a directory|File exists"),
+        (["export", own_copy / "tiny", "--out", tmp_path / "file/x.csv"], "--out: .*file is a file; name a folder"),
         (["report", tmp_path / "words"], "cells.csv: train_loss should hold numbers, not 'small'"),
     ):
         done = explore(*arguments)

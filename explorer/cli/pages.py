@@ -41,10 +41,10 @@ def report(
     cuts = cuts_of(cut or [])
     import pyarrow as pa
 
-    from explorer.report.files import check_place
     from explorer.results import holds_tables, load
+    from explorer.runs.files import Files
 
-    check_place(reports)
+    Files(reports).check_writable("--reports")
     pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own pool would keep the memory of every table
     if len(runs) > 1:
         if watch:

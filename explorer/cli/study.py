@@ -47,13 +47,13 @@ def study(
     from explorer import studies
     from explorer.display import Display
     from explorer.engine.cluster import RunOptions
-    from explorer.report.files import check_place
     from explorer.report.outcome import failures, first_lines
     from explorer.report.study_page import summary, write_study
+    from explorer.runs.files import Files
 
     members = studies.members(spaces or [], set_ or [], storage)
     target = studies.target(out)
-    check_place(reports)
+    Files(reports).check_writable("--reports")
     where = RunOptions(address=address, workers=workers, gpus=gpus, logical_gpus=logical_gpus)
     studies.check(members, storage, where)
     again = shlex.join([*program(), *sys.argv[1:]])

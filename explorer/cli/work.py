@@ -80,10 +80,9 @@ def run(
 
     if dry_run:
         from explorer.estimate import describe
-        from explorer.report.files import check_place
-        from explorer.runs.files import join
+        from explorer.runs.files import Files, join
 
-        check_place(join(reports, run_name))
+        Files(join(reports, run_name)).check_writable("--reports")
         lines = engine.preview(checked, run_name, storage, where, accept_source_change=accept_source_change)
         console.print(describe(checked))
         for line in lines:
@@ -179,10 +178,9 @@ def show(start: Callable[..., Run], run: str, where: RunOptions, storage: str, r
             the terminal was closed.
     """
     from explorer.display import Display
-    from explorer.report.files import check_place
     from explorer.runs.files import Files, join
 
-    check_place(join(reports, Files(run).name))
+    Files(join(reports, Files(run).name)).check_writable("--reports")
     command = to_resume(run, storage=storage, reports=reports, where=where)
 
     def kept(before: str) -> str:

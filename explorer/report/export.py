@@ -40,7 +40,7 @@ def export(run: Run, out: Path | str, *, cuts: Mapping[str, float] | None = None
     if suffix not in FORMATS:
         raise InputError(f"--out {out}: the name must end in {' or '.join(FORMATS)}")
     files = Files(folder)
-    files.check_store("--out")
+    files.check_writable("--out")
     for file, is_ours in ((name, _is_table_of), (f"{stem}.md", _is_summary_of)):
         if files.exists(file) and not is_ours(run, files.read(file)):
             raise InputError(

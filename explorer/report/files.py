@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +15,6 @@ from explorer.report.payload import json_of, script_json
 from explorer.results import Run
 from explorer.runs.files import Files, join
 from explorer.runs.store import Store
-from explorer.settings import InputError
 
 CSV_BYTES = 200_000
 ROWS_AT_ONCE = 500  # of a CSV file
@@ -49,21 +47,6 @@ def page_folder(runs: Sequence[Run], reports: Path | str, *, name: str = "") -> 
             if not left and all(_same(*one) or _moved(*one) for one in both):
                 left = folder.location
         number += 1
-
-
-def check_place(folder: str) -> None:
-    """Raise InputError if pages cannot be written to ``folder``. Called before a run, not after it."""
-    files = Files(folder)
-    files.check_store("--reports")
-    if not files.local:
-        return
-    place = Path(files.location)
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if not place.is_dir():
-        raise InputError(f"--reports: {place} is a file; name a folder for the report pages")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise InputError(f"--reports: {place} cannot be written; name another folder for the report pages")
 
 
 def write_shown_runs(runs: Sequence[Run], out: Files) -> None:

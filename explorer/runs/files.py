@@ -222,13 +222,21 @@ class Files:
                     return f"user {uid}"
         return "you"
 
-    def check_store(self, option: str) -> None:
-        """Raise InputError if this is on an object store and cannot be written; ``option`` named it."""
+    def check_writable(self, option: str) -> None:
+        """Raise InputError if nothing can be written here; ``option`` named this place. Leaves no trace."""
+        if self.local:
+            place = Path(self.location)
+            while not place.exists() and place != place.parent:
+                place = place.parent
+            if not place.is_dir():
+                raise InputError(f"{option}: {place} is a file; name a folder")
+            if not os.access(place, os.W_OK | os.X_OK):
+                raise InputError(f"{option}: {place} cannot be written; name another folder")
+            return
         name = f"{uuid.uuid4().hex[:8]}.tmp"
         try:
-            if not self.local:
-                self.write(name, b"")
-                self.delete(name)
+            self.write(name, b"")
+            self.delete(name)
         except OSError as error:
             raise InputError(f"{option}: {self.location} cannot be written: {cause(error)}") from error
 
