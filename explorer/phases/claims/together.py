@@ -134,11 +134,15 @@ def combine(runs: Mapping[str, Sequence[Claim]]) -> list[Together]:
     undecided = {v: sum(v not in verdicts.values() for verdicts in found.values()) for v in sides}
     return [
         _together(
-            claims, found[name], pooled[name], above.get(name, np.nan), below.get(name, np.nan),
+            claims,
+            found[name],
+            pooled[name],
+            above.get(name, np.nan),
+            below.get(name, np.nan),
             {space: _wanted(claims, found[name], space, undecided) for space in claims},
         )
         for name, claims in by_name.items()
-    ]  # fmt: skip
+    ]
 
 
 def _in_spaces(claims: Mapping[str, Claim], side: int) -> dict[str, float]:
@@ -199,16 +203,28 @@ def _together(
 ) -> Together:
     (one, *_) = _alike([c for c in claims.values() if np.isfinite(c.p)]) or claims.values()
     found = Together(
-        one.name, one.statement, UNTESTED, "", null=one.null, least=one.least, unit=one.unit, claims=claims,
-        verdicts=verdicts, wants={space: text for space, (_, text) in wants.items()},
-    )  # fmt: skip
+        one.name,
+        one.statement,
+        UNTESTED,
+        "",
+        null=one.null,
+        least=one.least,
+        unit=one.unit,
+        claims=claims,
+        verdicts=verdicts,
+        wants={space: text for space, (_, text) in wants.items()},
+    )
     holding, failing, n = found.spaces(HOLDS), found.spaces(FAILS), found.n
     values = {}
     if pooled:
         mean = pooled.mean
         values = {
-            "effect": mean.value, "low": mean.low, "high": mean.high, "spread": pooled.spread, "p": above,
-        }  # fmt: skip
+            "effect": mean.value,
+            "low": mean.low,
+            "high": mean.high,
+            "spread": pooled.spread,
+            "p": above,
+        }
         general = above < LEVEL and mean.value >= one.least and mean.value > one.null and not failing
         against = below < LEVEL and mean.value < one.least
     else:
