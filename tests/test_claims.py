@@ -333,6 +333,19 @@ def test_early_stopping_is_judged_by_the_other_replicates(lost: float, verdict: 
         assert claim.effect == pytest.approx(lost, abs=0.35)
 
 
+def test_early_stopping_without_a_spread_cannot_be_told():
+    models, pairs, axes = world(lambda **p: barriers_everywhere(**p, best=1))
+    models["cell_id"] = models["width"].astype(str) + "-" + models["batch_size"].astype(str)
+    rising = [
+        {"model_id": m, "step": s, "test_accuracy_percent": 70.0 + s}
+        for m in models["model_id"]
+        for s in (1, 2)
+    ]
+    claim = checked(models, pairs, axes, pd.DataFrame(rising))["early-stopping-helps"]
+    assert claim.verdict == UNKNOWN
+    assert "its error is unknown" in claim.why
+
+
 def test_axes_of_data_have_claims_of_their_own():
     def sized(train_size, batch_size):
         grown = np.log2(train_size)

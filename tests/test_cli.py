@@ -302,7 +302,10 @@ def test_a_place_that_cannot_be_written_to_and_words_for_numbers_are_told(
             ["report", own_copy / "tiny", "--reports", tmp_path / "file"],
             "is a file; name a folder",
         ),
-        (["export", own_copy / "tiny", "--out", tmp_path / "file/x.csv"], "--out: .*file is a file; name a folder"),
+        (
+            ["export", own_copy / "tiny", "--out", tmp_path / "file/x.csv"],
+            "--out: .*file is a file; name a folder",
+        ),
         (["report", tmp_path / "words"], "cells.csv: train_loss should hold numbers, not 'small'"),
     ):
         done = explore(*arguments)

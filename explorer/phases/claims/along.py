@@ -98,6 +98,13 @@ def early_stopping_helps(run: RunTables) -> Evidence:
             f"{plural(sum(map(len, gains)), 'model')} in all; 2 cells and {FEWEST_CELLS} models are needed.",
             BARRIERS,
         )
+    every = np.concatenate(gains)
+    if np.ptp(every) == 0:  # all 0, if accuracy rises to the end in each model
+        raise CannotTell(
+            f"The gain is {format_number(every[0])} points in all {len(every)} models behind a barrier; "
+            "without a spread, its error is unknown.",
+            BARRIERS,
+        )
     # Models of a cell choose each other's step, so n of them count as n/2.
     noise = np.array([g.var(ddof=1) / max(1.0, len(g) / 2) for g in gains])
     estimate = mean_of(np.array([g.mean() for g in gains]), noise)
