@@ -29,7 +29,7 @@ from test_engine import (
 )
 
 import explorer
-from explorer.engine import cancel
+from explorer.engine import cancel, local_ray
 
 
 @pytest.fixture
@@ -140,6 +140,23 @@ def test_a_signal_ends_a_run_with_its_own_code_without_an_output(
         assert not (tmp_path / "runs/tiny/hold.yaml").exists()
     finally:
         process.kill()
+
+
+def test_sigterm_while_ray_starts_has_its_own_code(
+    handlers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(**_: object) -> None:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))  # as Ray does
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("ray.init", start)
+    cancel.end_on_first_signal()
+    with (
+        pytest.raises(cancel.Stopped) as stop,
+        local_ray.local_ray(1, None, cancel.Cancellation(), str(tmp_path)),
+    ):
+        pass
+    assert stop.value.code == 143
 
 
 @pytest.mark.slow

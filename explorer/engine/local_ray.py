@@ -69,6 +69,9 @@ def local_ray(cpus: float | None, gpus: int | None, cancel: Cancellation, scratc
             except Exception as error:  # Ray does not name the cause: memory, disk, a busy machine
                 why = str(error).rstrip(".")
                 raise RayLostError(f"Ray did not start: {why}{_advice(error)}") from error
+            except SystemExit:  # raised by Ray's own handler of SIGTERM
+                signal.signal(signal.SIGTERM, handler)
+                signal.raise_signal(signal.SIGTERM)
             finally:
                 if threading.current_thread() is threading.main_thread():
                     signal.signal(signal.SIGTERM, handler)  # Ray replaces it
