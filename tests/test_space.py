@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -345,6 +346,16 @@ def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
         "graphs",
     ):
         assert word in str(told.value)
+
+
+def test_a_missing_setting_does_not_hide_unknown_ones(tmp_path: Path) -> None:
+    file = tmp_path / "missing.yaml"
+    data = "data: {name: image-folder, folder: img, sidez: 3}"
+    file.write_text(re.sub("data: .*", data, SIX))
+    with pytest.raises(InputError) as told:
+        read(file)
+    for said in ("'folder' is not known here", "'sidez' is not known here", "path is missing", "'widht'"):
+        assert said in str(told.value)
 
 
 def test_a_misspelt_architecture_does_not_hide_mistakes_of_its_options(tmp_path: Path) -> None:

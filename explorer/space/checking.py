@@ -418,7 +418,9 @@ def _validated(
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        where, message = _message(error.errors()[0], model)
+        # What is missing comes last: nothing in the section can be checked without it.
+        first = min(error.errors(), key=lambda one: one["type"] == "missing")
+        where, message = _message(first, model)
         raise Problem(path if only else (*path, *where), message, needs=needs) from error
 
 
@@ -438,7 +440,7 @@ def _message(error: Any, model: type[BaseModel] | None) -> tuple[tuple[Any, ...]
         hint = f"known: {suggest(near, known)}" if known else "there are no settings here"
         return path, f"{name!r} is not known here; {hint}"
     if error["type"] == "missing":
-        return path[:-1], f"{field} is missing"
+        return path[:-1] if model is Space else path, f"{field} is missing"
     if error.get("ctx", {}).get("pattern") == NAME:
         return path, f"{field}: {shown(error['input'])} is not allowed; it should be {NAME_RULE}"
     phrase = PHRASES.get(error["type"])

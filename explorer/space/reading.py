@@ -172,11 +172,14 @@ def _leave_out(raw: Any, path: tuple[Any, ...]) -> bool:
         raw.update(copy.deepcopy({name: REQUIRED[name] for name in missing[:1]}))
         return True
     *parents, last = path or (None,)
+    whole = raw
     for step in parents:
         try:
             raw = raw[step]
         except (KeyError, IndexError, TypeError):
             return False
+    if isinstance(raw, dict) and parents and last not in raw:  # a setting that is missing
+        return _leave_out(whole, tuple(parents))
     try:
         del raw[last]
     except (KeyError, IndexError, TypeError):
