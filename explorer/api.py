@@ -303,7 +303,7 @@ def _display() -> Display:
 def _tell(run: Run, display: Display, index: Path | str) -> None:
     """Say where the pages are, and what failed."""
     display.say(f"Report: {index}")
-    if stopped := run.info["sessions"][-1].get("stopped"):
+    if stopped := any(run.info["sessions"]) and run.info["sessions"][-1].get("stopped"):
         display.say(f"Stopped {stopped}. The same call continues the run.")
     if lost := diverged(run):
         display.say(lost)
