@@ -17,8 +17,8 @@ const common = (() => { // for the page of a run and for the page of a compariso
       const table = document.createElement("table");
       for (const [key, text] of Object.entries(value).filter(([, text]) => !["", "null", "–"].includes(String(text ?? "")))) {
         const line = table.insertRow();
-        Object.assign(line.insertCell(), { className: "key", textContent: key });
-        Object.assign(line.insertCell(), { className: "value", textContent: text });
+        line.insertCell().textContent = key;
+        line.insertCell().textContent = text;
       }
       tip.replaceChildren(table);
     }
