@@ -303,10 +303,13 @@ def _data_of(row: pd.Series, cell: Cell) -> Arrays:
     return prepare(cell.load_data(), cell.data.of_replicate(int(row["seed"])), cell.data_name)
 
 
-def moved_cuts(run: Run, cuts: Mapping[str, Cut]) -> str:
+def moved_cuts(run: Run, cuts: Mapping[str, Cut], found: pd.DataFrame) -> str:
     """Return a sentence if the last round of a refined run moved cuts, and more than 1 % of the phases.
 
     Cuts that are given do not move.
+
+    Args:
+        found: what :func:`explorer.refine.predict` returns for all cells that were run, with these cuts.
     """
     from explorer.phases.numbers import format_number
     from explorer.refine import predict
@@ -319,16 +322,15 @@ def moved_cuts(run: Run, cuts: Mapping[str, Cut]) -> str:
     moved = [name for name, cut in cuts.items() if cut.value != before[name].value]
     if not moved:
         return ""
-    phase, other = (predict(cells, domain, some)["phase"] for some in (cuts, before))
-    changed = int((phase != other).sum())
-    if changed <= 0.01 * len(phase):
+    changed = int((found["phase"] != predict(cells, domain, before)["phase"]).sum())
+    if changed <= 0.01 * len(found):
         return ""
     ends = [
         f"{name} from {format_number(before[name].value)} to {format_number(cuts[name].value)}"
         for name in moved
     ]
     return (
-        f"The last round moved the cut of {' and of '.join(ends)}: {changed} of {len(phase)} cells have "
+        f"The last round moved the cut of {' and of '.join(ends)}: {changed} of {len(found)} cells have "
         "another phase than with the cut before, which the expected share does not count. "
         f"A given cut stays: `phases: {{{moved[0]}: …}}` in the space."
     )

@@ -17,7 +17,7 @@ from conftest import explore, started
 from test_engine import assert_equal_runs, wait_for_records
 
 import explorer
-from explorer import results
+from explorer import refine, results
 from explorer.engine.context import load_data
 from explorer.engine.rounds import choose_round
 from explorer.engine.run import continue_run
@@ -149,19 +149,23 @@ def test_a_larger_grid_is_judged_anew(whole: Store, tmp_path: Path) -> None:
 def test_a_cut_that_the_last_round_has_moved_is_told(whole: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run = results.read(whole)
     cuts, found = run.cuts(), run.cuts
-    assert not results.moved_cuts(run, cuts) or "train_loss" in results.moved_cuts(run, cuts)
+
+    def moved_cuts(cuts: dict[str, Cut]) -> str:
+        return results.moved_cuts(run, cuts, refine.predict(*run.of_rounds(), cuts))
+
+    assert not moved_cuts(cuts) or "train_loss" in moved_cuts(cuts)
 
     def moved(given: dict[str, float] | None = None, cells: pd.DataFrame | None = None) -> dict[str, Cut]:
         return found({"train_loss": 5.0, **(given or {})}, cells)
 
     monkeypatch.setattr(run, "cuts", moved)
-    said = results.moved_cuts(run, cuts)
+    said = moved_cuts(cuts)
     assert re.match(
         r"The last round moved the cut of train_loss from 5 to .*: \d+ of 30 cells have another", said
     )
     assert "`phases: {train_loss: …}`" in said
     assert said in refinement_sentence(run, progress(parse(RAW), whole), cuts)
-    assert not results.moved_cuts(run, found({"train_loss": 0.03, "cka": 0.5}))
+    assert not moved_cuts(found({"train_loss": 0.03, "cka": 0.5}))
 
 
 def test_the_expected_share_is_that_of_the_cuts_in_use(whole: Store) -> None:

@@ -51,10 +51,11 @@ def _next(space: Space, store: Store, rounds: list[Round]) -> tuple[list[str], s
     assert space.refine is not None
     run = results.read(store)
     cells, domain = run.of_rounds(len(rounds))
-    grid = PartialGrid(cells, domain, run.cuts())
-    rounds[-1]["expected"] = round(expected_share(grid.predict()), 4)
+    grid = PartialGrid(cells, domain, cuts := run.cuts())
+    found = grid.predict()
+    rounds[-1]["expected"] = round(expected_share(found), 4)
     if not is_open(space, rounds):
-        return [], results.moved_cuts(run, run.cuts())
+        return [], results.moved_cuts(run, cuts, found)
     left = space.refine.most(len(domain)) - len(cells)
     number = min(space.refine.next(len(domain)), left)
     ids = [cell.id for cell in space.domain]

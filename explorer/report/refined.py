@@ -21,11 +21,13 @@ def refinement_sentence(run: Run, now: Progress | None, cuts: Mapping[str, phase
     """Return how much of the grid a refined run has run, and how sure the rest is; empty for other runs."""
     if not run.rounds or not now or not now.cells.missing:
         return ""
-    finished = "expected" in run.rounds[-1]
-    expected = expected_share(predict(*run.of_rounds(), cuts)) if finished else math.nan
+    expected, moved = math.nan, ""
+    if "expected" in run.rounds[-1]:  # the last round is finished
+        found = predict(*run.of_rounds(), cuts)
+        expected, moved = expected_share(found), moved_cuts(run, cuts, found)
     said = [
         share_in_words(now.cells.done, now.cells.wanted, expected),
-        moved_cuts(run, cuts) if finished else "",
+        moved,
         "Claims, correlations and advice use only the cells that were run.",
     ]
     return " ".join(filter(None, said))
