@@ -14,7 +14,7 @@ it to one JSON file. It answers:
 Each section has its own time; a section that fails is written with its error.
 
     python benchmarks/gpu.py            # a GPU; at most ten minutes
-    python benchmarks/gpu.py --small    # no GPU needed: tiny networks, to see that the script works
+    python benchmarks/gpu.py --small    # no GPU needed: tiny networks, to see that the script works; only prints
 """
 
 from __future__ import annotations
@@ -293,7 +293,7 @@ def memory(device: str) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--small", action="store_true", help="tiny networks; without a GPU, CPUs only")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="JSON file to write")
+    parser.add_argument("--out", type=Path, help=f"JSON file to write; without --small: {RESULTS}")
     given = parser.parse_args()
     global SMALL, MEASURED
     SMALL, MEASURED, began = given.small, 8 if given.small else MEASURED, time.perf_counter()
@@ -321,7 +321,8 @@ def main() -> None:
                 flush=True,
             )
     found["seconds"] = time.perf_counter() - began
-    given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    if out := given.out or (None if SMALL else RESULTS):
+        out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

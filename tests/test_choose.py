@@ -161,7 +161,9 @@ def test_running_out_of_memory_says_which_width_needs_how_much(tiny: dict[str, A
         (4, 16, None, [0.25] * 5, [1.0] * 3 + [0.5] * 2),  # two on one GPU
         (2, 16, None, [0.25] * 7, [0.3333] * 3 + [0.25] * 4),
         (8, 16, None, [0.1] * 9, [1.0] * 7 + [0.5] * 2),
-        (4, 5, None, [0.25] * 9, [0.5] * 9),  # five at a time, one after the other
+        (4, 7, None, [0.25] * 9, [0.5] * 9),  # seven at a time
+        (4, 5, None, [0.25] * 9, [1.0] * 9),  # halves would leave a GPU idle
+        (4, 16, 6, [0.25] * 40, [1.0] * 40),  # --workers 6
         (4, 16, None, [0.25] * 40, [0.25] * 40),  # enough for all
         (4, 16, 4, [0.25] * 40, [1.0] * 40),  # --workers 4
         (4, 2, None, [0.25] * 40, [1.0] * 40),  # two at a time, for want of CPUs

@@ -142,7 +142,10 @@ class Cluster:
         each, more = divmod(at_once, gpus)
         beside = (gpus - more) * each * [each] + more * (each + 1) * [each + 1]  # pieces on the GPU of each
         if at_once < len(shares):  # what follows a piece must fit into its place
-            beside = [math.ceil(at_once / gpus)] * len(shares)
+            on_each = math.ceil(at_once / gpus)
+            if on_each > 1 and on_each * (gpus - 1) >= at_once:  # so many would leave a GPU idle
+                on_each -= 1
+            at_once, beside = min(at_once, on_each * gpus), [on_each] * len(shares)
         raised, free = list(shares), [1.0] * gpus
         largest = sorted(range(len(shares)), key=lambda piece: -shares[piece])
         for piece, count in zip(largest, beside, strict=True):

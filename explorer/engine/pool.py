@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Any
 
@@ -60,9 +61,10 @@ class Pool:
                 ray.kill(actor)
 
     def _grow(self) -> None:
+        limit = self.context.cluster.limit or math.inf
         for gpus, queue in self._waiting.items():
             fits = max(1, self.context.cluster.fits(self.choice.cpus, gpus))  # a lost node may come back
-            while self._actors.get(gpus, 0) < min(fits, len(queue)):
+            while self._actors.get(gpus, 0) < min(fits, len(queue)) and sum(self._actors.values()) < limit:
                 actor = Measurer.options(num_cpus=self.choice.cpus, num_gpus=gpus).remote(self.factory, gpus)
                 self._actors[gpus] = self._actors.get(gpus, 0) + 1
                 self._calls[actor.ready.remote()] = (actor, gpus, None)
@@ -85,6 +87,7 @@ class Pool:
             return
         self._actors[gpus] -= 1
         ray.kill(actor)
+        self._grow()  # an actor of another size may take its place within the limit
 
     def _failed(self, task: MeasureTask | None, error: RayError, gpus: float) -> None:
         if task is None:  # the actor did not start: count this as a failure of its first task
