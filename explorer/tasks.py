@@ -65,7 +65,7 @@ class Task:
 
     def answers(self, outputs: Tensor) -> Tensor:
         """Return the answers (models, inputs, …) of the models."""
-        return outputs.argmax(-1)
+        return outputs.max(-1).indices  # argmax is ten times slower if classes come before inputs
 
     def gives_one_answer(self, answers: Tensor) -> Tensor:
         """Return whether each model (models,) gives one answer to all inputs: it cannot recover from that."""
@@ -100,7 +100,7 @@ class Task:
         """
         from torch.nn import functional
 
-        votes = functional.one_hot(outputs.argmax(-1), outputs.shape[-1]).sum(0, keepdim=True)
+        votes = functional.one_hot(self.answers(outputs), outputs.shape[-1]).sum(0, keepdim=True)
         # Half a probability is below one vote, so the probabilities only break ties.
         return votes + self.average(outputs) / 2
 
@@ -121,7 +121,7 @@ class Classification(Task):
         return y.new_full((len(y),), y.shape[1])
 
     def total_error(self, outputs: Tensor, y: Tensor) -> Tensor:
-        return (outputs.argmax(2) != y).sum(1)
+        return (self.answers(outputs) != y).sum(1)
 
 
 class Regression(Task):
@@ -202,7 +202,7 @@ class Sequences(Task):
         return (y >= 0).flatten(1).sum(1)
 
     def total_error(self, outputs: Tensor, y: Tensor) -> Tensor:
-        return ((outputs.argmax(-1) != y) & (y >= 0)).flatten(1).sum(1)
+        return ((self.answers(outputs) != y) & (y >= 0)).flatten(1).sum(1)
 
     def gives_one_answer(self, answers: Tensor) -> Tensor:
         # A model that has so far learnt only token frequencies also gives one answer everywhere.
