@@ -25,7 +25,8 @@ from explorer import results
 from explorer.engine import imported
 from explorer.engine.context import load_data
 from explorer.plan import plan
-from explorer.plan.imported import read_state, rows_of_folder
+from explorer.plan.imports.listing import rows_of_folder
+from explorer.plan.imports.reading import read_state
 from explorer.runs import verify
 from explorer.runs.store import Store
 from explorer.settings import InputError

@@ -20,7 +20,9 @@ from torch import nn
 
 import explorer
 from explorer.columns import renames
-from explorer.plan import imported
+from explorer.plan.imports import reading
+from explorer.plan.imports.checkpoints import checkpoints_of, plain_space, space_of
+from explorer.plan.imports.listing import rows_of_folder
 from explorer.plan.networks import check_networks
 from explorer.settings import InputError
 from explorer.space.reading import parse
@@ -494,13 +496,11 @@ def csv_file(folder: Path, text: str) -> None:
 
 def adopted(base: Path, *, files: str | None = None, settings: str | None = "s.csv", **given: Any) -> None:
     """Read the settings of checkpoints, and make a space of them."""
-    raw = imported.plain_space(
-        "mine", given.get("model", "mlp"), given.get("data", "digits"), given.get("set", ())
-    )
+    raw = plain_space("mine", given.get("model", "mlp"), given.get("data", "digits"), given.get("set", ()))
     place, new = Path(given.get("folder", base)), renames(given.get("columns", []))
-    rows = imported.rows_of_folder(place, base / settings if settings else None, files, new)
-    found, known = imported.checkpoints_of(rows, place, raw, new)
-    imported.space_of(found, known, raw, ())
+    rows = rows_of_folder(place, base / settings if settings else None, files, new)
+    found, known = checkpoints_of(rows, place, raw, new)
+    space_of(found, known, raw, ())
 
 
 SETTINGS_OF_CHECKPOINTS: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -692,6 +692,6 @@ def test_a_wrong_checkpoint_is_one_sentence_with_its_name(tmp_path: Path, name: 
     elif content is not None:
         torch.save(content, tmp_path / file)
     with pytest.raises(InputError) as error:
-        imported.load_weights(nn.Linear(3, 2), tmp_path / file, "the network")
+        reading.load_weights(nn.Linear(3, 2), tmp_path / file, "the network")
     assert said in str(error.value)
     assert len(str(error.value).splitlines()) == 1

@@ -11,7 +11,9 @@ from explorer.columns import renames
 from explorer.engine.cluster import RunOptions
 from explorer.engine.run import check_code, complete, continue_run, start
 from explorer.engine.session import Observer, SilentObserver
-from explorer.plan import imported
+from explorer.plan.imports.checkpoints import RESULTS, Checkpoint, checkpoints_of, plain_space, space_of
+from explorer.plan.imports.listing import rows_of_folder
+from explorer.plan.imports.storing import check_files, write
 from explorer.plan.networks import check_data
 from explorer.runs.files import join
 from explorer.runs.lock import RunLock
@@ -49,15 +51,15 @@ def adopt(
     """
     observer = observer or SilentObserver()
     place = Path(folder).expanduser()
-    raw = imported.plain_space(name, model, data, overrides)
+    raw = plain_space(name, model, data, overrides)
     new = renames(columns)
-    rows = imported.rows_of_folder(place, Path(settings).expanduser() if settings else None, files, new)
-    checkpoints, known = imported.checkpoints_of(rows, place, raw, new)
-    space, by_id = imported.space_of(checkpoints, known, raw, overrides)
+    rows = rows_of_folder(place, Path(settings).expanduser() if settings else None, files, new)
+    checkpoints, known = checkpoints_of(rows, place, raw, new)
+    space, by_id = space_of(checkpoints, known, raw, overrides)
     for cell in space.cells:
         check_data(cell, cell.load_data())
     check_code(space)
-    for remark in imported.check_files(space, by_id):
+    for remark in check_files(space, by_id):
         observer.say(remark)
     store = Store(join(storage, name), warn=observer.say)
     with RunLock(store.files, store.has_work) as lock:
@@ -65,7 +67,7 @@ def adopt(
             space, _ = continue_run(store, space, accept_source_change=False)
             by_id = dict(zip(_ids(space), by_id.values(), strict=True))
         start(store, space, name)
-        count = imported.write(space, store, by_id, place)
+        count = write(space, store, by_id, place)
         observer.say(f"Imported {count} models from {place}; inputs {_scaling(space)}.")
         run = complete(lock, store, space, name, observer, where)
     for remark in _remarks(run, by_id):
@@ -83,11 +85,11 @@ def _scaling(space: Space) -> str:
     return "are standardised" if space.data["standardise"] else "are used as they are in the data"
 
 
-def _remarks(run: Run, by_id: Mapping[str, imported.Checkpoint]) -> list[str]:
+def _remarks(run: Run, by_id: Mapping[str, Checkpoint]) -> list[str]:
     """Return sentences about results in the settings that the models do not have, and models that guess."""
     models = run.models.set_index("model_id")
     found = []
-    for result in imported.RESULTS:
+    for result in RESULTS:
         theirs = {i: one.results[result] for i, one in by_id.items() if result in one.results}
         apart = {i: abs(models.at[i, result] - value) for i, value in theirs.items() if i in models.index}
         apart = {i: far for i, far in apart.items() if far > AGREES * max(1.0, abs(theirs[i]))}
