@@ -31,7 +31,7 @@ from engine_common import ROOT, start, write
 
 import explorer
 from explorer.plan import plan
-from explorer.results import TABLES, Run
+from explorer.results import TABLES, RunTables
 from explorer.space.reading import read
 
 NOT_COMPARED = ["wall_s", "peak_memory_mb"]
@@ -151,7 +151,7 @@ def _identity(file: Path) -> tuple[int, int, str]:
     return stat.st_ino, stat.st_mtime_ns, hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def differences(calm: Run, disturbed: Run) -> list[str]:
+def differences(calm: RunTables, disturbed: RunTables) -> list[str]:
     """Return the tables that differ in a column that is not a time."""
     found = []
     for name in TABLES:
@@ -163,7 +163,7 @@ def differences(calm: Run, disturbed: Run) -> list[str]:
     return found
 
 
-def disturb(space_file: Path, calm: Run, folder: Path, kills: int, seed: int) -> dict[str, Any]:
+def disturb(space_file: Path, calm: RunTables, folder: Path, kills: int, seed: int) -> dict[str, Any]:
     """Return what became of one run under so many kills."""
     folder.mkdir()
     space, rng = read(space_file), np.random.default_rng(seed)

@@ -28,14 +28,14 @@ from explorer.plan import plan, provenance
 from explorer.plan.stacks import sizes
 from explorer.runs.store import Store
 from explorer.settings import plugin
-from explorer.space.model import Space
+from explorer.space.model import CheckedSpace
 from explorer.space.reading import parse
 from explorer.train.loop import milestones
 
 SEEDS, RATES = 3, 100
 
 
-def space(cells: int) -> Space:
+def space(cells: int) -> CheckedSpace:
     """A grid of so many cells."""
     return parse(
         {
@@ -51,7 +51,7 @@ def space(cells: int) -> Space:
     )
 
 
-def fill(store: Store, space: Space) -> None:
+def fill(store: Store, space: CheckedSpace) -> None:
     """Write the records of a finished run of the space."""
     random = np.random.default_rng(0)
     store.files.sync = False

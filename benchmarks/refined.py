@@ -22,14 +22,14 @@ from engine_common import ROOT, write
 
 import explorer
 from explorer import phases, refine
-from explorer.results import Run
+from explorer.results import RunTables
 from explorer.settings import InputError
 
 SPACE = ROOT / "spaces/digits-refined.yaml"
 RANDOM = 5
 
 
-def compare(run: Run) -> list[dict[str, Any]]:
+def compare(run: RunTables) -> list[dict[str, Any]]:
     """Return a row for each round of a refined run whose whole grid was run later."""
     truth = run.cells.merge(run.of_rounds()[1], how="right")
     _, domain = run.of_rounds()

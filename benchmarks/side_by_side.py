@@ -29,7 +29,7 @@ from explorer.models.base import network
 from explorer.models.rows import initial_rows
 from explorer.plan import plan
 from explorer.plan.stacks import sizes
-from explorer.space.model import Space
+from explorer.space.model import CheckedSpace
 from explorer.space.reading import parse
 from explorer.train.loop import Recipe, Split, train
 
@@ -44,7 +44,7 @@ SPACES: dict[str, tuple[dict[str, Any], int, int]] = {
 }
 
 
-def space_of(axis: dict[str, Any], width: int, steps: int, **resources: Any) -> Space:
+def space_of(axis: dict[str, Any], width: int, steps: int, **resources: Any) -> CheckedSpace:
     return parse({
         "name": "side-by-side", "data": {"name": "digits"}, "model": {"name": "mlp", "width": width},
         "load": axis, "seeds": 5, "measures": {}, "resources": resources,
@@ -52,7 +52,7 @@ def space_of(axis: dict[str, Any], width: int, steps: int, **resources: Any) -> 
     })  # fmt: skip
 
 
-def seconds(space: Space, clean: Arrays) -> tuple[float, int]:
+def seconds(space: CheckedSpace, clean: Arrays) -> tuple[float, int]:
     """Processor seconds of the training of a space, and the number of stacks."""
     stacks = plan.stacks(space, sizes=sizes(space, lambda _: (clean.shape, clean.classes)))
     with tempfile.TemporaryDirectory() as folder:

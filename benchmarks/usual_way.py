@@ -46,7 +46,7 @@ from usual_networks import NETWORKS
 import explorer.data
 from explorer.data.base import prepare
 from explorer.settings import InputError, digest, plugin
-from explorer.space.model import Cell, Space
+from explorer.space.model import Cell, CheckedSpace
 from explorer.space.reading import read
 
 ROOT = Path(__file__).parent.parent
@@ -67,7 +67,7 @@ QUANTITIES = {
 }  # fmt: skip
 
 
-def comparable(space: Space) -> dict[str, Any]:
+def comparable(space: CheckedSpace) -> dict[str, Any]:
     """The options of the measures, once it is clear that the usual way does what the space says.
 
     Raises:
@@ -95,7 +95,7 @@ def comparable(space: Space) -> dict[str, Any]:
     return options
 
 
-def sample(space: Space, every: int) -> list[int]:
+def sample(space: CheckedSpace, every: int) -> list[int]:
     """Places of every ``every``-th cell along the diagonals of the grid."""
     places = {axis: {value: i for i, value in enumerate(values)} for axis, values in space.axes.items()}
     return [
@@ -144,7 +144,7 @@ def side_by_side(commands: list[list[str]], processes: int) -> float:
 
 
 def usual(
-    space: Space, options: dict[str, Any], numbers: list[int], folder: Path, processes: int
+    space: CheckedSpace, options: dict[str, Any], numbers: list[int], folder: Path, processes: int
 ) -> dict[str, float]:
     """Train and measure these cells in the usual way; seconds, and what they come to for all cells."""
     cell = space.cells[0]
@@ -196,7 +196,7 @@ def usual_means(folder: Path, numbers: list[int]) -> pd.DataFrame:
     return pd.DataFrame(rows, index=numbers)[list(QUANTITIES)]
 
 
-def explorer_means(folder: Path, space: Space, numbers: list[int]) -> pd.DataFrame:
+def explorer_means(folder: Path, space: CheckedSpace, numbers: list[int]) -> pd.DataFrame:
     """The same from the tables of Explorer's run."""
     tables = {
         name: pd.read_parquet(folder / f"run/tables/{name}.parquet") for name in ("models", "pairs", "curves")

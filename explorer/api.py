@@ -19,7 +19,7 @@ from explorer.space.reading import read
 if TYPE_CHECKING:
     import pandas as pd
 
-    from explorer.display import Display
+    from explorer.engine.display import Display
     from explorer.engine.session import Observer
 
 __all__ = ["Run", "Space", "adopt", "load", "run", "study"]
@@ -294,7 +294,7 @@ def _display() -> Display:
     """Return the display of the command line: live bars in a terminal, plain lines in a notebook."""
     from rich.console import Console
 
-    from explorer.display import Display
+    from explorer.engine.display import Display
 
     # Kernels of notebooks set FORCE_COLOR, which rich takes for a terminal.
     return Display(Console(file=sys.stdout, force_jupyter=False, force_terminal=sys.stdout.isatty()))

@@ -9,15 +9,16 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from explorer import given, objects, results
+from explorer import results
 from explorer.columns import nearest
-from explorer.given import Given
 from explorer.runs.store import Store
 from explorer.settings import InputError, suggest
-from explorer.space.model import Space as CheckedSpace
+from explorer.space.model import CheckedSpace
 from explorer.space.reading import parse, set_and_swept
 from explorer.space.training import TrainingOptions
 from explorer.space.trust import changed_sources, users_functions
+from explorer.users import given, objects
+from explorer.users.given import Given
 
 if TYPE_CHECKING:
     import altair as alt
@@ -242,7 +243,7 @@ class Space:
         return {**settings, **options}
 
 
-class Run(results.Run):
+class Run(results.RunTables):
     """A run: its tables as pandas data frames, its pages, and its trained models.
 
     Tables are ``models``, ``epochs``, ``pairs``, ``curves`` and ``cells``; ``docs/tables.md`` lists every
@@ -260,7 +261,9 @@ class Run(results.Run):
     _holding: Sections | None = None
 
     @classmethod
-    def of(cls, run: results.Run, space: Space | None = None, *, holding: Sections | None = None) -> Run:
+    def of(
+        cls, run: results.RunTables, space: Space | None = None, *, holding: Sections | None = None
+    ) -> Run:
         """Return a run with the methods of this class. It keeps the arrays of ``space`` in memory.
 
         Args:
@@ -269,7 +272,7 @@ class Run(results.Run):
         >>> explorer.Run.of(run).name
         'tiny'
         """
-        made = cls(**{field.name: getattr(run, field.name) for field in fields(results.Run)})
+        made = cls(**{field.name: getattr(run, field.name) for field in fields(results.RunTables)})
         if "grid" in vars(run):  # a table of cells without models, from elsewhere
             made.grid = run.grid
         made._space_given, made._holding = space, holding

@@ -43,7 +43,7 @@ NO_RENAMES: Mapping[str, str] = {}
 
 
 @dataclass(repr=False)
-class Run:
+class RunTables:
     """Tables of a run as pandas data frames, with the run's provenance.
 
     ``axes`` is ``{"load": [...], "temperature": [...]}``, the names of the swept settings. They are columns
@@ -303,7 +303,7 @@ def _data_of(row: pd.Series, cell: Cell) -> Arrays:
     return prepare(cell.load_data(), cell.data.of_replicate(int(row["seed"])), cell.data_name)
 
 
-def moved_cuts(run: Run, cuts: Mapping[str, Cut], found: pd.DataFrame) -> str:
+def moved_cuts(run: RunTables, cuts: Mapping[str, Cut], found: pd.DataFrame) -> str:
     """Return a sentence if the last round of a refined run moved cuts, and more than 1 % of the phases.
 
     Cuts that are given do not move.
@@ -341,7 +341,7 @@ def load(
     storage: str | Path = "runs",
     *,
     columns: str | Sequence[str] | Mapping[str, str] = (),
-) -> Run:
+) -> RunTables:
     """Load a run, or a folder of tables; see :func:`explorer.api.load` for the arguments and errors."""
     if holds_tables(name_or_folder, storage):
         return load_tables(Files(name_or_folder), renames(columns))
@@ -371,7 +371,7 @@ def _places(kinds: Sequence[str] = TABLES) -> list[str]:
     return [place for kind in kinds for place in (f"{kind}.parquet", f"{kind}.csv", f"tables/{kind}.parquet")]
 
 
-def read(store: Store) -> Run:
+def read(store: Store) -> RunTables:
     """Build the tables of a run folder from its records."""
     info = recorded.read_info(store)
     space = info["space"]
@@ -426,7 +426,7 @@ def read(store: Store) -> Run:
     epochs = _in_order(epochs, models, ["model_id"], ["step"])
     curves = _in_order(curves, models, ["model_a", "model_b"], ["path", "t"])
     pa.default_memory_pool().release_unused()
-    return Run(
+    return RunTables(
         name=store.files.name,
         folder=store.location,
         axes=axes,
@@ -612,7 +612,7 @@ def _tell(remark: str) -> None:
         print(printable(remark), file=sys.stderr)
 
 
-def load_tables(folder: Files, new: Mapping[str, str] = NO_RENAMES) -> Run:
+def load_tables(folder: Files, new: Mapping[str, str] = NO_RENAMES) -> RunTables:
     """Load tables that were made elsewhere: Parquet or CSV files with the names of our tables.
 
     ``new`` are our names of columns by theirs. Nothing is left out silently: columns that nothing shows, and
@@ -650,7 +650,7 @@ def load_tables(folder: Files, new: Mapping[str, str] = NO_RENAMES) -> Run:
     for name in (*axes["load"], *axes["temperature"]):
         if fault := fault_of(name):
             raise InputError(f"{folder}: charts cannot show an axis {name!r}: {fault}; rename this column")
-    run = Run(
+    run = RunTables(
         name=folder.name,
         folder=folder.location,
         axes=axes,

@@ -14,11 +14,11 @@ from explorer.phases.claims import Claim
 from explorer.phases.claims.evidence import SIGNS
 from explorer.phases.claims.together import Together, combine, table
 from explorer.phases.numbers import format_number
-from explorer.results import Run, load
+from explorer.results import RunTables, load
 from explorer.runs.files import Files, split
 from explorer.runs.store import locate
 from explorer.settings import InputError
-from explorer.space.model import Space
+from explorer.space.model import CheckedSpace
 from explorer.space.reading import read
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ SPACES = "spaces/study"
 class Study:
     """Runs of several spaces. ``claims`` has one verdict for each claim over all of them."""
 
-    runs: Sequence[Run]
+    runs: Sequence[RunTables]
 
     @cached_property
     def claims(self) -> list[Together]:
@@ -44,7 +44,7 @@ class Study:
         return table(self.claims)
 
 
-def _claims(run: Run) -> list[Claim]:
+def _claims(run: RunTables) -> list[Claim]:
     """Return the claims of a run. Points of accuracy and of another task's measure are different units."""
     found = run.check_claims(run.cells, run.cuts())
     if run.task.name == "classification":
@@ -54,13 +54,13 @@ def _claims(run: Run) -> list[Claim]:
 
 def members(
     given: str | Path | Sequence[str | Path], overrides: Sequence[str], storage: str | Path
-) -> list[Space | str]:
+) -> list[CheckedSpace | str]:
     """Return the spaces and runs of a study: of space files, of folders of space files, and of runs.
 
     Raises:
         InputError: one of them cannot be read, or two would have the same run.
     """
-    found: list[Space | str] = []
+    found: list[CheckedSpace | str] = []
     for one in map(str, [given] if isinstance(given, str | Path) else given or [SPACES]):
         folder, is_run = Path(one), Files(one).exists("run.yaml")
         if folder.is_dir() and not is_run and (files := sorted(folder.glob("*.yaml"))):
@@ -72,7 +72,7 @@ def members(
             if overrides:
                 raise InputError(f"--set {overrides[0]}: it changes space files, and {one} is a run")
             found.append(one)
-    names = [member.name if isinstance(member, Space) else Files(member).name for member in found]
+    names = [member.name if isinstance(member, CheckedSpace) else Files(member).name for member in found]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"the study has {twice[0]!r} twice; give one of the spaces another name")
@@ -88,7 +88,7 @@ def _check_run(run: str, storage: str | Path) -> None:
             raise InputError(f"{error}; a study takes space files, folders of them, and runs") from error
 
 
-def check(members: Sequence[Space | str], storage: str | Path, where: RunOptions) -> None:
+def check(members: Sequence[CheckedSpace | str], storage: str | Path, where: RunOptions) -> None:
     """Check every member as its run will do, so that no space stops a study that has begun.
 
     Raises:
@@ -106,7 +106,9 @@ def check(members: Sequence[Space | str], storage: str | Path, where: RunOptions
             raise InputError(f"space {member.name}: {error}") from error
 
 
-def run_of(member: Space | str, storage: str | Path, observer: Observer | None, where: RunOptions) -> Run:
+def run_of(
+    member: CheckedSpace | str, storage: str | Path, observer: Observer | None, where: RunOptions
+) -> RunTables:
     """Return the run of a member of a study; the run of a space is continued until it is complete."""
     if isinstance(member, str):
         return load(member, storage)

@@ -19,13 +19,13 @@ from explorer.models.rows import Rows
 from explorer.plan import plan, provenance
 from explorer.plan.stacks import NO_SIZES, Sizes, shape_of, sizes
 from explorer.runs.store import Store
-from explorer.space.model import Space
+from explorer.space.model import CheckedSpace
 from explorer.space.reading import parse
 from explorer.train import loop
 
 
 def work(
-    space: Space,
+    space: CheckedSpace,
     clean: Arrays,
     folder: Path,
     sizes: Sizes = NO_SIZES,
@@ -42,7 +42,7 @@ def work(
 
 def run(
     raw: dict[str, Any], folder: Path, execution: Mapping[str, str] = MappingProxyType({})
-) -> results.Run:
+) -> results.RunTables:
     """The tables of a run, done at once, undisturbed and without Ray: to the bit those that it has with Ray.
 
     A run with Ray times how rows of a user's network run; its ``info["execution"]`` says what it has chosen.

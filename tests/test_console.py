@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from explorer import display as console
-from explorer.display import Display
+from explorer.engine import display as console
+from explorer.engine.display import Display
 
 
 def shown(terminal: bool) -> str:

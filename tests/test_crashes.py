@@ -11,8 +11,8 @@ import pytest
 from conftest import explore
 
 import explorer
-from explorer import user_process
 from explorer.settings import InputError
+from explorer.users import user_process
 
 SOURCE = """
 import ctypes

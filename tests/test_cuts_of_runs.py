@@ -12,13 +12,13 @@ from report.synthetic import synthetic_run
 from explorer import phases, report
 from explorer.report.diagnosis import diagnose
 from explorer.report.export import export
-from explorer.results import Run
+from explorer.results import RunTables
 
 OWN = {"train_loss": 0.0321, "connected": 1.234, "cka": "auto"}
 
 
 @pytest.fixture(scope="module")
-def run() -> Run:
+def run() -> RunTables:
     made = synthetic_run()
     return replace(made, info={**made.info, "space": {**made.info["space"], "phases": OWN}})
 
@@ -33,7 +33,7 @@ def run() -> Run:
     ],
 )
 def test_what_is_given_stands_for_the_same_cut_of_the_space(
-    run: Run, given: dict[str, Any] | None, expected: dict[str, float]
+    run: RunTables, given: dict[str, Any] | None, expected: dict[str, float]
 ) -> None:
     cuts = run.cuts(given)
     assert {name: cut.value for name, cut in cuts.items() if cut.by_user} == expected
@@ -41,14 +41,14 @@ def test_what_is_given_stands_for_the_same_cut_of_the_space(
 
 
 @pytest.mark.parametrize("info", [{}, {"space": None}, {"space": {"phases": None}}, {"space": {"phases": 3}}])
-def test_a_run_that_says_nothing_has_cuts_that_are_found(run: Run, info: dict[str, Any]) -> None:
+def test_a_run_that_says_nothing_has_cuts_that_are_found(run: RunTables, info: dict[str, Any]) -> None:
     silent = replace(run, info=info)
     assert silent.cuts() == phases.find_cuts(run.grid)
     assert silent.cells["phase"].tolist() == phases.classify(run.grid, silent.cuts())["phase"].tolist()
 
 
 def test_all_who_sort_cells_go_by_the_same_cuts(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: RunTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used = []
     original = phases.classify

@@ -23,7 +23,7 @@ from explorer.plan import plan, provenance
 from explorer.plan.stacks import sizes
 from explorer.plan.units import MeasureTask
 from explorer.runs.store import DamagedError, Store
-from explorer.space.model import Space
+from explorer.space.model import CheckedSpace
 from explorer.space.reading import parse
 
 KINDS = ("models", "epochs", "hessian", "connectivity", "curves", "similarity", "ensemble")
@@ -41,7 +41,7 @@ def flipped(content: bytes, draw: random.Random) -> bytes:
     return bytes(changed)
 
 
-def space(seeds: int, widths: list[int]) -> Space:
+def space(seeds: int, widths: list[int]) -> CheckedSpace:
     raw = copy.deepcopy(TINY)
     raw |= {"seeds": seeds, "load": {"width": widths, "label_noise": [0.0, 0.2]}}
     raw["temperature"] = {"batch_size": [25]}
@@ -60,7 +60,7 @@ def clean() -> Arrays:
     return digits.load(digits.Options())
 
 
-def work(wanted: Space, clean: Arrays, folder: Path) -> Store:
+def work(wanted: CheckedSpace, clean: Arrays, folder: Path) -> Store:
     """Train and measure what is missing, in as many rounds as a run has."""
     worker = Worker(str(folder), lambda _: clean, {}, threads=1, gpus=0)
     worker.store.write_info(provenance.describe(wanted, "damaged"))

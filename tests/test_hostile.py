@@ -22,11 +22,11 @@ import yaml
 from conftest import ROOT, explore
 
 import explorer
-from explorer import sources
 from explorer.runs.files import Files, OutsideError
 from explorer.runs.parquet import of_parquet, to_parquet
 from explorer.runs.store import DamagedError, Store, weights_name
 from explorer.settings import InputError
+from explorer.users import sources
 
 READING = (
     ("status",),

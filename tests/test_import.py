@@ -99,7 +99,7 @@ def mine(
     return tmp_path
 
 
-def complete(lock: Any, store: Store, space: Any, name: str, observer: Any, where: Any) -> results.Run:
+def complete(lock: Any, store: Store, space: Any, name: str, observer: Any, where: Any) -> results.RunTables:
     """Do the work of a run in this process, without Ray."""
     (clean,) = load_data(space).values()
     worker = Worker(store.files.absolute, lambda _: clean, {}, threads=1, gpus=0)
@@ -135,7 +135,7 @@ class Notes:
     def advance(self, name: str, number: int, failed: int) -> None: ...
 
 
-def adopt(**changes: Any) -> results.Run:
+def adopt(**changes: Any) -> results.RunTables:
     given: dict[str, Any] = {"settings": "settings.csv", "columns": ["bs=batch_size"], "name": "mine"}
     given |= {"folder": "ck", "model": "mynets:make", "data": "d.npz", "set": MEASURES, **changes}
     return explorer.adopt(given.pop("folder"), **given)

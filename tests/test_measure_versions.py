@@ -9,7 +9,7 @@ from in_process import work
 from explorer.engine.context import load_data
 from explorer.measures import similarity
 from explorer.plan import plan, provenance
-from explorer.space.model import Space
+from explorer.space.model import CheckedSpace
 from explorer.space.reading import parse
 
 
@@ -17,7 +17,7 @@ def test_a_measure_of_another_version_is_taken_again_and_others_are_kept(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny |= {"load": {"width": [2]}, "temperature": {"batch_size": [50]}, "seeds": 2}
-    space: Space = parse(tiny)
+    space: CheckedSpace = parse(tiny)
     (clean,) = load_data(space).values()
     store = work(space, clean, tmp_path)
     store.write_info({**provenance.describe(space, "tiny"), "measure_versions": plan.measure_versions(space)})

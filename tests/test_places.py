@@ -19,7 +19,7 @@ from explorer.cli.app import app
 from explorer.engine.cancel import Cancellation
 from explorer.engine.local_ray import watched
 from explorer.report.files import write_shown_runs
-from explorer.results import Run
+from explorer.results import RunTables
 from explorer.runs.files import Files, GoneError, join, resolve, split
 from explorer.runs.lock import RunLock
 from explorer.runs.store import Store
@@ -101,14 +101,14 @@ def test_a_file_uri_is_the_folder(finished: Path, tmp_path: Path, monkeypatch: p
     shutil.rmtree(finished / "new")
 
 
-def at(folder: Path, created: str = "2026-01-01T00:00:00+00:00") -> Run:
+def at(folder: Path, created: str = "2026-01-01T00:00:00+00:00") -> RunTables:
     """A run in a folder."""
     Store(folder).write_info(INFO)
     run = synthetic_run(widths=(2, 4), batch_sizes=(8,), seeds=2)
     return replace(run, name=folder.name, folder=str(folder), info={**run.info, "created": created})
 
 
-def page(reports: Path, *runs: Run) -> str:
+def page(reports: Path, *runs: RunTables) -> str:
     """The name of the folder in which a page of runs is drawn."""
     folder = report.page_folder(runs, reports)
     write_shown_runs(runs, Files(folder))

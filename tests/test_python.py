@@ -14,9 +14,9 @@ from conftest import explore
 from notebooks import Notebook
 
 import explorer
-from explorer import given, objects, user_process
 from explorer.data import memory
 from explorer.settings import InputError
+from explorer.users import given, objects, user_process
 
 CELL = """
 import functools

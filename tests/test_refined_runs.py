@@ -29,7 +29,7 @@ from explorer.plan.progress import progress
 from explorer.report.refined import refinement_sentence
 from explorer.runs.store import Store
 from explorer.settings import InputError
-from explorer.space.model import RefineOptions, Space
+from explorer.space.model import CheckedSpace, RefineOptions
 from explorer.space.reading import parse
 
 RAW: dict[str, Any] = {
@@ -45,7 +45,7 @@ RAW: dict[str, Any] = {
 }
 
 
-def work(space: Space, folder: Path, most: int = 1000) -> Store:
+def work(space: CheckedSpace, folder: Path, most: int = 1000) -> Store:
     """Do this many pieces of work of a refined run in this process."""
     (clean,) = load_data(space).values()
     store = Store(folder)

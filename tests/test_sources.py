@@ -15,7 +15,6 @@ from in_process import table, work
 from typer.testing import CliRunner
 
 import explorer
-from explorer import sources
 from explorer.cli import app, status
 from explorer.data.dataset import Arrays
 from explorer.engine.run import measure, resume
@@ -26,8 +25,9 @@ from explorer.report import facts
 from explorer.runs.store import Store
 from explorer.settings import Disagreement, InputError
 from explorer.space import recorded, trust
-from explorer.space.model import Space
+from explorer.space.model import CheckedSpace
 from explorer.space.reading import parse
+from explorer.users import sources
 
 Write = Callable[..., None]
 
@@ -172,7 +172,7 @@ def clean(write: Write) -> Arrays:
     return parse(raw(2)).cells[0].load_data()
 
 
-def trained(space: Space, clean: Arrays) -> Store:
+def trained(space: CheckedSpace, clean: Arrays) -> Store:
     """Train in this process what ``explorer.run`` then finds to be done, so that it starts no Ray."""
     return work(space, clean, Path("runs/own"))
 

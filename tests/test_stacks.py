@@ -25,7 +25,7 @@ from explorer.plan.stacks import MODELS_PER_STACK, NO_SIZES, PARAMETERS_PER_STAC
 from explorer.plan.units import Stack, architecture_key
 from explorer.runs.store import Store
 from explorer.settings import InputError, plugin
-from explorer.space.model import Cell, Space
+from explorer.space.model import Cell, CheckedSpace
 from explorer.space.reading import parse
 from explorer.train.optimisers import NAMES
 from explorer.train.optimisers.base import PerRowOptimiser, optimiser
@@ -46,7 +46,7 @@ def merged(tiny: dict[str, Any]) -> dict[str, Any]:
     return tiny
 
 
-def chosen(space: Space, known: Sizes = NO_SIZES) -> Sizes:
+def chosen(space: CheckedSpace, known: Sizes = NO_SIZES) -> Sizes:
     return sizes(space, lambda cell: SHAPE, known)
 
 
@@ -55,7 +55,7 @@ def stacks(raw: dict[str, Any]) -> list[Stack]:
     return plan.stacks(space, sizes=chosen(space))
 
 
-def same(a: Store, b: Store, space: Space) -> None:
+def same(a: Store, b: Store, space: CheckedSpace) -> None:
     """Equal to the last bit in every column that is not a time, a place or a memory."""
     for kind in ("models", "epochs", *space.measures):
         one, other = (

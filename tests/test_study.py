@@ -16,7 +16,7 @@ from explorer.cli import app
 from explorer.phases.claims import CHECKS
 from explorer.settings import InputError
 from explorer.space import reading
-from explorer.space.model import Space
+from explorer.space.model import CheckedSpace
 
 SPACES = sorted((ROOT / "spaces/study").glob("*.yaml"))
 TINY = {
@@ -43,7 +43,10 @@ def write(folder: Path, name: str, **more: object) -> Path:
 def test_members_are_files_folders_and_runs(tmp_path: Path):
     one, two = write(tmp_path, "one"), write(tmp_path, "two")
     found = studies.members([tmp_path], ["training.steps=30"], tmp_path)
-    assert [(s.name, s.training.steps) for s in found if isinstance(s, Space)] == [("one", 30), ("two", 30)]
+    assert [(s.name, s.training.steps) for s in found if isinstance(s, CheckedSpace)] == [
+        ("one", 30),
+        ("two", 30),
+    ]
     assert [getattr(s, "name", s) for s in studies.members([two, one], [], tmp_path)] == ["two", "one"]
     assert [getattr(s, "name", s) for s in studies.members(str(one), [], tmp_path)] == ["one"]
     with pytest.raises(InputError, match="the study has 'one' twice"):

@@ -26,7 +26,7 @@ from explorer.plan.imports.listing import rows_of_folder
 from explorer.plan.networks import check_networks
 from explorer.settings import InputError
 from explorer.space.reading import parse
-from explorer.users import check_current_folder
+from explorer.users.functions import check_current_folder
 
 SOURCE = """
 import functools

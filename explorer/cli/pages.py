@@ -14,7 +14,7 @@ from explorer.settings import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from explorer.results import Run
+    from explorer.results import RunTables
 
 WATCH_S = 10  # seconds between two checks for new records
 
@@ -104,7 +104,7 @@ def export(
 
 
 def draw(
-    run: Run, reports: str, cuts: dict[str, float], *, written: bool = False, show: bool = False
+    run: RunTables, reports: str, cuts: dict[str, float], *, written: bool = False, show: bool = False
 ) -> None:
     """Write the report, print where the tables and the report are, and list failures.
 

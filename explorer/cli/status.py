@@ -8,13 +8,13 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from explorer import sources
 from explorer.plan.progress import Progress, progress
 from explorer.runs.files import Files, join
 from explorer.runs.store import Store
 from explorer.settings import InputError, cut
 from explorer.space import recorded
 from explorer.units import duration, plural, size
+from explorer.users import sources
 
 
 def describe(store: Store) -> tuple[Table, Progress]:

@@ -45,8 +45,8 @@ def study(
     """Run several spaces, and say which claims of the paper hold over all of them. Continues their runs."""
     from explorer import report as pages
     from explorer import studies
-    from explorer.display import Display
     from explorer.engine.cluster import RunOptions
+    from explorer.engine.display import Display
     from explorer.report.outcome import failures, first_lines
     from explorer.report.study_page import summary, write_study
     from explorer.runs.files import Files

@@ -37,7 +37,7 @@ from explorer.settings import InputError
 
 if TYPE_CHECKING:
     from explorer.engine.cluster import RunOptions
-    from explorer.results import Run
+    from explorer.results import RunTables
 
 
 def run(
@@ -170,14 +170,14 @@ def measure(
     show(start, run, where, storage, reports)
 
 
-def show(start: Callable[..., Run], run: str, where: RunOptions, storage: str, reports: str) -> None:
+def show(start: Callable[..., RunTables], run: str, where: RunOptions, storage: str, reports: str) -> None:
     """Call ``start`` with a display and ``where``, then write the report. A signal prints how to resume.
 
     Raises:
         typer.Exit: 3 if something failed, 4 if the time was over, 130 after Ctrl-C, 143 after SIGTERM, 129 if
             the terminal was closed.
     """
-    from explorer.display import Display
+    from explorer.engine.display import Display
     from explorer.runs.files import Files, join
 
     Files(join(reports, Files(run).name)).check_writable("--reports")

@@ -9,11 +9,11 @@ from weakref import WeakValueDictionary
 import numpy as np
 from pydantic import Field
 
-from explorer import user_process
 from explorer.data.base import DataOptions, counts
 from explorer.data.dataset import KEYS, Arrays, Channels, as_array, checked_arrays, with_reading
-from explorer.objects import content_of
 from explorer.settings import InputError, digest, in_a_line
+from explorer.users import user_process
+from explorer.users.objects import content_of
 
 TASKS = ("classification", "regression")
 FORMS = (
@@ -162,7 +162,7 @@ def items_of(pickled: bytes, part: str) -> tuple[np.ndarray, np.ndarray]:
     """
     import pickle
 
-    from explorer.users import place_of, progress
+    from explorer.users.functions import place_of, progress
 
     dataset = pickle.loads(pickled)
 

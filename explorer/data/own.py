@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from explorer import given, user_process
 from explorer.data.base import DataOptions, counts
 from explorer.data.dataset import CHANNELS_ARE, KEYS, Arrays, Channels, as_array, checked_arrays, with_reading
 from explorer.settings import InputError, digest
-from explorer.users import user_function, users_code
+from explorer.users import given, user_process
+from explorer.users.functions import user_function, users_code
 
 KEPT = 8  # data sets that stay in memory: the cells of a space may use several
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explorer.settings import InputError, shown, suggest
-from explorer.users import user_function, users_code
+from explorer.users.functions import user_function, users_code
 
 if TYPE_CHECKING:
     from ray.tune import Callback

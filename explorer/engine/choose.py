@@ -21,10 +21,10 @@ from explorer.models.base import needs_timing
 from explorer.plan.stacks import Sizes, parts, sizes
 from explorer.plan.units import data_source, step_key
 from explorer.settings import InputError, digest
-from explorer.space.model import Cell, Space
+from explorer.space.model import Cell, CheckedSpace
 from explorer.space.training import Use, names_of
 from explorer.units import duration
-from explorer.user_process import CHECK_S, SAY_S, EndedError, resolve
+from explorer.users.user_process import CHECK_S, SAY_S, EndedError, resolve
 
 if TYPE_CHECKING:
     from explorer.engine.worker import Worker
@@ -67,7 +67,7 @@ class Choice:
         )
 
 
-def initial_choice(space: Space) -> Choice:
+def initial_choice(space: CheckedSpace) -> Choice:
     """Return the choice before any measurement. With ``gpus_per_trial: auto``, a trial has a whole GPU."""
     resources = space.resources
     if resources.gpus_per_trial == "auto":
@@ -149,7 +149,7 @@ def look(factory: WorkerFactory, _gpus: float, given: float) -> dict[str, Any]:
     return describe(math.ceil(given))
 
 
-def _undecided(space: Space, known: dict[str, str]) -> dict[str, tuple[Cell, int]]:
+def _undecided(space: CheckedSpace, known: dict[str, str]) -> dict[str, tuple[Cell, int]]:
     """Return a cell and a batch size for each kind of step (of training and curves) not in ``known``.
 
     The keys are those of :func:`~explorer.plan.units.step_key`. Only architectures with several ways to run
@@ -254,7 +254,7 @@ def memory_key(cell: Cell) -> str:
     return digest([cell.model_name, cell.settings["model"], data_source(cell), training], 8)
 
 
-def largest(space: Space) -> dict[str, Cell]:
+def largest(space: CheckedSpace) -> dict[str, Cell]:
     """Return the cell with the largest memory need for each memory key."""
     ordered = sorted(space.cells, key=lambda cell: (cell.training.batch_size, cell.inputs))
     return {memory_key(cell): cell for cell in ordered}
@@ -306,7 +306,7 @@ def _gpu_shares(
 
 
 def measure_peaks(
-    factory: WorkerFactory, gpus: float, cells: list[Cell], space: Space, gpus_of_node: int
+    factory: WorkerFactory, gpus: float, cells: list[Cell], space: CheckedSpace, gpus_of_node: int
 ) -> tuple[int, list[int | None]]:
     """Return the bytes of a GPU, and the bytes that a trial of each cell needs, measured on a worker."""
     worker, peaks = factory(gpus), []

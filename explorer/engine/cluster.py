@@ -18,7 +18,7 @@ from explorer.engine.cancel import Cancellation
 from explorer.engine.local_ray import SERVERS, environment, local_ray, scratch_folder, watched
 from explorer.settings import InputError
 from explorer.space.model import ResourceOptions
-from explorer.users import check_current_folder
+from explorer.users.functions import check_current_folder
 
 # Environment variables for Ray and Tune in the driver. A value set by the user wins.
 DRIVER = {

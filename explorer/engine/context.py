@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from explorer import given
 from explorer.data.dataset import Arrays
 from explorer.engine.cancel import Cancellation
 from explorer.engine.card import REPEATABLE
@@ -21,7 +20,8 @@ from explorer.plan.networks import check_data
 from explorer.plan.stacks import NO_SIZES, Sizes, shape_of
 from explorer.plan.units import data_source
 from explorer.runs.store import Store
-from explorer.space.model import Cell, Space
+from explorer.space.model import Cell, CheckedSpace
+from explorer.users import given
 
 if TYPE_CHECKING:
     from explorer.engine.worker import Worker
@@ -39,7 +39,7 @@ class Context:
         arrays: the clean data by source (:func:`load_data`).
     """
 
-    space: Space
+    space: CheckedSpace
     store: Store
     arrays: dict[str, Arrays]
     cluster: Cluster
@@ -59,7 +59,7 @@ class Context:
         return shape_of(self.arrays[data_source(cell)], cell)
 
 
-def load_data(space: Space) -> dict[str, Arrays]:
+def load_data(space: CheckedSpace) -> dict[str, Arrays]:
     """Load the clean data of all cells, before corruption, by :func:`~explorer.plan.units.data_source`.
 
     Raises:

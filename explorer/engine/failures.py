@@ -10,7 +10,7 @@ from explorer.engine.session import Session
 from explorer.plan.units import MeasureTask, Outcome, Stack
 from explorer.runs.store import Store
 from explorer.settings import Disagreement, InputError, in_a_line
-from explorer.user_process import EndedError
+from explorer.users.user_process import EndedError
 
 TRIES = 3  # number of tries at a stack or a task
 DIED = "the worker process died without an error"
@@ -48,7 +48,7 @@ def failure(error: BaseException) -> Failure:
         return Failure(DIED, str(error), FailureCause.DIED)
     cause = error.cause if isinstance(error, RayTaskError) else error
     certain = isinstance(cause, Disagreement) or getattr(cause, "certain", False)
-    # Errors that explorer.user_process has sent have the place in the user's code.
+    # Errors that explorer.users.user_process has sent have the place in the user's code.
     line, place = _line(cause)[:500], getattr(cause, "place", "")
     line += f" ({place})" * bool(place and place not in line)
     told = getattr(cause, "traceback", "") or str(error)

@@ -18,10 +18,10 @@ from explorer.plan.networks import check_data
 from explorer.runs.files import join
 from explorer.runs.lock import RunLock
 from explorer.runs.store import Store
-from explorer.space.model import Space
+from explorer.space.model import CheckedSpace
 
 if TYPE_CHECKING:
-    from explorer.results import Run
+    from explorer.results import RunTables
 
 AGREES = 2e-3  # difference between a result in the settings and ours that is not worth a word
 GUESSING = 0.98  # of the loss of guessing: a best model above it has probably seen other inputs
@@ -40,7 +40,7 @@ def adopt(
     storage: str | Path = "runs",
     observer: Observer | None = None,
     where: RunOptions = RunOptions(),  # noqa: B008 (frozen)
-) -> Run:
+) -> RunTables:
     """Import checkpoints as a run, compute their losses and errors, measure them and write the tables.
 
     See :func:`explorer.api.adopt` for the arguments. If a run of this name exists, checkpoints that it does
@@ -75,17 +75,17 @@ def adopt(
     return run
 
 
-def _ids(space: Space) -> list[str]:
+def _ids(space: CheckedSpace) -> list[str]:
     return [cell.model_id(seed) for cell in space.cells for seed in cell.seeds]
 
 
-def _scaling(space: Space) -> str:
+def _scaling(space: CheckedSpace) -> str:
     if "standardise" not in space.data:
         return "are those of the data set"
     return "are standardised" if space.data["standardise"] else "are used as they are in the data"
 
 
-def _remarks(run: Run, by_id: Mapping[str, Checkpoint]) -> list[str]:
+def _remarks(run: RunTables, by_id: Mapping[str, Checkpoint]) -> list[str]:
     """Return sentences about results in the settings that the models do not have, and models that guess."""
     models = run.models.set_index("model_id")
     found = []

@@ -22,7 +22,7 @@ from explorer.plan.stacks import NO_SIZES, Sizes, parts
 from explorer.plan.subjects import cell_groups, trained_of, within_cell
 from explorer.plan.units import Part, Stack
 from explorer.runs.store import Store
-from explorer.space.model import Cell, Space
+from explorer.space.model import Cell, CheckedSpace
 from explorer.space.training import TrainingOptions, Use, names_of
 from explorer.train.loop import Split
 
@@ -92,7 +92,7 @@ def best_time(call: Callable[[], object], budget_s: float = 0.1) -> float:
     return best
 
 
-def peak_bytes(worker: Worker, cell: Cell, space: Space, sizes: Sizes = NO_SIZES) -> int | None:
+def peak_bytes(worker: Worker, cell: Cell, space: CheckedSpace, sizes: Sizes = NO_SIZES) -> int | None:
     """Return the peak bytes of a trial of this cell, or None if the GPU's memory was not enough.
 
     Trains the cell for a few steps, together with the cells that share its stack, and takes all its measures.

@@ -6,11 +6,11 @@ from explorer.engine.session import Session
 from explorer.plan.refinement import Round, is_open, rounds_of
 from explorer.refine import PartialGrid, expected_share, propose_places, share_in_words, start_size
 from explorer.runs.store import Store
-from explorer.space.model import Space
+from explorer.space.model import CheckedSpace
 from explorer.units import plural
 
 
-def choose_round(space: Space, store: Store, session: Session) -> None:
+def choose_round(space: CheckedSpace, store: Store, session: Session) -> None:
     """Add the next round to ``run.yaml``, or note there that it needs none. All rounds so far are finished.
 
     The choice is a function of the space and of the tables, so it is the same on any machine, with any number
@@ -27,7 +27,7 @@ def choose_round(space: Space, store: Store, session: Session) -> None:
     session.say(" ".join(filter(None, [so_far, then, moved])))
 
 
-def _first(space: Space, store: Store) -> list[str]:
+def _first(space: CheckedSpace, store: Store) -> list[str]:
     """Return the cells of the start: a coarse grid, and the cells that have models already."""
     import pandas as pd
 
@@ -41,7 +41,7 @@ def _first(space: Space, store: Store) -> list[str]:
     return [*before, *(cell for cell in start if cell not in before)]
 
 
-def _next(space: Space, store: Store, rounds: list[Round]) -> tuple[list[str], str]:
+def _next(space: CheckedSpace, store: Store, rounds: list[Round]) -> tuple[list[str], str]:
     """Note the share of phases that is expected to be right after the last round.
 
     Return the next cells; if there are none, also a sentence on cuts that the last round has moved.

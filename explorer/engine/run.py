@@ -24,28 +24,28 @@ from explorer.runs.files import GoneError, join
 from explorer.runs.lock import RENEW_EVERY_S, RunLock
 from explorer.runs.store import Store, locate
 from explorer.settings import InputError
-from explorer.sources import Version
 from explorer.space import recorded
-from explorer.space.model import Space
+from explorer.space.model import CheckedSpace
 from explorer.space.reading import IMPORTED, parse, set_value
 from explorer.space.trust import require_trust
+from explorer.users.sources import Version
 
 if TYPE_CHECKING:
-    from explorer.results import Run
+    from explorer.results import RunTables
 
 MOVED_S = 0.5  # interval between two looks at whether a local run folder is where it was
 NOTICED_S = 15.0  # time for a cluster to notice a lost node and to give it no more work
 
 
 def run(
-    space: Space,
+    space: CheckedSpace,
     *,
     name: str | None = None,
     storage: str | Path = "runs",
     accept_source_change: bool = False,
     observer: Observer | None = None,
     where: RunOptions = RunOptions(),  # noqa: B008 (frozen)
-) -> Run:
+) -> RunTables:
     """Train and measure everything in the space that has no record yet, and write the tables.
 
     If a run with this name exists, it is continued, provided that its space is the same or part of this one.
@@ -73,14 +73,14 @@ def run(
         return complete(lock, store, space, name or space.name, observer, where)
 
 
-def check_code(space: Space) -> None:
+def check_code(space: CheckedSpace) -> None:
     """Try the networks, their layers and the user's measures. Raise InputError if one cannot be used."""
     check_networks(space)
     check_layers(space)
     check_measures(space)
 
 
-def continue_run(store: Store, space: Space, accept_source_change: bool) -> tuple[Space, bool]:
+def continue_run(store: Store, space: CheckedSpace, accept_source_change: bool) -> tuple[CheckedSpace, bool]:
     """Return the space with the ids of an existing run, and whether it is larger; the run then has it.
 
     Raises:
@@ -97,8 +97,8 @@ def continue_run(store: Store, space: Space, accept_source_change: bool) -> tupl
 
 
 def _compared(
-    store: Store, info: dict[str, Any], space: Space, accept_source_change: bool
-) -> tuple[Space, bool, list[Version]]:
+    store: Store, info: dict[str, Any], space: CheckedSpace, accept_source_change: bool
+) -> tuple[CheckedSpace, bool, list[Version]]:
     """Return the space with the ids of a run, whether it is larger, and the versions of its sources."""
     versions = kept_sources.versions_to_use(info, store, accept=accept_source_change)
     if space.sources:  # its models have the ids that they had when the run began
@@ -107,7 +107,12 @@ def _compared(
 
 
 def preview(
-    space: Space, name: str, storage: str | Path, where: RunOptions, *, accept_source_change: bool = False
+    space: CheckedSpace,
+    name: str,
+    storage: str | Path,
+    where: RunOptions,
+    *,
+    accept_source_change: bool = False,
 ) -> list[str]:
     """Return what :func:`run` would do, in sentences, after the same checks. Change and start nothing.
 
@@ -139,7 +144,7 @@ def resume(
     trust: bool = False,
     observer: Observer | None = None,
     where: RunOptions = RunOptions(),  # noqa: B008 (frozen)
-) -> Run:
+) -> RunTables:
     """Resume a run: do all work without a record. Needs the run folder, and the user's source files if any.
 
     Args:
@@ -167,7 +172,7 @@ def measure(
     trust: bool = False,
     observer: Observer | None = None,
     where: RunOptions = RunOptions(),  # noqa: B008 (frozen)
-) -> Run:
+) -> RunTables:
     """Add or repeat measures of a run without training.
 
     Args:
@@ -213,7 +218,7 @@ def _open(
     observer: Observer,
     accept_source_change: bool,
     trust: bool,
-) -> tuple[Store, dict[str, Any], Space, list[Version]]:
+) -> tuple[Store, dict[str, Any], CheckedSpace, list[Version]]:
     """Return the store, ``run.yaml``, the space and the versions of the sources of an existing run.
 
     Raises:
@@ -233,12 +238,12 @@ def _open(
 def complete(
     lock: RunLock,
     store: Store,
-    space: Space,
+    space: CheckedSpace,
     name: str,
     observer: Observer,
     where: RunOptions,
     train: bool = True,
-) -> Run:
+) -> RunTables:
     """Do all work without a record and write the tables. Record the session even if interrupted."""
     session, cancel = Session(store, observer, where.profile), Cancellation()
     try:
@@ -280,7 +285,7 @@ def complete(
     return _tables(store, space, session)
 
 
-def start(store: Store, space: Space, name: str) -> None:
+def start(store: Store, space: CheckedSpace, name: str) -> None:
     """Write ``run.yaml`` and the user's sources if the folder has no run yet."""
     if not store.exists():
         info = {**provenance.describe(space, name), "measure_versions": plan.measure_versions(space)}
@@ -324,11 +329,11 @@ def _work(context: Context, name: str, where: RunOptions, train: bool) -> None:
         lost, deaths = lost + max(0, gone), attempts.deaths
 
 
-def _is_open(space: Space, store: Store) -> bool:
+def _is_open(space: CheckedSpace, store: Store) -> bool:
     return refinement.is_open(space, refinement.rounds_of(store))
 
 
-def _tables(store: Store, space: Space, session: Session) -> Run:
+def _tables(store: Store, space: CheckedSpace, session: Session) -> RunTables:
     """Join the records and write the tables."""
     from explorer import results  # imports pandas, which takes as long as all other imports together
 

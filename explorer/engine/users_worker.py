@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from explorer import user_process
 from explorer.data.dataset import Arrays
 from explorer.plan.units import MeasureTask, Stack, data_source
 from explorer.space.model import Cell
+from explorer.users import user_process
 
 
 class UsersWorker:
@@ -49,7 +49,8 @@ class UsersWorker:
         """Return what ``module:function`` of Explorer returns for the worker and these arguments.
 
         Args:
-            hear: receives what the function tells meanwhile (:func:`explorer.user_process.send_to_caller`).
+            hear: receives what the function tells meanwhile
+                (:func:`explorer.users.user_process.send_to_caller`).
 
         Raises:
             EndedError: its process has ended, or made no progress; the message begins with ``what``.

@@ -8,7 +8,7 @@ from collections import namedtuple
 from typing import NamedTuple
 
 from explorer.settings import InputError, suggest
-from explorer.space.model import Space
+from explorer.space.model import CheckedSpace
 
 # Memory in GB, bandwidth in GB/s, dense TFLOP/s in float32, in float32 convolutions (TF32) and in bf16,
 # from NVIDIA's data sheets (SXM version if it exists) and its Ada whitepaper.
@@ -52,7 +52,7 @@ class Machines(NamedTuple):
         nodes, devices = (first, second) if second else (1, first or 1)
         return cls(int(nodes), int(devices), known[name.upper()])
 
-    def slots(self, space: Space) -> int:
+    def slots(self, space: CheckedSpace) -> int:
         """Return the number of concurrent trials. Raise InputError if none fits or if GPUs would be idle."""
         cpus, gpus = space.resources.cpus_per_trial, space.resources.gpus_per_trial
         if self.here:

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 import explorer.measures
-from explorer import user_process
 from explorer.estimate.machines import Machines
 from explorer.estimate.work import UTILISATION, Inputs, Network, measurements, trial
 from explorer.plan import plan
@@ -18,15 +17,16 @@ from explorer.plan.networks import check_layers, check_networks
 from explorer.plan.stacks import sizes
 from explorer.plan.units import architecture_key, data_source
 from explorer.settings import plugin
-from explorer.space.model import Cell, Space
+from explorer.space.model import Cell, CheckedSpace
 from explorer.units import duration, plural, size
+from explorer.users import user_process
 
 # Seconds to start and stop, to start the workers of a stage, and of overhead per trial or measurement.
 HERE_S, CLUSTER_S = (4.5, 0.5, 0.03), (15.0, 15.0, 0.1)
 DRIVER, PROCESS, CUDA_PROCESS = 0.6e9, 0.35e9, 2e9  # bytes of main memory
 
 
-def describe(space: Space, cluster: str | None = None) -> Any:
+def describe(space: CheckedSpace, cluster: str | None = None) -> Any:
     """Return a table of the space's work and cost, here or on a cluster. May raise InputError."""
     from rich.table import Table
 
@@ -61,7 +61,7 @@ def describe(space: Space, cluster: str | None = None) -> Any:
     return table
 
 
-def _spread(space: Space, cells: int) -> Space:
+def _spread(space: CheckedSpace, cells: int) -> CheckedSpace:
     """Return the space with so many of its cells, evenly spread: a run chooses others of about their cost."""
     import pandas as pd
 
@@ -71,7 +71,7 @@ def _spread(space: Space, cells: int) -> Space:
     return space.only(space.domain[place].id for place in propose_places(pd.DataFrame(), domain, cells))
 
 
-def _costs(space: Space, machines: Machines, curves: int) -> list[tuple[str, str]]:
+def _costs(space: CheckedSpace, machines: Machines, curves: int) -> list[tuple[str, str]]:
     """Return the rows of time, memory, disk and network traffic."""
     slots, gpu, known = machines.slots(space), machines.gpu, {}
     share = 1e9 * gpu.memory * min(1.0, float(space.resources.gpus_per_trial)) if gpu else None

@@ -26,7 +26,7 @@ from explorer.plan.plan import measures_of
 from explorer.plan.subjects import all_models, groups
 from explorer.plan.units import Stack
 from explorer.settings import plugin
-from explorer.space.model import Cell, Space
+from explorer.space.model import Cell, CheckedSpace
 from explorer.train.loop import Recipe, Split, milestones, train
 
 # Assumptions about GPUs: achieved shares of peak FLOP/s and of bandwidth, seconds to launch a kernel, minimum
@@ -167,7 +167,9 @@ def trial(stack: Stack, net: Network) -> Piece:
     return Piece("training", stack.cell, net, calls, 4.0 * models * copies * net.floats)
 
 
-def measurements(space: Space, net_of: Callable[[Cell], Network], share: float | None) -> Iterator[Piece]:
+def measurements(
+    space: CheckedSpace, net_of: Callable[[Cell], Network], share: float | None
+) -> Iterator[Piece]:
     """Yield the work of measures with a known cost. ``share``: GPU bytes per process, or None on a CPU."""
     for name, module, options in measures_of(space.measures):
         if not hasattr(module, "cost"):

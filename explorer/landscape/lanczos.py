@@ -21,7 +21,7 @@ NEAR_ZERO = 100
 DENSE = 4  # gaps between Ritz values are larger than gaps between eigenvalues where the spectrum is dense
 
 
-class Watch(Protocol):
+class LanczosObserver(Protocol):
     """What looks at the vectors of a growing Krylov space, and may want more of them."""
 
     def add(self, vector: Tensor, outside: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ def lanczos(
     tolerance: float,
     wanted: int = 1,
     smallest: bool = False,
-    watch: Watch | None = None,
+    watch: LanczosObserver | None = None,
 ) -> Krylov:
     """Grow Krylov spaces from ``start`` (models, parameters), with full reorthogonalisation.
 

@@ -16,13 +16,13 @@ from typing import Any, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, create_model
 
 import explorer.measures
-from explorer import sources, user_process
 from explorer.columns import Column, fault_of
 from explorer.measures import tables
 from explorer.measures.base import CellModels, Measured, pair_name
 from explorer.options import Options
 from explorer.settings import InputError, shown, suggest
-from explorer.users import progress, user_function, users_code
+from explorer.users import sources, user_process
+from explorer.users.functions import progress, user_function, users_code
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")  # of a column
 MODELS: dict[tuple[str, ...], Literal["model", "pair"]] = {

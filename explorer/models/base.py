@@ -11,7 +11,7 @@ import explorer.models
 from explorer.options import Options
 from explorer.settings import InputError, plugin
 from explorer.tasks import TASKS
-from explorer.users import user_function, users_code
+from explorer.users.functions import user_function, users_code
 
 if TYPE_CHECKING:
     from torch import nn

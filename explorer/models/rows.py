@@ -22,7 +22,7 @@ from explorer.models.together import ContiguousPieces, TogetherBatchNorm
 from explorer.models.torch_attention import differentiable_attention
 from explorer.settings import Disagreement, InputError
 from explorer.tasks import TASKS, Task
-from explorer.users import progress
+from explorer.users.functions import progress
 
 Execution = Literal["stacked", "vmap", "loop"]
 Forward = Callable[[Sequence[Tensor], Tensor], Tensor]

@@ -8,7 +8,7 @@ from explorer.plan import provenance
 from explorer.runs.store import Store
 from explorer.settings import InputError, shown
 from explorer.space import recorded
-from explorer.space.model import Space
+from explorer.space.model import CheckedSpace
 from explorer.space.trust import users_functions
 
 FREE = (
@@ -25,7 +25,7 @@ FREE = (
 CHOSEN = {"replicates_per_trial": "all", "cells_per_trial": 1}  # values with the same results as ``auto``
 
 
-def has_grown(info: dict[str, Any], space: Space, store: Store) -> bool:
+def has_grown(info: dict[str, Any], space: CheckedSpace, store: Store) -> bool:
     """Return whether the space has grown since ``run.yaml`` was written: more values, seeds or measures.
 
     The space must still contain everything that the run contains, with the same stacks and budgets. Old and
@@ -46,7 +46,7 @@ def has_grown(info: dict[str, Any], space: Space, store: Store) -> bool:
     return old.to_dict() != space.to_dict()
 
 
-def _old_space(info: dict[str, Any], space: Space) -> Space:
+def _old_space(info: dict[str, Any], space: CheckedSpace) -> CheckedSpace:
     """Return the space of an existing run. Runs no functions but those of the new space."""
     if "data_sets" in info:
         return recorded.space_of(info)
@@ -58,7 +58,7 @@ def _old_space(info: dict[str, Any], space: Space) -> Space:
     return recorded.working_space_of(info)
 
 
-def require_same_data(info: dict[str, Any], space: Space, store: Store) -> None:
+def require_same_data(info: dict[str, Any], space: CheckedSpace, store: Store) -> None:
     """Raise InputError if the user's data files have changed since the start.
 
     In the run of a version that kept no sources, also raise it if a user's function has changed.
@@ -72,7 +72,7 @@ def require_same_data(info: dict[str, Any], space: Space, store: Store) -> None:
         )
 
 
-def _differences(old: Space, new: Space) -> list[str]:
+def _differences(old: CheckedSpace, new: CheckedSpace) -> list[str]:
     before, after = old.to_dict(), new.to_dict()
     # Resources and order do not matter. The models that share a stack do matter, except where Explorer
     # chooses them, because its choice does not change the results.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from explorer import sources
 from explorer.runs.store import Store
 from explorer.settings import InputError
 from explorer.space import recorded
-from explorer.space.model import Space
+from explorer.space.model import CheckedSpace
 from explorer.space.trust import changed_sources
+from explorer.users import sources
 
 
 def versions_to_use(info: dict[str, Any], store: Store, *, accept: bool) -> list[sources.Version]:
@@ -31,14 +31,14 @@ def versions_to_use(info: dict[str, Any], store: Store, *, accept: bool) -> list
     return [*versions, sources.Version(since=_now(), changed=list(found))]
 
 
-def keep(space: Space, store: Store, info: dict[str, Any], versions: list[sources.Version]) -> None:
+def keep(space: CheckedSpace, store: Store, info: dict[str, Any], versions: list[sources.Version]) -> None:
     """Copy the sources that a continued run does not keep yet; list them and the data in ``run.yaml``."""
     entries = {"kept_sources": copy_missing(space, store, versions), **recorded.described_data(space)}
     if entries != {name: info.get(name, []) for name in entries}:
         store.update_info(**entries)
 
 
-def copy_missing(space: Space, store: Store, versions: list[sources.Version]) -> list[dict[str, Any]]:
+def copy_missing(space: CheckedSpace, store: Store, versions: list[sources.Version]) -> list[dict[str, Any]]:
     """Copy the sources of the functions that the last version lacks. Return all versions for ``run.yaml``."""
     if space.sources and not versions:
         versions = [sources.Version(since=_now())]

@@ -10,14 +10,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import explorer.measures
-from explorer import user_process
 from explorer.data.dataset import Arrays
 from explorer.measures import own
 from explorer.plan.stacks import shape_of
 from explorer.plan.units import architecture_key, data_source
 from explorer.settings import Disagreement, InputError, digest, in_a_line, plugin
-from explorer.space.model import Cell, Space
-from explorer.users import place_of, user_function, users_code
+from explorer.space.model import Cell, CheckedSpace
+from explorer.users import user_process
+from explorer.users.functions import place_of, user_function, users_code
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -51,12 +51,12 @@ def check_data(cell: Cell, clean: Arrays) -> None:
         )
 
 
-def check_networks(space: Space) -> None:
+def check_networks(space: CheckedSpace) -> None:
     """Try each of the user's own architectures, losses and optimisers, with each setting, on a few inputs.
 
     Does nothing for a space without them. Otherwise it loads the data, and works in the process for users'
-    code (:mod:`explorer.user_process`). If some settings fail and others do not, the run records models of
-    the failing ones as failures.
+    code (:mod:`explorer.users.user_process`). If some settings fail and others do not, the run records
+    models of the failing ones as failures.
 
     Raises:
         InputError: the task does not suit the data, outputs have the wrong shape, the network is not a
@@ -265,7 +265,7 @@ def check_outputs(rows: Rows, cell: Cell, x: Tensor, y: Tensor, classes: int) ->
         )
 
 
-def check_measures(space: Space) -> None:
+def check_measures(space: CheckedSpace) -> None:
     """Try the user's own measures on two untrained models and a few inputs.
 
     Raises:
@@ -309,7 +309,7 @@ def try_measure(
         raise InputError(str(error)) from error
 
 
-def check_layers(space: Space) -> None:
+def check_layers(space: CheckedSpace) -> None:
     """Check that one network of each kind has the ``layers`` of ``similarity``. Width does not change names.
 
     Does nothing if no layers are given. Otherwise it loads the data and builds the networks.

@@ -13,11 +13,11 @@ from explorer.plan.subjects import Group, all_models, groups, trained_cells
 from explorer.plan.units import IDS, MeasureTask, Part, Stack
 from explorer.runs.store import Store
 from explorer.settings import plugin
-from explorer.space.model import Cell, Space
+from explorer.space.model import Cell, CheckedSpace
 
 
 def stacks(
-    space: Space,
+    space: CheckedSpace,
     done: frozenset[str] = frozenset(),
     sizes: Sizes = NO_SIZES,
 ) -> list[Stack]:
@@ -46,7 +46,7 @@ def _work(stack: Stack) -> int:
     return len(stack.rows) * cell.steps * cell.training.batch_size * _width(cell)
 
 
-def drop_incomplete_records(space: Space, store: Store, *, train: bool) -> None:
+def drop_incomplete_records(space: CheckedSpace, store: Store, *, train: bool) -> None:
     """Delete records that lost their companion: stacks without histories, measures without points.
 
     The companion of a record is written first, under the same key, and so is missing only after damage.
@@ -60,7 +60,7 @@ def drop_incomplete_records(space: Space, store: Store, *, train: bool) -> None:
                 store.drop_record(kind, key)
 
 
-def drop_outdated(space: Space, store: Store) -> list[str]:
+def drop_outdated(space: CheckedSpace, store: Store) -> list[str]:
     """Delete the records of measures whose numerics have changed since they were taken; return their names.
 
     ``run.yaml`` keeps the versions of the measures. Before it did, all were 1.
@@ -84,7 +84,7 @@ def drop_measure(store: Store, name: str) -> None:
         store.drop_records(kind)
 
 
-def measure_versions(space: Space) -> dict[str, int | str]:
+def measure_versions(space: CheckedSpace) -> dict[str, int | str]:
     """Return the version of the numerics of each measure of the space: 1 if its file states none.
 
     The version of a user's measure is the fingerprint of its source files.
@@ -92,7 +92,7 @@ def measure_versions(space: Space) -> dict[str, int | str]:
     return {name: getattr(module, "VERSION", 1) for name, module, _ in measures_of(space.measures)}
 
 
-def drop_settled(space: Space, store: Store) -> None:
+def drop_settled(space: CheckedSpace, store: Store) -> None:
     """Delete failure records of work that has since been done in other stacks, after the space grew."""
     failures = store.by_key("failures")
     if not failures:
@@ -133,7 +133,7 @@ class Plan:
 
 
 def missing(
-    space: Space,
+    space: CheckedSpace,
     store: Store,
     sizes: Sizes = NO_SIZES,
     *,
@@ -153,7 +153,7 @@ def missing(
     return Plan(stacks, tasks)
 
 
-def missing_stacks(space: Space, store: Store, sizes: Sizes = NO_SIZES) -> list[Stack]:
+def missing_stacks(space: CheckedSpace, store: Store, sizes: Sizes = NO_SIZES) -> list[Stack]:
     """Return the stacks of models without a record. Of imported models, those whose weights are there."""
     recorded = store.read_records("models", ["model_id"]).to_pydict()
     if space.imported is not None:
@@ -161,7 +161,7 @@ def missing_stacks(space: Space, store: Store, sizes: Sizes = NO_SIZES) -> list[
     return stacks(space, frozenset(recorded.get("model_id", [])), sizes)
 
 
-def imported_stacks(space: Space, store: Store, done: frozenset[str]) -> list[Stack]:
+def imported_stacks(space: CheckedSpace, store: Store, done: frozenset[str]) -> list[Stack]:
     """Return the stacks of imported models that are not ``done``: losses and errors are not computed yet."""
     cells = {cell.id: cell for cell in space.cells}
     by_stack: dict[str, Part] = {}
@@ -172,7 +172,7 @@ def imported_stacks(space: Space, store: Store, done: frozenset[str]) -> list[St
     return [Stack([part]) for part in by_stack.values()]
 
 
-def missing_tasks(space: Space, store: Store) -> list[MeasureTask]:
+def missing_tasks(space: CheckedSpace, store: Store) -> list[MeasureTask]:
     """Return the measures of trained models that have no record."""
     cells = trained_cells(space, store)
     tasks: list[MeasureTask] = []
@@ -207,7 +207,7 @@ def _width(cell: Cell) -> int:
     return width if isinstance(width, int) else 1
 
 
-def count(space: Space) -> dict[str, int]:
+def count(space: CheckedSpace) -> dict[str, int]:
     """Return the numbers of cells, models and pairs of the whole grid, and of the curves to fit."""
     cells, pairs = len(space.cells), math.comb(len(space.seed_numbers), 2)
     curves = 0

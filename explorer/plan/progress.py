@@ -11,7 +11,7 @@ from explorer.plan.subjects import CellMembers, all_models, groups
 from explorer.plan.units import IDS
 from explorer.runs.lock import holder
 from explorer.runs.store import Store
-from explorer.space.model import Space
+from explorer.space.model import CheckedSpace
 from explorer.units import axis_value
 
 NOUNS = {"model": "models", "pair": "pairs", "cell": "cells"}
@@ -97,7 +97,7 @@ class Progress:
         return needs
 
 
-def progress(space: Space, store: Store) -> Progress:
+def progress(space: CheckedSpace, store: Store) -> Progress:
     """Return how far a run is, from its records."""
     whole, rounds = space, rounds_of(store)
     space = space_of_rounds(space, rounds)
@@ -124,7 +124,7 @@ def progress(space: Space, store: Store) -> Progress:
     return Progress(models, *now, is_open(whole, rounds), cells)
 
 
-def _untrained(space: Space, trained: dict[str, list[str]]) -> str:
+def _untrained(space: CheckedSpace, trained: dict[str, list[str]]) -> str:
     """Return the axis values of which no model is trained; empty if no model is trained at all."""
     begun = [cell for cell in space.cells if trained[cell.id]]
     used = {axis: [cell.at[axis] for cell in space.cells] for axis in space.axes}

@@ -11,10 +11,10 @@ from typing import Any
 
 from explorer.settings import SCHEMA
 from explorer.space import recorded
-from explorer.space.model import Space
+from explorer.space.model import CheckedSpace
 
 
-def describe(space: Space, name: str) -> dict[str, Any]:
+def describe(space: CheckedSpace, name: str) -> dict[str, Any]:
     versions = {"python": platform.python_version()}
     for package in ("explorer-landscapes", "torch", "ray", "numpy", "pandas", "pyarrow", "altair"):
         try:
@@ -33,7 +33,7 @@ def describe(space: Space, name: str) -> dict[str, Any]:
     }
 
 
-def sources(space: Space) -> list[str]:
+def sources(space: CheckedSpace) -> list[str]:
     """Return the fingerprints of the user's data files and model sources in the space."""
     fingerprints = set()
     for cell in space.cells:

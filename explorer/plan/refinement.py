@@ -9,7 +9,7 @@ from explorer.plan.plan import Plan
 from explorer.plan.stacks import NO_SIZES, Sizes
 from explorer.runs.store import Store
 from explorer.space import recorded
-from explorer.space.model import Space
+from explorer.space.model import CheckedSpace
 
 Round = dict[str, Any]
 
@@ -19,14 +19,14 @@ def rounds_of(store: Store) -> list[Round]:
     return recorded.rounds_of(store.read_info()) if store.exists() else []
 
 
-def space_of_rounds(space: Space, rounds: list[Round]) -> Space:
+def space_of_rounds(space: CheckedSpace, rounds: list[Round]) -> CheckedSpace:
     """Return the space with the cells of these rounds; the whole space if it is not refined."""
     if space.refine is None:
         return space
     return space.only(cell for one in rounds for cell in one["cells"])
 
 
-def is_open(space: Space, rounds: list[Round]) -> bool:
+def is_open(space: CheckedSpace, rounds: list[Round]) -> bool:
     """Return whether the last round is still to be finished, or cells of another one are to be chosen."""
     if space.refine is None:
         return False
@@ -42,7 +42,7 @@ def reopened(rounds: list[Round]) -> list[Round]:
 
 
 def missing(
-    space: Space,
+    space: CheckedSpace,
     store: Store,
     sizes: Sizes = NO_SIZES,
     *,

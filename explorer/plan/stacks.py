@@ -14,7 +14,7 @@ from explorer.data.base import DataOptions
 from explorer.data.dataset import Arrays
 from explorer.plan.units import Part, architecture_key, settings_of_row
 from explorer.settings import digest, plugin
-from explorer.space.model import Cell, Space
+from explorer.space.model import Cell, CheckedSpace
 from explorer.space.training import Use, names_of
 
 # Limits on a CPU, measured with networks of 1,000 to 400,000 parameters (``benchmarks/side_by_side.py``):
@@ -33,7 +33,7 @@ def shape_of(clean: Arrays, cell: Cell) -> tuple[tuple[int, ...], int]:
     return clean.shape, len(getattr(cell.data, "classes", None) or range(clean.classes))
 
 
-def sizes(space: Space, shape: Shape, known: Sizes = NO_SIZES) -> dict[str, int]:
+def sizes(space: CheckedSpace, shape: Shape, known: Sizes = NO_SIZES) -> dict[str, int]:
     """Return the stack sizes on a CPU for architectures that can count their parameters arithmetically.
 
     The sizes depend on the space and the shape of its data, not on the number of workers. With many workers
@@ -55,7 +55,7 @@ def sizes(space: Space, shape: Shape, known: Sizes = NO_SIZES) -> dict[str, int]
     return result
 
 
-def parts(space: Space, sizes: Sizes = NO_SIZES) -> Iterator[list[Part]]:
+def parts(space: CheckedSpace, sizes: Sizes = NO_SIZES) -> Iterator[list[Part]]:
     """Yield the parts of each stack. They depend on the space and the sizes, not on finished work."""
     for family in _families(space):
         cell = family[0][-1]
@@ -65,7 +65,7 @@ def parts(space: Space, sizes: Sizes = NO_SIZES) -> Iterator[list[Part]]:
                 yield [Part(cells, some) for cells in group]
 
 
-def _families(space: Space) -> list[list[list[Cell]]]:
+def _families(space: CheckedSpace) -> list[list[list[Cell]]]:
     """Group trainings that can share a stack. A training is a list of cells: its checkpoints."""
     trainings: dict[str, list[Cell]] = {}
     for cell in space.cells:
@@ -107,7 +107,9 @@ def _seeds_at_once(cell: Cell, replicates: int | str, sizes: Sizes) -> list[list
     return [cell.seeds[count * i // stacks : count * (i + 1) // stacks] for i in range(stacks)]
 
 
-def _together(family: list[list[Cell]], seeds: int, space: Space, sizes: Sizes) -> Iterator[list[list[Cell]]]:
+def _together(
+    family: list[list[Cell]], seeds: int, space: CheckedSpace, sizes: Sizes
+) -> Iterator[list[list[Cell]]]:
     """Split a family into one group of trainings per stack, by similar settings."""
     wanted, most = space.resources.cells_per_trial, 1
     if isinstance(wanted, int):

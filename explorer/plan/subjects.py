@@ -11,7 +11,7 @@ from explorer.measures.base import Kind, Pair, pair_name
 from explorer.plan.units import Member, architecture_key
 from explorer.runs.store import Store
 from explorer.settings import digest
-from explorer.space.model import Cell, Space
+from explorer.space.model import Cell, CheckedSpace
 
 AT_ONCE = 64  # maximum number of models or pairs of a cell per task
 
@@ -38,12 +38,12 @@ class Group:
     seed: int = 0
 
 
-def all_models(space: Space) -> dict[str, CellMembers]:
+def all_models(space: CheckedSpace) -> dict[str, CellMembers]:
     """Return all models of each cell, by cell id, without their locations."""
     return {cell.id: CellMembers([cell.model_id(i) for i in cell.seeds], []) for cell in space.cells}
 
 
-def trained_cells(space: Space, store: Store) -> dict[str, CellMembers]:
+def trained_cells(space: CheckedSpace, store: Store) -> dict[str, CellMembers]:
     """Return the models with status ``ok`` of each cell, by cell id."""
     columns = ["model_id", "cell_id", "stack", "weights_sha256", "seed", "status"]
     return trained_of(space.cells, store.read_records("models", columns).to_pylist())
@@ -67,7 +67,7 @@ def trained_of(cells: list[Cell], rows: list[dict[str, Any]]) -> dict[str, CellM
     return result
 
 
-def groups(kind: Kind, space: Space, cells: dict[str, CellMembers], options: Any) -> Iterator[Group]:
+def groups(kind: Kind, space: CheckedSpace, cells: dict[str, CellMembers], options: Any) -> Iterator[Group]:
     """Yield the subjects of a measure in groups."""
     if not within_cell(kind, options):
         yield from _beyond(space, cells, options.pairs)
@@ -120,7 +120,7 @@ def _drawn(pairs: list[Pair], wanted: int) -> list[Pair]:
     return [pair for pair in pairs if pair in chosen]
 
 
-def _beyond(space: Space, cells: dict[str, CellMembers], wanted: Any) -> Iterator[Group]:
+def _beyond(space: CheckedSpace, cells: dict[str, CellMembers], wanted: Any) -> Iterator[Group]:
     """Yield pairs of models of different cells, grouped by the cell of the first model."""
     by_first: dict[str, list[Pair]] = {}
     cell_of = {model: cell_id for cell_id, trained in cells.items() for model in trained.model_ids}
@@ -147,7 +147,7 @@ def _beyond(space: Space, cells: dict[str, CellMembers], wanted: Any) -> Iterato
             yield replace(part, trained=trained)
 
 
-def _neighbours(space: Space, cells: dict[str, CellMembers], axis: str) -> Iterator[Pair]:
+def _neighbours(space: CheckedSpace, cells: dict[str, CellMembers], axis: str) -> Iterator[Pair]:
     """Yield pairs with the same seed at neighbouring values of an axis, all else equal.
 
     Numbers are sorted first. Other values keep their order in the space.

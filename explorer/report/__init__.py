@@ -9,14 +9,14 @@ from typing import Any
 from explorer.plan.progress import Progress
 from explorer.report.files import page_folder
 from explorer.report.labels import in_words
-from explorer.results import Run
+from explorer.results import RunTables
 from explorer.runs.files import Files
 
 __all__ = ["compare", "page_folder", "write"]
 
 
 def write(
-    run: Run,
+    run: RunTables,
     out: Path | str,
     *,
     cuts: dict[str, Any] | None = None,
@@ -44,7 +44,7 @@ def write(
         return write_site(run, Files(out, sync=False), cuts=cuts, images=images, refresh_s=refresh_s, now=now)
 
 
-def compare(runs: Sequence[Run], out: Path | str, *, cuts: dict[str, Any] | None = None) -> Path | str:
+def compare(runs: Sequence[RunTables], out: Path | str, *, cuts: dict[str, Any] | None = None) -> Path | str:
     """Write a page that compares runs side by side; return the path or URI of its ``index.html``.
 
     Cells are matched by the settings of the axes that all runs share. Maps share their scales. Next to them,

@@ -17,12 +17,12 @@ from explorer.report.files import INDEX, write_shown_runs
 from explorer.report.labels import axis, measure, measure_title
 from explorer.report.payload import columns, script_json
 from explorer.report.rows import exponent, measures, plane, rounded, values, with_missing_points, with_texts
-from explorer.results import Run
+from explorer.results import RunTables
 from explorer.runs.files import Files
 from explorer.settings import InputError
 
 
-def write_comparison(runs: Sequence[Run], out: Files, *, cuts: dict[str, Any] | None) -> Path | str:
+def write_comparison(runs: Sequence[RunTables], out: Files, *, cuts: dict[str, Any] | None) -> Path | str:
     """Write the comparison; see ``explorer.report.compare``."""
     runs, cuts_of_runs = _named(runs), [run.cuts(cuts) for run in runs]
     tables = [phases.classify(run.grid, own_cuts) for run, own_cuts in zip(runs, cuts_of_runs, strict=True)]
@@ -75,7 +75,7 @@ def write_comparison(runs: Sequence[Run], out: Files, *, cuts: dict[str, Any] | 
     return out.place(INDEX)
 
 
-def _named(runs: Sequence[Run]) -> list[Run]:
+def _named(runs: Sequence[RunTables]) -> list[RunTables]:
     """Return copies of the runs; runs with the same name get their folder added to the name."""
     every = [run.name for run in runs]
     out = [copy(run) for run in runs]
@@ -84,7 +84,9 @@ def _named(runs: Sequence[Run]) -> list[Run]:
     return out
 
 
-def _shared_cells(runs: Sequence[Run], tables: list[pd.DataFrame], names: list[str]) -> list[pd.DataFrame]:
+def _shared_cells(
+    runs: Sequence[RunTables], tables: list[pd.DataFrame], names: list[str]
+) -> list[pd.DataFrame]:
     """Return each run's cells at settings that all runs have."""
     for run, table in zip(runs, tables, strict=True):
         if table.duplicated(names).any():
@@ -115,7 +117,7 @@ class _Comparison:
 
     def __init__(
         self,
-        runs: Sequence[Run],
+        runs: Sequence[RunTables],
         tables: Sequence[pd.DataFrame],
         names: Sequence[str],
         right: str,

@@ -13,14 +13,14 @@ from explorer.phases.advice import Advice, advise_cells, advise_phases
 from explorer.phases.numbers import format_setting
 from explorer.report.facts import converged_curves, progress_of, reservations
 from explorer.report.questions import answer_questions
-from explorer.results import Run
+from explorer.results import RunTables
 from explorer.settings import InputError
 
 NEEDED = ("train_loss", "mode_connectivity", "cka")
 
 
 def diagnose(
-    run: Run,
+    run: RunTables,
     *,
     cell: str | None = None,
     cuts: Mapping[str, float] | None = None,
@@ -79,7 +79,7 @@ def diagnose(
     return [reword(line) for line in lines]
 
 
-def _answers(cells: pd.DataFrame, chosen: str, run: Run, *, most: bool) -> list[str]:
+def _answers(cells: pd.DataFrame, chosen: str, run: RunTables, *, most: bool) -> list[str]:
     """Return the questions about a cell with their answers."""
     place = int(np.flatnonzero(cells["cell_id"].astype(str) == chosen)[0])
     names = [n for n in phases.axis_names(run.axes) if n in cells]
@@ -100,7 +100,7 @@ def _lines(advice: Advice) -> list[str]:
     ]
 
 
-def _row(cells: pd.DataFrame, run: Run, cell: str) -> str:
+def _row(cells: pd.DataFrame, run: RunTables, cell: str) -> str:
     if cell in set(cells["cell_id"].astype(str)):
         return cell
     names = [n for n in phases.axis_names(run.axes) if n in cells]

@@ -12,13 +12,13 @@ from explorer import phases
 from explorer.report import facts
 from explorer.report.labels import axis, measure, measure_title
 from explorer.report.rows import measures
-from explorer.results import Run
+from explorer.results import RunTables
 
 COMPARED = [n for n in facts.IN_TABLE if n != "hessian_top_eigenvalue"]
 SPREADS = 2.0  # a cell counts as different if its means differ by more standard errors than this
 
 
-def of_measures(runs: Sequence[Run], tables: Sequence[pd.DataFrame]) -> list[dict[str, Any]]:
+def of_measures(runs: Sequence[RunTables], tables: Sequence[pd.DataFrame]) -> list[dict[str, Any]]:
     """Return the mean difference from the first run, its 95 % interval, and counts of cells that differ.
 
     One entry for each measure and each further run. The interval is bootstrapped over cells; one cell alone
@@ -58,7 +58,7 @@ def of_measures(runs: Sequence[Run], tables: Sequence[pd.DataFrame]) -> list[dic
 
 
 def of_phases(
-    runs: Sequence[Run], tables: Sequence[pd.DataFrame], cuts: Sequence[Mapping[str, phases.Cut]]
+    runs: Sequence[RunTables], tables: Sequence[pd.DataFrame], cuts: Sequence[Mapping[str, phases.Cut]]
 ) -> str:
     """Describe how many cells have another phase than in the first run, also by the first run's cuts."""
     text = f"Cells in a different phase than in {runs[0].name}: {_moved(runs, tables)}."
@@ -73,7 +73,7 @@ def of_phases(
     return text
 
 
-def _moved(runs: Sequence[Run], tables: Sequence[pd.DataFrame]) -> str:
+def _moved(runs: Sequence[RunTables], tables: Sequence[pd.DataFrame]) -> str:
     """Count the cells that changed phase, among cells with a phase in both runs."""
     first, parts = tables[0]["phase"].fillna(""), []
     for run, table in zip(runs[1:], tables[1:], strict=True):
@@ -85,7 +85,7 @@ def _moved(runs: Sequence[Run], tables: Sequence[pd.DataFrame]) -> str:
     return ", ".join(parts)
 
 
-def only_some(runs: Sequence[Run], tables: Sequence[pd.DataFrame], names: Sequence[str]) -> list[str]:
+def only_some(runs: Sequence[RunTables], tables: Sequence[pd.DataFrame], names: Sequence[str]) -> list[str]:
     """Return sentences that say what cannot be compared, and why."""
     axes = sorted({n for r in runs for n in phases.axis_names(r.axes)} - set(names))
     shown = [measures(t) for t in tables]
@@ -112,7 +112,7 @@ def only_some(runs: Sequence[Run], tables: Sequence[pd.DataFrame], names: Sequen
     return [text for gap, text in gaps if gap]
 
 
-def of_settings(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def of_settings(runs: Sequence[RunTables]) -> list[dict[str, Any]]:
     """Return the settings of the spaces that differ between runs."""
     flat = [_flat(facts.mapping(r.info.get("space"))) for r in runs]
     keys = list(dict.fromkeys(k for f in flat for k in f if k not in ("name", "description")))

@@ -15,7 +15,7 @@ from explorer.phases.advice import advise_phases
 from explorer.phases.claims import UNTESTED, Claim
 from explorer.report import facts
 from explorer.report.refined import refinement_sentence
-from explorer.results import Run
+from explorer.results import RunTables
 from explorer.runs.files import Files, split
 from explorer.settings import InputError
 
@@ -23,7 +23,7 @@ FORMATS = (".csv", ".parquet")
 PLACED = ["phase", "phase_probability", "near_cut", "among_best"]  # columns of cells that models get
 
 
-def export(run: Run, out: Path | str, *, cuts: Mapping[str, float] | None = None) -> list[Path | str]:
+def export(run: RunTables, out: Path | str, *, cuts: Mapping[str, float] | None = None) -> list[Path | str]:
     """Write ``out`` (.csv or .parquet; a path or a URI) and a summary (.md) next to it; return both.
 
     The table has a row per model, or a row per cell if the run has no models. To the columns of the model it
@@ -59,7 +59,7 @@ def export(run: Run, out: Path | str, *, cuts: Mapping[str, float] | None = None
     return [files.place(name), files.place(f"{stem}.md")]
 
 
-def _is_table_of(run: Run, content: bytes) -> bool:
+def _is_table_of(run: RunTables, content: bytes) -> bool:
     """Return whether a file is an export of a run, if it has models: of some of its models."""
     read = pd.read_parquet if content.startswith(b"PAR1") else pd.read_csv
     try:
@@ -72,12 +72,12 @@ def _is_table_of(run: Run, content: bytes) -> bool:
     )
 
 
-def _is_summary_of(run: Run, content: bytes) -> bool:
+def _is_summary_of(run: RunTables, content: bytes) -> bool:
     text = content.decode(errors="replace")
     return text.startswith(f"# {run.name}\n") and "\n## Phases\n" in text
 
 
-def one_table(run: Run, cells: pd.DataFrame) -> pd.DataFrame:
+def one_table(run: RunTables, cells: pd.DataFrame) -> pd.DataFrame:
     """Return the models joined with phase and pair means of their cells; the cells if there are no models."""
     if run.models.empty:
         return cells
@@ -90,7 +90,7 @@ def one_table(run: Run, cells: pd.DataFrame) -> pd.DataFrame:
     return models.merge(of_cell, on=keys, how="left")
 
 
-def summary(run: Run, cells: pd.DataFrame, cuts: Mapping[str, phases.Cut]) -> str:
+def summary(run: RunTables, cells: pd.DataFrame, cuts: Mapping[str, phases.Cut]) -> str:
     """Return findings, phases, claims and advice as Markdown."""
     now, reword = facts.progress_of(run), run.task.words.reword
     claims = facts.claims(run, cells, cuts, now)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from explorer import phases, sources
+from explorer import phases
 from explorer.phases import Cut
 from explorer.phases.claims import FAILS, HOLDS, UNKNOWN, UNTESTED, Claim
 from explorer.phases.claims.evidence import SIGNS
@@ -17,10 +17,11 @@ from explorer.plan.progress import Progress, progress
 from explorer.report.labels import axis, measure, measure_title
 from explorer.report.refined import refinement_sentence
 from explorer.report.rows import measures, with_missing_points
-from explorer.results import Run
+from explorer.results import RunTables
 from explorer.runs.store import Store
 from explorer.settings import InputError
 from explorer.space import recorded
+from explorer.users import sources
 
 LISTED_FAILURES, LISTED_CELLS = 100, 500
 IN_TABLE = (
@@ -40,7 +41,7 @@ ORDER = (HOLDS, FAILS, UNKNOWN)
 STRIP_WIDTH = 260  # in the strip's own pixels
 
 
-def progress_of(run: Run) -> Progress | None:
+def progress_of(run: RunTables) -> Progress | None:
     """Return how far a run is; None for tables that are no run, or if the user's modules are not here."""
     try:
         store = Store(run.folder, mend=False)
@@ -49,7 +50,7 @@ def progress_of(run: Run) -> Progress | None:
         return None
 
 
-def reservations(run: Run, now: Progress | None, cuts: Mapping[str, Cut]) -> str:
+def reservations(run: RunTables, now: Progress | None, cuts: Mapping[str, Cut]) -> str:
     """Return what is to be known before anything else; often empty.
 
     These are damaged files, work that is left, and cells that were not run because the run is refined.
@@ -63,7 +64,7 @@ def reservations(run: Run, now: Progress | None, cuts: Mapping[str, Cut]) -> str
 
 
 def claims(
-    run: Run, cells: pd.DataFrame, cuts: Mapping[str, phases.Cut], now: Progress | None
+    run: RunTables, cells: pd.DataFrame, cuts: Mapping[str, phases.Cut], now: Progress | None
 ) -> list[Claim]:
     """Return the claims with their verdicts, and what an unfinished run still needs for each."""
     return run.check_claims(
@@ -71,7 +72,7 @@ def claims(
     )
 
 
-def missing(run: Run, cells: pd.DataFrame) -> list[str]:
+def missing(run: RunTables, cells: pd.DataFrame) -> list[str]:
     """Return sentences that say what is missing from the tables, and whether sources have changed."""
     shown = measures(cells)
     means = run.models.empty and run.pairs.empty and bool(shown)
@@ -103,7 +104,7 @@ def missing(run: Run, cells: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def grid_of(run: Run, cuts: Mapping[str, Cut]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def grid_of(run: RunTables, cuts: Mapping[str, Cut]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the cells with their phases, and the whole grid: these and a row for each missing point."""
     memberships = phases.memberships(run.grid, cuts)
     pa.default_memory_pool().release_unused()  # before the next step that needs much
@@ -178,13 +179,13 @@ def cell_table(rows: pd.DataFrame, names: list[str]) -> dict[str, Any]:
     }
 
 
-def converged_curves(run: Run) -> str:
+def converged_curves(run: RunTables) -> str:
     """Return how many curves converged, in words; empty if unknown."""
     known = run.pairs["curve_converged"].dropna() if "curve_converged" in run.pairs else []
     return f"{int(sum(known)):,} of {phases.plural(len(known), 'curve')} converged" if len(known) else ""
 
 
-def curve_budget(run: Run) -> str:
+def curve_budget(run: RunTables) -> str:
     """Return the curve budget in words. Mode connectivity is comparable at equal budgets, or if converged."""
     if "curve_steps" in run.pairs and run.pairs["curve_steps"].notna().any():
         steps = sorted({int(s) for s in run.pairs["curve_steps"].dropna() if s > 0})
@@ -195,14 +196,14 @@ def curve_budget(run: Run) -> str:
     return f"{plan['steps']} steps per curve" if "steps" in plan else "curve budget not recorded"
 
 
-def machine(run: Run) -> str:
+def machine(run: RunTables) -> str:
     """Describe the machine as ``Linux, 2 CPUs, 8 GB memory``; unknown parts are listed by name."""
     formats = {"platform": "{}", "cpus": "{} CPUs", "memory_gb": "{} GB memory", "gpus": "{} GPUs"}
     parts = mapping(run.info.get("machine")).items()
     return ", ".join(formats.get(k, f"{k} {{}}").format(v) for k, v in parts if v not in (None, "", 0, []))
 
 
-def gpu(run: Run) -> str:
+def gpu(run: RunTables) -> str:
     """Describe the GPUs of the run and how they computed; empty if CPUs did."""
     cards = [
         f"{name} ({', '.join(f'{key} {of[key]}' for key in ('driver', 'cuda') if key in of)})"
@@ -218,7 +219,7 @@ def gpu(run: Run) -> str:
     return f"{', '.join(cards)}. {precision}. {again}{but}."
 
 
-def failure_table(run: Run) -> dict[str, Any]:
+def failure_table(run: RunTables) -> dict[str, Any]:
     """Return the number ``n`` of models and pairs that failed, diverged or have an error.
 
     ``rows`` lists at most LISTED_FAILURES of them.

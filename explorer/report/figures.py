@@ -17,7 +17,7 @@ from explorer.phases.claims import Chart, Claim
 from explorer.report import charts
 from explorer.report.labels import measure, measure_title
 from explorer.report.rows import measures, values
-from explorer.results import Run
+from explorer.results import RunTables
 
 SLICES = ("test_accuracy_percent", "train_loss", "mode_connectivity", "cka")
 AGAINST_ACCURACY = ("hessian_trace", "mode_connectivity", "cka", "l2_distance")
@@ -122,7 +122,7 @@ def page_spec(chart: alt.LayerChart, data: str) -> dict[str, Any]:
     return {**untitled, "width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
 
 
-def of_one_cell(run: Run) -> list[dict[str, Any]]:
+def of_one_cell(run: RunTables) -> list[dict[str, Any]]:
     """Return the charts of a cell's details for which the run has data; ``rows`` names the data."""
     paths = [str(p) for p in run.curves["path"].unique()] if "path" in run.curves else ["bezier"]
     paths = sorted(paths, key=lambda p: (p != "bezier", p != "linear", p))

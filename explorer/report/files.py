@@ -12,7 +12,7 @@ import pandas as pd
 
 from explorer import plainyaml
 from explorer.report.payload import json_of, script_json
-from explorer.results import Run
+from explorer.results import RunTables
 from explorer.runs.files import Files, join
 from explorer.runs.store import Store
 
@@ -23,7 +23,7 @@ INDEX = "index.html"
 SHOWN = "shows.yaml"  # says which runs a folder of pages shows
 
 
-def page_folder(runs: Sequence[Run], reports: Path | str, *, name: str = "") -> str:
+def page_folder(runs: Sequence[RunTables], reports: Path | str, *, name: str = "") -> str:
     """Return the folder or URI in ``reports`` for the page of a run, or for a page of several.
 
     It has ``name``, or the names of the runs, and, if the page of another run is there, a number. A run keeps
@@ -49,12 +49,12 @@ def page_folder(runs: Sequence[Run], reports: Path | str, *, name: str = "") -> 
         number += 1
 
 
-def write_shown_runs(runs: Sequence[Run], out: Files) -> None:
+def write_shown_runs(runs: Sequence[RunTables], out: Files) -> None:
     """Write into a folder of pages which runs it shows."""
     out.write(SHOWN, plainyaml.dump([_identity(run) for run in runs]))
 
 
-def _identity(run: Run) -> dict[str, str]:
+def _identity(run: RunTables) -> dict[str, str]:
     """Return where a run is and when it was created. The place of a local run includes the machine."""
     folder = Files(run.folder)
     place = str(Path(folder.root).resolve()) if folder.local else re.sub("//.*@", "//", folder.location)
@@ -86,7 +86,7 @@ def _copies(other: dict[str, str], run: dict[str, str]) -> bool:
     return other["created"] == run["created"] != ""
 
 
-def write_tables(run: Run, cells: pd.DataFrame, out: Files) -> list[dict[str, str]]:
+def write_tables(run: RunTables, cells: pd.DataFrame, out: Files) -> list[dict[str, str]]:
     """Write cells, models and pairs as Parquet, and as CSV if that is small; list the files."""
     links = []
     tables = {"cells": cells, "models": run.models, "pairs": run.pairs}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from explorer.results import Run
+from explorer.results import RunTables
 from explorer.settings import cut
 
 LISTED = 20  # failures that are listed at once
 
 
-def diverged(run: Run) -> str:
+def diverged(run: RunTables) -> str:
     """Return how many models diverged, and are excluded from all means, and why; empty if none did."""
     if "status" not in run.models:
         return ""
@@ -22,7 +22,7 @@ def diverged(run: Run) -> str:
     return f"{len(lost)} of {len(run.models)} models diverged and are excluded from the means{reasons}."
 
 
-def failures(run: Run) -> tuple[int, list[str]]:
+def failures(run: RunTables) -> tuple[int, list[str]]:
     """Return the number of models and measurements that failed, and one line per distinct error."""
     subjects: dict[str, list[str]] = {}  # by error
     names = [name for kind in run.axes.values() for name in kind]

@@ -13,7 +13,7 @@ import pandas as pd
 
 from explorer.phases import axis_names, words_of
 from explorer.phases.numbers import format_setting
-from explorer.results import Run
+from explorer.results import RunTables
 
 MODEL_COLUMNS = (
     "model_id",
@@ -67,7 +67,7 @@ def columns(table: pd.DataFrame, digits: int = 6, exact: Sequence[str] = ()) -> 
     return {str(name): _values(table[name], 17 if name in exact else digits) for name in table}
 
 
-def details(run: Run, cells: pd.DataFrame) -> Iterator[tuple[str, dict[str, str]]]:
+def details(run: RunTables, cells: pd.DataFrame) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield each ``cell_id`` with its models, pairs, training histories, curves and spectra, all as JSON.
 
     Curves, histories and spectra are one array per line, in the order of the keys ``c`` (curves: pair,

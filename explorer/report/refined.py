@@ -11,13 +11,13 @@ import pandas as pd
 from explorer import phases
 from explorer.plan.progress import Progress
 from explorer.refine import expected_share, keys_of, predict, share_in_words
-from explorer.results import Run, moved_cuts
+from explorer.results import RunTables, moved_cuts
 
 MOST_CELLS = 1000  # with more, the page has no slider: each round would be predicted anew
 NO_PHASE = ("", None)
 
 
-def refinement_sentence(run: Run, now: Progress | None, cuts: Mapping[str, phases.Cut]) -> str:
+def refinement_sentence(run: RunTables, now: Progress | None, cuts: Mapping[str, phases.Cut]) -> str:
     """Return how much of the grid a refined run has run, and how sure the rest is; empty for other runs."""
     if not run.rounds or not now or not now.cells.missing:
         return ""
@@ -34,7 +34,7 @@ def refinement_sentence(run: Run, now: Progress | None, cuts: Mapping[str, phase
 
 
 def with_predictions(
-    run: Run, grid: pd.DataFrame, cuts: Mapping[str, phases.Cut]
+    run: RunTables, grid: pd.DataFrame, cuts: Mapping[str, phases.Cut]
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """Return the grid with the predicted phases of cells that were not run, and each round for the slider.
 

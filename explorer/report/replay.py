@@ -10,7 +10,7 @@ import pandas as pd
 
 from explorer import phases
 from explorer.refine import PartialGrid, coarse_places, expected_share, propose_places, start_size
-from explorer.results import Run
+from explorer.results import RunTables
 from explorer.settings import InputError, suggest
 from explorer.space.model import RefineOptions
 
@@ -19,7 +19,7 @@ LARGE = 500  # cells of a grid in which one set is enough
 
 
 def replay(
-    run: Run, options: RefineOptions, *, by: str | None = None, cuts: Mapping[str, float] | None = None
+    run: RunTables, options: RefineOptions, *, by: str | None = None, cuts: Mapping[str, float] | None = None
 ) -> pd.DataFrame:
     """Return how many phases were right after each round if the tables stood in for training.
 
@@ -46,7 +46,7 @@ def replay(
 
 
 def _rounds(
-    run: Run,
+    run: RunTables,
     cells: pd.DataFrame,
     axes: list[str],
     options: RefineOptions,

@@ -10,11 +10,11 @@ from typing import Any
 from explorer import plainyaml
 from explorer.phases import axis_names
 from explorer.report.rows import values
-from explorer.results import Run
+from explorer.results import RunTables
 from explorer.settings import InputError, suggest
 
 
-def select(run: Run, where: Sequence[str]) -> Run:
+def select(run: RunTables, where: Sequence[str]) -> RunTables:
     """Return the run without the cells that have other values than ``axis=value``, and without these axes.
 
     A run that does not sweep a setting has one value of it, which must be the same.
@@ -30,7 +30,7 @@ def select(run: Run, where: Sequence[str]) -> Run:
     return run
 
 
-def _selected(run: Run, axis: str, said: str, given: str) -> Run:
+def _selected(run: RunTables, axis: str, said: str, given: str) -> RunTables:
     if axis not in run.models:
         known = axis_names(run.axes)
         raise InputError(f"{given}: run {run.name!r} has no axis {axis!r}; it has {suggest(axis, known)}")

@@ -29,7 +29,7 @@ from explorer.report.maps import CROWDED
 from explorer.report.payload import columns, details, json_of, script_json
 from explorer.report.refined import with_predictions
 from explorer.report.rows import Plane, measures, plane, rounded, values, with_texts
-from explorer.results import Run
+from explorer.results import RunTables
 from explorer.runs.files import Files
 
 PICTURED_CELLS = 1000  # with more cells, there are no files of charts: drawing them takes most of the memory
@@ -40,7 +40,7 @@ DETAIL_BYTES = 3_000_000  # above this size, details of cells are separate files
 
 
 def write_site(
-    run: Run,
+    run: RunTables,
     out: Files,
     *,
     cuts: dict[str, Any] | None,
@@ -141,7 +141,7 @@ def _texts(
 
 
 def _data(
-    run: Run, rows: pd.DataFrame, axes: Plane, groups: Mapping[str, list[dict[str, Any]]]
+    run: RunTables, rows: pd.DataFrame, axes: Plane, groups: Mapping[str, list[dict[str, Any]]]
 ) -> dict[str, Any]:
     """Return the data of the page's script: rows and specs."""
     right, up, others = axes
@@ -176,7 +176,7 @@ def _data(
 
 
 def _context(
-    run: Run,
+    run: RunTables,
     cells: pd.DataFrame,
     rows: pd.DataFrame,
     axes: Plane,

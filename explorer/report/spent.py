@@ -9,7 +9,7 @@ from typing import Any
 
 from explorer import phases
 from explorer.report.facts import mapping
-from explorer.results import Run
+from explorer.results import RunTables
 
 # In display order; other stages of a session follow.
 STAGES = {
@@ -24,7 +24,7 @@ STAGES = {
 COUNTS = ("trained", "measured", "failed")
 
 
-def stages(run: Run) -> dict[str, Any]:
+def stages(run: RunTables) -> dict[str, Any]:
     """Return a row per session: start, seconds of each stage (``heads``), total seconds, and counts."""
     sessions = _sessions(run)
     seconds = [_seconds(session.get("stages")) for session in sessions]
@@ -42,7 +42,7 @@ def stages(run: Run) -> dict[str, Any]:
     return {"heads": [_title(name) for name in names], "rows": rows}
 
 
-def workers(run: Run) -> list[dict[str, str]]:
+def workers(run: RunTables) -> list[dict[str, str]]:
     """Return seconds of all workers in all sessions by activity, with shares, largest first."""
     spent: Counter[str] = Counter()
     for session in _sessions(run):
@@ -55,7 +55,7 @@ def workers(run: Run) -> list[dict[str, str]]:
     ]
 
 
-def _sessions(run: Run) -> list[dict[str, Any]]:
+def _sessions(run: RunTables) -> list[dict[str, Any]]:
     return [dict(s) for s in run.info.get("sessions") or [] if isinstance(s, Mapping)]
 
 

@@ -21,7 +21,7 @@ from explorer.report.files import INDEX, write_shown_runs
 from explorer.report.labels import axis, in_words
 from explorer.report.payload import columns, script_json
 from explorer.report.rows import Plane, measures, plane, rounded, values, with_texts
-from explorer.results import Run
+from explorer.results import RunTables
 from explorer.runs.files import Files
 from explorer.units import duration
 
@@ -40,7 +40,7 @@ FASTER = 3.0  # a loss this many times lower without wrong labels explains a sma
 
 
 def write_study(
-    runs: Sequence[Run], claims: Sequence[Together], folder: Path | str, links: Mapping[str, str]
+    runs: Sequence[RunTables], claims: Sequence[Together], folder: Path | str, links: Mapping[str, str]
 ) -> Path | str:
     """Write the page of a study: the claims of the paper over several runs. Return where ``index.html`` is.
 
@@ -127,7 +127,7 @@ def summary(claims: Sequence[Together]) -> str:
 class _Shown:
     """A run as the page shows it: its rows, and the plane of its maps."""
 
-    def __init__(self, run: Run):
+    def __init__(self, run: RunTables):
         self.run = run
         self.names = phases.axis_names(run.axes)
         self.cells, grid = facts.grid_of(run, run.cuts())
@@ -227,7 +227,7 @@ def _clearest(one: Together) -> str:
     return min(known, key=lambda s: (one.verdicts[s] != wanted, one.claims[s].p_alone[side]), default="")
 
 
-def reason(one: Together, runs: Mapping[str, Run]) -> str:
+def reason(one: Together, runs: Mapping[str, RunTables]) -> str:
     """Return why a claim fails in some space, if the runs support a reason; empty if it fails in none."""
     failing = one.spaces(FAILS)
     if not failing and _group(one) != CONTRADICTED:

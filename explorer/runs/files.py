@@ -19,7 +19,7 @@ from pyarrow import fs
 
 from explorer.settings import InputError, shown
 from explorer.units import duration
-from explorer.users import progress
+from explorer.users.functions import progress
 
 T = TypeVar("T")
 PATIENCE_S = 600.0  # seconds to retry an object store that has answered before

@@ -42,11 +42,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 from pydantic import BaseModel, ValidationError
 
-from explorer import plainyaml, sources
+from explorer import plainyaml
 from explorer.runs.files import URI, Files, GoneError, join
 from explorer.runs.parquet import of_parquet, table_of, to_parquet
 from explorer.runs.records import ID, Records, check_records, id_columns
 from explorer.settings import InputError, cut, digest, printable, shown, suggest
+from explorer.users import sources
 
 if TYPE_CHECKING:
     import numpy as np

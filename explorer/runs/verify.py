@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from explorer import sources
 from explorer.runs.parquet import of_parquet
 from explorer.runs.records import check_records
 from explorer.runs.store import Store, read_arrays, records_in, weights_in, weights_name
 from explorer.settings import cut
+from explorer.users import sources
 
 
 class Damage(NamedTuple):

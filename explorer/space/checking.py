@@ -12,7 +12,6 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 import explorer.measures
-from explorer import sources
 from explorer.columns import IDS, PAIR_IDS, SETTINGS, fault_of, nearest
 from explorer.measures import own
 from explorer.measures.tables import CELLS, MODELS, PAIRS
@@ -22,8 +21,8 @@ from explorer.space.model import (
     NAME,
     NAME_RULE,
     PACKAGES,
+    CheckedSpace,
     DataFacts,
-    Space,
     TrainingOptions,
     module_of,
     resolve,
@@ -31,7 +30,8 @@ from explorer.space.model import (
 )
 from explorer.space.trust import users_functions
 from explorer.tasks import TASKS
-from explorer.user_process import check_function
+from explorer.users import sources
+from explorer.users.user_process import check_function
 
 # Phrases that complete the sentence "it should be …", for errors whose pydantic message does not.
 PHRASES = {
@@ -78,7 +78,7 @@ def _at(*path: Any, needs: str = "") -> Iterator[None]:
         raise Problem(path, str(error), needs=needs) from error
 
 
-def check(raw: Any, fingerprint: Callable[[str], str] = sources.fingerprint) -> Space:
+def check(raw: Any, fingerprint: Callable[[str], str] = sources.fingerprint) -> CheckedSpace:
     """Return a space from plain data after checking every cell. Imports nothing heavy.
 
     Args:
@@ -114,7 +114,7 @@ def check(raw: Any, fingerprint: Callable[[str], str] = sources.fingerprint) -> 
     training, numbers = raw.get("training"), raw.get("task") == "regression"
     if isinstance(training, dict) and training.get("loss") == "cross_entropy" and not numbers:
         raw["training"] = {k: v for k, v in training.items() if k != "loss"}  # the default loss, by its name
-    space = _validated(Space, raw, ())
+    space = _validated(CheckedSpace, raw, ())
     sections = {section: _checked_section(getattr(space, section), section) for section in PACKAGES}
     measures = {name: _checked_measure(name, values) for name, values in space.measures.items()}
     space = space.model_copy(update={**sections, "measures": measures})
@@ -129,7 +129,7 @@ def check(raw: Any, fingerprint: Callable[[str], str] = sources.fingerprint) -> 
     return space
 
 
-def restore(raw: Any, sources: dict[str, str], data_facts: dict[str, DataFacts]) -> Space:
+def restore(raw: Any, sources: dict[str, str], data_facts: dict[str, DataFacts]) -> CheckedSpace:
     """Return the space of a run folder for reading: run no code of the user's.
 
     Args:
@@ -140,7 +140,7 @@ def restore(raw: Any, sources: dict[str, str], data_facts: dict[str, DataFacts])
     Raises:
         Problem: the data are not those of a space.
     """
-    space = _validated(Space, raw, ())
+    space = _validated(CheckedSpace, raw, ())
     if unknown := [name for name in users_functions(raw).values() if name not in sources]:
         raise Problem((), f"run.yaml has no fingerprint of {unknown[0]}; `resume` adds it")
     sections = {name: _checked_section(getattr(space, name), name, reading=True) for name in PACKAGES}
@@ -161,7 +161,7 @@ def restore(raw: Any, sources: dict[str, str], data_facts: dict[str, DataFacts])
     return space
 
 
-def _check_own_columns(space: Space, settings: Sequence[str]) -> None:
+def _check_own_columns(space: CheckedSpace, settings: Sequence[str]) -> None:
     """Raise Problem if a user's measure has a column of a setting, or of another measure."""
     taken = dict.fromkeys(settings, "a setting")
     for name in (name for name in space.measures if ":" in name):
@@ -181,7 +181,7 @@ def _leaves(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...]
         yield path, value
 
 
-def _fingerprints(space: Space, fingerprint: Callable[[str], str]) -> dict[str, str]:
+def _fingerprints(space: CheckedSpace, fingerprint: Callable[[str], str]) -> dict[str, str]:
     """Return the fingerprints of all users' functions in the space, which must be importable."""
     found = {}
     for path, name in users_functions(space.to_dict()).items():
@@ -191,7 +191,7 @@ def _fingerprints(space: Space, fingerprint: Callable[[str], str]) -> dict[str, 
     return found
 
 
-def _task(space: Space) -> str:
+def _task(space: CheckedSpace) -> str:
     """Return the task of the space. The data set, the architecture and the measures must support it."""
     data = space.data["name"]
     possible = tasks_of(module_of("data", data))
@@ -213,7 +213,7 @@ def _task(space: Space) -> str:
     return task
 
 
-def _check_axes(space: Space) -> None:
+def _check_axes(space: CheckedSpace) -> None:
     both = set(space.load) & set(space.temperature)
     if both:
         raise Problem(("temperature", min(both)), f"{min(both)!r} is already a load axis; remove one of them")
@@ -279,7 +279,7 @@ def _check_axes(space: Space) -> None:
                 )
 
 
-def _check_refinement(space: Space) -> None:
+def _check_refinement(space: CheckedSpace) -> None:
     """Raise InputError if cells of the space would have no phase, or are compared with others."""
     if lacking := [name for name in ("connectivity", "similarity") if name not in space.measures]:
         raise InputError(f"refine chooses cells by their phases, which need the measure {lacking[0]}; add it")
@@ -300,7 +300,7 @@ def _kind(value: Any) -> str:
     return "numbers" if isinstance(value, int | float) else "texts" if isinstance(value, str) else "lists"
 
 
-def _axis_value(space: Space, section: str, key: str, value: Any, path: tuple[Any, ...]) -> Any:
+def _axis_value(space: CheckedSpace, section: str, key: str, value: Any, path: tuple[Any, ...]) -> Any:
     """Return the value in the type of the setting (10.0 → 10 for integers)."""
     if section == "training":
         clear = {"steps": "epochs", "epochs": "steps"}.get(key)
@@ -318,7 +318,7 @@ def _axis_value(space: Space, section: str, key: str, value: Any, path: tuple[An
     return getattr(_validated(module_of(section, name).Options, options, path, only=key, needs=needs), key)
 
 
-def _check_cells(space: Space) -> None:
+def _check_cells(space: CheckedSpace) -> None:
     training = set(space.axes) & {"steps", "epochs"}
     if len(training) == 2:
         raise Problem(("load",), "steps and epochs cannot both be axes")
@@ -356,13 +356,13 @@ def _check_cells(space: Space) -> None:
         _check_equal_cells(space)
 
 
-def _section_of(name: str, space: Space) -> tuple[str]:
+def _section_of(name: str, space: CheckedSpace) -> tuple[str]:
     """Return the section that sets ``train_size`` or ``batch_size``: that of an axis, or its own."""
     kinds = [kind for kind in ("load", "temperature") if name in getattr(space, kind)]
     return (kinds[0] if kinds else "training" if name == "batch_size" else "data",)
 
 
-def _check_equal_cells(space: Space) -> None:
+def _check_equal_cells(space: CheckedSpace) -> None:
     """Raise Problem if two cells have the same models; these would be trained and shown twice."""
     cells: dict[str, Any] = {}
     for cell in space.cells:
@@ -440,7 +440,7 @@ def _message(error: Any, model: type[BaseModel] | None) -> tuple[tuple[Any, ...]
         hint = f"known: {suggest(near, known)}" if known else "there are no settings here"
         return path, f"{name!r} is not known here; {hint}"
     if error["type"] == "missing":
-        return path[:-1] if model is Space else path, f"{field} is missing"
+        return path[:-1] if model is CheckedSpace else path, f"{field} is missing"
     if error.get("ctx", {}).get("pattern") == NAME:
         return path, f"{field}: {shown(error['input'])} is not allowed; it should be {NAME_RULE}"
     phrase = PHRASES.get(error["type"])

@@ -247,7 +247,7 @@ class DataFacts(NamedTuple):
     class_numbers: list[int] | None = None
 
 
-class Space(Options):
+class CheckedSpace(Options):
     """A checked space file."""
 
     name: str = Field(pattern=NAME, description="name of the run, unless --name is given")
@@ -314,7 +314,7 @@ class Space(Options):
         chosen = self._chosen
         return self.domain if chosen is None else [cell for cell in self.domain if cell.id in chosen]
 
-    def only(self, cell_ids: Iterable[str]) -> Space:
+    def only(self, cell_ids: Iterable[str]) -> CheckedSpace:
         """Return the space with some of its cells."""
         part = self.model_copy()
         part._chosen = frozenset(cell_ids)
@@ -406,7 +406,7 @@ class Cell:
     imported: bool = False  # the models were trained elsewhere
 
     @classmethod
-    def of(cls, space: Space, at: dict[str, Any], known: dict[str, Any]) -> Cell:
+    def of(cls, space: CheckedSpace, at: dict[str, Any], known: dict[str, Any]) -> Cell:
         """Return a cell of a space.
 
         Args:
@@ -604,7 +604,7 @@ def checked_name(argument: str, name: Any) -> str:
     return name
 
 
-def resolve(axis: str, space: Space) -> tuple[str, str]:
+def resolve(axis: str, space: CheckedSpace) -> tuple[str, str]:
     """Return the section and the name of the setting that an axis sweeps.
 
     The known options of a user's function are those that the space gives, and ``width`` for a model: most

@@ -10,13 +10,14 @@ from typing import Any
 
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
-from explorer import plainyaml, sources
+from explorer import plainyaml
 from explorer.columns import ROLES
 from explorer.data.base import DataOptions
 from explorer.settings import InputError, near, shown
 from explorer.space import checking
 from explorer.space.checking import DEFAULT_MEASURES, Problem, check
-from explorer.space.model import PACKAGES, DataFacts, Space, module_of, resolve
+from explorer.space.model import PACKAGES, CheckedSpace, DataFacts, module_of, resolve
+from explorer.users import sources
 
 MAX_BYTES = 1_000_000
 MAX_PROBLEMS = 50  # that are told at once
@@ -28,7 +29,7 @@ SHARED = {"data": DataOptions.model_fields.keys() - {"train_size", "classes"}, "
 REQUIRED: dict[str, Any] = {"name": "unnamed", **STAND_INS, "training": {"steps": 1}}
 
 
-def read(path: str | Path, overrides: Sequence[str] | None = None) -> Space:
+def read(path: str | Path, overrides: Sequence[str] | None = None) -> CheckedSpace:
     """Read and check a space file after applying overrides such as ``training.steps=500``.
 
     Raises:
@@ -75,7 +76,7 @@ def parse(
     raw: dict[str, Any],
     overrides: Sequence[str] = (),
     fingerprint: Callable[[str], str] = sources.fingerprint,
-) -> Space:
+) -> CheckedSpace:
     """Check plain data (from ``run.yaml`` or Python) after applying overrides, and return the space.
 
     Args:
@@ -111,7 +112,7 @@ def set_and_swept(raw: Any) -> list[Problem]:
     ]
 
 
-def restore(raw: dict[str, Any], sources: dict[str, str], data_facts: dict[str, DataFacts]) -> Space:
+def restore(raw: dict[str, Any], sources: dict[str, str], data_facts: dict[str, DataFacts]) -> CheckedSpace:
     """Return the space of a run folder for reading; see :func:`explorer.space.checking.restore`.
 
     Raises:
@@ -139,7 +140,7 @@ def all_problems(raw: Any, first: Problem) -> list[Problem]:
     follows from what was left out is mended too, but not returned.
     """
     raw, found, left_out, tries = copy.deepcopy(raw), [], [], 0
-    result: Space | Problem = first
+    result: CheckedSpace | Problem = first
     while isinstance(result, Problem) and (tries := tries + 1) <= MAX_PROBLEMS:
         if not _follows(result, left_out):
             found.append(result)
@@ -211,7 +212,7 @@ def _follows(problem: Problem, left_out: list[tuple[Any, ...]]) -> bool:
 
 def _overridden(
     raw: Any, overrides: Sequence[str], fingerprint: Callable[[str], str] = sources.fingerprint
-) -> Space:
+) -> CheckedSpace:
     """Return the checked space of a copy of the plain data with the overrides applied.
 
     Raises:
@@ -219,7 +220,7 @@ def _overridden(
         Problem: the data are wrong without any override.
     """
     result = _checked(raw, overrides, fingerprint)
-    if isinstance(result, Space):
+    if isinstance(result, CheckedSpace):
         _check_effect(result, overrides)
         return result
     causes = _causes(raw, overrides, result)
@@ -234,7 +235,7 @@ def _overridden(
 
 def _checked(
     raw: Any, overrides: Sequence[str], fingerprint: Callable[[str], str] = sources.fingerprint
-) -> Space | Problem:
+) -> CheckedSpace | Problem:
     """Apply the overrides to a copy of the plain data. Return the checked space, or what is wrong with it.
 
     Raises:
@@ -260,7 +261,7 @@ def _applied(raw: Any, overrides: Sequence[str]) -> Any:
     return raw
 
 
-def _check_effect(space: Space, overrides: Sequence[str]) -> None:
+def _check_effect(space: CheckedSpace, overrides: Sequence[str]) -> None:
     """Raise InputError if an override sets a swept setting, because the axis would replace its value."""
     swept: dict[tuple[str, ...], str] = {resolve(axis, space): axis for axis in space.axes}
     paths = [_path(override) for override in overrides]

@@ -12,20 +12,20 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 
 import explorer.measures
-from explorer import sources
 from explorer.measures import own
 from explorer.runs.store import Store
 from explorer.settings import InputError, plugin
-from explorer.space.model import PACKAGES, DataFacts, RefineOptions, Space, module_of
+from explorer.space.model import PACKAGES, CheckedSpace, DataFacts, RefineOptions, module_of
 from explorer.space.reading import parse, restore
 from explorer.space.trust import users_functions
+from explorer.users import sources
 
 SECTIONS = ("training", "resources", "phases")  # with the same settings in every space
 FACTS = TypeAdapter(DataFacts)
 CHANGE_MODELS = ("data.", "model.", "training.")  # sections whose settings determine the models
 
 
-def split(space: Space, given: dict[str, Any] | None = None) -> dict[str, Any]:
+def split(space: CheckedSpace, given: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the entries of ``run.yaml`` that hold a space: given settings, defaults, and the data's facts.
 
     Args:
@@ -70,7 +70,7 @@ def read_info(store: Store) -> dict[str, Any]:
     return info
 
 
-def space_of(info: dict[str, Any]) -> Space:
+def space_of(info: dict[str, Any]) -> CheckedSpace:
     """Return the space of ``run.yaml`` for reading: runs no code of the user's.
 
     Raises:
@@ -84,7 +84,7 @@ def space_of(info: dict[str, Any]) -> Space:
     return restore(info["space"], kept, _data_facts(info))
 
 
-def working_space_of(info: dict[str, Any], overrides: Sequence[str] = ()) -> Space:
+def working_space_of(info: dict[str, Any], overrides: Sequence[str] = ()) -> CheckedSpace:
     """Return the checked space of ``run.yaml`` for work. Imports users' functions and reads the data.
 
     Users' functions have the fingerprints of the run's beginning.
@@ -95,7 +95,7 @@ def working_space_of(info: dict[str, Any], overrides: Sequence[str] = ()) -> Spa
     return parse(info["space"], overrides, fingerprint_of(info))
 
 
-def described_data(space: Space) -> dict[str, Any]:
+def described_data(space: CheckedSpace) -> dict[str, Any]:
     """Return the entry of ``run.yaml`` by which the run is read without its data."""
     return {"data_sets": {key: facts._asdict() for key, facts in space.data_facts.items()}}
 
@@ -143,8 +143,8 @@ def without_unknown_settings(raw: dict[str, Any]) -> tuple[dict[str, Any], list[
     Also return the names of these settings and measures.
     """
     ignored: list[str] = []
-    raw = _known(raw, Space, "", ignored)
-    sections: dict[str, Any] = {name: Space.model_fields[name].annotation for name in SECTIONS}
+    raw = _known(raw, CheckedSpace, "", ignored)
+    sections: dict[str, Any] = {name: CheckedSpace.model_fields[name].annotation for name in SECTIONS}
     sections["refine"] = RefineOptions
     for section, (package, _) in PACKAGES.items():
         values = raw.get(section)

@@ -6,12 +6,13 @@ from typing import Any
 
 import explorer.measures
 from explorer.settings import plugin
-from explorer.space.model import PACKAGES, GeometricRange, Log2Range, Space, module_of
+from explorer.space.model import PACKAGES, CheckedSpace, GeometricRange, Log2Range, module_of
 
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of a space file."""
-    schema = Space.model_json_schema(by_alias=True)
+    schema = CheckedSpace.model_json_schema(by_alias=True)
+    schema["title"] = "Space"  # as users know it
     del schema["properties"]["imported"], schema["$defs"]["ImportedCell"]  # not for space files
     axis = {
         "anyOf": [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from explorer import sources
 from explorer.settings import InputError
+from explorer.users import sources
 
 if TYPE_CHECKING:
     from explorer.runs.store import Store

@@ -13,7 +13,7 @@ from explorer.models.draws import seeded_one_by_one
 from explorer.models.rows import Bound, LossAndGradient, Rows
 from explorer.train.optimisers.base import PerRowOptimiser, optimiser
 from explorer.train.stopping import LossMonitor
-from explorer.users import user_function
+from explorer.users.functions import user_function
 
 Each = float | Sequence[float]  # the same for all models, or one per model
 RowGroup = tuple[slice, tuple[float, ...]]

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from explorer.report import write
-from explorer.results import Run
+from explorer.results import RunTables
 from report.synthetic import synthetic_run
 
 
 @pytest.fixture(scope="session")
-def run() -> Run:
+def run() -> RunTables:
     return synthetic_run()
 
 
 @pytest.fixture(scope="session")
-def page(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def page(run: RunTables, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(run, tmp_path_factory.mktemp("site"))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from explorer.results import Run
+from explorer.results import RunTables
 
 WIDTHS = (2, 3, 4, 6, 8, 16, 32, 64)
 BATCH_SIZES = (4, 8, 16, 32, 64)
@@ -25,7 +25,7 @@ def synthetic_run(
     description: str = "Width and batch size on 1,000 digits.",
     error: str = "loss is not finite",
     points: int = 20,
-) -> Run:
+) -> RunTables:
     """A run of ``widths × batch_sizes × third`` cells; a seed of the smallest, hottest cell diverged."""
     random = np.random.default_rng(0)
     third = third or {}
@@ -167,7 +167,7 @@ def synthetic_run(
             }
         ],
     }
-    return Run(
+    return RunTables(
         name=name,
         folder="runs/digits",
         axes=axes,

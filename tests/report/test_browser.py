@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from explorer.report import write
-from explorer.results import Run
+from explorer.results import RunTables
 from report.synthetic import synthetic_run
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -100,7 +100,7 @@ def test_pointing_at_a_cell_tells_its_number_and_marks_it_in_all_maps(browser, p
         assert "±" in tooltip
 
 
-def test_a_link_leads_to_its_cell(browser, page: Path, run: Run):
+def test_a_link_leads_to_its_cell(browser, page: Path, run: RunTables):
     cell = run.models.query("width == 8 and batch_size == 32")["cell_id"].iloc[0]
     with opened(browser, page, fragment=f"#cell={cell}") as site:
         assert place(site) == "Width 8, Batch size 32"
@@ -168,7 +168,7 @@ def test_maps_can_be_turned_to_any_two_axes(browser, tmp_path: Path):
 
 
 def test_details_beside_the_page_are_read_on_a_click(
-    browser, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    browser, run: RunTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("explorer.report.site.DETAIL_BYTES", 1000)
     with opened(browser, write(run, tmp_path, images=False)) as site:

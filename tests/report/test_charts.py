@@ -24,13 +24,13 @@ from explorer.measures.tables import (
 from explorer.report import charts, theme, write
 from explorer.report.labels import AXES, axis_title, measure, measure_title
 from explorer.report.rows import plane, values, with_missing_points, with_texts
-from explorer.results import Run
+from explorer.results import RunTables
 from explorer.settings import plugin
 from report.synthetic import synthetic_run
 
 
 @pytest.fixture(scope="module")
-def cells(run: Run) -> pd.DataFrame:
+def cells(run: RunTables) -> pd.DataFrame:
     table = phases.cells(run.models, run.pairs, run.axes)
     return phases.classify(table, phases.find_cuts(table))
 

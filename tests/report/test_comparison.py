@@ -16,17 +16,19 @@ import pytest
 
 from explorer.report import charts, compare, differences
 from explorer.report.rows import with_texts
-from explorer.results import Run
+from explorer.results import RunTables
 from explorer.settings import InputError
 from report.synthetic import synthetic_run
 from report.test_write import embedded, text
 
 
-def made(name: str, *, widths: Sequence[int] = (2, 8, 32), seeds: int = 3, third: dict | None = None) -> Run:
+def made(
+    name: str, *, widths: Sequence[int] = (2, 8, 32), seeds: int = 3, third: dict | None = None
+) -> RunTables:
     return synthetic_run(widths=widths, batch_sizes=(8, 16), seeds=seeds, name=name, third=third)
 
 
-def tables(*runs: Run) -> list[pd.DataFrame]:
+def tables(*runs: RunTables) -> list[pd.DataFrame]:
     """The cells of the runs at settings that all have, in one order."""
     names = ["width", "batch_size"]
     common = runs[0].cells[names]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from explorer.report import compare
-from explorer.results import Run
+from explorer.results import RunTables
 from report.synthetic import synthetic_run
 from report.test_browser import CHROMIUM, browser, opened
 
@@ -122,7 +122,7 @@ def test_the_rows_of_a_chart_can_be_saved(browser, page: Path):
 
 
 def test_models_beside_the_page_are_read_when_asked_for(
-    browser, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    browser, run: RunTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     from explorer.report import write
 

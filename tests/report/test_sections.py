@@ -20,7 +20,7 @@ from explorer.report.export import export
 from explorer.report.labels import measure, measure_title
 from explorer.report.payload import details
 from explorer.report.rows import exponent, format_compact, with_spread, with_texts
-from explorer.results import Run, load
+from explorer.results import RunTables, load
 from explorer.settings import InputError
 from report.synthetic import synthetic_run
 from report.test_write import embedded, text
@@ -114,7 +114,7 @@ def test_the_page_advises_phases_and_cells(page: Path):
     assert any("IV-B" in shares for shares in data["cells"]["phase_shares"])
 
 
-def test_charts_of_claims_keep_altairs_schema(run: Run, monkeypatch: pytest.MonkeyPatch):
+def test_charts_of_claims_keep_altairs_schema(run: RunTables, monkeypatch: pytest.MonkeyPatch):
     cells = phases.classify(run.grid, cuts := phases.find_cuts(run.grid))
     from explorer.phases.claims import check_claims
 
@@ -130,7 +130,7 @@ def test_charts_of_claims_keep_altairs_schema(run: Run, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
-def test_an_export_has_a_row_a_model_with_its_phase(run: Run, tmp_path: Path, ending: str):
+def test_an_export_has_a_row_a_model_with_its_phase(run: RunTables, tmp_path: Path, ending: str):
     table, page = export(run, tmp_path / f"all{ending}")
     read = pd.read_csv(table) if ending == ".csv" else pd.read_parquet(table)
     assert len(read) == len(run.models)
@@ -143,7 +143,7 @@ def test_an_export_has_a_row_a_model_with_its_phase(run: Run, tmp_path: Path, en
 
 
 def test_an_export_that_is_broken_off_leaves_the_one_before(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: RunTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     out = tmp_path / "out.csv"
     export(run, out)
@@ -160,7 +160,7 @@ def test_an_export_that_is_broken_off_leaves_the_one_before(
 
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
-def test_only_an_export_of_the_run_is_replaced(run: Run, tmp_path: Path, ending: str):
+def test_only_an_export_of_the_run_is_replaced(run: RunTables, tmp_path: Path, ending: str):
     table, page = export(run, tmp_path / f"all{ending}")
     export(run, table)
     for file, content in ((table, b"width,note\n2,mine\n"), (page, b"# My notes\n"), (table, b"\x00\xff")):
@@ -175,7 +175,7 @@ def test_only_an_export_of_the_run_is_replaced(run: Run, tmp_path: Path, ending:
         export(other, table)
 
 
-def test_an_export_of_another_kind_is_refused(run: Run, tmp_path: Path):
+def test_an_export_of_another_kind_is_refused(run: RunTables, tmp_path: Path):
     with pytest.raises(InputError, match=r"must end in \.csv or \.parquet"):
         export(run, tmp_path / "all.xlsx")
 
@@ -263,13 +263,13 @@ def test_cells_from_elsewhere_that_only_a_rare_setting_tells_apart_are_not_avera
 # ---- while it runs
 
 
-def test_a_page_of_a_run_under_way_loads_itself_again(run: Run, tmp_path: Path):
+def test_a_page_of_a_run_under_way_loads_itself_again(run: RunTables, tmp_path: Path):
     assert '<meta http-equiv="refresh" content="7">' in text(write(run, tmp_path, images=False, refresh_s=7))
     assert "refresh" not in text(write(run, tmp_path, images=False))
 
 
 def test_details_and_models_of_a_large_run_lie_in_scripts(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: RunTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("explorer.report.site.DETAIL_BYTES", 1000)
     index = write(run, tmp_path, images=False)

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from explorer.report import spent
-from explorer.results import Run
+from explorer.results import RunTables
 
 
-def with_sessions(run: Run, *sessions: Any) -> Run:
+def with_sessions(run: RunTables, *sessions: Any) -> RunTables:
     return replace(run, info={**run.info, "sessions": list(sessions)})
 
 
-def test_a_session_is_a_row_with_its_stages_in_their_order(run: Run) -> None:
+def test_a_session_is_a_row_with_its_stages_in_their_order(run: RunTables) -> None:
     first = {
         "started": "2026-11-24T06:00:00.123+00:00",
         "stages": {"pages_s": 2.25, "training_s": 1234.56, "start_up_s": 4.06},
@@ -38,7 +38,7 @@ def test_a_session_is_a_row_with_its_stages_in_their_order(run: Run) -> None:
     assert [row["counts"] for row in found["rows"]] == [["1,200", "3", "0"], ["–"] * 3]
 
 
-def test_workers_seconds_are_added_up_over_sessions_and_shared_out(run: Run) -> None:
+def test_workers_seconds_are_added_up_over_sessions_and_shared_out(run: RunTables) -> None:
     found = spent.workers(
         with_sessions(run, {"workers": {"training_s": 10, "hessian_s": 5}}, {"workers": {"training_s": 25}})
     )
@@ -51,7 +51,7 @@ def test_workers_seconds_are_added_up_over_sessions_and_shared_out(run: Run) -> 
 @pytest.mark.parametrize(
     "session", [3, {}, {"stages": None, "workers": [1]}, {"workers": {"a_s": "long", "b_s": float("nan")}}]
 )
-def test_what_is_no_number_is_left_out(run: Run, session: Any) -> None:
+def test_what_is_no_number_is_left_out(run: RunTables, session: Any) -> None:
     odd = with_sessions(run, session)
     assert spent.workers(odd) == []
     assert spent.stages(odd)["heads"] == []

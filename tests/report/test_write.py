@@ -19,7 +19,7 @@ from explorer import phases
 from explorer.report import figures, pictures, write
 from explorer.report.files import small_csv
 from explorer.report.rows import with_texts
-from explorer.results import Run, load
+from explorer.results import RunTables, load
 from explorer.runs.files import Files, name_file_in_errors
 from explorer.settings import InputError
 from report.synthetic import synthetic_run
@@ -56,20 +56,20 @@ def test_a_page_of_200_models_takes_at_most_3_mb_in_all(page: Path):
     assert {f"tables/{n}.{e}" for n in ("cells", "models", "pairs") for e in ("parquet", "csv")} <= names
 
 
-def test_the_downloads_hold_the_tables(page: Path, run: Run):
+def test_the_downloads_hold_the_tables(page: Path, run: RunTables):
     cells = pd.read_parquet(page.parent / "tables" / "cells.parquet")
     assert len(cells) == 40
     assert set(cells["phase"]) == {"I", "II", "III", "IV-B"}  # CKA has no two groups
     assert len(pd.read_csv(page.parent / "tables" / "models.csv")) == len(run.models)
 
 
-def test_a_foreign_column_of_mixed_types_can_be_downloaded(run: Run, tmp_path: Path):
+def test_a_foreign_column_of_mixed_types_can_be_downloaded(run: RunTables, tmp_path: Path):
     models = run.models.assign(note=[1, "two"] * (len(run.models) // 2))
     write(replace(run, models=models), tmp_path, images=False)
     assert pd.read_parquet(tmp_path / "tables" / "models.parquet")["note"].tolist()[:2] == ["1", "two"]
 
 
-def test_lists_of_numbers_are_downloaded_with_all_digits(run: Run, tmp_path: Path):
+def test_lists_of_numbers_are_downloaded_with_all_digits(run: RunTables, tmp_path: Path):
     values = [np.array([1 / 3, k]) for k in range(len(run.models))]
     write(replace(run, models=run.models.assign(hessian_eigenvalues=values)), tmp_path, images=False)
     models = pd.read_parquet(tmp_path / "tables" / "models.parquet")
@@ -93,7 +93,7 @@ def test_every_link_on_the_page_leads_to_a_file_or_a_section(page: Path):
             assert (page.parent / link).is_file(), link
 
 
-def test_the_data_are_embedded_once_and_the_specs_hold_none(page: Path, run: Run):
+def test_the_data_are_embedded_once_and_the_specs_hold_none(page: Path, run: RunTables):
     html = page.read_text(encoding="utf-8")
     data, details = embedded(html, "data"), embedded(html, "details")
     assert len(data["cells"]["cell_id"]) == 40
@@ -147,7 +147,7 @@ def test_an_axis_of_words_may_hold_markup(tmp_path: Path):
 
 @pytest.mark.parametrize("kept", ["models", "pairs", "curves", "epochs", ""])
 def test_a_folder_with_only_some_tables_gets_a_page_that_says_what_is_missing(
-    kept: str, run: Run, tmp_path: Path
+    kept: str, run: RunTables, tmp_path: Path
 ):
     tables = {
         n: getattr(run, n) if n == kept else pd.DataFrame() for n in ("models", "epochs", "pairs", "curves")
@@ -202,7 +202,7 @@ def test_files_are_readable_for_whom_the_user_lets_and_a_full_disk_is_named(tmp_
         Path("/dev/full").write_bytes(b"x")
 
 
-def test_a_sweep_under_way_shows_cells_that_are_missing(run: Run, tmp_path: Path):
+def test_a_sweep_under_way_shows_cells_that_are_missing(run: RunTables, tmp_path: Path):
     begun = replace(
         run, models=run.models[run.models["width"] < 8], pairs=run.pairs.iloc[:0], curves=run.curves.iloc[:0]
     )
@@ -244,7 +244,7 @@ def test_a_third_axis_becomes_a_selector_and_every_plane_shares_one_scale(tmp_pa
     )
 
 
-def test_each_cut_comes_from_the_call_or_else_from_the_space(run: Run, tmp_path: Path):
+def test_each_cut_comes_from_the_call_or_else_from_the_space(run: RunTables, tmp_path: Path):
     space = {**run.info["space"], "phases": {"connected": 7.5, "cka": None}}
     there = replace(run, info={**run.info, "space": space})
     assert "given by the user" in text(write(there, tmp_path / "a", images=False))
@@ -257,7 +257,7 @@ def test_each_cut_comes_from_the_call_or_else_from_the_space(run: Run, tmp_path:
 
 
 def test_details_that_are_too_large_for_the_page_lie_beside_it(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: RunTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("explorer.report.site.DETAIL_BYTES", 1000)
     index = write(run, tmp_path, images=False)
@@ -269,7 +269,7 @@ def test_details_that_are_too_large_for_the_page_lie_beside_it(
     assert (tmp_path / file).read_text(encoding="utf-8").startswith(f'explorerDetails("{cell}",{{"models"')
 
 
-def test_a_large_run_has_few_files(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_large_run_has_few_files(run: RunTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("explorer.report.site.DETAIL_BYTES", 1000)
     monkeypatch.setattr("explorer.report.files.SCRIPT_BYTES", 50_000)
     monkeypatch.setattr("explorer.report.site.PICTURED_CELLS", 39)
@@ -282,14 +282,14 @@ def test_a_large_run_has_few_files(run: Run, tmp_path: Path, monkeypatch: pytest
     assert "menu of each chart saves it" in html
 
 
-def test_writing_again_replaces_the_page(run: Run, tmp_path: Path):
+def test_writing_again_replaces_the_page(run: RunTables, tmp_path: Path):
     first = write(run, tmp_path, images=False).read_text(encoding="utf-8")
     second = write(replace(run, name="renamed"), tmp_path, images=False).read_text(encoding="utf-8")
     assert "<h1>renamed</h1>" in second
     assert "<h1>renamed</h1>" not in first
 
 
-def test_every_spec_on_the_page_keeps_altairs_schema(run: Run, monkeypatch: pytest.MonkeyPatch):
+def test_every_spec_on_the_page_keeps_altairs_schema(run: RunTables, monkeypatch: pytest.MonkeyPatch):
     """``write`` leaves the check out for speed; here each chart is built and written with it."""
     cells = phases.cells(run.models, run.pairs, run.axes)
     rows = with_texts(phases.classify(cells, phases.find_cuts(cells)))

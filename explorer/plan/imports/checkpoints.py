@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from explorer import columns, user_process
+from explorer import columns
 from explorer.settings import InputError, plugin, shown
 from explorer.space.checking import DEFAULT_MEASURES
-from explorer.space.model import PACKAGES, Space, module_of
+from explorer.space.model import PACKAGES, CheckedSpace, module_of
 from explorer.space.reading import parse, set_value
 from explorer.space.training import TrainingOptions
-from explorer.users import user_function, users_code
+from explorer.users import user_process
+from explorer.users.functions import user_function, users_code
 
 SETTING = re.compile(r"(load|temperature|training)\.(\w+)(?:\.\d+)?: (.*)")  # of a message about it
 RESULTS = ("train_loss", "train_error_percent", "test_loss", "test_accuracy_percent")
@@ -176,7 +177,7 @@ def options_of(reference: str) -> tuple[list[str], bool]:
 
 def space_of(
     checkpoints: Sequence[Checkpoint], known: Mapping[str, str], raw: dict[str, Any], overrides: Sequence[str]
-) -> tuple[Space, dict[str, Checkpoint]]:
+) -> tuple[CheckedSpace, dict[str, Checkpoint]]:
     """Return the checked space of some checkpoints, and the checkpoints by ``model_id``.
 
     A setting with several values is an axis. A setting of the training is a temperature, any other a load.

@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from explorer import user_process
 from explorer.data.dataset import Arrays
 from explorer.data.formats.reading import read_bytes
-from explorer.objects import content_of
 from explorer.plan.imports.checkpoints import Checkpoint
 from explorer.plan.imports.reading import load_weights, some_of
 from explorer.plan.stacks import shape_of
 from explorer.plan.units import Part, Stack, data_source
 from explorer.runs.store import Store
 from explorer.settings import InputError, digest
-from explorer.space.model import Cell, Space
+from explorer.space.model import Cell, CheckedSpace
+from explorer.users import user_process
+from explorer.users.objects import content_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,7 +26,7 @@ TOLD = 20  # wrong files that are told at once
 PER_STACK = 16  # models of a cell whose weights share a file
 
 
-def check_files(space: Space, files: Mapping[str, Checkpoint]) -> list[str]:
+def check_files(space: CheckedSpace, files: Mapping[str, Checkpoint]) -> list[str]:
     """Check that each checkpoint holds the weights of its network. Runs in the process for users' code.
 
     Returns sentences about weights that are left out, and about files with the same weights.
@@ -95,7 +95,7 @@ def readings_of(cell: Cell, shape: tuple[int, ...], classes: int, paths: list[st
     return found
 
 
-def write(space: Space, store: Store, files: Mapping[str, Checkpoint], folder: Path) -> int:
+def write(space: CheckedSpace, store: Store, files: Mapping[str, Checkpoint], folder: Path) -> int:
     """Write the weights of models that the run does not have yet, and return their number.
 
     Raises:

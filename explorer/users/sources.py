@@ -19,8 +19,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from explorer import given
 from explorer.settings import InputError, cut, digest
+from explorer.users import given
 
 INSTALLED = {"site-packages", "dist-packages"}  # folders of packages that are not the user's
 STANDARD = {
@@ -84,7 +84,7 @@ def read(reference: str) -> dict[str, bytes]:
     The module comes first. The others are the local modules that it imports anywhere in its text, and those
     that these import: not the standard library, installed packages and Explorer.
 
-    For an object of a program, return what describes it (:func:`explorer.objects.given`).
+    For an object of a program, return what describes it (:func:`explorer.users.objects.given`).
 
     Raises:
         InputError: the module does not exist or has no source file, or a file is not valid Python.

@@ -28,10 +28,10 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
-from explorer import given, users
 from explorer.settings import InputError, message_of
-from explorer.sources import is_local
 from explorer.units import duration, size
+from explorer.users import functions, given
+from explorer.users.sources import is_local
 
 SAY_S = 60.0  # a call that makes no progress for so long is told
 CHECK_S = 120.0  # a call that tries a network on a few inputs is ended after so long without progress
@@ -42,9 +42,9 @@ OUTPUT_BYTES = 2000  # of the user's last output that are kept
 FRAME = re.compile(r'^  File "(.+)", line (\d+)', re.MULTILINE)  # in a trace of faulthandler
 # Runs with the caller's sys.path, so that no file of the current folder hides a library.
 START = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[2]); import explorer.user_process as p; p.serve()"
+    "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
+    "import explorer.users.user_process as p; p.serve()"
 )
-
 
 _inside = False  # whether this is such a process
 
@@ -83,7 +83,8 @@ class Process:
 
         Args:
             what: what the call does, for messages: "the check of 'nets:make'".
-            patience_s: seconds without progress (:func:`explorer.users.progress`) until the call is ended.
+            patience_s: seconds without progress (:func:`explorer.users.functions.progress`) until the call is
+                ended.
             say: receives a message if there is no progress for a minute.
             hear: receives what the function tells (:func:`send_to_caller`) before it returns.
 
@@ -205,7 +206,7 @@ class Process:
         """Return the last line of the user's that ran, and the last line that the user's code printed."""
         self._trace.seek(0)
         trace = self._trace.read().decode(errors="replace")
-        place = users.last_place([(file, int(line)) for file, line in FRAME.findall(trace)])
+        place = functions.last_place([(file, int(line)) for file, line in FRAME.findall(trace)])
         printed = b"".join(self._output)[-OUTPUT_BYTES:].decode(errors="replace").split("\n")
         last = next((line.strip() for line in reversed(printed) if line.strip()), "")
         return f", in {place}" * bool(place) + f"; it printed last: {last[-150:]}" * bool(last)
@@ -243,12 +244,14 @@ def call(function: str, *arguments: Any, what: str, patience_s: float | None = N
 
 
 def check_function(reference: str) -> None:
-    """Check that a user's ``module:function`` can be imported. See :func:`explorer.users.user_function`."""
-    call("explorer.user_process:_import", reference, what=f"the import of {reference!r}", patience_s=None)
+    """Import a user's ``module:function`` (:func:`~explorer.users.functions.user_function`), to check it."""
+    call(
+        "explorer.users.user_process:_import", reference, what=f"the import of {reference!r}", patience_s=None
+    )
 
 
 def _import(reference: str) -> None:
-    users.user_function(reference)
+    functions.user_function(reference)
 
 
 def _print_to_stderr(message: str) -> None:
@@ -318,11 +321,11 @@ def serve() -> None:
             os.killpg(0, signal.SIGKILL)
 
     def beat() -> None:
-        seen = users.calls
+        seen = functions.calls
         while True:
             time.sleep(BEAT_S)
-            if users.calls != seen:
-                seen = users.calls
+            if functions.calls != seen:
+                seen = functions.calls
                 send("progress")
 
     for work in (receive, beat):
@@ -336,7 +339,7 @@ def serve() -> None:
 
 def _answer_calls(waiting: queue.SimpleQueue[Any], send: Callable[[str, Any], None], limit: int) -> None:
     """Answer calls without end."""
-    users.forked = forked = mmap.mmap(-1, 1)  # shared with copies that the user's code forks
+    functions.forked = forked = mmap.mmap(-1, 1)  # shared with copies that the user's code forks
     pid = _end_copies(forked)
     while True:
         state, function, arguments = waiting.get()
@@ -347,12 +350,15 @@ def _answer_calls(waiting: queue.SimpleQueue[Any], send: Callable[[str, Any], No
         except BaseException as error:
             kind, value = "error", _sendable(error, limit)
             if isinstance(error, SystemExit):
-                kind, value = "left", f"it calls sys.exit({error.code!r:.100}), in {users.place_of(error)}"
+                kind, value = (
+                    "left",
+                    f"it calls sys.exit({error.code!r:.100}), in {functions.place_of(error)}",
+                )
         if os.getpid() != pid:
             forked[0] = 1
             os._exit(0)
         if _has_forked(forked):
-            kind, value = "left", users.FORKED
+            kind, value = "left", functions.FORKED
         _note_modules()
         send(kind, value)
 
@@ -470,7 +476,7 @@ def resolve(function: str) -> Callable[..., Any]:
 def _sendable(error: BaseException, limit: int) -> BaseException:
     """Return an error that can be sent, with the place in the user's code and the traceback as its cause."""
     told = "".join(traceback.format_exception(error))
-    place = users.place_of(error, "")
+    place = functions.place_of(error, "")
     said = message_of(error)
     if isinstance(error, MemoryError) or "can't allocate memory" in said:
         error = MemoryError(f"not enough memory, of which {size(limit)} were free {said}".strip())

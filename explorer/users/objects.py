@@ -22,9 +22,9 @@ from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from explorer import sources
-from explorer.given import MODULE, Given
 from explorer.settings import InputError, in_a_line
+from explorer.users import sources
+from explorer.users.given import MODULE, Given
 
 HEAD = "# The source of a Python object, and of what it refers to. Explorer wrote this file from them.\n"
 GENERATED = ("<string>", sysconfig.get_path("stdlib"))  # files of the functions that dataclass writes

@@ -15,8 +15,8 @@ from mmap import mmap
 from pathlib import Path
 from typing import Any
 
-from explorer import given
 from explorer.settings import InputError, in_a_line, suggest
+from explorer.users import given
 
 SENT = "<dynamic-code>"  # the file of functions that a notebook or script gives, in another process
 
@@ -61,7 +61,7 @@ def place_of(error: BaseException, reference: str = "") -> str:
 
 def last_place(frames: Iterable[tuple[str, int | None]], own: str = "?") -> str:
     """Return file and line of the first of these frames in a user's files, or below ``own``; or nothing."""
-    others = (*map(sysconfig.get_path, ("stdlib", "purelib", "platlib")), os.path.dirname(__file__), "<")
+    others = (*map(sysconfig.get_path, ("stdlib", "purelib", "platlib")), str(Path(__file__).parents[1]), "<")
     for file, line in frames:
         if file.startswith(own) or file == SENT or not file.startswith(others):
             return f"{_shown(file)}, line {line}"
