@@ -413,19 +413,23 @@ def read(store: Store) -> RunTables:
     documented = [name for name in tables.PAIRS if name not in absent]
     pairs = _with_settings(_of_models(pairs, models, ["model_a", "model_b"]), models, names, documented)
 
+    release = (
+        pa.default_memory_pool().release_unused
+    )  # two copies of all rows take the most memory of a report
     extra = [kind for measure in used.values() for kind in measure.EXTRA if kind.startswith("curves")]
     curves = pd.concat(_frames(store, extra) or [pd.DataFrame()], ignore_index=True)
     curves = _with_columns(curves, ["model_a", "model_b", *columns.CURVES])
+    curves = _in_order(curves, models, ["model_a", "model_b"], ["path", "t"])
+    release()
     epochs = _with_columns(store.read_records("epochs").to_pandas(), ["model_id", *columns.EPOCHS])
+    epochs = _in_order(epochs, models, ["model_id"], ["step"])
+    release()
     if "measures" in failed:
         subject = [column for column in ("model_id", "cell_id") if column in failures]
         info["failed_measures"] = [
             {"subject": next(v for v in row[:-1] if isinstance(v, str)), "error": row[-1]}
             for row in failed["measures"][[*subject, "error"]].itertuples(index=False)
         ]
-    epochs = _in_order(epochs, models, ["model_id"], ["step"])
-    curves = _in_order(curves, models, ["model_a", "model_b"], ["path", "t"])
-    pa.default_memory_pool().release_unused()
     return RunTables(
         name=store.files.name,
         folder=store.location,
