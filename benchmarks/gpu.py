@@ -260,7 +260,7 @@ def sharing(device: str) -> Any:
     for processes in (1,) if SMALL else (1, 4):
         begin, out = context.Barrier(processes), context.Queue()
         work = [
-            context.Process(target=_process, args=(1 / processes, device, SMALL, begin, out))
+            context.Process(target=_process, args=(1 / processes, device, SMALL, begin, out), daemon=True)
             for _ in range(processes)
         ]
         for process in work:

@@ -23,7 +23,7 @@ trap 'rm -f "$RAY_AUTH_TOKEN_PATH"' EXIT
 
 # If trials share a GPU (gpus_per_trial below 1), NVIDIA MPS lets their kernels run at the same time:
 # export CUDA_MPS_PIPE_DIRECTORY=/tmp/mps-$SLURM_JOB_ID CUDA_MPS_LOG_DIRECTORY=/tmp/mps-log-$SLURM_JOB_ID
-# srun --ntasks-per-node=1 nvidia-cuda-mps-control -d
+# srun --overlap --ntasks-per-node=1 nvidia-cuda-mps-control -f &  # in the foreground: Slurm ends daemons of a step
 
 # Starts Ray on every node, runs the command on the first one, and stops Ray. It ends before Slurm would
 # end it, with its tables written.

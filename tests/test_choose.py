@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import ray
 import torch
-from pretended_card import pretended_card
+from pretended_card import CARD, HOST, pretended_card
 from test_engine import assert_equal_runs
 
 import explorer
@@ -25,6 +28,7 @@ from explorer.report import facts
 from explorer.runs.store import Store
 from explorer.settings import InputError
 from explorer.space.reading import parse
+from explorer.train.loop import Split
 
 GIB = 2**30
 
@@ -123,6 +127,7 @@ def test_what_no_card_can_hold_is_refused_with_what_it_needs(
     monkeypatch.setattr(choose, "measure_peaks", substitute({2: 1, 8: None}))
     with pytest.raises(InputError, match=r"needs more; a GPU has 8.00 GiB"):
         explorer.run(tiny, storage=str(tmp_path / "runs"), gpus=1, logical_gpus=True)
+    tiny["model"] = {"name": "cnn", "norm": "batch"}  # whose steps must be timed on a GPU first
     with pytest.raises(InputError, match=r"there is no GPU to measure the memory of a model on"):
         explorer.run(tiny, storage=str(tmp_path / "other"), gpus=0)
     assert not list((tmp_path / "runs").glob("*/records/models"))
@@ -169,7 +174,11 @@ def test_running_out_of_memory_says_which_width_needs_how_much(tiny: dict[str, A
         (4, 2, None, [0.25] * 40, [1.0] * 40),  # two at a time, for want of CPUs
         (1, 16, None, [0.25] * 2, [0.25] * 2),
         (2, 16, None, [0.1, 0.6, 0.1], [0.5, 1.0, 0.5]),
-        (2, 16, None, [0.6, 0.6, 0.1, 0.1], [0.6, 0.6, 0.1, 0.1]),  # halves would not fit beside them
+        (2, 16, None, [0.6, 0.6, 0.1, 0.1], [0.6, 0.6, 0.3333, 0.3333]),  # halves would not fit beside them
+        (2, 16, None, [0.6, 0.1, 0.1, 0.1], [0.6, 0.5, 0.5, 0.3333]),  # a large one, and small ones elsewhere
+        (3, 16, None, [1.0] + [0.0625] * 5, [1.0] + [0.5] * 2 + [0.3333] * 3),
+        (3, 6, None, [1.0] + [0.0625] * 20, [1.0] + [0.5] * 20),  # thirds would leave a GPU idle later
+        (2, 16, None, [0.95, 0.95, 0.05, 0.05], [0.95, 0.95, 0.05, 0.05]),
         (0, 16, None, [0.0] * 3, [0.0] * 3),
     ],
 )
@@ -183,6 +192,22 @@ def test_little_work_is_spread_over_all_gpus(
 ) -> None:
     monkeypatch.setattr(cluster, "_nodes", lambda: [{"CPU": cpus, "GPU": gpus}])
     assert cluster.Cluster({"GPU": gpus}, "", True, 1.0, limit).spread(1, shares) == spread
+
+
+def test_gpus_that_nothing_requests_are_told(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_nodes", lambda: [{"CPU": 2, "GPU": 2}])
+    told: list[str] = []
+    session, two = SimpleNamespace(say=told.append), cluster.Cluster({"CPU": 2, "GPU": 2}, "", True, 1.0)
+    for requested in (0.5, "auto"):
+        tiny["resources"] = {"gpus_per_trial": requested}
+        choose.require_resources(parse(tiny), two, session)  # type: ignore[arg-type]
+    assert not told
+    tiny["resources"] = {"gpus_per_trial": 0}
+    choose.require_resources(parse(tiny), two, session)  # type: ignore[arg-type]
+    assert told[0].startswith("CPUs compute, although Ray has 2 GPUs: the space requests none.")
+    tiny["resources"] = {"gpus_per_trial": "auto", "cpus_per_trial": 4}
+    with pytest.raises(InputError, match="a trial asks for 4 CPUs and 1 GPUs on one node"):
+        choose.require_resources(parse(tiny), two, session)  # type: ignore[arg-type]
 
 
 def test_a_gpu_that_torch_cannot_use_is_reported_before_training(
@@ -205,6 +230,55 @@ def test_every_gpu_that_ray_counts_must_be_there() -> None:
     with pretended_card(gigabytes=8):
         assert card.describe(1)["card"] == "pretended"
         assert card.describe(2) == {"unusable": "Ray counts 2 GPUs, and torch finds 1"}
+
+
+def test_the_smallest_of_several_gpus_is_described_and_all_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pretended_card():
+        kinds = [
+            SimpleNamespace(name=n, total_memory=m * GIB, major=9, minor=0) for n, m in (("B", 8), ("A", 80))
+        ]
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", kinds.__getitem__)
+        monkeypatch.setattr(card, "why_not", str)
+        found = card.describe(2)
+    assert (found["card"], found["memory_gb"]) == ("A, B", 8)
+
+
+def test_data_lie_on_the_card_only_if_inputs_and_targets_fit() -> None:
+    x, y = np.zeros((4, 6), np.int64), np.zeros((4, 6), np.int64)
+    arrays = SimpleNamespace(x_train=x, y_train=y, x_test=x, y_test=y, classes=2, vocabulary="")
+    with pretended_card():
+        places = [
+            Split.of(arrays, "cuda", limit=limit).x_train.device for limit in (4 * x.nbytes, 3 * x.nbytes)
+        ]
+    assert places == [CARD, HOST]
+
+
+@pytest.mark.parametrize("what", ["training", "spectra"])
+def test_a_card_too_small_for_the_data_is_told_as_for_the_rest(
+    what: str, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny["measures"] = {"spectra": {}}
+    space = parse(tiny)
+    (clean,) = load_data(space).values()
+
+    def full(*_: Any) -> Any:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB.")
+
+    with pretended_card(gigabytes=8):
+        worker = Worker(str(tmp_path), lambda _: clean, {}, threads=1, gpus=0.25)
+        stacks = plan.missing_stacks(space, worker.store)
+        if what == "spectra":
+            for stack in stacks:
+                worker.train(stack)
+        monkeypatch.setattr(worker, "split", full)
+        work = (
+            partial(worker.train, stacks[0])
+            if what == "training"
+            else partial(worker.measure, plan.missing_tasks(space, worker.store)[0])
+        )
+        with pytest.raises(MemoryError, match=f"{what} of .* needs at least 3.50 GiB and has 2.00 GiB"):
+            work()
 
 
 def test_a_worker_leaves_cuda_its_memory_and_measures_in_ieee_float32(
@@ -252,10 +326,11 @@ def test_a_worker_leaves_cuda_its_memory_and_measures_in_ieee_float32(
     assert all(rows == [{"operation": "warps_cuda"}] for rows in named)
 
 
+@pytest.mark.parametrize("gpus", [0.5, "auto"])
 def test_calibration_is_kept_for_each_kind_of_gpu(
-    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    gpus: Any, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tiny["resources"], tiny["measures"] = {"gpus_per_trial": 0.5}, {}
+    tiny["resources"], tiny["measures"] = {"gpus_per_trial": gpus}, {}
     kept = {"stacks": {"other": 7}, "execution": {"a 1": "loop"}}
     info: dict[str, Any] = {
         **kept,
@@ -266,9 +341,10 @@ def test_calibration_is_kept_for_each_kind_of_gpu(
     card_b = {"card": "B", "driver": "2", "memory_gb": 80.0, "mps": False}
     context: Any = SimpleNamespace(
         space=parse(tiny), store=store, shape=lambda cell: ((8, 8), 10), cluster=SimpleNamespace(logical=False, own=True),
-        session=SimpleNamespace(say=told.append),
+        session=SimpleNamespace(say=told.append, stage=lambda _: nullcontext()),
     )  # fmt: skip
     monkeypatch.setattr(choose, "_on_worker", lambda *_, **__: {**card_b})
+    monkeypatch.setattr(choose, "_gpu_shares", lambda *_: ({"a": 0.5}, {}))
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "NodeID": "0" * 56, "Resources": {"GPU": 1}}])
     choice = choose.choose(context)
     assert choice.execution == {}
@@ -277,6 +353,15 @@ def test_calibration_is_kept_for_each_kind_of_gpu(
     assert info["cards"]["A"]["stacks"] == {"x": 3}
     assert {name: info[name] for name in kept} == kept
     assert "NVIDIA MPS" in told[0]
+    # A second node has another kind.
+    cards = iter([{**card_b}, {**card_b, "card": "A", "memory_gb": 40.0}])
+    monkeypatch.setattr(choose, "_on_worker", lambda *_, **__: next(cards))
+    monkeypatch.setattr(
+        ray, "nodes", lambda: 2 * [{"Alive": True, "NodeID": "0" * 56, "Resources": {"GPU": 1}}]
+    )
+    choose.choose(context)
+    assert info["cards"]["A, B"]["memory_gb"] == 40
+    assert "The GPUs differ (A, B)" in told[1]
 
 
 def test_the_page_says_which_gpu_computed_and_how() -> None:

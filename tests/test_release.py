@@ -30,6 +30,8 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
     assert f"\n## {version} " in (ROOT / "CHANGELOG.md").read_text()
     images = re.findall(r"image: REGISTRY/explorer:(\S+)", (ROOT / "deploy/rayjob.yaml").read_text())
+    images += re.findall(r"-t REGISTRY/explorer:(\S+)", (ROOT / "deploy/Dockerfile").read_text())
+    assert len(images) == 3
     assert set(images) == {version}
 
 

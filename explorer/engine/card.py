@@ -29,7 +29,7 @@ def why_not() -> str:
     try:
         for place in range(max(1, torch.cuda.device_count())):
             torch.ones(1, device=f"cuda:{place}").add(1).item()
-    except (RuntimeError, AssertionError) as error:
+    except Exception as error:  # CUDA's start raises several kinds
         return " ".join(str(error).partition("\nCUDA kernel errors")[0].split()) or type(error).__name__
     return ""
 
@@ -44,16 +44,20 @@ def unusable(reason: str) -> str:
 
 
 def describe(gpus: int = 1) -> dict[str, Any]:
-    """Return what the first GPU of this process is, or why torch cannot use all ``gpus`` of them."""
+    """Return what the GPUs of this process are, or why torch cannot use all ``gpus`` of them.
+
+    If they differ, ``card`` names all kinds, and the rest is of the GPU with the least memory.
+    """
     if reason := why_not():
         return {"unusable": reason}
     import torch
 
     if (found := torch.cuda.device_count()) < gpus:
         return {"unusable": f"Ray counts {gpus} GPUs, and torch finds {found}"}
-    card = torch.cuda.get_device_properties(0)
+    cards = [torch.cuda.get_device_properties(place) for place in range(found)]
+    card = min(cards, key=lambda card: card.total_memory)
     return {
-        "card": card.name,
+        "card": ", ".join(sorted({card.name for card in cards})),
         "memory_gb": round(card.total_memory / 2**30, 1),
         "capability": f"{card.major}.{card.minor}",
         "driver": _driver(),

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from explorer.engine.card import check_share, describe, unusable
-from explorer.engine.cluster import fraction
+from explorer.engine.cluster import Cluster, fraction
 from explorer.engine.context import Context, WorkerFactory, fix_arithmetic
 from explorer.engine.failures import failure
+from explorer.engine.session import Session
 from explorer.engine.users_worker import UsersWorker
 from explorer.models.base import needs_timing
 from explorer.plan.stacks import Sizes, parts, sizes
@@ -75,6 +76,22 @@ def initial_choice(space: CheckedSpace) -> Choice:
     return Choice(resources.cpus_per_trial, resources.gpus_per_trial, min(1.0, resources.gpus_per_trial))
 
 
+def require_resources(space: Space, cluster: Cluster, session: Session) -> None:
+    """Raise InputError unless a trial fits on a node. Say so if there are GPUs that no trial requests."""
+    wanted = initial_choice(space)
+    if space.resources.gpus_per_trial == "auto" and not cluster.gpus_of_a_node:
+        raise InputError(
+            "resources.gpus_per_trial: auto: there is no GPU to measure the memory of a model on. "
+            "Remove the setting, or use --gpus N --logical-gpus, which only counts GPUs."
+        )
+    cluster.workers(wanted.cpus, wanted.gpus)
+    if not wanted.gpus and (gpus := cluster.resources.get("GPU", 0)):
+        session.say(
+            f"CPUs compute, although Ray has {gpus:g} GPU{'s' * (gpus != 1)}: the space requests none. "
+            "To use GPUs, set resources.gpus_per_trial, to auto for example."
+        )
+
+
 def choose(context: Context) -> Choice:
     """Decide how rows run, which models share a stack, and how many trials share a GPU.
 
@@ -99,6 +116,11 @@ def choose(context: Context) -> Choice:
         with context.session.stage("calibration"):
             shares, memory = _gpu_shares(context, choice, memory)
         choice = replace(choice, shares=shares)
+    if card and not card["mps"] and min(choice.shares.values(), default=choice.gpus) < 1:
+        context.session.say(
+            "Trials that share a GPU take turns on it. If NVIDIA MPS is started first, their kernels run at "
+            "the same time (docs/clusters.md, Sharing a GPU)."
+        )
     found = {"stacks": dict(choice.sizes), "execution": execution} | ({"memory": memory} if memory else {})
     store.update_info(**({"cards": {**cards, card["card"]: card | found}} if card else found))
     return choice
@@ -132,13 +154,13 @@ def _card(context: Context, choice: Choice) -> dict[str, Any]:
                 raise InputError(f"{node['NodeManagerHostname']}: {unusable(card['unusable'])}")
             check_share(card["memory_gb"] * 2**30, choice.gpus)
             found.setdefault(card["card"], card)
-    if len(found) > 1:
-        context.session.say(f"The GPUs differ ({', '.join(found)}); Explorer assumes that they are alike.")
-    card = next(iter(found.values()), {})
-    if card and choice.gpus < 1 and not card["mps"]:
+    kinds = sorted({kind for card in found for kind in card.split(", ")})
+    card = min(found.values(), key=lambda card: card["memory_gb"], default={})
+    if len(kinds) > 1:
+        card = {**card, "card": ", ".join(kinds)}
         context.session.say(
-            "Trials that share a GPU take turns on it. If NVIDIA MPS is started first, their kernels run at "
-            "the same time (docs/clusters.md, Sharing a GPU)."
+            f"The GPUs differ ({card['card']}). Explorer gives them the same work, as if all were like "
+            f"the one with the least memory ({card['memory_gb']:g} GB)."
         )
     return card
 
@@ -268,14 +290,9 @@ def _gpu_shares(
     Peaks that are not ``known`` are measured on a worker with a whole GPU.
 
     Raises:
-        InputError: there is no GPU, or it is too small for a trial.
+        InputError: a GPU is too small for a trial.
     """
     space, gpus = context.space, context.cluster.gpus_of_a_node
-    if not gpus:
-        raise InputError(
-            "resources.gpus_per_trial: auto: there is no GPU to measure the memory of a model on. "
-            "Remove the setting, or use --gpus N --logical-gpus, which only counts GPUs."
-        )
     resources, cells = space.resources, largest(space)
     stacked = (resources.replicates_per_trial, resources.cells_per_trial)
     budget = digest([space.measures, space.seeds, *stacked, sorted(choice.sizes.items())], 8)

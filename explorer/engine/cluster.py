@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import logging
 import math
 import os
@@ -139,23 +140,29 @@ class Cluster:
         gpus, at_once = int(self.resources.get("GPU", 0)), min(len(shares), self.fits(cpus, 0))
         if gpus < 2 or not at_once or not all(shares):
             return list(shares)
-        each, more = divmod(at_once, gpus)
-        beside = (gpus - more) * each * [each] + more * (each + 1) * [each + 1]  # pieces on the GPU of each
-        if at_once < len(shares):  # what follows a piece must fit into its place
-            on_each = math.ceil(at_once / gpus)
-            if on_each > 1 and on_each * (gpus - 1) >= at_once:  # so many would leave a GPU idle
-                on_each -= 1
-            at_once, beside = min(at_once, on_each * gpus), [on_each] * len(shares)
-        raised, free = list(shares), [1.0] * gpus
         largest = sorted(range(len(shares)), key=lambda piece: -shares[piece])
-        for piece, count in zip(largest, beside, strict=True):
-            raised[piece] = max(shares[piece], fraction(1 / count))
-        for share in sorted(raised, reverse=True)[:at_once]:
-            place = next((place for place, room in enumerate(free) if share <= room + 1e-9), None)
-            if place is None:
-                return list(shares)  # some would have to wait
-            free[place] -= share
-        return raised
+
+        def raised(count: int, further: int = 0) -> list[float]:
+            """Return shares of 1/count or more, and of 1/(count - 1) for the ``further`` largest pieces."""
+            found = [max(share, fraction(1 / count)) for share in shares]
+            for piece in largest[:further]:
+                found[piece] = max(shares[piece], fraction(1 / (count - 1)))
+            return found
+
+        def fit(found: list[float]) -> bool:
+            return fit_together(sorted(found, reverse=True)[:at_once], gpus)
+
+        fewest = math.ceil(at_once / gpus)
+        if at_once < len(shares) or not fit(list(shares)):  # what follows a piece takes its place
+            most = max(1, math.ceil(at_once / (gpus - 1)) - 1)  # so many on each leave no GPU idle
+            return raised(next((count for count in range(fewest, most) if fit(raised(count))), most))
+        count = next((count for count in range(fewest, at_once) if fit(raised(count))), at_once)
+        if not fit(raised(count)):
+            return list(shares)
+        if count > 1:  # the largest number of pieces that can have more
+            further = bisect.bisect(range(len(shares)), False, key=lambda some: not fit(raised(count, some)))
+            return raised(count, further - 1)
+        return raised(count)
 
     def nodes_lost(self) -> int:
         """Return the number of nodes that have died since the cluster was started."""
@@ -167,6 +174,21 @@ class Cluster:
     def gpus_of_a_node(self) -> int:
         """Number of GPUs of the node with the most GPUs."""
         return int(max((node.get("GPU", 0) for node in _nodes()), default=0))
+
+
+def fit_together(shares: Sequence[float], gpus: int) -> bool:
+    """Return whether shares, the largest first, fit on the GPUs as Ray fills them: the fullest first."""
+    free = [1.0] * gpus
+    for share in shares:
+        place = min(
+            (place for place in range(gpus) if share <= free[place] + 1e-9),
+            key=free.__getitem__,
+            default=None,
+        )
+        if place is None:
+            return False
+        free[place] -= share
+    return True
 
 
 def fraction(share: float) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from explorer.engine import callbacks
 from explorer.engine.cancel import Cancellation, OutOfTime
-from explorer.engine.choose import choose, initial_choice
+from explorer.engine.choose import choose, require_resources
 from explorer.engine.cluster import RunOptions, connect, ray_environment
 from explorer.engine.context import Context, load_data
 from explorer.engine.failures import Attempts
@@ -298,8 +298,7 @@ def _work(context: Context, name: str, where: RunOptions, train: bool) -> None:
     from explorer.engine.sweep import sweep
 
     space, store, cluster, attempts = context.space, context.store, context.cluster, context.attempts
-    wanted = initial_choice(space)
-    cluster.workers(wanted.cpus, wanted.gpus if space.resources.gpus_per_trial != "auto" else 0)
+    require_resources(space, cluster, context.session)
     context.session.record["resources"] = {
         kind: number for kind, number in cluster.resources.items() if kind in ("CPU", "GPU")
     }

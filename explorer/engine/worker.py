@@ -121,8 +121,6 @@ class Worker:
         torch.set_num_threads(self.threads)  # of this thread, which may not be that of the start
         if stack.cell.imported:
             return self._judge_imported(stack)
-        rows, theta, buffers, data = self.start(stack)
-        targets = self._targets(stack)
         kept = self.store.read_state(stack.id)
         state = State({k: torch.tensor(v) for k, v in kept[0].items()}, kept[1]) if kept else None
 
@@ -131,6 +129,8 @@ class Worker:
             self.store.write_state(stack.id, arrays, state.meta)
 
         with self._explained("training", stack.cell, stack.id) as verify:
+            rows, theta, buffers, data = self.start(stack)
+            targets = self._targets(stack)
             if verify:
                 initial = theta.to(self.device), buffers.to(self.device)
                 check_gradient(rows, *initial, data.x_train, data.y_train)
@@ -158,11 +158,12 @@ class Worker:
     def _judge_imported(self, stack: Stack) -> list[dict[str, Any]]:
         """Compute losses and errors of imported models, write their record and return its rows."""
         files = self.store.by_key("imports")[stack.id].to_pylist()
-        cell, data, sha256 = stack.cell, self.split(stack.cell, stack.models[0].seed), files[0]["sha256"]
-        _, rows = network_of(cell, data, self.execution, cell.training.batch_size)
+        cell, sha256 = stack.cell, files[0]["sha256"]
         weights, size = self.store.read_weights(stack.id, sha256), self.store.weights_bytes(stack.id)
-        theta, buffers = (torch.tensor(weights[name]).to(self.device) for name in ("theta", "buffers"))
         with self._explained("importing", cell, stack.id) as verify:
+            data = self.split(cell, stack.models[0].seed)
+            _, rows = network_of(cell, data, self.execution, cell.training.batch_size)
+            theta, buffers = (torch.tensor(weights[name]).to(self.device) for name in ("theta", "buffers"))
             final = judge(rows.to(self.device), theta, buffers, data, cell.steps or None)
             if verify and final[0]["status"] == "ok":
                 x, y = data.x_train[:SAMPLE], data.y_train[:SAMPLE]
@@ -265,18 +266,19 @@ class Worker:
         self._check_sources(task.cell)
         if ":" in task.measure and task.measure not in explorer.measures.USERS:
             own.check(task.measure, dict(task.options.model_extra or {}))
-        cell, data = task.cell, self.split(task.cell, task.seed)
+        cell = task.cell
         batch_size = getattr(task.options, "batch_size", cell.training.batch_size)
-        build, rows = network_of(cell, data, self.execution, batch_size)
-        if rows.execution == "vmap":  # the last bits of vmap depend on the number of models measured together
-            rows.execution = "loop"
-        rows.to(self.device)
         weights = [(self.store.read_weights(m.stack, m.sha256), m.rows) for m in task.members]
-        theta, buffers = (
-            torch.cat([torch.tensor(w[name][take]) for w, take in weights]).to(self.device)
-            for name in ("theta", "buffers")
-        )
         with self._explained(task.measure, cell, task.id) as verify:
+            data = self.split(cell, task.seed)
+            build, rows = network_of(cell, data, self.execution, batch_size)
+            if rows.execution == "vmap":  # its last bits depend on the number of models measured together
+                rows.execution = "loop"
+            rows.to(self.device)
+            theta, buffers = (
+                torch.cat([torch.tensor(w[name][take]) for w, take in weights]).to(self.device)
+                for name in ("theta", "buffers")
+            )
             subject = CellModels(cell.id, rows, theta, buffers, task.model_ids, data, build, verify)
             measured = take(task.measure, subject, task.subjects, task.options)
         for kind, extra in measured.extra.items():
@@ -375,7 +377,7 @@ def out_of_memory(cell: Cell, used: int, said: str, whole: int, gpus: float) -> 
             "programs off the GPU, or raise resources.gpus_per_trial."
         )
     share = math.ceil(100 * needed / whole) / 100
-    advice = f"Raise resources.gpus_per_trial to {share:g} or more, or to auto, or lower"
+    advice = f"Raise resources.gpus_per_trial to {share:g} or more, or lower"
     return (
         f"not enough GPU memory: {what} needs at least {needed / 2**30:.2f} GiB and has "
         f"{has / 2**30:.2f} GiB. {advice if needed <= whole else 'Lower the batch size,'} "

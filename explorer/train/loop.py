@@ -43,11 +43,12 @@ class Split:
         """Create a Split from :class:`explorer.data.base.Arrays`, copied to the device.
 
         Args:
-            limit: bytes of device memory that the inputs may take. If they need more, they stay in host
+            limit: bytes of device memory that the data may take. If they need more, the inputs stay in host
                 memory, pinned for a GPU. No limit by default.
         """
         device = torch.device(device)
-        fits = limit is None or arrays.x_train.nbytes + arrays.x_test.nbytes <= limit
+        parts = arrays.x_train, arrays.y_train, arrays.x_test, arrays.y_test
+        fits = limit is None or sum(part.nbytes for part in parts) <= limit
 
         def inputs(x: Any) -> Tensor:
             tensor = torch.tensor(x, device=device if fits else "cpu")
