@@ -224,6 +224,22 @@ def test_the_usual_way_comes_to_the_same_as_explorer(
     assert print_readme.job(result).endswith("in the usual way, 2 s here)")
 
 
+@pytest.mark.parametrize(("unit_s", "most_units"), [(1e-3, 40_000), (0.2, 4), (30.0, 2)])
+def test_the_benchmark_of_a_gpu_does_not_repeat_slow_work(
+    unit_s: float, most_units: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, done = [0.0], []
+
+    def work(units: int) -> None:
+        done.append(units)
+        clock[0] += 0.01 + unit_s * units
+
+    monkeypatch.setattr(gpu.time, "perf_counter", lambda: clock[0])
+    assert gpu.seconds(work, "cpu", 1.0) == pytest.approx(unit_s, rel=0.03)
+    assert sum(done) <= most_units
+    assert clock[0] < 62
+
+
 def test_the_benchmark_of_a_gpu_works_and_says_that_there_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

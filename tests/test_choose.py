@@ -19,6 +19,7 @@ from pretended_card import CARD, HOST, pretended_card
 from test_engine import assert_equal_runs
 
 import explorer
+from explorer import user_process
 from explorer.engine import card, choose, cluster, probe
 from explorer.engine.context import load_data
 from explorer.engine.worker import Worker, out_of_memory
@@ -157,6 +158,13 @@ def test_running_out_of_memory_says_which_width_needs_how_much(tiny: dict[str, A
     said = out_of_memory(cell, 3 * GIB, "", 16 * GIB, 0.5)
     assert "takes 3.00 GiB of its share of 8.00 GiB" in said
     assert "used by another program" in said
+
+
+def test_a_users_network_out_of_gpu_memory_is_told_nothing_of_main_memory() -> None:
+    error = MemoryError("training of x: not enough GPU memory: width 8 needs at least 4 GiB")
+    error.__cause__ = torch.cuda.OutOfMemoryError("CUDA out of memory.")
+    assert str(user_process._sendable(error, 2**30)) == str(error)
+    assert "of which 1.1 GB were free" in str(user_process._sendable(MemoryError(), 2**30))
 
 
 @pytest.mark.parametrize(

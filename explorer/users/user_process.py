@@ -478,7 +478,8 @@ def _sendable(error: BaseException, limit: int) -> BaseException:
     told = "".join(traceback.format_exception(error))
     place = functions.place_of(error, "")
     said = message_of(error)
-    if isinstance(error, MemoryError) or "can't allocate memory" in said:
+    of_gpu = isinstance(error, MemoryError) and error.__cause__ is not None  # it says what is needed
+    if not of_gpu and (isinstance(error, MemoryError) or "can't allocate memory" in said):
         error = MemoryError(f"not enough memory, of which {size(limit)} were free {said}".strip())
     try:
         str(pickle.loads(pickle.dumps(error)))
