@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -332,6 +334,24 @@ def test_a_worker_leaves_cuda_its_memory_and_measures_in_ieee_float32(
     named = [part.to_pylist() for part in worker.store.by_key("unrepeatable").values()]
     assert named
     assert all(rows == [{"operation": "warps_cuda"}] for rows in named)
+
+
+TF32_BY_USER = """
+import torch
+from explorer.models.precision import ieee_float32
+
+torch.backends.fp32_precision = "tf32"
+parts = torch.backends.cudnn.conv, torch.backends.cudnn.rnn, torch.backends.cuda.matmul
+with ieee_float32(torch.device("cuda")):
+    print(*(part.fp32_precision for part in parts))
+print(*(part.fp32_precision for part in parts))
+"""
+
+
+@pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="needs PyTorch 2.9")
+def test_measures_are_ieee_float32_also_if_a_network_sets_tf32_in_the_newer_way() -> None:
+    done = subprocess.run([sys.executable, "-c", TF32_BY_USER], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["ieee"] * 3 + ["tf32"] * 3
 
 
 @pytest.mark.parametrize("gpus", [0.5, "auto"])

@@ -21,9 +21,16 @@ def ieee_float32(device: torch.device) -> Iterator[None]:
         return
     cudnn: Any = torch.backends.cudnn  # its attributes are properties, which have no types
     products: Any = torch.backends.cuda.matmul
-    before = cudnn.allow_tf32, products.allow_tf32
-    cudnn.allow_tf32 = products.allow_tf32 = False
+    try:
+        flags = [(cudnn, "allow_tf32", cudnn.allow_tf32), (products, "allow_tf32", products.allow_tf32)]
+        exact: Any = False
+    except RuntimeError:  # a user's network has set ``fp32_precision``, and PyTorch allows no mixture
+        parts = cudnn.conv, cudnn.rnn, products
+        flags, exact = [(part, "fp32_precision", part.fp32_precision) for part in parts], "ieee"
+    for part, name, _ in flags:
+        setattr(part, name, exact)
     try:
         yield
     finally:
-        cudnn.allow_tf32, products.allow_tf32 = before
+        for part, name, before in flags:
+            setattr(part, name, before)
