@@ -21,7 +21,6 @@ from pretended_card import CARD, HOST, pretended_card
 from test_engine import assert_equal_runs
 
 import explorer
-from explorer import user_process
 from explorer.engine import card, choose, cluster, probe
 from explorer.engine.context import load_data
 from explorer.engine.worker import Worker, out_of_memory
@@ -32,6 +31,7 @@ from explorer.runs.store import Store
 from explorer.settings import InputError
 from explorer.space.reading import parse
 from explorer.train.loop import Split
+from explorer.users import user_process
 
 GIB = 2**30
 

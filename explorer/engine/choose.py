@@ -76,7 +76,7 @@ def initial_choice(space: CheckedSpace) -> Choice:
     return Choice(resources.cpus_per_trial, resources.gpus_per_trial, min(1.0, resources.gpus_per_trial))
 
 
-def require_resources(space: Space, cluster: Cluster, session: Session) -> None:
+def require_resources(space: CheckedSpace, cluster: Cluster, session: Session) -> None:
     """Raise InputError unless a trial fits on a node. Say so if there are GPUs that no trial requests."""
     wanted = initial_choice(space)
     if space.resources.gpus_per_trial == "auto" and not cluster.gpus_of_a_node:
