@@ -13,8 +13,9 @@ from worlds import Promise
 
 from explorer import phases
 from explorer.phases.advice import advise_cells
-from explorer.phases.claims import FAILS, HOLDS, Claim, check_claims
-from explorer.phases.claims.checks import RunTables
+from explorer.phases.claims import FAILS, HOLDS, Claim, check_claims, settings
+from explorer.phases.claims.checks import Check, RunTables
+from explorer.phases.claims.evidence import decide, summarise
 from explorer.phases.resampling import rank_correlation
 from explorer.phases.words import ACCURACY
 
@@ -22,6 +23,7 @@ BETTER = 5 * 5 + 3  # row of the cell that worlds.one_better makes better
 NEIGHBOURS = ("c23", "c27", "c29", "c33")
 GIVEN = {"train_loss": 0.01, "cka": 0.7}
 DIPS = ("double-descent-in-width", "double-descent-in-temperature")
+DECAYS = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 TRUE = ("cka-ranks-accuracy", "best-is-connected")  # claims that hold in ``related`` worlds
 
 
@@ -91,6 +93,21 @@ def dips(n: int, accuracy: Any, names: Collection[str] = DIPS) -> float:
     """Return the share of worlds with these means in which a double descent holds."""
     found = claims_of(n, test_accuracy_percent=accuracy)
     return float(np.mean([any(claims[name].verdict == HOLDS for name in names) for claims in found]))
+
+
+def shallow_dips(n: int) -> float:
+    """Return the share of worlds whose lines wander together, in which a double descent holds that is no true one.
+
+    The true means over lines dip by less than a point along temperature.
+    """
+    found = []
+    for k in range(n):
+        means = 82 + np.random.default_rng([9, k]).normal(0, 2, worlds.SHAPE).cumsum(axis=0)
+        mean = means.mean(axis=0)
+        depths = [min(mean[:at].max(), mean[at + 1 :].max()) - mean[at] for at in range(1, len(mean) - 1)]
+        (claims,) = claims_of(1, seed=k, test_accuracy_percent=means)
+        found.append(claims[DIPS[1]].verdict == HOLDS and max(depths) < 1)
+    return float(np.mean(found))
 
 
 def random_means(center: float, size: float) -> Callable[[np.random.Generator], np.ndarray]:
@@ -244,6 +261,78 @@ def drop_covers(n: int, drop: float = 1.5) -> float:
     return float(np.mean(kept))
 
 
+def alone(check: Check, tables: Iterable[tuple[pd.DataFrame, pd.DataFrame]], axis: str) -> list[Claim]:
+    """Return one claim of worlds that have ``axis`` beside the width; no other claim is tested there."""
+    found = []
+    for models, pairs in tables:
+        axes = {"load": ["width"], "temperature": [name for name in (axis, "batch_size") if name in models]}
+        cells = phases.cells(models, pairs, axes)
+        run = RunTables(cells, phases.find_cuts(cells, GIVEN), axes, models, pairs, pd.DataFrame())
+        found += decide([summarise(check.name, check.statement, check.evidence(run))])
+    return found
+
+
+def renamed(
+    n: int, axis: str, values: Collection[float], **options: Any
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Return ``n`` worlds with another axis in place of the batch size."""
+    for tables in worlds.worlds(n, **options):
+        for table in tables:
+            table[axis] = table.pop("batch_size").map(dict(zip(worlds.BATCHES, values, strict=True)))
+        yield tables
+
+
+def no_change_covered(n: int, noise: float) -> float:
+    """Return how often the interval of label-noise-spares-hessian covers no change, if there is none."""
+    tables = renamed(n, "label_noise", (0.0, 0.1, 0.2, 0.3, 0.4), noise={"hessian_trace": noise})
+    claims = alone(settings.label_noise_spares_hessian, tables, "label_noise")
+    return float(np.mean([claim.low <= 1.0 <= claim.high for claim in claims]))
+
+
+def small_decay_holds(n: int, better: float) -> float:
+    """Return how often small-decay-small-trace holds if the smallest decay is more accurate by ``better`` points."""
+    trace, accuracy = np.full(worlds.SHAPE, 10.0), np.full(worlds.SHAPE, 85.0)
+    trace[:, 0] = 1.0
+    accuracy[:, 0] += better
+    tables = renamed(n, "weight_decay", DECAYS, hessian_trace=trace, test_accuracy_percent=accuracy)
+    claims = alone(settings.small_decay_small_trace, tables, "weight_decay")
+    return float(np.mean([claim.verdict == HOLDS for claim in claims]))
+
+
+def decay_at_boundary(n: int, more: float) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Return worlds of three schedules whose decay helps by a point, and by ``more`` at the boundary of connectivity."""
+    mc = np.repeat([0.0, -2.0, -8.0], (3, 2, 3))[:, None]
+    for k in range(n):
+        parts = []
+        for place, schedule in enumerate(("constant", "cosine", "step")):
+            gain = (1 + more * (mc == -2)) * (place > 0)
+            means = {"mode_connectivity": mc, "test_accuracy_percent": 85 + gain}
+            models, pairs = worlds.world(np.random.default_rng([8, k, place]), schedule=schedule, **means)
+            ids = {name: schedule + pairs[name] for name in ("model_a", "model_b")}
+            parts.append(
+                (
+                    models.assign(
+                        model_id=schedule + models["model_id"], cell_id=schedule + models["cell_id"]
+                    ),
+                    pairs.assign(schedule=schedule, cell_id=schedule + pairs["cell_id"], **ids),
+                )
+            )
+        models, pairs = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
+        yield models, pairs
+
+
+def boundary_holds(n: int, more: float) -> float:
+    """Return how often decay-helps-at-the-boundary holds."""
+    claims = alone(settings.decay_helps_at_the_boundary, decay_at_boundary(n, more), "schedule")
+    return float(np.mean([claim.verdict == HOLDS for claim in claims]))
+
+
+def boundary_covered(n: int, more: float) -> float:
+    """Return how often the interval of decay-helps-at-the-boundary covers ``more``."""
+    claims = alone(settings.decay_helps_at_the_boundary, decay_at_boundary(n, more), "schedule")
+    return float(np.mean([claim.low <= more <= claim.high for claim in claims]))
+
+
 ONE_GROUP = {
     "even": lambda r: r.uniform(0.4, 0.9, 40),
     "normal": lambda r: r.normal(0.7, 0.08, 40),
@@ -273,6 +362,8 @@ PROMISES = [
             lambda n: dips(n, lambda r: 82 + r.normal(0, 2, worlds.SHAPE).cumsum(axis=0), DIPS[:1]), high=0.05),
     Promise("neighbouring lines that wander together: double descent along them holds",
             lambda n: dips(n, lambda r: 82 + r.normal(0, 2, worlds.SHAPE).cumsum(axis=0), DIPS[1:])),
+    Promise("neighbouring lines that wander together: double descent holds and the true means dip by less than a point",
+            shallow_dips, high=0.0, worlds=60, few=3),
     Promise("equal cells: a double descent holds", lambda n: dips(n, 85.0), high=0.05),
     Promise("a dip of 4 points on every line: double descent holds", lambda n: dips(n, DIP, DIPS[:1]), low=0.90),
     Promise("equal cells: a change is fairly sure", lambda n: surely_advised(classified(n)), high=0.05, few=4),
@@ -282,6 +373,16 @@ PROMISES = [
               lambda n, cells=cells, rho=rho: rank_interval_covers(n, cells, rho), low=0.92, worlds=400, few=40)
       for cells, rho in ((12, 0.0), (40, 0.7))),
     Promise("drop of the loss at the Hessian's transition: interval covers it", drop_covers, low=0.92, worlds=100, few=4),
+    *(Promise(f"label noise without effect on a Hessian with a spread of {noise:.0%}: interval covers no change".replace("%", " %"),
+              lambda n, noise=noise: no_change_covered(n, noise), low=0.92, worlds=200, few=12) for noise in (0.05, 0.5)),
+    Promise("smallest weight decay half a point better: its small trace without better accuracy holds",
+            lambda n: small_decay_holds(n, 0.5), high=0.05, worlds=200, few=12),
+    Promise("smallest weight decay half a point worse: its small trace without better accuracy holds",
+            lambda n: small_decay_holds(n, -0.5), low=0.90, few=8),
+    Promise("decay of the rate helps everywhere alike: more at the boundary holds", lambda n: boundary_holds(n, 0.0), high=0.05, worlds=200, few=6),
+    Promise("decay of the rate helps 1.5 points more at the boundary: this holds", lambda n: boundary_holds(n, 1.5), low=0.90, few=6),
+    *(Promise(f"decay of the rate helps {more:g} points more at the boundary: interval covers it",
+              lambda n, more=more: boundary_covered(n, more), low=0.92, worlds=100, few=6) for more in (0.0, 1.5)),
     Promise("unrelated measures: any false claim holds", false_claims, high=0.05),
     Promise("effects inside their own interval", inside, low=1.0),
     Promise("true claims hold, with 88 % of the cells connected", lambda n: verdicts(n, HOLDS), low=0.90),

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from explorer.landscape.paths import Path, PathKind, path_weights
+from explorer.landscape.paths import Path, PathKind, path_weights, straight
 from explorer.models.arithmetic import constant
 from explorer.models.draws import draws_random_numbers, seeded_one_by_one
 from explorer.models.rows import Rows
@@ -27,6 +27,9 @@ from explorer.train.loop import Split, batches, evaluate, select_inputs
 # of errors costs, if a wrong label costs 2 nats). Large values may change by a tenth.
 TOLERANCES = (1.0, 1.0, 0.02)
 RELATIVE_TOLERANCE = 0.1
+# With a rate that is far too small, a high barrier changes as little as after convergence. But then the
+# second half of the steps lowers the loss about as much as the first. Its share of the fall is at most this.
+LAST_SHARE = 0.25
 STEPS_MIN = 200  # with fewer steps, a curve that has hardly left its start would count as converged
 ADAM = (0.99, 1e-8)  # decay of the mean squared gradient, and the smallest root of it
 
@@ -62,8 +65,8 @@ class Fit:
 class Converging:
     """Fitted paths, and whether twice the steps changed them: see :func:`fit_to_convergence`.
 
-    Loss (nats) and error (percent) of training are (pairs, points), at all ``steps`` (pairs,) and at half of
-    them.
+    Loss (nats) and error (percent) of training are (pairs, points), at all ``steps`` (pairs,), at half of
+    them, and of the straight lines.
     """
 
     path: Path
@@ -72,15 +75,22 @@ class Converging:
     train_error_percent: Tensor
     half_loss: Tensor
     half_error_percent: Tensor
+    line_loss: Tensor
 
     @property
     def converged(self) -> Tensor:
-        """Whether barrier, dip and loss barrier changed by at most the tolerances (pairs,)."""
+        """Whether barrier, dip and loss barrier changed by at most the tolerances (pairs,).
+
+        If one of them is larger than its tolerance, the loss must have fallen mostly in the first half.
+        """
         now = _heights(self.train_loss, self.train_error_percent)
         half = _heights(self.half_loss, self.half_error_percent)
         limit = RELATIVE_TOLERANCE * torch.maximum(now, half)
-        limit = limit.maximum(torch.tensor(TOLERANCES).to(limit))
-        return ((now - half).abs() <= limit).all(1) & (self.steps >= STEPS_MIN).to(limit.device)
+        least = torch.tensor(TOLERANCES).to(limit)
+        last, whole = ((loss - self.train_loss).mean(1) for loss in (self.half_loss, self.line_loss))
+        fell_first = (now <= least).all(1) | (last <= LAST_SHARE * whole.clamp_min(0))
+        steady = ((now - half).abs() <= limit.maximum(least)).all(1)
+        return steady & fell_first & (self.steps >= STEPS_MIN).to(limit.device)
 
 
 def _heights(loss: Tensor, error: Tensor) -> Tensor:
@@ -232,7 +242,8 @@ def fit_to_convergence(
     rows = torch.arange(len(a))
     fit = fit_paths(network, a, b, buffers, x, y, seeds=seeds, steps=steps, start=start, **training)
     now, half = along(rows, fit.path), along(rows, fit.half)
-    found = Converging(fit.path, torch.full((len(a),), steps), *now, *half)
+    line, _ = along(rows, straight(a, b))
+    found = Converging(fit.path, torch.full((len(a),), steps), *now, *half, line)
     while 2 * steps <= at_most and len(rows := (~found.converged).nonzero().squeeze(1)):
         fit = fit_paths(
             network,

@@ -372,6 +372,13 @@ def test_a_path_that_twice_the_steps_would_change_has_not_converged() -> None:
     assert not converging(steps=600, learning_rate=10.0).converged.item()  # it diverges
 
 
+def test_a_path_that_hardly_moves_behind_a_barrier_has_not_converged() -> None:
+    slow = converging(steps=400, learning_rate=1e-5)
+    assert barrier(slow.train_loss).item() > 0.5
+    assert (barrier(slow.half_loss) - barrier(slow.train_loss)).item() < 0.02  # as after convergence
+    assert not slow.converged.item()
+
+
 def test_steps_are_doubled_until_the_path_has_converged_or_the_limit_is_reached() -> None:
     long = converging(steps=40, at_most=10_000, learning_rate=0.001)
     assert long.converged.item()

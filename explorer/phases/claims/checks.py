@@ -190,7 +190,19 @@ class RunTables:
         *,
         log: bool = False,
     ) -> Estimate:
-        """Return the estimate of a mean over lines of a statistic of a measure, with replicates resampled.
+        """Return the estimate of the mean over lines of ``drawn_on_lines``."""
+        values = self.drawn_on_lines(name, whole, statistic, log=log)
+        return mean_of(values[0], values[1:].var(axis=0))
+
+    def drawn_on_lines(
+        self,
+        name: str,
+        whole: np.ndarray,
+        statistic: Callable[[np.ndarray], np.ndarray],
+        *,
+        log: bool = False,
+    ) -> np.ndarray:
+        """Return a statistic of a measure for each line, (1 + draws, lines), with replicates resampled.
 
         ``whole`` (lines, values) are the positions of the cells, and ``statistic`` takes the measure, (draws,
         lines, values), to (draws, lines). With ``log``, it takes its common logarithm; its draws have the
@@ -209,8 +221,7 @@ class RunTables:
         for means in self.draws.some_of(name):
             drawn = means[:, whole]
             found.append(statistic(np.log10(mean) + (drawn / mean - 1) / np.log(10) if log else drawn))
-        values = np.concatenate(found)  # (1 + draws, lines)
-        return mean_of(values[0], values[1:].var(axis=0))
+        return np.concatenate(found)
 
     def mean_trend(self, along: str, name: str, fewest: int = 3) -> tuple[Estimate, str]:
         """Return a measure's rank correlation with an axis, mean over lines, and what it is based on."""

@@ -34,11 +34,6 @@ class Estimate:
             -self.value, -self.high, -self.low, lambda x: (tails(-x)[1], tails(-x)[0]), self.noise
         )
 
-    def plus(self, number: float) -> Estimate:
-        """Return the estimate of the effect plus a number."""
-        value, low, high = (end + number for end in (self.value, self.low, self.high))
-        return Estimate(value, low, high, lambda x: self.tails(x - number), self.noise)
-
 
 def resampled(values: np.ndarray) -> Estimate:
     """Return the estimate with a percentile interval; ``values`` (1 + draws,), the first as measured."""
@@ -96,6 +91,17 @@ def weaker(*parts: Estimate) -> Estimate:
         return max(below), min(1.0, len(parts) * min(above))
 
     return Estimate(value, low, high, tails, min(parts, key=lambda p: p.low).noise)
+
+
+def below_one(squares: Estimate) -> Estimate:
+    """Return the estimate of 1 − √q, from that of a mean square q; below 0, q counts as 0."""
+    value, high, low = (1 - max(q, 0.0) ** 0.5 for q in (squares.value, squares.low, squares.high))
+
+    def tails(x: float) -> tuple[float, float]:
+        below, above = squares.tails((1 - x) ** 2)
+        return above, below  # of x < 1
+
+    return Estimate(value, low, high, tails, squares.noise)
 
 
 def doubted(estimate: Estimate, p: float) -> Estimate:
