@@ -85,7 +85,7 @@ MODELS: dict[str, Column] = {
         "percent",
         "error on the training set (with its noisy labels): 0/1 error, token error or unexplained variance",
         title="Training error",
-        caption="If it is 0 throughout a region, mode connectivity is near 0 there for that reason alone.",
+        caption="Where it is 0, mode connectivity cannot be above 0. Without errors on the curve, it is 0.",
         averaged=True,
         map=61,
         digits=2,

@@ -281,6 +281,8 @@ def test_findings_say_what_the_numbers_say():
     assert "1 of 3 cells: −9.0 ± 2.0 points, at width 2, batch size 8." in barriers
     assert "In 2 cells, training error is 0" in barriers
     assert "0.02" in barriers  # the largest loss barrier among those two
+    behind = phases.findings(cells.assign(train_error_percent=[0.0, 0.0, 1.0]), CUTS, AXES)[1]
+    assert "In 1 cell, training error is 0" in behind  # not at width 2, whose mode connectivity is −9
     assert "rises with width (Spearman +1.00, n = 3 cells); with so few" in load
     assert "too few to rely on" in ranks
     assert lost.startswith("2 of 17 models diverged")

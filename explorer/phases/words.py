@@ -148,7 +148,7 @@ def _barriers(cells: pd.DataFrame, cuts: Mapping[str, Cut], names: list[str]) ->
             where = _extent(behind, cells[mc.notna()], names)
             text = f"There are barriers {low} in {len(behind)} of {of}{where}; the deepest is {deepest}"
     error, loss = column(cells, "train_error_percent"), column(cells, "loss_barrier")
-    trivial = (error < 0.05) & mc.notna()
+    trivial = (error < 0.05) & (mc.abs() <= cut)
     if trivial.sum() >= n / 4:
         text += (
             f". In {plural(int(trivial.sum()), 'cell')}, training error is 0, so mode connectivity is "
