@@ -8,7 +8,6 @@ import pandas as pd
 from explorer.phases.aggregate import column
 from explorer.phases.claims.checks import FEWEST_MATCHED, SEEDS, CannotTell, NotTestable, RunTables, claim
 from explorer.phases.claims.estimates import (
-    LEVEL,
     MANY,
     Estimate,
     below_one,
@@ -179,16 +178,17 @@ def small_decay_small_trace(run: RunTables) -> Evidence:
         *(run.over_lines(ACCURACY, whole, lambda v, k=k: v[..., 0] - v[..., k]) for k in range(1, len(steps)))
     )
     estimate = run.over_lines("hessian_trace", whole, lambda v: v[..., 1:].mean(axis=2) - v[..., 0], log=True)
-    note = f"Accuracy at the smallest minus the best of the others: {format_number(gain.value, 2)} points."
     p_less, p_more = gain.tails(BETTER)
+    note = (
+        f"Accuracy at the smallest minus the best of the others: {format_number(gain.value, 2)} points "
+        f"(against {format_number(BETTER)} or more: p = {format_number(p_more)})."
+    )
     if gain.value >= BETTER:
         note += " The smallest has better accuracy, which contradicts the claim, so the trace does not count."
         value, low, high = (min(end, 0.0) for end in (estimate.value, estimate.low, estimate.high))
         estimate = Estimate(value, low, high, lambda _: (1.0, p_less), gain.noise)
     else:
         estimate = doubted(estimate, p_more)
-        if p_more > LEVEL / 2:
-            note += f" It may be {format_number(BETTER)} points or more, which would contradict the claim."
     quantity = "log10 Hessian trace at the larger weight decays, minus that at the smallest"
     chart = Chart("slices", ("hessian_trace", decay))
     basis = f"{len(whole)} lines"
