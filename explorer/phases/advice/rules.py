@@ -121,6 +121,8 @@ class _Evidence:
         sure = SURE[2]
         if best:
             change = best.change
+            if best.axis and 2 * best.n < len(rows):
+                change += f", possible from {best.n} of these {len(rows)} cells"
             certain = best.surely > 0 and best in suggested and share >= CERTAIN
             sure = SURE[0] if certain else SURE[1]
             if best not in suggested:
