@@ -18,8 +18,10 @@ Diagnosers that were fitted on Explorer's own runs come with the package. They a
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +50,7 @@ FOLDS = 20  # of lines; few are held out at once, so that fits without them are 
 PENALTIES = (15.0, 30.0, 60.0)  # cells to half the squared weights; the strongest first
 RANGE = (0.02, 0.98)  # quantiles of the fitted cells; features beyond them count as the quantiles
 SLOPES = np.geomspace(0.1, 10, 101)  # of Platt scaling: no answer is turned round
-RUN_COUNTS = 3  # as so many cells, since what holds in all cells of a run may not hold in another run
-LAPSES = (0.0, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1)
+LAPSE = 0.03  # share of cells with either answer, however clear their features are
 SHIPPED = Path(__file__).with_name("diagnosers.json")
 MARGIN = 0.1  # by which a diagnoser has to be right more often than the commonest answer
 
@@ -93,25 +94,31 @@ def room(cells: pd.DataFrame, axis: str) -> pd.DataFrame:
         accuracy or the setting of the cell is unknown.
 
     Raises:
-        InputError: ``cells`` is no DataFrame, lacks the axis or the accuracy, or has words for numbers.
+        InputError: ``cells`` is no DataFrame, lacks the axis or the accuracy, has other values than numbers
+            there, or an accuracy above 100 %.
 
     Example:
         >>> cells = pd.DataFrame({"width": [2, 4, 8], "test_accuracy_percent": [50.0, 60.0, 55.0]})
         >>> room(cells, "width")["up"].tolist()
         [10.0, 0.0, 0.0]
     """
+    if not isinstance(axis, str):
+        raise InputError(f"an axis is the name of a column, not {axis!r}")
     _require_table(cells, axis, ACCURACY)
     for name in (axis, ACCURACY):
         if name not in cells:
             raise InputError(
                 f"the table of cells has no column {name}; it has {suggest(name, [*map(str, cells)])}"
             )
+    if wrong := [v for v in cells[ACCURACY] if pd.notna(v) and not -np.inf < v <= 100]:
+        raise InputError(f"the column {ACCURACY} has {wrong[0]:g}; an accuracy is at most 100 %")
+    index, cells = cells.index, cells.reset_index(drop=True)
     others = [name for name in _settings(cells) if name != axis]
     line = (
         cells.groupby(others, dropna=False).ngroup().to_numpy() if others else np.zeros(len(cells), dtype=int)
     )
-    step = np.unique(cells[axis].to_numpy(), return_inverse=True)[1]
-    own = cells[ACCURACY].where(cells[axis].notna()).to_numpy(float)
+    step = np.unique(_floats(cells[axis]), return_inverse=True)[1]
+    own = _floats(cells[ACCURACY].where(cells[axis].notna()))
     best = np.full((line.max(initial=0) + 1, step.max(initial=0) + 1), -np.inf)  # (lines, values of the axis)
     np.fmax.at(best, (line, step), own)
     gains = {}
@@ -119,7 +126,7 @@ def room(cells: pd.DataFrame, axis: str) -> pd.DataFrame:
         beyond = np.roll(np.maximum.accumulate(best[:, ::by], axis=1), 1, axis=1)
         beyond[:, 0] = -np.inf
         gains[name] = np.maximum(beyond[:, ::by][line, step], own) - own
-    return pd.DataFrame(gains, index=cells.index)
+    return pd.DataFrame(gains, index=index)
 
 
 def true_answers(cells: pd.DataFrame, question: str) -> pd.Series:
@@ -158,7 +165,7 @@ class Diagnoser:
         weights: of the features; positive ones speak for the question's second answer.
         centre: values of the features that speak for neither answer.
         intercept: log odds of the second answer at the centre.
-        lapse: share of cells with either answer, however clear their features are.
+        probability: that an answer is right, if it was fitted on several runs; NaN if it was fitted on one.
 
     Example:
         >>> diagnoser = fit(explorer.load("digits").cells, "size_or_data")   # doctest: +SKIP
@@ -175,7 +182,7 @@ class Diagnoser:
     weights: np.ndarray
     centre: np.ndarray
     intercept: float
-    lapse: float = 0.0
+    probability: float = math.nan
 
     @property
     def useful(self) -> bool:
@@ -186,10 +193,12 @@ class Diagnoser:
         """Return the answer for each cell, with the index of ``cells``.
 
         Columns: ``answer``; ``probability`` that it is right, at least 0.5; ``reason``, the two measures that
-        speak most for it. A cell that lacks a measure has none of them (NaN).
+        speak most for it. A cell that lacks a measure has none of them (NaN). If the diagnoser was fitted on
+        several runs, all answers are equally probable: in a further run, those with clearer measures were
+        not right more often.
 
         Raises:
-            InputError: ``cells`` is no DataFrame, or a measure has words.
+            InputError: ``cells`` is no DataFrame, or a measure has other values than numbers.
 
         Example:
             >>> found = diagnoser.predict(cells)                             # doctest: +SKIP
@@ -203,21 +212,26 @@ class Diagnoser:
         second = np.asarray(odds >= 0)
         answers = np.array([answer for answer, _ in _sides(self.question)], dtype=object)
         result.loc[known, "answer"] = answers[second.astype(int)]
-        result.loc[known, "probability"] = self.lapse + (1 - 2 * self.lapse) / (1 + np.exp(-np.abs(odds)))
+        result.loc[known, "probability"] = (
+            _share_right(np.abs(odds)) if math.isnan(self.probability) else self.probability
+        )
         result.loc[known, "reason"] = _reasons(cells.loc[known], np.where(second[:, None], parts, -parts))
         return result
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers and lists, such as JSON holds; ``Diagnoser.of`` makes a diagnoser of them."""
         plain = {f.name: np.asarray(getattr(self, f.name)).tolist() for f in fields(self)}
-        return {**plain, "gains": [None if np.isnan(gain) else gain for gain in self.gains]}
+        gains = [None if math.isnan(gain) else gain for gain in self.gains]
+        known = None if math.isnan(self.probability) else self.probability
+        return {**plain, "gains": gains, "probability": known}
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Diagnoser:
         """Return the diagnoser of which ``plain`` is the ``as_dict``."""
         first, second = (np.nan if gain is None else gain for gain in plain["gains"])
         values = {name: np.array(v) if isinstance(v, list) else v for name, v in plain.items()}
-        return cls(**{**values, "gains": (first, second)})
+        known = math.nan if plain["probability"] is None else plain["probability"]
+        return cls(**{**values, "gains": (first, second), "probability": known})
 
 
 def shipped() -> dict[str, Diagnoser]:
@@ -238,9 +252,11 @@ def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series |
 
     It has the strongest ridge penalty whose answers in held-out cells are within a standard error of the best
     (Breiman et al., Classification and regression trees, 1984), since cells of other runs differ. Held-out
-    cells also calibrate the probabilities (Platt, 1999). They are lines of the grid, or whole runs: with few
-    runs, no answer is very probable. If the table has columns ``data`` and ``architecture``, the fit that
-    answers a held-out run has seen neither.
+    cells also calibrate the probabilities. They are lines of the grid (Platt, 1999), or whole runs. With
+    several runs, the probability is the share of right answers, as if one more run had been answered right in
+    half of its cells. With one run, it holds for other cells of such runs; in noisier data, fewer answers can
+    be right. If the table has columns ``data`` and ``architecture``, the fit that answers a held-out run has
+    seen neither.
 
     Args:
         cells: one row per cell, with the measures of FEATURES (``curve_peak_error_percent`` may be missing)
@@ -251,7 +267,8 @@ def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series |
 
     Raises:
         InputError: the question or an answer is unknown, ``cells`` is no DataFrame, measures are missing or
-            have words, or fewer than 12 cells have an answer and all measures.
+            no numbers, a cell of several runs has no ``run``, or fewer than 12 cells have an answer and all
+            measures.
 
     Example:
         >>> digits = explorer.load("digits").cells                           # doctest: +SKIP
@@ -263,9 +280,11 @@ def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series |
     if answers is None:
         answers = true_answers(cells, question)
         rooms = np.column_stack([_side_room(cells, changes, question) for _, changes in _sides(question)])
-        rooms /= np.maximum(100 - cells[ACCURACY].to_numpy(float), 1e-9)[:, None]
-    if not isinstance(answers, pd.Series) or not (
-        answers.index.isin(cells.index).all() or cells.index.isin(answers.index).all()
+        rooms /= np.maximum(100 - _floats(cells[ACCURACY]), 1e-9)[:, None]
+    if (
+        not isinstance(answers, pd.Series)
+        or not (answers.index.isin(cells.index).all() or cells.index.isin(answers.index).all())
+        or not (answers.index.is_unique or answers.index.equals(cells.index))
     ):
         raise InputError(
             "answers is no Series with the index of the cells; give pd.Series(…, index=cells.index)"
@@ -305,8 +324,7 @@ def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series |
     promised = rooms[known][told, second.astype(int)]
     gains = [float(promised[second == k].mean()) if (second == k).any() else np.nan for k in (0, 1)]
     low, high, weight, centre, intercept = _logistic(x, y, weights, penalty)
-    counts = RUN_COUNTS * run.nunique() / len(y) if run.nunique() > 1 else 1.0
-    slope, lapse = _calibrate(np.where(y == 1, odds, -odds)[told], counts * weights[told])
+    slope = _calibrate(np.where(y == 1, odds, -odds)[told])
     return Diagnoser(
         question=question,
         accuracy=float(right.mean()),
@@ -318,13 +336,22 @@ def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series |
         weights=slope * weight,
         centre=centre,
         intercept=slope * intercept,
-        lapse=lapse,
+        probability=probability_of(right) if run.nunique() > 1 else math.nan,
     )
 
 
+def probability_of(right: pd.Series) -> float:
+    """Return the probability that an answer is right in a further run, at least 0.5.
+
+    ``right`` is the share of right answers in each run. One more run counts as right in half of its cells.
+    """
+    return max(0.5, float((right.sum() + 0.5) / (len(right) + 1)))
+
+
 def _sides(question: str) -> tuple[Side, Side]:
-    if question not in QUESTIONS:
-        raise InputError(f"there is no question {question!r}; known: {suggest(question, list(QUESTIONS))}")
+    if not isinstance(question, str) or question not in QUESTIONS:
+        known = suggest(str(question), list(QUESTIONS))
+        raise InputError(f"there is no question {question!r}; known: {known}")
     return QUESTIONS[question]
 
 
@@ -366,21 +393,26 @@ def _lines(cells: pd.DataFrame) -> pd.Series:
 
 
 def _require_table(cells: object, *numeric: str) -> None:
-    """Raise InputError if the cells are no DataFrame, or one of these columns has words."""
+    """Raise InputError if the cells are no DataFrame, or one of these columns is no column of numbers."""
     if not isinstance(cells, pd.DataFrame):
         raise InputError(
             f"the cells are no table but of type {type(cells).__name__}; give a pandas DataFrame with a row "
             "for each cell, such as pd.DataFrame([cell]) for one cell"
         )
+    if twice := [str(name) for name in cells.columns[cells.columns.duplicated()]]:
+        raise InputError(f"the table of cells has two columns {twice[0]}; keep one of them")
     for name in numeric:
-        if name in cells and cells[name].map(lambda value: isinstance(value, str)).any():
-            raise InputError(f"the column {name} of the table of cells has words; give numbers")
+        values = cells.get(name, ())
+        if wrong := [v for v in values if not isinstance(v, Real) and v is not None and v is not pd.NA]:
+            raise InputError(f"the column {name} of the table of cells has {wrong[0]!r}; give numbers")
 
 
 def _require_measures(cells: pd.DataFrame) -> None:
     """Raise InputError if the table lacks a measure. Only the error on the curve may be missing."""
     _require_table(cells)
     names = dict.fromkeys(f.column for f in FEATURES if f.column != PEAK)
+    if "run" in cells and cells["run"].isna().any():
+        raise InputError("some cells have no run; name the run of each cell, or drop the column run")
     if lacking := [name for name in names if name not in cells or not cells[name].notna().any()]:
         raise InputError(f"a diagnoser needs {', '.join(lacking)}, which the table lacks")
 
@@ -421,18 +453,21 @@ def _odds(x: np.ndarray, low: Any, high: Any, weights: Any, centre: Any, interce
     return (np.clip(x, low, high) - centre) @ weights + intercept
 
 
-def _calibrate(odds: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """Return slope and lapse rate that make right answers of held-out cells, with these odds, most probable.
+def _share_right(odds: np.ndarray) -> np.ndarray:
+    """Return the probability of an answer with these log odds.
 
-    This is Platt scaling with lapses: true answers come from few seeds, so some are wrong by chance, also
-    where the odds are clear. The slope has a standard normal prior.
+    It is at most 1 - LAPSE: true answers come from few seeds, so some are wrong by chance, also where the
+    odds are clear.
     """
+    return LAPSE + (1 - 2 * LAPSE) / (1 + np.exp(-odds))
 
-    def plausibility(slope: float, lapse: float) -> float:
-        right = lapse + (1 - 2 * lapse) / (1 + np.exp(-slope * odds))
-        return float(weights @ np.log(right) - slope**2 / 2)
 
-    return max(((float(a), b) for a in SLOPES for b in LAPSES), key=lambda pair: plausibility(*pair))
+def _calibrate(odds: np.ndarray) -> float:
+    """Return the slope that makes right answers of held-out cells, with these odds, most probable.
+
+    This is Platt scaling with lapses.
+    """
+    return max(map(float, SLOPES), key=lambda slope: float(np.log(_share_right(slope * odds)).sum()))
 
 
 def _reasons(cells: pd.DataFrame, support: np.ndarray) -> list[str]:
@@ -440,7 +475,7 @@ def _reasons(cells: pd.DataFrame, support: np.ndarray) -> list[str]:
     words = {
         f.title: [
             "" if np.isnan(v) else f"{f.title} {v:.3g}{' %' if f.column.endswith('_percent') else ''}"
-            for v in cells[f.column].to_numpy(float)
+            for v in _floats(cells[f.column])
         ]
         for f in FEATURES
         if f.column in cells
@@ -461,7 +496,12 @@ def _numbers(cells: pd.DataFrame) -> np.ndarray:
     """
     _require_table(cells, *(f.column for f in FEATURES))
     nothing = pd.Series(np.nan, index=cells.index)
-    table = {f.column: cells.get(f.column, nothing).astype(float) for f in FEATURES}
-    barrier = (-table["mode_connectivity"]).clip(lower=0)
-    table[PEAK] = table[PEAK].fillna(table["train_error_percent"] + barrier)
-    return np.column_stack([feature.of(table[feature.column].to_numpy()) for feature in FEATURES])
+    table = {f.column: _floats(cells.get(f.column, nothing)) for f in FEATURES}
+    peak = table["train_error_percent"] + np.maximum(-table["mode_connectivity"], 0)
+    table[PEAK] = np.where(np.isnan(table[PEAK]), peak, table[PEAK])
+    return np.column_stack([feature.of(table[feature.column]) for feature in FEATURES])
+
+
+def _floats(column: pd.Series) -> np.ndarray:
+    """Return the values of a column of numbers; NaN where one is missing, however that is written."""
+    return column.where(column.notna(), np.nan).to_numpy(float)

@@ -174,6 +174,32 @@ def test_stopping_early_is_advised_first_where_it_gained_surely_more(gained: lis
     assert f"best step of the other replicates gained +{np.mean(gained):.2f} points" in said
 
 
+def test_a_cell_without_neighbours_is_not_told_to_stay_as_it_is():
+    cells = grid().iloc[[12]]
+    (advice,) = advise_phases(cells, CUTS, AXES, {"c12": np.array([-0.3, -0.2, -0.3, -0.2, -0.3])})
+    assert [t.direction for t in advice.tried] == ["shorter training"]
+    assert advice.tried[0].high < 1
+    assert (advice.change, advice.sure) == ("keep these settings; try more data", "a guess")
+
+
+def test_a_change_that_few_cells_of_a_phase_can_make_names_how_many():
+    cells = (
+        grid(gain=0.0)
+        .iloc[9:15]
+        .assign(
+            batch_size=[8, 16, 32, 64, 128, 128],
+            label_noise=[0.0, 0.0, 0.0, 0.0, 0.0, 0.1],
+            test_accuracy_percent=[80.0, 80.0, 80.0, 80.0, 80.0, 74.0],
+            phase="IV-B",
+        )
+    )
+    axes = {"load": ["label_noise"], "temperature": ["batch_size"]}
+    (advice,) = advise_phases(cells, CUTS, axes)
+    assert advice.change == "cleaner data: lower the label noise, possible from 1 of these 6 cells"
+    one = advise_cells(cells, CUTS, axes)["c14"]
+    assert one.change == "cleaner data: lower the label noise"
+
+
 def test_a_change_that_the_taxonomy_would_not_name_is_marked_so():
     cells = grid(gain=0.0).assign(test_accuracy_percent=lambda t: 80 + 2 * np.log2(t["batch_size"]))
     advice = advise_cells(cells, CUTS, AXES)["c3"]  # III at width 4

@@ -107,17 +107,20 @@ def test_answers_of_other_cells_and_words_in_place_of_numbers_are_told() -> None
     cells = grid()
     given = diagnosis.true_answers(cells, "temperature")
     later = cells.set_axis(cells.index + 7)
-    for wrong in (given, given.tolist()):
+    for wrong in (given, given.tolist(), pd.concat([given.set_axis(later.index)] * 2)):
         with pytest.raises(InputError, match="with the index of the cells"):
             diagnosis.fit(later, answers=wrong)  # pyright: ignore[reportArgumentType]
     some = diagnosis.fit(cells.iloc[::2], answers=given)
     assert some.cells == given.iloc[::2].notna().sum()
-    with pytest.raises(InputError, match="column width of the table of cells has words"):
+    with pytest.raises(InputError, match="column width of the table of cells has '2'; give numbers"):
         diagnosis.room(cells.assign(width=cells["width"].astype(str)), "width")
-    words = cells.assign(cka=["high", *cells["cka"].iloc[1:]])
-    for ask in (some.predict, diagnosis.fit):
-        with pytest.raises(InputError, match="column cka of the table of cells has words; give numbers"):
-            ask(words)
+    for value in ("high", [0.5], 1j, pd.Timestamp("2020-01-01")):
+        column = pd.Series([value, *cells["cka"].iloc[1:]], index=cells.index, dtype=object)
+        for ask in (some.predict, diagnosis.fit):
+            with pytest.raises(InputError, match=r"column cka of the table of cells has .*; give numbers"):
+                ask(cells.assign(cka=column))
+    gaps = cells.assign(cka=pd.Series([None, pd.NA, *cells["cka"].iloc[2:]], dtype=object))
+    assert some.predict(gaps)["answer"].isna().sum() == 2
 
 
 def test_cells_that_are_no_table_are_told() -> None:
@@ -135,6 +138,37 @@ def test_cells_that_are_no_table_are_told() -> None:
         ):
             ask(cell)
     assert len(shipped.predict(pd.DataFrame([cell]))) == 1
+
+
+NONE: Any = None
+NAMES: Any = ["width"]
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (lambda c: diagnosis.room(c, NONE), "an axis is the name of a column, not None"),
+        (lambda c: diagnosis.room(c, NAMES), r"an axis is the name of a column, not \['width'\]"),
+        (lambda c: diagnosis.true_answers(c, NAMES), r"no question \['width'\]; known: "),
+        (lambda c: diagnosis.fit(c, NONE), "no question None; known"),
+        (lambda c: diagnosis.fit(pd.concat([c, c["cka"]], axis=1)), "two columns cka; keep one"),
+        (
+            lambda c: diagnosis.room(c.assign(test_accuracy_percent=120.0), "width"),
+            "has 120; .* at most 100 %",
+        ),
+        (lambda c: diagnosis.fit(c.assign(run=[None, *["a"] * (len(c) - 1)])), "some cells have no run"),
+    ],
+)
+def test_wrong_questions_axes_and_columns_are_told(ask: Callable[[Any], object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        ask(grid())
+
+
+def test_any_index_will_do() -> None:
+    cells = grid()
+    odd = cells.set_index(["width", "batch_size"], drop=False)
+    assert diagnosis.room(odd, "width").to_numpy() == pytest.approx(diagnosis.room(cells, "width").to_numpy())
+    assert diagnosis.fit(cells.set_axis([0] * len(cells))).cells == diagnosis.fit(cells).cells
 
 
 def drawn(lines: int, seed: int, shift: float = 0.0) -> tuple[pd.DataFrame, pd.Series]:
@@ -192,6 +226,23 @@ def test_runs_are_held_out_whole_and_those_of_the_same_data_with_them() -> None:
     assert alone.accuracy < 0.2
     assert not alone.useful
     assert diagnosis.fit(three.drop(columns="data"), "temperature").accuracy > alone.accuracy + 0.2
+
+
+def test_the_probability_of_a_fit_on_several_runs_is_the_share_right_in_held_out_runs() -> None:
+    runs = []
+    for k in range(8):
+        cells, given = drawn(5, k, shift=0.5 * (k - 3.5))
+        runs.append(cells.assign(run=f"run {k}", given=given))
+    cells = pd.concat(runs, ignore_index=True)
+    several = diagnosis.fit(cells, answers=cells["given"])
+    assert several.probability == pytest.approx((8 * several.accuracy + 0.5) / 9)
+    found = several.predict(cells)
+    assert set(found["probability"]) == {several.probability}
+    rights = pd.Series({k: float(k > 0) for k in range(3)})
+    assert diagnosis.probability_of(rights) == pytest.approx(2.5 / 4)
+    assert diagnosis.probability_of(0 * rights) == 0.5
+    error = fit_diagnoser.error_by_chance(np.full(250, 0.65))
+    assert error == pytest.approx(np.sqrt(0.65 * 0.35 / 250 * 2 / np.pi), rel=0.1)
 
 
 def test_the_diagnosers_of_the_package_are_those_of_the_committed_cells() -> None:

@@ -71,6 +71,18 @@ def test_a_gain_that_may_be_chance_is_a_guess_and_noise_is_no_answer():
     assert "The run cannot tell" in said["temperature_or_size"]
 
 
+def test_a_gain_that_may_be_chance_does_not_speak_for_a_side_that_was_not_tried():
+    cells = test_advice.grid(spread=9.0).iloc[:3].assign(test_accuracy_percent=[70.0, 73.0, 70.0])
+    said = answers(cells, "c0")["temperature"]
+    assert (
+        "The run cannot tell whether colder helps; train more seeds, or try a smaller batch size than 8"
+        in said
+    )
+    assert "(+3.0 points, 95 % interval −" in said
+    cells["test_accuracy_percent"] = [73.0, 70.0, 70.0]
+    assert "Colder may not help; try a smaller batch size than 8" in answers(cells, "c0")["temperature"]
+
+
 @pytest.mark.parametrize("gain", [-4.0, 4.0])
 def test_too_hot_and_too_cold_follow_the_batch_size(gain: float):
     cells = test_advice.grid().assign(test_accuracy_percent=lambda t: 80 + gain * np.log2(t["batch_size"]))

@@ -127,10 +127,12 @@ def _own_answer(
         said = first if first.startswith("too") else ACTIONS[first][0]
         return first, f"{said.capitalize()}: {best.change} ({best.points}, {sure})."
     if not other:
-        no = "does not gain a point" if best.most < NEGLIGIBLE else "may not help"
         heat = [name for name in steps if name.startswith("too")]
-        what = heat[0] if first == "temperature" and len(heat) == 1 else first
-        return "", f"{ACTIONS[what][0].capitalize()} {no}; try {hints[second]} ({SURE[2]})."
+        what = ACTIONS[heat[0] if first == "temperature" and len(heat) == 1 else first][0]
+        if best.tried.gain > COUNTS:
+            return "", f"The run cannot tell whether {what} helps; train more seeds, or try {hints[second]}."
+        no = "does not gain a point" if best.most < NEGLIGIBLE else "may not help"
+        return "", f"{what.capitalize()} {no}; try {hints[second]} ({SURE[2]})."
     if max(best.most, other.most) < NEGLIGIBLE and not guess:
         return "neither", f"Neither: keep these, since no such change gains a point ({SURE[1]})."
     return "", "The run cannot tell; train more seeds of these cells."

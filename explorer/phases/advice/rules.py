@@ -121,12 +121,14 @@ class _Evidence:
         sure = SURE[2]
         if best:
             change = best.change
+            if best.axis and 2 * best.n < len(rows):
+                change += f", possible from {best.n} of these {len(rows)} cells"
             certain = best.surely > 0 and best in suggested and share >= CERTAIN
             sure = SURE[0] if certain else SURE[1]
             if best not in suggested:
                 evidence.append("The cause does not suggest this change; the run shows that it helps.")
         elif phase == "IV-B":
-            best_here = bool(tried) and all(t.high < NEGLIGIBLE for t in tried)
+            best_here = any(t.axis for t in tried) and all(t.high < NEGLIGIBLE for t in tried)
             change = f"keep these settings{'; try ' + untried[0] if untried and not best_here else ''}"
             sure = SURE[1] if best_here else SURE[2]
         elif untried:
