@@ -185,6 +185,28 @@ def test_reading_imports_nothing_that_a_folder_names(
         run.model(run.models["model_id"][0])
 
 
+def test_comparison_study_and_replay_read_only(own_copy: Path, trap: Path) -> None:
+    folder, victim = own_copy / "tiny", own_copy.parent / "victim"
+    shutil.copytree(folder, own_copy / "other")
+    victim.mkdir()
+    (victim / "weights.safetensors").write_bytes(b"precious")
+    for spoil in (stack_of_another_folder, linked_weights, source_of_another_folder):
+        spoil(folder)
+    named(folder, data={"name": "trap:make"}, model={"name": "subprocess:getoutput", "cmd": f"touch {trap}"})
+    before = snapshot(own_copy)
+    for command in (
+        ("report", "tiny", "other", "--reports", "../pages", "--storage", "../runs"),
+        ("study", "../runs/tiny", "../runs/other", "--reports", "../pages", "--out", "../verdicts.csv"),
+        ("simulate", "tiny", "--storage", "../runs"),
+    ):
+        done = explore(*command, cwd=trap.parent / "here")
+        assert done.returncode == 0, done.stderr
+        assert "is no stack" in done.stderr
+        assert not trap.exists()
+        assert snapshot(own_copy) == before
+        assert snapshot(victim) == {"weights.safetensors": b"precious"}
+
+
 def test_a_folder_of_someone_else_s_is_not_resumed_without_a_word(
     own_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,7 +414,9 @@ def test_weights_of_another_network_are_one_sentence(own_copy: Path, theta: np.n
         ids = of_parquet(file.read_bytes()).column("model_id").to_pylist()
         rows = theta[: len(ids)] if len(theta) == 4 else np.zeros((len(ids) + 1, 2), np.float32)
         meta = {"explorer": json.dumps({"model_ids": ids})}
-        content = safetensors.numpy.save({"theta": rows, "buffers": np.zeros((len(ids), 0), np.float32)}, meta)
+        content = safetensors.numpy.save(
+            {"theta": rows, "buffers": np.zeros((len(ids), 0), np.float32)}, meta
+        )
         (folder / weights_name(file.stem)).write_bytes(content)
         change(file, "weights_sha256", hashlib.sha256(content).hexdigest())
     with pytest.raises(DamagedError, match=said):
@@ -424,7 +448,7 @@ def test_a_small_file_with_a_huge_table_is_not_unpacked(own_copy: Path, name: st
         before = pa.default_memory_pool()
         pa.set_memory_pool(pool)
         try:
-            with pytest.raises(ValueError, match="its table would take .* at most 2.* MB are allowed"):
+            with pytest.raises(ValueError, match=r"its table would take .* at most 2.* MB are allowed"):
                 read(content)
         finally:
             pa.set_memory_pool(before)

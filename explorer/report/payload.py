@@ -50,7 +50,8 @@ HISTORY_POINTS = 60  # a line of two hundred pixels cannot show more
 
 def script_json(value: Any) -> str:
     """Return JSON that cannot end its script element or open a comment in it; NaN becomes null."""
-    return JSON.encode(value).replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    text = JSON.encode(value)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def json_of(texts: Mapping[str, str]) -> str:

@@ -37,7 +37,7 @@ def _ids_in(record: pa.Table) -> tuple[str, ...]:
 
 
 class Records(NamedTuple):
-    """The records of a file: their rows, the name and number of rows of each record in order, and its bytes."""
+    """The records of a file: their rows, the name and number of rows of each, and the bytes of the file."""
 
     table: pa.Table
     sizes: list[tuple[str, int]]

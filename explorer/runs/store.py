@@ -582,12 +582,13 @@ def weights_in(
     ids = meta.get("model_ids") if isinstance(meta, dict) else None
     if not isinstance(ids, list) or not arrays.keys() >= {"theta", *(columns or ())}:
         raise ValueError("it does not have the parameters of its models")
-    for name, array in arrays.items():
-        if array.dtype.kind != "f" or array.ndim != 2 or len(array) != len(ids):
+    for name, matrix in arrays.items():
+        if matrix.dtype.kind != "f" or matrix.ndim != 2 or len(matrix) != len(ids):
             raise ValueError(f"{name} is no matrix with a row of numbers for each of its {len(ids)} models")
-        if columns and array.shape[1] != columns[name]:
+        if columns and matrix.shape[1] != columns[name]:
             raise ValueError(
-                f"{name} has {array.shape[1]} numbers for each model, and this architecture has {columns[name]}"
+                f"{name} has {matrix.shape[1]} numbers for each model, "
+                f"and this architecture has {columns[name]}"
             )
     return arrays, ids
 

@@ -82,7 +82,7 @@ def open_parquet(path: Path | str) -> Iterator[ParquetFile]:
 def check_table_size(file: ParquetFile, file_bytes: int) -> None:
     """Check that the table in a Parquet file is not far larger than the file, in little memory.
 
-    The size of numbers follows from the file's footer. Texts may repeat a long one, so they are read in parts.
+    The size of numbers follows from the file's footer. Texts may repeat a long one: they are read in parts.
 
     Raises:
         ValueError: the table is too large.
