@@ -152,7 +152,7 @@ def test_data_that_crash_are_one_sentence(mine: Path, does: str) -> None:
 def test_a_daemon_of_the_user_s_does_not_stay(mine: Path, ends: str) -> None:
     script = """
 import os, signal, sys
-from explorer import user_process
+from explorer.users import user_process
 process = user_process.Process()
 process.call("crashing:do", "stays", what="the call")
 if sys.argv[1] == "killed":
