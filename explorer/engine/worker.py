@@ -169,7 +169,11 @@ class Worker:
                 x, y = data.x_train[:SAMPLE], data.y_train[:SAMPLE]
                 loss = evaluate(rows, theta[:1], buffers[:1], x, y)[0].item()
                 check_recorded_loss(rows, theta[0], buffers[0], x, y, loss)
-        of_stack = {"stack": stack.id, "weights_sha256": sha256, "weights_bytes": self.store.weights_bytes(stack.id)}
+        of_stack = {
+            "stack": stack.id,
+            "weights_sha256": sha256,
+            "weights_bytes": self.store.weights_bytes(stack.id),
+        }
         of_stack |= {"parameters": rows.parameters, "wall_s": None, "peak_memory_mb": self._peak_mb()}
         records = [
             {**settings, **f, **of_stack, "imported": file["file"], **cell.at}
