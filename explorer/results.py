@@ -19,7 +19,7 @@ from pandas.api.types import is_hashable
 import explorer.measures
 from explorer import columns
 from explorer.columns import ROLES, fault_of, renames
-from explorer.data.formats.tables import with_index
+from explorer.data.formats.tables import parquet_frame, with_index
 from explorer.measures import own, tables
 from explorer.runs.files import Files, join
 from explorer.runs.store import Store, locate
@@ -258,6 +258,7 @@ class RunTables:
         Raises:
             KeyError: the run has no such model, or the model failed.
             InputError: the code must not be run; see ``trust``.
+            DamagedError: the weights are missing or damaged.
 
         >>> module = run.model(run.models["model_id"][0])
         >>> module.training
@@ -270,7 +271,8 @@ class RunTables:
         row, cell = self._trained(model_id, trust)
         data = _data_of(row, cell)
         _, rows = network(cell.model_name, cell.model, data.shape, data.classes, task=cell.task)
-        weights = Store(self.folder, mend=False).read_model(row["stack"], model_id, row["weights_sha256"])
+        store, stack = Store(self.folder, mend=False), row["stack"]
+        weights = store.read_model(stack, model_id, row["weights_sha256"], rows.columns)
         return rows.to_module(*(torch.tensor(numbers) for numbers in weights))
 
     def data(self, model_id: str, *, trust: bool = False) -> Arrays:
@@ -574,8 +576,9 @@ def _read_table(folder: Files, name: str, new: Mapping[str, str], seen: list[str
     """
     path = join(folder.location, name)
     try:
-        file = BytesIO(folder.read(name))
-        table = with_index(pd.read_parquet(file)) if name.endswith(".parquet") else _read_csv(file)
+        content = folder.read(name)
+        parquet = name.endswith(".parquet")
+        table = with_index(parquet_frame(content)) if parquet else _read_csv(BytesIO(content))
     except Exception as error:
         first_line = str(error).partition("\n")[0]
         raise InputError(f"{path} cannot be read as a table: {first_line}") from error

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from conftest import explore
 
@@ -20,6 +25,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 
 from torch import nn
 
@@ -66,6 +72,14 @@ def do(what):
         os.fork()
     if what == "starts":
         subprocess.Popen(["sleep", "1000"])
+    if what == "stays":  # as a daemon does
+        if not os.fork():
+            os.setsid()
+            if not os.fork():
+                subprocess.Popen(["sleep", "7654"], start_new_session=True)
+                time.sleep(7654)
+            os._exit(0)
+        os.wait()
     if what == "kills":
         os.kill(os.getpid(), 9)
 
@@ -132,6 +146,32 @@ def test_data_that_crash_are_one_sentence(mine: Path, does: str) -> None:
         )
     assert IN_DATA.get(does, SAYS[does] or "") in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("ends", ["as it should", "killed"])
+def test_a_daemon_of_the_user_s_does_not_stay(mine: Path, ends: str) -> None:
+    script = """
+import os, signal, sys
+from explorer.users import user_process
+process = user_process.Process()
+process.call("crashing:do", "stays", what="the call")
+if sys.argv[1] == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+process.close()
+"""
+    mark = {"TEST_OF_DAEMONS": str(mine)}
+    subprocess.run([sys.executable, "-c", script, ends], env=os.environ | mark, check=ends != "killed")
+    deadline = time.monotonic() + (20 if ends == "killed" else 0)
+    while left := [one for one in psutil.process_iter() if "TEST_OF_DAEMONS" in environment_of(one)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
+def environment_of(process: psutil.Process) -> dict[str, str]:
+    try:
+        return process.environ()
+    except psutil.Error:
+        return {}
 
 
 @pytest.mark.ray

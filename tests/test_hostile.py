@@ -16,12 +16,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import safetensors.numpy
 import yaml
 from conftest import ROOT, explore
 
 import explorer
+from explorer.data.formats.tables import parquet_frame
 from explorer.runs.files import Files, OutsideError
 from explorer.runs.parquet import of_parquet, to_parquet
 from explorer.runs.store import DamagedError, Store, weights_name
@@ -181,6 +183,28 @@ def test_reading_imports_nothing_that_a_folder_names(
         assert not trap.exists(), command
     with pytest.raises(InputError, match="pass trust=True"):
         run.model(run.models["model_id"][0])
+
+
+def test_comparison_study_and_replay_read_only(own_copy: Path, trap: Path) -> None:
+    folder, victim = own_copy / "tiny", own_copy.parent / "victim"
+    shutil.copytree(folder, own_copy / "other")
+    victim.mkdir()
+    (victim / "weights.safetensors").write_bytes(b"precious")
+    for spoil in (stack_of_another_folder, linked_weights, source_of_another_folder):
+        spoil(folder)
+    named(folder, data={"name": "trap:make"}, model={"name": "subprocess:getoutput", "cmd": f"touch {trap}"})
+    before = snapshot(own_copy)
+    for command in (
+        ("report", "tiny", "other", "--reports", "../pages", "--storage", "../runs"),
+        ("study", "../runs/tiny", "../runs/other", "--reports", "../pages", "--out", "../verdicts.csv"),
+        ("simulate", "tiny", "--storage", "../runs"),
+    ):
+        done = explore(*command, cwd=trap.parent / "here")
+        assert done.returncode == 0, done.stderr
+        assert "is no stack" in done.stderr
+        assert not trap.exists()
+        assert snapshot(own_copy) == before
+        assert snapshot(victim) == {"weights.safetensors": b"precious"}
 
 
 def test_a_folder_of_someone_else_s_is_not_resumed_without_a_word(
@@ -371,6 +395,84 @@ def test_weights_of_other_shape_are_damaged(own_copy: Path, meta: str | None) ->
     assert f"{file.stem}.safetensors: " in explore("verify", "tiny", "--storage", own_copy).stderr
     with pytest.raises(DamagedError):
         explorer.load("tiny", own_copy).model(ids[0])
+
+
+@pytest.mark.parametrize(
+    ("theta", "said"),
+    [
+        (np.zeros((4, 7), np.float32), "theta has 7 numbers for each model, and this architecture has "),
+        (np.zeros((4, 0), np.float32), "theta has 0 numbers for each model"),
+        (np.zeros((4, 2, 2), np.float32), "theta is no matrix"),
+        (np.zeros(4, np.float32), "theta is no matrix"),
+        (np.zeros((4, 2), np.int8), "theta is no matrix"),
+        (np.zeros((3, 2), np.float32), "theta is no matrix"),
+    ],
+)
+def test_weights_of_another_network_are_one_sentence(own_copy: Path, theta: np.ndarray, said: str) -> None:
+    folder = own_copy / "tiny"
+    for file in (folder / "records/models").iterdir():
+        ids = of_parquet(file.read_bytes()).column("model_id").to_pylist()
+        rows = theta[: len(ids)] if len(theta) == 4 else np.zeros((len(ids) + 1, 2), np.float32)
+        meta = {"explorer": json.dumps({"model_ids": ids})}
+        content = safetensors.numpy.save(
+            {"theta": rows, "buffers": np.zeros((len(ids), 0), np.float32)}, meta
+        )
+        (folder / weights_name(file.stem)).write_bytes(content)
+        change(file, "weights_sha256", hashlib.sha256(content).hexdigest())
+    with pytest.raises(DamagedError, match=said):
+        explorer.load("tiny", own_copy).model(ids[0])
+
+
+def bombs() -> dict[str, pa.Table]:
+    """Tables of gigabytes, which files of kilobytes hold."""
+    long, zeros = pa.array(["y" * 100_000]), np.zeros(200_000, np.int32)
+    texts = pa.DictionaryArray.from_arrays(pa.array(zeros), long)
+    lists = pa.ListArray.from_arrays(pa.array([0, len(zeros)], pa.int32()), texts)
+    columns = {f"c{place}": pa.array(np.zeros(1_000_000)) for place in range(40)}
+    return {
+        "texts": pa.table({"cka": texts}),
+        "list": pa.table({"cka": lists}),
+        "numbers": pa.table(columns),
+        "nothing": pa.table({"cka": pa.nulls(40_000_000)}),
+    }
+
+
+@pytest.mark.parametrize("name", ["texts", "list", "numbers", "nothing"])
+def test_a_small_file_with_a_huge_table_is_not_unpacked(own_copy: Path, name: str) -> None:
+    sink = pa.BufferOutputStream()
+    pq.write_table(bombs()[name], sink, compression="zstd", store_schema=False)
+    content = sink.getvalue().to_pybytes()
+    assert len(content) < 500_000
+    for read in (of_parquet, parquet_frame):
+        pool = pa.proxy_memory_pool(pa.default_memory_pool())
+        before = pa.default_memory_pool()
+        pa.set_memory_pool(pool)
+        try:
+            with pytest.raises(ValueError, match=r"its table would take .* at most 2.* MB are allowed"):
+                read(content)
+        finally:
+            pa.set_memory_pool(before)
+        assert (pool.max_memory() or 0) < 3e8
+    (own_copy / "tiny/records/similarity/fold-0.parquet").write_bytes(content)
+    (own_copy / "tables").mkdir()
+    (own_copy / "tables/models.parquet").write_bytes(content)
+    shown = explore("status", "tiny", "--storage", own_copy)
+    assert "fold-0.parquet is damaged (its table would take" in shown.stderr
+    assert "12 of 12 models" in shown.stdout
+    drawn = explore("report", "tables", cwd=own_copy)
+    assert drawn.returncode == 2
+    assert "tables/models.parquet cannot be read as a table: its table would take" in drawn.stderr
+
+
+def test_many_small_files_with_large_tables_are_not_unpacked(own_copy: Path) -> None:
+    for file in (own_copy / "tiny/records/similarity").iterdir():
+        table = of_parquet(file.read_bytes())
+        text = pa.array(["y" * 80_000_000, *[""] * (table.num_rows - 1)])
+        file.write_bytes(to_parquet(table.append_column("text", text)))
+        assert file.stat().st_size < 50_000
+    with pytest.raises(InputError, match=r"too many records of similarity: its table would take"):
+        explorer.load("tiny", own_copy)
+    assert "12 of 12 models" in explore("status", "tiny", "--storage", own_copy).stdout
 
 
 @pytest.mark.parametrize("names", [b"[" * 100_000, b"[]", b"{}", b"5", b'[["a", -1]]', b"\xff", b"{"])

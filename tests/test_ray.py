@@ -251,6 +251,10 @@ def test_a_full_disk_is_told_before_ray_starts(
             Exception("The current node timed out during startup."),
             "during startup. Start again when this machine is less busy",
         ),
+        (
+            Exception("Failed to start GCS.  Last 0 lines:\n\n.Please check it."),
+            "GCS. Last 0 lines: .Please check it. Ray.s logs",
+        ),
         (UnicodeEncodeError("ascii", "ü", 0, 1, "no"), "RAY_TMPDIR to a folder with a short path"),
         (PermissionError(13, "Permission denied", "/root/.ray"), "set HOME to a writable folder"),
     ],

@@ -285,6 +285,16 @@ def test_an_object_store_that_does_not_answer_is_tried_again(monkeypatch: pytest
         files.exists("a")
 
 
+def test_a_request_that_takes_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    files = Files("mock:///run", say=told.append)
+    assert files._with_retries(lambda: 1) == 1
+    assert not told
+    monkeypatch.setattr("explorer.runs.files.SLOW_S", 0.1)
+    files._with_retries(lambda: time.sleep(0.5))
+    assert told == ["mock:///run has not completed a request for 0 s; waiting"]
+
+
 def hold_in_another_process(folder: Path) -> subprocess.Popen[str]:
     code = (
         "import sys, time; from explorer.runs.lock import RunLock; from explorer.runs.files import Files\n"

@@ -12,7 +12,7 @@ from pydantic import Field
 from explorer.data.dataset import Arrays, check_classes
 from explorer.data.formats.encoded import EncodedOptions, decode, hash_files, user_arrays
 from explorer.data.formats.images import LabelledImages, available_images
-from explorer.data.formats.reading import open_parquet
+from explorer.data.formats.reading import check_table_size, open_parquet
 from explorer.data.targets import read_targets
 from explorer.settings import InputError
 
@@ -76,6 +76,10 @@ def _read(files: list[Path], options: Options) -> LabelledImages:
                 names = parquet.schema_arrow.names
                 image = _column(file, names, options.image_column, IMAGE_NAMES, "image_column")
                 label = _column(file, names, options.label_column, LABEL_NAMES, "label_column")
+                try:
+                    check_table_size(parquet, file.stat().st_size)
+                except ValueError as error:
+                    raise InputError(f"{file}: {error}") from error
                 table = parquet.read(columns=[image, label])
             labels.extend(table.column(label).to_pylist())
             for row, value in enumerate(table.column(image)):

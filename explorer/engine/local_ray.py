@@ -67,7 +67,7 @@ def local_ray(cpus: float | None, gpus: int | None, cancel: Cancellation, scratc
                     logging_level=logging.ERROR,
                 )
             except Exception as error:  # Ray does not name the cause: memory, disk, a busy machine
-                why = str(error).rstrip(".")
+                why = " ".join(str(error).split()).rstrip(".")
                 raise RayLostError(f"Ray did not start: {why}{_advice(error)}") from error
             except SystemExit:  # raised by Ray's own handler of SIGTERM
                 signal.signal(signal.SIGTERM, handler)

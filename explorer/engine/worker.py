@@ -159,17 +159,21 @@ class Worker:
         """Compute losses and errors of imported models, write their record and return its rows."""
         files = self.store.by_key("imports")[stack.id].to_pylist()
         cell, sha256 = stack.cell, files[0]["sha256"]
-        weights, size = self.store.read_weights(stack.id, sha256), self.store.weights_bytes(stack.id)
         with self._explained("importing", cell, stack.id) as verify:
             data = self.split(cell, stack.models[0].seed)
             _, rows = network_of(cell, data, self.execution, cell.training.batch_size)
+            weights = self.store.read_weights(stack.id, sha256, rows.columns)
             theta, buffers = (torch.tensor(weights[name]).to(self.device) for name in ("theta", "buffers"))
             final = judge(rows.to(self.device), theta, buffers, data, cell.steps or None)
             if verify and final[0]["status"] == "ok":
                 x, y = data.x_train[:SAMPLE], data.y_train[:SAMPLE]
                 loss = evaluate(rows, theta[:1], buffers[:1], x, y)[0].item()
                 check_recorded_loss(rows, theta[0], buffers[0], x, y, loss)
-        of_stack = {"stack": stack.id, "weights_sha256": sha256, "weights_bytes": size}
+        of_stack = {
+            "stack": stack.id,
+            "weights_sha256": sha256,
+            "weights_bytes": self.store.weights_bytes(stack.id),
+        }
         of_stack |= {"parameters": rows.parameters, "wall_s": None, "peak_memory_mb": self._peak_mb()}
         records = [
             {**settings, **f, **of_stack, "imported": file["file"], **cell.at}
@@ -268,13 +272,15 @@ class Worker:
             own.check(task.measure, dict(task.options.model_extra or {}))
         cell = task.cell
         batch_size = getattr(task.options, "batch_size", cell.training.batch_size)
-        weights = [(self.store.read_weights(m.stack, m.sha256), m.rows) for m in task.members]
         with self._explained(task.measure, cell, task.id) as verify:
             data = self.split(cell, task.seed)
             build, rows = network_of(cell, data, self.execution, batch_size)
             if rows.execution == "vmap":  # its last bits depend on the number of models measured together
                 rows.execution = "loop"
             rows.to(self.device)
+            weights = [
+                (self.store.read_weights(m.stack, m.sha256, rows.columns), m.rows) for m in task.members
+            ]
             theta, buffers = (
                 torch.cat([torch.tensor(w[name][take]) for w, take in weights]).to(self.device)
                 for name in ("theta", "buffers")

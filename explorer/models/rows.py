@@ -156,6 +156,11 @@ class Rows:
         return sum(shape.numel() for shape in self._shapes)
 
     @property
+    def columns(self) -> dict[str, int]:
+        """Numbers of a model in each of the matrices ``theta`` and ``buffers``."""
+        return {"theta": self.parameters, "buffers": sum(shape.numel() for shape in self._buffer_shapes)}
+
+    @property
     def layers(self) -> list[tuple[str, torch.Size]]:
         """Name and shape of each parameter of a model, in order."""
         return list(zip(self.names, self._shapes, strict=True))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from explorer import phases
+from explorer.data.formats.tables import parquet_frame
 from explorer.measures.tables import AVERAGED_PAIRS
 from explorer.phases.advice import advise_phases
 from explorer.phases.claims import UNTESTED, Claim
@@ -61,9 +62,9 @@ def export(run: RunTables, out: Path | str, *, cuts: Mapping[str, float] | None 
 
 def _is_table_of(run: RunTables, content: bytes) -> bool:
     """Return whether a file is an export of a run, if it has models: of some of its models."""
-    read = pd.read_parquet if content.startswith(b"PAR1") else pd.read_csv
     try:
-        table = read(io.BytesIO(content))
+        parquet = content.startswith(b"PAR1")
+        table = parquet_frame(content) if parquet else pd.read_csv(io.BytesIO(content))
     except (ValueError, OSError):
         return False
     alike = {"model_id"} <= set(table) & set(run.models)

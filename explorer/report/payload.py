@@ -50,7 +50,7 @@ HISTORY_POINTS = 60  # a line of two hundred pixels cannot show more
 
 def script_json(value: Any) -> str:
     """Return JSON that cannot end its script element or open a comment in it; NaN becomes null."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)
+    text = JSON.encode(value)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
@@ -316,3 +316,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     return str(value)
+
+
+JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)

@@ -8,6 +8,7 @@ import mimetypes
 import os
 import pwd
 import re
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from explorer.users.functions import progress
 T = TypeVar("T")
 PATIENCE_S = 600.0  # seconds to retry an object store that has answered before
 TELL_EVERY_S = 30.0  # interval between two messages that a store does not answer
+SLOW_S = 20.0  # a request to an object store that takes longer is told; pyarrow waits for up to 100 s
 RETRY_PAUSE_S = 2.0  # pause between two tries; each try takes some seconds as well
 TEMPORARY_ERROR = re.compile(  # S3 errors that may be temporary
     r"AWS Error (NETWORK_CONNECTION|SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|REQUEST_TIMEOUT|THROTTLING"
@@ -129,13 +131,17 @@ class Files:
     def _with_retries(self, call: Callable[[], T]) -> T:
         """Return the result of ``call``. Retry while an object store does not answer.
 
-        pyarrow's retries handle single errors, cut connections and stalls, and give up after six seconds.
-        This method handles longer outages: it tells the user, and Ctrl-C works.
+        pyarrow's retries handle single errors, cut connections and short stalls. They give up after six
+        seconds if nothing listens there, and after 100 if it does not answer. This method handles longer
+        outages: it tells the user, and Ctrl-C works.
         """
+        if self.local:
+            return call()
         while True:
             began = time.monotonic()
             try:
-                result = call()
+                with self._told_if_slow():
+                    result = call()
             except OSError as error:
                 if not TEMPORARY_ERROR.search(str(error)):  # an answer, such as that there is no such file
                     self.has_answered, self._since, self._tell_at = True, None, 0.0
@@ -156,6 +162,18 @@ class Files:
             else:
                 self.has_answered, self._since, self._tell_at = True, None, 0.0
                 return result
+
+    @contextlib.contextmanager
+    def _told_if_slow(self) -> Iterator[None]:
+        """Tell the user if the request in this block takes long."""
+        text = f"{self.location} has not completed a request for {duration(SLOW_S)}; waiting"
+        timer = threading.Timer(SLOW_S, self.say, [text])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file atomically."""

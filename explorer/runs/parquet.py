@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from explorer.data.formats.reading import check_table_size
 from explorer.measures import tables
 
 KINDS = {
@@ -76,6 +77,7 @@ def of_parquet(
     try:
         # pq.read_table would import pyarrow.dataset and pandas, which takes half a second.
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        check_table_size(file, len(content))
         wanted = None if columns is None or not checksum else list(columns)
         return _typed(file.read(wanted, use_threads=len(content) > SMALL))
     except MemoryError:

@@ -37,10 +37,11 @@ def _ids_in(record: pa.Table) -> tuple[str, ...]:
 
 
 class Records(NamedTuple):
-    """The records of a file: their rows, and the name and number of rows of each record, in order."""
+    """The records of a file: their rows, the name and number of rows of each, and the bytes of the file."""
 
     table: pa.Table
     sizes: list[tuple[str, int]]
+    file_bytes: int
 
     def parts(self) -> Iterator[tuple[str, pa.Table]]:
         """Yield the name and rows of each record."""

@@ -35,7 +35,7 @@ import shlex
 import socket
 import sys
 from array import array
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -43,6 +43,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ValidationError
 
 from explorer import plainyaml
+from explorer.data.formats.reading import require_room
 from explorer.runs.files import URI, Files, GoneError, join
 from explorer.runs.parquet import of_parquet, table_of, to_parquet
 from explorer.runs.records import ID, Records, check_records, id_columns
@@ -250,31 +251,40 @@ class Store:
         self._write(weights_name(stack), content)
         return Written(hashlib.sha256(content).hexdigest(), len(content))
 
-    def read_weights(self, stack: str, sha256: str | None = None) -> dict[str, np.ndarray]:
+    def read_weights(
+        self, stack: str, sha256: str | None = None, columns: Mapping[str, int] | None = None
+    ) -> dict[str, np.ndarray]:
         """Return the arrays of a stack.
 
-        Raises:
-            DamagedError: the file is missing or does not match ``sha256``. The stack's record is deleted, and
-                a resumed run trains the stack again.
-        """
-        return self._weights(stack, sha256)[0]
+        Args:
+            columns: how many numbers of a model each array has (``Rows.columns``).
 
-    def read_model(self, stack: str, model_id: str, sha256: str) -> tuple[np.ndarray, np.ndarray]:
+        Raises:
+            DamagedError: the file is missing, or does not match ``sha256`` or ``columns``. The stack's record
+                is deleted, and a resumed run trains the stack again.
+        """
+        return self._weights(stack, sha256, columns)[0]
+
+    def read_model(
+        self, stack: str, model_id: str, sha256: str, columns: Mapping[str, int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return the parameters and the buffers of one model of a stack, each (numbers,).
 
         Raises:
             DamagedError: see :meth:`read_weights`.
         """
-        arrays, ids = self._weights(stack, sha256)
-        if model_id not in ids or "buffers" not in arrays:
+        arrays, ids = self._weights(stack, sha256, columns)
+        if model_id not in ids:
             raise DamagedError(f"the weights {weights_name(stack)} are not those of model {model_id}")
         row = ids.index(model_id)
         return arrays["theta"][row], arrays["buffers"][row]
 
-    def _weights(self, stack: str, sha256: str | None) -> tuple[dict[str, np.ndarray], list[str]]:
+    def _weights(
+        self, stack: str, sha256: str | None, columns: Mapping[str, int] | None
+    ) -> tuple[dict[str, np.ndarray], list[str]]:
         name = weights_name(stack)
         try:
-            return weights_in(self.files.read(name), sha256)
+            return weights_in(self.files.read(name), sha256, columns)
         except (FileNotFoundError, ValueError) as error:
             again = self._to_replace(stack)
             self.drop_stack(stack, error)
@@ -414,9 +424,13 @@ class Store:
         return parts
 
     def _files(self, kind: str, columns: Sequence[str] | None = None) -> Iterator[Records]:
-        """Yield the records of each undamaged file of a kind: all columns, or at least these."""
+        """Yield the records of each undamaged file of a kind: all columns, or at least these.
+
+        Raises:
+            InputError: the records need far more memory than their files take on the disk.
+        """
         seen: set[str] = set()
-        again = True
+        again, needed, stored = True, 0, 0
         while again:
             names = [name for name in self._names(kind) if name not in seen]
             seen.update(names)
@@ -424,8 +438,14 @@ class Store:
             for name in names:
                 records = self._checked_records(name, columns)
                 again |= records is None  # the record may just have been merged into a new file
-                if records:
-                    yield records
+                if not records:
+                    continue
+                needed, stored = needed + records.table.nbytes, stored + records.file_bytes
+                try:
+                    require_room(needed, stored)
+                except ValueError as error:
+                    raise InputError(f"{self.location}: too many records of {kind}: {error}") from error
+                yield records
 
     def compact(self, kind: str, at: int = COMPACT_AT) -> bool:
         """Merge the separate record files of a kind into one if there are at least ``at``; return whether.
@@ -494,7 +514,7 @@ def records_in(
         raise ValueError(f"its records are not named: {error}") from error
     if any(rows < 0 for _, rows in sizes) or sum(rows for _, rows in sizes) != table.num_rows:
         raise ValueError("its records have other numbers of rows than it says")
-    return Records(table.replace_schema_metadata(None), sizes)
+    return Records(table.replace_schema_metadata(None), sizes, len(content))
 
 
 def _joined(given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
@@ -550,13 +570,26 @@ def _safetensors(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> bytes:
     return save(arrays, metadata={META: json.dumps(meta)})
 
 
-def weights_in(content: bytes, sha256: str | None) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Return the arrays of a file of weights, and the model of each row. Raise ValueError for damage."""
+def weights_in(
+    content: bytes, sha256: str | None, columns: Mapping[str, int] | None = None
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return the arrays of a file of weights, and the model of each row.
+
+    Raises:
+        ValueError: the file is damaged, or its arrays have not so many ``columns``.
+    """
     arrays, meta = read_arrays(content, sha256)
     ids = meta.get("model_ids") if isinstance(meta, dict) else None
-    rows = {array.shape[:1] for array in arrays.values()}
-    if not isinstance(ids, list) or "theta" not in arrays or rows != {(len(ids),)}:
+    if not isinstance(ids, list) or not arrays.keys() >= {"theta", *(columns or ())}:
         raise ValueError("it does not have the parameters of its models")
+    for name, matrix in arrays.items():
+        if matrix.dtype.kind != "f" or matrix.ndim != 2 or len(matrix) != len(ids):
+            raise ValueError(f"{name} is no matrix with a row of numbers for each of its {len(ids)} models")
+        if columns and matrix.shape[1] != columns[name]:
+            raise ValueError(
+                f"{name} has {matrix.shape[1]} numbers for each model, "
+                f"and this architecture has {columns[name]}"
+            )
     return arrays, ids
 
 

@@ -415,9 +415,10 @@ class Cell:
 
         def kept(make: Callable[..., Any], *key: Any) -> Any:
             """Return ``make(*key)``; call it once."""
-            if repr(key) not in known:
-                known[repr(key)] = make(*key)
-            return known[repr(key)]
+            text = repr(key)
+            if text not in known:
+                known[text] = make(*key)
+            return known[text]
 
         settings: dict[str, dict[str, Any]] = {
             "data": dict(space.data),

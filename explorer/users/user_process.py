@@ -15,6 +15,7 @@ import pickle
 import queue
 import re
 import resource
+import secrets
 import signal
 import subprocess
 import sys
@@ -39,6 +40,8 @@ LOOK_S = 0.25  # interval between two looks at the process
 BEAT_S = 0.5  # interval at which the process reports progress
 FREE_SHARE = 0.9  # share of the free memory that the process may use
 OUTPUT_BYTES = 2000  # of the user's last output that are kept
+MARK = "EXPLORER_USER_PROCESS"  # environment variable by which all that users' code starts is known
+KILL_ROUNDS = 20
 FRAME = re.compile(r'^  File "(.+)", line (\d+)', re.MULTILINE)  # in a trace of faulthandler
 # Runs with the caller's sys.path, so that no file of the current folder hides a library.
 START = (
@@ -157,13 +160,15 @@ class Process:
         self._trace = tempfile.TemporaryFile()  # noqa: SIM115 (for as long as the process lives)
         self._killed_before = _kills_for_memory()
         self._known: dict[str, given.Given] = {}  # objects that it has
+        self._mark = secrets.token_hex(8)
         self._process = subprocess.Popen(
             [sys.executable, "-c", START, str(self._trace.fileno()), json.dumps(sys.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=[self._trace.fileno()],
-            start_new_session=True,  # a group of its own, with all processes that the user's code starts
+            env={**os.environ, MARK: self._mark},
+            start_new_session=True,  # a group of its own, with most processes that the user's code starts
         )
         for work in (self._receive, self._drain):
             threading.Thread(target=work, args=[self._process], daemon=True).start()
@@ -217,6 +222,7 @@ class Process:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            _kill_marked(self._mark)
             for stream in (process.stdin, process.stdout, process.stderr, self._trace):
                 with contextlib.suppress(OSError, ValueError):
                     stream.close()  # pyright: ignore[reportOptionalMemberAccess]
@@ -252,6 +258,21 @@ def check_function(reference: str) -> None:
 
 def _import(reference: str) -> None:
     functions.user_function(reference)
+
+
+def _kill_marked(mark: str) -> None:
+    """Kill what the user's code has started in a process with this mark, also in groups of its own."""
+    import psutil
+
+    for _ in range(KILL_ROUNDS):  # what is found may just have started another process
+        found = False
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.pid != os.getpid() and process.environ().get(MARK) == mark:
+                    process.kill()
+                    found = True
+        if not found:
+            break
 
 
 def _print_to_stderr(message: str) -> None:
@@ -303,7 +324,7 @@ def serve() -> None:
     sys.stdout.reconfigure(line_buffering=True)  # pyright: ignore[reportAttributeAccessIssue]
     faulthandler.enable(file=int(sys.argv[1]))
     _trace_exit(int(sys.argv[1]))
-    limit = _limit_memory()
+    limit, mark = _limit_memory(), os.environ[MARK]
     lock, waiting = threading.Lock(), queue.SimpleQueue[Any]()
 
     def send(kind: str, value: Any = None) -> None:
@@ -318,7 +339,10 @@ def serve() -> None:
             while True:
                 waiting.put(pickle.load(requests))
         except BaseException:  # the caller has ended
-            os.killpg(0, signal.SIGKILL)
+            try:
+                _kill_marked(mark)
+            finally:
+                os.killpg(0, signal.SIGKILL)
 
     def beat() -> None:
         seen = functions.calls
@@ -405,9 +429,9 @@ def _take_over(
     with contextlib.suppress(OSError):
         os.chdir(folder)
     sys.path[:] = path
-    for name in os.environ.keys() - environment.keys():
+    for name in os.environ.keys() - environment.keys() - {MARK}:
         del os.environ[name]
-    os.environ.update(environment)
+    os.environ.update({name: value for name, value in environment.items() if name != MARK})
     importlib.invalidate_caches()
     if any(stamp != _state_of_module(name, file) for name, (file, stamp) in _users_modules.items()):
         for name in _users_modules:

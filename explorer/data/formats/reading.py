@@ -5,14 +5,20 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from explorer.settings import InputError
+from explorer.units import size
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
+
+# A table may take so many bytes, and so many more for each byte of its file. A file of a kilobyte can hold
+# a table of many gigabytes.
+TABLE_BYTES, TABLE_GROWTH = 2**28, 64
 
 
 def read_bytes(path: Path | str) -> bytes:
@@ -71,6 +77,49 @@ def open_parquet(path: Path | str) -> Iterator[ParquetFile]:
             yield file
     except (OSError, pyarrow.ArrowException) as error:
         raise InputError(f"{path} cannot be read as Parquet: {error}") from error
+
+
+def check_table_size(file: ParquetFile, file_bytes: int) -> None:
+    """Check that the table in a Parquet file is not far larger than the file, in little memory.
+
+    The size of numbers follows from the file's footer. Texts may repeat a long one: they are read in parts.
+
+    Raises:
+        ValueError: the table is too large.
+    """
+    most, numbers, texts, longest = most_bytes(file_bytes), 0, set[str](), 1
+    footer = file.metadata
+    for group in map(footer.row_group, range(footer.num_row_groups)):
+        for place in range(footer.num_columns):
+            chunk = group.column(place)
+            numbers += 8 * chunk.num_values + chunk.total_uncompressed_size
+            repeats = chunk.num_values * chunk.total_uncompressed_size
+            if "BYTE_ARRAY" not in chunk.physical_type or repeats <= most // footer.num_columns:
+                continue
+            texts.add(chunk.path_in_schema)
+            longest = max(longest, chunk.total_uncompressed_size)
+            if footer.schema.column(place).max_repetition_level:  # a row may be a list of texts
+                numbers += repeats
+    require_room(max(numbers, 8 * footer.num_rows), file_bytes)
+    if texts:
+        rows = min(max(most // longest // len(texts) // 8, 1), 2**16)
+        sizes = (batch.nbytes for batch in file.iter_batches(rows, columns=[*texts], use_threads=False))
+        for total in itertools.accumulate(sizes, initial=numbers):
+            require_room(total, file_bytes)
+
+
+def most_bytes(file_bytes: int) -> int:
+    """Return how many bytes of memory the tables in files of so many bytes may take."""
+    return TABLE_BYTES + TABLE_GROWTH * file_bytes
+
+
+def require_room(table_bytes: int, file_bytes: int) -> None:
+    """Raise ValueError if tables take more memory than files of so many bytes may."""
+    if table_bytes > (most := most_bytes(file_bytes)):
+        raise ValueError(
+            f"its table would take {size(table_bytes)} or more; at most {size(most)} are allowed for "
+            f"{size(file_bytes)} on disk"
+        )
 
 
 def content_hashes(files: Sequence[Path | str]) -> list[str]:

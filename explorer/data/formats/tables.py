@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from explorer.data.formats.reading import as_text, read_bytes
+from explorer.data.formats.reading import as_text, check_table_size, read_bytes
 from explorer.data.targets import as_python
 from explorer.settings import InputError, seed_for, suggest
 
@@ -35,7 +35,7 @@ def read_table(path: str) -> pd.DataFrame:
     content = read_bytes(path)
     try:
         if suffix == ".parquet":
-            table = with_index(pd.read_parquet(io.BytesIO(content)))
+            table = with_index(parquet_frame(content))
         else:
             text, sep = as_text(content, path), "\t" if suffix == ".tsv" else ","
             first = next(csv.reader(io.StringIO(text), delimiter=sep, skipinitialspace=True), [])
@@ -56,6 +56,20 @@ def read_table(path: str) -> pd.DataFrame:
         raise InputError(f"{path} has no rows; give it a row for each input")
     table.columns = [str(name) for name in table.columns]
     return table
+
+
+def parquet_frame(content: bytes) -> pd.DataFrame:
+    """Return the table of a Parquet file.
+
+    Raises:
+        ValueError: the file is damaged, or its table is too large.
+    """
+    import pandas as pd
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
+
+    check_table_size(ParquetFile(pyarrow.BufferReader(content)), len(content))
+    return pd.read_parquet(io.BytesIO(content))
 
 
 def with_index(table: pd.DataFrame) -> pd.DataFrame:
