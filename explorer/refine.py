@@ -1,9 +1,8 @@
 """The next cells of a grid to run, and the phases of the cells that were not run.
 
 A phase map consists mostly of even regions; what matters is where the borders run. A Gaussian process over
-the grid predicts training loss, mode connectivity, CKA and training error in every cell. Draws from the
-prediction are sorted into phases by the rule of measured cells. The next cells are those whose phase is least
-known.
+the grid predicts training loss, mode connectivity, CKA and training error in every cell, and so the probability
+of each phase. The next cells are those whose phase is least known.
 
 >>> import explorer.refine, pandas as pd
 >>> domain = {"width": [2, 4, 8, 16, 32], "batch_size": [8, 16, 32, 64]}
@@ -18,7 +17,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -26,17 +25,18 @@ import numpy as np
 import pandas as pd
 
 from explorer.phases import PHASES, Cut, column, find_cuts
-from explorer.phases.cuts import sort_cells, sort_means
+from explorer.phases.cuts import Sides, sort_cells, sort_sides
 from explorer.settings import InputError, seed_for, suggest
 
 Domain = Mapping[str, Sequence[Any]]
 Cuts = Mapping[str, Any]
 
-DRAWS = 1000
+QUANTILES = 1000  # of a predicted measure, for its mean and deviation in the units of the tables
 # Prior of the logarithms of amplitude, length scales (in widths of the grid) and noise: median, deviation.
 AMPLITUDE, LENGTH, NOISE = (1.5, 1.0), (1.0, 1.0), (0.03, 1.0)
 FACTORS = (0.55, 1.0, 1.8)  # of the most probable length scales: those of the kernels that are averaged
 KERNEL_CELLS = 150  # the kernel is fitted to at most so many cells, drawn from those of the map
+LEAST_LOW = 4  # CKA is predicted from the cells of low loss if there are so many, else from all
 SOURCES = ("measured", "predicted")
 
 
@@ -172,12 +172,11 @@ class PartialGrid:
         measured = sort_cells(grid.rows, cuts).phase
         phase = measured.copy()
         shares = np.where(measured == "", np.nan, measured == np.array(PHASES)[:, None]).T
-        draws = {}
+        predicted = {}
         if not known.all():
             with _one_thread():
-                models = self.models.items()
-                draws = {name: _draw(name, *model.predictions(), cuts) for name, model in models}
-            shares[~known] = _shares(draws, cuts)[~known]
+                predicted = {name: model.predictions() for name, model in self.models.items()}
+            shares[~known] = _shares(predicted, cuts)[~known]
             phase[~known] = np.array(PHASES)[shares[~known].argmax(axis=1)]
         out = grid.points.copy()
         out["source"] = np.where(known, *SOURCES)
@@ -186,9 +185,9 @@ class PartialGrid:
         out[list(PHASES)] = shares
         for name in (name for name in MEASURES if name in grid.rows):
             own, spread = column(grid.rows, name).to_numpy(), column(grid.rows, f"{name}_std").to_numpy()
-            drawn = draws.get(name, np.full((1, len(out)), np.nan))
-            out[name] = np.where(known, own, drawn.mean(axis=0))
-            out[f"{name}_std"] = np.where(known, spread, drawn.std(axis=0))
+            mean, deviation = _in_units(name, *predicted[name], cuts) if name in predicted else (np.nan, np.nan)
+            out[name] = np.where(known, own, mean)
+            out[f"{name}_std"] = np.where(known, spread, deviation)
         return out
 
     def propose_places(self, n: int) -> list[int]:
@@ -206,13 +205,10 @@ class PartialGrid:
         following = {k: {name: model.following(k) for name, model in self.models.items()} for k in changed}
         while len(chosen) < n and not known.all():
             for number in changed:
-                here, drawn = np.flatnonzero(grid.maps == number), {}
-                open_ = ~known[here]
-                for name, one in following[number].items():
-                    mean, spread = one.predictions()
-                    drawn[name] = _draw(name, mean[open_], spread[open_], self.cuts)
-                entropy[here] = -1.0
-                entropy[here[open_]] = np.round(_entropy(_shares(drawn, self.cuts)), 6)
+                here = grid.maps == number
+                predicted = {name: one.predictions() for name, one in following[number].items()}
+                left = np.round(_entropy(_shares(predicted, self.cuts)), 6)
+                entropy[here] = np.where(known[here], -1.0, left)
             best = np.flatnonzero(entropy == entropy.max())
             place = int(best[grid.distance(known)[best].argmax()])
             chosen.append(place)
@@ -537,13 +533,18 @@ def _regressor(kernel: Any, optimizer: Any = None) -> Any:
 
 
 def _fit(grid: _Grid, cuts: Mapping[str, Cut]) -> dict[str, _Model]:
-    """Return a model of each measure that decides on phases, fitted to the known cells."""
-    models = {}
+    """Return a model of each measure that decides on phases, fitted to the known cells.
+
+    CKA decides on phases of low loss only, and jumps where the loss does. So cells of high loss are left out.
+    """
+    models, low = {}, sort_cells(grid.rows, cuts).low
     for name, measure in MEASURES.items():
         if name == OPTIONAL and (name not in grid.rows or cuts["train_loss"].fitted_error is None):
             continue
         values = measure.to(column(grid.rows, name).to_numpy(), cuts)
         usable = grid.known & np.isfinite(values)
+        if name == "cka" and (usable & low).sum() >= LEAST_LOW:
+            usable &= low
         every = values[usable]
         prior = (float(every.mean()), max(float(every.std()), 1e-3)) if len(every) > 1 else measure.prior
         processes = {}
@@ -612,33 +613,47 @@ def _most_probable(
     return best, loss(best)[0]
 
 
-def _draw(name: str, mean: np.ndarray, spread: np.ndarray, cuts: Mapping[str, Cut]) -> np.ndarray:
-    """Return draws of a measure in some cells, (DRAWS, cells), in the units of the tables."""
-    return MEASURES[name].back(mean + spread * _normal(name), cuts)
-
-
-@cache
-def _normal(name: str) -> np.ndarray:
-    """Return evenly spread draws of a normal distribution in random order, (DRAWS, 1).
-
-    Training loss and training error have the same order, because they rise and fall together.
-    """
+def _in_units(
+    name: str, mean: np.ndarray, spread: np.ndarray, cuts: Mapping[str, Cut]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of a predicted measure in the units of the tables, (cells,) each."""
     from scipy.special import ndtri
 
-    order = np.random.default_rng(seed_for("refine", "train_loss" if name == OPTIONAL else name)).permutation(
-        DRAWS
-    )
-    return ndtri((order + 0.5) / DRAWS)[:, None]
+    normal = ndtri((np.arange(QUANTILES) + 0.5) / QUANTILES)[:, None]
+    values = MEASURES[name].back(mean + spread * normal, cuts)
+    return values.mean(axis=0), values.std(axis=0)
 
 
-def _shares(draws: Mapping[str, np.ndarray], cuts: Mapping[str, Cut]) -> np.ndarray:
-    """Return the share of draws in each phase, (cells, phases): the rule is that of measured cells."""
-    loss, mc, cka = (draws[name] for name in ("train_loss", "mode_connectivity", "cka"))
-    limit = cuts["train_loss"].fitted_error
-    fits = draws[OPTIONAL] < limit if OPTIONAL in draws and limit is not None else np.zeros(loss.shape, bool)
+def _shares(
+    predicted: Mapping[str, tuple[np.ndarray, np.ndarray]], cuts: Mapping[str, Cut]
+) -> np.ndarray:
+    """Return the probability of each phase, (cells, phases): the rule of measured cells on each side of each cut.
+
+    Training loss and training error rise and fall together. The others vary independently of them.
+
+    Args:
+        predicted: mean and standard deviation of each measure on the scale of :class:`Measure`.
+    """
+    from scipy.special import ndtr
+
+    def below(name: str, value: float) -> np.ndarray:
+        mean, spread = predicted[name]
+        return ndtr((MEASURES[name].to(np.array(value), cuts) - mean) / np.maximum(spread, 1e-12))
+
     loss_cut, connected, cka_cut = (cuts[name].value for name in ("train_loss", "connected", "cka"))
-    phase = sort_means(loss, mc, cka, loss_cut, connected, cka_cut, fits).phase
-    return np.stack([(phase == k).mean(axis=0) for k in range(1, 1 + len(PHASES))], axis=1)
+    low, limit = below("train_loss", loss_cut), cuts["train_loss"].fitted_error
+    fits = below(OPTIONAL, limit) if OPTIONAL in predicted and limit is not None else np.zeros_like(low)
+    both = np.minimum(low, fits)
+    of_loss = np.stack([both, low - both, fits - both, 1 - low - fits + both])  # (sides, cells)
+    behind, inside = below("mode_connectivity", -connected), below("mode_connectivity", connected)
+    of_mc = np.stack([behind, inside - behind, 1 - inside])
+    unlike = below("cka", cka_cut)
+    of_cka = np.stack([1 - unlike, unlike])
+    i, j, k = np.indices((4, 3, 2)).reshape(3, -1)
+    sides = Sides(i < 2, i >= 2, j == 0, j == 1, j == 2, k == 0, k == 1)
+    phase = sort_sides(sides, i % 2 == 0).phase
+    share = of_loss[i] * of_mc[j] * of_cka[k]
+    return np.stack([share[phase == number].sum(axis=0) for number in range(1, 1 + len(PHASES))], axis=1)
 
 
 def _entropy(shares: np.ndarray) -> np.ndarray:
