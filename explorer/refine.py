@@ -68,7 +68,7 @@ def _bent(mc: np.ndarray, cuts: Mapping[str, Cut]) -> np.ndarray:
 
 def _straight(bent: np.ndarray, cuts: Mapping[str, Cut]) -> np.ndarray:
     value = np.where(bent > BEND, BEND + (bent - BEND) / SLOPE, bent)
-    return np.sinh(np.clip(value, -20, 20)) * cuts["connected"].value
+    return np.sinh(np.clip(value, -20, np.arcsinh(100 / cuts["connected"].value))) * cuts["connected"].value
 
 
 MEASURES = {
@@ -248,7 +248,7 @@ class PartialGrid:
                 most = _shares(predicted, self.cuts).max(axis=1)
                 doubt[here] = np.where(known[here], -1.0, np.round(1 - most, 6))
             best = np.flatnonzero(doubt == doubt.max())
-            place = int(best[grid.distance(known)[best].argmax()])
+            place = int(best[grid.distance(known)[best].argmax() if len(best) > 1 else 0])
             chosen.append(place)
             known[place] = True
             changed = [grid.maps[place]]
