@@ -161,8 +161,9 @@ def test_probabilities_of_phases_are_shares_of_draws_that_the_rule_sorts() -> No
         for name, (mean, spread) in predicted.items()
     }
     fits = values["train_error_percent"] < grid.cuts["train_loss"].fitted_error
-    limits = (grid.cuts[name].value for name in ("train_loss", "connected", "cka"))
-    drawn = sort_means(values["train_loss"], values["mode_connectivity"], values["cka"], *limits, fits).phase
+    loss, connected, cka = (grid.cuts[name].value for name in ("train_loss", "connected", "cka"))
+    means = values["train_loss"], values["mode_connectivity"], values["cka"]
+    drawn = sort_means(*means, loss, connected, cka, fits).phase
     want = np.stack([(drawn == number).mean(axis=0) for number in range(1, 6)], axis=1)
     assert refine._shares(predicted, grid.cuts) == pytest.approx(want, abs=0.02)
 

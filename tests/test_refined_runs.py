@@ -222,7 +222,7 @@ def test_budgets_are_shares_or_numbers() -> None:
 
 
 def test_refine_in_python_is_the_budget_of_the_space(monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(space: Space, **_: Any) -> None:
+    def start(space: CheckedSpace, **_: Any) -> None:
         raise InterruptedError(space.refine)
 
     monkeypatch.setattr("explorer.engine.run.run", start)
