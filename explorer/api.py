@@ -29,6 +29,7 @@ def run(
     space: Space | str | Path | Mapping[str, Any],
     *,
     set: str | Sequence[str] = (),
+    refine: float | None = None,
     name: str | None = None,
     storage: str | Path = "runs",
     reports: str | Path | None = None,
@@ -48,6 +49,8 @@ def run(
     Args:
         space: an :class:`explorer.Space`, a space file, or a dict with the sections of one.
         set: overrides such as ``"training.steps=500"``.
+        refine: run this share or number of the cells, and predict the phases of the others
+            (``refine.budget`` of the space).
         name: name of the run; by default the name of the space.
         storage: folder or URI (``s3://bucket/runs``) that holds the runs, each in a folder of its name.
         reports: folder or URI for report pages; by default ``reports`` with ``progress``, and no pages
@@ -90,6 +93,7 @@ def run(
         raise InputError(f"space is {shown(space)}; give an explorer.Space, a space file or a dict")
     given = Space.of(dict(space)) if isinstance(space, Mapping) else space
     set = [set] if isinstance(set, str) else set
+    set = set if refine is None else [*set, f"refine.budget={refine}"]
     checked = given.changed(set) if isinstance(given, Space) else read(given, set)
 
     def made(observer: Observer | None) -> Run:

@@ -1,9 +1,8 @@
 """The next cells of a grid to run, and the phases of the cells that were not run.
 
 A phase map consists mostly of even regions; what matters is where the borders run. A Gaussian process over
-the grid predicts training loss, mode connectivity, CKA and training error in every cell. Draws from the
-prediction are sorted into phases by the rule of measured cells. The next cells are those whose phase is least
-known.
+the grid predicts training loss, mode connectivity, CKA and training error in every cell. This gives the
+probability of each phase. The next cells are those whose phase is least sure.
 
 >>> import explorer.refine, pandas as pd
 >>> domain = {"width": [2, 4, 8, 16, 32], "batch_size": [8, 16, 32, 64]}
@@ -18,7 +17,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -26,43 +25,66 @@ import numpy as np
 import pandas as pd
 
 from explorer.phases import PHASES, Cut, column, find_cuts
-from explorer.phases.cuts import sort_cells, sort_means
+from explorer.phases.cuts import Sides, sort_cells, sort_sides
 from explorer.settings import InputError, seed_for, suggest
 
 Domain = Mapping[str, Sequence[Any]]
 Cuts = Mapping[str, Any]
 
-DRAWS = 1000
-# Prior of the logarithms of amplitude, length scales (in widths of the grid) and noise: median, deviation.
-AMPLITUDE, LENGTH, NOISE = (1.5, 1.0), (1.0, 1.0), (0.03, 1.0)
+QUANTILES = 1000  # of a predicted measure, for its mean and deviation in the units of the tables
+AMPLITUDE, LENGTH = 1.5, 1.0  # medians of the kernel's priors; a length is in widths of the grid
 FACTORS = (0.55, 1.0, 1.8)  # of the most probable length scales: those of the kernels that are averaged
 KERNEL_CELLS = 150  # the kernel is fitted to at most so many cells, drawn from those of the map
+LEAST_LOW = 4  # CKA is predicted from the cells of low loss if there are so many, else from all
+POWERS = np.geomspace(0.5, 4, 31)  # of the phases' probabilities
+POWER_DEVIATION = 0.5  # of its logarithm, before measured cells are predicted from each other
 SOURCES = ("measured", "predicted")
 
 
 class Measure(NamedTuple):
     """A measure that decides on the phase: to and from the scale on which it varies evenly.
 
-    ``prior`` has the mean and deviation on this scale if fewer than two cells have the measure.
+    ``prior`` has the mean and deviation on this scale if fewer than two cells have the measure. ``noise`` is
+    the median of the prior of its noise. ``diagonal`` measures may also vary along the diagonals of two axes.
     """
 
     to: Callable[[np.ndarray, Mapping[str, Cut]], np.ndarray]
     back: Callable[[np.ndarray, Mapping[str, Cut]], np.ndarray]
     prior: tuple[float, float]
+    noise: float = 0.03
+    diagonal: bool = False
+
+
+BEND, SLOPE = (
+    math.asinh(1.0),
+    0.5,
+)  # above the tolerance, mode connectivity is flatter: it decides on less there
+
+
+def _bent(mc: np.ndarray, cuts: Mapping[str, Cut]) -> np.ndarray:
+    value = np.arcsinh(mc / cuts["connected"].value)
+    return np.where(value > BEND, BEND + SLOPE * (value - BEND), value)
+
+
+def _straight(bent: np.ndarray, cuts: Mapping[str, Cut]) -> np.ndarray:
+    value = np.where(bent > BEND, BEND + (bent - BEND) / SLOPE, bent)
+    return np.sinh(np.clip(value, -20, np.arcsinh(100 / cuts["connected"].value))) * cuts["connected"].value
 
 
 MEASURES = {
     "train_loss": Measure(
-        lambda v, _: np.log10(np.maximum(v, 1e-6)), lambda v, _: 10.0 ** np.clip(v, -12, 12), (-1.0, 1.0)
+        lambda v, _: np.log10(np.maximum(v, 1e-6)),
+        lambda v, _: 10.0 ** np.clip(v, -12, 12),
+        (-1.0, 1.0),
+        diagonal=True,
     ),
-    "mode_connectivity": Measure(
-        lambda v, cuts: np.arcsinh(v / cuts["connected"].value),
-        lambda v, cuts: np.sinh(np.clip(v, -20, 20)) * cuts["connected"].value,
-        (0.0, 2.0),
-    ),
+    "mode_connectivity": Measure(_bent, _straight, (0.0, 2.0), noise=0.1),
     "cka": Measure(lambda v, _: v, lambda v, _: v, (0.6, 0.3)),
     "train_error_percent": Measure(
-        lambda v, _: np.log10(np.maximum(v, 0.02)), lambda v, _: 10.0 ** np.clip(v, -12, 2), (0.0, 1.0)
+        lambda v, _: np.log10(np.maximum(v, 0.1)),
+        lambda v, _: 10.0 ** np.clip(v, -12, 2),
+        (0.0, 1.0),
+        diagonal=True,
     ),
 }
 OPTIONAL = "train_error_percent"
@@ -73,9 +95,9 @@ def propose(
 ) -> list[dict[str, Any]]:
     """Return the settings of the next ``n`` cells to run, the most informative first.
 
-    Each is the cell whose phase has the largest entropy, given the cells that are known and those proposed
-    before it. Without known cells, the proposal covers the grid evenly, with its ends. The result depends on
-    the arguments only.
+    Each is the cell whose most probable phase has the smallest probability, given the cells that are known
+    and those proposed before it. Without known cells, the proposal covers the grid evenly, with its ends. The
+    result depends on the arguments only.
 
     Args:
         cells: one row per known cell, with the axes, ``train_loss``, ``mode_connectivity``, ``cka`` and, if
@@ -172,12 +194,12 @@ class PartialGrid:
         measured = sort_cells(grid.rows, cuts).phase
         phase = measured.copy()
         shares = np.where(measured == "", np.nan, measured == np.array(PHASES)[:, None]).T
-        draws = {}
+        predicted = {}
         if not known.all():
             with _one_thread():
-                models = self.models.items()
-                draws = {name: _draw(name, *model.predictions(), cuts) for name, model in models}
-            shares[~known] = _shares(draws, cuts)[~known]
+                predicted = {name: model.predictions() for name, model in self.models.items()}
+                power = self._power(measured)
+            shares[~known] = _sharpened(_shares(predicted, cuts)[~known], power)
             phase[~known] = np.array(PHASES)[shares[~known].argmax(axis=1)]
         out = grid.points.copy()
         out["source"] = np.where(known, *SOURCES)
@@ -186,10 +208,25 @@ class PartialGrid:
         out[list(PHASES)] = shares
         for name in (name for name in MEASURES if name in grid.rows):
             own, spread = column(grid.rows, name).to_numpy(), column(grid.rows, f"{name}_std").to_numpy()
-            drawn = draws.get(name, np.full((1, len(out)), np.nan))
-            out[name] = np.where(known, own, drawn.mean(axis=0))
-            out[f"{name}_std"] = np.where(known, spread, drawn.std(axis=0))
+            mean, deviation = (
+                _in_units(name, *predicted[name], cuts) if name in predicted else (np.nan, np.nan)
+            )
+            out[name] = np.where(known, own, mean)
+            out[f"{name}_std"] = np.where(known, spread, deviation)
         return out
+
+    def _power(self, measured: np.ndarray) -> float:
+        """Return the power of the phases' probabilities that suits the measured cells.
+
+        Measures jump at borders, so their deviations far from borders are smaller than the models say. Each
+        measured cell is predicted from the others. With the power, their phases are most likely.
+        """
+        has_phase = measured != ""
+        left_out = {name: model.left_out() for name, model in self.models.items()}
+        shares = _shares(left_out, self.cuts)[has_phase]
+        own = measured[has_phase, None] == PHASES
+        fit = [np.log(np.maximum(_sharpened(shares, power)[own], 1e-4)).sum() for power in POWERS]
+        return float(POWERS[np.argmax(fit - (np.log(POWERS) / POWER_DEVIATION) ** 2 / 2)])
 
     def propose_places(self, n: int) -> list[int]:
         """Return what :func:`propose_places` returns."""
@@ -199,22 +236,19 @@ class PartialGrid:
             return self._least_known(n)
 
     def _least_known(self, n: int) -> list[int]:
-        """Return the places of the ``n`` cells whose phase is least known, each after those before it."""
+        """Return the places of the ``n`` cells whose phase is least sure, each after those before it."""
         grid, known = self.grid, self.grid.known.copy()
         chosen: list[int] = []
-        entropy, changed = np.full(len(known), -1.0), np.unique(grid.maps)
+        doubt, changed = np.full(len(known), -1.0), np.unique(grid.maps)
         following = {k: {name: model.following(k) for name, model in self.models.items()} for k in changed}
         while len(chosen) < n and not known.all():
             for number in changed:
-                here, drawn = np.flatnonzero(grid.maps == number), {}
-                open_ = ~known[here]
-                for name, one in following[number].items():
-                    mean, spread = one.predictions()
-                    drawn[name] = _draw(name, mean[open_], spread[open_], self.cuts)
-                entropy[here] = -1.0
-                entropy[here[open_]] = np.round(_entropy(_shares(drawn, self.cuts)), 6)
-            best = np.flatnonzero(entropy == entropy.max())
-            place = int(best[grid.distance(known)[best].argmax()])
+                here = grid.maps == number
+                predicted = {name: one.predictions() for name, one in following[number].items()}
+                most = _shares(predicted, self.cuts).max(axis=1)
+                doubt[here] = np.where(known[here], -1.0, np.round(1 - most, 6))
+            best = np.flatnonzero(doubt == doubt.max())
+            place = int(best[grid.distance(known)[best].argmax() if len(best) > 1 else 0])
             chosen.append(place)
             known[place] = True
             changed = [grid.maps[place]]
@@ -442,23 +476,46 @@ def _cuts(rows: pd.DataFrame, cuts: Cuts | None) -> dict[str, Cut]:
         raise InputError(str(error)) from error
 
 
-class _Model(NamedTuple):
-    """A Gaussian process for each map of one measure, on the scale of :class:`Measure`."""
+def _with_diagonals(x: np.ndarray) -> np.ndarray:
+    """Return coordinates, (cells, axes), and after them the diagonals of each two axes."""
+    pairs = itertools.combinations(x.T, 2)
+    return np.column_stack([x, *(side for a, b in pairs for side in ((a + b) / 2**0.5, (a - b) / 2**0.5))])
 
-    grid: _Grid
+
+class _Model(NamedTuple):
+    """A Gaussian process for each map of one measure, on the scale of :class:`Measure`.
+
+    Args:
+        x: (cells, coordinates).
+        maps: (cells,) as in :class:`_Grid`.
+        used: (cells,) whether the process of the cell's map is fitted to the cell.
+    """
+
+    x: np.ndarray
+    maps: np.ndarray
+    used: np.ndarray
     processes: dict[int, _Process]
 
     def predictions(self) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation of a measurement in every cell, (cells,) each."""
-        mean, spread = np.zeros(len(self.grid.x)), np.zeros(len(self.grid.x))
+        mean, spread = np.zeros(len(self.x)), np.zeros(len(self.x))
         for number, process in self.processes.items():
-            here = self.grid.maps == number
-            mean[here], spread[here] = process.at(self.grid.x[here])
+            here = self.maps == number
+            mean[here], spread[here] = process.at(self.x[here])
+        return mean, spread
+
+    def left_out(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return :meth:`predictions`, in each cell without its own measurement."""
+        mean, spread = self.predictions()
+        for number, process in self.processes.items():
+            if process.fitted:
+                here = self.used & (self.maps == number)
+                mean[here], spread[here] = process.left_out()
         return mean, spread
 
     def following(self, number: int) -> _Following:
         """Return the predictions in the cells of a map, for measurements that are added to it."""
-        return _Following(self.processes[number], self.grid.x[self.grid.maps == number])
+        return _Following(self.processes[number], self.x[self.maps == number])
 
 
 class _Process(NamedTuple):
@@ -479,6 +536,16 @@ class _Process(NamedTuple):
             np.array, zip(*(one.predict(x, return_std=True) for one in self.fitted), strict=True)
         )
         return self.mixed(means, spreads)
+
+    def left_out(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and deviation of each value from the others, (values,) each."""
+        from scipy.linalg import cho_solve
+
+        pairs = []
+        for one in self.fitted:
+            variance = 1 / np.diag(cho_solve((one.L_, True), np.eye(len(one.L_))))
+            pairs.append((one.y_train_ - one.alpha_ * variance, np.sqrt(variance)))
+        return self.mixed(*map(np.array, zip(*pairs, strict=True)))
 
     def mixed(self, means: np.ndarray, spreads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and deviation over the kernels, (cells,), from those of each, (kernels, cells)."""
@@ -537,24 +604,29 @@ def _regressor(kernel: Any, optimizer: Any = None) -> Any:
 
 
 def _fit(grid: _Grid, cuts: Mapping[str, Cut]) -> dict[str, _Model]:
-    """Return a model of each measure that decides on phases, fitted to the known cells."""
-    models = {}
+    """Return a model of each measure that decides on phases, fitted to the known cells.
+
+    CKA decides on phases of low loss only, and jumps where the loss does. So cells of high loss are left out.
+    """
+    models, low = {}, sort_cells(grid.rows, cuts).low
     for name, measure in MEASURES.items():
         if name == OPTIONAL and (name not in grid.rows or cuts["train_loss"].fitted_error is None):
             continue
         values = measure.to(column(grid.rows, name).to_numpy(), cuts)
         usable = grid.known & np.isfinite(values)
+        if name == "cka" and (usable & low).sum() >= LEAST_LOW:
+            usable &= low
         every = values[usable]
         prior = (float(every.mean()), max(float(every.std()), 1e-3)) if len(every) > 1 else measure.prior
-        processes = {}
+        x, processes = _with_diagonals(grid.x) if measure.diagonal else grid.x, {}
         for number in np.unique(grid.maps):
             here = usable & (grid.maps == number)
-            processes[int(number)] = _process(grid.x[here], values[here], prior)
-        models[name] = _Model(grid, processes)
+            processes[int(number)] = _process(x[here], values[here], prior, measure.noise)
+        models[name] = _Model(x, grid.maps, usable, processes)
     return models
 
 
-def _process(x: np.ndarray, y: np.ndarray, prior: tuple[float, float]) -> _Process:
+def _process(x: np.ndarray, y: np.ndarray, prior: tuple[float, float], noise: float) -> _Process:
     """Return Gaussian processes (Matérn 3/2, a length scale per axis, noise) around the most probable one.
 
     Few cells do not determine the length scales, so longer and shorter ones are averaged with it, each with
@@ -567,29 +639,23 @@ def _process(x: np.ndarray, y: np.ndarray, prior: tuple[float, float]) -> _Proce
         return _Process(*prior, [], np.ones(0))
     centre, scale = float(y.mean()), max(float(y.std()), 1e-6)
     y = (y - centre) / scale
-    lengths: Any = np.full(x.shape[1], LENGTH[0])
-    kernel = ConstantKernel(AMPLITUDE[0], (1e-3, 1e3)) * Matern(lengths, (1e-2, 1e2), nu=1.5)
+    lengths: Any = np.full(x.shape[1], LENGTH)
+    kernel = ConstantKernel(AMPLITUDE, (1e-3, 1e3)) * Matern(lengths, (1e-2, 1e2), nu=1.5)
+    kernel += WhiteKernel(noise, (1e-5, 1.0))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a parameter at its bound
         some = np.random.default_rng(seed_for("refine", "kernel")).permutation(len(y))[:KERNEL_CELLS]
-        best = _regressor(kernel + WhiteKernel(NOISE[0], (1e-5, 1.0)), _most_probable).fit(x[some], y[some])
-    kernel, fitted, density = best.kernel_, [], []
+        best = _regressor(kernel, _most_probable).fit(x[some], y[some]).kernel_
+    fitted, density = [], []
     for factor in FACTORS:
-        theta = kernel.theta.copy()
+        theta = best.theta.copy()
         theta[1:-1] += np.log(factor)
-        theta = np.clip(theta, kernel.bounds[:, 0], kernel.bounds[:, 1])
-        fitted.append(_regressor(kernel.clone_with_theta(theta)).fit(x, y))
-        away, _ = _from_priors(theta)
+        theta = np.clip(theta, best.bounds[:, 0], best.bounds[:, 1])
+        fitted.append(_regressor(best.clone_with_theta(theta)).fit(x, y))
+        away = theta - kernel.theta
         density.append(fitted[-1].log_marginal_likelihood_value_ - float(away @ away) / 2)
     weights = np.exp(np.array(density) - max(density))
     return _Process(centre, scale, fitted, weights / weights.sum())
-
-
-def _from_priors(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how many deviations the parameters are from the medians of their priors, and the deviations."""
-    priors = [AMPLITUDE, *[LENGTH] * (len(theta) - 2), NOISE]
-    width = np.array([deviation for _, deviation in priors])
-    return (theta - np.log([median for median, _ in priors])) / width, width
 
 
 def _most_probable(
@@ -597,49 +663,64 @@ def _most_probable(
 ) -> tuple[np.ndarray, float]:
     """Return the logarithms of the kernel's parameters with the largest posterior density.
 
-    With few cells, the likelihood alone may have its maximum at a bound. Parameters are rounded, so machines
-    that compute the last bit differently agree.
+    Their prior is a normal distribution around ``start`` with deviation 1. With few cells, the likelihood
+    alone may have its maximum at a bound. Parameters are rounded, so machines that compute the last bit
+    differently agree.
     """
     from scipy.optimize import minimize
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = objective(theta)
-        away, width = _from_priors(theta)
-        return value + float(away @ away) / 2, gradient + away / width
+        away = theta - start
+        return value + float(away @ away) / 2, gradient + away
 
     best = np.round(minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x, 2)
     best = np.clip(best, bounds[:, 0], bounds[:, 1])
     return best, loss(best)[0]
 
 
-def _draw(name: str, mean: np.ndarray, spread: np.ndarray, cuts: Mapping[str, Cut]) -> np.ndarray:
-    """Return draws of a measure in some cells, (DRAWS, cells), in the units of the tables."""
-    return MEASURES[name].back(mean + spread * _normal(name), cuts)
+def _sharpened(shares: np.ndarray, power: float) -> np.ndarray:
+    """Return probabilities, (cells, phases), that are raised to a power and sum to 1 again."""
+    raised = shares**power
+    return raised / raised.sum(axis=1, keepdims=True)
 
 
-@cache
-def _normal(name: str) -> np.ndarray:
-    """Return evenly spread draws of a normal distribution in random order, (DRAWS, 1).
-
-    Training loss and training error have the same order, because they rise and fall together.
-    """
+def _in_units(
+    name: str, mean: np.ndarray, spread: np.ndarray, cuts: Mapping[str, Cut]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of a predicted measure in the units of the tables, (cells,) each."""
     from scipy.special import ndtri
 
-    order = np.random.default_rng(seed_for("refine", "train_loss" if name == OPTIONAL else name)).permutation(
-        DRAWS
-    )
-    return ndtri((order + 0.5) / DRAWS)[:, None]
+    normal = ndtri((np.arange(QUANTILES) + 0.5) / QUANTILES)[:, None]
+    values = MEASURES[name].back(mean + spread * normal, cuts)
+    return values.mean(axis=0), values.std(axis=0)
 
 
-def _shares(draws: Mapping[str, np.ndarray], cuts: Mapping[str, Cut]) -> np.ndarray:
-    """Return the share of draws in each phase, (cells, phases): the rule is that of measured cells."""
-    loss, mc, cka = (draws[name] for name in ("train_loss", "mode_connectivity", "cka"))
-    limit = cuts["train_loss"].fitted_error
-    fits = draws[OPTIONAL] < limit if OPTIONAL in draws and limit is not None else np.zeros(loss.shape, bool)
+def _shares(predicted: Mapping[str, tuple[np.ndarray, np.ndarray]], cuts: Mapping[str, Cut]) -> np.ndarray:
+    """Return the probability of each phase, (cells, phases), by the rule of measured cells.
+
+    Training loss and training error rise and fall together. The others vary independently of them.
+
+    Args:
+        predicted: mean and standard deviation of each measure on the scale of :class:`Measure`.
+    """
+    from scipy.special import ndtr
+
+    def below(name: str, value: float) -> np.ndarray:
+        mean, spread = predicted[name]
+        return ndtr((MEASURES[name].to(np.array(value), cuts) - mean) / np.maximum(spread, 1e-12))
+
     loss_cut, connected, cka_cut = (cuts[name].value for name in ("train_loss", "connected", "cka"))
-    phase = sort_means(loss, mc, cka, loss_cut, connected, cka_cut, fits).phase
-    return np.stack([(phase == k).mean(axis=0) for k in range(1, 1 + len(PHASES))], axis=1)
-
-
-def _entropy(shares: np.ndarray) -> np.ndarray:
-    return -(shares * np.log(np.maximum(shares, 1e-12))).sum(axis=1)
+    low, limit = below("train_loss", loss_cut), cuts["train_loss"].fitted_error
+    fits = below(OPTIONAL, limit) if OPTIONAL in predicted and limit is not None else np.zeros_like(low)
+    both = np.minimum(low, fits)
+    of_loss = np.stack([both, low - both, fits - both, 1 - low - fits + both])  # (sides, cells)
+    behind, inside = below("mode_connectivity", -connected), below("mode_connectivity", connected)
+    of_mc = np.stack([behind, inside - behind, 1 - inside])
+    unlike = below("cka", cka_cut)
+    of_cka = np.stack([1 - unlike, unlike])
+    i, j, k = np.indices((4, 3, 2)).reshape(3, -1)
+    sides = Sides(i < 2, i >= 2, j == 0, j == 1, j == 2, k == 0, k == 1)
+    phase = sort_sides(sides, i % 2 == 0).phase
+    share = of_loss[i] * of_mc[j] * of_cka[k]
+    return np.stack([share[phase == number].sum(axis=0) for number in range(1, 1 + len(PHASES))], axis=1)

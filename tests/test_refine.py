@@ -11,6 +11,7 @@ import pytest
 from conftest import explore
 
 from explorer import phases, refine
+from explorer.phases.cuts import sort_means
 from explorer.settings import InputError
 
 CUTS = {"train_loss": 0.01, "connected": 1, "cka": 0.65}
@@ -121,20 +122,64 @@ def test_many_cells_take_seconds() -> None:
 def test_a_proposed_cell_counts_as_a_measurement_of_its_predicted_values() -> None:
     cells = world(noise=0.02)
     known = at(cells, refine.propose(pd.DataFrame(), DOMAIN, 16))
-    grid = refine._Grid(known, DOMAIN)
-    model = refine._fit(grid, phases.find_cuts(known, CUTS))["train_loss"]
+    model = refine.PartialGrid(known, DOMAIN, CUTS).models["train_loss"]
     following, process = model.following(0), model.processes[0]
     mean, spread = following.predictions()
     for place in (3, 50):
         following.add(place)
-        one, x = process.fitted[1], grid.x[[place]]
+        one, x = process.fitted[1], model.x[[place]]
         values = np.append(one.y_train_, one.predict(x))
         process.fitted[1] = refine._regressor(one.kernel_).fit(np.vstack([one.X_train_, x]), values)
-    want_mean, want = process.fitted[1].predict(grid.x, return_std=True)
+    want_mean, want = process.fitted[1].predict(model.x, return_std=True)
     assert following.means[1] == pytest.approx(want_mean, abs=1e-6)
     assert np.sqrt(following.variances[1]) == pytest.approx(want, abs=1e-6)
     assert following.predictions()[0] == pytest.approx(mean)
     assert (following.predictions()[1] < spread + 1e-12).all()
+
+
+def test_a_measured_cell_is_predicted_from_the_others() -> None:
+    known = at(world(noise=0.02), refine.propose(pd.DataFrame(), DOMAIN, 16))
+    for model in refine.PartialGrid(known, DOMAIN, CUTS).models.values():
+        process, place = model.processes[0], np.flatnonzero(model.used)[5]
+        mean, spread = model.left_out()
+        rest = [
+            refine._regressor(one.kernel_).fit(np.delete(one.X_train_, 5, 0), np.delete(one.y_train_, 5))
+            for one in process.fitted
+        ]
+        want = process._replace(fitted=rest).at(model.x[[place]])
+        assert (mean[place], spread[place]) == pytest.approx((want[0][0], want[1][0]), rel=1e-4, abs=1e-6)
+
+
+def test_probabilities_of_phases_are_shares_of_draws_that_the_rule_sorts() -> None:
+    cells = world().assign(train_error_percent=lambda table: np.minimum(90 * table["train_loss"], 90))
+    grid = refine.PartialGrid(cells.iloc[::5], DOMAIN, CUTS)
+    predicted = {name: model.predictions() for name, model in grid.models.items()}
+    draw = np.random.default_rng(0).normal(size=(3, 20_000, 1))
+    order = {"train_loss": 0, "train_error_percent": 0, "mode_connectivity": 1, "cka": 2}
+    values = {
+        name: refine.MEASURES[name].back(mean + spread * draw[order[name]], grid.cuts)
+        for name, (mean, spread) in predicted.items()
+    }
+    fits = values["train_error_percent"] < grid.cuts["train_loss"].fitted_error
+    loss, connected, cka = (grid.cuts[name].value for name in ("train_loss", "connected", "cka"))
+    means = values["train_loss"], values["mode_connectivity"], values["cka"]
+    drawn = sort_means(*means, loss, connected, cka, fits).phase
+    want = np.stack([(drawn == number).mean(axis=0) for number in range(1, 6)], axis=1)
+    assert refine._shares(predicted, grid.cuts) == pytest.approx(want, abs=0.02)
+
+
+def test_the_cka_of_cells_of_high_loss_does_not_count() -> None:
+    known = at(world(), refine.propose(pd.DataFrame(), DOMAIN, 30))
+    other = known.assign(cka=known["cka"].where(known["train_loss"] < 0.01, 0.99))
+    assert not other["cka"].equals(known["cka"])
+    found, again = (refine.predict(table, DOMAIN, CUTS) for table in (known, other))
+    assert again["phase"].equals(found["phase"])
+
+
+def test_mode_connectivity_is_the_same_there_and_back() -> None:
+    values, cuts = np.array([-40.0, -2.0, 0.0, 1.9, 2.1, 40.0]), phases.find_cuts(world())
+    scale = refine.MEASURES["mode_connectivity"]
+    assert scale.back(scale.to(values, cuts), cuts) == pytest.approx(values)
 
 
 def test_cells_of_a_round_are_not_all_neighbours() -> None:

@@ -221,6 +221,22 @@ def test_budgets_are_shares_or_numbers() -> None:
     assert (options().next(169), options().next(20), options(round=9).next(20)) == (7, 4, 9)
 
 
+def test_refine_in_python_is_the_budget_of_the_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(space: CheckedSpace, **_: Any) -> None:
+        raise InterruptedError(space.refine)
+
+    monkeypatch.setattr("explorer.engine.run.run", start)
+    plain = {name: value for name, value in RAW.items() if name != "refine"}
+    for raw in (RAW, plain):
+        for budget in (0.25, 9):
+            with pytest.raises(InterruptedError) as caught:
+                explorer.run(raw, set="seeds=3", refine=budget)
+            want = RefineOptions.model_validate({**raw.get("refine", {}), "budget": budget})
+            assert caught.value.args == (want,)
+    with pytest.raises(InputError, match="share of the grid below 1"):
+        explorer.run(RAW, refine=1.5)
+
+
 @pytest.mark.slow
 def test_a_killed_run_is_resumed_with_the_same_cells_and_tables(whole: Store, tmp_path: Path) -> None:
     raw = {name: value for name, value in RAW.items() if name != "refine"}

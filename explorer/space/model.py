@@ -201,7 +201,7 @@ class ImportedCell(Options):
 
 
 class RefineOptions(Options):
-    """Run a part of the grid only: cells are chosen in rounds, where the phase is least known."""
+    """Run a part of the grid only: cells are chosen in rounds, where the phase is least sure."""
 
     budget: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] = Field(
         0.35, description="most cells to run: a number, or a share of the grid below 1"
