@@ -27,7 +27,14 @@ def compiled_inside(shape: tuple[int, ...], classes: int) -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("network", "said"), [(half, "torch.float16.*precision: bf16"), (compiled_inside, "of torch.compile")]
+    ("network", "said"),
+    [
+        (half, "torch.float16.*precision: bf16"),
+        (compiled_inside, "of torch.compile"),
+        (networks.transposed_view, r"'0\.weight' and '2\.weight' share memory"),
+        (networks.row_of_parameter, "'first.weight' and 'row' share memory"),
+        (networks.sparse_embedding, "sparse gradients"),
+    ],
 )
 def test_networks_that_cannot_be_measured_are_rejected_when_built(
     network: Any, said: str, monkeypatch: pytest.MonkeyPatch
