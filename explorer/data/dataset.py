@@ -127,7 +127,7 @@ def as_array(value: Any, what: str) -> np.ndarray:
     Raises:
         InputError: the value is something else, or some of its values are masked.
     """
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+    if np.ma.is_masked(value):
         raise InputError(f"{what} with masked values; fill them, as in filled(0), or leave these inputs out")
     try:
         if hasattr(value, "detach"):
