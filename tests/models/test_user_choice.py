@@ -12,6 +12,8 @@ from torch import nn
 
 from explorer.engine import probe
 from explorer.models import base
+from explorer.models.rows import Rows
+from explorer.plan.networks import check_function
 from explorer.settings import InputError
 from explorer.train.loop import Split
 from tests.models import user_networks as networks
@@ -56,3 +58,13 @@ def test_vmap_is_chosen_only_with_the_gradients_of_the_module(
     )
     cell: Any = SimpleNamespace(model_name="mine:network", model={}, task="classification")
     assert probe.fastest(worker, cell, 16, 3) == way
+
+
+def test_a_network_is_checked_beside_measures_of_the_users_own() -> None:
+    x, y = data()
+
+    def build() -> nn.Module:
+        return networks.Plain(SHAPE, CLASSES)
+
+    cell: Any = SimpleNamespace(model_name="mine:network", model={})
+    check_function(build, Rows(build(), build=build), cell, x, y, {"mine:measure": {}, "connectivity": {}})
