@@ -295,6 +295,11 @@ class RunTables:
         row = matches.iloc[0]
         require_trust(self.info, Store(self.folder), trust=trust, how="pass trust=True")
         cells = {cell.id: cell for cell in recorded.working_space_of(self.info).cells}
+        if row["cell_id"] not in cells:
+            raise InputError(
+                f"the model {model_id!r} of run {self.name!r} was trained by a version of Explorer that "
+                f"gives other models; `resume {self.name}` trains it anew"
+            )
         return row, cells[row["cell_id"]]
 
 

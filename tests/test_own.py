@@ -110,6 +110,10 @@ def test_everything_of_the_users_own_in_one_run(mine: Path, monkeypatch: pytest.
     assert set(run.info["execution"].values()) == {"loop"}
     said = "could not be measured; they run one by one: the worker process died"
     assert f"The fastest way to run models together {said}" in done.stdout.replace("\n", " ")
+    with monkeypatch.context() as patch:
+        patch.setattr("explorer.space.model.USER_NETWORKS", 1000)
+        with pytest.raises(InputError, match=r"trained by a version of Explorer.*`resume own`"):
+            run.model(run.models["model_id"][0])
     (mine / "ownthings.py").write_text(SOURCE.replace("label_smoothing=0.3", "label_smoothing=0.2"))
     changed = explore("resume", "own", cwd=mine)
     assert changed.returncode == 2

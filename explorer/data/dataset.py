@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from explorer.data.targets import NUMBERS, as_python, read_targets
-from explorer.settings import InputError, digest, in_a_line
+from explorer.settings import InputError, cut, digest, in_a_line
 from explorer.units import plural
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")  # names of a user's arrays
@@ -119,16 +119,21 @@ class Arrays:
 
 
 def as_array(value: Any, what: str) -> np.ndarray:
-    """Return an array, a tensor (also one that requires gradients), a table or nested lists as an array.
+    """Return an array, a tensor, a sparse matrix, a table or nested lists as an array.
 
     Args:
         what: begins the message, such as ``data: x_train is a list of 3``.
 
     Raises:
-        InputError: the value is something else.
+        InputError: the value is something else, or some of its values are masked.
     """
+    if np.ma.is_masked(value):
+        raise InputError(f"{what} with masked values; fill them, as in filled(0), or leave these inputs out")
     try:
-        return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+        if hasattr(value, "detach"):
+            value = value.detach().cpu().to_dense()
+            return np.asarray(value.float() if str(value.dtype) == "torch.bfloat16" else value)
+        return np.asarray(value.toarray() if hasattr(value, "toarray") else value)
     except Exception as error:
         raise InputError(
             f"{what}, which is no array of numbers, all inputs of one shape: {in_a_line(error)}"
@@ -271,15 +276,26 @@ def _inputs(where: str, part: str, x: np.ndarray) -> np.ndarray:
                 f"{where}: x_{part}{list(wrong)} is {as_python(x[wrong])!r} ({x.dtype}); numbers are needed"
             )
     with np.errstate(over="ignore"):  # overflow gives infinity, which the next check reports
-        numbers = x.astype(np.float32)
+        try:
+            numbers = x.astype(np.float32)
+        except OverflowError:  # whole numbers of Python that no float holds
+            numbers = np.array([_float(value) for value in x.flat], np.float32).reshape(x.shape)
     finite = np.isfinite(numbers)
     if not finite.all():
         place = tuple(int(i) for i in np.argwhere(~finite)[0])
         raise InputError(
-            f"{where}: x_{part}{list(place)} is {as_python(x[place])}, and {int((~finite).sum())} value(s) "
-            "are not finite in float32; replace them or leave these inputs out"
+            f"{where}: x_{part}{list(place)} is {cut(str(as_python(x[place])), 40)}, and "
+            f"{int((~finite).sum())} value(s) are not finite in float32; replace them or leave these inputs "
+            "out"
         )
     return numbers
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return np.inf
 
 
 def _scales(x_train: np.ndarray, x_test: np.ndarray, what: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -41,6 +42,7 @@ def keep(given: Any, channels: Channels | None) -> tuple[dict[str, Any], Arrays]
         InputError: they have another form, or are no data to learn from.
     """
     parts = _parts(given)
+    _check_columns(parts)
     content = {
         f"{name}_{part}": values
         for part, pair in parts.items()
@@ -101,6 +103,18 @@ def _parts(given: Any) -> dict[str, Any]:
             raise InputError(f"data is two arrays, without a test part; it should be {FORMS}")
         return dict(zip(("train", "test"), given, strict=True))
     raise InputError(f"data is {_kind(given)}, without a test part; it should be {FORMS}")
+
+
+def _check_columns(parts: dict[str, Any]) -> None:
+    """Raise InputError if the inputs of both parts are tables with other columns, or in another order."""
+    pairs = [given for given in parts.values() if isinstance(given, tuple | list) and len(given) == 2]
+    names = [list(inputs.columns) for inputs, _ in pairs if hasattr(inputs, "columns")]
+    if len(names) == 2 and names[0] != names[1]:
+        one, other = next((a, b) for a, b in zip_longest(*names) if a != b)
+        raise InputError(
+            f"data: x_train has a column {one!r} where x_test has {other!r}; give both the same columns in "
+            "the same order, as in x_test[x_train.columns]"
+        )
 
 
 def _split_of_sklearn(given: Sequence[Any]) -> bool:

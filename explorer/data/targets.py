@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from explorer.settings import InputError
+from explorer.settings import InputError, cut
 
 IGNORED = -100  # label of inputs that torch's losses leave out
 NUMBERS = (bool, int, float, np.number)  # types of the numbers among Python objects
@@ -138,7 +138,7 @@ def _odd(part: str, y: np.ndarray) -> str:
     others = [word != words[0] for word in words]
     odd = next((found.index(True) for found in (neither, others) if True in found), 0)
     place = [int(i) for i in np.unravel_index(odd, y.shape)]
-    return f", and y_{part}{place} is {as_python(y.flat[odd])!r}"
+    return f", and y_{part}{place} is {cut(repr(as_python(y.flat[odd])), 60)}"
 
 
 def _whole(y: np.ndarray) -> np.ndarray:

@@ -8,23 +8,24 @@ and that gets the parameters and buffers of a model. The expected value comes fr
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from explorer.models.draws import draws_random_numbers
+from explorer.models.outside import GENERATORS, differing, values_outside
 from explorer.models.rows import Rows, as_float32, assign, seeded
+from explorer.models.torch_attention import differentiable_attention
 from explorer.settings import Disagreement, InputError
 from explorer.tasks import Task
 
 TOLERANCE = 1e-3  # relative; of losses and outputs. Rounding is a thousandth of this
 GRADIENT_TOLERANCE = 1e-2  # relative, in norm: gradients of deep networks round more
 INPUTS = 64  # inputs of a check, at most
+HESSIAN_TOLERANCE = 0.05  # relative, in norm
+SIZES = (1e-5, 3e-6)  # of the differences of gradients
 CALLS = 8  # forward passes after which a module is compared with a new one
-PLAIN = (bool, int, float, str, bytes, type(None))
 SAMPLE = 1000  # inputs of the check of a recorded loss, at most
 
 
@@ -52,6 +53,9 @@ def check_reloading(build: Callable[[], nn.Module], x: Tensor) -> None:
     half, given = max(1, len(x) // 2), x.clone()
     with seeded(1):
         used = build().train()
+        _check_seeded(used, build)
+        trained = {name: p.requires_grad for name, p in used.named_parameters()}
+    with seeded(1):
         first = used(x[:half])
         _check_inputs_kept(x, given)
         if not isinstance(first, Tensor):
@@ -59,10 +63,11 @@ def check_reloading(build: Callable[[], nn.Module], x: Tensor) -> None:
                 f"in training mode, the network returns {type(first).__name__}; it should return one tensor, "
                 "as in evaluation mode"
             )
-        before = _attributes(used)
+        before = values_outside(used)
         for _ in range(CALLS - 1):
             used(x[:half])
-        changed = _differing(before, _attributes(used))
+        changed = differing(before, values_outside(used)) or _changed_in_a_repetition(used, x[:half])
+        _check_same_trained(used, trained)
     with seeded(2):
         fresh = build()
     state = {**dict(used.named_parameters()), **dict(used.named_buffers())}
@@ -83,7 +88,7 @@ def check_reloading(build: Callable[[], nn.Module], x: Tensor) -> None:
         stats = {name: buffer.clone() for name, buffer in used.named_buffers()}
         alone = used(x[:half])
         _check_inputs_kept(x, given)
-        before = _attributes(used)
+        before = values_outside(used)
         again = used(x[:half])
         for name, buffer in used.named_buffers():
             if not torch.equal(buffer, stats[name]):
@@ -91,8 +96,9 @@ def check_reloading(build: Callable[[], nn.Module], x: Tensor) -> None:
                     f"a forward pass in evaluation mode changes the buffer {name!r}; change it only if "
                     "self.training is true"
                 )
-        changed = changed or _differing(before, _attributes(used))
+        changed = changed or differing(before, values_outside(used))
         together = used(x)[:half]
+        _check_same_trained(used, trained)
         if not _close(alone, again, TOLERANCE) and not changed:
             raise InputError(
                 "in evaluation mode, the network gives other outputs for the same inputs each time: it draws "
@@ -107,7 +113,7 @@ def check_reloading(build: Callable[[], nn.Module], x: Tensor) -> None:
             )
         for name, value in state.items():
             assign(target[name], value)
-        names = changed or _differing(_attributes(used), _attributes(fresh), results=True)
+        names = changed or differing(values_outside(used), values_outside(fresh), results=True)
         same = True
         for training in (False, True):
             outputs = []
@@ -117,6 +123,11 @@ def check_reloading(build: Callable[[], nn.Module], x: Tensor) -> None:
             same = same and _close(outputs[0], outputs[1], TOLERANCE)
         if same and not changed:
             _check_other_parameters(build, used, x)
+    if drawn := [name for name in GENERATORS if name in changed]:
+        raise InputError(
+            f"a forward pass draws random numbers from {drawn[0]}, which the seed of a model does not "
+            "govern; use torch's, such as torch.rand or functional.dropout"
+        )
     if changed or not same:
         where = " (or draws random numbers that are not torch's)"
         if names:
@@ -127,6 +138,46 @@ def check_reloading(build: Callable[[], nn.Module], x: Tensor) -> None:
             "saved, and models that run side by side share it. Keep what belongs to a model as a tensor, "
             "with self.register_buffer(name, tensor), and remove what has no effect"
         )
+
+
+def _check_seeded(module: nn.Module, build: Callable[[], nn.Module]) -> None:
+    """Check that a new module, built with the same seed, is the same; raise InputError if not."""
+    with seeded(1):
+        twin = build()
+    for (name, one), other in zip(_tensors(module).items(), _tensors(twin).values(), strict=False):
+        if one.shape == other.shape and not torch.equal(one.nan_to_num(), other.nan_to_num()):
+            raise InputError(
+                f"with the same seed, two networks start with different {name!r}: the function draws random "
+                "numbers that are not torch's, or uses what earlier calls have left; draw with torch"
+            )
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    return dict([*module.named_parameters(), *module.named_buffers()])
+
+
+@torch.no_grad()
+def _changed_in_a_repetition(module: nn.Module, x: Tensor) -> list[str]:
+    """Return what two passes over the same inputs leave different, from equal parameters and buffers."""
+    start = {name: tensor.clone() for name, tensor in _tensors(module).items()}
+    values = []
+    for _ in range(2):
+        for name, tensor in _tensors(module).items():
+            assign(tensor, start[name])
+        with seeded(1):
+            module(x)
+        values.append(values_outside(module))
+    return differing(*values, results=True)
+
+
+def _check_same_trained(module: nn.Module, trained: dict[str, bool]) -> None:
+    """Raise InputError if a forward pass has changed which parameters are trained."""
+    for name, p in module.named_parameters():
+        if p.requires_grad != trained.get(name, p.requires_grad):
+            raise InputError(
+                f"a forward pass changes requires_grad of {name!r}; freeze parameters when the network is "
+                "built, since all steps train the same ones"
+            )
 
 
 def _check_inputs_kept(x: Tensor, given: Tensor) -> None:
@@ -161,53 +212,6 @@ def _check_other_parameters(build: Callable[[], nn.Module], used: nn.Module, x: 
         )
 
 
-def _attributes(module: nn.Module) -> dict[str, Any]:
-    """Return plain values and tensors in attributes of all layers, also inside lists and dictionaries."""
-    found: dict[str, Any] = {}
-    usual = vars(nn.Module()).keys()
-
-    def add(name: str, value: Any, depth: int) -> None:
-        if isinstance(value, PLAIN):
-            found[name] = value
-        elif isinstance(value, Tensor):
-            found[name] = value.detach().clone()
-        elif isinstance(value, np.generic | np.ndarray):
-            add(name, torch.as_tensor(value), depth)
-        elif isinstance(value, dict | list | tuple) and depth:
-            items = value.items() if isinstance(value, dict) else enumerate(value)
-            found[f"{name} (length)"] = len(value)
-            for key, item in items:
-                add(f"{name}[{key!r}]", item, depth - 1)
-        elif hasattr(value, "__dict__") and depth and not callable(value):
-            for key, item in vars(value).items():
-                add(f"{name}.{key}", item, depth - 1)
-
-    for path, part in module.named_modules():
-        for key, value in vars(part).items():
-            if key not in usual:
-                add(f"self.{path + '.' if path else ''}{key}", value, 3)
-    return found
-
-
-def _differing(before: dict[str, Any], after: dict[str, Any], *, results: bool = False) -> list[str]:
-    """Return the names of values that two results of :func:`_attributes` do not share.
-
-    Without ``results``, tensors of many or of real numbers do not count: usually they are results of a layer,
-    kept for the next one. If they are state, the outputs of two modules differ.
-    """
-
-    def same(a: Any, b: Any) -> bool:
-        if isinstance(a, Tensor) and isinstance(b, Tensor):
-            counts = results or (a.numel() == b.numel() == 1 and not a.is_floating_point())
-            return not counts or torch.equal(a, b)
-        return type(a) is type(b) and bool(a == b or a != a)
-
-    names = {**before, **after}
-    return [
-        name for name in names if not (name in before and name in after and same(before[name], after[name]))
-    ]
-
-
 def check_gradient(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, y: Tensor) -> None:
     """Check the loss and gradient of a batch, and what training mode does to the buffers, of two models.
 
@@ -233,7 +237,8 @@ def check_gradient(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, y: 
         module = network.to_module(theta[row], buffers[row]).train(training)
         loss = plain_loss(network.task, module(x), y)
         trained = [p for p in module.parameters() if p.requires_grad]
-        found = torch.autograd.grad(loss, trained, allow_unused=True)
+        loss.backward()  # as a training loop does, so that hooks of parameters run
+        found = [p.grad.to_dense() if p.grad is not None and p.grad.is_sparse else p.grad for p in trained]
         without = [gradient is None for gradient in found]
         if any(without) and not training:  # some layers have gradients in training mode only
             with seeded(0, theta.device):
@@ -256,7 +261,9 @@ def check_gradient(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, y: 
         if apart > GRADIENT_TOLERANCE and expected.norm() > 1e-6:
             raise Disagreement(
                 f"the gradient differs from that of the module itself by {100 * apart.item():.3g} %: "
-                "usually the backward pass runs code of its own, or the forward pass changes parameters"
+                "usually a hook changes the gradients of parameters, the backward pass runs code of its own "
+                "(such as torch.utils.checkpoint with use_reentrant=True), or the forward pass changes "
+                "parameters"
             )
         for what, mine, own in zip(
             ("parameters", "buffers"), (point[place], after[place]), network.row(module), strict=True
@@ -268,6 +275,46 @@ def check_gradient(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, y: 
                 )
 
 
+def check_hessian(
+    network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, y: Tensor, product: Tensor
+) -> None:
+    """Check a product of the Hessian of one model with a vector of ones.
+
+    The gradient's change along this vector, by differences in double precision, is compared with it. If
+    differences of two sizes disagree (kinks; a network that computes in single precision), nothing is said.
+
+    Args:
+        theta, buffers: one model, (parameters,) and (numbers,).
+        product: (parameters,).
+
+    Raises:
+        Disagreement: the product differs.
+    """
+    double, stats, inputs = theta.double(), buffers.double(), x.double() if x.is_floating_point() else x
+    targets = y.double() if y.is_floating_point() else y
+
+    def gradient(point: Tensor) -> Tensor:
+        module = network.to_module(point, stats)
+        trained = [p for p in module.parameters() if p.requires_grad]
+        loss = plain_loss(network.task, module(inputs), targets)
+        found = torch.autograd.grad(loss, trained, allow_unused=True)
+        pieces = [torch.zeros_like(p) if g is None else g for p, g in zip(trained, found, strict=True)]
+        return torch.cat([piece.flatten() for piece in pieces])
+
+    try:
+        with differentiable_attention():
+            changes = [(gradient(double + size) - gradient(double - size)) / (2 * size) for size in SIZES]
+    except Exception:  # the network takes no double precision
+        return
+    noise, expected = (changes[0] - changes[1]).norm(), changes[1]
+    apart = (product.double() - expected).norm()
+    if apart > max(10 * noise, HESSIAN_TOLERANCE * expected.norm(), 1e-4):
+        raise Disagreement(
+            f"its second derivatives are not those of its gradient: a product with the Hessian differs by "
+            f"{100 * (apart / expected.norm().clamp_min(1e-12)).item():.3g} % from the change of the gradient"
+        )
+
+
 def runs_by_itself(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, y: Tensor) -> bool:
     """Return whether the module of a model, (parameters,) and (numbers,), gives a loss and a gradient."""
     module = network.to_module(theta, buffers).train()
@@ -277,6 +324,78 @@ def runs_by_itself(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, y: 
     except Exception:  # of the user's code
         return False
     return True
+
+
+def check_evaluation(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, y: Tensor) -> None:
+    """Check that evaluation mode uses the trained parameters of a model, and no average of them.
+
+    Raises:
+        InputError: evaluation mode does not depend on a parameter that is trained, but on something of the
+            same shape that a forward pass computes from parameters alone.
+    """
+    point = 1.1 * theta + 0.01  # an average may start equal to the parameters
+
+    def used(*, training: bool) -> list[bool]:
+        with seeded(0, theta.device):
+            module = network.to_module(point, buffers).train(training)
+            trained = [p for p in module.parameters() if p.requires_grad]
+            loss = plain_loss(network.task, module(x), y)
+            if not loss.requires_grad:
+                return [False] * len(trained)
+            return [g is not None for g in torch.autograd.grad(loss, trained, allow_unused=True)]
+
+    by_mode = zip(network.layers, used(training=True), used(training=False), strict=True)
+    only_trained = [
+        (name, shape) for name, shape, *modes in ((*n, *m) for n, *m in by_mode) if modes == [True, False]
+    ]
+    if not only_trained:
+        return
+    after = [buffers[None].clone() for _ in range(2)]
+    for stats, inputs in zip(after, (x, x.flip(0).roll(1, -1)), strict=True):
+        with torch.no_grad(), seeded(0, theta.device):
+            network(point[None].clone(), inputs[None], stats, training=True)
+    before = network.split_buffers(buffers)
+    pieces = zip(before, *(network.split_buffers(stats[0]) for stats in after), strict=True)
+    averages = {
+        start.shape for start, one, other in pieces if not torch.equal(start, one) and torch.equal(one, other)
+    }
+    names = [name for name, shape in only_trained if shape in averages]
+    if names:
+        raise InputError(
+            f"in evaluation mode, the outputs do not depend on {', '.join(names[:3])}, but on an average of "
+            "its values in training: Hessians, curves and distances would be those of other weights. Use the "
+            "trained parameters in both modes"
+        )
+
+
+def check_statistics(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor) -> None:
+    """Check that the statistics of a model, which a path needs, can be estimated from inputs.
+
+    Args:
+        theta, buffers: one model, (parameters,) and (numbers,).
+
+    Raises:
+        InputError: the estimate depends on where the statistics start.
+    """
+    trained = buffers[None].clone()
+    with torch.no_grad(), seeded(0, theta.device):
+        for shift in (3.0, -2.0, 1.0):
+            network(theta[None].clone(), shift * x[None], trained, training=True)
+    if network.different_constants(theta, buffers, trained[0], x):
+        return  # then no path is fitted
+    many = x.repeat(20, *[1] * (x.dim() - 1))  # as many batches as real data have
+    outputs = [
+        network(theta[None], x[None], network.estimate_buffers(theta[None], start, many))
+        for start in (buffers[None], trained)
+    ]
+    if not _close(outputs[0], outputs[1], 10 * TOLERANCE):
+        changing = network.changing(theta[None], buffers[None], x)
+        names = [name for name, changes in zip(network.buffer_names, changing, strict=True) if changes]
+        raise InputError(
+            f"what it keeps of earlier batches ({', '.join(names[:3])}) cannot be estimated for the points "
+            "of a path: passes over the data do not make it forget where it started. Let averages follow "
+            "faster, or leave out the measures of paths (connectivity)"
+        )
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -86,11 +87,36 @@ def _fault_of(module: nn.Module) -> str:
                 f"with trained parameters of {p.dtype} ({name!r}), which rounds too much for Hessians; "
                 "keep them in float32 (training: {precision: bf16} computes steps in bfloat16)"
             )
+    for name, part in module.named_modules():
+        if isinstance(part, nn.Embedding | nn.EmbeddingBag) and part.sparse:
+            return f"with sparse gradients ({name!r}); leave sparse=True out, which gives the same gradients"
+    if shared := _sharing_memory(module):
+        return (
+            f"in which {shared[0]!r} and {shared[1]!r} share memory, so that a change of one changes the "
+            "other; use one parameter in both places (other.weight = one.weight), or compute one from the "
+            "other in forward"
+        )
     types = {p.dtype: name for name, p in parameters.items() if p.requires_grad}
     if len(types) > 1:
         shown = " and ".join(f"{kind} ({name!r})" for kind, name in types.items())
         return f"with trained parameters of several types, {shown}; give all the same one"
     return ""
+
+
+def _sharing_memory(module: nn.Module) -> tuple[str, str] | None:
+    """Return the names of a trained parameter and another tensor whose memory overlaps, if there are any."""
+    extents = []
+    for name, t in [*module.named_parameters(), *module.named_buffers()]:
+        if t.numel() and not t.is_sparse:
+            last = sum((size - 1) * stride for size, stride in zip(t.shape, t.stride(), strict=True))
+            extents.append(
+                (t.data_ptr(), t.data_ptr() + (last + 1) * t.element_size(), name, t.requires_grad)
+            )
+    extents.sort()
+    for before, after in itertools.pairwise(extents):
+        if after[0] < before[1] and (before[3] or after[3]):
+            return before[2], after[2]
+    return None
 
 
 def stacked_function(name: str, options: Any, what: str) -> Any:

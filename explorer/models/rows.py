@@ -42,6 +42,7 @@ MEMORY = 2**23
 # Passes over the inputs until statistics other than those of BatchNorm have settled, at most.
 PASSES = 100
 SETTLED = 1e-5  # relative change in a pass
+FOLLOWED = 10  # passes in which a slow average is watched, twice, before it is set to where it is going
 FEW = 16  # inputs of a test of what a forward pass does
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 NORMS = (*BATCH_NORMS, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
@@ -177,7 +178,8 @@ class Rows:
         """Return a new module, in evaluation mode, with parameters (parameters,) and buffers of one model."""
         module = self.new_module().to(theta.device)
         if theta.dtype != next(module.parameters()).dtype:
-            module = module.to(theta.dtype)
+            # ``to`` would cast complex buffers to real ones.
+            module = module.double() if theta.dtype == torch.float64 else module.to(theta.dtype)
         pieces = [*self.split(theta), *self._as_stored(self.split_buffers(buffers))]
         with torch.no_grad():
             for of_tensor, piece in zip(self._places_in(module), pieces, strict=True):
@@ -546,8 +548,8 @@ class Rows:
         Every statistic (:meth:`changing`) is estimated; other buffers are returned unchanged. For BatchNorm,
         the estimate is a cumulative average over batches, weighted by their size, as in stochastic weight
         averaging (Izmailov et al., 2018). Other buffers take what forward passes in training mode make of
-        them, until a pass over the inputs changes them no more. Only layers with such buffers are in training
-        mode, so dropout layers draw nothing.
+        them, until a pass over the inputs changes them no more; slow averages get there by extrapolation.
+        Only layers with such buffers are in training mode, so dropout layers draw nothing.
 
         Normalisation uses the statistics of each batch, so the estimate depends on the batches. They are as
         large as ``MEMORY`` allows for one model. So they depend only on the architecture, neither on the
@@ -583,7 +585,8 @@ class Rows:
             part.training = part is self.module or part in layers
         try:
             with seeded(0, theta.device):
-                for _ in range(PASSES if settle else 1):
+                marks = [buffers.clone()]
+                for number in range(1, PASSES + 1 if settle else 2):
                     last, seen = buffers.clone(), 0
                     for part in batches:
                         piece = x[None, part]
@@ -595,11 +598,26 @@ class Rows:
                             self.split_buffers(buffers)[place].copy_(self.split_buffers(start)[place])
                     if torch.allclose(buffers, last, rtol=SETTLED, atol=SETTLED):
                         break
+                    if number % FOLLOWED == 0:
+                        marks.append(buffers.clone())
+                    if len(marks) == 3:
+                        buffers += _rest(marks[1] - marks[0], marks[2] - marks[1])
+                        marks = [buffers.clone()]
         finally:
             for norm, momentum in zip(self.norms, momenta, strict=True):
                 norm.momentum = momentum
             self.module.eval()
         return buffers
+
+
+def _rest(before: Tensor, change: Tensor) -> Tensor:
+    """Return how far averages will still go whose last two changes, ``before`` and ``change``, shrink evenly.
+
+    An average that follows a value slowly keeps the same share of its distance in each pass.
+    """
+    share = change / before
+    shrinks = share.isfinite() & (share > 0) & (share < 1)
+    return torch.where(shrinks, change * share / (1 - share).clamp_min(1e-4), 0.0).nan_to_num()
 
 
 def models_per_chunk(parts: Sequence[slice], size: int) -> int:

@@ -177,7 +177,13 @@ def check_function(
     Raises:
         InputError: it cannot; the message says why.
     """
-    from explorer.models.agreement import check_gradient, check_reloading, runs_by_itself
+    from explorer.models.agreement import (
+        check_evaluation,
+        check_gradient,
+        check_reloading,
+        check_statistics,
+        runs_by_itself,
+    )
     from explorer.models.rows import initial_rows
 
     with users_code(cell.model_name, f"with {cell.model} fails on {len(x)} inputs {tuple(x.shape)}"):
@@ -194,8 +200,12 @@ def check_function(
                     f"training: {in_a_line(error)} ({place_of(error, cell.model_name)}); copy what the "
                     "operation needs, as in torch.view_as_complex(p.clone())"
                 ) from None
+            check_evaluation(rows, theta[0], buffers[0], x, y)
             if twice := TWICE & measures.keys():
                 check_second_derivatives(rows, theta, buffers, x, y, min(twice))
+            ours = [plugin(explorer.measures, name, "measure") for name in measures if ":" not in name]
+            if any(hasattr(measure, "NO_PATH") for measure in ours):
+                check_statistics(rows, theta[0], buffers[0], x)
             if "alignment" in measures:
                 check_alignment(rows, theta, buffers, x)
         except (InputError, Disagreement) as error:
@@ -213,9 +223,18 @@ def check_second_derivatives(
     import torch
 
     from explorer.landscape.operator import HessianOperator
+    from explorer.models.agreement import check_hessian
 
     try:
-        HessianOperator(rows, theta[:1], x, y, buffers[:1])(torch.ones_like(theta[:1]))
+        product = HessianOperator(rows, theta[:1], x, y, buffers[:1])(torch.ones_like(theta[:1]))
+        check_hessian(rows, theta[0], buffers[0], x, y, product[0])
+    except Disagreement as error:
+        raise InputError(
+            f"{error}; measures.{measure} needs them. Usual causes: weight_norm of PyTorch (whose second "
+            "derivatives are wrong), detach, .item(), a straight-through estimator, padding_idx of an "
+            "embedding, a forward pass that changes parameters, or a backward pass of its own. Leave the "
+            "measure out, or change the network"
+        ) from None
     except RuntimeError as error:
         raise InputError(
             f"it cannot be differentiated twice in evaluation mode, which measures.{measure} needs "

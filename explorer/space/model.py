@@ -32,7 +32,9 @@ from explorer.train.optimisers import VERSIONS
 
 MAX_MODELS = 1_000_000
 # The packages of the sections that have a name, and what messages call such a name.
-USER_NETWORKS = 2  # version of the training of users' networks: since 2, frozen parameters stay frozen
+# Version of the training of users' networks: since 2, frozen parameters stay frozen; since 3, training keeps
+# the values that a forward pass assigns to parameters.
+USER_NETWORKS = 3
 PACKAGES: dict[str, tuple[ModuleType, str]] = {
     "data": (explorer.data, "data set"),
     "model": (explorer.models, "architecture"),

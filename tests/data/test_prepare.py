@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
+from scipy import sparse
 
 from explorer.data.base import DataOptions, pool_images, prepare, train_inputs
-from explorer.data.dataset import Arrays
+from explorer.data.dataset import Arrays, as_array
 from explorer.settings import InputError
 
 
@@ -126,3 +128,9 @@ def test_pooling_is_the_mean_of_squares() -> None:
     assert np.array_equal(pool_images(x, 1), x)
     with pytest.raises(InputError, match="pool 3"):
         pool_images(x, 3)
+
+
+def test_arrays_may_be_sparse_or_bfloat16() -> None:
+    dense = torch.tensor([[0.0, 1.5], [2.0, 0.0]], requires_grad=True)
+    for given in (dense, dense.to_sparse(), dense.bfloat16(), sparse.csr_matrix(dense.detach().numpy())):
+        assert as_array(given, "x").tolist() == [[0, 1.5], [2, 0]]

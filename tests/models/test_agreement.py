@@ -10,7 +10,13 @@ import torch
 from torch import nn
 
 from explorer.landscape.operator import HessianOperator
-from explorer.models.agreement import check_gradient, check_recorded_loss, check_reloading
+from explorer.models.agreement import (
+    check_evaluation,
+    check_gradient,
+    check_recorded_loss,
+    check_reloading,
+    check_statistics,
+)
 from explorer.models.rows import Execution, Rows, initial_rows, seeded
 from explorer.plan.networks import check_second_derivatives
 from explorer.settings import Disagreement, InputError
@@ -51,6 +57,20 @@ CASES = {
     "counter": Case(networks.Counter, rejected="self.calls"),
     "warm-up": Case(networks.WarmUp, rejected=r"self.calls\): a forward pass changes it"),
     "count in a list": Case(networks.CountInList, rejected=r"self.counts\[0\]"),
+    "global counter": Case(networks.GlobalCounter, rejected=r"user_networks.TOTAL\['calls'\]"),
+    "counter of the class": Case(networks.ClassCounter, rejected=r"ClassCounter\.calls"),
+    "counter in a closure": Case(networks.closure_counter, rejected="count of closure_counter"),
+    "counter in slots": Case(networks.SlotCounter, rejected=r"self.counts\['all'\]\[0\].calls"),
+    "real counter": Case(networks.RealCounter, rejected=r"self.calls\): a forward pass changes it"),
+    "counter in an iterator": Case(networks.CountedByIterator, rejected=r"self.calls\)"),
+    "rare noise of Python": Case(networks.RarePythonNoise, rejected="draws random numbers from Python's"),
+    "noise of NumPy": Case(networks.NumpyNoise, rejected=r"draws random numbers from numpy\.random"),
+    "own generator": Case(networks.OwnGenerator, rejected=r"self\.generator"),
+    "start of NumPy": Case(networks.NumpyStart, rejected=r"start with different 'first\.weight'"),
+    "freezes later": Case(networks.FreezesLater, rejected=r"changes requires_grad of 'first\.weight'"),
+    "results kept": Case(networks.ResultsKept),
+    "head in training": Case(networks.HeadInTraining),
+    "slow norm": Case(networks.SlowNorm),
     "cached size": Case(networks.CachedSize),
     "statistics in evaluation": Case(
         networks.StatisticsAlways, rejected="evaluation mode changes the buffer 'mean'"
@@ -108,6 +128,13 @@ CASES = {
     "pruned": Case(networks.pruned, differs=["0.weight_mask"]),
     "orthogonal": Case(networks.orthogonal, differs=["1.parametrizations.weight.0.base"]),
     "scripted": Case(networks.scripted, rejected="torch.jit"),
+}
+WRONG_TWICE = {  # what training takes for the gradient is not that of the loss, or its derivative is wrong
+    "weight norm",
+    "old weight norm",
+    "padded embedding",
+    "bounded embedding",
+    "clamped weights",
 }
 ACCEPTED = {name: case for name, case in CASES.items() if not case.rejected}
 EXECUTIONS: list[tuple[str, Execution]] = [
@@ -169,7 +196,8 @@ def test_hessians_are_those_of_the_module(name: str) -> None:
         torch.backends.cuda.enable_flash_sdp(False)
         try:
             loss = nn.functional.cross_entropy(module(x), y)
-            gradients = torch.autograd.grad(loss, trained, create_graph=True)
+            first = torch.autograd.grad(loss, trained, create_graph=True, allow_unused=True)
+            gradients = [torch.zeros_like(p) if g is None else g for p, g in zip(trained, first, strict=True)]
             along = (torch.cat([g.flatten() for g in gradients]) * vectors[row]).sum()
             found = torch.autograd.grad(along, trained, allow_unused=True)
         finally:
@@ -223,6 +251,39 @@ def test_parameters_without_a_gradient_must_be_frozen() -> None:
     check_gradient(*models(Case(networks.HardChoice)), *data())
 
 
+def test_hooks_of_gradients_are_noticed() -> None:
+    with pytest.raises(Disagreement, match=r"gradient differs.*usually a hook"):
+        check_gradient(*models(Case(networks.HookedGradient)), *data())
+
+
+def test_evaluation_with_an_average_of_the_weights_is_rejected() -> None:
+    rows, theta, buffers = models(Case(networks.AveragedWeights))
+    with pytest.raises(InputError, match=r"do not depend on first\.weight, but on an average"):
+        check_evaluation(rows, theta[0], buffers[0], *data())
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_accepted_networks_are_evaluated_with_what_is_trained(name: str) -> None:
+    rows, theta, buffers = models(ACCEPTED[name])
+    check_evaluation(rows, theta[0], buffers[0], *data())
+    check_statistics(rows, theta[0], buffers[0], data()[0])
+
+
+def test_statistics_that_do_not_forget_their_start_are_rejected() -> None:
+    rows, theta, buffers = models(Case(networks.RingOfMeans))
+    with pytest.raises(InputError, match=r"earlier batches \(means\) cannot be estimated"):
+        check_statistics(rows, theta[0], buffers[0], data()[0])
+
+
+def test_wrong_second_derivatives_are_noticed() -> None:
+    x, y = data()
+    for network in (networks.WrongTwice, networks.weight_norm):
+        with pytest.raises(InputError, match=r"not those of its gradient.*Usual causes: weight_norm"):
+            check_second_derivatives(*models(Case(network)), x, y, "hessian")
+    for name in ACCEPTED.keys() - WRONG_TWICE:
+        check_second_derivatives(*models(ACCEPTED[name]), x, y, "hessian")
+
+
 def test_second_derivatives_are_tried_before_training() -> None:
     rows, theta, buffers = models(Case(networks.NoGradientInEvaluation))
     with pytest.raises(InputError, match=r"cannot be differentiated twice.*measures\.hessian"):
@@ -264,6 +325,7 @@ def test_a_cumulative_average_forgets_where_it_starts() -> None:
 STATISTICS = [
     "norm in place",
     "norm assigned",
+    "slow norm",
     "batch norm",
     "instance norm",
     "spectral norm",
@@ -278,7 +340,7 @@ def test_statistics_are_those_that_the_module_settles_at(name: str) -> None:
     estimates = [rows.estimate_buffers(theta[:1], start[None], x)[0] for start in buffers]
     module = rows.to_module(theta[0], buffers[1]).train()
     with torch.no_grad():
-        for _ in range(300):
+        for _ in range(3000 if name == "slow norm" else 300):
             module(x)
     for estimate in estimates:  # whatever the statistics were before
         outputs = rows(theta[:1], x[None], estimate[None])[0]

@@ -12,6 +12,8 @@ from torch import nn
 
 from explorer.engine import probe
 from explorer.models import base
+from explorer.models.rows import Rows
+from explorer.plan.networks import check_function
 from explorer.settings import InputError
 from explorer.train.loop import Split
 from tests.models import user_networks as networks
@@ -27,7 +29,14 @@ def compiled_inside(shape: tuple[int, ...], classes: int) -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("network", "said"), [(half, "torch.float16.*precision: bf16"), (compiled_inside, "of torch.compile")]
+    ("network", "said"),
+    [
+        (half, "torch.float16.*precision: bf16"),
+        (compiled_inside, "of torch.compile"),
+        (networks.transposed_view, r"'0\.weight' and '2\.weight' share memory"),
+        (networks.row_of_parameter, "'first.weight' and 'row' share memory"),
+        (networks.sparse_embedding, "sparse gradients"),
+    ],
 )
 def test_networks_that_cannot_be_measured_are_rejected_when_built(
     network: Any, said: str, monkeypatch: pytest.MonkeyPatch
@@ -49,3 +58,13 @@ def test_vmap_is_chosen_only_with_the_gradients_of_the_module(
     )
     cell: Any = SimpleNamespace(model_name="mine:network", model={}, task="classification")
     assert probe.fastest(worker, cell, 16, 3) == way
+
+
+def test_a_network_is_checked_beside_measures_of_the_users_own() -> None:
+    x, y = data()
+
+    def build() -> nn.Module:
+        return networks.Plain(SHAPE, CLASSES)
+
+    cell: Any = SimpleNamespace(model_name="mine:network", model={})
+    check_function(build, Rows(build(), build=build), cell, x, y, {"mine:measure": {}, "connectivity": {}})

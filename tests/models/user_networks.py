@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -273,6 +277,244 @@ class CountInList(Plain):
     def forward(self, x: Tensor) -> Tensor:
         self.counts[0] += 1
         return super().forward(x)
+
+
+TOTAL = {"calls": 0}
+
+
+class GlobalCounter(Plain):
+    """A count in a global variable, which doubles the outputs after a while."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        TOTAL["calls"] += self.training
+        return super().forward(x) * (2 if TOTAL["calls"] > 1000 else 1)
+
+
+class ClassCounter(Plain):
+    """A count in an attribute of the class."""
+
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        ClassCounter.calls += self.training
+        return super().forward(x)
+
+
+def closure_counter(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Return a network with a count in a variable of a hook."""
+    count = 0
+
+    def hook(module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        nonlocal count
+        count += module.training
+        return output * (2 if count > 1000 else 1)
+
+    network = Plain(shape, classes)
+    network.register_forward_hook(hook)
+    return network
+
+
+class SlotCounter(Plain):
+    """A count in an object without a dictionary, deep in others."""
+
+    class Count:
+        """A number."""
+
+        __slots__ = ("calls",)
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.counts = {"all": [SlotCounter.Count()]}
+        self.counts["all"][0].calls = 0  # pyright: ignore[reportAttributeAccessIssue]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.counts["all"][0].calls += self.training  # pyright: ignore[reportAttributeAccessIssue]
+        return super().forward(x)
+
+
+class RealCounter(Plain):
+    """A count as a tensor of a real number."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.calls = torch.zeros(())
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls = self.calls + 1
+        return super().forward(x) * (2 if self.calls > 1000 else 1)
+
+
+class CountedByIterator(Plain):
+    """A count in an iterator."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.calls = itertools.count()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * (2 if next(self.calls) > 1000 else 1)
+
+
+class RarePythonNoise(Plain):
+    """Random numbers of Python, which seldom have an effect."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * (2 if self.training and random.random() < 1e-9 else 1)
+
+
+class NumpyNoise(Plain):
+    """Random numbers of NumPy."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + float(np.random.rand())  # noqa: NPY002
+
+
+class OwnGenerator(Plain):
+    """Dropout with a generator of its own."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.generator = torch.Generator().manual_seed(0)
+
+    def hidden(self, x: Tensor) -> Tensor:
+        hidden = super().hidden(x)
+        kept = torch.rand(hidden.shape, generator=self.generator) > 1e-9
+        return hidden * kept if self.training else hidden
+
+
+class NumpyStart(Plain):
+    """Weights that NumPy draws."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        with torch.no_grad():
+            self.first.weight.copy_(torch.from_numpy(np.random.randn(*self.first.weight.shape)))  # noqa: NPY002
+
+
+class FreezesLater(Plain):
+    """A layer that the forward pass freezes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.first.requires_grad_(False)
+        return super().forward(x)
+
+
+SETTINGS = {"scale": 1.5}
+
+
+class ResultsKept(Plain):
+    """Results in an object and a dictionary, and a scale in a global variable: all without effect."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.kept, self.by_size = SimpleNamespace(last=None), {}
+
+    def hidden(self, x: Tensor) -> Tensor:
+        hidden = super().hidden(x) * SETTINGS["scale"]
+        self.kept.last, self.by_size[len(x)] = hidden, hidden
+        return hidden
+
+
+class AveragedWeights(Plain):
+    """Evaluation with an average of the weights."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.register_buffer("average", self.first.weight.detach().clone())
+
+    def hidden(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return torch.tanh(nn.functional.linear(x, self.average, self.first.bias))
+        self.average.lerp_(self.first.weight.detach(), 0.1)
+        return super().hidden(x)
+
+
+class HeadInTraining(Plain):
+    """A second head, with a norm, that only training uses."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.head = nn.Sequential(nn.BatchNorm1d(WIDTH), nn.Linear(WIDTH, classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.hidden(x)
+        return self.last(hidden) + self.head(hidden) if self.training else self.last(hidden)
+
+
+class RingOfMeans(Plain):
+    """The means of the last four batches."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.register_buffer("means", torch.zeros(4, WIDTH))
+        self.register_buffer("place", torch.tensor(0))
+
+    def hidden(self, x: Tensor) -> Tensor:
+        hidden = super().hidden(x)
+        if self.training:
+            self.means[int(self.place)] = hidden.detach().mean(0)
+            self.place.copy_((self.place + 1) % 4)
+        return hidden - self.means.mean(0)
+
+
+class SlowNorm(HandwrittenNorm):
+    """Statistics that follow very slowly."""
+
+    def update(self, mean: Tensor, variance: Tensor) -> None:
+        self.mean.lerp_(mean, 5e-3)
+        self.variance.lerp_(variance, 5e-3)
+
+
+class HookedGradient(Plain):
+    """A hook that limits the gradient after it has been added up."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+
+        def limit(parameter: Tensor) -> None:
+            assert parameter.grad is not None
+            parameter.grad.clamp_(-1e-3, 1e-3)
+
+        self.first.weight.register_post_accumulate_grad_hook(limit)
+
+
+class ConstantInBackward(torch.autograd.Function):
+    """Tanh whose backward pass takes its derivative for a constant."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.slope = 1 - x.tanh() ** 2
+        return x.tanh()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad * ctx.slope
+
+
+class WrongTwice(Plain):
+    """First derivatives are right, second ones are not."""
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return ConstantInBackward.apply(self.first(x))
+
+
+def transposed_view(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Return a network with two parameters in the same memory."""
+    first, second = nn.Linear(shape[0], WIDTH), nn.Linear(WIDTH, shape[0])
+    second.weight = nn.Parameter(first.weight.T)
+    return nn.Sequential(first, nn.Tanh(), second, nn.Linear(shape[0], classes))
+
+
+def row_of_parameter(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Return a network with a buffer that is a part of a parameter."""
+    network = Plain(shape, classes)
+    network.register_buffer("row", network.first.weight.data[1])
+    return network
+
+
+def sparse_embedding(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Return a network whose embedding has sparse gradients."""
+    return nn.Sequential(nn.EmbeddingBag(5, WIDTH, sparse=True), nn.Linear(WIDTH, classes))
 
 
 class CachedSize(Plain):
