@@ -55,10 +55,8 @@ class Measure(NamedTuple):
     diagonal: bool = False
 
 
-BEND, SLOPE = (
-    math.asinh(1.0),
-    0.5,
-)  # above the tolerance, mode connectivity is flatter: it decides on less there
+# Of mode connectivity above the tolerance, where it decides on less: where the scale bends, and how flat it is.
+BEND, SLOPE = math.asinh(1.0), 0.5
 
 
 def _bent(mc: np.ndarray, cuts: Mapping[str, Cut]) -> np.ndarray:
