@@ -55,7 +55,7 @@ class Measure(NamedTuple):
     diagonal: bool = False
 
 
-# Of mode connectivity above the tolerance, where it decides on less: where the scale bends, and how flat it is.
+# Mode connectivity decides on less above the tolerance: there its scale bends, and is so flat.
 BEND, SLOPE = math.asinh(1.0), 0.5
 
 
