@@ -275,6 +275,16 @@ def test_statistics_that_do_not_forget_their_start_are_rejected() -> None:
         check_statistics(rows, theta[0], buffers[0], data()[0])
 
 
+@pytest.mark.parametrize("kind", [torch.int64, torch.float32])
+def test_statistics_of_networks_that_look_inputs_up_are_checked(kind: torch.dtype) -> None:
+    def build() -> nn.Module:
+        return networks.NormedWords(SHAPE, CLASSES)
+
+    rows = Rows(build(), build=build)
+    theta, buffers = initial_rows(build, rows, [1, 2])
+    check_statistics(rows, theta[0], buffers[0], torch.arange(40).reshape(8, 5).remainder(8).to(kind))
+
+
 def test_wrong_second_derivatives_are_noticed() -> None:
     x, y = data()
     for network in (networks.WrongTwice, networks.weight_norm):

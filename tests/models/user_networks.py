@@ -740,6 +740,18 @@ class PaddedEmbedding(nn.Module):
         return self.last(self.vectors((2 * x + 4).long().clamp(0, 7)).mean(1).tanh())
 
 
+class NormedWords(nn.Module):
+    """A table that holds a vector for each of eight words, with statistics of the vectors."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.vectors, self.norm = nn.Embedding(8, WIDTH), nn.BatchNorm1d(WIDTH)
+        self.last = nn.Linear(WIDTH, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.norm(self.vectors(x.long()).mean(1)))
+
+
 class NoGradientInEvaluation(Plain):
     """Gradients are switched off in evaluation mode, to save memory."""
 
