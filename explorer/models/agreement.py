@@ -377,16 +377,24 @@ def check_statistics(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor) -
     Raises:
         InputError: the estimate depends on where the statistics start.
     """
-    trained, half = buffers[None].clone(), max(1, len(x) // 2)
-    with torch.no_grad(), seeded(0, theta.device):
+    half = max(1, len(x) // 2)
+
+    def after_passes(*scales: float) -> Tensor:
         # Parameters are scaled, and not inputs, which may be the places of rows in a table.
-        for scale, part in ((3.0, x[:half]), (-2.0, x[-half:]), (1.0, x)):
-            after = trained.clone()
-            network(scale * theta[None], part[None], after, training=True)
-            if torch.equal(after.isfinite(), trained.isfinite()):
-                trained = after
-    if network.different_constants(theta, buffers, trained[0], x):
+        stats = buffers[None].clone()
+        with torch.no_grad(), seeded(0, theta.device):
+            for scale in scales:
+                for part in (x[:half], x[-half:]):
+                    after = stats.clone()
+                    network(scale * theta[None], part[None], after, training=True)
+                    if torch.equal(after.isfinite(), stats.isfinite()):
+                        stats = after
+        return stats
+
+    # The first batch may set a buffer that training then leaves as it is.
+    if network.different_constants(theta, after_passes(0.5)[0], buffers, x):
         return  # then no path is fitted
+    trained = after_passes(3.0, -2.0, 1.0)
     many = x.repeat(20, *[1] * (x.dim() - 1))  # as many batches as real data have
     outputs = [
         network(theta[None], x[None], network.estimate_buffers(theta[None], start, many))

@@ -84,6 +84,7 @@ CASES = {
     "shifted inputs": Case(networks.ShiftedInputs, rejected="changes its inputs in place"),
     "clamped weights": Case(networks.Clamped, vmap=False),
     "bounded embedding": Case(networks.BoundedEmbedding, vmap=False),
+    "first batch, buffer": Case(networks.FirstBatchBuffer, vmap=False),
     "first batch, attribute": Case(networks.FirstBatchAttribute, rejected="self.ready"),
     "frozen layer": Case(networks.Frozen, frozen=36, differs=["first.weight", "first.bias"]),
     "frozen bias": Case(networks.FrozenBias, frozen=6, differs=["first.bias"]),
@@ -269,9 +270,12 @@ def test_accepted_networks_are_evaluated_with_what_is_trained(name: str) -> None
     check_statistics(rows, theta[0], buffers[0], data()[0])
 
 
-def test_statistics_that_do_not_forget_their_start_are_rejected() -> None:
-    rows, theta, buffers = models(Case(networks.RingOfMeans))
-    with pytest.raises(InputError, match=r"earlier batches \(means\) cannot be estimated"):
+@pytest.mark.parametrize(
+    ("network", "name"), [(networks.RingOfMeans, "means"), (networks.RunningMaximum, "largest")]
+)
+def test_statistics_that_do_not_forget_their_start_are_rejected(network: Any, name: str) -> None:
+    rows, theta, buffers = models(Case(network))
+    with pytest.raises(InputError, match=rf"earlier batches \({name}\) cannot be estimated"):
         check_statistics(rows, theta[0], buffers[0], data()[0])
 
 

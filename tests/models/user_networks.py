@@ -564,6 +564,29 @@ class FirstBatch(Plain):
         return torch.tanh(h * self.scale)
 
 
+class FirstBatchBuffer(FirstBatch):
+    """The same, with the scales as a buffer."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        del self.scale
+        self.register_buffer("scale", torch.ones(WIDTH))
+
+
+class RunningMaximum(Plain):
+    """The largest hidden number of all batches, by which hidden units are divided."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.register_buffer("largest", torch.tensor(0.1))
+
+    def hidden(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        if self.training:
+            self.largest = torch.maximum(self.largest, h.detach().max())
+        return h / self.largest
+
+
 class Codebook(Plain):
     """Vectors that follow the hidden units (VQ-VAE), in a parameter whose data are assigned."""
 
