@@ -34,8 +34,8 @@ def fit_power_law(values: Tensor) -> PowerLaw:
     ``minimum`` are all values except the largest. The chosen one has the smallest distance
     max |F(λ_i) − i/k|, i = 0, …, k − 1, between the power law F and the tail: the Kolmogorov–Smirnov distance
     (Clauset et al., 2009) from one side, as in WeightWatcher. Of fewer than 20 values, a tail has at least 8
-    (all, if there are fewer), and k − 1 in the place of k removes the bias of alpha. The fit is NaN with fewer
-    than 2 positive values, or if all values are equal.
+    (all, if there are fewer), and k − 1 in the place of k removes the bias of alpha. The fit is NaN with
+    fewer than 2 positive values, or if all values are equal.
     """
     ordered = values[values > 0].double().cpu().sort().values
     best = PowerLaw(torch.nan, torch.nan, torch.inf, 0)
