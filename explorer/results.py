@@ -89,14 +89,19 @@ class RunTables:
 
     @property
     def label_noise(self) -> float:
-        """The share of noisy training labels that the space gives for all models; 0 if it gives none.
+        """The share of noisy training labels of all models, from the space or the table; 0 if unknown.
 
         >>> run.label_noise
         0.0
         """
         data = self._space("data")
         share = data.get("label_noise") if isinstance(data, dict) else None
-        return float(share) if isinstance(share, (int, float)) else 0.0
+        if isinstance(share, (int, float)):
+            return float(share)
+        from explorer.phases import column
+
+        shares = column(self.models, "label_noise").unique()
+        return float(shares[0]) if len(shares) == 1 and shares[0] > 0 else 0.0
 
     @cached_property
     def cells(self) -> pd.DataFrame:

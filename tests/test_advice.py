@@ -306,6 +306,21 @@ def test_models_overfit_where_learning_less_surely_helps(direction: str):
     at = {"train_error_percent": 3.0, "test_error_percent": 10.0}
     assert cause("I", [larger], **at).startswith("it fits most labels (training error 3 %), but")
     assert cause("III", [larger], **at).startswith("it overfits")
+    colder = step("colder training", "batch_size", loss=-0.7, low=2.0, high=6.0)
+    far = {"train_error_percent": 15.0, "test_error_percent": 35.0}
+    assert cause("I", [colder], **far).startswith("training is too hot to fit the data")
+    regular = step("colder training", "weight_decay", loss=0.7, low=2.0, high=6.0)  # learns less
+    assert cause("I", [regular], **far).startswith("it overfits")
+
+
+def test_curves_speak_for_a_cause_only_if_they_find_points_beyond_the_tolerance():
+    at = {"train_loss": 0.5, "train_error_percent": 20.0, "test_error_percent": 25.0}
+    assert "curves" not in cause("II", mode_connectivity=0.1, **at)
+    found = "curves find points with 3 points less training error than the models reached"
+    assert cause("II", mode_connectivity=3.0, **at).endswith(f"training error 20 %; {found}")
+    at = {"train_loss": 0.06, "train_error_percent": 4.0, "test_error_percent": 7.0}
+    text = cause("II", mode_connectivity=3.0, **at)
+    assert text == f"it fits most labels (training error 4 %), but {found}"
 
 
 def test_the_reason_of_underfitting_is_the_step_that_lowers_the_loss():
@@ -350,6 +365,11 @@ def test_two_replicates_and_unfinished_curves_make_advice_a_guess():
         advice = advise_cells(weaker, CUTS, AXES, {"c3"})["c3"]
         assert advice.sure == "a guess"
         assert "so this is a guess" in " ".join(advice.evidence)
+    unsorted = phases.classify(grid().assign(n_models=2).drop(columns="mode_connectivity"), CUTS)
+    assert set(unsorted["phase"]) == {""}
+    table = advice_table(unsorted, advise_cells(unsorted, CUTS, AXES), AXES)
+    assert "yes" in set(table["answer"])
+    assert set(table["confidence"]) == {"a guess"}
 
 
 def test_advice_says_how_many_curves_converged():

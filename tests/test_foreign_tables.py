@@ -188,3 +188,16 @@ def test_names_are_for_tables_not_runs(tmp_path: Path) -> None:
         explorer.load(tmp_path / "models.csv", columns=["bs=batch_size"])
     with pytest.raises(InputError, match=r"--columns is for folders of tables; .* is a run. Leave it out"):
         explorer.load(tmp_path / "run", columns=["bs=batch_size"])
+
+
+@pytest.mark.parametrize(
+    ("shares", "known"), [([0.2, 0.2], 0.2), ([0.0, 0.2], 0.0), ([None, 0.2], 0.0), (None, 0.0)]
+)
+def test_label_noise_that_a_table_records_for_all_models_is_known(
+    folder: Path, shares: list[float | None] | None, known: float
+) -> None:
+    models = pd.read_csv(folder / "models.csv")
+    if shares:
+        models["label_noise"] = [shares[k % 2] for k in range(len(models))]
+    models.to_csv(folder / "models.csv", index=False)
+    assert explorer.load(folder, columns=[*RENAMED, "note="]).label_noise == known

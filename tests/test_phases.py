@@ -276,7 +276,9 @@ def test_findings_say_what_the_numbers_say():
     assert "95.0 ± 0.4 % (5 models)" in best
     assert "width 64, batch size 8" in best
     assert "phase IV-B" in best
-    assert "within one standard error" not in best
+    assert "(connected and alike); the certainty of this phase is unknown" in best
+    known = phases.classify(grid().assign(train_loss_std=1e-5, cka_std=0.001), CUTS)
+    assert "certain" not in phases.findings(known, CUTS, AXES)[0]
     assert barriers.startswith("There is a barrier (mode connectivity below −2 points) in 1 of 3 cells: ")
     assert "1 of 3 cells: −9.0 ± 2.0 points, at width 2, batch size 8." in barriers
     assert "In 2 cells, training error is 0" in barriers

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from explorer.models.rows import Rows
 
-# As in WeightWatcher: layers with fewer eigenvalues are left out, and smaller eigenvalues count as 0.
-EIGENVALUES_MIN = 10
+# As in WeightWatcher 0.7.7: layers with fewer eigenvalues are left out, and smaller eigenvalues count as 0.
+EIGENVALUES_MIN = 8
 ZERO = 1e-5
+FEW = 20  # fewer values have a fit of their own
+FEWEST_IN_TAIL = 8
 
 
 @dataclass(frozen=True)
@@ -31,18 +33,21 @@ def fit_power_law(values: Tensor) -> PowerLaw:
     alpha = 1 + k / Σ ln(λ_i / minimum) over the k values that are at least ``minimum``. Candidates for
     ``minimum`` are all values except the largest. The chosen one has the smallest distance
     max |F(λ_i) − i/k|, i = 0, …, k − 1, between the power law F and the tail: the Kolmogorov–Smirnov distance
-    (Clauset et al., 2009) from one side, as in WeightWatcher. The fit is NaN with fewer than 2 positive
-    values, or if all values are equal.
+    (Clauset et al., 2009) from one side, as in WeightWatcher. Of fewer than 20 values, a tail has at least 8
+    (all, if there are fewer), and k − 1 in the place of k removes the bias of alpha. The fit is NaN with
+    fewer than 2 positive values, or if all values are equal.
     """
     ordered = values[values > 0].double().cpu().sort().values
     best = PowerLaw(torch.nan, torch.nan, torch.inf, 0)
-    for start in range(len(ordered) - 1):
+    few = len(ordered) < FEW
+    fewest = min(FEWEST_IN_TAIL, len(ordered)) if few else 2
+    for start in range(len(ordered) - fewest + 1):
         tail = ordered[start:]
         logs = (tail / tail[0]).log()
         if logs[-1] == 0:
             continue
         k = len(tail)
-        alpha = 1 + (k / logs.sum()).item()
+        alpha = 1 + ((k - few) / logs.sum()).item()
         model = 1 - torch.exp(-(alpha - 1) * logs)  # cumulative distribution
         distance = (model - torch.arange(k, dtype=torch.float64) / k).abs().max().item()
         if distance < best.distance:
@@ -54,7 +59,7 @@ def fit_power_law(values: Tensor) -> PowerLaw:
 class Spectra:
     """Power-law fits of each layer of each model, in the order of ``layers``."""
 
-    layers: list[str]  # those with at least 10 eigenvalues
+    layers: list[str]  # those with at least 8 eigenvalues
     fits: list[list[PowerLaw]]  # [model][layer]
     largest: Tensor  # (models, layers): largest eigenvalue
 

@@ -7,7 +7,7 @@ from explorer.measures.base import CellModels, Kind, Measured, averaged
 from explorer.options import Options as Settings
 
 KIND: Kind = "model"
-VERSION = 2
+VERSION = 3
 EXTRA: tuple[str, ...] = ()
 COLUMNS = {
     "spectral_alpha": averaged(
@@ -22,7 +22,7 @@ COLUMNS = {
         caption="Spectral exponents, each weighted by the logarithm of its layer's largest eigenvalue.",
     ),
     "spectral_layers": Column(
-        "text", "", "the layers of the spectral exponents: all with at least 10 eigenvalues"
+        "text", "", "the layers of the spectral exponents: all with at least 8 eigenvalues"
     ),
 }
 

@@ -116,6 +116,7 @@ def _best(cells: pd.DataFrame, names: list[str]) -> str:
         text += f", in phase {phase} ({READINGS[phase]})"
         likely = best.get("phase_probability", np.nan)
         text += "; this phase is uncertain" if likely < CERTAIN_PHASE else ""
+        text += "; the certainty of this phase is unknown" if np.isnan(likely) else ""
     known = cells["among_best"].notna() if "among_best" in cells else pd.Series(False, index=cells.index)
     close = int(cells["among_best"].fillna(False).sum()) - 1 if known.any() else 0
     tied = int((accuracy == accuracy.iloc[first]).sum()) - 1

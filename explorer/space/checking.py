@@ -43,6 +43,7 @@ PHRASES = {
     "list_type": "a list",
     "string_too_long": "at most {max_length} characters long",
 }
+SEEDS = "a number of replicates, a list of seeds from 0 on, or a range such as {range: [10, 19]}"
 # Data settings that have no effect in some cells.
 SOMETIMES_UNUSED = ("train_size", "subset", "noise_kind", "corruption", "corruption_seed")
 # Column names of the tables. An option of a user's function may have such a name; an axis may not.
@@ -443,6 +444,8 @@ def _message(error: Any, model: type[BaseModel] | None) -> tuple[tuple[Any, ...]
         return path[:-1] if model is CheckedSpace else path, f"{field} is missing"
     if error.get("ctx", {}).get("pattern") == NAME:
         return path, f"{field}: {shown(error['input'])} is not allowed; it should be {NAME_RULE}"
+    if model is CheckedSpace and path[:1] == ("seeds",) and error["type"] != "value_error":
+        return ("seeds",), f"seeds: {shown(error['input'])} is not allowed; it should be {SEEDS}"
     phrase = PHRASES.get(error["type"])
     text = phrase.format(**error.get("ctx", {})) if phrase else error["msg"]
     text = text.removeprefix("Value error, ").removeprefix("Input should be ")

@@ -47,7 +47,8 @@ def cause_of(
     ``connected`` is the tolerance of mode connectivity, ``noise`` the share of training labels that are noise
     (0 if unknown). Test error far above training error is overfitting: at least twice as large, or models
     that learn less are surely better. So is test error of models that learnt most noisy labels. If a larger
-    model is surely better, phases I and II do not overfit. Training error beyond the label noise is
+    model, or another step that lowers the training loss, is surely better, phases I and II do not overfit.
+    Training error beyond the label noise is
     underfitting. Its reason is the step to a neighbour that lowers the training loss most without a loss of
     test accuracy. Otherwise connectivity and similarity of the replicates count.
     """
@@ -58,21 +59,22 @@ def cause_of(
     errors = f"training error {format_number(train)} %{labels}"
     memorised = noise > 0 and train < 50 * noise
     less = tuple(t.direction for t in tried if t.surely_helped and t.direction in LEARN_LESS)
-    small = phase in ("I", "II") and any(t.surely_helped and t.direction == "larger model" for t in tried)
+    learning = [t for t in tried if t.surely_helped and (t.direction == "larger model" or t.loss < -FALL)]
+    more = phase in ("I", "II") and any(t.direction in WHY for t in learning)
     gap = test - missed >= GAP and (memorised or test - train >= GAP)
-    if gap and (memorised or not small) and (less or test >= 2 * missed):
+    if gap and (memorised or not more) and (less or test >= 2 * missed):
         memory = " and memorises noisy labels" if memorised else ""
         text = f"it overfits{memory}: {errors}, test error {format_number(test)} %"
-        more = () if phase in ("I", "II") else SUGGESTED[phase]
-        wanted = tuple(dict.fromkeys((*less, *AGAINST_OVERFITTING, *more)))
+        rest = () if phase in ("I", "II") else SUGGESTED[phase]
+        wanted = tuple(dict.fromkeys((*less, *AGAINST_OVERFITTING, *rest)))
         return Cause(f"{text}{_barrier(mc, connected)}", wanted)
     if phase in ("I", "II") and not missed < MISSED:
-        return _underfitted(
-            phase, tried, errors if np.isfinite(train) else f"training loss {format_number(loss)} nats", mc
-        )
+        said = errors if np.isfinite(train) else f"training loss {format_number(loss)} nats"
+        return _underfitted(phase, tried, said, mc, connected)
     if phase in ("I", "II"):
         what = "what can be learnt" if noise > 0 else "most labels"
-        text = f"it fits {what} ({errors}), but without confidence: training loss {format_number(loss)} nats"
+        unsure = f"without confidence: training loss {format_number(loss)} nats"
+        text = f"it fits {what} ({errors}), but {_outdone(mc) if mc > connected else unsure}"
         wanted = SUGGESTED["IV-B" if noise > 0 else phase]  # longer training would fit noisy labels
         return Cause(f"{text}{_barrier(mc, connected)}", wanted)
     texts = {
@@ -85,7 +87,7 @@ def cause_of(
     return Cause(texts[phase], SUGGESTED[phase])
 
 
-def _underfitted(phase: str, tried: Sequence[Tried], errors: str, mc: float) -> Cause:
+def _underfitted(phase: str, tried: Sequence[Tried], errors: str, mc: float, connected: float) -> Cause:
     helps = {t.direction for t in tried if t.surely_helped}
     lowering = [t for t in tried if t.direction in WHY and t.loss < -FALL]
     reasons = [t for t in lowering if t.gain >= 0 and OPPOSITES[t.direction] not in helps]
@@ -97,14 +99,15 @@ def _underfitted(phase: str, tried: Sequence[Tried], errors: str, mc: float) -> 
         )
         rest = tuple(w for w in SUGGESTED[phase] if w not in (step.direction, OPPOSITES[step.direction]))
         return Cause(text, (step.direction, *rest))
-    if phase == "II" and mc > 0:
-        text = (
-            f"curves find points with {format_number(mc)} points less training error than the models reached"
-        )
-        return Cause(f"it does not fit the data: {errors}; {text}", SUGGESTED[phase])
+    if mc > connected:
+        return Cause(f"it does not fit the data: {errors}; {_outdone(mc)}", SUGGESTED[phase])
     known, also = any(np.isfinite(t.loss) for t in tried), " and gains accuracy" if lowering else ""
     why = f", and no step to a neighbouring cell lowers its training loss by 10 %{also}" if known else ""
     return Cause(f"it does not fit the data: {errors}{why}", SUGGESTED[phase])
+
+
+def _outdone(mc: float) -> str:
+    return f"curves find points with {format_number(mc)} points less training error than the models reached"
 
 
 def _barrier(mc: float, connected: float) -> str:

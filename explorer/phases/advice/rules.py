@@ -86,7 +86,7 @@ class _Evidence:
         if (few | unfinished).sum() * 2 <= len(rows):
             return ""
         if not unfinished.any():
-            return "Two replicates do not show how much replicates differ, so this is a guess."
+            return "One or two replicates do not show how much replicates differ, so this is a guess."
         curves = self.curves[rows] * np.isfinite(self.converged[rows])
         known = int(np.nansum(self.converged[rows] * curves).round()), plural(int(curves.sum()), "curve")
         which = f"{known[0]} of {known[1]} here" if curves.sum() else "Not all curves here"
@@ -154,6 +154,8 @@ class _Evidence:
         helped = [t for t in tried if t.surely_helped]
         change = helped[0].change if helped else missing
         evidence = [t.describe() for t in tried[:4]]
+        if why := self.guessed([place]):
+            evidence.append(why)
         cause = f"unknown without {', '.join(map(words_of, lacks))}"
         return Advice(where, "", 1, cause, change, SURE[2], evidence, tried)
 
