@@ -586,7 +586,7 @@ def weights_in(
         if matrix.dtype.kind != "f" or matrix.ndim != 2 or len(matrix) != len(ids):
             raise ValueError(f"{name} is no matrix with a row of numbers for each of its {len(ids)} models")
         found = matrix.shape[1], matrix.dtype.name
-        if matrices and found != (needed := matrices[name]):
+        if matrices and found != (needed := matrices[name]) and found[0] + needed[0]:
             raise ValueError(
                 f"{name} has {found[0]} numbers ({found[1]}) for each model, "
                 f"and this architecture has {needed[0]} ({needed[1]})"
