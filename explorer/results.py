@@ -277,7 +277,7 @@ class RunTables:
         data = _data_of(row, cell)
         _, rows = network(cell.model_name, cell.model, data.shape, data.classes, task=cell.task)
         store, stack = Store(self.folder, mend=False), row["stack"]
-        weights = store.read_model(stack, model_id, row["weights_sha256"], rows.columns)
+        weights = store.read_model(stack, model_id, row["weights_sha256"], rows.matrices)
         return rows.to_module(*(torch.tensor(numbers) for numbers in weights))
 
     def data(self, model_id: str, *, trust: bool = False) -> Arrays:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -400,8 +401,12 @@ def test_weights_of_other_shape_are_damaged(own_copy: Path, meta: str | None) ->
 @pytest.mark.parametrize(
     ("theta", "said"),
     [
-        (np.zeros((4, 7), np.float32), "theta has 7 numbers for each model, and this architecture has "),
-        (np.zeros((4, 0), np.float32), "theta has 0 numbers for each model"),
+        (
+            np.zeros((4, 7), np.float32),
+            r"theta has 7 numbers \(float32\) for each model, and this architecture",
+        ),
+        (np.zeros((4, 0), np.float32), r"theta has 0 numbers \(float32\) for each model"),
+        (np.zeros((4, 7)), r"theta has 7 numbers \(float64\) for each model, .* \(float32\)"),
         (np.zeros((4, 2, 2), np.float32), "theta is no matrix"),
         (np.zeros(4, np.float32), "theta is no matrix"),
         (np.zeros((4, 2), np.int8), "theta is no matrix"),
@@ -462,6 +467,26 @@ def test_a_small_file_with_a_huge_table_is_not_unpacked(own_copy: Path, name: st
     drawn = explore("report", "tables", cwd=own_copy)
     assert drawn.returncode == 2
     assert "tables/models.parquet cannot be read as a table: its table would take" in drawn.stderr
+
+
+def test_a_footer_that_lies_about_the_length_of_texts_is_not_believed() -> None:
+    sink = pa.BufferOutputStream()
+    pq.write_table(bombs()["texts"], sink, compression="zstd", write_statistics=False, store_schema=False)
+    content = sink.getvalue().to_pybytes()
+    told = pq.ParquetFile(io.BytesIO(content)).metadata.row_group(0).column(0).total_uncompressed_size
+    lying = content.replace(varint(told), varint(10, len(varint(told))))
+    assert lying != content
+    with pytest.raises(ValueError, match=r"its table would take 20\.0 GB"):
+        of_parquet(lying)
+
+
+def varint(number: int, length: int = 0) -> bytes:
+    """Return a number as the footers of Parquet files have it, in at least so many bytes."""
+    left, parts = 2 * number, []
+    while left or len(parts) < length:
+        left, part = divmod(left, 128)
+        parts.append(part)
+    return bytes([*(part | 128 for part in parts[:-1]), parts[-1]])
 
 
 def test_many_small_files_with_large_tables_are_not_unpacked(own_copy: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -390,6 +391,9 @@ def test_wrong_checkpoints_are_told_at_once_before_anything_starts(mine: Path) -
         (lambda state: {f"module.{k}": v for k, v in state.items()}, "under two names"),
         (lambda state: {"0.weight": state["0.weight"].int()}, "0.weight is of type torch.int32, and"),
         (lambda state: {"0.weight": state["0.weight"] * 1j}, "0.weight is of type torch.complex64, and"),
+        (lambda state: {"0.weight": state["0.weight"].to_sparse()}, "0.weight is no plain tensor"),
+        (lambda state: {"0.weight": state["0.weight"].to("meta")}, "0.weight is no plain tensor"),
+        (lambda state: {7: state["0.weight"]}, "holds 7, which is no name"),
     ],
 )
 def test_weights_that_would_not_be_those_of_the_model_are_rejected(
@@ -441,6 +445,36 @@ def test_settings_of_a_strange_folder_are_one_sentence(tmp_path: Path, content: 
     (tmp_path / "params.json").write_text(content)
     with pytest.raises(InputError, match=said):
         rows_of_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("file,width\na.pt," + "9" * 200_000, r"line \d: field larger than field limit"),
+        ("file,width\na\0.pt,4\n", "has a zero byte"),
+    ],
+)
+def test_a_strange_csv_file_is_one_sentence(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "s.csv").write_text(content)
+    with pytest.raises(InputError, match=said):
+        rows_of_folder(tmp_path, tmp_path / "s.csv")
+
+
+def test_files_that_would_grow_in_memory_or_have_unknown_types_are_one_sentence(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(4)}, tmp_path / "small.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "small.pt") as small,
+        zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in small.namelist():
+            bomb.writestr(name, small.read(name) + bytes(10**7) * ("/data/" in name))
+    with pytest.raises(InputError, match=r"would take 10\.0 MB when unpacked"):
+        read_state(tmp_path / "bomb.pt")
+    header = json.dumps({"a": {"dtype": "F8_E8M0", "shape": [4], "data_offsets": [0, 4]}}).encode()
+    unknown = tmp_path / "a.safetensors"
+    unknown.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(InputError, match="cannot be read as safetensors"):
+        read_state(unknown)
 
 
 def test_a_pipe_among_checkpoints_is_not_waited_for(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def _read(files: list[Path], options: Options) -> LabelledImages:
                 image = _column(file, names, options.image_column, IMAGE_NAMES, "image_column")
                 label = _column(file, names, options.label_column, LABEL_NAMES, "label_column")
                 try:
-                    check_table_size(parquet, file.stat().st_size)
+                    check_table_size(file, file.stat().st_size)
                 except ValueError as error:
                     raise InputError(f"{file}: {error}") from error
                 table = parquet.read(columns=[image, label])

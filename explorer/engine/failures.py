@@ -8,8 +8,8 @@ from enum import Enum
 
 from explorer.engine.session import Session
 from explorer.plan.units import MeasureTask, Outcome, Stack
-from explorer.runs.store import Store
-from explorer.settings import Disagreement, InputError, in_a_line
+from explorer.runs.store import DamagedError, Store
+from explorer.settings import Disagreement, InputError, in_a_line, message_of
 from explorer.users.user_process import EndedError
 
 TRIES = 3  # number of tries at a stack or a task
@@ -26,6 +26,7 @@ class FailureCause(Enum):
     RAISED = "the worker raised an error, and lives"
     DIED = "the worker process died"
     CERTAIN = "the worker raised an error that another try would raise again"
+    DAMAGED = "stored weights are missing or damaged"
     MEMORY = "Ray killed the worker process because memory was nearly full"
 
 
@@ -47,6 +48,8 @@ def failure(error: BaseException) -> Failure:
     if isinstance(error, RayActorError | WorkerCrashedError):
         return Failure(DIED, str(error), FailureCause.DIED)
     cause = error.cause if isinstance(error, RayTaskError) else error
+    if isinstance(cause, DamagedError):
+        return Failure(message_of(cause), str(error)[-10_000:], FailureCause.DAMAGED)
     certain = isinstance(cause, Disagreement) or getattr(cause, "certain", False)
     # Errors that explorer.users.user_process has sent have the place in the user's code.
     line, place = _line(cause)[:500], getattr(cause, "place", "")
@@ -91,6 +94,8 @@ class Attempts:
         if failure.cause is FailureCause.MEMORY and not self._reported_memory:
             self._reported_memory = True
             self.session.say(f"{error[0].upper()}{error[1:]}. Explorer tries its work again.")
+        if failure.cause is FailureCause.DAMAGED:
+            self.session.say(f"WARNING: {error}.")
         if self._failed[unit.id] < TRIES:
             again = f"try {self._failed[unit.id]} of {TRIES}"
             self.session.log(f"{unit.kind} at {unit.at} is tried again ({again} failed): {error}")

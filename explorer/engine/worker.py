@@ -162,7 +162,7 @@ class Worker:
         with self._explained("importing", cell, stack.id) as verify:
             data = self.split(cell, stack.models[0].seed)
             _, rows = network_of(cell, data, self.execution, cell.training.batch_size)
-            weights = self.store.read_weights(stack.id, sha256, rows.columns)
+            weights = self.store.read_weights(stack.id, sha256, rows.matrices)
             theta, buffers = (torch.tensor(weights[name]).to(self.device) for name in ("theta", "buffers"))
             final = judge(rows.to(self.device), theta, buffers, data, cell.steps or None)
             if verify and final[0]["status"] == "ok":
@@ -279,7 +279,7 @@ class Worker:
                 rows.execution = "loop"
             rows.to(self.device)
             weights = [
-                (self.store.read_weights(m.stack, m.sha256, rows.columns), m.rows) for m in task.members
+                (self.store.read_weights(m.stack, m.sha256, rows.matrices), m.rows) for m in task.members
             ]
             theta, buffers = (
                 torch.cat([torch.tensor(w[name][take]) for w, take in weights]).to(self.device)

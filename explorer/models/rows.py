@@ -137,9 +137,9 @@ class Rows:
         self.names, self._shapes = list(parameters), [p.shape for p in parameters.values()]
         self.buffer_names = list(buffers)
         self._buffer_shapes = [_real(b).shape for b in buffers.values()]
-        usual = next((p.dtype for p in parameters.values()), None)
+        self._dtype = next((p.dtype for p in parameters.values()), torch.float32)
         self._pieces, self._buffer_pieces = map(ContiguousPieces, (self._shapes, self._buffer_shapes))
-        self._buffer_types = [None if b.dtype == usual else b.dtype for b in buffers.values()]
+        self._buffer_types = [None if b.dtype == self._dtype else b.dtype for b in buffers.values()]
         if recomputes is None:
             for part in self.module.modules():
                 part._parameters = ModelParameters(part._parameters)
@@ -157,9 +157,11 @@ class Rows:
         return sum(shape.numel() for shape in self._shapes)
 
     @property
-    def columns(self) -> dict[str, int]:
-        """Numbers of a model in each of the matrices ``theta`` and ``buffers``."""
-        return {"theta": self.parameters, "buffers": sum(shape.numel() for shape in self._buffer_shapes)}
+    def matrices(self) -> dict[str, tuple[int, str]]:
+        """Numbers of a model in each of the matrices ``theta`` and ``buffers``, and their type."""
+        kind = str(self._dtype).removeprefix("torch.")
+        buffers = sum(shape.numel() for shape in self._buffer_shapes)
+        return {"theta": (self.parameters, kind), "buffers": (buffers, kind)}
 
     @property
     def layers(self) -> list[tuple[str, torch.Size]]:

@@ -76,8 +76,8 @@ def of_parquet(
         raise ValueError("its content is not what was written")
     try:
         # pq.read_table would import pyarrow.dataset and pandas, which takes half a second.
+        check_table_size(pa.BufferReader(content), len(content))
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-        check_table_size(file, len(content))
         wanted = None if columns is None or not checksum else list(columns)
         return _typed(file.read(wanted, use_threads=len(content) > SMALL))
     except MemoryError:

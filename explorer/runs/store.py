@@ -252,39 +252,39 @@ class Store:
         return Written(hashlib.sha256(content).hexdigest(), len(content))
 
     def read_weights(
-        self, stack: str, sha256: str | None = None, columns: Mapping[str, int] | None = None
+        self, stack: str, sha256: str | None = None, matrices: Mapping[str, tuple[int, str]] | None = None
     ) -> dict[str, np.ndarray]:
         """Return the arrays of a stack.
 
         Args:
-            columns: how many numbers of a model each array has (``Rows.columns``).
+            matrices: numbers of a model in each array, and their type (``Rows.matrices``).
 
         Raises:
-            DamagedError: the file is missing, or does not match ``sha256`` or ``columns``. The stack's record
-                is deleted, and a resumed run trains the stack again.
+            DamagedError: the file is missing, or does not match ``sha256`` or ``matrices``. The stack's
+                record is deleted, and a resumed run trains the stack again.
         """
-        return self._weights(stack, sha256, columns)[0]
+        return self._weights(stack, sha256, matrices)[0]
 
     def read_model(
-        self, stack: str, model_id: str, sha256: str, columns: Mapping[str, int] | None = None
+        self, stack: str, model_id: str, sha256: str, matrices: Mapping[str, tuple[int, str]] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the parameters and the buffers of one model of a stack, each (numbers,).
 
         Raises:
             DamagedError: see :meth:`read_weights`.
         """
-        arrays, ids = self._weights(stack, sha256, columns)
+        arrays, ids = self._weights(stack, sha256, matrices)
         if model_id not in ids:
             raise DamagedError(f"the weights {weights_name(stack)} are not those of model {model_id}")
         row = ids.index(model_id)
         return arrays["theta"][row], arrays["buffers"][row]
 
     def _weights(
-        self, stack: str, sha256: str | None, columns: Mapping[str, int] | None
+        self, stack: str, sha256: str | None, matrices: Mapping[str, tuple[int, str]] | None
     ) -> tuple[dict[str, np.ndarray], list[str]]:
         name = weights_name(stack)
         try:
-            return weights_in(self.files.read(name), sha256, columns)
+            return weights_in(self.files.read(name), sha256, matrices)
         except (FileNotFoundError, ValueError) as error:
             again = self._to_replace(stack)
             self.drop_stack(stack, error)
@@ -571,24 +571,25 @@ def _safetensors(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> bytes:
 
 
 def weights_in(
-    content: bytes, sha256: str | None, columns: Mapping[str, int] | None = None
+    content: bytes, sha256: str | None, matrices: Mapping[str, tuple[int, str]] | None = None
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Return the arrays of a file of weights, and the model of each row.
 
     Raises:
-        ValueError: the file is damaged, or its arrays have not so many ``columns``.
+        ValueError: the file is damaged, or its arrays are not such ``matrices``.
     """
     arrays, meta = read_arrays(content, sha256)
     ids = meta.get("model_ids") if isinstance(meta, dict) else None
-    if not isinstance(ids, list) or not arrays.keys() >= {"theta", *(columns or ())}:
+    if not isinstance(ids, list) or (matrices and arrays.keys() != matrices.keys()) or "theta" not in arrays:
         raise ValueError("it does not have the parameters of its models")
     for name, matrix in arrays.items():
         if matrix.dtype.kind != "f" or matrix.ndim != 2 or len(matrix) != len(ids):
             raise ValueError(f"{name} is no matrix with a row of numbers for each of its {len(ids)} models")
-        if columns and matrix.shape[1] != columns[name]:
+        found = matrix.shape[1], matrix.dtype.name
+        if matrices and found != (needed := matrices[name]) and found[0] + needed[0]:
             raise ValueError(
-                f"{name} has {matrix.shape[1]} numbers for each model, "
-                f"and this architecture has {columns[name]}"
+                f"{name} has {found[0]} numbers ({found[1]}) for each model, "
+                f"and this architecture has {needed[0]} ({needed[1]})"
             )
     return arrays, ids
 

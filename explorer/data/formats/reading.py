@@ -14,6 +14,7 @@ from explorer.settings import InputError
 from explorer.units import size
 
 if TYPE_CHECKING:
+    from pyarrow import Array, NativeFile
     from pyarrow.parquet import ParquetFile
 
 # A table may take so many bytes, and so many more for each byte of its file. A file of a kilobyte can hold
@@ -79,33 +80,49 @@ def open_parquet(path: Path | str) -> Iterator[ParquetFile]:
         raise InputError(f"{path} cannot be read as Parquet: {error}") from error
 
 
-def check_table_size(file: ParquetFile, file_bytes: int) -> None:
+def check_table_size(source: NativeFile | Path | str, file_bytes: int) -> None:
     """Check that the table in a Parquet file is not far larger than the file, in little memory.
 
-    The size of numbers follows from the file's footer. Texts may repeat a long one: they are read in parts.
+    The size of numbers follows from the file's footer. Texts may repeat a long one, and the footer need not
+    tell the truth about their length: they are read as numbers that refer to the different texts.
 
     Raises:
         ValueError: the table is too large.
     """
-    most, numbers, texts, longest = most_bytes(file_bytes), 0, set[str](), 1
-    footer = file.metadata
+    from pyarrow.parquet import ParquetFile
+
+    most, stated, texts = most_bytes(file_bytes), 0, set[str]()
+    footer = ParquetFile(source).metadata
     for group in map(footer.row_group, range(footer.num_row_groups)):
         for place in range(footer.num_columns):
-            chunk = group.column(place)
-            numbers += 8 * chunk.num_values + chunk.total_uncompressed_size
-            repeats = chunk.num_values * chunk.total_uncompressed_size
-            if "BYTE_ARRAY" not in chunk.physical_type or repeats <= most // footer.num_columns:
-                continue
-            texts.add(chunk.path_in_schema)
-            longest = max(longest, chunk.total_uncompressed_size)
-            if footer.schema.column(place).max_repetition_level:  # a row may be a list of texts
-                numbers += repeats
-    require_room(max(numbers, 8 * footer.num_rows), file_bytes)
+            chunk, column = group.column(place), footer.schema.column(place)
+            stated += max(8, column.length) * chunk.num_values + chunk.total_uncompressed_size
+            surely = chunk.compression == "UNCOMPRESSED"  # no text is longer than this part of the file
+            short = surely and chunk.num_values * chunk.total_compressed_size <= most // footer.num_columns
+            if chunk.physical_type == "BYTE_ARRAY" and not short:
+                texts.add(column.path)
+    require_room(max(stated, 8 * footer.num_rows), file_bytes)
     if texts:
-        rows = min(max(most // longest // len(texts) // 8, 1), 2**16)
-        sizes = (batch.nbytes for batch in file.iter_batches(rows, columns=[*texts], use_threads=False))
-        for total in itertools.accumulate(sizes, initial=numbers):
+        file = ParquetFile(source, metadata=footer, read_dictionary=[*texts])
+        groups = (file.read_row_group(group, use_threads=False) for group in range(footer.num_row_groups))
+        arrays = (chunk for table in groups for column in table.columns for chunk in column.chunks)
+        for total in itertools.accumulate(map(_decoded_bytes, arrays)):
             require_room(total, file_bytes)
+
+
+def _decoded_bytes(array: Array) -> int:
+    """Return how many bytes an array takes whose texts are read as numbers, when they are texts again."""
+    import pyarrow
+    from pyarrow.compute import call_function
+
+    if isinstance(array, pyarrow.DictionaryArray):
+        lengths = call_function("binary_length", [array.dictionary])
+        return 8 * len(array) + (call_function("sum", [lengths.take(array.indices)]).as_py() or 0)
+    if isinstance(array, pyarrow.StructArray):
+        return sum(map(_decoded_bytes, array.flatten()))
+    if isinstance(array, pyarrow.ListArray):  # a map is one, too
+        return 8 * len(array) + _decoded_bytes(array.values)
+    return array.nbytes
 
 
 def most_bytes(file_bytes: int) -> int:

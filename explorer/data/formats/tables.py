@@ -66,9 +66,8 @@ def parquet_frame(content: bytes) -> pd.DataFrame:
     """
     import pandas as pd
     import pyarrow
-    from pyarrow.parquet import ParquetFile
 
-    check_table_size(ParquetFile(pyarrow.BufferReader(content)), len(content))
+    check_table_size(pyarrow.BufferReader(content), len(content))
     return pd.read_parquet(io.BytesIO(content))
 
 

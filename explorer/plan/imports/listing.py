@@ -63,7 +63,16 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if path.is_dir():
         raise InputError(f"--settings {path} is a folder; name the CSV file with the settings")
     text = as_text(read_bytes(path), path)
-    reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+    if "\0" in text:
+        raise InputError(f"{path} has a zero byte, so it is no CSV file; save it as one")
+    reader = csv.DictReader(io.StringIO(text, newline=None), skipinitialspace=True)
+    try:
+        yield from _rows_of(reader, path)
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: {error}; save it as a CSV file again") from None
+
+
+def _rows_of(reader: csv.DictReader[str], path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     names = list(reader.fieldnames or [])
     if len(names) == 1 and ";" in names[0]:
         raise InputError(f"{path} has semicolons between its columns; save it with commas")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from explorer.data.formats.reading import read_bytes
 from explorer.settings import InputError, in_a_line, shown
+from explorer.units import size
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,7 +34,7 @@ def load_weights(module: nn.Module, path: Path, network: str) -> list[str]:
         InputError: the file is missing, cannot be read, or has other weights. The message begins with its
             name.
     """
-    from torch import no_grad
+    from torch import no_grad, strided
 
     target, given = module.state_dict(), read_state(path)
     found: dict[str, Tensor] = {}
@@ -42,6 +44,8 @@ def load_weights(module: nn.Module, path: Path, network: str) -> list[str]:
         if name in found:
             raise InputError(f"{path} has {name!r} under two names, {key!r} is one; save one of them alone")
         if name in target:
+            if value.layout != strided or value.is_meta or value.is_nested:
+                raise InputError(f"{path}: {key} is no plain tensor with all its numbers; save it as one")
             if value.dtype.is_floating_point != target[name].dtype.is_floating_point or value.is_complex():
                 raise InputError(
                     f"{path}: {key} is of type {value.dtype}, and {network} has {target[name].dtype}; save "
@@ -129,11 +133,12 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
         try:
             return load(content)
-        except SafetensorError as error:
+        except (SafetensorError, KeyError) as error:  # KeyError: a type of numbers that torch does not have
             raise InputError(f"{path} cannot be read as safetensors: {error}; save it again") from error
     if not content.startswith((b"PK", b"\x80")):  # a zip file, or a pickle of an older version
         what = f"begins with {shown(content[:20])}" if content else "is empty"
         raise InputError(f"{path} {what}, so torch.save has not written it; fetch or save it again")
+    _check_zip(path, content)
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for damaged files
@@ -150,9 +155,29 @@ def read_state(path: Path) -> dict[str, Tensor]:
             state = state[key]
     if not isinstance(state, dict) or not state:
         raise InputError(f"{path} holds {type(state).__name__}, no weights by name; save model.state_dict()")
+    if nameless := [key for key in state if not isinstance(key, str)]:
+        raise InputError(f"{path} holds {shown(nameless[0])}, which is no name; save model.state_dict()")
     if wrong := [key for key, value in state.items() if not isinstance(value, torch.Tensor)]:
         raise InputError(
             f"{path} holds {wrong[0]!r}, which is no tensor; save model.state_dict(), or keep it under "
             f"{' or '.join(map(repr, HOLDERS))}"
         )
     return state
+
+
+def _check_zip(path: Path, content: bytes) -> None:
+    """Raise InputError if the parts of a zip file take more memory than the file: torch compresses none."""
+    if not content.startswith(b"PK"):
+        return
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as parts:
+            unpacked = sum(part.file_size for part in parts.infolist())
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read: {in_a_line(error)}; save it again with torch.save"
+        ) from None
+    if unpacked > len(content):
+        raise InputError(
+            f"{path} has {size(len(content))} and would take {size(unpacked)} when unpacked; torch.save "
+            "compresses nothing, so save it again with torch.save"
+        )
