@@ -35,6 +35,7 @@ QUANTILES = 1000  # of a predicted measure, for its mean and deviation in the un
 AMPLITUDE, LENGTH = 1.5, 1.0  # medians of the kernel's priors; a length is in widths of the grid
 FACTORS = (0.55, 1.0, 1.8)  # of the most probable length scales: those of the kernels that are averaged
 KERNEL_CELLS = 150  # the kernel is fitted to at most so many cells, drawn from those of the map
+BEYOND = 0.5  # predicted values end so far outside the measured ones, in ranges of these
 LEAST_LOW = 4  # CKA is predicted from the cells of low loss if there are so many, else from all
 POWERS = np.geomspace(0.5, 4, 31)  # of the phases' probabilities
 POWER_DEVIATION = 0.5  # of its logarithm, before measured cells are predicted from each other
@@ -94,8 +95,8 @@ def propose(
     """Return the settings of the next ``n`` cells to run, the most informative first.
 
     Each is the cell whose most probable phase has the smallest probability, given the cells that are known
-    and those proposed before it. Without known cells, the proposal covers the grid evenly, with its ends. The
-    result depends on the arguments only.
+    and those proposed before it. A map without known cells gets one first. Without any known cell, the
+    proposal covers the grid evenly, with its ends. The result depends on the arguments only.
 
     Args:
         cells: one row per known cell, with the axes, ``train_loss``, ``mode_connectivity``, ``cka`` and, if
@@ -107,8 +108,8 @@ def propose(
             are not given are found from the cells.
 
     Raises:
-        InputError: a column is missing, two rows have the same settings, or an argument has a wrong type
-            or value.
+        InputError: a column is missing, two rows have the same settings, no row is a cell of the domain, or
+            an argument has a wrong type or value.
 
     >>> import pandas as pd
     >>> places = [(width, size) for width in (2, 4, 8, 16) for size in (8, 32, 128)]
@@ -199,6 +200,7 @@ class PartialGrid:
                 power = self._power(measured)
             shares[~known] = _sharpened(_shares(predicted, cuts)[~known], power)
             phase[~known] = np.array(PHASES)[shares[~known].argmax(axis=1)]
+            predicted["cka"] = self._cka(predicted["cka"], np.isin(phase, PHASES[:2]))
         out = grid.points.copy()
         out["source"] = np.where(known, *SOURCES)
         out["phase"] = phase
@@ -207,11 +209,18 @@ class PartialGrid:
         for name in (name for name in MEASURES if name in grid.rows):
             own, spread = column(grid.rows, name).to_numpy(), column(grid.rows, f"{name}_std").to_numpy()
             mean, deviation = (
-                _in_units(name, *predicted[name], cuts) if name in predicted else (np.nan, np.nan)
+                _in_units(name, *predicted[name], cuts, own) if name in predicted else (np.nan, np.nan)
             )
             out[name] = np.where(known, own, mean)
             out[f"{name}_std"] = np.where(known, spread, deviation)
         return out
+
+    def _cka(self, of_low: tuple[np.ndarray, np.ndarray], high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and deviation of CKA: from all measured cells where the loss is ``high``, (cells,)."""
+        with _one_thread():
+            of_all = _model(self.grid, "cka", self.cuts, self.grid.known).predictions()
+        mean, spread = (np.where(high, every, low) for every, low in zip(of_all, of_low, strict=True))
+        return mean, spread
 
     def _power(self, measured: np.ndarray) -> float:
         """Return the power of the phases' probabilities that suits the measured cells.
@@ -244,7 +253,8 @@ class PartialGrid:
                 here = grid.maps == number
                 predicted = {name: one.predictions() for name, one in following[number].items()}
                 most = _shares(predicted, self.cuts).max(axis=1)
-                doubt[here] = np.where(known[here], -1.0, np.round(1 - most, 6))
+                unsure = np.round(1 - most, 6) if known[here].any() else 1.0
+                doubt[here] = np.where(known[here], -1.0, unsure)
             best = np.flatnonzero(doubt == doubt.max())
             place = int(best[grid.distance(known)[best].argmax() if len(best) > 1 else 0])
             chosen.append(place)
@@ -397,6 +407,12 @@ def _placed(cells: Any, points: pd.DataFrame, axes: list[str]) -> tuple[pd.DataF
         raise InputError(f"the table of cells has several rows for {where}; give one row per cell")
     order = [rows.get(key, -1) for key in keys_of(points, axes)]
     known = np.array(order) >= 0
+    if not known.any():
+        first = ", ".join(f"{name} {value}" for name, value in zip(axes, keys[0], strict=True))
+        raise InputError(
+            f"the domain has no cell of the table: the first one has {first}; give a domain with the values "
+            "of the cells"
+        )
     placed = cells.reset_index(drop=True).reindex(order).set_axis(points.index)
     return placed, known
 
@@ -606,22 +622,30 @@ def _fit(grid: _Grid, cuts: Mapping[str, Cut]) -> dict[str, _Model]:
 
     CKA decides on phases of low loss only, and jumps where the loss does. So cells of high loss are left out.
     """
-    models, low = {}, sort_cells(grid.rows, cuts).low
-    for name, measure in MEASURES.items():
+    models = {}
+    for name in MEASURES:
         if name == OPTIONAL and (name not in grid.rows or cuts["train_loss"].fitted_error is None):
             continue
-        values = measure.to(column(grid.rows, name).to_numpy(), cuts)
-        usable = grid.known & np.isfinite(values)
-        if name == "cka" and (usable & low).sum() >= LEAST_LOW:
-            usable &= low
-        every = values[usable]
-        prior = (float(every.mean()), max(float(every.std()), 1e-3)) if len(every) > 1 else measure.prior
-        x, processes = _with_diagonals(grid.x) if measure.diagonal else grid.x, {}
-        for number in np.unique(grid.maps):
-            here = usable & (grid.maps == number)
-            processes[int(number)] = _process(x[here], values[here], prior, measure.noise)
-        models[name] = _Model(x, grid.maps, usable, processes)
+        among = grid.known
+        if name == "cka":
+            low = among & sort_cells(grid.rows, cuts).low & column(grid.rows, name).notna().to_numpy()
+            among = low if low.sum() >= LEAST_LOW else among
+        models[name] = _model(grid, name, cuts, among)
     return models
+
+
+def _model(grid: _Grid, name: str, cuts: Mapping[str, Cut], among: np.ndarray) -> _Model:
+    """Return a model of a measure, fitted to those cells ``among``, (cells,), that have it."""
+    measure = MEASURES[name]
+    values = measure.to(column(grid.rows, name).to_numpy(), cuts)
+    usable = among & np.isfinite(values)
+    every = values[usable]
+    prior = (float(every.mean()), max(float(every.std()), 1e-3)) if len(every) > 1 else measure.prior
+    x, processes = _with_diagonals(grid.x) if measure.diagonal else grid.x, {}
+    for number in np.unique(grid.maps):
+        here = usable & (grid.maps == number)
+        processes[int(number)] = _process(x[here], values[here], prior, measure.noise)
+    return _Model(x, grid.maps, usable, processes)
 
 
 def _process(x: np.ndarray, y: np.ndarray, prior: tuple[float, float], noise: float) -> _Process:
@@ -684,13 +708,20 @@ def _sharpened(shares: np.ndarray, power: float) -> np.ndarray:
 
 
 def _in_units(
-    name: str, mean: np.ndarray, spread: np.ndarray, cuts: Mapping[str, Cut]
+    name: str, mean: np.ndarray, spread: np.ndarray, cuts: Mapping[str, Cut], known: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of a predicted measure in the units of the tables, (cells,) each."""
+    """Return mean and standard deviation of a predicted measure in the units of the tables, (cells,) each.
+
+    A normal distribution on a log scale has long tails. They end half a range outside the ``known`` values.
+    """
     from scipy.special import ndtri
 
     normal = ndtri((np.arange(QUANTILES) + 0.5) / QUANTILES)[:, None]
     values = MEASURES[name].back(mean + spread * normal, cuts)
+    known = known[np.isfinite(known)]
+    if len(known) > 1:
+        beyond = BEYOND * np.ptp(known)
+        values = np.clip(values, known.min() - beyond, known.max() + beyond)
     return values.mean(axis=0), values.std(axis=0)
 
 

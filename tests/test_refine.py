@@ -96,6 +96,28 @@ def test_a_prediction_has_a_row_for_each_cell_with_its_probabilities_and_measure
     assert nearly.max() < 0.5
 
 
+def test_predicted_measures_are_near_the_measured_ones_with_sane_deviations() -> None:
+    cells = world(noise=0.02)
+    cells["cka"] = np.where(cells["train_loss"] < 0.01, cells["cka"] + 0.2, 0.2)
+    known = replayed(cells, DOMAIN, 34)
+    found = refine.predict(known, DOMAIN, CUTS)
+    for name in ("train_loss", "mode_connectivity", "cka"):
+        least, most = known[name].min(), known[name].max()
+        assert found[name].between(least - (most - least) / 2, most + (most - least) / 2).all(), name
+        away = np.abs(found[name] - cells[name])[found["source"] == "predicted"]
+        deviation = found[f"{name}_std"][found["source"] == "predicted"]
+        assert (away < 2 * deviation).mean() > 0.85, name
+        assert deviation.max() < most - least, name
+
+
+def test_a_map_without_known_cells_comes_first() -> None:
+    domain = {**DOMAIN, "activation": ["relu", "tanh"]}
+    cells = world(domain)
+    known = cells[cells["activation"] == "relu"].iloc[::3]
+    first = refine.propose(known, domain, 1, CUTS)[0]
+    assert first["activation"] == "tanh"
+
+
 def test_the_answer_depends_neither_on_order_nor_on_number_types_nor_on_other_columns() -> None:
     cells = world().iloc[::4]
     first = refine.propose(cells, DOMAIN, 6, CUTS)
@@ -265,6 +287,8 @@ def test_cuts_that_are_not_given_are_found_and_wrong_tables_are_one_sentence() -
         refine.propose(pd.concat([cells, cells]), DOMAIN, 6)
     with pytest.raises(InputError, match="unknown cut 'loss'"):
         refine.propose(cells.iloc[:9], DOMAIN, 6, {"loss": 1})
+    with pytest.raises(InputError, match="no cell of the table: the first one has width 1, batch_size 8"):
+        refine.propose(cells.assign(width=cells["width"] // 2).iloc[:1], {**DOMAIN, "width": [2, 4]}, 6)
     with pytest.raises(InputError, match="no cell of the domain is known"):
         refine.predict(pd.DataFrame(), DOMAIN)
     with pytest.raises(InputError, match="'width' has no values"):
