@@ -72,7 +72,7 @@ def split_of_images(device: str = "cpu", limit: float | None = None) -> Split:
 
 def test_inputs_stay_in_host_memory_where_they_do_not_fit() -> None:
     # The meta device has shapes and no numbers: what forgets to move its inputs there fails.
-    size, index = 60 * 64 * 4, torch.tensor([[0, 7, 3], [5, 1, 2]])
+    size, index = 60 * (64 * 4 + 8), torch.tensor([[0, 7, 3], [5, 1, 2]])
     here = split_of_images()
     assert torch.equal(here.batch(index)[0], here.x_train[index])
     assert torch.equal(here.batch(index)[1], here.y_train[index])
