@@ -14,7 +14,7 @@ from explorer.report.outcome import diverged, failures, first_lines
 from explorer.runs.files import Files, join
 from explorer.settings import InputError, shown
 from explorer.space.model import checked_name
-from explorer.space.reading import read
+from explorer.space.reading import read, with_refine
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +93,7 @@ def run(
         raise InputError(f"space is {shown(space)}; give an explorer.Space, a space file or a dict")
     given = Space.of(dict(space)) if isinstance(space, Mapping) else space
     set = [set] if isinstance(set, str) else set
-    set = set if refine is None else [*set, f"refine.budget={refine}"]
+    set = with_refine(set, refine)
     checked = given.changed(set) if isinstance(given, Space) else read(given, set)
 
     def made(observer: Observer | None) -> Run:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from explorer.cli.app import PLAIN, console, errors, say
-from explorer.cli.options import Overrides, Refine, RunName, SpaceFile, Storage, overrides, to_resume
+from explorer.cli.options import Overrides, Refine, RunName, SpaceFile, Storage, to_resume
 from explorer.settings import InputError
 
 
@@ -103,7 +103,7 @@ def check(
     from explorer.estimate import describe
     from explorer.space import reading
 
-    console.print(describe(reading.read(space, overrides(set_, refine)), cluster))
+    console.print(describe(reading.read(space, reading.with_refine(set_ or (), refine)), cluster))
 
 
 def spaces(

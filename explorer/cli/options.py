@@ -88,11 +88,6 @@ ColumnsOption = Annotated[
 ]
 
 
-def overrides(given: list[str] | None, refine: float | None) -> list[str]:
-    """Return the overrides of a space with that of ``--refine``."""
-    return [*(given or []), *([] if refine is None else [f"refine.budget={refine:g}"])]
-
-
 def program() -> list[str]:
     """Return the words with which this program was called."""
     called = Path(sys.argv[0])

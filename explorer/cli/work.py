@@ -28,7 +28,6 @@ from explorer.cli.options import (
     Storage,
     Trust,
     Workers,
-    overrides,
     to_resume,
 )
 from explorer.cli.pages import draw
@@ -65,7 +64,7 @@ def run(
     from explorer.space import reading
     from explorer.space.model import checked_name
 
-    checked = reading.read(space, overrides(set_, refine))
+    checked = reading.read(space, reading.with_refine(set_ or (), refine))
     run_name = checked_name("--name", name or checked.name)
     where = RunOptions(
         address=address,

@@ -7,7 +7,7 @@ and that gets the parameters and buffers of a model. The expected value comes fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from explorer.models.draws import draws_random_numbers
 from explorer.models.outside import GENERATORS, differing, values_outside
-from explorer.models.rows import Rows, as_float32, assign, seeded
+from explorer.models.rows import Rows, as_float32, assign, seeded, tensors_of
 from explorer.models.torch_attention import differentiable_attention
 from explorer.settings import Disagreement, InputError
 from explorer.tasks import Task
@@ -70,8 +70,7 @@ def check_reloading(build: Callable[[], nn.Module], x: Tensor) -> None:
         _check_same_trained(used, trained)
     with seeded(2):
         fresh = build()
-    state = {**dict(used.named_parameters()), **dict(used.named_buffers())}
-    target = {**dict(fresh.named_parameters()), **dict(fresh.named_buffers())}
+    state, target = tensors_of(used), tensors_of(fresh)
     if state.keys() != target.keys() or any(state[n].shape != target[n].shape for n in state):
         raise InputError(
             "a forward pass, or the random initialisation, changes which parameters and buffers the network "
@@ -111,8 +110,7 @@ def check_reloading(build: Callable[[], nn.Module], x: Tensor) -> None:
                 "usually a BatchNorm without running statistics, or attention that takes the batch for the "
                 "sequence (batch_first=False)"
             )
-        for name, value in state.items():
-            assign(target[name], value)
+        _give(fresh, state)
         names = changed or differing(values_outside(used), values_outside(fresh), results=True)
         same = True
         for training in (False, True):
@@ -144,7 +142,7 @@ def _check_seeded(module: nn.Module, build: Callable[[], nn.Module]) -> None:
     """Check that a new module, built with the same seed, is the same; raise InputError if not."""
     with seeded(1):
         twin = build()
-    for (name, one), other in zip(_tensors(module).items(), _tensors(twin).values(), strict=False):
+    for (name, one), other in zip(tensors_of(module).items(), tensors_of(twin).values(), strict=False):
         if one.shape == other.shape and not torch.equal(one.nan_to_num(), other.nan_to_num()):
             raise InputError(
                 f"with the same seed, two networks start with different {name!r}: the function draws random "
@@ -152,18 +150,19 @@ def _check_seeded(module: nn.Module, build: Callable[[], nn.Module]) -> None:
             )
 
 
-def _tensors(module: nn.Module) -> dict[str, Tensor]:
-    return dict([*module.named_parameters(), *module.named_buffers()])
+def _give(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Give a module's parameters and buffers the values of ``state``."""
+    for name, tensor in tensors_of(module).items():
+        assign(tensor, state[name])
 
 
 @torch.no_grad()
 def _changed_in_a_repetition(module: nn.Module, x: Tensor) -> list[str]:
     """Return what two passes over the same inputs leave different, from equal parameters and buffers."""
-    start = {name: tensor.clone() for name, tensor in _tensors(module).items()}
+    start = {name: tensor.clone() for name, tensor in tensors_of(module).items()}
     values = []
     for _ in range(2):
-        for name, tensor in _tensors(module).items():
-            assign(tensor, start[name])
+        _give(module, start)
         with seeded(1):
             module(x)
         values.append(values_outside(module))
@@ -201,9 +200,7 @@ def _check_other_parameters(build: Callable[[], nn.Module], used: nn.Module, x: 
             assign(parameter, 1.1 * parameter + 0.01)
     with seeded(2):
         fresh = build().eval()
-    state = {**dict(used.named_parameters()), **dict(used.named_buffers())}
-    for name, tensor in [*fresh.named_parameters(), *fresh.named_buffers()]:
-        assign(tensor, state[name])
+    _give(fresh, tensors_of(used))
     if not _close(used(x), fresh(x), TOLERANCE):
         raise InputError(
             "in evaluation mode, the network keeps something that it has computed from its parameters, and "

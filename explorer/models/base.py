@@ -105,8 +105,10 @@ def _fault_of(module: nn.Module) -> str:
 
 def _sharing_memory(module: nn.Module) -> tuple[str, str] | None:
     """Return the names of a trained parameter and another tensor whose memory overlaps, if there are any."""
+    from explorer.models.rows import tensors_of
+
     extents = []
-    for name, t in [*module.named_parameters(), *module.named_buffers()]:
+    for name, t in tensors_of(module).items():
         if t.numel() and not t.is_sparse:
             last = sum((size - 1) * stride for size, stride in zip(t.shape, t.stride(), strict=True))
             extents.append(

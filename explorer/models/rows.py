@@ -204,7 +204,7 @@ class Rows:
         return self
 
     def _places_in(self, module: nn.Module) -> Places:
-        tensors = dict([*module.named_parameters(), *module.named_buffers()])
+        tensors = tensors_of(module)
         return _places(module, {name: tensors[name] for name in [*self.names, *self.buffer_names]})
 
     def split(self, theta: Tensor) -> list[Tensor]:
@@ -729,6 +729,11 @@ def as_float32(outputs: Tensor) -> Tensor:
 def _real(value: Tensor) -> Tensor:
     """Return complex numbers (…) as real numbers (…, 2), and other numbers unchanged."""
     return torch.view_as_real(value.resolve_conj()) if value.is_complex() else value
+
+
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """Return the parameters and buffers of a module by name."""
+    return dict([*module.named_parameters(), *module.named_buffers()])
 
 
 def assign(tensor: Tensor, value: Tensor) -> None:

@@ -75,9 +75,9 @@ def of_parquet(
     if checksum and hashlib.sha256(checked).hexdigest().encode() != checksum:
         raise ValueError("its content is not what was written")
     try:
+        footer = check_table_size(pa.BufferReader(content), len(content))
         # pq.read_table would import pyarrow.dataset and pandas, which takes half a second.
-        check_table_size(pa.BufferReader(content), len(content))
-        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        file = pq.ParquetFile(pa.BufferReader(content), metadata=footer, page_checksum_verification=True)
         wanted = None if columns is None or not checksum else list(columns)
         return _typed(file.read(wanted, use_threads=len(content) > SMALL))
     except MemoryError:

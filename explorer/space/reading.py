@@ -29,6 +29,12 @@ SHARED = {"data": DataOptions.model_fields.keys() - {"train_size", "classes"}, "
 REQUIRED: dict[str, Any] = {"name": "unnamed", **STAND_INS, "training": {"steps": 1}}
 
 
+def with_refine(overrides: Sequence[str], budget: float | None) -> list[str]:
+    """Return overrides and that of ``refine.budget``, if it is given."""
+    text = f"{budget:g}" if isinstance(budget, float) else budget
+    return [*overrides, *([] if budget is None else [f"refine.budget={text}"])]
+
+
 def read(path: str | Path, overrides: Sequence[str] | None = None) -> CheckedSpace:
     """Read and check a space file after applying overrides such as ``training.steps=500``.
 

@@ -15,7 +15,7 @@ from explorer.units import size
 
 if TYPE_CHECKING:
     from pyarrow import Array, NativeFile
-    from pyarrow.parquet import ParquetFile
+    from pyarrow.parquet import FileMetaData, ParquetFile
 
 # A table may take so many bytes, and so many more for each byte of its file. A file of a kilobyte can hold
 # a table of many gigabytes.
@@ -80,11 +80,12 @@ def open_parquet(path: Path | str) -> Iterator[ParquetFile]:
         raise InputError(f"{path} cannot be read as Parquet: {error}") from error
 
 
-def check_table_size(source: NativeFile | Path | str, file_bytes: int) -> None:
-    """Check that the table in a Parquet file is not far larger than the file, in little memory.
+def check_table_size(source: NativeFile | Path | str, file_bytes: int) -> FileMetaData:
+    """Check that the table in a Parquet file is not far larger than the file; return the file's footer.
 
-    The size of numbers follows from the file's footer. Texts may repeat a long one, and the footer need not
-    tell the truth about their length: they are read as numbers that refer to the different texts.
+    Little memory is needed: the size of numbers follows from the footer. Texts may repeat a long one, and the
+    footer need not tell the truth about their length: they are read as numbers that refer to the different
+    texts.
 
     Raises:
         ValueError: the table is too large.
@@ -108,6 +109,7 @@ def check_table_size(source: NativeFile | Path | str, file_bytes: int) -> None:
         arrays = (chunk for table in groups for column in table.columns for chunk in column.chunks)
         for total in itertools.accumulate(map(_decoded_bytes, arrays)):
             require_room(total, file_bytes)
+    return footer
 
 
 def _decoded_bytes(array: Array) -> int:
