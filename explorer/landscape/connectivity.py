@@ -48,6 +48,10 @@ class Profile:
     test_loss: Tensor
     test_error_percent: Tensor
 
+    @property
+    def columns(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.train_loss, self.train_error_percent, self.test_loss, self.test_error_percent
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -65,17 +69,16 @@ class Fit:
 class Converging:
     """Fitted paths, and whether twice the steps changed them: see :func:`fit_to_convergence`.
 
-    Loss (nats) and error (percent) of training are (pairs, points), at all ``steps`` (pairs,), at half of
-    them, and of the straight lines.
+    ``curve`` is the profile at all ``steps`` (pairs,), ``line`` that of the straight lines. Loss (nats) and
+    error (percent) of training at half of the steps are (pairs, points).
     """
 
     path: Path
     steps: Tensor
-    train_loss: Tensor
-    train_error_percent: Tensor
+    curve: Profile
     half_loss: Tensor
     half_error_percent: Tensor
-    line_loss: Tensor
+    line: Profile
 
     @property
     def converged(self) -> Tensor:
@@ -83,11 +86,12 @@ class Converging:
 
         If one of them is larger than its tolerance, the loss must have fallen mostly in the first half.
         """
-        now = _heights(self.train_loss, self.train_error_percent)
+        now = _heights(self.curve.train_loss, self.curve.train_error_percent)
         half = _heights(self.half_loss, self.half_error_percent)
         limit = RELATIVE_TOLERANCE * torch.maximum(now, half)
         least = torch.tensor(TOLERANCES).to(limit)
-        last, whole = ((loss - self.train_loss).mean(1) for loss in (self.half_loss, self.line_loss))
+        before = self.half_loss, self.line.train_loss
+        last, whole = ((loss - self.curve.train_loss).mean(1) for loss in before)
         fell_first = (now <= least).all(1) | (last <= LAST_SHARE * whole.clamp_min(0))
         steady = ((now - half).abs() <= limit.maximum(least)).all(1)
         return steady & fell_first & (self.steps >= STEPS_MIN).to(limit.device)
@@ -215,8 +219,7 @@ def fit_to_convergence(
     a: Tensor,
     b: Tensor,
     buffers: Tensor,
-    x: Tensor,
-    y: Tensor,
+    data: Split,
     *,
     seeds: Sequence[int],
     steps: int,
@@ -236,33 +239,26 @@ def fit_to_convergence(
         training: further settings of :func:`fit_paths`.
     """
 
-    def along(rows: Tensor, path: Path) -> tuple[Tensor, Tensor]:
-        return losses_along(network, path, buffers[rows], x, x, y, points=points)
+    def fit(rows: Tensor, offset: int, start: Tensor | None) -> tuple[Fit, Profile]:
+        x, y, chosen = data.x_train, data.y_train, [seeds[row] + offset for row in rows.tolist()]
+        ends = a[rows], b[rows], buffers[rows]
+        fitted = fit_paths(network, *ends, x, y, seeds=chosen, steps=steps, start=start, **training)
+        return fitted, profile_path(network, fitted.path, buffers[rows], data, points=points)
 
     rows = torch.arange(len(a))
-    fit = fit_paths(network, a, b, buffers, x, y, seeds=seeds, steps=steps, start=start, **training)
-    now, half = along(rows, fit.path), along(rows, fit.half)
-    line, _ = along(rows, straight(a, b))
-    found = Converging(fit.path, torch.full((len(a),), steps), *now, *half, line)
+    fitted, curve = fit(rows, 0, start)
+    half = losses_along(network, fitted.half, buffers, data.x_train, data.y_train, points=points)
+    line = profile_path(network, straight(a, b), buffers, data, points=points)
+    found = Converging(fitted.path, torch.full((len(a),), steps), curve, *half, line)
     while 2 * steps <= at_most and len(rows := (~found.converged).nonzero().squeeze(1)):
-        fit = fit_paths(
-            network,
-            a[rows],
-            b[rows],
-            buffers[rows],
-            x,
-            y,
-            seeds=[seeds[row] + 2 * steps for row in rows.tolist()],
-            steps=steps,
-            start=found.path.points[rows, 1:-1],
-            **training,
-        )
+        fitted, curve = fit(rows, 2 * steps, found.path.points[rows, 1:-1])
         steps *= 2
-        found.path.points[rows] = fit.path.points
+        found.path.points[rows] = fitted.path.points
         found.steps[rows] = steps
-        found.half_loss[rows] = found.train_loss[rows]
-        found.half_error_percent[rows] = found.train_error_percent[rows]
-        found.train_loss[rows], found.train_error_percent[rows] = along(rows, fit.path)
+        found.half_loss[rows] = found.curve.train_loss[rows]
+        found.half_error_percent[rows] = found.curve.train_error_percent[rows]
+        for kept, values in zip(found.curve.columns, curve.columns, strict=True):
+            kept[rows] = values
     return found
 
 
@@ -311,13 +307,13 @@ def profile_path(network: Rows, path: Path, buffers: Tensor, data: Split, *, poi
 
 
 def losses_along(
-    network: Rows, path: Path, buffers: Tensor, x_train: Tensor, x: Tensor, y: Tensor, *, points: int = 11
+    network: Rows, path: Path, buffers: Tensor, x: Tensor, y: Tensor, *, points: int = 11
 ) -> tuple[Tensor, Tensor]:
-    """Return loss and error (pairs, points) on ``x``, ``y`` at evenly spaced t: see :func:`profile_path`."""
+    """Return loss and error (pairs, points) on training data at evenly spaced t: see :func:`profile_path`."""
     columns = []
     for place in positions(points).tolist():
         theta = path.at(place)
-        columns.append(evaluate(network, theta, network.estimate_buffers(theta, buffers, x_train), x, y))
+        columns.append(evaluate(network, theta, network.estimate_buffers(theta, buffers, x), x, y))
     loss, error = (torch.stack(column, 1) for column in zip(*columns, strict=True))
     return loss, error
 

@@ -182,7 +182,6 @@ def floats_held(options: Options, parameters: int) -> int:
 def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measured:
     """Fit and evaluate the paths of the pairs in ``subjects``, all together."""
     from explorer.landscape import connectivity
-    from explorer.landscape.paths import straight
     from explorer.models.agreement import check_ends
 
     first, second = cell.ends(subjects)
@@ -199,8 +198,7 @@ def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measure
         a,
         b,
         buffers,
-        cell.data.x_train,
-        cell.data.y_train,
+        cell.data,
         seeds=cell.seeds("curve", names),
         kind=options.path,
         bends=options.bends,
@@ -214,14 +212,7 @@ def measure(cell: CellModels, subjects: list[Pair], options: Options) -> Measure
         momentum=options.momentum,
         weight_decay=options.weight_decay,
     )
-    x_test, y_test = cell.data.x_test, cell.data.y_test
-    test = connectivity.losses_along(
-        cell.network, fit.path, buffers, cell.data.x_train, x_test, y_test, points=options.points
-    )
-    curve = connectivity.Profile(
-        connectivity.positions(options.points), fit.train_loss, fit.train_error_percent, *test
-    )
-    line = connectivity.profile_path(cell.network, straight(a, b), buffers, cell.data, points=options.points)
+    curve, line = fit.curve, fit.line
     if cell.verify:
         ends = [(a[0], buffers[0]), (b[0], cell.buffers[second[0]])]
         losses = curve.train_loss[0, [0, -1]].tolist()

@@ -358,11 +358,10 @@ def test_a_fit_starts_where_it_is_told_to() -> None:
 
 def converging(pairs: int = 1, **options) -> Converging:
     network, theta, buffers = rows_of(Ring(-1, 0.02), Ring(1, 0.02))
-    x, y = one_class().x_train, one_class().y_train
     a, b = (theta[i : i + 1].repeat(pairs, 1) for i in (0, 1))
     fitted = {"batch_size": 4, "learning_rate": 0.02, **options}
     return fit_to_convergence(
-        network, a, b, buffers[:1].repeat(pairs, 1), x, y, seeds=range(0, 10 * pairs, 10), **fitted
+        network, a, b, buffers[:1].repeat(pairs, 1), one_class(), seeds=range(0, 10 * pairs, 10), **fitted
     )
 
 
@@ -374,8 +373,8 @@ def test_a_path_that_twice_the_steps_would_change_has_not_converged() -> None:
 
 def test_a_path_that_hardly_moves_behind_a_barrier_has_not_converged() -> None:
     slow = converging(steps=400, learning_rate=1e-5)
-    assert barrier(slow.train_loss).item() > 0.5
-    assert (barrier(slow.half_loss) - barrier(slow.train_loss)).item() < 0.02  # as after convergence
+    assert barrier(slow.curve.train_loss).item() > 0.5
+    assert (barrier(slow.half_loss) - barrier(slow.curve.train_loss)).item() < 0.02  # as after convergence
     assert not slow.converged.item()
 
 
@@ -383,6 +382,9 @@ def test_steps_are_doubled_until_the_path_has_converged_or_the_limit_is_reached(
     long = converging(steps=40, at_most=10_000, learning_rate=0.001)
     assert long.converged.item()
     assert 40 < long.steps.item() < 10_000
+    network, _, buffers = rows_of(Ring(-1, 0.02), Ring(1, 0.02))
+    again = profile_path(network, long.path, buffers[:1], one_class())
+    assert all(map(torch.equal, long.curve.columns, again.columns))
     short = converging(steps=40, at_most=159, learning_rate=0.001)
     assert not short.converged.item()
     assert short.steps.item() == 80
