@@ -10,6 +10,7 @@ import typer
 from explorer.cli.app import PLAIN, errors, say
 from explorer.cli.options import ColumnsOption, CutOption, Reports, RunOrTables, Storage
 from explorer.settings import InputError
+from explorer.units import plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,8 +135,7 @@ def draw(
         say(lost)
     failed, lines = failures(run)
     if failed:
-        said = "1 failure" if failed == 1 else f"{failed} failures"
-        errors.print(f"Finished with {said}:", *first_lines(lines), sep="\n  ", **PLAIN)
+        errors.print(f"Finished with {plural(failed, 'failure')}:", *first_lines(lines), sep="\n  ", **PLAIN)
         raise typer.Exit(3)
 
 

@@ -165,14 +165,7 @@ def counts(options: DataOptions, train: int, test: int, load: Callable[[Any], Ar
     """
     if options.classes is None:
         return train, test
-    clean = options.clean().model_copy(update={"classes": options.classes})
-    return _count(load, clean, (train, test))
-
-
-@functools.lru_cache(maxsize=16)
-def _count(load: Callable[[Any], Arrays], options: DataOptions, total: tuple[int, int]) -> tuple[int, int]:
-    # Called for every cell of a grid. ``total`` changes the cache key if a user's own files change.
-    return corruption.of_classes(load(options), options.classes or ()).sizes
+    return _of_classes(load, options.clean(), options.classes, (train, test))[0]
 
 
 def numbers_of_classes(options: Any, load: Callable[[Any], Arrays], content: str) -> list[int] | None:
@@ -182,15 +175,20 @@ def numbers_of_classes(options: Any, load: Callable[[Any], Arrays], content: str
     """
     if getattr(options, "classes", None) is None:
         return None
-    numbers = _numbers_of_classes(
-        content, load, options.clean().model_copy(update={"classes": options.classes})
-    )
+    _, numbers = _of_classes(load, options.clean(), options.classes, content)
     return numbers if numbers != list(options.classes) else None
 
 
 @functools.lru_cache(maxsize=16)
-def _numbers_of_classes(content: str, load: Callable[[Any], Arrays], options: DataOptions) -> list[int]:
-    return corruption.class_numbers(load(options), options.classes or ())
+def _of_classes(
+    load: Callable[[Any], Arrays], clean: DataOptions, classes: tuple[int | str, ...], content: object
+) -> tuple[tuple[int, int], list[int]]:
+    """Return the numbers of inputs of some classes, and the numbers of these classes.
+
+    Called for every cell of a grid. ``content`` changes the cache key if a user's own files change.
+    """
+    arrays = load(clean)
+    return corruption.of_classes(arrays, classes).sizes, corruption.class_numbers(arrays, classes)
 
 
 def prepare(clean: Arrays, options: SubsetOptions, name: str) -> Arrays:

@@ -9,7 +9,7 @@ import numpy as np
 
 from explorer.data.targets import NUMBERS, as_python, read_targets
 from explorer.settings import InputError, cut, digest, in_a_line
-from explorer.units import plural
+from explorer.units import plural, some_of
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")  # names of a user's arrays
 Channels = Literal["first", "last"]
@@ -82,8 +82,8 @@ class Arrays:
         elif self.columns:
             layout = f"tables of {plural(shape[0], 'column')}"
             if self.moved:
-                shown = ", ".join(map(str, self.moved[:SHOWN])) + ", …" * (len(self.moved) > SHOWN)
-                layout += f" (less their mean: columns {shown}, too fine for float32)"
+                columns = some_of(self.moved, SHOWN)
+                layout += f" (less their mean: columns {columns}, too fine for float32)"
         else:
             layout = f"shape {shape}"
         parts.append(f"{layout}, from {x.min():.4g} to {x.max():.4g}")
@@ -91,8 +91,8 @@ class Arrays:
             span = f"from {np.nanmin(y):.4g} to {np.nanmax(y):.4g}"
             parts.append(f"targets of {plural(self.classes, 'number')}, {span}")
         else:
-            names = ", ".join(self.names[:SHOWN]) + (", …" if len(self.names) > SHOWN else "")
-            parts.append(f"{self.classes} classes" + (f": {names}" if names else ""))
+            names = f": {some_of(self.names, SHOWN)}" if self.names else ""
+            parts.append(f"{self.classes} classes{names}")
         warning = _scales(x, self.x_test, "column" if self.columns else "channel") if self.stored else ""
         return "; ".join(text for text in (*parts, self.remark, warning) if text)
 

@@ -137,7 +137,8 @@ def _pair(part: str, given: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the inputs and the targets of a part."""
     if isinstance(given, tuple | list) and len(given) == 2:
         return _array(f"x_{part}", given[0]), _array(f"y_{part}", given[1])
-    if type(given).__module__.startswith("torch.utils.data") and len(tensors := _tensors(given)) == 2:
+    tensors = getattr(given, "tensors", ())  # of a TensorDataset
+    if type(given).__module__.startswith("torch.utils.data") and len(tensors) == 2:
         return _array(f"x_{part}", tensors[0]), _array(f"y_{part}", tensors[1])
     if not (hasattr(given, "__getitem__") and hasattr(given, "__len__")) or hasattr(given, "dtype"):
         how = "; make a list of its items first" if hasattr(given, "__iter__") else ""
@@ -158,10 +159,6 @@ def _pair(part: str, given: Any) -> tuple[np.ndarray, np.ndarray]:
     return user_process.call(
         f"{__name__}:items_of", pickled, part, what=f"reading the {part} part of the data"
     )
-
-
-def _tensors(dataset: Any) -> Any:
-    return getattr(dataset, "tensors", ())
 
 
 def _array(name: str, value: Any) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from explorer.settings import InputError, cut
 
-IGNORED = -100  # label of inputs that torch's losses leave out
+IGNORED = -100  # label of inputs, and of positions of a text, that torch's losses leave out
 NUMBERS = (bool, int, float, np.number)  # types of the numbers among Python objects
 Parts = tuple[np.ndarray, np.ndarray]  # of training and test inputs
 

@@ -12,10 +12,9 @@ import pandas as pd
 from altair.utils.schemapi import debug_mode
 
 from explorer import phases
-from explorer.report import charts, differences, figures, site, theme, vega
-from explorer.report.files import INDEX, write_shown_runs
+from explorer.report import charts, differences, figures, site
 from explorer.report.labels import axis, measure, measure_title
-from explorer.report.payload import columns, script_json
+from explorer.report.payload import columns
 from explorer.report.rows import exponent, measures, plane, rounded, values, with_missing_points, with_texts
 from explorer.results import RunTables
 from explorer.runs.files import Files
@@ -45,18 +44,13 @@ def write_comparison(runs: Sequence[RunTables], out: Files, *, cuts: dict[str, A
             if all(name in measures(t) for t in tables):
                 sections.append(comparison.measure_section(name))
     settings = {n: values(comparison.rows[0], n) for n in others}
-    data = {
-        "sets": comparison.sets,
-        "figures": comparison.specs,
-        "others": others,
-        "values": settings,
-        "config": theme.config("currentColor"),
-    }
-    page = site.environment().get_template("compare.html.j2")
-    content = page.render(
+    data = {"sets": comparison.sets, "figures": comparison.specs, "others": others, "values": settings}
+    return site.write_page(
+        "compare.html.j2",
+        runs,
+        data,
+        out,
         title=" and ".join(r.name for r in runs),
-        runs=runs,
-        now=site.now(),
         n_cells=len(tables[0]),
         axes=[axis(n).title for n in names],
         sizes=", ".join(sizes),
@@ -65,14 +59,7 @@ def write_comparison(runs: Sequence[RunTables], out: Files, *, cuts: dict[str, A
         sections=sections,
         differences=differences.of_settings(runs),
         summary=differences.of_measures(runs, tables),
-        css=site.asset("page.css"),
-        js=site.asset("common.js") + site.asset("compare.js"),
-        data=script_json(data),
-        bundle=vega.script(),
     )
-    write_shown_runs(runs, out)
-    out.write(INDEX, content.encode())
-    return out.place(INDEX)
 
 
 def _named(runs: Sequence[RunTables]) -> list[RunTables]:
@@ -99,12 +86,12 @@ def _shared_cells(
     for table in tables[1:]:
         common = common.merge(table[names], on=names)
     if common.empty:
-        found = [
+        described = [
             f"{run.name} has "
             + (", ".join(f"{n} {_few(values(table, n))}" for n in names) if len(table) else "no cell yet")
             for run, table in zip(runs, tables, strict=True)
         ]
-        raise InputError(f"the runs have no cell at the same {', '.join(names)}: {'; '.join(found)}")
+        raise InputError(f"the runs have no cell at the same {', '.join(names)}: {'; '.join(described)}")
     return [common.merge(t, on=names, how="left") for t in tables]
 
 

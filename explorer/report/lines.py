@@ -53,14 +53,8 @@ def scatter(
     points = dots.mark_circle(size=70, opacity=1, stroke="#888", strokeWidth=0.6).encode(
         **at, color=by, tooltip=tips
     )
-    ring = (
-        alt.Chart()
-        .transform_filter(f"{known} && (datum.cell_id === marked || datum.cell_id === chosen)")
-        .mark_point(size=190, stroke=INK, strokeWidth=2.2, opacity=1)
-        .encode(**at, tooltip=tips)
-        .properties(name=FRAME)
-    )
-    layers: list[Any] = [points, ring]
+    ring = _highlighted(known).mark_point(size=190, stroke=INK, strokeWidth=2.2, opacity=1)
+    layers: list[Any] = [points, ring.encode(**at, tooltip=tips)]
     if measure(y).diverging:
         layers.insert(0, alt.Chart().mark_rule(strokeDash=[4, 3], opacity=0.5).encode(y=alt.YDatum(0)))
     return layer_cells(layers, rows, f"{measure(y).title} against {words_of(x)}", height=230)
@@ -106,15 +100,15 @@ def slices(
         .encode(y=alt.Y(field="low", type="quantitative", title=title, scale=scale), y2=alt.Y2(field="high"))
     )
     points = base.mark_circle(size=34, opacity=1).encode(y=y, tooltip=tips)
-    ring = (
-        alt.Chart()
-        .transform_filter(f"{known} && (datum.cell_id === marked || datum.cell_id === chosen)")
-        .mark_point(size=130, stroke=INK, strokeWidth=2)
-        .encode(x=x, y=y)
-        .properties(name=FRAME)
-    )
+    ring = _highlighted(known).mark_point(size=130, stroke=INK, strokeWidth=2).encode(x=x, y=y)
     line = base.mark_line(strokeWidth=1.8).encode(y=y)
     return layer_cells([bars, line, points, ring], rows, title, height=190)
+
+
+def _highlighted(known: str) -> alt.Chart:
+    """Return a layer of the marked and the chosen cell, if they pass the Vega test ``known``."""
+    cells = alt.Chart().transform_filter(f"{known} && (datum.cell_id === marked || datum.cell_id === chosen)")
+    return cells.properties(name=FRAME)
 
 
 def curves(

@@ -32,6 +32,7 @@ UNCERTAIN = (
     f"isValid(datum.phase_probability) && datum.phase_probability < {CERTAIN} && datum.second_phase !== ''"
 )
 UNFINISHED = "isValid(datum.curves_converged_share) && datum.curves_converged_share < 1"
+NARROW = 8  # with more columns than this, numbers in and below cells are smaller
 CROWDED = 11  # with this many columns or more, cells have no room for a number
 
 
@@ -146,7 +147,7 @@ def heat_map(
         tip("note", "Note"),
     ]
     wide = rows[load].nunique()
-    at = position_channels(rows, load, temperature, label_size=_label_size(wide))
+    at = position_channels(rows, load, temperature, label_size=11 if wide <= NARROW else 9)
     base = alt.Chart().encode(**at, tooltip=tips)
     spanned = (rows if scale_from is None else scale_from)[name]
     power = exponent(spanned, measure(name))
@@ -162,17 +163,12 @@ def _squares(cells: alt.Chart, colour: alt.Color, field: str, label: str, column
     squares = cells.mark_rect().encode(color=colour)
     if columns >= CROWDED:
         return [squares]
-    size = 10 if columns <= 8 else 8  # five characters must fit into a narrow cell
+    size = 10 if columns <= NARROW else 8  # five characters must fit into a narrow cell
     dark = f"luminance(scale('color', datum['{field}'])) < .18"  # here black and white have equal contrast
     numbers = cells.mark_text(fontSize=size).encode(
         text=alt.Text(field=label, type="nominal"), color=choose_by(dark, "#ffffff", "#111111")
     )
     return [squares, numbers]
-
-
-def _label_size(columns: int) -> int:
-    """Return the font size of values below columns, in pixels: three digits must fit into a narrow cell."""
-    return 11 if columns <= 8 else 9
 
 
 def difference_map(
@@ -191,7 +187,7 @@ def difference_map(
     labels = difference_labels(cells["difference"], name, power)
     rows = plane_rows(cells.assign(difference_label=labels), load, temperature)
     wide = rows[load].nunique()
-    at = position_channels(rows, load, temperature, label_size=_label_size(wide))
+    at = position_channels(rows, load, temperature, label_size=11 if wide <= NARROW else 9)
     reach = float((rows if scale_from is None else scale_from)["difference"].abs().max())
     ends = np.linspace(-reach, reach, len(theme.DIVERGING)) if reach > 0 else [-1.0, 0.0, 1.0]
     tips = [*place_tips(load, temperature), tip("difference", f"Difference of {measure_title(name)}")]

@@ -37,6 +37,15 @@ ADVISED_CELLS = 500  # with more cells, the page gives advice for phases only
 # Columns whose heads in the tables of a cell depend on the task.
 HEADS = ("test_accuracy_percent", "train_loss", "train_error_percent", "test_loss")
 DETAIL_BYTES = 3_000_000  # above this size, details of cells are separate files, loaded on a click
+PHASES = [
+    {
+        "name": phase,
+        "reading": phases.READINGS[phase],
+        "colour": theme.PHASE_COLOURS[phase],
+        "ink": theme.PHASE_INKS[phase],
+    }
+    for phase in phases.PHASES
+]
 
 
 def write_site(
@@ -109,11 +118,9 @@ def write_site(
             advice=advise_phases(cells, all_cuts, run.axes, stopping, noise=run.label_noise),
             tables=tables,
             refresh_s=refresh_s,
-            saved=[
-                {"file": name, "title": f["title"]}
-                for name, f in pictures.saved_charts(groups).items()
-                if images
-            ],
+            saved=[{"file": n, "title": f["title"]} for n, f in pictures.saved_charts(groups).items()]
+            if images
+            else [],
             data=text,
             details=json_of(inline),
             bundle=vega.script(),
@@ -196,16 +203,7 @@ def _context(
         "findings": [reword(s) for s in phases.findings(cells, cuts, run.axes, claims)],
         "hessian": reword(phases.hessian_contrast(cells, cuts)),
         "missing": facts.missing(run, cells),
-        "phases": [
-            {
-                "name": p,
-                "reading": phases.READINGS[p],
-                "n": int(counts.get(p, 0)),
-                "colour": theme.PHASE_COLOURS[p],
-                "ink": theme.PHASE_INKS[p],
-            }
-            for p in phases.PHASES
-        ],
+        "phases": [{**phase, "n": int(counts.get(phase["name"], 0))} for phase in PHASES],
         "unsorted": int(((rows["phase"] == "") & (rows["note"] == "")).sum()),
         "uncertain": int((cells["phase_probability"] < phases.CERTAIN).sum()),
         "unknown": int(((cells["phase"] != "") & cells["phase_probability"].isna()).sum()),
@@ -237,6 +235,35 @@ def _context(
         "title_of": lambda n: measure(n).title,
         "axis_title": axis_title,
     }
+
+
+def write_page(
+    template: str, runs: Sequence[RunTables], data: Mapping[str, Any], out: Files, **content: Any
+) -> Path | str:
+    """Write a page of several runs into a folder, and return where its ``index.html`` is.
+
+    Args:
+        data: what the page's script draws: ``figures``, ``sets`` of rows for them, and the ``values`` of the
+            ``others`` axes if a reader chooses a plane.
+        content: further variables of the template.
+    """
+    axes = {"others": [], "values": {}}  # of a page without a choice of planes
+    page = (
+        environment()
+        .get_template(template)
+        .render(
+            runs=runs,
+            now=now(),
+            css=asset("page.css"),
+            js=asset("common.js") + asset("compare.js"),
+            data=script_json({**axes, **data, "config": theme.config("currentColor")}),
+            bundle=vega.script(),
+            **content,
+        )
+    )
+    write_shown_runs(runs, out)
+    out.write(INDEX, page.encode())
+    return out.place(INDEX)
 
 
 def now() -> str:

@@ -16,10 +16,9 @@ from explorer.phases.claims.evidence import SIGNS
 from explorer.phases.claims.paper import FOUND
 from explorer.phases.claims.together import CONTRADICTED, GENERAL, Together
 from explorer.phases.numbers import format_setting
-from explorer.report import charts, facts, figures, site, theme, vega
-from explorer.report.files import INDEX, write_shown_runs
+from explorer.report import charts, facts, figures, site
 from explorer.report.labels import axis, in_words
-from explorer.report.payload import columns, script_json
+from explorer.report.payload import columns
 from explorer.report.rows import Plane, measures, plane, rounded, values, with_texts
 from explorer.results import RunTables
 from explorer.runs.files import Files
@@ -48,7 +47,6 @@ def write_study(
         claims: the verdicts over the runs, from ``explorer.phases.claims.together.combine``.
         links: addresses of the pages of the runs, by name of the run.
     """
-    out = Files(folder, sync=False)
     shown = {run.name: _Shown(run) for run in runs}
     sets: dict[str, Any] = {}
     specs: list[dict[str, Any]] = []
@@ -56,51 +54,27 @@ def write_study(
         spaces = [one.described(links.get(name, ""), sets, specs) for name, one in shown.items()]
         cards = [_card(one, shown, sets, specs) for one in claims]
     runs_s = sum(s.get("wall_s", 0.0) for run in runs for s in run.info.get("sessions") or [])
-    content = (
-        site.environment()
-        .get_template("study.html.j2")
-        .render(
-            now=site.now(),
-            counted=phases.plural,
-            summary=summary(claims),
-            groups=[
-                {"title": title, "class": css, "sign": sign, "claims": some}
-                for verdict, title, css, sign in GROUPS
-                if (some := [c for c in cards if _group(c["claim"]) == verdict])
-            ],
-            cards=cards,
-            spaces=spaces,
-            signs=SIGNS,
-            number=phases.format_number,
-            models=sum(len(run.models) for run in runs),
-            pairs=sum(len(run.pairs) for run in runs),
-            time=duration(runs_s),
-            phases=[
-                {
-                    "name": p,
-                    "reading": phases.READINGS[p],
-                    "colour": theme.PHASE_COLOURS[p],
-                    "ink": theme.PHASE_INKS[p],
-                }
-                for p in phases.PHASES
-            ],
-            css=site.asset("page.css"),
-            js=site.asset("common.js") + site.asset("compare.js"),
-            data=script_json(
-                {
-                    "sets": sets,
-                    "figures": specs,
-                    "others": [],
-                    "values": {},
-                    "config": theme.config("currentColor"),
-                }
-            ),
-            bundle=vega.script(),
-        )
+    return site.write_page(
+        "study.html.j2",
+        runs,
+        {"sets": sets, "figures": specs},
+        Files(folder, sync=False),
+        counted=phases.plural,
+        summary=summary(claims),
+        groups=[
+            {"title": title, "class": css, "sign": sign, "claims": some}
+            for verdict, title, css, sign in GROUPS
+            if (some := [c for c in cards if _group(c["claim"]) == verdict])
+        ],
+        cards=cards,
+        spaces=spaces,
+        signs=SIGNS,
+        number=phases.format_number,
+        models=sum(len(run.models) for run in runs),
+        pairs=sum(len(run.pairs) for run in runs),
+        time=duration(runs_s),
+        phases=site.PHASES,
     )
-    write_shown_runs(runs, out)
-    out.write(INDEX, content.encode())
-    return out.place(INDEX)
 
 
 def _group(one: Together) -> str:
@@ -132,19 +106,18 @@ class _Shown:
         self.names = phases.axis_names(run.axes)
         self.cells, grid = facts.grid_of(run, run.cuts())
         self.rows = with_texts(rounded(grid, self.names))
-        found = {k: [n for n in names if n in self.rows] for k, names in run.axes.items()}
-        self.axes: Plane = plane(found)
+        self.axes: Plane = plane({k: [n for n in names if n in self.rows] for k, names in run.axes.items()})
 
     def planes(self) -> list[tuple[str, pd.DataFrame]]:
         """Return each plane of the first two axes: the values of the other axes in words, and its rows."""
         others = self.axes[2]
         if not others:
             return [("", self.rows)]
-        found = []
+        planes = []
         for at, rows in self.rows.groupby(others, sort=True, dropna=False):
             parts = zip(others, at, strict=True)
-            found.append((", ".join(f"{axis(n).title} {format_setting(v)}" for n, v in parts), rows))
-        return found
+            planes.append((", ".join(f"{axis(n).title} {format_setting(v)}" for n, v in parts), rows))
+        return planes
 
     def described(self, link: str, sets: dict[str, Any], specs: list[dict[str, Any]]) -> dict[str, Any]:
         """Return what the page says of the run, and add its phase maps to ``sets`` and ``specs``."""
@@ -243,8 +216,7 @@ def reason(one: Together, runs: Mapping[str, RunTables]) -> str:
                     f"In {space}, the median training loss is {ratio} times larger with the most wrong "
                     "labels than with the fewest, so the models do not reach equally flat places."
                 )
-        chart = one.claims[space].chart
-        converged = run.pairs["curve_converged"].mean() if "curve_converged" in run.pairs else np.nan
+        chart, converged = one.claims[space].chart, phases.column(run.pairs, "curve_converged").mean()
         if chart and "mode_connectivity" in chart.fields and converged < 0.5:
             share = f"{100 * converged:.0f} % of the curves converged"
             return f"In {space}, {share}, so barriers may be overestimated."

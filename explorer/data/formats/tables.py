@@ -13,6 +13,7 @@ import numpy as np
 from explorer.data.formats.reading import as_text, check_table_size, read_bytes
 from explorer.data.targets import as_python
 from explorer.settings import InputError, seed_for, suggest
+from explorer.units import some_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,18 +102,18 @@ def without_gaps(path: str, table: pd.DataFrame, *, leave_out: bool) -> pd.DataF
     if not wrong.any():
         return table
     counts = gaps.sum()
-    told = [
+    described = [
         f"{name} has {int(count)} (first in {_place(path, table, gaps[name])})"
         for name, count in counts[counts > 0].items()
     ]
+    some = some_of(described, SHOWN)
     if not leave_out:
-        more = ", …" if told[SHOWN:] else ""
         raise InputError(
-            f"{path} has gaps in {int(wrong.sum())} of {len(table)} rows: {', '.join(told[:SHOWN])}{more}; "
-            "fill them, leave such rows out with gaps: leave_out, or such columns with drop"
+            f"{path} has gaps in {int(wrong.sum())} of {len(table)} rows: {some}; fill them, leave such rows "
+            "out with gaps: leave_out, or such columns with drop"
         )
     if wrong.all():
-        raise InputError(f"{path} has gaps in every row ({', '.join(told[:SHOWN])}); drop these columns")
+        raise InputError(f"{path} has gaps in every row ({some}); drop these columns")
     return table[~wrong].infer_objects()  # truth values with gaps are objects
 
 
@@ -180,21 +181,17 @@ def encode(train: pd.DataFrame, test: pd.DataFrame) -> tuple[np.ndarray, np.ndar
                 part.append(column.to_numpy(dtype=np.float64)[:, None])
             continue
         words = sorted({str(word) for column in columns for word in column})
-        categories.append(f"{name} ({_some(words)})")
+        categories.append(f"{name} ({some_of(words, SHOWN)})")
         for part, column in zip(parts, columns, strict=True):
             codes = pd.Categorical(column.astype(str), categories=words).codes
             part.append(np.eye(len(words))[np.asarray(codes)])
     said = []
     if numbers:
-        said.append(f"numbers: {_some(numbers)}")
+        said.append(f"numbers: {some_of(numbers, SHOWN)}")
     if categories:
         said.append(f"categories, one-hot: {', '.join(categories)}")
     x_train, x_test = (np.concatenate(part, axis=1) for part in parts)
     return x_train, x_test, "; ".join(said)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + ", …" * (len(names) > SHOWN)
 
 
 def split_rows(path: str, values: pd.Series, column: str) -> np.ndarray:

@@ -17,10 +17,10 @@ from explorer.data.base import SubsetOptions
 from explorer.data.dataset import Arrays
 from explorer.data.formats import subwords
 from explorer.data.formats.reading import content_hashes
+from explorer.data.targets import IGNORED
 from explorer.settings import InputError, digest, seed_for
 
 SentencePair = tuple[str, str]  # source, target
-IGNORED = -100  # target of an unscored position
 Length = Annotated[
     int,
     Field(

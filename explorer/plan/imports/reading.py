@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from explorer.data.formats.reading import read_bytes
 from explorer.settings import InputError, in_a_line, shown
-from explorer.units import size
+from explorer.units import size, some_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+SHOWN = 5  # names of weights in a message
 HOLDERS = ("state_dict", "model_state_dict", "model")  # keys of a checkpoint that may hold its weights
 PREFIX = re.compile(r"^(module|model|_orig_mod)\.")  # of DataParallel, Lightning and torch.compile
 
@@ -59,23 +60,19 @@ def load_weights(module: nn.Module, path: Path, network: str) -> list[str]:
             found[name] = value
         elif not name.endswith("num_batches_tracked"):
             raise InputError(
-                f"{path} has {key!r}, which {network} does not have; it has {some_of(target)}. Check --model"
+                f"{path} has {key!r}, which {network} does not have; it has {some_of(target, SHOWN)}. "
+                "Check --model"
             )
     shared = {target[name].data_ptr() for name in found}  # of tied weights, a file may have one name only
     for name, value in target.items():
         if name not in found and value.data_ptr() not in shared and "num_batches_tracked" not in name:
             raise InputError(
-                f"{path} lacks {name!r}, which {network} has; it has {some_of(given)}. Check --model"
+                f"{path} lacks {name!r}, which {network} has; it has {some_of(given, SHOWN)}. Check --model"
             )
     with no_grad():
         for name, value in found.items():
             target[name].copy_(value)
     return [key for key in given if key not in names]
-
-
-def some_of(names: Iterable[str]) -> str:
-    some = list(names)
-    return ", ".join(some[:5]) + ", …" * (len(some) > 5)
 
 
 def _names_in(target: Mapping[str, Any], given: Iterable[str]) -> dict[str, str]:

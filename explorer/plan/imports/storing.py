@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from explorer.data.dataset import Arrays
-from explorer.data.formats.reading import read_bytes
+from explorer.data.formats.reading import content_hashes
 from explorer.plan.imports.checkpoints import Checkpoint
-from explorer.plan.imports.reading import load_weights, some_of
+from explorer.plan.imports.reading import SHOWN, load_weights
 from explorer.plan.stacks import shape_of
 from explorer.plan.units import Part, Stack, data_source
 from explorer.runs.store import Store
 from explorer.settings import InputError, digest
 from explorer.space.model import Cell, CheckedSpace
+from explorer.units import some_of
 from explorer.users import user_process
 from explorer.users.objects import content_of
 
@@ -52,7 +52,7 @@ def check_files(space: CheckedSpace, files: Mapping[str, Checkpoint]) -> list[st
         first = next(iter(beside))
         remarks.append(
             f"WARNING: {len(beside)} of {len(readings)} checkpoints have weights beside those of the "
-            f"network, which are left out; in {first}: {some_of(beside[first])}."
+            f"network, which are left out; in {first}: {some_of(beside[first], SHOWN)}."
         )
     of_weights: dict[str, str] = {}
     same = [
@@ -107,7 +107,7 @@ def write(space: CheckedSpace, store: Store, files: Mapping[str, Checkpoint], fo
         ids = {seed: cell.model_id(seed) for seed in cell.seeds}
         for seed, model_id in ids.items():
             path = files[model_id].file
-            if model_id in kept and _sha256(path) != kept[model_id]["file_sha256"]:
+            if model_id in kept and content_hashes([path])[0] != kept[model_id]["file_sha256"]:
                 raise InputError(
                     f"{path} has changed since the model of seed {seed} at {cell.at} was imported; import "
                     "under another --name"
@@ -153,20 +153,16 @@ def write_stack(
             "seed": model.seed,
             "stack": stack.id,
             "file": _below(Path(path), Path(folder)),
-            "file_sha256": _sha256(Path(path)),
+            "file_sha256": content_hash,
             "sha256": written.sha256,
         }
-        for model, path in zip(stack.models, paths, strict=True)
+        for model, path, content_hash in zip(stack.models, paths, content_hashes(paths), strict=True)
     ]
     store.write_record("imports", stack.id, records)
 
 
 def _below(path: Path, folder: Path) -> str:
     return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(read_bytes(path)).hexdigest()
 
 
 def _module(cell: Cell, shape: tuple[int, ...], classes: int) -> nn.Module:
