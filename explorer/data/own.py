@@ -43,7 +43,6 @@ class OwnDataSet:
         return with_reading(digest([source, _given(options)]), self.load(options))
 
     def available(self, options: OwnDataOptions) -> tuple[int, int]:
-        """Return the numbers of training and test inputs."""
         return counts(options, *self.load(options).sizes, self.load)
 
     def load(self, options: OwnDataOptions) -> Arrays:

@@ -45,7 +45,6 @@ class Options(Settings):
 
 
 def cost(options: Options, size: CellSize) -> list[Call]:
-    """Return the cost of this measure, in gradients."""
     return [(FORWARD * options.beam, size.subjects, min(options.inputs, size.test))]
 
 

@@ -26,18 +26,18 @@ def changed_sources(info: dict[str, Any], store: Store) -> dict[str, str]:
     present: dict[str, bytes] = {}
     for name in versions[-1].functions:
         present |= sources.read(name)
-    found = {}
+    changes = {}
     for path in sorted({*kept, *present}):
         copy = store.source_location(number, path)
         if path not in present:
-            found[path] = f"{path} is not imported now ({copy})"
+            changes[path] = f"{path} is not imported now ({copy})"
         elif path not in kept:
-            found[path] = f"{path} was not imported when the run was trained"
+            changes[path] = f"{path} was not imported when the run was trained"
         elif sources.sha256(present[path]) == kept[path]:
             continue
         elif not sources.same(present[path], store.read_source(number, path)):
-            found[path] = f"{path} differs from the copy that the run was trained with ({copy})"
-    return found
+            changes[path] = f"{path} differs from the copy that the run was trained with ({copy})"
+    return changes
 
 
 def require_trust(info: dict[str, Any], store: Store, *, trust: bool, how: str = "add --trust") -> None:
