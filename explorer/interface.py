@@ -299,9 +299,9 @@ class Run(results.RunTables):
         if self._space_given:  # its objects, and not those of a later cell with the same names
             self._space_given.changed()
         elif any(map(given.is_given, users_functions(self.info.get("space", {})).values())) and (
-            found := changed_sources(self.info, Store(self.folder, mend=False))
+            changes := changed_sources(self.info, Store(self.folder, mend=False))
         ):
-            raise InputError(f"{'; '.join(found.values())}. Execute the notebook or script of that run")
+            raise InputError(f"{'; '.join(changes.values())}. Execute the notebook or script of that run")
         return super()._trained(model_id, trust)
 
     def report(

@@ -96,11 +96,11 @@ def summary(run: RunTables, cells: pd.DataFrame, cuts: Mapping[str, phases.Cut])
     now, reword = facts.progress_of(run), run.task.words.reword
     claims = facts.claims(run, cells, cuts, now)
     counts = cells["phase"].replace("", "unknown").value_counts()
-    found = [
+    sentences = [
         *filter(None, [now.unfinished if now else "", refinement_sentence(run, now, cuts)]),
         *phases.findings(cells, cuts, run.axes, claims),
     ]
-    lines = [f"# {run.name}", "", *(f"- {_plain(reword(s))}" for s in found)]
+    lines = [f"# {run.name}", "", *(f"- {_plain(reword(s))}" for s in sentences)]
     lines += ["", "## Phases", "", "| phase | reading | cells |", "| --- | --- | --- |"]
     lines += [f"| {p} | {phases.READINGS.get(str(p), '')} | {n} |" for p, n in counts.items()]
     lines += [
