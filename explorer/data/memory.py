@@ -195,7 +195,7 @@ def items_of(pickled: bytes, part: str) -> tuple[np.ndarray, np.ndarray]:
         one, other = item(number), item(number)
         if any(content_of(a) != content_of(b) for a, b in zip(one, other, strict=True)):
             raise InputError(
-                f"data: item {number} of the {part} part is another one each time that it is read; leave out "
+                f"data: item {number} of the {part} part differs each time that it is read; leave out "
                 "random transforms (training: {'augment': True} shifts and mirrors images)"
             )
     inputs, targets = zip(*map(item, range(len(dataset))), strict=True)

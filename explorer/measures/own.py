@@ -78,7 +78,7 @@ class Description(BaseModel):
 class OwnMeasureOptions(Options):
     """Options of a measure, as the user's code has checked them."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="allow")
 
 
 class OwnMeasure:

@@ -27,8 +27,9 @@ PLACED = ["phase", "phase_probability", "near_cut", "among_best"]  # columns of 
 def export(run: RunTables, out: Path | str, *, cuts: Mapping[str, float] | None = None) -> list[Path | str]:
     """Write ``out`` (.csv or .parquet; a path or a URI) and a summary (.md) next to it; return both.
 
-    The table has a row per model, or a row per cell if the run has no models. To the columns of the model it
-    adds ``phase`` and ``near_cut`` of its cell, and the cell means of pair measures as ``cell_<measure>``.
+    The table has a row per model, or a row per cell if the run has no models. It adds the ``phase`` and
+    ``near_cut`` of the cell to the columns of the model, and the cell means of pair measures as
+    ``cell_<measure>``.
 
     An earlier export of the run is replaced.
 

@@ -94,9 +94,7 @@ def check(raw: Any, fingerprint: Callable[[str], str] = sources.fingerprint) -> 
         if not isinstance(value, bool | int | float | str | None):
             how = "put it in quotes"
             if callable(value):
-                how = (
-                    "a function stands in place of the name of a model, data set, loss, optimizer or measure"
-                )
+                how = "only a model, data set, loss, optimizer or measure can be a function"
             elif isinstance(value, set | frozenset):
                 how = "make it a list"
             raise Problem(path, f"{value} is of type {type(value).__name__}, which no setting has; {how}")

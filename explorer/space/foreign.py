@@ -118,7 +118,7 @@ def repeated_models(path: str, table: pd.DataFrame, axes: Sequence[str]) -> str:
 
 
 def differences(table: pd.DataFrame, place: Sequence[str]) -> str:
-    """Return what rows at the same place differ in besides results, and how to make it an axis."""
+    """Return a sentence that names the settings in which rows at the same place differ."""
     rows = table.astype(dict.fromkeys(table.columns.difference(place), str))  # lists too
     groups = rows.groupby(list(place), dropna=False)
     others = [

@@ -139,10 +139,10 @@ def _with_setting(problem: Problem) -> str:
 
 
 def all_problems(raw: Any, first: Problem) -> list[Problem]:
-    """Return all problems of plain data whose first one is known.
+    """Return all problems of plain data, given the first one.
 
-    Each problem is mended in a copy, by leaving the setting out, until no other is found. A problem that only
-    follows from what was left out is mended too, but not returned.
+    Leave the setting of each problem out of a copy and check the copy again, until nothing is wrong. A
+    problem that only follows from what was left out is not returned.
     """
     raw, problems, left_out, tries = copy.deepcopy(raw), [], [], 0
     result: CheckedSpace | Problem = first
@@ -191,10 +191,10 @@ def _leave_out(raw: Any, path: tuple[Any, ...]) -> bool:
 
 
 def _follows(problem: Problem, left_out: list[tuple[Any, ...]]) -> bool:
-    """Return whether a problem may only be there because of what was left out.
+    """Return whether a problem may follow from what was left out.
 
-    It then concerns a setting or an axis of which something was left out, the data of an unknown data set, or
-    an axis that an option left out or an unknown name may have.
+    This is so if it concerns a setting or an axis of which a part was left out, the data of an unknown data
+    set, or an axis that may be an option of an unknown data set or architecture.
     """
     path = problem.path
     axes = [other[-1:] for other in left_out if len(other) == 2 and other[0] in ("load", "temperature")]

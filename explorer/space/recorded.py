@@ -111,7 +111,7 @@ def _data_facts(info: dict[str, Any]) -> dict[str, DataFacts]:
 def rounds_of(info: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the rounds of a refined run: ``cells`` (their ids) and, of a finished round, ``expected``.
 
-    That is the share of the phases of the whole grid that was expected to be right after it.
+    ``expected`` is the share of the phases of the whole grid that was expected to be right after the round.
 
     Raises:
         InputError: ``run.yaml`` is damaged.

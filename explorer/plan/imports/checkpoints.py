@@ -38,9 +38,8 @@ class Checkpoint(NamedTuple):
 def data_section(data: str | dict[str, Any]) -> dict[str, Any]:
     """Return the section ``data`` of a space for a file, a folder, a data set's name or a function.
 
-    A section itself gets its default.
-
-    Inputs are not standardised, because a model is measured on the inputs that it was trained on.
+    A section is returned with this one default: inputs are not standardised, because a model is measured on
+    the inputs that it was trained on.
     """
     path = Path("" if isinstance(data, dict) else data)
     kinds = {".npz": "arrays", ".csv": "table", ".tsv": "table", ".parquet": "table"}

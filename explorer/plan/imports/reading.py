@@ -26,7 +26,7 @@ PREFIX = re.compile(r"^(module|model|_orig_mod)\.")  # of DataParallel, Lightnin
 def load_weights(module: nn.Module, path: Path, network: str) -> list[str]:
     """Give a module the weights in a file. A prefix in front of all their names does not matter.
 
-    Returns the names of weights beside those with the prefix, which are left out.
+    Return the names of weights that are left out because they lack this prefix.
 
     Args:
         network: what messages call the module.
@@ -78,8 +78,8 @@ def load_weights(module: nn.Module, path: Path, network: str) -> list[str]:
 def _names_in(target: Mapping[str, Any], given: Iterable[str]) -> dict[str, str]:
     """Return the name in a module of each weight of a file, without those that are left out.
 
-    These stand beside a prefix, such as that of a Lightning module's network, which has all others. The
-    prefix is the one with which most names are in the module, if there is a single such prefix.
+    A file may have the network's weights under a prefix, and other weights beside them, such as those of a
+    Lightning module. The prefix is the one with which most names are in the module, if there is only one.
     """
     names = {key: _name_in(target, key) for key in given}
     if all(name in target for name in names.values()):

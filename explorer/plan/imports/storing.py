@@ -29,7 +29,7 @@ PER_STACK = 16  # models of a cell whose weights share a file
 def check_files(space: CheckedSpace, files: Mapping[str, Checkpoint]) -> list[str]:
     """Check that each checkpoint holds the weights of its network. Runs in the process for users' code.
 
-    Returns sentences about weights that are left out, and about files with the same weights.
+    Return sentences about weights that are left out, and about files with the same weights.
 
     Raises:
         InputError: some do not; the message has a line for each, with the file's name.
