@@ -54,7 +54,9 @@ def parse_table(path: str, content: bytes) -> pd.DataFrame:
             raise InputError(f"{path} has several columns {twice[0]!r}; rename them, or keep one")
         table = pd.read_csv(io.StringIO(text), sep=sep, skipinitialspace=True)
         if len(table.columns) == 1 and ";" in str(table.columns[0]):
-            raise InputError(f"{path} has semicolons between its columns; save it with commas")
+            raise InputError(
+                f"{path} has semicolons between its columns; save it with commas, and numbers with points"
+            )
         return table
     except InputError:
         raise
