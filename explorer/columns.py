@@ -13,7 +13,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from explorer.settings import InputError
+from explorer.settings import InputError, suggest
 
 
 class Column(NamedTuple):
@@ -243,7 +243,7 @@ def renames(given: str | Iterable[str] | Mapping[str, str]) -> dict[str, str]:
     Raises:
         InputError: a text has another form, or names a column twice.
     """
-    found: dict[str, str] = {}
+    new: dict[str, str] = {}
     if isinstance(given, Mapping):
         given = [f"{theirs}={ours}" for theirs, ours in given.items()]
     given = [given] if isinstance(given, str) else given
@@ -254,11 +254,11 @@ def renames(given: str | Iterable[str] | Mapping[str, str]) -> dict[str, str]:
                 f"--columns {part}: it should be theirs=ours, such as bs=batch_size, or theirs= to leave a "
                 "column out"
             )
-        if theirs in found or (ours and ours in found.values() and ours not in ROLES):
-            twice = theirs if theirs in found else ours
+        if theirs in new or (ours and ours in new.values() and ours not in ROLES):
+            twice = theirs if theirs in new else ours
             raise InputError(f"--columns {part}: {twice!r} is given twice; give each column once")
-        found[theirs] = ours
-    return found
+        new[theirs] = ours
+    return new
 
 
 ROLES = ("load", "temperature")  # new names that make a column an axis of this kind
@@ -286,3 +286,8 @@ def nearest(name: str, known: Sequence[str]) -> str:
     other = OTHER_NAMES.get(plain, "")
     close = [other] if other in known else difflib.get_close_matches(plain, known, n=1, cutoff=0.75)
     return close[0] if close else ""
+
+
+def nearest_first(name: str, known: Sequence[str]) -> str:
+    """Return all known names as text, beginning with the one that ``name`` most likely means."""
+    return suggest(nearest(name, known) or name, known)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explorer import results
-from explorer.columns import nearest
+from explorer.columns import nearest_first
 from explorer.runs.store import Store
-from explorer.settings import InputError, suggest
+from explorer.settings import InputError
 from explorer.space.model import CheckedSpace
 from explorer.space.reading import parse, set_and_swept
 from explorer.space.training import TrainingOptions
@@ -102,7 +102,7 @@ class Space:
     ):
         known = {*CheckedSpace.model_fields, *TrainingOptions.model_fields}
         if unknown := [name for name in others if name not in known]:
-            names = suggest(nearest(unknown[0], sorted(known)) or unknown[0], sorted(known))
+            names = nearest_first(unknown[0], sorted(known))
             raise InputError(
                 f"Space has no argument {unknown[0]!r}; known: {names}. Arguments of the architecture "
                 "stand beside its name: model={'name': make, 'width': 8}"
@@ -299,9 +299,9 @@ class Run(results.RunTables):
         if self._space_given:  # its objects, and not those of a later cell with the same names
             self._space_given.changed()
         elif any(map(given.is_given, users_functions(self.info.get("space", {})).values())) and (
-            found := changed_sources(self.info, Store(self.folder, mend=False))
+            changes := changed_sources(self.info, Store(self.folder, mend=False))
         ):
-            raise InputError(f"{'; '.join(found.values())}. Execute the notebook or script of that run")
+            raise InputError(f"{'; '.join(changes.values())}. Execute the notebook or script of that run")
         return super()._trained(model_id, trust)
 
     def report(

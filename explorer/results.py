@@ -7,19 +7,17 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
-from pandas.api.types import is_hashable
+from pandas.api.types import is_hashable, is_numeric_dtype
 
 import explorer.measures
 from explorer import columns
 from explorer.columns import ROLES, fault_of, renames
-from explorer.data.formats.tables import parquet_frame, with_index
+from explorer.data.formats.tables import parse_table
 from explorer.measures import own, tables
 from explorer.runs.files import Files, join
 from explorer.runs.store import Store, locate
@@ -150,15 +148,15 @@ class RunTables:
             values = {name: sorted(grid[name].dropna().unique().tolist()) for name in names}
             return grid, pd.DataFrame(itertools.product(*values.values()), columns=pd.Index(names))
         domain = recorded.space_of(self.info).domain
-        known = {cell for one in self.rounds[:number] for cell in one["cells"]}
+        ids = {cell for one in self.rounds[:number] for cell in one["cells"]}
         if number is None:
-            known |= set(grid["cell_id"])
+            ids |= set(grid["cell_id"])
         points = pd.DataFrame([cell.at for cell in domain])
-        places = points.assign(cell_id=[cell.id for cell in domain])
-        places = places[places["cell_id"].isin(known)]
+        known = points.assign(cell_id=[cell.id for cell in domain])
+        known = known[known["cell_id"].isin(ids)]
         lacking = [name for name in ("train_loss", "mode_connectivity", "cka") if name not in grid]
         grid = grid.reindex(columns=[*grid.columns.difference(names, sort=False), *lacking])
-        return places.merge(grid, on="cell_id", how="left"), points
+        return known.merge(grid, on="cell_id", how="left"), points
 
     @cached_property
     def map(self) -> pd.DataFrame:
@@ -175,12 +173,13 @@ class RunTables:
         from explorer import refine
 
         cells, domain = self.of_rounds()
-        found = refine.predict(cells, domain, self.cuts())
+        predicted = refine.predict(cells, domain, self.cuts())
         if self.rounds:
             ids = [cell.id for cell in recorded.space_of(self.info).domain]
             of = {cell: k for k, one in enumerate(self.rounds, 1) for cell in one["cells"]}
-            found.insert(len(domain.columns), "round", pd.Series([of.get(i) for i in ids], dtype="Int64"))
-        return found
+            rounds = pd.Series([of.get(i) for i in ids], dtype="Int64")
+            predicted.insert(len(domain.columns), "round", rounds)
+        return predicted
 
     @cached_property
     def _claims(self) -> list[Claim]:
@@ -210,8 +209,8 @@ class RunTables:
         """
         from explorer import phases
 
-        found = phases.findings(self.cells, self.cuts(), self.axes, self._claims)
-        return [self.task.words.reword(sentence) for sentence in found]
+        sentences = phases.findings(self.cells, self.cuts(), self.axes, self._claims)
+        return [self.task.words.reword(sentence) for sentence in sentences]
 
     @cached_property
     def advice(self) -> pd.DataFrame:
@@ -423,11 +422,10 @@ def read(store: Store) -> RunTables:
         pairs = pairs.merge(measured, on=["model_a", "model_b"], how="outer") if len(pairs) else measured
     pairs = _with_failures(pairs, failed.get("pairs"))
     documented = [name for name in tables.PAIRS if name not in absent]
-    pairs = _with_settings(_of_models(pairs, models, ["model_a", "model_b"]), models, names, documented)
+    pairs = _with_settings(pairs, models, names, documented)
 
-    release = (
-        pa.default_memory_pool().release_unused
-    )  # two copies of all rows take the most memory of a report
+    # Two copies of all rows take the most memory of a report.
+    release = pa.default_memory_pool().release_unused
     extra = [kind for measure in used.values() for kind in measure.EXTRA if kind.startswith("curves")]
     curves = pd.concat(_frames(store, extra) or [pd.DataFrame()], ignore_index=True)
     curves = _with_columns(curves, ["model_a", "model_b", *columns.CURVES])
@@ -486,15 +484,6 @@ def _without_replaced_models(
     return kept
 
 
-def _of_models(frame: pd.DataFrame, models: pd.DataFrame, ids: list[str]) -> pd.DataFrame:
-    """Return the rows of existing models.
-
-    The record of a model may be damaged, or may have been written after the models were read.
-    """
-    known = pd.Index(models["model_id"].unique())
-    return frame[np.all([known.get_indexer(pd.Index(frame[name])) >= 0 for name in ids], axis=0)]
-
-
 def _of_cells(store: Store, measures: list[str]) -> pd.DataFrame:
     """Return the measures of whole cells by ``cell_id``, each taken on the largest set of models."""
     table = pd.DataFrame(columns=["cell_id"])
@@ -525,15 +514,19 @@ def _with_failures(pairs: pd.DataFrame, failed: pd.DataFrame | None) -> pd.DataF
 def _with_settings(
     pairs: pd.DataFrame, models: pd.DataFrame, names: list[str], documented: list[str]
 ) -> pd.DataFrame:
-    """Add the settings of both models, and sort by the axes and seeds."""
+    """Add the settings of both models, and sort by the axes and seeds.
+
+    Pairs of other models are left out: the record of a model may be damaged, or may have been written after
+    the models were read.
+    """
     settings = ["cell_id", "task", "dataset", "architecture", *names]
     wanted = [*columns.PAIR_IDS, *settings, *documented]
-    if not len(pairs):
+    if not len(pairs):  # without columns to join by
         return _with_columns(pd.DataFrame(), wanted)
     first = {"model_id": "model_a", "seed": "seed_a"}
     second = {"model_id": "model_b", "seed": "seed_b", "cell_id": "cell_id_b"}
-    pairs = pairs.merge(models[[*first, *settings]].rename(columns=first), on="model_a", how="left")
-    pairs = pairs.merge(models[list(second)].rename(columns=second), on="model_b", how="left")
+    pairs = pairs.merge(models[[*first, *settings]].rename(columns=first), on="model_a")
+    pairs = pairs.merge(models[list(second)].rename(columns=second), on="model_b")
     by = [*names, "seed_a", "seed_b"]
     return _with_columns(pairs, wanted).sort_values(by, kind="stable", ignore_index=True)
 
@@ -587,11 +580,9 @@ def _read_table(folder: Files, name: str, new: Mapping[str, str], seen: list[str
     path = join(folder.location, name)
     try:
         content = folder.read(name)
-        parquet = name.endswith(".parquet")
-        table = with_index(parquet_frame(content)) if parquet else _read_csv(BytesIO(content))
-    except Exception as error:
-        first_line = str(error).partition("\n")[0]
-        raise InputError(f"{path} cannot be read as a table: {first_line}") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    table = parse_table(path, content)
     seen += map(str, table)
     table = foreign.in_percent(path, foreign.renamed(path, table, new), _tell)
     names = {str(name): str(name).removesuffix("_std") for name in table}
@@ -602,25 +593,16 @@ def _read_table(folder: Files, name: str, new: Mapping[str, str], seen: list[str
             f"{path}: no column is one of those in docs/tables.md; the first is {list(names)[:1]}; {how}"
             "a CSV file needs commas between columns and decimal points in numbers"
         )
+    empty = []
     for name, base in names.items():
-        if base in tables.EVERY and tables.EVERY[base].kind in ("integer", "number"):
+        kind = tables.EVERY[base].kind if base in tables.EVERY else ""
+        if kind in ("integer", "number"):
             words = table[name][table[name].notna() & pd.to_numeric(table[name], errors="coerce").isna()]
             if len(words):
                 raise InputError(f"{path}: {name} should hold numbers, not {words.iloc[0]!r}")
-    return table
-
-
-def _read_csv(file: BytesIO) -> pd.DataFrame:
-    """Read a CSV file. Raise ValueError if a column name is not unique; pandas would use the first."""
-    first = pd.read_csv(file, header=None, nrows=1, dtype="string", skipinitialspace=True)
-    names = first.iloc[0].dropna()
-    if twice := sorted(set(names[names.duplicated()])):
-        raise ValueError(f"there are several columns {', '.join(twice)}")
-    file.seek(0)
-    table = pd.read_csv(file, skipinitialspace=True)
-    texts = [str(n) for n in table if str(n) in tables.EVERY and tables.EVERY[str(n)].kind == "text"]
-    empty = [name for name in texts if table[name].isna().all()]
-    return table.astype(dict.fromkeys(empty, "object"))  # pandas reads empty text columns as numbers
+        elif kind == "text" and is_numeric_dtype(table[name]) and table[name].isna().all():
+            empty.append(name)  # as pandas reads a text column of a CSV file without any text
+    return table.astype(dict.fromkeys(empty, "object"))
 
 
 def _tell(remark: str) -> None:

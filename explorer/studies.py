@@ -46,10 +46,10 @@ class Study:
 
 def _claims(run: RunTables) -> list[Claim]:
     """Return the claims of a run. Points of accuracy and of another task's measure are different units."""
-    found = run.check_claims(run.cells, run.cuts())
+    claims = run.check_claims(run.cells, run.cuts())
     if run.task.name == "classification":
-        return found
-    return [replace(c, unit=f"points ({run.task.name})") if c.unit == "points" else c for c in found]
+        return claims
+    return [replace(c, unit=f"points ({run.task.name})") if c.unit == "points" else c for c in claims]
 
 
 def members(
@@ -60,23 +60,23 @@ def members(
     Raises:
         InputError: one of them cannot be read, or two would have the same run.
     """
-    found: list[CheckedSpace | str] = []
+    members: list[CheckedSpace | str] = []
     for one in map(str, [given] if isinstance(given, str | Path) else given or [SPACES]):
         folder, is_run = Path(one), Files(one).exists("run.yaml")
         if folder.is_dir() and not is_run and (files := sorted(folder.glob("*.yaml"))):
-            found += [read(file, overrides) for file in files]
+            members += [read(file, overrides) for file in files]
         elif one.endswith((".yaml", ".yml")):
-            found.append(read(one, overrides))
+            members.append(read(one, overrides))
         else:
             _check_run(one, storage)
             if overrides:
                 raise InputError(f"--set {overrides[0]}: it changes space files, and {one} is a run")
-            found.append(one)
-    names = [member.name if isinstance(member, CheckedSpace) else Files(member).name for member in found]
+            members.append(one)
+    names = [member.name if isinstance(member, CheckedSpace) else Files(member).name for member in members]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"the study has {twice[0]!r} twice; give one of the spaces another name")
-    return found
+    return members
 
 
 def _check_run(run: str, storage: str | Path) -> None:

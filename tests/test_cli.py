@@ -202,7 +202,7 @@ def test_a_run_for_a_space_file_and_the_other_way_round_is_told(tmp_path: Path) 
     (tmp_path / "latin.yaml").write_bytes("name: Grüße".encode("latin1"))
     with pytest.raises(InputError, match=rf"nor a folder of tables .*; it holds the runs {tmp_path}/tiny$"):
         explorer.load(tmp_path)
-    with pytest.raises(InputError, match=r"latin.yaml cannot be read: it should be saved as UTF-8"):
+    with pytest.raises(InputError, match=r"latin.yaml is not UTF-8: byte 0x"):
         reading.read(tmp_path / "latin.yaml")
     listed = CliRunner().invoke(app, ["spaces", str(ROOT / "spaces/digits.yaml")])
     assert "digits.yaml is a file: `check` tells" in str(listed.exception)

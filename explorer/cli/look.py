@@ -72,7 +72,7 @@ def verify(
             errors.print(str(damage), **PLAIN)
         if repair:
             verification.repair(store, damages)
-        with contextlib.suppress(OSError):  # whoever may only read the folder leaves no note in it
+        with contextlib.suppress(OSError):  # without the right to write, no note is left in the folder
             verification.keep_result(store, damages, repaired=repair)
     if not damages:
         say(f"{number:,} files were read, and none is damaged.")

@@ -44,13 +44,13 @@ def simulate(
     from explorer.report.replay import replay
     from explorer.results import load
 
-    found = replay(load(run, storage), options, by=by, cuts=cuts_of(cut or []))
+    rounds = replay(load(run, storage), options, by=by, cuts=cuts_of(cut or []))
     table = Table(box=None, title="Phases that are right", title_justify="left", title_style="bold")
     for name, head in HEADS.items():
         if name != "grid" or by:
             table.add_column(by if by and name == "grid" else head, justify="right")
-    last = found.groupby("grid", sort=False).tail(1)
-    for row in found.to_dict("records"):
+    last = rounds.groupby("grid", sort=False).tail(1)
+    for row in rounds.to_dict("records"):
         table.add_row(*_line(row, by))
     if by and len(last) > 1:
         mean = last[list(HEADS)[1:]].mean().to_dict() | {"grid": "mean", "of": last["of"].mean()}

@@ -1,4 +1,10 @@
-"""Data sets by name. Each name is a module with ``Options`` and ``load``, imported on first use."""
+"""Data sets by name. Each name is a module, imported on first use, that defines the names below.
+
+``Options``: the settings. ``load(options)``: the arrays. ``available(options)``: the numbers of training and
+test inputs of the selected classes, before ``train_size`` applies. Optional: ``fingerprint(options)``, a hash
+of the content of a user's files; ``TASKS``, the usual one first; ``SHAPE`` and ``CLASSES``, if they are known
+without the data; ``check(cell)``, which raises InputError about a cell.
+"""
 
 from __future__ import annotations
 

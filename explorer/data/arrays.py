@@ -31,7 +31,6 @@ def fingerprint(options: Options) -> str:
 
 
 def available(options: Options) -> tuple[int, int]:
-    """Return the numbers of training and test inputs."""
     return counts(options, *load(options).sizes, load)
 
 

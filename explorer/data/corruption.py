@@ -32,10 +32,10 @@ def class_numbers(clean: Arrays, classes: Sequence[int | str]) -> list[int]:
     if unknown:
         known = f"0 to {counted[-1]}" if names == counted else ", ".join(names[:SHOWN])
         raise InputError(f"classes {unknown} do not exist; the data set has classes {known}")
-    found = [number[str(c)] for c in classes]
-    if len(set(found)) < len(found):
+    numbers = [number[str(c)] for c in classes]
+    if len(set(numbers)) < len(numbers):
         raise InputError(f"classes {list(classes)}: a class is listed twice")
-    return found
+    return numbers
 
 
 def of_classes(clean: Arrays, classes: Sequence[int | str]) -> Arrays:

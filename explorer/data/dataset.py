@@ -225,7 +225,7 @@ def _too_fine(where: str, train: np.ndarray, test: np.ndarray) -> list[int]:
     """Return the columns of tables (inputs, columns) whose differences float32 cannot hold.
 
     Raises:
-        InputError: other inputs are so. The message begins with ``where``.
+        InputError: this is so for inputs that are no table. The message begins with ``where``.
     """
     if max(x.dtype.itemsize * (x.dtype.kind in "fiuO") for x in (train, test)) < 4:
         return []

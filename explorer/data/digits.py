@@ -20,7 +20,6 @@ class Options(DataOptions):
 
 
 def available(options: Options) -> tuple[int, int]:
-    """Return the numbers of training and test inputs."""
     return counts(options, TRAIN, 797, load)
 
 

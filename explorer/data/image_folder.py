@@ -87,7 +87,6 @@ def fingerprint(options: Options) -> str:
 
 
 def available(options: Options) -> tuple[int, int]:
-    """Return the numbers of training and test inputs."""
     _, train, test = _listed(options)
     return available_images(options, len(train), len(test), load)
 

@@ -59,7 +59,6 @@ def fingerprint(options: Options) -> str:
 
 
 def available(options: Options) -> tuple[int, int]:
-    """Return the numbers of training and test inputs."""
     return counts(options, *options.inputs, load)
 
 
@@ -177,26 +176,26 @@ def items_of(pickled: bytes, part: str) -> tuple[np.ndarray, np.ndarray]:
 
     dataset = pickle.loads(pickled)
 
-    def item(place: int) -> tuple[np.ndarray, np.ndarray]:
+    def item(number: int) -> tuple[np.ndarray, np.ndarray]:
         progress()
         try:
-            found = dataset[place]
+            pair = dataset[number]
         except Exception as error:
             where = f" ({at})" if (at := place_of(error)) else ""
-            raise InputError(f"data: item {place} of the {part} part: {in_a_line(error)}{where}") from error
-        if not isinstance(found, tuple | list) or len(found) != 2:
+            raise InputError(f"data: item {number} of the {part} part: {in_a_line(error)}{where}") from error
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise InputError(
-                f"data: item {place} of the {part} part is {_kind(found)}; it should be (input, target)"
+                f"data: item {number} of the {part} part is {_kind(pair)}; it should be (input, target)"
             )
-        return _array(f"x_{part}[{place}]", found[0]), _array(f"y_{part}[{place}]", found[1])
+        return _array(f"x_{part}[{number}]", pair[0]), _array(f"y_{part}[{number}]", pair[1])
 
     if not len(dataset):
         raise InputError(f"data: the {part} part has no items")
-    for place in range(min(READ_TWICE, len(dataset))):
-        one, other = item(place), item(place)
+    for number in range(min(READ_TWICE, len(dataset))):
+        one, other = item(number), item(number)
         if any(content_of(a) != content_of(b) for a, b in zip(one, other, strict=True)):
             raise InputError(
-                f"data: item {place} of the {part} part is another one each time that it is read; leave out "
+                f"data: item {number} of the {part} part differs each time that it is read; leave out "
                 "random transforms (training: {'augment': True} shifts and mirrors images)"
             )
     inputs, targets = zip(*map(item, range(len(dataset))), strict=True)

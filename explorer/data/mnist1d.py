@@ -25,7 +25,6 @@ class Options(DataOptions):
 
 
 def available(options: Options) -> tuple[int, int]:
-    """Return the numbers of training and test inputs."""
     train = int(options.signals * 0.8)
     return counts(options, train, options.signals - train, load)
 

@@ -20,7 +20,7 @@ KEPT = 8  # data sets that stay in memory: the cells of a space may use several
 class OwnDataOptions(DataOptions):
     """The settings of any data set. All other settings are passed to the user's function."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False, protected_namespaces=())
+    model_config = ConfigDict(extra="allow")
 
     image_channels: Channels | None = Field(default=None, description=CHANNELS_ARE)
 
@@ -43,7 +43,6 @@ class OwnDataSet:
         return with_reading(digest([source, _given(options)]), self.load(options))
 
     def available(self, options: OwnDataOptions) -> tuple[int, int]:
-        """Return the numbers of training and test inputs."""
         return counts(options, *self.load(options).sizes, self.load)
 
     def load(self, options: OwnDataOptions) -> Arrays:

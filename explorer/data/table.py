@@ -53,7 +53,6 @@ def fingerprint(options: Options) -> str:
 
 
 def available(options: Options) -> tuple[int, int]:
-    """Return the numbers of training and test inputs."""
     return counts(options, *load(options).sizes, load)
 
 

@@ -66,52 +66,54 @@ def read_targets(where: str, train: np.ndarray, test: np.ndarray) -> Targets:
             "should be of one kind and width"
         )
     numbers = None if words[0] else (_numbers(where, "train", first), _numbers(where, "test", second))
+    if problem := _problem("train", first) or _problem("test", second):
+        return Targets(None, (), numbers, False, problem)
     if first.ndim == 2:
-        for part, y in (("train", first), ("test", second)):
-            if not (wide := ~_one_hot(y)).any():
-                continue
-            row = int(wide.argmax())
-            said = (
-                f"y_{part}[{row}] is {y[row].round(4).tolist()}, which is no row with a single 1. For "
-                "classes, give their numbers, such as y.argmax(1); numbers to predict are for task: "
-                "regression"
-            )
-            return Targets(None, (), numbers, False, said)
         names = tuple(map(str, range(first.shape[1])))
         return Targets((first.argmax(1), second.argmax(1)), names, numbers, False)
-    for part, y in (("train", first), ("test", second)):
-        if words[0] or (whole := _whole(y)).all():
-            continue
-        row = int((~whole).argmax())
-        said = (
-            f"y_{part}[{row}] is {as_python(y[row])}, which is no label. For classes, give whole numbers or "
-            "words, and leave out inputs without a label; numbers to predict are for task: regression"
-        )
-        return Targets(None, (), numbers, False, said)
-    for part, y in (("train", first), ("test", second)):
-        if not words[0] and (y == IGNORED).any() and (y[y != IGNORED] >= 0).all():
-            said = (
-                f"y_{part}[{int((y == IGNORED).argmax())}] is {IGNORED}, which torch's losses leave out "
-                "(ignore_index), and which would be a class here; leave these inputs out, or give words as "
-                "labels if it is a class"
-            )
-            return Targets(None, (), numbers, False, said)
     if first.dtype.kind == "f" or second.dtype.kind == "f":
         first, second = first.astype(np.int64), second.astype(np.int64)
     unseen = np.setdiff1d(second, first)
     if len(unseen):
-        said = (
+        problem = (
             f"{unseen.tolist()[0]!r} is a label of test inputs, and no training input has it; leave these "
             "test inputs out, or add training inputs of this class"
         )
         if numbers is None:
-            raise InputError(f"{where}: {said}")
-        said += ". Numbers to predict are for task: regression"
-        return Targets(None, (), numbers, False, said)
+            raise InputError(f"{where}: {problem}")
+        problem += ". Numbers to predict are for task: regression"
+        return Targets(None, (), numbers, False, problem)
     values = np.unique(first)
     labels = np.searchsorted(values, first), np.searchsorted(values, second)
     literal = first.dtype.kind != "i" or bool((values == np.arange(len(values))).all())
     return Targets(labels, tuple(map(str, values.tolist())), numbers, literal)
+
+
+def _problem(part: str, y: np.ndarray) -> str:
+    """Return why targets (inputs,) or (inputs, numbers) are no classes, and what to do; empty if they are."""
+    if y.ndim == 2:
+        if (one_hot := np.isin(y, (0, 1)).all(1) & (y.sum(1) == 1)).all():
+            return ""
+        row = int((~one_hot).argmax())
+        return (
+            f"y_{part}[{row}] is {y[row].round(4).tolist()}, which is no row with a single 1. For classes, "
+            "give their numbers, such as y.argmax(1); numbers to predict are for task: regression"
+        )
+    if y.dtype.kind in "US":
+        return ""
+    if not (whole := _whole(y)).all():
+        row = int((~whole).argmax())
+        return (
+            f"y_{part}[{row}] is {as_python(y[row])}, which is no label. For classes, give whole numbers or "
+            "words, and leave out inputs without a label; numbers to predict are for task: regression"
+        )
+    if (y == IGNORED).any() and (y[y != IGNORED] >= 0).all():
+        return (
+            f"y_{part}[{int((y == IGNORED).argmax())}] is {IGNORED}, which torch's losses leave out "
+            "(ignore_index), and which would be a class here; leave these inputs out, or give words as "
+            "labels if it is a class"
+        )
+    return ""
 
 
 def _numbers(where: str, part: str, y: np.ndarray) -> np.ndarray:
@@ -136,7 +138,7 @@ def _odd(part: str, y: np.ndarray) -> str:
     words = [isinstance(value, str) for value in y.flat]
     neither = [not (word or isinstance(v, NUMBERS)) for word, v in zip(words, y.flat, strict=True)]
     others = [word != words[0] for word in words]
-    odd = next((found.index(True) for found in (neither, others) if True in found), 0)
+    odd = next((wrong.index(True) for wrong in (neither, others) if True in wrong), 0)
     place = [int(i) for i in np.unravel_index(odd, y.shape)]
     return f", and y_{part}{place} is {cut(repr(as_python(y.flat[odd])), 60)}"
 
@@ -145,11 +147,6 @@ def _whole(y: np.ndarray) -> np.ndarray:
     """Return for each target (inputs,) whether it is a whole number."""
     # Larger floats are all whole.
     return (np.abs(y) <= 2**53) & (y == np.round(y)) if y.dtype.kind == "f" else np.ones(len(y), bool)
-
-
-def _one_hot(y: np.ndarray) -> np.ndarray:
-    """Return for each row (inputs, numbers) whether it is one-hot."""
-    return np.isin(y, (0, 1)).all(1) & (y.sum(1) == 1)
 
 
 def as_python(value: Any) -> Any:

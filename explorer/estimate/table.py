@@ -23,6 +23,7 @@ from explorer.users import user_process
 
 # Seconds to start and stop, to start the workers of a stage, and of overhead per trial or measurement.
 HERE_S, CLUSTER_S = (4.5, 0.5, 0.03), (15.0, 15.0, 0.1)
+MODEL_BYTES, POINT_BYTES = 1500, 40  # of the tables
 DRIVER, PROCESS, CUDA_PROCESS = 0.6e9, 0.35e9, 2e9  # bytes of main memory
 
 
@@ -121,9 +122,7 @@ def _costs(space: CheckedSpace, machines: Machines, curves: int) -> list[tuple[s
     process = CUDA_PROCESS + 2 * stored if gpu else PROCESS + most
     weights = 4.0 * len(space.seed_numbers) * sum(net.floats for net in nets)
     points = 2 * curves * space.measures.get("connectivity", {}).get("points", 0)
-    disk = (
-        weights + 1500 * len(space.seed_numbers) * len(nets) + 40 * points
-    )  # table bytes per model and per point
+    disk = weights + MODEL_BYTES * len(space.seed_numbers) * len(nets) + POINT_BYTES * points
     rows.append(("memory", f"about {size(DRIVER + stored + slots / machines.nodes * process)} a machine"))
     rows.append(("disk", f"about {size(disk)}, {size(weights)} of it weights"))
     if not machines.here:

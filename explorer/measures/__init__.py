@@ -5,8 +5,9 @@ numerical code is in :mod:`explorer.landscape`.
 
 ``Options``: the budget. ``KIND``: ``model``, ``pair`` or ``cell``. ``COLUMNS``: the columns that the measure
 adds to that table. ``EXTRA``: other tables that it writes. ``measure(cell, subjects, options)``: the function
-that takes the measure. Optional: ``columns(cell, options)``, the columns of its rows if these are not
-``COLUMNS``; ``floats_held(options, parameters)``, the floats that a subject holds, if they are many.
+that takes the measure. Optional: ``cost(options, size)``, what it takes, counted in gradients;
+``columns(cell, options)``, the columns of its rows if these are not ``COLUMNS``; ``floats_held(options,
+parameters)``, the floats that a subject holds, if they are many.
 
 A user's ``module:name`` has the same interface; see :mod:`explorer.measures.own`.
 """

@@ -59,7 +59,6 @@ class Options(Settings):
 
 
 def cost(options: Options, size: CellSize) -> list[Call]:
-    """Return the cost of this measure, in gradients."""
     return path(size, options.points) + forward(size, 2 * size.subjects, options.inputs)
 
 

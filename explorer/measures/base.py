@@ -26,6 +26,11 @@ IDS: dict[Kind, tuple[str, ...]] = {
 }
 
 
+def ids_of(subject: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Return the ids of a subject, in the order of ``IDS``."""
+    return subject if isinstance(subject, tuple) else (subject,)
+
+
 def averaged(meaning: str, *, unit: str = "", **page: Any) -> Column:
     """Return a column of numbers that the ``cells`` table averages; ``page``: how pages show the mean."""
     return Column("number", unit, meaning, averaged=True, **page)
@@ -89,13 +94,8 @@ class Measured:
         return cls(rows, extra or {})
 
 
-EMPTY = {
-    "number": float("nan"),
-    "integer": 0,
-    "flag": False,
-    "text": "",
-}  # of a column of a pair without a path
-
+# Values of a pair without a path, by kind of column.
+EMPTY = {"number": float("nan"), "integer": 0, "flag": False, "text": ""}
 # On a CPU, subjects that are measured together may hold this many floats besides activations (4 GiB of
 # float32). On a GPU, the limit is a share of the memory that the process may use.
 FLOATS_AT_ONCE = 2**30
@@ -133,22 +133,22 @@ def take(name: str, cell: CellModels, subjects: list[Any], options: Any) -> Meas
     no_path = getattr(module, "NO_PATH", "")
     obstacles = obstacles_to_paths(cell, subjects) if no_path else {}
     measurable = [subject for subject in subjects if subject not in obstacles]
-    found = Measured([])
+    taken = Measured([])
     with ieee_float32(cell.theta.device):
         for start in range(0, len(measurable), size):
             part = module.measure(cell, measurable[start : start + size], options)
-            found.rows += part.rows
+            taken.rows += part.rows
             for kind, rows in part.extra.items():
-                found.extra.setdefault(kind, []).extend(rows)
+                taken.extra.setdefault(kind, []).extend(rows)
     if no_path:
         empty = {name: EMPTY[column.kind] for name, column in module.COLUMNS.items()}
-        by_pair = {(row["model_a"], row["model_b"]): {**row, no_path: ""} for row in found.rows}
+        by_pair = {(row["model_a"], row["model_b"]): {**row, no_path: ""} for row in taken.rows}
         for (a, b), reason in obstacles.items():
             by_pair[a, b] = {"model_a": a, "model_b": b, **empty, no_path: reason}
-        found.rows = [by_pair[pair] for pair in subjects]
+        taken.rows = [by_pair[pair] for pair in subjects]
     columns = module.columns(cell, options) if hasattr(module, "columns") else module.COLUMNS
-    check_columns(name, {*IDS[module.KIND], *columns}, found.rows)
-    return found
+    check_columns(name, {*IDS[module.KIND], *columns}, taken.rows)
+    return taken
 
 
 def obstacles_to_paths(cell: CellModels, pairs: list[Pair]) -> dict[Pair, str]:
@@ -157,14 +157,14 @@ def obstacles_to_paths(cell: CellModels, pairs: list[Pair]) -> dict[Pair, str]:
     A path joins the parameters. Models that differ in something else that training does not change, such as
     random features or a frozen layer, are points of two different landscapes.
     """
-    found = {}
+    obstacles = {}
     for pair, first, second in zip(pairs, *cell.ends(pairs), strict=True):
         names = cell.network.different_constants(
             cell.theta[first], cell.buffers[first], cell.buffers[second], cell.data.x_train
         )
         if names:
-            found[pair] = f"the models differ in {', '.join(names[:3])}, which training does not change"
-    return found
+            obstacles[pair] = f"the models differ in {', '.join(names[:3])}, which training does not change"
+    return obstacles
 
 
 def check_columns(name: str, declared: set[str], rows: list[dict[str, Any]]) -> None:

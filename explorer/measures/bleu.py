@@ -45,7 +45,6 @@ class Options(Settings):
 
 
 def cost(options: Options, size: CellSize) -> list[Call]:
-    """Return the cost of this measure, in gradients."""
     return [(FORWARD * options.beam, size.subjects, min(options.inputs, size.test))]
 
 
@@ -62,7 +61,7 @@ def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured
 
     rows = cell.rows(subjects)
     source, targets = cell.data.x_test[: options.inputs, 0], cell.data.y_test[: options.inputs]
-    found = translate(
+    translations = translate(
         cell.network,
         cell.theta[rows],
         source,
@@ -72,7 +71,7 @@ def measure(cell: CellModels, subjects: list[str], options: Options) -> Measured
         length_penalty=options.length_penalty,
     )
     references = texts(cell.data.vocabulary, targets)
-    scores = [corpus_bleu(texts(cell.data.vocabulary, tokens), references) for tokens in found]
+    scores = [corpus_bleu(texts(cell.data.vocabulary, tokens), references) for tokens in translations]
     copied = corpus_bleu(texts(cell.data.vocabulary, source), references)
     return Measured.of(subjects, {"bleu": scores, "bleu_copy": [copied] * len(subjects)})
 

@@ -167,7 +167,6 @@ class Options(Settings):
 
 
 def cost(options: Options, size: CellSize) -> list[Call]:
-    """Return the cost of this measure, in gradients."""
     return [(options.most_steps, size.subjects, options.batch_size), *path(size, 2 * options.points)]
 
 

@@ -64,7 +64,6 @@ class Options(Settings):
 
 
 def cost(options: Options, size: CellSize) -> list[Call]:
-    """Return the cost of this measure, in gradients."""
     return products(options, size, TAKEN * (options.lanczos_steps + options.probes))
 
 

@@ -34,7 +34,6 @@ class Options(Settings):
 
 
 def cost(options: Options, size: CellSize) -> list[Call]:
-    """Return the cost of this measure, in gradients."""
     return [(options.batches, size.subjects, options.batch_size)]
 
 

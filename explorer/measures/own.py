@@ -18,7 +18,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 import explorer.measures
 from explorer.columns import Column, fault_of
 from explorer.measures import tables
-from explorer.measures.base import CellModels, Measured, pair_name
+from explorer.measures.base import CellModels, Measured, ids_of, pair_name
 from explorer.options import Options
 from explorer.settings import InputError, shown, suggest
 from explorer.users import sources, user_process
@@ -78,7 +78,7 @@ class Description(BaseModel):
 class OwnMeasureOptions(Options):
     """Options of a measure, as the user's code has checked them."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="allow")
 
 
 class OwnMeasure:
@@ -121,8 +121,8 @@ class OwnMeasure:
         """Return what the user's function returns for a model or a pair, as a value for each column."""
         from explorer.models.rows import seeded
 
-        ids = subject if isinstance(subject, tuple) else (subject,)
-        modules = [cell.network.to_module(cell.theta[r], cell.buffers[r]) for r in cell.rows(ids)]
+        rows = cell.rows(ids_of(subject))
+        modules = [cell.network.to_module(cell.theta[row], cell.buffers[row]) for row in rows]
         for module in modules:
             module.register_forward_pre_hook(lambda *_: progress())
         name = pair_name(subject) if isinstance(subject, tuple) else subject

@@ -40,7 +40,6 @@ class Options(Settings):
 
 
 def cost(options: Options, size: CellSize) -> list[Call]:
-    """Return the cost of this measure, in gradients."""
     return products(options, size, options.steps)  # plain and adaptive: two gradients a step
 
 

@@ -77,7 +77,6 @@ class Options(Settings):
 
 
 def cost(options: Options, size: CellSize) -> list[Call]:
-    """Return the cost of this measure, in gradients."""
     return forward(size, size.models, options.inputs)
 
 

@@ -12,25 +12,25 @@ from explorer.measures.base import Kind
 from explorer.settings import plugin
 
 
-def added(kind: Kind) -> dict[str, Column]:
+def columns_of(kind: Kind) -> dict[str, Column]:
     """Return the columns that measures of a kind add to the table of that kind.
 
     Raises:
         ValueError: two measures have the same column.
     """
-    found: dict[str, Column] = {}
+    added: dict[str, Column] = {}
     for measure in explorer.measures.NAMES:
         module = plugin(explorer.measures, measure, "measure")
         if kind == module.KIND:
-            if twice := found.keys() & module.COLUMNS.keys():
+            if twice := added.keys() & module.COLUMNS.keys():
                 raise ValueError(f"two measures have a column {min(twice)!r}")
-            found |= module.COLUMNS
-    return found
+            added |= module.COLUMNS
+    return added
 
 
-MODELS = {**columns.MODELS, **added("model")}
-PAIRS = {**added("pair"), **columns.PAIRS}
-CELLS = {**columns.CELLS, **added("cell")}
+MODELS = {**columns.MODELS, **columns_of("model")}
+PAIRS = {**columns_of("pair"), **columns.PAIRS}
+CELLS = {**columns.CELLS, **columns_of("cell")}
 EVERY = {
     **columns.IDS,
     **columns.SETTINGS,
@@ -60,11 +60,11 @@ def columns_with_maps() -> tuple[str, ...]:
     Raises:
         ValueError: two columns have the same position.
     """
-    found: dict[int, str] = {}
+    at: dict[int, str] = {}
     for name, column in EVERY.items():
-        if column.map and found.setdefault(column.map, name) != name:
-            raise ValueError(f"{found[column.map]!r} and {name!r} both have the map position {column.map}")
-    return tuple(found[position] for position in sorted(found))
+        if column.map and at.setdefault(column.map, name) != name:
+            raise ValueError(f"{at[column.map]!r} and {name!r} both have the map position {column.map}")
+    return tuple(at[position] for position in sorted(at))
 
 
 @functools.cache

@@ -19,16 +19,17 @@ def versions_to_use(info: dict[str, Any], store: Store, *, accept: bool) -> list
     Raises:
         InputError: files have changed, and the user has not accepted this.
     """
-    versions, found = sources.versions(info), changed_sources(info, store)
-    if not found:
+    versions, changes = sources.versions(info), changed_sources(info, store)
+    if not changes:
         return versions
     if not accept:
+        what = "it" if len(changes) == 1 else "them"
         raise InputError(
-            f"{store.location}: {'; '.join(found.values())}. Restore {'it' if len(found) == 1 else 'them'}, "
+            f"{store.location}: {'; '.join(changes.values())}. Restore {what}, "
             "use another --name, or go on with --accept-source-change, which keeps the trained models and "
             "uses the changed code from now on"
         )
-    return [*versions, sources.Version(since=_now(), changed=list(found))]
+    return [*versions, sources.Version(since=_now(), changed=list(changes))]
 
 
 def keep(space: CheckedSpace, store: Store, info: dict[str, Any], versions: list[sources.Version]) -> None:

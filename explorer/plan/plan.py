@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import explorer.measures
+from explorer.measures.base import IDS, Kind, ids_of
 from explorer.plan.stacks import NO_SIZES, Sizes, parts
 from explorer.plan.subjects import Group, all_models, groups, trained_cells
-from explorer.plan.units import IDS, MeasureTask, Part, Stack
+from explorer.plan.units import MeasureTask, Part, Stack
 from explorer.runs.store import Store
 from explorer.settings import plugin
 from explorer.space.model import Cell, CheckedSpace
@@ -100,7 +101,7 @@ def drop_settled(space: CheckedSpace, store: Store) -> None:
     done = {("models", row["model_id"]) for row in store.read_records("models", ["model_id"]).to_pylist()}
     for name, module, _ in measures_of(space.measures):
         if module.KIND != "cell":  # a cell may have more models now
-            done |= {(name, *row.values()) for row in store.read_records(name, IDS[module.KIND]).to_pylist()}
+            done |= {(name, *ids) for ids in measured_ids(store, name, module.KIND)}
     for key, table in failures.items():
         rows = table.to_pylist()
         rest = [row for row in rows if _failed_work(row) not in done]
@@ -177,12 +178,16 @@ def missing_tasks(space: CheckedSpace, store: Store) -> list[MeasureTask]:
     cells = trained_cells(space, store)
     tasks: list[MeasureTask] = []
     for name, module, options in measures_of(space.measures):
-        done = {tuple(row.values()) for row in store.read_records(name, IDS[module.KIND]).to_pylist()}
+        done = measured_ids(store, name, module.KIND)
         for group in groups(module.KIND, space, cells, options):
-            rest = [s for s in group.subjects if (s if isinstance(s, tuple) else (s,)) not in done]
-            if rest:
+            if rest := [subject for subject in group.subjects if ids_of(subject) not in done]:
                 tasks.append(task_of(name, options, group, rest))
     return sorted(tasks, key=lambda t: -len(t.subjects) * _width(t.cell) * _steps(t.options))
+
+
+def measured_ids(store: Store, name: str, kind: Kind) -> set[tuple[str, ...]]:
+    """Return the ids of each subject that has a record of a measure."""
+    return {tuple(row.values()) for row in store.read_records(name, IDS[kind]).to_pylist()}
 
 
 def measures_of(measures: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
@@ -210,10 +215,12 @@ def _width(cell: Cell) -> int:
 def count(space: CheckedSpace) -> dict[str, int]:
     """Return the numbers of cells, models and pairs of the whole grid, and of the curves to fit."""
     cells, pairs = len(space.cells), math.comb(len(space.seed_numbers), 2)
-    curves = 0
-    for name, module, options in measures_of(space.measures):
-        if name == "connectivity":
-            curves = sum(len(g.subjects) for g in groups(module.KIND, space, all_models(space), options))
+    curves = sum(
+        len(group.subjects)
+        for name, module, options in measures_of(space.measures)
+        if name == "connectivity"
+        for group in groups(module.KIND, space, all_models(space), options)
+    )
     return {
         "cells": cells,
         "models": cells * len(space.seed_numbers),

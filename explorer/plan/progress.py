@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from explorer.measures.base import ids_of
 from explorer.measures.tables import MODELS
-from explorer.plan.plan import measures_of
+from explorer.plan.plan import measured_ids, measures_of
 from explorer.plan.refinement import is_open, rounds_of, space_of_rounds
 from explorer.plan.subjects import CellMembers, all_models, groups
-from explorer.plan.units import IDS
 from explorer.runs.lock import holder
 from explorer.runs.store import Store
 from explorer.space.model import CheckedSpace
 from explorer.units import axis_value
-
-NOUNS = {"model": "models", "pair": "pairs", "cell": "cells"}
 
 
 @dataclass(frozen=True)
@@ -112,10 +110,10 @@ def progress(space: CheckedSpace, store: Store) -> Progress:
     }
     measures, planned = {}, dict.fromkeys([*space.axes, *MODELS], "")
     for name, module, options in measures_of(space.measures):
-        done = {tuple(row.values()) for row in store.read_records(name, IDS[module.KIND]).to_pylist()}
+        done = measured_ids(store, name, module.KIND)
         subjects = [s for group in groups(module.KIND, space, usable, options) for s in group.subjects]
-        counted = sum((s if isinstance(s, tuple) else (s,)) in done for s in subjects)
-        measures[name] = Count(counted, len(subjects), NOUNS[module.KIND])
+        counted = sum(ids_of(subject) in done for subject in subjects)
+        measures[name] = Count(counted, len(subjects), f"{module.KIND}s")
         planned |= dict.fromkeys(module.COLUMNS, name)
     models = Count(sum(map(len, trained.values())), space.n_models)
     diverged = list(status.values()).count("diverged")
@@ -126,11 +124,10 @@ def progress(space: CheckedSpace, store: Store) -> Progress:
 
 def _untrained(space: CheckedSpace, trained: dict[str, list[str]]) -> str:
     """Return the axis values of which no model is trained; empty if no model is trained at all."""
-    begun = [cell for cell in space.cells if trained[cell.id]]
-    used = {axis: [cell.at[axis] for cell in space.cells] for axis in space.axes}
-    seen = {axis: [cell.at[axis] for cell in begun] for axis in space.axes}
-    lacking = {
-        axis: [axis_value(v) for v in values if v in used[axis] and v not in seen[axis]]
-        for axis, values in space.axes.items()
-    }
-    return ", ".join(f"{axis} {', '.join(values)}" for axis, values in lacking.items() if values and begun)
+    with_models = [cell for cell in space.cells if trained[cell.id]]
+    lacking = []
+    for axis, values in space.axes.items() if with_models else ():
+        without = {cell.at[axis] for cell in space.cells} - {cell.at[axis] for cell in with_models}
+        if without:
+            lacking.append(f"{axis} {', '.join(axis_value(v) for v in values if v in without)}")
+    return ", ".join(lacking)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import explorer.measures
-from explorer.measures.base import IDS
+from explorer.measures.base import IDS, ids_of
 from explorer.settings import digest, plugin
 from explorer.space.model import Cell
 from explorer.space.training import TrainingOptions, Use, names_of
@@ -174,9 +174,8 @@ class MeasureTask:
         subject_kind = plugin(explorer.measures, self.measure, "measure").KIND
         rows = []
         for subject in self.subjects:
-            ids = subject if isinstance(subject, tuple) else (subject,)
             row = {"kind": "pairs" if subject_kind == "pair" else "measures", "measure": self.measure}
-            row |= dict(zip(IDS[subject_kind], ids, strict=True))
+            row |= dict(zip(IDS[subject_kind], ids_of(subject), strict=True))
             row.pop("members", None)
             rows.append({**row, "error": f"{self.measure}: {error}", "traceback": traceback})
         return rows

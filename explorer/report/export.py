@@ -27,8 +27,9 @@ PLACED = ["phase", "phase_probability", "near_cut", "among_best"]  # columns of 
 def export(run: RunTables, out: Path | str, *, cuts: Mapping[str, float] | None = None) -> list[Path | str]:
     """Write ``out`` (.csv or .parquet; a path or a URI) and a summary (.md) next to it; return both.
 
-    The table has a row per model, or a row per cell if the run has no models. To the columns of the model it
-    adds ``phase`` and ``near_cut`` of its cell, and the cell means of pair measures as ``cell_<measure>``.
+    The table has a row per model, or a row per cell if the run has no models. It adds the ``phase`` and
+    ``near_cut`` of the cell to the columns of the model, and the cell means of pair measures as
+    ``cell_<measure>``.
 
     An earlier export of the run is replaced.
 
@@ -96,11 +97,11 @@ def summary(run: RunTables, cells: pd.DataFrame, cuts: Mapping[str, phases.Cut])
     now, reword = facts.progress_of(run), run.task.words.reword
     claims = facts.claims(run, cells, cuts, now)
     counts = cells["phase"].replace("", "unknown").value_counts()
-    found = [
+    sentences = [
         *filter(None, [now.unfinished if now else "", refinement_sentence(run, now, cuts)]),
         *phases.findings(cells, cuts, run.axes, claims),
     ]
-    lines = [f"# {run.name}", "", *(f"- {_plain(reword(s))}" for s in found)]
+    lines = [f"# {run.name}", "", *(f"- {_plain(reword(s))}" for s in sentences)]
     lines += ["", "## Phases", "", "| phase | reading | cells |", "| --- | --- | --- |"]
     lines += [f"| {p} | {phases.READINGS.get(str(p), '')} | {n} |" for p, n in counts.items()]
     lines += [

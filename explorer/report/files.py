@@ -26,8 +26,8 @@ SHOWN = "shows.yaml"  # says which runs a folder of pages shows
 def page_folder(runs: Sequence[RunTables], reports: Path | str, *, name: str = "") -> str:
     """Return the folder or URI in ``reports`` for the page of a run, or for a page of several.
 
-    It has ``name``, or the names of the runs, and, if the page of another run is there, a number. A run keeps
-    its folder, also if the run has moved and keeps its name.
+    The folder is called ``name``, or after the runs. If this folder shows another run, a number is added. A
+    run keeps its folder of pages, even if the run has moved and kept its name.
 
     Raises:
         InputError: ``reports`` is a URI that cannot be used.

@@ -23,8 +23,8 @@ def refinement_sentence(run: RunTables, now: Progress | None, cuts: Mapping[str,
         return ""
     expected, moved = math.nan, ""
     if "expected" in run.rounds[-1]:  # the last round is finished
-        found = predict(*run.of_rounds(), cuts)
-        expected, moved = expected_share(found), moved_cuts(run, cuts, found)
+        phases_now = predict(*run.of_rounds(), cuts)
+        expected, moved = expected_share(phases_now), moved_cuts(run, cuts, phases_now)
     said = [
         share_in_words(now.cells.done, now.cells.wanted, expected),
         moved,
@@ -54,11 +54,11 @@ def with_predictions(
     keys = keys_of(grid, names)
     for number in range(1 if len(domain) <= MOST_CELLS else last, last + 1):
         known, _ = run.of_rounds(number if number < last else None)
-        found = predict(known, domain, cuts)
-        expected = expected_share(found) if "expected" in rounds[number - 1] else math.nan
-        found = found[found["source"] == "predicted"]
-        rows = zip(found["phase"], found["probability"].round(3).tolist(), strict=True)
-        of = dict(zip(keys_of(found, names), rows, strict=True))
+        every = predict(known, domain, cuts)
+        expected = expected_share(every) if "expected" in rounds[number - 1] else math.nan
+        others = every[every["source"] == "predicted"]
+        rows = zip(others["phase"], others["probability"].round(3).tolist(), strict=True)
+        of = dict(zip(keys_of(others, names), rows, strict=True))
         text = share_in_words(len(known), len(domain), expected)
         predicted, probability = zip(*(of.get(key, NO_PHASE) for key in keys), strict=True)
         shown.append({"text": f"Round {number}: {text}", "predicted": predicted, "probability": probability})

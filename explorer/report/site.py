@@ -58,7 +58,7 @@ def write_site(
     now: Progress | None = None,
 ) -> Path | str:
     """Write the site; see ``explorer.report.write``."""
-    artist = ThreadPoolExecutor(1)  # draws pictures meanwhile, which holds no lock of Python's
+    artist = ThreadPoolExecutor(1)  # draws pictures in the background, outside Python's lock
     release = pa.default_memory_pool().release_unused  # gives back what each step no longer needs
     all_cuts = run.cuts(cuts)
     release()

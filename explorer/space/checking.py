@@ -12,10 +12,10 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 import explorer.measures
-from explorer.columns import IDS, PAIR_IDS, SETTINGS, fault_of, nearest
+from explorer.columns import IDS, PAIR_IDS, SETTINGS, fault_of, nearest_first
 from explorer.measures import own
 from explorer.measures.tables import CELLS, MODELS, PAIRS
-from explorer.settings import InputError, plugin, shown, suggest
+from explorer.settings import InputError, plugin, shown
 from explorer.space.model import (
     MAX_MODELS,
     NAME,
@@ -48,8 +48,6 @@ SEEDS = "a number of replicates, a list of seeds from 0 on, or a range such as {
 SOMETIMES_UNUSED = ("train_size", "subset", "noise_kind", "corruption", "corruption_seed")
 # Column names of the tables. An option of a user's function may have such a name; an axis may not.
 TABLE_COLUMNS = {**IDS, **SETTINGS, **MODELS, **PAIR_IDS, **PAIRS, **CELLS}
-
-
 # Settings of earlier versions, and why they were removed.
 REMOVED = {
     "resources.overlap": "all models are trained before the first is measured",
@@ -96,9 +94,7 @@ def check(raw: Any, fingerprint: Callable[[str], str] = sources.fingerprint) -> 
         if not isinstance(value, bool | int | float | str | None):
             how = "put it in quotes"
             if callable(value):
-                how = (
-                    "a function stands in place of the name of a model, data set, loss, optimizer or measure"
-                )
+                how = "only a model, data set, loss, optimizer or measure can be a function"
             elif isinstance(value, set | frozenset):
                 how = "make it a list"
             raise Problem(path, f"{value} is of type {type(value).__name__}, which no setting has; {how}")
@@ -120,8 +116,8 @@ def check(raw: Any, fingerprint: Callable[[str], str] = sources.fingerprint) -> 
     measures = {name: _checked_measure(name, values) for name, values in space.measures.items()}
     space = space.model_copy(update={**sections, "measures": measures})
     space = space.model_copy(update={"task": _task(space)})
-    space.keep_sources(_fingerprints(space, fingerprint))
-    space.keep_given_settings({k: raw.get(k, v) for k, v in given.items() if v is not None})
+    given = {k: raw.get(k, v) for k, v in given.items() if v is not None}
+    space.keep(_fingerprints(space, fingerprint), given=given)
     _check_axes(space)
     _check_cells(space)
     settings = [*space.cells[0].columns, *space.axes]
@@ -136,7 +132,7 @@ def restore(raw: Any, sources: dict[str, str], data_facts: dict[str, DataFacts])
     Args:
         raw: plain data of a space that was checked before, with all defaults.
         sources: the fingerprint of each user's function.
-        data_facts: see :meth:`Space.keep_data_facts`.
+        data_facts: see :meth:`CheckedSpace.keep`.
 
     Raises:
         Problem: the data are not those of a space.
@@ -149,8 +145,7 @@ def restore(raw: Any, sources: dict[str, str], data_facts: dict[str, DataFacts])
         with _at("measures", name):
             _validated(plugin(explorer.measures, name, "measure").Options, values, ("measures", name))
     space = space.model_copy(update={**sections, "task": _task(space)})
-    space.keep_sources(sources)
-    space.keep_data_facts(data_facts)
+    space.keep(sources, data_facts=data_facts)
     _check_axes(space)
     with _at():
         try:
@@ -184,12 +179,12 @@ def _leaves(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...]
 
 def _fingerprints(space: CheckedSpace, fingerprint: Callable[[str], str]) -> dict[str, str]:
     """Return the fingerprints of all users' functions in the space, which must be importable."""
-    found = {}
+    fingerprints = {}
     for path, name in users_functions(space.to_dict()).items():
         with _at(*path):
             check_function(name)
-            found[name] = fingerprint(name)
-    return found
+            fingerprints[name] = fingerprint(name)
+    return fingerprints
 
 
 def _task(space: CheckedSpace) -> str:
@@ -231,22 +226,18 @@ def _check_axes(space: CheckedSpace) -> None:
             with _at(kind, axis):
                 with _at(kind, axis, needs="names"):
                     section, key = resolve(axis, space)
+                fault = f"charts cannot show an axis {axis!r}: {fault_of(axis)}" if fault_of(axis) else ""
                 if section != "training" and key in TABLE_COLUMNS:
-                    raise InputError(
-                        f"axis {axis!r} has the same name as a column of the tables; "
-                        f"rename this option of {getattr(space, section)['name']}"
-                    )
-                if fault := fault_of(axis):
+                    fault = f"axis {axis!r} has the same name as a column of the tables"
+                if fault:
                     name = getattr(space, section)["name"]
-                    raise InputError(
-                        f"charts cannot show an axis {axis!r}: {fault}; rename this option of {name}"
-                    )
+                    raise InputError(f"{fault}; rename this option of {name}")
                 if None in values and section != "training":
                     raise InputError(
                         f"axis {axis!r}: null is only for a setting of the training; give a value"
                     )
-                for place, value in enumerate(values):
-                    values[place] = _axis_value(space, section, key, value, (kind, axis, place))
+                for number, value in enumerate(values):
+                    values[number] = _axis_value(space, section, key, value, (kind, axis, number))
                 if len(set(values)) < len(values):
                     raise InputError(f"axis {axis!r} has a value twice: {values}")
                 kinds = {_kind(value) for value in values if value is not None}
@@ -272,12 +263,11 @@ def _check_axes(space: CheckedSpace) -> None:
     if space.refine:
         with _at("refine"):
             _check_refinement(space)
-    for place, entry in enumerate(space.skip):
+    for number, entry in enumerate(space.skip):
         for axis in entry:
             if axis not in space.axes:
-                raise Problem(
-                    ("skip", place, axis), f"there is no axis {axis!r}; the axes are {', '.join(space.axes)}"
-                )
+                said = f"there is no axis {axis!r}; the axes are {', '.join(space.axes)}"
+                raise Problem(("skip", number, axis), said)
 
 
 def _check_refinement(space: CheckedSpace) -> None:
@@ -437,8 +427,7 @@ def _message(error: Any, model: type[BaseModel] | None) -> tuple[tuple[Any, ...]
     if error["type"] == "extra_forbidden":
         known = _fields_at(model, error["loc"][:-1])
         name = str(error["loc"][-1])
-        near = nearest(name, known) or name
-        hint = f"known: {suggest(near, known)}" if known else "there are no settings here"
+        hint = f"known: {nearest_first(name, known)}" if known else "there are no settings here"
         return path, f"{name!r} is not known here; {hint}"
     if error["type"] == "missing":
         return path[:-1] if model is CheckedSpace else path, f"{field} is missing"

@@ -75,9 +75,8 @@ def hints(names: Sequence[str]) -> tuple[str, str]:
     """Return columns with the known names that are nearest, and the ``--columns`` that renames them."""
     known = [*tables.EVERY, *settings()]
     near = {name: nearest(name, known) for name in names}
-    told = [f"{name!r}{f' (perhaps {other})' if other else ''}" for name, other in near.items()]
-    found = [f"{name}={other}" for name, other in near.items() if other]
-    return ", ".join(told), ",".join(found)
+    described = [f"{name!r}{f' (perhaps {other})' if other else ''}" for name, other in near.items()]
+    return ", ".join(described), ",".join(f"{name}={other}" for name, other in near.items() if other)
 
 
 def unknown_columns(path: str, table: pd.DataFrame, axes: Sequence[str]) -> str:
@@ -89,11 +88,11 @@ def unknown_columns(path: str, table: pd.DataFrame, axes: Sequence[str]) -> str:
     names = [name for name in map(str, table) if name.removesuffix("_std") not in known]
     if not names:
         return ""
-    told, rename = hints(names)
+    described, rename = hints(names)
     how = f"Rename them with --columns {rename}, or make" if rename else "Make"
     return (
-        f"{path}: columns that are no settings or measures are kept and not shown: {told}. {how} one an axis "
-        f"with --columns {names[-1]}=load"
+        f"{path}: columns that are no settings or measures are kept and not shown: {described}. {how} one an "
+        f"axis with --columns {names[-1]}=load"
     )
 
 
@@ -101,10 +100,9 @@ def gaps(path: str, table: pd.DataFrame, axes: Sequence[str]) -> str:
     """Return a sentence about rows without a value on an axis, or without a training loss; often empty."""
     results = () if "status" in table else ("train_loss",)  # a model that diverged may have none
     empty = {name: int(table[name].isna().sum()) for name in (*axes, *results) if name in table}
-    told = ", ".join(f"{count} without {name}" for name, count in empty.items() if count)
-    return (
-        f"{path}: of {len(table)} rows, there are {told}; fill them in, or delete the rows." if told else ""
-    )
+    counts = ", ".join(f"{count} without {name}" for name, count in empty.items() if count)
+    remark = f"{path}: of {len(table)} rows, there are {counts}; fill them in, or delete the rows."
+    return remark if counts else ""
 
 
 def repeated_models(path: str, table: pd.DataFrame, axes: Sequence[str]) -> str:
@@ -120,7 +118,7 @@ def repeated_models(path: str, table: pd.DataFrame, axes: Sequence[str]) -> str:
 
 
 def differences(table: pd.DataFrame, place: Sequence[str]) -> str:
-    """Return what rows at the same place differ in besides results, and how to make it an axis."""
+    """Return a sentence that names the settings in which rows at the same place differ."""
     rows = table.astype(dict.fromkeys(table.columns.difference(place), str))  # lists too
     groups = rows.groupby(list(place), dropna=False)
     others = [

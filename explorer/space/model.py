@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import operator
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -22,19 +23,19 @@ from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
 import explorer.data
 import explorer.measures
 import explorer.models
-from explorer.columns import nearest
+from explorer.columns import nearest_first
 from explorer.data.base import numbers_of_classes, train_inputs
 from explorer.data.dataset import Arrays
 from explorer.options import Options
-from explorer.settings import SCHEMA, InputError, digest, plugin, suggest
+from explorer.settings import SCHEMA, InputError, digest, plugin
 from explorer.space.training import TrainingOptions, Use, names_of
 from explorer.train.optimisers import VERSIONS
 
 MAX_MODELS = 1_000_000
-# The packages of the sections that have a name, and what messages call such a name.
 # Version of the training of users' networks: since 2, frozen parameters stay frozen; since 3, training keeps
 # the values that a forward pass assigns to parameters.
 USER_NETWORKS = 3
+# The packages of the sections that have a name, and what messages call such a name.
 PACKAGES: dict[str, tuple[ModuleType, str]] = {
     "data": (explorer.data, "data set"),
     "model": (explorer.models, "architecture"),
@@ -113,14 +114,9 @@ class Condition(Options):
     def is_met_by(self, value: Any) -> bool:
         if value is None:  # null is neither above nor below a number
             return self.in_ is not None and None in self.in_
-        return (
-            (self.ge is None or value >= self.ge)
-            and (self.gt is None or value > self.gt)
-            and (self.le is None or value <= self.le)
-            and (self.lt is None or value < self.lt)
-            and (self.eq is None or value == self.eq)
-            and (self.in_ is None or value in self.in_)
-        )
+        tests = (("ge", self.ge), ("gt", self.gt), ("le", self.le), ("lt", self.lt), ("eq", self.eq))
+        met = all(bound is None or getattr(operator, test)(value, bound) for test, bound in tests)
+        return met and (self.in_ is None or value in self.in_)
 
 
 def _condition(value: Any) -> Any:
@@ -288,7 +284,7 @@ class CheckedSpace(Options):
     _chosen: frozenset[str] | None = PrivateAttr(default=None)
     _given: dict[str, Any] | None = PrivateAttr(default=None)
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
-    _recorded: dict[str, DataFacts] | None = PrivateAttr(default=None)
+    _data_facts: dict[str, DataFacts] | None = PrivateAttr(default=None)
 
     @property
     def axes(self) -> dict[str, list[Any]]:
@@ -346,17 +342,21 @@ class CheckedSpace(Options):
                 cells.append(Cell.of(self, at, known))
         return cells
 
-    def keep_given_settings(self, given: dict[str, Any]) -> None:
-        """Keep a copy of the plain data that the space was parsed from."""
-        self._given = copy.deepcopy(given)
+    def keep(
+        self,
+        sources: dict[str, str],
+        *,
+        given: dict[str, Any] | None = None,
+        data_facts: dict[str, DataFacts] | None = None,
+    ) -> None:
+        """Keep what belongs to a space besides its settings.
 
-    def keep_sources(self, fingerprints: dict[str, str]) -> None:
-        """Keep the fingerprint of each user's function in the space, by ``module:function``."""
-        self._sources = fingerprints
-
-    def keep_data_facts(self, recorded: dict[str, DataFacts]) -> None:
-        """Use these facts by :attr:`Cell.data_key`, and do not call a user's function for others."""
-        self._recorded = recorded
+        Args:
+            sources: the fingerprint of each user's function in the space, by ``module:function``.
+            given: the plain data that the space was parsed from; a copy is kept.
+            data_facts: facts by :attr:`Cell.data_key`. No user's function is called for others.
+        """
+        self._sources, self._given, self._data_facts = sources, copy.deepcopy(given), data_facts
 
     @property
     def n_models(self) -> int:
@@ -367,11 +367,6 @@ class CheckedSpace(Options):
     def data_facts(self) -> dict[str, DataFacts]:
         """The facts of each data set in the grid, by :attr:`Cell.data_key`."""
         return {cell.data_key: cell.data_facts for cell in self.cells}
-
-    @property
-    def recorded(self) -> dict[str, DataFacts] | None:
-        """The facts that a run folder lists; None if the data sets themselves are read."""
-        return self._recorded
 
     @property
     def sources(self) -> dict[str, str]:
@@ -404,7 +399,7 @@ class Cell:
     seeds: list[int]
     task: str = "classification"
     sources: dict[str, str] = field(default_factory=dict)  # Space.sources
-    recorded: dict[str, DataFacts] | None = None  # Space.recorded
+    recorded: dict[str, DataFacts] | None = None  # by a run folder; None if the data sets are read
     imported: bool = False  # the models were trained elsewhere
 
     @classmethod
@@ -443,7 +438,7 @@ class Cell:
             space.seed_numbers,
             space.task or tasks_of(module_of("data", data_name))[0],
             space.sources,
-            space.recorded,
+            space._data_facts,
             space.imported is not None,
         )
 
@@ -462,8 +457,8 @@ class Cell:
         """
         dataset = module_of("data", self.data_name)
         hashed = hasattr(dataset, "fingerprint")
-        if self.recorded is not None and (found := self.recorded.get(self.data_key)):
-            return found
+        if self.recorded is not None and (facts := self.recorded.get(self.data_key)):
+            return facts
         if self.recorded is not None and ":" in self.data_name:
             raise InputError(
                 f"run.yaml does not describe the data {self.data_name!r}; `resume` reads them and adds this"
@@ -630,5 +625,5 @@ def resolve(axis: str, space: CheckedSpace) -> tuple[str, str]:
             return section, axis
     names = {name for settings in known.values() for name in settings} - {"name"}
     hint = f" (give the options of {' or '.join(users)} a value to make them known)" if users else ""
-    near = nearest(axis, sorted(names)) or axis
-    raise InputError(f"there is no setting {axis!r} to sweep; known: {suggest(near, sorted(names))}{hint}")
+    listed = nearest_first(axis, sorted(names))
+    raise InputError(f"there is no setting {axis!r} to sweep; known: {listed}{hint}")

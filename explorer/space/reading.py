@@ -13,6 +13,7 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from explorer import plainyaml
 from explorer.columns import ROLES
 from explorer.data.base import DataOptions
+from explorer.data.formats.reading import as_text
 from explorer.settings import InputError, near, shown
 from explorer.space import checking
 from explorer.space.checking import DEFAULT_MEASURES, Problem, check
@@ -48,7 +49,7 @@ def read(path: str | Path, overrides: Sequence[str] | None = None) -> CheckedSpa
     try:
         if file.stat().st_size > MAX_BYTES:
             raise InputError(f"{file} has more than {MAX_BYTES:,} bytes, the limit for a space file")
-        text = file.read_text(encoding="utf-8")
+        text = as_text(file.read_bytes(), file)
     except FileNotFoundError:
         folders = dict.fromkeys([file.parent, Path("spaces")])
         stems = {str(path): path.stem for folder in folders for path in folder.glob("*.yaml")}
@@ -56,12 +57,10 @@ def read(path: str | Path, overrides: Sequence[str] | None = None) -> CheckedSpa
         ordered = sorted(stems, key=lambda path: ([*close, stems[path]].index(stems[path]), path))
         others = f"; there are: {', '.join(ordered)}" if ordered else ", and no .yaml file near it"
         raise InputError(f"there is no file {file}{others}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} cannot be read: it should be saved as UTF-8 ({error})") from error
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error}") from error
     try:
-        raw, node, told = plainyaml.parse(text)
+        raw, node, mistakes = plainyaml.parse(text)
     except plainyaml.NotPlain as error:
         line = f", line {error.line}" if error.line else ""
         raise InputError(f"{file}{line}: {error.problem}") from error
@@ -73,8 +72,8 @@ def read(path: str | Path, overrides: Sequence[str] | None = None) -> CheckedSpa
     if isinstance(raw, dict) and raw.get("imported") is not None:
         problems.append((_line(node, ("imported",)), IMPORTED))
     problems += [(_line(node, p.path), p.message) for p in set_and_swept(raw)]
-    if told := sorted([*told, *problems]):
-        raise InputError("\n".join(f"{file}, line {line}: {text}" for line, text in told))
+    if lines := sorted([*mistakes, *problems]):
+        raise InputError("\n".join(f"{file}, line {line}: {text}" for line, text in lines))
     return space
 
 
@@ -140,21 +139,21 @@ def _with_setting(problem: Problem) -> str:
 
 
 def all_problems(raw: Any, first: Problem) -> list[Problem]:
-    """Return all problems of plain data whose first one is known.
+    """Return all problems of plain data, given the first one.
 
-    Each problem is mended in a copy, by leaving the setting out, until no other is found. A problem that only
-    follows from what was left out is mended too, but not returned.
+    Leave the setting of each problem out of a copy and check the copy again, until nothing is wrong. A
+    problem that only follows from what was left out is not returned.
     """
-    raw, found, left_out, tries = copy.deepcopy(raw), [], [], 0
+    raw, problems, left_out, tries = copy.deepcopy(raw), [], [], 0
     result: CheckedSpace | Problem = first
     while isinstance(result, Problem) and (tries := tries + 1) <= MAX_PROBLEMS:
         if not _follows(result, left_out):
-            found.append(result)
+            problems.append(result)
         if not _leave_out(raw, result.path):
             break
         left_out.append(result.path)
         result = _checked(raw, [])
-    return found
+    return problems
 
 
 def _leave_out(raw: Any, path: tuple[Any, ...]) -> bool:
@@ -165,15 +164,12 @@ def _leave_out(raw: Any, path: tuple[Any, ...]) -> bool:
     if path in ((section, "name") for section in STAND_INS) or (len(path) == 1 and path[0] in REQUIRED):
         given, raw[path[0]] = raw.get(path[0]), copy.deepcopy(REQUIRED[path[0]])
         if len(path) == 2 and isinstance(given, dict) and isinstance(given.get("name"), str):
-            users = path[0] == "model" and ":" in given["name"]
-            alike = (
-                near(given["name"], PACKAGES["model"][0].NAMES) if path[0] == "model" and not users else []
-            )
-            if alike:  # a misspelt architecture
-                raw["model"] = {**given, "name": alike[0]}
+            if path[0] == "model" and ":" in given["name"]:
+                return True
+            if path[0] == "model" and (alike := near(given["name"], PACKAGES["model"][0].NAMES)):
+                raw["model"] = {**given, "name": alike[0]}  # a misspelt architecture
             else:
-                shared = () if users else SHARED[path[0]]
-                raw[path[0]] |= {name: given[name] for name in shared if name in given}
+                raw[path[0]] |= {name: given[name] for name in SHARED[path[0]] if name in given}
         return True
     if not path and isinstance(raw, dict) and (missing := [name for name in REQUIRED if name not in raw]):
         raw.update(copy.deepcopy({name: REQUIRED[name] for name in missing[:1]}))
@@ -195,10 +191,10 @@ def _leave_out(raw: Any, path: tuple[Any, ...]) -> bool:
 
 
 def _follows(problem: Problem, left_out: list[tuple[Any, ...]]) -> bool:
-    """Return whether a problem may only be there because of what was left out.
+    """Return whether a problem may follow from what was left out.
 
-    It then concerns a setting or an axis of which something was left out, the data of an unknown data set, or
-    an axis that an option left out or an unknown name may have.
+    This is so if it concerns a setting or an axis of which a part was left out, the data of an unknown data
+    set, or an axis that may be an option of an unknown data set or architecture.
     """
     path = problem.path
     axes = [other[-1:] for other in left_out if len(other) == 2 and other[0] in ("load", "temperature")]

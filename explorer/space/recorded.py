@@ -76,12 +76,11 @@ def space_of(info: dict[str, Any]) -> CheckedSpace:
     Raises:
         InputError: ``run.yaml`` is not that of a run, or an earlier version did not describe the data in it.
     """
-    functions = {name: f for version in sources.versions(info) for name, f in version.functions.items()}
-    kept = {name: function.fingerprint for name, function in functions.items()}
+    fingerprints = _fingerprints(info)
     if "kept_sources" not in info:
         of_bytes = fingerprint_of(info)
-        kept = {name: of_bytes(name) for name in users_functions(info["space"]).values()}
-    return restore(info["space"], kept, _data_facts(info))
+        fingerprints = {name: of_bytes(name) for name in users_functions(info["space"]).values()}
+    return restore(info["space"], fingerprints, _data_facts(info))
 
 
 def working_space_of(info: dict[str, Any], overrides: Sequence[str] = ()) -> CheckedSpace:
@@ -112,7 +111,7 @@ def _data_facts(info: dict[str, Any]) -> dict[str, DataFacts]:
 def rounds_of(info: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the rounds of a refined run: ``cells`` (their ids) and, of a finished round, ``expected``.
 
-    That is the share of the phases of the whole grid that was expected to be right after it.
+    ``expected`` is the share of the phases of the whole grid that was expected to be right after the round.
 
     Raises:
         InputError: ``run.yaml`` is damaged.
@@ -131,10 +130,14 @@ def fingerprint_of(info: dict[str, Any]) -> Callable[[str], str]:
     """Return the function that gives the fingerprint of a user's function in the ids of a run's models."""
     if "kept_sources" not in info:  # written by a version that kept none
         return lambda name: sources.bytes_fingerprint(name, info.get("sources", []))
-    kept = {
-        name: f.fingerprint for version in sources.versions(info) for name, f in version.functions.items()
-    }
-    return lambda name: kept.get(name) or sources.fingerprint(name)
+    fingerprints = _fingerprints(info)
+    return lambda name: fingerprints.get(name) or sources.fingerprint(name)
+
+
+def _fingerprints(info: dict[str, Any]) -> dict[str, str]:
+    """Return the fingerprint of each user's function whose sources the run keeps."""
+    functions = (entry for version in sources.versions(info) for entry in version.functions.items())
+    return {name: function.fingerprint for name, function in functions}
 
 
 def without_unknown_settings(raw: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

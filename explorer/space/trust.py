@@ -26,26 +26,26 @@ def changed_sources(info: dict[str, Any], store: Store) -> dict[str, str]:
     present: dict[str, bytes] = {}
     for name in versions[-1].functions:
         present |= sources.read(name)
-    found = {}
+    changes = {}
     for path in sorted({*kept, *present}):
         copy = store.source_location(number, path)
         if path not in present:
-            found[path] = f"{path} is not imported now ({copy})"
+            changes[path] = f"{path} is not imported now ({copy})"
         elif path not in kept:
-            found[path] = f"{path} was not imported when the run was trained"
+            changes[path] = f"{path} was not imported when the run was trained"
         elif sources.sha256(present[path]) == kept[path]:
             continue
         elif not sources.same(present[path], store.read_source(number, path)):
-            found[path] = f"{path} differs from the copy that the run was trained with ({copy})"
-    return found
+            changes[path] = f"{path} differs from the copy that the run was trained with ({copy})"
+    return changes
 
 
 def require_trust(info: dict[str, Any], store: Store, *, trust: bool, how: str = "add --trust") -> None:
     """Check that the code that ``run.yaml`` names may be run. Runs none of it.
 
-    It may if the run keeps its sources, they are the user's, and the folder belongs to the current user; or
-    with ``trust``. Installed code does more than its sources show: ``pandas:read_pickle`` runs what is in a
-    file.
+    It may be run if the run keeps its sources, if these are the user's files and if the folder belongs to the
+    user, or with ``trust``. Installed code does more than its sources show: ``pandas:read_pickle`` runs what
+    is in a file.
 
     Args:
         how: what the user does to trust the folder.
@@ -63,10 +63,8 @@ def require_trust(info: dict[str, Any], store: Store, *, trust: bool, how: str =
     elif unknown := [name for name in named if not _kept(name, info)]:
         why, named = "keeps no sources of that code", unknown
     elif installed := [name for name in named if sources.is_installed(name)]:
-        why, named = (
-            "gives settings of its own to that code, which is installed and not in a file of yours",
-            installed,
-        )
+        why = "passes its settings to that code, which is installed and not in one of your files"
+        named = installed
     else:
         return
     raise InputError(

@@ -99,12 +99,12 @@ def make_step(
 
         def gradient(point: Tensor) -> Tensor:
             if bound is not None and point is theta:
-                losses, found = bound.step(x, y, watch is not None), bound.gradient
+                losses, slope = bound.step(x, y, watch is not None), bound.gradient
             else:
-                losses, found = seeded(point, x, y, buffers)
+                losses, slope = seeded(point, x, y, buffers)
             if watch is not None and losses is not None and point is theta:
                 watch.add_losses(losses)
-            return found
+            return slope
 
         optimiser.step(theta, gradient, memory, rates[step], step)
 

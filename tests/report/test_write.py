@@ -163,9 +163,12 @@ def test_a_folder_with_only_some_tables_gets_a_page_that_says_what_is_missing(
     [
         (
             "width;batch_size;train_loss\n2;8;0,5\n",
-            "no column is one of those in docs/tables.md.*needs commas",
+            "has semicolons between its columns; save it with commas, and numbers with points",
         ),
-        ("width,train_loss,train_loss\n2,0.5,0.1\n", "there are several columns train_loss"),
+        (
+            "width,train_loss,train_loss\n2,0.5,0.1\n",
+            "has several columns 'train_loss'; rename them, or keep one",
+        ),
         ("width,train_loss\n2,low\n", "train_loss should hold numbers, not 'low'"),
     ],
 )

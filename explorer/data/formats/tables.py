@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,24 +27,37 @@ def read_table(path: str) -> pd.DataFrame:
     Raises:
         InputError: the file cannot be read as such a table, is empty, or has two columns of one name.
     """
+    if not path.lower().endswith((".csv", ".tsv", ".parquet")):
+        raise InputError(f"{path} should be a .csv, .tsv or .parquet file; save the table as one of these")
+    table = parse_table(path, read_bytes(path))
+    if not len(table):
+        raise InputError(f"{path} has no rows; give it a row for each input")
+    table.columns = [str(name) for name in table.columns]
+    return table
+
+
+def parse_table(path: str, content: bytes) -> pd.DataFrame:
+    """Return the table that a CSV, TSV or Parquet file holds.
+
+    Raises:
+        InputError: the content is no such table, or has two columns of one name.
+    """
     import pandas as pd
 
-    suffix = Path(path).suffix.lower()
-    if suffix not in (".csv", ".tsv", ".parquet"):
-        raise InputError(f"{path} should be a .csv, .tsv or .parquet file; save the table as one of these")
-    content = read_bytes(path)
     try:
-        if suffix == ".parquet":
-            table = with_index(parquet_frame(content))
-        else:
-            text, sep = as_text(content, path), "\t" if suffix == ".tsv" else ","
-            first = next(csv.reader(io.StringIO(text), delimiter=sep, skipinitialspace=True), [])
-            names = [name.strip() for name in first]
-            if twice := [name for name in names if names.count(name) > 1]:
-                raise InputError(f"{path} has several columns {twice[0]!r}; rename them, or keep one")
-            table = pd.read_csv(io.StringIO(text), sep=sep, skipinitialspace=True)
-            if len(table.columns) == 1 and ";" in str(table.columns[0]):
-                raise InputError(f"{path} has semicolons between its columns; save it with commas")
+        if path.lower().endswith(".parquet"):
+            return with_index(parquet_frame(content))
+        text, sep = as_text(content, path), "\t" if path.lower().endswith(".tsv") else ","
+        first = next(csv.reader(io.StringIO(text), delimiter=sep, skipinitialspace=True), [])
+        names = [name.strip() for name in first]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise InputError(f"{path} has several columns {twice[0]!r}; rename them, or keep one")
+        table = pd.read_csv(io.StringIO(text), sep=sep, skipinitialspace=True)
+        if len(table.columns) == 1 and ";" in str(table.columns[0]):
+            raise InputError(
+                f"{path} has semicolons between its columns; save it with commas, and numbers with points"
+            )
+        return table
     except InputError:
         raise
     except Exception as error:  # pandas raises many kinds
@@ -53,10 +65,6 @@ def read_table(path: str) -> pd.DataFrame:
         raise InputError(
             f"{path} cannot be read as a table: {first_line}; repair or save it again"
         ) from error
-    if not len(table):
-        raise InputError(f"{path} has no rows; give it a row for each input")
-    table.columns = [str(name) for name in table.columns]
-    return table
 
 
 def parquet_frame(content: bytes) -> pd.DataFrame:

@@ -38,9 +38,8 @@ class Checkpoint(NamedTuple):
 def data_section(data: str | dict[str, Any]) -> dict[str, Any]:
     """Return the section ``data`` of a space for a file, a folder, a data set's name or a function.
 
-    A section itself gets its default.
-
-    Inputs are not standardised, because a model is measured on the inputs that it was trained on.
+    A section is returned with this one default: inputs are not standardised, because a model is measured on
+    the inputs that it was trained on.
     """
     path = Path("" if isinstance(data, dict) else data)
     kinds = {".npz": "arrays", ".csv": "table", ".tsv": "table", ".parquet": "table"}
@@ -73,15 +72,15 @@ def checkpoints_of(
         InputError: a column is no setting, or a value is missing; the message lists all such columns.
     """
     ours, known = _our_names(rows, raw, renamed)
-    found = [_checkpoint(folder, where, row, ours, known) for where, row in rows]
+    checkpoints = [_checkpoint(folder, where, row, ours, known) for where, row in rows]
     at: dict[Path, str] = {}
-    for one in found:
+    for one in checkpoints:
         if (other := at.setdefault(one.file.absolute(), one.where)) != one.where:
             raise InputError(
                 f"{other} and {one.where} name the same file {one.file}; give each model once, or two models "
                 "would be compared that are one"
             )
-    return found, known
+    return checkpoints, known
 
 
 def _our_names(
@@ -236,15 +235,15 @@ def _of_settings(problems: str, where: str) -> str:
     """Return what is wrong with a space, in terms of the settings that it was made of."""
     source, lines = where.partition(", line")[0], problems.splitlines()
     causes = [line for line in lines if not line.startswith("imported")] or lines
-    found = []
+    described = []
     for line in causes:
         if setting := SETTING.match(line):
             section, name, rest = setting.groups()
             line = f"{source}: {name}: {rest.removeprefix(f'{name}: ')}"
             if section == "training" or name in TrainingOptions.model_fields:
                 line += f"; or leave it out: --columns {name}="
-        found.append(line)
-    return "\n".join(found)
+        described.append(line)
+    return "\n".join(described)
 
 
 def _in_order(values: Iterable[Any]) -> list[Any]:

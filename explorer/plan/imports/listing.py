@@ -48,14 +48,14 @@ def rows_of_folder(
         return rows
     if pattern is not None:
         return _matching(folder, pattern)
-    found = [*_of_tune(folder), *_of_lightning(folder)]
-    if not found:
+    rows = [*_of_tune(folder), *_of_lightning(folder)]
+    if not rows:
         raise InputError(
             f"{folder} holds no results of Ray Tune (params.json) or Lightning (hparams.yaml); give the "
             "settings of each checkpoint with --settings settings.csv, or in file names with "
             "--files 'w{width}/seed{seed}.pt'"
         )
-    return found
+    return rows
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -124,8 +124,8 @@ def _matching(folder: Path, pattern: str) -> list[tuple[str, dict[str, Any]]]:
     expression = re.compile("".join(words))
     rows = []
     for file in sorted(file for file in folder.rglob("*") if file.is_file()):
-        if found := expression.fullmatch(path := file.relative_to(folder).as_posix()):
-            rows.append((path, {**{n: _value(v) for n, v in found.groupdict().items()}, "file": path}))
+        if match := expression.fullmatch(path := file.relative_to(folder).as_posix()):
+            rows.append((path, {**{n: _value(v) for n, v in match.groupdict().items()}, "file": path}))
     if not rows:
         raise InputError(f"--files {pattern}: no file below {folder} has such a name")
     return rows
@@ -203,12 +203,12 @@ def _flat(values: Mapping[str, Any], file: Path) -> dict[str, Any]:
     """
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        found = _flat(value, file) if isinstance(value, dict) else {str(name): value}
-        for twice in flat.keys() & found.keys():
-            if flat[twice] != found[twice]:
+        added = _flat(value, file) if isinstance(value, dict) else {str(name): value}
+        for twice in flat.keys() & added.keys():
+            if flat[twice] != added[twice]:
                 raise InputError(
-                    f"{file}: {twice!r} has two values, {shown(flat[twice])} and {shown(found[twice])}; give "
+                    f"{file}: {twice!r} has two values, {shown(flat[twice])} and {shown(added[twice])}; give "
                     "the settings with --settings settings.csv"
                 )
-        flat |= found
+        flat |= added
     return flat

@@ -26,7 +26,7 @@ PREFIX = re.compile(r"^(module|model|_orig_mod)\.")  # of DataParallel, Lightnin
 def load_weights(module: nn.Module, path: Path, network: str) -> list[str]:
     """Give a module the weights in a file. A prefix in front of all their names does not matter.
 
-    Returns the names of weights beside those with the prefix, which are left out.
+    Return the names of weights that are left out because they lack this prefix.
 
     Args:
         network: what messages call the module.
@@ -38,11 +38,11 @@ def load_weights(module: nn.Module, path: Path, network: str) -> list[str]:
     from torch import no_grad, strided
 
     target, given = module.state_dict(), read_state(path)
-    found: dict[str, Tensor] = {}
+    weights: dict[str, Tensor] = {}
     names = _names_in(target, given)
     for key, name in names.items():
         value = given[key]
-        if name in found:
+        if name in weights:
             raise InputError(f"{path} has {name!r} under two names, {key!r} is one; save one of them alone")
         if name in target:
             if value.layout != strided or value.is_meta or value.is_nested:
@@ -57,20 +57,20 @@ def load_weights(module: nn.Module, path: Path, network: str) -> list[str]:
                     f"{path}: {key} has the shape {tuple(value.shape)}, and {network} has "
                     f"{tuple(target[name].shape)}; check the settings of this file, and --model"
                 )
-            found[name] = value
+            weights[name] = value
         elif not name.endswith("num_batches_tracked"):
             raise InputError(
                 f"{path} has {key!r}, which {network} does not have; it has {some_of(target, SHOWN)}. "
                 "Check --model"
             )
-    shared = {target[name].data_ptr() for name in found}  # of tied weights, a file may have one name only
+    shared = {target[name].data_ptr() for name in weights}  # of tied weights, a file may have one name only
     for name, value in target.items():
-        if name not in found and value.data_ptr() not in shared and "num_batches_tracked" not in name:
+        if name not in weights and value.data_ptr() not in shared and "num_batches_tracked" not in name:
             raise InputError(
                 f"{path} lacks {name!r}, which {network} has; it has {some_of(given, SHOWN)}. Check --model"
             )
     with no_grad():
-        for name, value in found.items():
+        for name, value in weights.items():
             target[name].copy_(value)
     return [key for key in given if key not in names]
 
@@ -78,8 +78,8 @@ def load_weights(module: nn.Module, path: Path, network: str) -> list[str]:
 def _names_in(target: Mapping[str, Any], given: Iterable[str]) -> dict[str, str]:
     """Return the name in a module of each weight of a file, without those that are left out.
 
-    These stand beside a prefix, such as that of a Lightning module's network, which has all others. The
-    prefix is the one with which most names are in the module, if there is a single such prefix.
+    A file may have the network's weights under a prefix, and other weights beside them, such as those of a
+    Lightning module. The prefix is the one with which most names are in the module, if there is only one.
     """
     names = {key: _name_in(target, key) for key in given}
     if all(name in target for name in names.values()):

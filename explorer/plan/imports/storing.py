@@ -22,14 +22,14 @@ from explorer.users.objects import content_of
 if TYPE_CHECKING:
     from torch import nn
 
-TOLD = 20  # wrong files that are told at once
+LISTED = 20  # wrong files that a message lists
 PER_STACK = 16  # models of a cell whose weights share a file
 
 
 def check_files(space: CheckedSpace, files: Mapping[str, Checkpoint]) -> list[str]:
     """Check that each checkpoint holds the weights of its network. Runs in the process for users' code.
 
-    Returns sentences about weights that are left out, and about files with the same weights.
+    Return sentences about weights that are left out, and about files with the same weights.
 
     Raises:
         InputError: some do not; the message has a line for each, with the file's name.
@@ -42,11 +42,11 @@ def check_files(space: CheckedSpace, files: Mapping[str, Checkpoint]) -> list[st
             clean = {source: cell.load_data()}
         paths = [str(files[cell.model_id(seed)].file) for seed in cell.seeds]
         arguments = (cell, *shape_of(clean[source], cell), paths)
-        found = user_process.call(f"{__name__}:readings_of", *arguments, what="the check of checkpoints")
-        readings |= dict(zip(paths, found, strict=True))
+        read = user_process.call(f"{__name__}:readings_of", *arguments, what="the check of checkpoints")
+        readings |= dict(zip(paths, read, strict=True))
     if problems := [one.problem for one in readings.values() if one.problem]:
-        more = [f"… and {len(problems) - TOLD} more files"] if problems[TOLD:] else []
-        raise InputError("\n".join([*problems[:TOLD], *more]))
+        more = [f"… and {len(problems) - LISTED} more files"] if problems[LISTED:] else []
+        raise InputError("\n".join([*problems[:LISTED], *more]))
     remarks = []
     if beside := {path: one.left_out for path, one in readings.items() if one.left_out}:
         first = next(iter(beside))
@@ -83,16 +83,16 @@ def readings_of(cell: Cell, shape: tuple[int, ...], classes: int, paths: list[st
         module = _module(cell, shape, classes)
     except InputError as error:
         return [Reading(f"{path}: {error}", [], "") for path in paths]
-    found = []
+    readings = []
     for path in paths:
         try:
             left_out = load_weights(module, Path(path), f"the network with {_options(cell)}")
         except InputError as error:
-            found.append(Reading(str(error), [], ""))
+            readings.append(Reading(str(error), [], ""))
         else:
             content = {name: content_of(value) for name, value in module.state_dict().items()}
-            found.append(Reading("", left_out, digest(content)))
-    return found
+            readings.append(Reading("", left_out, digest(content)))
+    return readings
 
 
 def write(space: CheckedSpace, store: Store, files: Mapping[str, Checkpoint], folder: Path) -> int:

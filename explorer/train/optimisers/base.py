@@ -84,8 +84,8 @@ class PerRowOptimiser:
         views = self._views_of(theta, gradient(theta), state)
         optimisers = [optimiser for _, optimiser in self.groups]
         points = [one.ascend(*view[:2]) for one, view in zip(optimisers, views, strict=True)]
-        if found := [point for point in points if point is not None]:
-            views = self._views_of(theta, gradient(torch.cat(found)), state)
+        if moved := [point for point in points if point is not None]:
+            views = self._views_of(theta, gradient(torch.cat(moved)), state)
         for one, view, rate in zip(optimisers, views, rates, strict=True):
             one.update(*view, rate, step)
 
