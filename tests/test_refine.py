@@ -12,6 +12,11 @@ from conftest import explore
 
 from explorer import phases, refine
 from explorer.phases.cuts import sort_means
+from explorer.refine.domain import coordinates
+from explorer.refine.grid import Grid
+from explorer.refine.measures import MEASURES
+from explorer.refine.probabilities import shares_of_phases
+from explorer.refine.process import regressor
 from explorer.settings import InputError
 
 CUTS = {"train_loss": 0.01, "connected": 1, "cka": 0.65}
@@ -127,7 +132,7 @@ def test_the_answer_depends_neither_on_order_nor_on_number_types_nor_on_other_co
 
 
 def test_a_grid_of_which_all_is_known_is_not_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refine, "_fit", None)
+    monkeypatch.setattr("explorer.refine.partial.fit_models", None)
     cells = world()
     found = refine.predict(cells, DOMAIN, CUTS)
     assert found["phase"].tolist() == true_phases(cells).tolist()
@@ -151,7 +156,7 @@ def test_a_proposed_cell_counts_as_a_measurement_of_its_predicted_values() -> No
         following.add(place)
         one, x = process.fitted[1], model.x[[place]]
         values = np.append(one.y_train_, one.predict(x))
-        process.fitted[1] = refine._regressor(one.kernel_).fit(np.vstack([one.X_train_, x]), values)
+        process.fitted[1] = regressor(one.kernel_).fit(np.vstack([one.X_train_, x]), values)
     want_mean, want = process.fitted[1].predict(model.x, return_std=True)
     assert following.means[1] == pytest.approx(want_mean, abs=1e-6)
     assert np.sqrt(following.variances[1]) == pytest.approx(want, abs=1e-6)
@@ -165,7 +170,7 @@ def test_a_measured_cell_is_predicted_from_the_others() -> None:
         process, place = model.processes[0], np.flatnonzero(model.used)[5]
         mean, spread = model.left_out()
         rest = [
-            refine._regressor(one.kernel_).fit(np.delete(one.X_train_, 5, 0), np.delete(one.y_train_, 5))
+            regressor(one.kernel_).fit(np.delete(one.X_train_, 5, 0), np.delete(one.y_train_, 5))
             for one in process.fitted
         ]
         want = process._replace(fitted=rest).at(model.x[[place]])
@@ -179,7 +184,7 @@ def test_probabilities_of_phases_are_shares_of_draws_that_the_rule_sorts() -> No
     draw = np.random.default_rng(0).normal(size=(3, 20_000, 1))
     order = {"train_loss": 0, "train_error_percent": 0, "mode_connectivity": 1, "cka": 2}
     values = {
-        name: refine.MEASURES[name].back(mean + spread * draw[order[name]], grid.cuts)
+        name: MEASURES[name].back(mean + spread * draw[order[name]], grid.cuts)
         for name, (mean, spread) in predicted.items()
     }
     fits = values["train_error_percent"] < grid.cuts["train_loss"].fitted_error
@@ -187,7 +192,7 @@ def test_probabilities_of_phases_are_shares_of_draws_that_the_rule_sorts() -> No
     means = values["train_loss"], values["mode_connectivity"], values["cka"]
     drawn = sort_means(*means, loss, connected, cka, fits).phase
     want = np.stack([(drawn == number).mean(axis=0) for number in range(1, 6)], axis=1)
-    assert refine._shares(predicted, grid.cuts) == pytest.approx(want, abs=0.02)
+    assert shares_of_phases(predicted, grid.cuts) == pytest.approx(want, abs=0.02)
 
 
 def test_the_cka_of_cells_of_high_loss_does_not_count() -> None:
@@ -200,14 +205,14 @@ def test_the_cka_of_cells_of_high_loss_does_not_count() -> None:
 
 def test_mode_connectivity_is_the_same_there_and_back() -> None:
     values, cuts = np.array([-40.0, -2.0, 0.0, 1.9, 2.1, 40.0]), phases.find_cuts(world())
-    scale = refine.MEASURES["mode_connectivity"]
+    scale = MEASURES["mode_connectivity"]
     assert scale.back(scale.to(values, cuts), cuts) == pytest.approx(values)
 
 
 def test_cells_of_a_round_are_not_all_neighbours() -> None:
     cells = world()
     known = at(cells, refine.propose(pd.DataFrame(), DOMAIN, 16))
-    grid = refine._Grid(known, DOMAIN)
+    grid = Grid(known, DOMAIN)
     places = refine.propose_places(known, DOMAIN, 6, CUTS)
     apart = np.abs(grid.x[places][:, None] - grid.x[places][None]).max(axis=-1)
     assert apart.max() > 0.5
@@ -265,7 +270,7 @@ def test_a_grid_with_gaps_is_a_table() -> None:
 
 def test_axes_are_logarithmic_where_their_values_are() -> None:
     def places(values: list[float]) -> list[float]:
-        return refine._coordinates(pd.Series(values)).tolist()
+        return coordinates(pd.Series(values)).tolist()
 
     assert places([1, 2, 4, 8, 16]) == pytest.approx([0, 0.25, 0.5, 0.75, 1])
     assert places([0.1, 0.2, 0.3, 0.4, 0.5]) == pytest.approx([0, 0.25, 0.5, 0.75, 1])
