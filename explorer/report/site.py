@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import cache
 from importlib import resources
@@ -22,6 +21,7 @@ from explorer.phases.advice import advise_cells, advise_phases
 from explorer.phases.claims import HOLDS, UNTESTED, Claim
 from explorer.plan.progress import Progress
 from explorer.report import facts, figures, pictures, spent, theme, vega
+from explorer.report.artist import Artist
 from explorer.report.encodings import vertical_order
 from explorer.report.files import INDEX, write_details, write_shown_runs, write_tables
 from explorer.report.labels import axis, axis_title, measure, measure_title, reword
@@ -49,85 +49,83 @@ def write_site(
     now: Progress | None = None,
 ) -> Path | str:
     """Write the site; see ``explorer.report.write``."""
-    artist = ThreadPoolExecutor(1)  # draws pictures meanwhile, which holds no lock of Python's
-    release = pa.default_memory_pool().release_unused  # gives back what each step no longer needs
-    all_cuts = run.cuts(cuts)
-    release()
-    cells, grid = facts.grid_of(run, all_cuts)
-    grid, rounds = with_predictions(run, grid, all_cuts)
-    axes = plane({k: [n for n in names if n in grid] for k, names in run.axes.items()})
-    right, up, _ = axes
-    images = images and len(grid) <= PICTURED_CELLS
-    labels = images or right is None or grid[right].nunique() < CROWDED
-    rows = with_texts(rounded(grid, phases.axis_names(run.axes)), labels=labels)
-    now = now or facts.progress_of(run)
-    with debug_mode(False):  # Altair's schema check takes longer than everything else; tests run it
-        groups = figures.of_cells(rows, right, up)
-        pictured = pictures.specs(rows, axes, groups) if images else {}
-        drawn = {name: artist.submit(vega.draw, spec) for name, spec in pictured.items()}
+    with Artist() as artist:
+        release = pa.default_memory_pool().release_unused  # gives back what each step no longer needs
+        all_cuts = run.cuts(cuts)
         release()
-        claims = facts.claims(run, cells, all_cuts, now)
-        of_claims = figures.of_claims(rows, right, up, claims)
-        groups["first"] = [
-            {**of_claims[c.name], "id": f"first-{c.name}", "caption": reword(c.why)}
-            for c in claims
-            if c.verdict == HOLDS and c.name.startswith("double-descent") and c.name in of_claims
-        ]
-        data = _data(run, rows, axes, {**groups, "claims": list(of_claims.values())})
-    data["rounds"] = rounds
-    stopping = phases.gains_of_stopping(run.models, run.epochs)
-    if len(cells) <= ADVISED_CELLS:
-        each = advise_cells(cells, all_cuts, run.axes, stopping=stopping, noise=run.label_noise)
-        data["advice"] = {cell: [reword(a.cause), a.change, a.sure] for cell, a in each.items()}
-    write_shown_runs([run], out)
-    release()
-    models: dict[str, str] = {}
-    inline: dict[str, str] = {}
-    texts, length = _texts(details(run, grid), models), 0
-    for cell, text in texts:
-        inline[cell] = text
-        length += len(text)
-        if length > DETAIL_BYTES:
-            first, inline = inline, {}
-            data["files"], data["modelsFile"] = write_details(chain(first.items(), texts), models, out)
-    tables = write_tables(run, cells, out)
-    text = script_json(data)
-    del data
-    release()
-    parts = (
-        environment()
-        .get_template("index.html.j2")
-        .generate(
-            **_context(run, cells, rows, axes, all_cuts, claims),
-            reservations=facts.reservations(run, now, all_cuts),
-            trained=str(now.models) if now and now.models.missing else "",
-            rounds=rounds,
-            figures=groups,
-            claims=facts.verdicts(claims, of_claims),
-            untested=[c for c in claims if c.verdict == UNTESTED],
-            score=facts.count_verdicts(claims),
-            advice=advise_phases(cells, all_cuts, run.axes, stopping, noise=run.label_noise),
-            tables=tables,
-            refresh_s=refresh_s,
-            saved=[
-                {"file": name, "title": f["title"]}
-                for name, f in pictures.saved_charts(groups).items()
-                if images
-            ],
-            data=text,
-            details=json_of(inline),
-            bundle=vega.script(),
-            css=asset("page.css"),
-            js=asset("common.js") + asset("page.js") + asset("explore.js"),
+        cells, grid = facts.grid_of(run, all_cuts)
+        grid, rounds = with_predictions(run, grid, all_cuts)
+        axes = plane({k: [n for n in names if n in grid] for k, names in run.axes.items()})
+        right, up, _ = axes
+        images = images and len(grid) <= PICTURED_CELLS
+        labels = images or right is None or grid[right].nunique() < CROWDED
+        rows = with_texts(rounded(grid, phases.axis_names(run.axes)), labels=labels)
+        now = now or facts.progress_of(run)
+        with debug_mode(False):  # Altair's schema check takes longer than everything else; tests run it
+            groups = figures.of_cells(rows, right, up)
+            pictured = pictures.specs(rows, axes, groups) if images else {}
+            artist.start(pictured, vega.VERSION, theme.INK)
+            release()
+            claims = facts.claims(run, cells, all_cuts, now)
+            of_claims = figures.of_claims(rows, right, up, claims)
+            groups["first"] = [
+                {**of_claims[c.name], "id": f"first-{c.name}", "caption": reword(c.why)}
+                for c in claims
+                if c.verdict == HOLDS and c.name.startswith("double-descent") and c.name in of_claims
+            ]
+            data = _data(run, rows, axes, {**groups, "claims": list(of_claims.values())})
+        data["rounds"] = rounds
+        stopping = phases.gains_of_stopping(run.models, run.epochs)
+        if len(cells) <= ADVISED_CELLS:
+            each = advise_cells(cells, all_cuts, run.axes, stopping=stopping, noise=run.label_noise)
+            data["advice"] = {cell: [reword(a.cause), a.change, a.sure] for cell, a in each.items()}
+        write_shown_runs([run], out)
+        release()
+        models: dict[str, str] = {}
+        inline: dict[str, str] = {}
+        texts, length = _texts(details(run, grid), models), 0
+        for cell, text in texts:
+            inline[cell] = text
+            length += len(text)
+            if length > DETAIL_BYTES:
+                first, inline = inline, {}
+                data["files"], data["modelsFile"] = write_details(chain(first.items(), texts), models, out)
+        tables = write_tables(run, cells, out)
+        text = script_json(data)
+        del data
+        release()
+        parts = (
+            environment()
+            .get_template("index.html.j2")
+            .generate(
+                **_context(run, cells, rows, axes, all_cuts, claims),
+                reservations=facts.reservations(run, now, all_cuts),
+                trained=str(now.models) if now and now.models.missing else "",
+                rounds=rounds,
+                figures=groups,
+                claims=facts.verdicts(claims, of_claims),
+                untested=[c for c in claims if c.verdict == UNTESTED],
+                score=facts.count_verdicts(claims),
+                advice=advise_phases(cells, all_cuts, run.axes, stopping, noise=run.label_noise),
+                tables=tables,
+                refresh_s=refresh_s,
+                saved=[
+                    {"file": name, "title": f["title"]}
+                    for name, f in pictures.saved_charts(groups).items()
+                    if images
+                ],
+                data=text,
+                details=json_of(inline),
+                bundle=vega.script(),
+                css=asset("page.css"),
+                js=asset("common.js") + asset("page.js") + asset("explore.js"),
+            )
         )
-    )
-    out.write(INDEX, b"".join(part.encode() for part in parts))
-    for name, picture in drawn.items():
-        svg, png = picture.result()
-        out.write(f"charts/{name}.svg", svg)
-        out.write(f"charts/{name}.png", pictures.repacked(png))
-    artist.shutdown()
-    return out.place(INDEX)
+        out.write(INDEX, b"".join(part.encode() for part in parts))
+        for name, (svg, png) in artist.pictures().items():
+            out.write(f"charts/{name}.svg", svg)
+            out.write(f"charts/{name}.png", pictures.repacked(png))
+        return out.place(INDEX)
 
 
 def _texts(

@@ -1,4 +1,4 @@
-"""Vega script of the pages and pictures of charts, both made by vl-convert."""
+"""Vega script of the pages, and charts as SVG, both made by vl-convert."""
 
 from __future__ import annotations
 
@@ -34,16 +34,6 @@ def script() -> str:
     return bundle
 
 
-def draw(spec: dict[str, Any]) -> tuple[bytes, bytes]:
-    """Return the SVG and the PNG of a Vega-Lite spec.
-
-    Raises:
-        ValueError: vl-convert cannot draw it.
-    """
-    drawn = svg(spec)
-    return drawn.encode(), vl_convert.svg_to_png(drawn, scale=2)
-
-
 def svg(spec: dict[str, Any]) -> str:
-    """Return the SVG of a Vega-Lite spec. Raise ValueError as :func:`draw` does."""
+    """Return the SVG of a Vega-Lite spec. Raise ValueError if vl-convert cannot draw it."""
     return vl_convert.vegalite_to_svg(spec, vl_version=VERSION).replace("currentColor", theme.INK)
