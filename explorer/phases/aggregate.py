@@ -182,4 +182,6 @@ def column(table: pd.DataFrame, name: str) -> pd.Series:
     """Return a column as floats; all NaN if the column is missing."""
     if name not in table:
         return pd.Series(np.nan, index=table.index, dtype=float)
+    if table[name].dtype == float:
+        return table[name].copy()
     return pd.to_numeric(table[name], errors="coerce").astype(float)

@@ -83,10 +83,13 @@ class Draws:
         ordered = places[order]
         starts = np.searchsorted(ordered, ordered, side="left")
         sizes = np.searchsorted(ordered, ordered, side="right") - starts
-        counts = np.zeros((self.count, len(places)), dtype=np.uint8)
-        for row in range(self.count):
-            taken = starts + (random.random(len(places)) * sizes).astype(int)
-            counts[row, order] = np.minimum(np.bincount(taken, minlength=len(places)), 255)
+        n = len(places)
+        counts = np.zeros((self.count, n), dtype=np.uint8)
+        for draws in blocks(self.count, n):
+            some = draws.stop - draws.start
+            taken = starts + (random.random((some, n)) * sizes).astype(int) + n * np.arange(some)[:, None]
+            drawn = np.bincount(taken.ravel(), minlength=some * n).reshape(some, n)
+            counts[draws, order] = np.minimum(drawn, 255)
         return counts
 
     @cached_property
