@@ -34,8 +34,13 @@ class Disagreement(Exception):
 
 
 def in_a_line(error: BaseException) -> str:
-    """Return the type of an error and the first line of its message, at most 500 characters."""
-    return cut(": ".join([type(error).__name__, *message_of(error).strip().splitlines()[:1]]), 500)
+    """Return the type of an error and the first line of its message, at most 500 characters.
+
+    If this line ends with a colon, the others follow it, as in ``Error(s) in loading state_dict for Net:``.
+    """
+    first, *others = [line.strip() for line in message_of(error).strip().splitlines()] or [""]
+    text = " ".join([first, *others]) if first.endswith(":") else first
+    return cut(type(error).__name__ + f": {text}" * bool(text), 500)
 
 
 def message_of(error: BaseException) -> str:

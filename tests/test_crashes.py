@@ -129,7 +129,7 @@ def mine(tmp_path: Path, importable: Any, monkeypatch: pytest.MonkeyPatch) -> It
 # Users' functions are called in a block that tells errors with what they were called for.
 IN_DATA = {
     "raises": f"'crashing:data' failed for {{'does': 'raises'}}: {SAYS['raises']}",
-    "leaves": f"'crashing:data' failed for {{'does': 'leaves'}}: it calls sys.exit (crashing.py, line "
+    "leaves": f"'crashing:data' failed for {{'does': 'leaves'}}: it calls sys.exit(5) (crashing.py, line "
     f"{line('exit(5)')})",
     "eats": "'crashing:data' failed for {'does': 'eats'}: MemoryError (crashing.py, line",
     "prints": "'crashing:data' returned NoneType",

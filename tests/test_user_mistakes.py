@@ -71,6 +71,10 @@ def objects():
     return arrays(lambda x: x.astype(object))
 
 
+def generated():
+    return arrays(lambda x: (row for row in x))
+
+
 def ragged():
     return arrays(lambda x: [list(row)[: 3 + i % 2] for i, row in enumerate(x)])
 
@@ -121,7 +125,7 @@ class Forward(nn.Module):
         self.layer = nn.Linear(shape[0], classes)
 
     def forward(self, x):
-        raise RuntimeError("no luck\\nat all")
+        raise RuntimeError("no luck:\\nat all")
 
 
 class Complex(Forward):
@@ -223,7 +227,8 @@ DATA = {
     "nothing": f"'mistakes:nothing' returned NoneType{RETURNED}",
     "reads": f"JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1) "
     f"(mistakes.py, line {line('json.loads')})",
-    "leaves": f"it calls sys.exit (mistakes.py, line {line('SystemExit')})",
+    "leaves": f"it calls sys.exit(1) (mistakes.py, line {line('SystemExit')})",
+    "generated": "'mistakes:generated' returned generator as x_train, which is no array, tensor, table or list",
 }
 MODELS = {
     "unasked": "TypeError: unasked() got an unexpected keyword argument 'shape' "
@@ -231,7 +236,7 @@ MODELS = {
     "network": "'mistakes:network' is a network, and each model needs its own",
     "scripted": "'mistakes:scripted' returned a network of torch.jit.script",
     "Complex": f"(mistakes.py, line {line('view_as_complex')}); copy what the operation needs, as in",
-    "Forward": f"RuntimeError: no luck (mistakes.py, line {line('no luck')})",
+    "Forward": f"RuntimeError: no luck: at all (mistakes.py, line {line('no luck')})",
 }
 LOSSES = {
     "averaged": "'mistakes:averaged' returns () for outputs (2, 16, 2) and targets (2, 16); it should return (2,)",
@@ -290,9 +295,9 @@ def test_objects_that_can_be_called_work(mine: Path, changes: dict[str, Any]) ->
 
 
 IMPORTS = {
-    "import sys\n\nsys.exit()\n": "it calls sys.exit (atimport.py, line 3); put that under if __name__ == '__main__':",
+    "import sys\n\nsys.exit('no licence')\n": "it calls sys.exit('no licence') (atimport.py, line 3); put that under if __name__ == '__main__':",
     "import argparse\n\np = argparse.ArgumentParser()\np.add_argument('--rate', required=True)\np.parse_args()\n": (
-        "it calls sys.exit (atimport.py, line 5); put that under"
+        "it calls sys.exit(2) (atimport.py, line 5); put that under"
     ),
     "def f(:\n": "SyntaxError: invalid syntax (atimport.py, line 1)",
     "def f():\n    raise KeyError('k')\n\n\nf()\n": "KeyError: 'k' (atimport.py, line 2)",

@@ -133,11 +133,14 @@ def as_array(value: Any, what: str) -> np.ndarray:
         if hasattr(value, "detach"):
             value = value.detach().cpu().to_dense()
             return np.asarray(value.float() if str(value.dtype) == "torch.bfloat16" else value)
-        return np.asarray(value.toarray() if hasattr(value, "toarray") else value)
+        found = np.asarray(value.toarray() if hasattr(value, "toarray") else value)
     except Exception as error:
         raise InputError(
             f"{what}, which is no array of numbers, all inputs of one shape: {in_a_line(error)}"
         ) from error
+    if found.dtype == object and not found.ndim:
+        raise InputError(f"{what}, which is no array, tensor, table or list; give one of these")
+    return found
 
 
 def checked_arrays(where: str, content: dict[str, np.ndarray], channels: Channels | None = None) -> Arrays:

@@ -19,7 +19,7 @@ COLUMNS = {
         "text",
         "",
         "why the two models were not aligned: they differ in buffers or frozen parameters that training does "
-        "not change; empty if they were",
+        "not change, or averages that a forward pass updates do not settle; empty if they were",
     ),
     "aligned_linear_barrier": averaged(
         "`linear_barrier` after the hidden units of `model_b` are permuted to match",

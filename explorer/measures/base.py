@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -155,15 +156,26 @@ def obstacles_to_paths(cell: CellModels, pairs: list[Pair]) -> dict[Pair, str]:
     """Return, for pairs of models without a meaningful path between them, why there is none.
 
     A path joins the parameters. Models that differ in something else that training does not change, such as
-    random features or a frozen layer, are points of two different landscapes.
+    random features or a frozen layer, are points of two different landscapes. The statistics of a point
+    must settle; this is tried at both ends and in the middle between them.
     """
-    obstacles = {}
+    import torch
+
+    from explorer.models.rows import PASSES
+
+    obstacles, network, x = {}, cell.network, cell.data.x_train
     for pair, first, second in zip(pairs, *cell.ends(pairs), strict=True):
-        names = cell.network.different_constants(
-            cell.theta[first], cell.buffers[first], cell.buffers[second], cell.data.x_train
-        )
-        if names:
+        a, b = cell.theta[first], cell.theta[second]
+        stats = cell.buffers[[first, second]]
+        if names := network.different_constants(a, *stats, x):
             obstacles[pair] = f"the models differ in {', '.join(names[:3])}, which training does not change"
+            continue
+        points = torch.stack([a, (a + b) / 2, b])
+        if names := [*itertools.chain(*network.unsettled(points, stats[[0, 0, 0]], x))]:
+            obstacles[pair] = (
+                f"{', '.join(dict.fromkeys(names))} would still change the outputs after {PASSES} passes "
+                "over the training inputs; let averages follow faster"
+            )
     return obstacles
 
 

@@ -20,7 +20,7 @@ COLUMNS = {
         "text",
         "",
         "why no path joins the two models: they differ in buffers or frozen parameters that training does "
-        "not change; empty if a path was fitted",
+        "not change, or averages that a forward pass updates do not settle; empty if a path was fitted",
     ),
     "mode_connectivity": averaged(
         "m − e(t*): mean training error of the two ends, minus the error at the point of the "

@@ -41,7 +41,9 @@ Places = Sequence[Sequence[tuple[dict[str, Any], str]]]
 MEMORY = 2**23
 # Passes over the inputs until statistics other than those of BatchNorm have settled, at most.
 PASSES = 100
-SETTLED = 1e-5  # relative change in a pass
+SETTLED = 1e-5  # relative change in a pass of an average that is quick
+ROUNDED = 3e-7  # relative change in a pass that is rounding
+UNSETTLED = 1e-3  # relative change of outputs if averages went where they are going
 FOLLOWED = 10  # passes in which a slow average is watched, twice, before it is set to where it is going
 FEW = 16  # inputs of a test of what a forward pass does
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -557,11 +559,31 @@ class Rows:
         large as ``MEMORY`` allows for one model. So they depend only on the architecture, neither on the
         other models nor on the device.
         """
+        return self._settle(theta, buffers, x)[0]
+
+    @torch.no_grad()
+    def unsettled(self, theta: Tensor, buffers: Tensor, x: Tensor) -> list[list[str]]:
+        """Return for each model the statistics that :meth:`estimate_buffers` has not settled.
+
+        They would still change the outputs, by where their last passes say that they are going.
+        """
+        estimate, rest = self._settle(theta, buffers, x)
+        found: list[list[str]] = [[] for _ in theta]
+        for row in range(len(theta) if rest.any() else 0):
+            ends = [stats[row : row + 1] for stats in (estimate, estimate + rest)]
+            now, later = (self(theta[row : row + 1], x[None, :FEW], stats) for stats in ends)
+            if not (now - later).abs().max() <= UNSETTLED * (1 + now.abs().max()):
+                pieces = zip(self.buffer_names, self.split_buffers(rest[row]), strict=True)
+                found[row] = [name for name, piece in pieces if piece.any()]
+        return found
+
+    def _settle(self, theta: Tensor, buffers: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the estimated statistics and how far each will still go, both (models, numbers)."""
         names = zip(self.buffer_names, self.changing(theta, buffers, x), strict=True)
         owners = {name.rpartition(".")[0] for name, changes in names if changes}
         layers = [layer for name, layer in self.module.named_modules() if name in owners]
         if not layers:
-            return buffers
+            return buffers, torch.zeros_like(buffers)
         settle = any(layer not in self.norms for layer in layers)
         size = MEMORY // self.activations(x)
         if settle:  # averages that move a little with each batch need many batches
@@ -569,7 +591,9 @@ class Rows:
         batches = list(self._slices(len(x), size))
         some = models_per_chunk(batches, self.budget() // self.activations(x))
         pieces = zip(theta.split(some), buffers.split(some), strict=True)
-        return torch.cat([self._estimated(t, b.clone(), x, batches, layers, settle) for t, b in pieces])
+        parts = [self._estimated(t, b.clone(), x, batches, layers, settle) for t, b in pieces]
+        estimate, rest = map(torch.cat, zip(*parts, strict=True))
+        return estimate, rest
 
     def _estimated(
         self,
@@ -579,7 +603,7 @@ class Rows:
         batches: Sequence[slice],
         layers: Sequence[nn.Module],
         settle: bool,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         momenta, start = [norm.momentum for norm in self.norms], buffers.clone()
         counters = [place for place, counts in enumerate(self._counters) if counts]
         self.module.train()
@@ -588,6 +612,7 @@ class Rows:
         try:
             with seeded(0, theta.device):
                 marks = [buffers.clone()]
+                rest, change, largest, share = (torch.zeros_like(buffers) for _ in range(4))
                 for number in range(1, PASSES + 1 if settle else 2):
                     last, seen = buffers.clone(), 0
                     for part in batches:
@@ -598,28 +623,40 @@ class Rows:
                         self(theta, piece, buffers, training=True)
                         for place in counters:
                             self.split_buffers(buffers)[place].copy_(self.split_buffers(start)[place])
-                    if torch.allclose(buffers, last, rtol=SETTLED, atol=SETTLED):
+                    before, change, size = change, (buffers - last).abs(), 1 + buffers.abs()
+                    quick = (change <= SETTLED * size) & (change < 0.9 * before)
+                    if (quick | (change <= ROUNDED * size)).all():
+                        rest.zero_()
                         break
                     if number % FOLLOWED == 0:
                         marks.append(buffers.clone())
                     if len(marks) == 3:
-                        buffers += _rest(marks[1] - marks[0], marks[2] - marks[1])
-                        marks = [buffers.clone()]
+                        earlier, later = marks[1] - marks[0], marks[2] - marks[1]
+                        # Of small changes, rounding is a large part: the share is that of the largest one.
+                        share = torch.where(earlier.abs() > largest, later / earlier, share)
+                        largest = largest.maximum(earlier.abs())
+                        rest = _rest(later, share)
+                        rest[change <= ROUNDED * size] = 0
+                        if number < PASSES:
+                            buffers += rest.where(rest.isfinite(), 0.0)
+                            marks, change = [buffers.clone()], torch.zeros_like(buffers)
         finally:
             for norm, momentum in zip(self.norms, momenta, strict=True):
                 norm.momentum = momentum
             self.module.eval()
-        return buffers
+        return buffers, rest
 
 
-def _rest(before: Tensor, change: Tensor) -> Tensor:
-    """Return how far averages will still go whose last two changes, ``before`` and ``change``, shrink evenly.
+def _rest(change: Tensor, share: Tensor) -> Tensor:
+    """Return how far averages will still go whose changes shrink to a ``share`` each time, after ``change``.
 
-    An average that follows a value slowly keeps the same share of its distance in each pass.
+    An average that follows a value slowly keeps the same share of its distance in each pass. The result is
+    infinite if the changes do not shrink, and 0 if they change their sign.
     """
-    share = change / before
-    shrinks = share.isfinite() & (share > 0) & (share < 1)
-    return torch.where(shrinks, change * share / (1 - share).clamp_min(1e-4), 0.0).nan_to_num()
+    rest = change * share / (1 - share).clamp_min(1e-4)
+    return torch.where(share < 1, rest.where(share > 0, 0.0), change.sign() * torch.inf).nan_to_num(
+        0.0, torch.inf, -torch.inf
+    )
 
 
 def models_per_chunk(parts: Sequence[slice], size: int) -> int:

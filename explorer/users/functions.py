@@ -15,7 +15,7 @@ from mmap import mmap
 from pathlib import Path
 from typing import Any
 
-from explorer.settings import InputError, in_a_line, suggest
+from explorer.settings import InputError, cut, in_a_line, suggest
 from explorer.users import given
 
 SENT = "<dynamic-code>"  # the file of functions that a notebook or script gives, in another process
@@ -35,9 +35,14 @@ def users_code(reference: str, doing: str) -> Iterator[None]:
     except InputError:
         raise
     except (Exception, SystemExit) as error:
-        said = "it calls sys.exit" if isinstance(error, SystemExit) else in_a_line(error)
+        said = exit_call(error) if isinstance(error, SystemExit) else in_a_line(error)
         place = place_of(error, reference)
         raise InputError(f"{reference!r} {doing}: {said}{f' ({place})' * (place not in said)}") from error
+
+
+def exit_call(error: SystemExit) -> str:
+    """Return the call that raised a SystemExit, in words."""
+    return f"it calls sys.exit({'' if error.code is None else cut(repr(error.code), 100)})"
 
 
 def place_of(error: BaseException, reference: str = "") -> str:

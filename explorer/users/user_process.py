@@ -374,10 +374,7 @@ def _answer_calls(waiting: queue.SimpleQueue[Any], send: Callable[[str, Any], No
         except BaseException as error:
             kind, value = "error", _sendable(error, limit)
             if isinstance(error, SystemExit):
-                kind, value = (
-                    "left",
-                    f"it calls sys.exit({error.code!r:.100}), in {functions.place_of(error)}",
-                )
+                kind, value = "left", f"{functions.exit_call(error)}, in {functions.place_of(error)}"
         if os.getpid() != pid:
             forked[0] = 1
             os._exit(0)

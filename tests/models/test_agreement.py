@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from explorer.landscape.operator import HessianOperator
+from explorer.measures.base import CellModels, obstacles_to_paths
 from explorer.models.agreement import (
     check_evaluation,
     check_gradient,
@@ -20,6 +21,7 @@ from explorer.models.agreement import (
 from explorer.models.rows import Execution, Rows, initial_rows, seeded
 from explorer.plan.networks import check_second_derivatives
 from explorer.settings import Disagreement, InputError
+from explorer.train.loop import Split
 from tests.models import user_networks as networks
 
 SHAPE, CLASSES = (5,), 3
@@ -213,6 +215,7 @@ def test_hessians_are_those_of_the_module(name: str) -> None:
 def test_models_that_differ_in_constants_have_no_path(name: str) -> None:
     rows, theta, buffers = models(ACCEPTED[name])
     assert rows.different_constants(theta[0], buffers[0], buffers[1], data()[0]) == ACCEPTED[name].differs
+    assert rows.unsettled(theta, buffers, data(100)[0]) == [[], []]
 
 
 def test_a_checkpoint_that_depends_on_the_inputs_is_an_error() -> None:
@@ -359,6 +362,28 @@ def test_statistics_are_those_that_the_module_settles_at(name: str) -> None:
     for estimate in estimates:  # whatever the statistics were before
         outputs = rows(theta[:1], x[None], estimate[None])[0]
         torch.testing.assert_close(outputs, module.eval()(x), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("rate", [1e-1, 1e-3, 1e-4, 1e-5, 1e-6])
+def test_slow_statistics_settle_or_are_named(rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks.HandwrittenNorm, "momentum", rate)
+    rows, theta, buffers = models(Case(networks.HandwrittenNorm))
+    x, _ = data(320)
+    estimate = rows.estimate_buffers(theta[:1], buffers[:1], x)
+    names = rows.unsettled(theta[:1], buffers[:1], x)[0]
+    assert set(names) <= {"mean", "variance"}
+    assert bool(names) == (rate < 5e-5)
+    split = Split(x, torch.zeros(len(x)), x, torch.zeros(len(x)), CLASSES)
+    cell = CellModels("c", rows, theta, buffers, ["a", "b"], split, lambda: rows.module)
+    assert [*obstacles_to_paths(cell, [("a", "b")])] == [("a", "b")] * bool(names)
+    module: Any = rows.to_module(theta[0], buffers[0]).double()
+    with torch.no_grad():
+        hidden = module.first(x.double()).unflatten(0, (10, 32))
+        kept = rate * (1 - rate) ** torch.arange(9, -1, -1, dtype=torch.float64) / (1 - (1 - rate) ** 10)
+        module.mean.copy_(kept @ hidden.mean(1))
+        module.variance.copy_(kept @ hidden.var(1, unbiased=False))
+        apart = (module.eval()(x.double()) - rows(theta[:1], x[None], estimate)[0]).abs().max()
+    assert (apart > 0.01) if names else (apart < 1e-3)
 
 
 def test_a_change_of_parameters_that_is_lost_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
