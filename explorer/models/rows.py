@@ -565,10 +565,13 @@ class Rows:
     def unsettled(self, theta: Tensor, buffers: Tensor, x: Tensor) -> list[list[str]]:
         """Return for each model the statistics that :meth:`estimate_buffers` has not settled.
 
-        They would still change the outputs, by where their last passes say that they are going.
+        They would still change the outputs, by where their last passes say that they are going. BatchNorm's
+        need one pass.
         """
-        estimate, rest = self._settle(theta, buffers, x)
         found: list[list[str]] = [[] for _ in theta]
+        if all(layer in self.norms for layer in self._layers_with_statistics(theta, buffers, x)):
+            return found
+        estimate, rest = self._settle(theta, buffers, x)
         for row in range(len(theta) if rest.any() else 0):
             ends = [stats[row : row + 1] for stats in (estimate, estimate + rest)]
             now, later = (self(theta[row : row + 1], x[None, :FEW], stats) for stats in ends)
@@ -577,11 +580,14 @@ class Rows:
                 found[row] = [name for name, piece in pieces if piece.any()]
         return found
 
-    def _settle(self, theta: Tensor, buffers: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the estimated statistics and how far each will still go, both (models, numbers)."""
+    def _layers_with_statistics(self, theta: Tensor, buffers: Tensor, x: Tensor) -> list[nn.Module]:
         names = zip(self.buffer_names, self.changing(theta, buffers, x), strict=True)
         owners = {name.rpartition(".")[0] for name, changes in names if changes}
-        layers = [layer for name, layer in self.module.named_modules() if name in owners]
+        return [layer for name, layer in self.module.named_modules() if name in owners]
+
+    def _settle(self, theta: Tensor, buffers: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the estimated statistics and how far each will still go, both (models, numbers)."""
+        layers = self._layers_with_statistics(theta, buffers, x)
         if not layers:
             return buffers, torch.zeros_like(buffers)
         settle = any(layer not in self.norms for layer in layers)
