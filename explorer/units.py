@@ -1,7 +1,8 @@
-"""Durations, sizes, counts and lists in words."""
+"""Times, sizes, counts and lists in words."""
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable
 
 
@@ -16,11 +17,14 @@ def duration(seconds: float) -> str:
 
 def size(number: float) -> str:
     """Return a number of bytes in readable units, such as ``3.4 MB``."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} TB"
+    from rich.filesize import decimal  # on use: the numeric core does without rich
+
+    return decimal(int(number))
+
+
+def timestamp() -> str:
+    """Return the time now, in UTC, to the second."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 def plural(n: int, noun: str) -> str:

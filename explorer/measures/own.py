@@ -67,7 +67,7 @@ class ColumnText(BaseModel):
 
 
 class Description(BaseModel):
-    """What tables and pages need to know of a measure."""
+    """Description of a measure, from which tables and pages are made."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

@@ -1,1 +1,1 @@
-"""What a run has to do, found from its space and its records. No torch, no Ray."""
+"""Work of a run, found from its space and its records. No torch, no Ray."""

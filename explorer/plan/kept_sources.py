@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import Any
 
 from explorer.runs.store import Store
@@ -10,6 +9,7 @@ from explorer.settings import InputError
 from explorer.space import recorded
 from explorer.space.model import CheckedSpace
 from explorer.space.trust import changed_sources
+from explorer.units import timestamp
 from explorer.users import sources
 
 
@@ -29,7 +29,7 @@ def versions_to_use(info: dict[str, Any], store: Store, *, accept: bool) -> list
             "use another --name, or go on with --accept-source-change, which keeps the trained models and "
             "uses the changed code from now on"
         )
-    return [*versions, sources.Version(since=_now(), changed=list(changes))]
+    return [*versions, sources.Version(since=timestamp(), changed=list(changes))]
 
 
 def keep(space: CheckedSpace, store: Store, info: dict[str, Any], versions: list[sources.Version]) -> None:
@@ -42,7 +42,7 @@ def keep(space: CheckedSpace, store: Store, info: dict[str, Any], versions: list
 def copy_missing(space: CheckedSpace, store: Store, versions: list[sources.Version]) -> list[dict[str, Any]]:
     """Copy the sources of the functions that the last version lacks. Return all versions for ``run.yaml``."""
     if space.sources and not versions:
-        versions = [sources.Version(since=_now())]
+        versions = [sources.Version(since=timestamp())]
     for name, fingerprint in space.sources.items():
         kept, files = versions[-1].files, {}
         if name in versions[-1].functions:
@@ -56,7 +56,3 @@ def copy_missing(space: CheckedSpace, store: Store, versions: list[sources.Versi
             files[path] = kept.get(path) or sources.sha256(content)
         versions[-1].functions[name] = sources.UserFunction(fingerprint=fingerprint, files=files)
     return [version.model_dump() for version in versions]
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import psutil
+
 from explorer.settings import SCHEMA
 from explorer.space import recorded
 from explorer.space.model import CheckedSpace
+from explorer.units import timestamp
 
 
 def describe(space: CheckedSpace, name: str) -> dict[str, Any]:
@@ -24,12 +26,16 @@ def describe(space: CheckedSpace, name: str) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "name": name,
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "created": timestamp(),
         **recorded.split(space),
         "versions": versions,
         "commit": _commit(),
         "sources": sources(space),
-        "machine": _machine(),
+        "machine": {
+            "platform": platform.platform(),
+            "cpus": os.cpu_count(),
+            "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        },
     }
 
 
@@ -56,10 +62,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return result.stdout.strip() or None
-
-
-def _machine() -> dict[str, Any]:
-    machine: dict[str, Any] = {"platform": platform.platform(), "cpus": os.cpu_count()}
-    if hasattr(os, "sysconf"):
-        machine["memory_gb"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    return machine

@@ -1,4 +1,4 @@
-"""What went wrong in a run, in words: models that diverged, and what failed."""
+"""Failures of a run in words: models that diverged, and models and measurements that failed."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from explorer.runs.parquet import of_parquet
 from explorer.runs.records import check_records
 from explorer.runs.store import Store, read_arrays, records_in, weights_in, weights_name
 from explorer.settings import cut
+from explorer.units import timestamp
 from explorer.users import sources
 
 
@@ -65,7 +65,7 @@ def repair(store: Store, damages: list[Damage]) -> None:
 
 def keep_result(store: Store, damages: list[Damage], *, repaired: bool) -> None:
     """Note how much is damaged, for ``status`` and pages. Without damage, delete the note."""
-    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    now = timestamp()
     store.write_verification({"when": now, "damage": len(damages), "repaired": repaired} if damages else {})
 
 

@@ -233,7 +233,7 @@ class RefineOptions(Options):
 
 
 class DataFacts(NamedTuple):
-    """What Explorer needs to know of a data set without reading it: numbers of inputs, and a content hash.
+    """Facts that Explorer keeps of a data set instead of reading it: numbers of inputs, and a content hash.
 
     ``content`` is None for the data sets that Explorer itself brings or builds. ``class_numbers`` are the
     numbers of the selected classes, if their labels are not 0, 1, …

@@ -1,4 +1,4 @@
-"""Whether the code that a run folder names may be run: its sources, its owner, and the user's word."""
+"""Permission to run the code that a run folder names: by its sources, its owner, or the user's word."""
 
 from __future__ import annotations
 

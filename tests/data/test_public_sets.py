@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def serve(
     source = replace(module.SOURCE, url=server.url, checksums=sums, system=None)
     patch.setattr(module.IMAGES, "source", source)
     patch.setattr(module.IMAGES, "sizes", (TRAIN, TEST))
-    patch.setattr(files, "PAUSE_S", 0.0)
+    patch.setattr("pooch.core.time", SimpleNamespace(sleep=lambda seconds: None))
     patch.setattr(pooch, "os_cache", lambda project: cache / project)
     patch.delenv("EXPLORER_DATA", raising=False)
 
@@ -102,7 +102,7 @@ def test_a_busy_server_is_asked_again(
     server.busy = {"train_32x32.mat": [503, 429]}
     assert np.array_equal(svhn.load(svhn.Options()).y_train, parts[1])
     assert server.asked.count("train_32x32.mat") == 3
-    server.busy = {"test_32x32.mat": [403]}
+    server.busy = {"test_32x32.mat": [403] * files.ATTEMPTS}
     (tmp_path / "explorer/svhn/test_32x32.mat").unlink()
     with pytest.raises(InputError, match="403"):
         svhn.load(svhn.Options())

@@ -1,1 +1,1 @@
-"""What data sets share: readers of file formats, downloads, and the preparation of images and of text."""
+"""Common parts of data sets: readers of file formats, downloads, and the preparation of images and text."""

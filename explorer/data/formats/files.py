@@ -5,16 +5,12 @@ from __future__ import annotations
 import functools
 import os
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from explorer.settings import InputError
 
 ATTEMPTS = 3
-PAUSE_S = 1.0  # pause before the second attempt; it doubles for each further one
-BUSY = (429, 500, 502, 503, 504)  # HTTP status codes after which a retry may succeed
 TIMEOUT_S = 30  # seconds without data; the whole transfer has no limit
 
 
@@ -61,8 +57,12 @@ def locate(source: Source) -> list[Path]:
     for folder in (target if user_folder else None, source.system):
         if folder and (files := find(folder, source)):
             return files
+    # Pooch writes a temporary file and renames it if the checksum matches; otherwise it tries again.
+    pooch.get_logger().setLevel("WARNING")
+    cache = pooch.create(target, source.url, registry=source.checksums, retry_if_failed=ATTEMPTS - 1)
+    downloads = {name: functools.partial(_download, f"{source.title}: {name}") for name in source.checksums}
     try:
-        return [_fetch(source, name, target) for name in source.checksums]
+        return [Path(cache.fetch(name, downloader=download)) for name, download in downloads.items()]
     except Exception as error:
         raise InputError(
             f"{source.title} is not on this machine and could not be downloaded: {_reason(error)}. "
@@ -71,28 +71,7 @@ def locate(source: Source) -> list[Path]:
         ) from error
 
 
-def _fetch(source: Source, name: str, target: Path) -> Path:
-    """Return the path of a file in the cache; download the file if it is missing or damaged."""
-    import pooch
-    import requests
-
-    pooch.get_logger().setLevel("WARNING")
-    url, checksum = source.url + name, source.checksums[name]
-    downloader: Any = functools.partial(_download, title=f"{source.title}: {name}")
-    transient = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            # pooch writes a temporary file and renames it only if the checksum matches.
-            return Path(pooch.retrieve(url, checksum, fname=name, path=target, downloader=downloader))
-        except requests.RequestException as error:
-            busy = error.response is not None and error.response.status_code in BUSY
-            if attempt == ATTEMPTS or not (busy or isinstance(error, transient)):
-                raise
-        time.sleep(PAUSE_S * 2 ** (attempt - 1))
-    raise AssertionError("unreachable")
-
-
-def _download(url: str, output: str, _: object, *, title: str) -> None:
+def _download(title: str, url: str, output: str, _: object) -> None:
     """Download a file for pooch, with a progress bar on standard error if that is a terminal."""
     import requests
     from rich import progress

@@ -70,7 +70,7 @@ def check_files(space: CheckedSpace, files: Mapping[str, Checkpoint]) -> list[st
 
 
 class Reading(NamedTuple):
-    """What a checkpoint holds: what is wrong with it, weights that are left out, and a hash of the others."""
+    """Content of a checkpoint: a problem or "", weights that are left out, and a hash of the others."""
 
     problem: str
     left_out: list[str]
