@@ -292,6 +292,10 @@ def test_cuts_that_are_not_given_are_found_and_wrong_tables_are_one_sentence() -
         refine.propose(pd.concat([cells, cells]), DOMAIN, 6)
     with pytest.raises(InputError, match="unknown cut 'loss'"):
         refine.propose(cells.iloc[:9], DOMAIN, 6, {"loss": 1})
+    with pytest.raises(InputError, match="unknown cut 'loss'"):
+        refine.propose(pd.DataFrame(), DOMAIN, 6, {"loss": 1})
+    with pytest.raises(InputError, match="several columns cka"):
+        refine.propose(pd.concat([cells, cells[["cka"]]], axis=1), DOMAIN, 6)
     with pytest.raises(InputError, match="no cell of the table: the first one has width 1, batch_size 8"):
         refine.propose(cells.assign(width=cells["width"] // 2).iloc[:1], {**DOMAIN, "width": [2, 4]}, 6)
     with pytest.raises(InputError, match="no cell of the domain is known"):
@@ -313,11 +317,25 @@ def test_cuts_that_are_not_given_are_found_and_wrong_tables_are_one_sentence() -
         ({"phase": [1, 2]}, "the column phase, which is a result"),
         (world(), "the column train_loss, which is a result"),
         (pd.DataFrame({"width": []}), "no cells"),
+        (pd.DataFrame({"width": [[1, 2], [2]]}), "numbers or words"),
+        (pd.DataFrame({"width": pd.to_datetime(["2020-01-01"])}), "numbers or words"),
+        (pd.DataFrame([[1, 2]], columns=["width", "width"]), "several columns width"),
+        ({1: [2], "1": [3]}, "several columns 1"),
     ],
 )
 def test_a_domain_that_is_none_is_told(domain: object, said: str) -> None:
     with pytest.raises(InputError, match=said):
         refine.propose(pd.DataFrame(), domain, 2)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_setting_that_is_left_out_stays_none() -> None:
+    domain = {"width": [2, 4, 8], "linear_scaling": [None, 32]}
+    chosen = refine.propose(pd.DataFrame(), domain, 6)
+    assert {(one["width"], one["linear_scaling"]) for one in chosen} == set(
+        itertools.product(*domain.values())
+    )
+    known = pd.DataFrame(chosen[:5]).assign(train_loss=0.1, mode_connectivity=0.0, cka=0.5)
+    assert refine.propose(known, domain, 6) == chosen[5:]
 
 
 def test_names_of_axes_may_be_numbers() -> None:
@@ -335,6 +353,9 @@ def test_wrong_numbers_words_and_cuts_are_told() -> None:
             refine.propose(pd.DataFrame(), DOMAIN, n)  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match="has train_loss 'low'"):
         refine.predict(cells.assign(train_loss="low"), DOMAIN)
+    some = cells.assign(train_error_percent=np.where(cells["train_loss"] < 0.01, 0.1, np.nan))
+    with pytest.raises(InputError, match=r"train_error_percent in \d+ of the 20 cells with a train_loss"):
+        refine.predict(some, DOMAIN, CUTS)
     with pytest.raises(InputError, match="the cells are a str"):
         refine.predict("cells.csv", DOMAIN)  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match="cuts is a list"):

@@ -45,6 +45,9 @@ RAW: dict[str, Any] = {
 }
 
 
+WRONG_BUDGETS = (0, -1, 1.5, math.inf, math.nan, True, None, "a third", "35%", [1])
+
+
 def work(space: CheckedSpace, folder: Path, most: int = 1000) -> Store:
     """Do this many pieces of work of a refined run in this process."""
     (clean,) = load_data(space).values()
@@ -146,6 +149,15 @@ def test_a_larger_grid_is_judged_anew(whole: Store, tmp_path: Path) -> None:
         assert (now == refinement.rounds_of(whole)) == stays
 
 
+def test_a_run_of_the_rest_keeps_the_expected_shares(whole: Store, tmp_path: Path) -> None:
+    shutil.copytree(whole.location, tmp_path / "tiny")
+    store, full = Store(tmp_path / "tiny"), {n: value for n, value in RAW.items() if n != "refine"}
+    assert continue_run(store, parse(full), accept_source_change=False)[1]
+    assert refinement.rounds_of(store) == refinement.rounds_of(whole)
+    continue_run(store, parse(RAW), accept_source_change=False)
+    assert "expected" not in refinement.rounds_of(store)[-1]
+
+
 def test_a_cut_that_the_last_round_has_moved_is_told(whole: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run = results.read(whole)
     cuts, found = run.cuts(), run.cuts
@@ -186,9 +198,13 @@ def test_cells_that_a_run_already_has_are_known(tmp_path: Path) -> None:
 
 def test_a_refinement_that_cannot_work_is_one_sentence() -> None:
     for changed, said in (
-        ({"measures": {"connectivity": {}}}, "need the measure similarity; add it"),
+        ({"measures": {"connectivity": {}}}, "need the measure similarity; add"),
         ({"seeds": 1}, "need at least 2 seeds"),
-        *(({"refine": {"budget": n}}, "share of the grid below 1") for n in (0, -1, 1.5, math.inf, math.nan)),
+        (
+            {"measures": {"hessian": {}}, "seeds": 1},
+            "need the measure connectivity and the measure similarity and at least 2 seeds; add",
+        ),
+        *(({"refine": {"budget": n}}, "share of the grid below 1") for n in WRONG_BUDGETS),
         ({"refine": {"starts": 3}}, "known: start"),
         (
             {"measures": {"similarity": {}, "connectivity": {"pairs": {"along": "batch_size"}}}},

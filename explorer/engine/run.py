@@ -90,7 +90,9 @@ def continue_run(store: Store, space: CheckedSpace, accept_source_change: bool) 
     space, larger, versions = _compared(store, info, space, accept_source_change)
     kept_sources.keep(space, store, info, versions)
     if larger:
-        rounds = refinement.reopened(recorded.rounds_of(info))
+        rounds = recorded.rounds_of(info)
+        if space.refine:
+            rounds = refinement.reopened(rounds)
         now = {**recorded.split(space), "sources": provenance.sources(space)}
         store.update_info(**now, **({"rounds": rounds} if rounds else {}))
     return space, larger

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -34,7 +36,13 @@ def points_of(domain: Domain | pd.DataFrame) -> pd.DataFrame:
             f"the domain has the column {wrong[0]}, which is a result and no axis; give the axes only, as "
             "cells[['width', 'batch_size']]"
         )
+    if twice := points.columns[points.columns.duplicated()].tolist():
+        raise InputError(f"the domain has several columns {twice[0]}; give each axis once")
     for name in points:
+        if wrong := [
+            v for v in points[name] if not (isinstance(v, str | Real | np.bool_) or v is None or v is pd.NA)
+        ]:
+            raise InputError(f"the domain axis {name!r} has the value {wrong[0]!r}; give numbers or words")
         if is_ordered(points[name]) and not np.isfinite(points[name].to_numpy(float)).all():
             raise InputError(f"the domain has an infinite value of {name}; give finite values")
     keys = pd.Series(keys_of(points, [str(name) for name in points]))
@@ -54,10 +62,10 @@ def _product(domain: Domain) -> pd.DataFrame:
         lists[name] = [v.item() if isinstance(v, np.generic) else v for v in values]
         if not lists[name]:
             raise InputError(f"the domain axis {name!r} has no values; give {{axis: values}}")
-        if wrong := [v for v in lists[name] if v is not None and not isinstance(v, str | int | float)]:
-            raise InputError(f"the domain axis {name!r} has the value {wrong[0]!r}; give numbers or words")
-    columns = zip(*itertools.product(*lists.values()), strict=True)
-    return pd.DataFrame(dict(zip(lists, columns, strict=True)))
+    columns = zip(lists, zip(*itertools.product(*lists.values()), strict=True), strict=True)
+    return pd.DataFrame(
+        {name: pd.Series(values, dtype=object if None in lists[name] else None) for name, values in columns}
+    )
 
 
 def is_ordered(values: pd.Series) -> bool:
@@ -69,9 +77,9 @@ def keys_of(table: pd.DataFrame, axes: list[str]) -> list[tuple[str, ...]]:
     """Return the settings of each row as text that is the same for equal numbers of any type."""
 
     def key(value: Any) -> str:
-        if isinstance(value, bool | np.bool_ | str):
-            return str(value)
-        return "" if pd.isna(value) else f"{float(value):.9g}"
+        if isinstance(value, Real) and not isinstance(value, bool):
+            return "" if math.isnan(value) else f"{float(value):.9g}"
+        return "" if value is None or value is pd.NA else str(value)
 
     return list(zip(*([key(value) for value in table[name]] for name in axes), strict=True))
 

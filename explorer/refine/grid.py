@@ -75,6 +75,8 @@ def place_rows(cells: Any, points: pd.DataFrame, axes: list[str]) -> tuple[pd.Da
         ) from None
     if cells.empty:
         return pd.DataFrame(index=points.index), np.zeros(len(points), dtype=bool)
+    if twice := cells.columns[cells.columns.duplicated()].tolist():
+        raise InputError(f"the table of cells has several columns {twice[0]}; give each once")
     needed = [*axes, *(name for name in MEASURES if name != OPTIONAL)]
     if lacking := [name for name in needed if name not in cells]:
         raise InputError(
@@ -88,6 +90,13 @@ def place_rows(cells: Any, points: pd.DataFrame, axes: list[str]) -> tuple[pd.Da
                 f"the table of cells has {name} {cells.loc[lost, name].iloc[0]!r}; give numbers, or leave "
                 "it empty"
             )
+    with_loss = cells[np.isfinite(column(cells, "train_loss"))]
+    with_error = int(column(with_loss, OPTIONAL).notna().sum())
+    if 0 < with_error < len(with_loss):
+        raise InputError(
+            f"the table of cells has {OPTIONAL} in {with_error} of the {len(with_loss)} cells with a "
+            "train_loss, which misleads predictions; give it for all of them, or leave the column out"
+        )
     keys = keys_of(cells, axes)
     rows = dict(zip(keys, range(len(cells)), strict=True))
     if len(rows) < len(cells):

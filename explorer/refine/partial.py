@@ -34,7 +34,7 @@ class PartialGrid:
 
     def __init__(self, cells: pd.DataFrame, domain: Domain | pd.DataFrame, cuts: Cuts | None = None) -> None:
         self.grid = Grid(cells, domain)
-        self.cuts = _cuts(self.grid.rows, cuts) if self.grid.known.any() else {}
+        self.cuts = _cuts(self.grid.rows, cuts)
 
     @cached_property
     def models(self) -> dict[str, Model]:

@@ -110,6 +110,7 @@ def write_site(
             **_context(run, cells, rows, axes, all_cuts, claims),
             reservations=facts.reservations(run, now, all_cuts),
             trained=str(now.models) if now and now.models.missing else "",
+            size=_size(rows, now),
             rounds=rounds,
             figures=groups,
             claims=facts.verdicts(claims, of_claims),
@@ -180,6 +181,13 @@ def _data(
         "files": None,
         "modelsFile": None,
     }
+
+
+def _size(rows: pd.DataFrame, now: Progress | None) -> str:
+    """Return the number of cells in words: of a refined run, those that were chosen, too."""
+    if now and now.cells.missing:
+        return str(now.cells)
+    return phases.plural(now.cells.wanted if now else len(rows), "cell")
 
 
 def _context(

@@ -272,10 +272,13 @@ def _check_axes(space: CheckedSpace) -> None:
 
 def _check_refinement(space: CheckedSpace) -> None:
     """Raise InputError if cells of the space would have no phase, or are compared with others."""
-    if lacking := [name for name in ("connectivity", "similarity") if name not in space.measures]:
-        raise InputError(f"refine chooses cells by their phases, which need the measure {lacking[0]}; add it")
+    lacking = [f"the measure {n}" for n in ("connectivity", "similarity") if n not in space.measures]
     if len(space.seed_numbers) < 2:
-        raise InputError("refine chooses cells by their phases, which need at least 2 seeds; raise seeds")
+        lacking.append("at least 2 seeds")
+    if lacking:
+        raise InputError(
+            f"refine chooses cells by their phases, which need {' and '.join(lacking)}; add what is missing"
+        )
     for name, values in space.measures.items():
         if isinstance(pairs := values.get("pairs"), dict) and "within" not in pairs:
             raise InputError(

@@ -27,7 +27,7 @@ from explorer.columns import nearest_first
 from explorer.data.base import numbers_of_classes, train_inputs
 from explorer.data.dataset import Arrays
 from explorer.options import Options
-from explorer.settings import SCHEMA, InputError, digest, plugin
+from explorer.settings import SCHEMA, InputError, digest, plugin, shown
 from explorer.space.training import TrainingOptions, Use, names_of
 from explorer.train.optimisers import VERSIONS
 
@@ -215,10 +215,10 @@ class RefineOptions(Options):
     @field_validator("budget", mode="before")
     @classmethod
     def _check_budget(cls, value: Any) -> Any:
-        number = isinstance(value, int | float)
-        if number and not (0 < value < 1 or (value >= 1 and value % 1 == 0)):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not (0 < value < 1 or (value >= 1 and value % 1 == 0)):
             raise ValueError(
-                f"{value:g} is not allowed; give a share of the grid below 1, or a number of cells"
+                f"{shown(value)} is not allowed; give a share of the grid below 1, or a number of cells"
             )
         return value
 

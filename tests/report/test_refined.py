@@ -29,6 +29,7 @@ def test_the_page_shows_predicted_cells_and_rounds(store: Store, tmp_path: Path)
     run = results.read(store)
     page = Path(report.write(run, tmp_path, images=False)).read_text(encoding="utf-8")
     assert re.search(SENTENCE, page)
+    assert "12 of 30 cells · 24 models" in page
     assert 'id="round" type="range" min="1" max="3" value="3"' in page
     (data,) = re.findall(r'<script[^>]*id="data"[^>]*>(.*?)</script>', page, re.S)
     rounds = json.loads(data)["rounds"]
