@@ -10,14 +10,16 @@ import pandas as pd
 import pytest
 from conftest import explore
 
-from explorer import phases, refine
+from explorer import phases, refine, results
 from explorer.phases.cuts import sort_means
 from explorer.refine.domain import coordinates
 from explorer.refine.grid import Grid
 from explorer.refine.measures import MEASURES
 from explorer.refine.probabilities import shares_of_phases
 from explorer.refine.process import regressor
+from explorer.report.replay import replay
 from explorer.settings import InputError
+from explorer.space.model import RefineOptions
 
 CUTS = {"train_loss": 0.01, "connected": 1, "cka": 0.65}
 DOMAIN = {
@@ -381,3 +383,16 @@ def test_simulate_replays_tables_beside_random_cells_and_a_coarser_grid(tmp_path
     for wrong, said in ((("--by", "depth"), "no such axis"), (("--refine", "0"), "a share below 1")):
         done = explore("simulate", tmp_path, *wrong)
         assert (done.returncode, said in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (world().iloc[:1], "no axis has two values"),
+        (world().drop(columns="train_loss"), "phases need columns train_loss, mode_connectivity and cka"),
+    ],
+)
+def test_tables_that_cannot_be_replayed_are_told(tmp_path: Path, cells: pd.DataFrame, said: str) -> None:
+    cells.to_csv(tmp_path / "cells.csv", index=False)
+    with pytest.raises(InputError, match=said):
+        replay(results.load(tmp_path), RefineOptions())

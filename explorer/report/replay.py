@@ -39,6 +39,8 @@ def replay(
     names = phases.axis_names(run.axes)
     if by is not None and by not in names:
         raise InputError(f"--by {by}: there is no such axis; the axes are {suggest(by, names)}")
+    if names == ([by] if by else []):
+        raise InputError(f"{run.folder}: no axis has two values, so there is no grid to replay")
     grids = run.grid.groupby(by, sort=True) if by else [("", run.grid)]
     axes = [name for name in names if name != by]
     rows = [row for value, cells in grids for row in _rounds(run, cells, axes, options, cuts, value)]
@@ -58,7 +60,10 @@ def _rounds(
     truth = phases.classify(cells, run.cuts(given, cells))["phase"].to_numpy()
     known = truth != ""
     if not known.any():
-        raise InputError(f"{run.folder}: no cell has a phase, so nothing can be replayed")
+        raise InputError(
+            f"{run.folder}: no cell has a phase, so nothing can be replayed; phases need columns "
+            "train_loss, mode_connectivity and cka"
+        )
 
     def run_cells(places: Any) -> PartialGrid:
         table = cells.iloc[places]
