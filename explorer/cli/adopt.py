@@ -8,11 +8,20 @@ from typing import Annotated
 
 import typer
 
-from explorer.cli.options import ColumnsOption, Overrides, Reports, RunOptions, Storage, takes_run_options
+from explorer.cli.options import (
+    Address,
+    ColumnsOption,
+    Gpus,
+    LogicalGpus,
+    MaxHours,
+    Overrides,
+    Reports,
+    Storage,
+    Workers,
+)
 from explorer.cli.work import show
 
 
-@takes_run_options("address", "workers", "gpus", "logical_gpus", "max_hours")
 def import_models(
     folder: Annotated[Path, typer.Argument(help="folder of the checkpoints", show_default=False)],
     model: Annotated[
@@ -40,14 +49,21 @@ def import_models(
     columns: ColumnsOption = None,
     storage: Storage = "runs",
     reports: Reports = "reports",
-    *,
-    where: RunOptions,
+    address: Address = None,
+    workers: Workers = None,
+    gpus: Gpus = None,
+    logical_gpus: LogicalGpus = False,
+    max_hours: MaxHours = None,
 ) -> None:
     """Import models that were trained elsewhere, measure them and write the report."""
+    from explorer.engine.cluster import RunOptions
     from explorer.engine.imported import adopt
     from explorer.space.model import checked_name
 
     run_name = checked_name("--name", name)
+    where = RunOptions(
+        address=address, workers=workers, gpus=gpus, logical_gpus=logical_gpus, max_hours=max_hours
+    )
     theirs = {"settings": settings, "files": files, "columns": columns or []}
     start = partial(
         adopt, folder, model=model, data=data, name=run_name, overrides=set_ or [], storage=storage, **theirs

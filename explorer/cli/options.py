@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,8 +11,6 @@ import typer
 
 if TYPE_CHECKING:
     from explorer.engine.cluster import RunOptions
-else:
-    RunOptions = Any  # commands import the engine when they are called
 
 
 def _runs(incomplete: str) -> list[str]:
@@ -48,32 +43,26 @@ Refine = Annotated[
 ]
 Storage = Annotated[str, typer.Option(help="folder of the runs, or a URI such as s3://bucket/runs")]
 Reports = Annotated[str, typer.Option(help="folder for report pages, or a URI")]
-# The options of RunOptions, with their types.
-RUN_OPTIONS = {
-    "address": Annotated[
-        str | None,
-        typer.Option(help="address of a Ray cluster, or auto; default: start Ray on this machine"),
-    ],
-    "workers": Annotated[
-        int | None,
-        typer.Option(min=1, help="maximum number of workers at a time; default: as many as fit"),
-    ],
-    "gpus": Annotated[int | None, typer.Option(min=0, help="GPUs of this machine; default: those Ray finds")],
-    "logical_gpus": Annotated[
-        bool, typer.Option("--logical-gpus", help="GPUs are only counted, and CPUs compute: to try a space")
-    ],
-    "max_hours": Annotated[float | None, typer.Option(min=0, help="stop cleanly after this many hours")],
-    "callbacks": Annotated[
-        list[str] | None,
-        typer.Option(
-            "--callback", help="log trials to tensorboard, mlflow, wandb or module:Class; repeatable"
-        ),
-    ],
-    "profile": Annotated[
-        bool,
-        typer.Option("--profile", help="record a trace of the workers: profile/trace.json in the run folder"),
-    ],
-}
+Address = Annotated[
+    str | None, typer.Option(help="address of a Ray cluster, or auto; default: start Ray on this machine")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="maximum number of workers at a time; default: as many as fit"),
+]
+Gpus = Annotated[int | None, typer.Option(min=0, help="GPUs of this machine; default: those Ray finds")]
+LogicalGpus = Annotated[
+    bool, typer.Option("--logical-gpus", help="GPUs are only counted, and CPUs compute: to try a space")
+]
+MaxHours = Annotated[float | None, typer.Option(min=0, help="stop cleanly after this many hours")]
+Callbacks = Annotated[
+    list[str] | None,
+    typer.Option("--callback", help="log trials to tensorboard, mlflow, wandb or module:Class; repeatable"),
+]
+ProfileOption = Annotated[
+    bool,
+    typer.Option("--profile", help="record a trace of the workers: profile/trace.json in the run folder"),
+]
 AcceptSourceChange = Annotated[
     bool,
     typer.Option(
@@ -97,33 +86,6 @@ ColumnsOption = Annotated[
         "leaves a column out, and in tables load or temperature makes it an axis; repeatable",
     ),
 ]
-
-
-def takes_run_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator of commands: these of the ``RUN_OPTIONS`` become the argument ``where``."""
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(command)
-        def with_options(**given: Any) -> None:
-            from explorer.engine.cluster import RunOptions
-
-            chosen = {name: given.pop(name) for name in names}
-            where = RunOptions(**{name: value for name, value in chosen.items() if value is not None})
-            command(**given, where=where)
-
-        parameters = []
-        for parameter in inspect.signature(command, eval_str=True).parameters.values():
-            if parameter.name != "where":
-                parameters.append(parameter)
-                continue
-            for name in names:
-                kind = RUN_OPTIONS[name]
-                default = False if kind.__origin__ is bool else None
-                parameters.append(parameter.replace(name=name, annotation=kind, default=default))
-        with_options.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
-        return with_options
-
-    return decorate
 
 
 def program() -> list[str]:

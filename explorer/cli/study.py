@@ -10,11 +10,19 @@ from typing import Annotated
 import typer
 
 from explorer.cli.app import PLAIN, console, errors, say
-from explorer.cli.options import Overrides, Reports, RunOptions, Storage, program, takes_run_options
+from explorer.cli.options import (
+    Address,
+    Gpus,
+    LogicalGpus,
+    Overrides,
+    Reports,
+    Storage,
+    Workers,
+    program,
+)
 from explorer.cli.work import exit_with_message
 
 
-@takes_run_options("address", "workers", "gpus", "logical_gpus")
 def study(
     spaces: Annotated[
         list[str] | None,
@@ -29,12 +37,15 @@ def study(
     ] = None,
     storage: Storage = "runs",
     reports: Reports = "reports",
-    *,
-    where: RunOptions,
+    address: Address = None,
+    workers: Workers = None,
+    gpus: Gpus = None,
+    logical_gpus: LogicalGpus = False,
 ) -> None:
     """Run several spaces, and say which claims of the paper hold over all of them. Continues their runs."""
     from explorer import report as pages
     from explorer import studies
+    from explorer.engine.cluster import RunOptions
     from explorer.engine.display import Display
     from explorer.report.outcome import failures, first_lines
     from explorer.report.study_page import summary, write_study
@@ -43,6 +54,7 @@ def study(
     members = studies.members(spaces or [], set_ or [], storage)
     target = studies.target(out)
     Files(reports).check_writable("--reports")
+    where = RunOptions(address=address, workers=workers, gpus=gpus, logical_gpus=logical_gpus)
     studies.check(members, storage, where)
     again = shlex.join([*program(), *sys.argv[1:]])
     runs, links, failed = [], {}, []

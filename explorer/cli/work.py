@@ -13,17 +13,21 @@ import typer
 
 from explorer.cli.app import PLAIN, console, errors, say
 from explorer.cli.options import (
-    RUN_OPTIONS,
     AcceptSourceChange,
+    Address,
+    Callbacks,
+    Gpus,
+    LogicalGpus,
+    MaxHours,
     Overrides,
+    ProfileOption,
     Refine,
     Reports,
     RunName,
-    RunOptions,
     SpaceFile,
     Storage,
     Trust,
-    takes_run_options,
+    Workers,
     to_resume,
 )
 from explorer.cli.pages import draw
@@ -31,10 +35,10 @@ from explorer.engine.cancel import end_on_first_signal
 from explorer.settings import InputError
 
 if TYPE_CHECKING:
+    from explorer.engine.cluster import RunOptions
     from explorer.results import RunTables
 
 
-@takes_run_options(*RUN_OPTIONS)
 def run(
     space: SpaceFile,
     name: Annotated[str | None, typer.Option(help="name of the run; default: the space's name")] = None,
@@ -42,8 +46,13 @@ def run(
     refine: Refine = None,
     storage: Storage = "runs",
     reports: Reports = "reports",
-    *,
-    where: RunOptions,
+    address: Address = None,
+    workers: Workers = None,
+    gpus: Gpus = None,
+    logical_gpus: LogicalGpus = False,
+    max_hours: MaxHours = None,
+    callback: Callbacks = None,
+    profile: ProfileOption = False,
     accept_source_change: AcceptSourceChange = False,
     dry_run: Annotated[
         bool,
@@ -51,11 +60,21 @@ def run(
     ] = False,
 ) -> None:
     """Train and measure the grid of a space file and write its report. Continues an existing run."""
+    from explorer.engine.cluster import RunOptions
     from explorer.space import reading
     from explorer.space.model import checked_name
 
     checked = reading.read(space, reading.with_refine(set_ or (), refine))
     run_name = checked_name("--name", name or checked.name)
+    where = RunOptions(
+        address=address,
+        workers=workers,
+        gpus=gpus,
+        logical_gpus=logical_gpus,
+        max_hours=max_hours,
+        profile=profile,
+        callbacks=callback or (),
+    )
     from explorer.engine import run as engine  # takes a second, which mistakes in the input do not wait for
 
     if dry_run:
@@ -74,25 +93,39 @@ def run(
     show(start, run_name, where, storage, reports)
 
 
-@takes_run_options(*RUN_OPTIONS)
 def resume(
     run: RunName,
     storage: Storage = "runs",
     reports: Reports = "reports",
-    *,
-    where: RunOptions,
+    address: Address = None,
+    workers: Workers = None,
+    gpus: Gpus = None,
+    logical_gpus: LogicalGpus = False,
+    max_hours: MaxHours = None,
+    callback: Callbacks = None,
+    profile: ProfileOption = False,
     accept_source_change: AcceptSourceChange = False,
     trust: Trust = False,
 ) -> None:
     """Resume an interrupted run: keep finished work and do the rest."""
     from explorer.engine import run as engine
+    from explorer.engine.cluster import RunOptions
+
+    where = RunOptions(
+        address=address,
+        workers=workers,
+        gpus=gpus,
+        logical_gpus=logical_gpus,
+        max_hours=max_hours,
+        profile=profile,
+        callbacks=callback or (),
+    )
 
     sources = {"accept_source_change": accept_source_change, "trust": trust}
     start = partial(engine.resume, run, storage=storage, **sources)
     show(start, run, where, storage, reports)
 
 
-@takes_run_options("address", "workers", "gpus", "logical_gpus", "max_hours", "profile")
 def measure(
     run: RunName,
     add: Annotated[
@@ -108,13 +141,27 @@ def measure(
     ] = None,
     storage: Storage = "runs",
     reports: Reports = "reports",
-    *,
-    where: RunOptions,
+    address: Address = None,
+    workers: Workers = None,
+    gpus: Gpus = None,
+    logical_gpus: LogicalGpus = False,
+    max_hours: MaxHours = None,
+    profile: ProfileOption = False,
     accept_source_change: AcceptSourceChange = False,
     trust: Trust = False,
 ) -> None:
     """Add or repeat measures of a run without training."""
     from explorer.engine import run as engine
+    from explorer.engine.cluster import RunOptions
+
+    where = RunOptions(
+        address=address,
+        workers=workers,
+        gpus=gpus,
+        logical_gpus=logical_gpus,
+        max_hours=max_hours,
+        profile=profile,
+    )
 
     sources = {"accept_source_change": accept_source_change, "trust": trust}
     chosen = {"add": add or [], "again": again or [], "overrides": set_ or []}

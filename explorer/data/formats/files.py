@@ -7,6 +7,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from explorer.settings import InputError
 
@@ -60,7 +61,9 @@ def locate(source: Source) -> list[Path]:
     # Pooch writes a temporary file and renames it if the checksum matches; otherwise it tries again.
     pooch.get_logger().setLevel("WARNING")
     cache = pooch.create(target, source.url, registry=source.checksums, retry_if_failed=ATTEMPTS - 1)
-    downloads = {name: functools.partial(_download, f"{source.title}: {name}") for name in source.checksums}
+    downloads: dict[str, Any] = {
+        name: functools.partial(_download, f"{source.title}: {name}") for name in source.checksums
+    }
     try:
         return [Path(cache.fetch(name, downloader=download)) for name, download in downloads.items()]
     except Exception as error:
