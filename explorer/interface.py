@@ -352,7 +352,7 @@ class Run(results.RunTables):
             raise InputError(f"run {self.name!r} has no cell to draw yet")
         for axis, value in at.items():
             if axis not in others:
-                shown = ", ".join(others) or f"none besides {right}" + f" and {up}" * bool(up)
+                shown = listed(others) or f"none besides {right}" + f" and {up}" * bool(up)
                 raise InputError(f"phase_map: {axis!r} is no other axis of this run; other axes: {shown}")
             if value not in (known := values(cells, axis)):
                 raise InputError(f"phase_map: {axis} {value!r} is not in the grid; it has {known}")

@@ -21,7 +21,7 @@ from explorer.data.formats.tables import parse_table
 from explorer.measures import own, tables
 from explorer.runs.files import Files, join
 from explorer.runs.store import Store, locate
-from explorer.settings import InputError, plugin, printable
+from explorer.settings import InputError, listed, plugin, printable
 from explorer.space import foreign, recorded
 from explorer.space.model import TrainingOptions
 from explorer.space.trust import require_trust
@@ -630,7 +630,7 @@ def load_tables(folder: Files, new: Mapping[str, str] = NO_RENAMES) -> RunTables
         if file := next(filter(folder.exists, _places([name])), None):
             loaded[name], files[name] = _read_table(folder, file, new, seen), join(folder.location, file)
     if not loaded:
-        runs = ", ".join(join(folder.location, name) for name in folder.folders_with("run.yaml")[:10])
+        runs = listed(join(folder.location, name) for name in folder.folders_with("run.yaml"))
         raise InputError(
             f"{folder.location} is neither a run (no run.yaml) nor a folder of tables "
             f"({', '.join(TABLES)} as .parquet or .csv){f'; it holds the runs {runs}' if runs else ''}"

@@ -11,12 +11,15 @@ import importlib
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
 
 LONG_WORD = re.compile(r"(\S{200})\S+")  # longer than any path or name that helps in a message
+LISTED = 500  # characters of a list in a message; all of Explorer's own names fit
+LONG_VALUE = re.compile(r"""(?<!\w)(['"])((?:(?!\1).){200})(?:(?!\1).)+\1""")  # in quotes
+LINES, LINE = 50, 2000  # the most lines of a message, and characters of each
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a terminal obeys them; not tab and end of line
 CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 SCHEMA = 1  # incremented when the same settings would train a different model than before
@@ -26,7 +29,7 @@ class InputError(Exception):
     """Wrong input, with one message that the user can act on. The command line exits with code 2."""
 
     def __init__(self, message: str = ""):
-        super().__init__(printable(LONG_WORD.sub(r"\1…", message)))
+        super().__init__(bounded(message))
 
 
 class Disagreement(Exception):
@@ -61,6 +64,24 @@ def cut(text: str, most: int = 200) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
+def listed(values: Iterable[Any], separator: str = ", ") -> str:
+    """Return values as a list of about 500 characters: ``a, b`` or ``a, b, … and 49,990 more``."""
+    words, length = [cut(str(value)) for value in values], 0
+    for place, word in enumerate(words):
+        length += len(word) + len(separator)
+        if length > LISTED and words[place + 1 :]:
+            words[place:] = [f"… and {len(words) - place:,} more"]
+            break
+    return separator.join(words)
+
+
+def bounded(message: str) -> str:
+    """Return a message without long values, long lists of lines and control characters."""
+    lines = LONG_VALUE.sub(r"\1\2…\1", LONG_WORD.sub(r"\1…", message)).split("\n")
+    more = [f"… and {len(lines) - LINES:,} more lines"] if lines[LINES:] else []
+    return printable("\n".join([*(cut(line, LINE) for line in lines[:LINES]), *more]))
+
+
 def printable(text: str) -> str:
     """Return a text without control characters, by which it could write to the clipboard of a terminal."""
     return CONTROL.sub("�", text)
@@ -82,9 +103,9 @@ def near(name: str, known: Sequence[str]) -> list[str]:
 
 
 def suggest(name: str, known: Sequence[str]) -> str:
-    """Return all known names as text, the closest to ``name`` first."""
+    """Return the known names as text, the closest to ``name`` first (:func:`listed`)."""
     close = near(name, known)
-    return ", ".join([*close, *(k for k in sorted(known) if k not in close)])
+    return listed([*close, *sorted(set(known) - set(close))])
 
 
 def plugin(package: ModuleType, name: str, what: str) -> ModuleType:

@@ -100,6 +100,21 @@ def test_damaged_files_are_made_again(own_copy: Path, finished: Path) -> None:
     assert run.info["sessions"][-1]["failed"] == 0, "what failed was made again in the next round"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["weights", "records/models"])
+def test_a_measure_without_some_models_is_no_success(own_copy: Path, tmp_path: Path, lost: str) -> None:
+    file = min((own_copy / "tiny" / lost).iterdir())
+    file.write_bytes(file.read_bytes()[:-1])
+    places = ("--storage", own_copy, "--reports", tmp_path / "reports")
+    shown = explore("measure", "tiny", "--add", "sharpness", *places)
+    assert shown.returncode == 3
+    assert "Not everything is measured: files of models are damaged and set aside" in shown.stderr
+    assert "resume tiny" in shown.stderr
+    assert explore("resume", "tiny", *places).returncode == 0
+    assert explore("measure", "tiny", *places).returncode == 0
+    assert explorer.load("tiny", own_copy).models["sharpness"].notna().sum() == 12
+
+
 def test_a_run_whose_run_yaml_is_lost_gets_it_from_the_space(own_copy: Path, tiny: dict[str, Any]) -> None:
     before = model_files(own_copy)
     (own_copy / "tiny/run.yaml").unlink()

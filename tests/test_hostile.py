@@ -28,7 +28,7 @@ from explorer.data.formats.tables import parquet_frame
 from explorer.runs.files import Files, OutsideError
 from explorer.runs.parquet import of_parquet, to_parquet
 from explorer.runs.store import DamagedError, Store, weights_name
-from explorer.settings import InputError
+from explorer.settings import InputError, listed
 from explorer.users import sources
 
 READING = (
@@ -303,6 +303,9 @@ def test_records_of_the_wrong_kind_or_name_are_told(own_copy: Path) -> None:
     shown = explore("status", "tiny", "--storage", own_copy)
     assert "so it is no record of models" in shown.stderr
     assert "0 of 12 models" in shown.stdout
+    drawn = explore("report", "tiny", "--storage", own_copy, "--reports", own_copy / "pages")
+    assert "it has no column step, so it is no record of epochs" in drawn.stderr
+    assert drawn.returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -321,6 +324,53 @@ def test_a_message_shows_at_most_200_characters_of_a_value(
     with pytest.raises(InputError, match=said) as told:
         explorer.run({**tiny, **change})
     assert len(str(told.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": {"name": "a b " * 20_000}},
+        {"model": {"name": "a b " * 20_000}},
+        {"load": {"a b " * 20_000: [1, 2]}},
+        {"training": {"steps": 1, **dict.fromkeys(f"a{n}" for n in range(5000))}},
+        {"seeds": [1] * 20_000},
+        {"skip": [{"a b " * 20_000: 1}]},
+        {"measures": {"similarity": {"layers": ["a b " * 20_000]}}},
+    ],
+)
+def test_a_message_is_short_whatever_a_space_holds(tiny: dict[str, Any], change: dict[str, Any]) -> None:
+    with pytest.raises(InputError) as told:
+        explorer.run({**tiny, **change})
+    lines = str(told.value).splitlines()
+    assert len(lines) <= 51
+    assert max(map(len, lines)) < 1000
+
+
+COLUMNS = ",".join(f"column_{n}" for n in range(2000))
+
+
+@pytest.mark.parametrize("columns", ["", "nope=load", "width=load,batch_size=temperature"])
+def test_what_is_said_of_a_table_lists_a_few_of_2000_columns(tmp_path: Path, columns: str) -> None:
+    rows = [f"2,4,0,0.1{f',{n}' * 20_000}\n" for n in (1, 2)]
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/models.csv").write_text(
+        f"width,batch_size,seed,train_loss,{COLUMNS}\n{''.join(rows)}"
+    )
+    given = ["--columns", columns] if columns else []
+    shown = explore("report", tmp_path / "tables", *given, "--reports", tmp_path / "pages")
+    assert "… and 1,9" in shown.stderr
+    assert "Warning" not in shown.stderr
+    assert len(shown.stdout + shown.stderr) < 3000
+
+
+def test_a_list_in_a_message_says_how_many_more_there_are() -> None:
+    assert listed(["a", "b"], " or ") == "a or b"
+    assert listed([]) == ""
+    words = listed(range(50_000))
+    assert words.startswith("0, 1, 2, ")
+    assert words.endswith(" more")
+    assert len(words) < 550
+    assert int(words.rpartition("and ")[2].split()[0].replace(",", "")) + words.count(",") - 1 == 50_000
 
 
 ESCAPE = "\x1b]52;c;aGk=\x07" + "w " * 50_000  # writes to the clipboard of a terminal

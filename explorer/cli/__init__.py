@@ -12,7 +12,7 @@ import sys
 
 from explorer.cli import adopt, look, pages, simulate, study, work
 from explorer.cli.app import PLAIN, Command, app, errors
-from explorer.settings import InputError
+from explorer.settings import InputError, bounded
 
 __all__ = ["app", "main"]
 
@@ -31,8 +31,8 @@ def main() -> None:
     try:
         app()
     except (InputError, NotADirectoryError, FileExistsError, PermissionError) as error:  # a wrong path
-        errors.print(f"Error: {error}", style="red", **PLAIN)
+        errors.print(f"Error: {bounded(str(error))}", style="red", **PLAIN)
         sys.exit(2)
     except OSError as error:  # a full disk, or storage that cannot be reached
-        errors.print(f"Error: {error}", style="red", **PLAIN)
+        errors.print(f"Error: {bounded(str(error))}", style="red", **PLAIN)
         sys.exit(3)

@@ -195,7 +195,7 @@ def show(start: Callable[..., RunTables], run: str, where: RunOptions, storage: 
             session = result.info["sessions"][-1]
             display.stage("drawing", 0)
             started = time.perf_counter()
-            stopped = session.get("stopped")
+            stopped, untrained = session.get("stopped"), session.get("untrained")
             try:
                 draw(result, reports, {}, written=True)
             except typer.Exit:  # failures, which are listed
@@ -208,6 +208,9 @@ def show(start: Callable[..., RunTables], run: str, where: RunOptions, storage: 
         if stopped:
             say(f"Stopped {stopped}. {kept('')}")
             raise typer.Exit(4)
+        if untrained:
+            errors.print(f"Not everything is measured: {untrained}. {kept('')}", **PLAIN)
+            raise typer.Exit(3)
 
 
 @contextmanager

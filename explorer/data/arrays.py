@@ -13,7 +13,7 @@ from pydantic import Field
 from explorer.data.base import DataOptions, counts
 from explorer.data.dataset import CHANNELS_ARE, KEYS, Arrays, Channels, checked_arrays, with_reading
 from explorer.data.formats.reading import content_hashes, read_bytes
-from explorer.settings import InputError
+from explorer.settings import InputError, listed
 
 TASKS = ("classification", "regression")
 
@@ -55,7 +55,7 @@ def _read(path: str, content: str, channels: Channels | None) -> Arrays:
         with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
             missing = [key for key in KEYS if key not in archive]
             if missing:
-                raise InputError(f"{path} lacks {', '.join(missing)}; it has {', '.join(archive.files)}")
+                raise InputError(f"{path} lacks {', '.join(missing)}; it has {listed(archive.files)}")
             arrays = {key: archive[key] for key in KEYS}
     except (OSError, ValueError, TypeError, BadZipFile, EOFError, zlib.error) as error:
         objects = "Object arrays" in str(error)

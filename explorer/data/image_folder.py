@@ -11,7 +11,7 @@ from explorer.data.dataset import Arrays
 from explorer.data.formats.encoded import EncodedOptions, decode, hash_files, user_arrays
 from explorer.data.formats.images import available_images
 from explorer.data.formats.tables import seeded_split
-from explorer.settings import InputError
+from explorer.settings import InputError, listed
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
 TEST_SHARE = 0.2
@@ -48,7 +48,7 @@ def _listed(options: Options) -> tuple[list[str], list[tuple[Path, int]], list[t
     classes = sorted(entry.name for entry in train.iterdir() if entry.is_dir())
     unknown = sorted({e.name for e in test.iterdir() if e.is_dir()} - set(classes)) if test else []
     if unknown:
-        raise InputError(f"{test} has classes that {train} lacks: {', '.join(unknown)}")
+        raise InputError(f"{test} has classes that {train} lacks: {listed(unknown)}")
     if len(classes) < 2:
         both = "a folder train and a folder test, or " if train == root else ""
         raise InputError(
@@ -67,9 +67,7 @@ def _listed(options: Options) -> tuple[list[str], list[tuple[Path, int]], list[t
         parts.append(files)
     empty = [name for number, name in enumerate(classes) if number not in {n for _, n in parts[0]}]
     if empty:
-        raise InputError(
-            f"{train} holds no images of {', '.join(empty)}; delete folders that are not classes"
-        )
+        raise InputError(f"{train} holds no images of {listed(empty)}; delete folders that are not classes")
     if test is None:
         share = options.test_share or TEST_SHARE
         tested = seeded_split([n for _, n in parts[0]], share, options.split_seed)

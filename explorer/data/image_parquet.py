@@ -14,7 +14,7 @@ from explorer.data.formats.encoded import EncodedOptions, decode, hash_files, us
 from explorer.data.formats.images import LabelledImages, available_images
 from explorer.data.formats.reading import check_table_size, open_parquet
 from explorer.data.targets import read_targets
-from explorer.settings import InputError
+from explorer.settings import InputError, listed
 
 TEST_NAMES = ("test", "validation", "valid", "val")
 IMAGE_NAMES = ("image", "img", "images")
@@ -62,7 +62,7 @@ def _column(file: Path, names: list[str], wanted: str | None, usual: tuple[str, 
     candidates = [name for name in ((wanted,) if wanted else usual) if name in names]
     if not candidates:
         raise InputError(
-            f"{file} has no column {wanted or ' or '.join(usual)}; set {option} to one of: {', '.join(names)}"
+            f"{file} has no column {wanted or ' or '.join(usual)}; set {option} to one of: {listed(names)}"
         )
     return candidates[0]
 

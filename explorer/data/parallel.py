@@ -18,7 +18,7 @@ from explorer.data.formats.translation import (
     split_pairs,
     without,
 )
-from explorer.settings import InputError
+from explorer.settings import InputError, listed
 
 TASKS = ("translation",)
 ColumnPair = tuple[str | int, str | int]
@@ -111,7 +111,7 @@ def _table(path: str, columns: ColumnPair) -> list[SentencePair]:
         if isinstance(column, str):
             first = 1
             if not rows or column not in rows[0]:
-                has = ", ".join(rows[0]) if rows else "nothing"
+                has = listed(rows[0]) if rows else "nothing"
                 raise InputError(f"{path} has no column {column!r} in its first line; it has {has}")
             places.append(rows[0].index(column))
         elif column < 1:
@@ -141,7 +141,7 @@ def _parquet(path: str, columns: ColumnPair | None) -> list[SentencePair]:
     wanted = [str(column) for column in columns] if columns else texts[:2]
     if len(wanted) < 2 or not set(wanted) <= set(texts):
         raise InputError(
-            f"{path} lacks columns of text {', '.join(wanted)}; set columns to two of: {', '.join(texts)}"
+            f"{path} lacks columns of text {', '.join(wanted)}; set columns to two of: {listed(texts)}"
         )
     source, target = (table.column(name).to_pylist() for name in wanted)
     return [(a or "", b or "") for a, b in zip(source, target, strict=True)]  # null becomes an empty text

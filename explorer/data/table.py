@@ -13,7 +13,7 @@ from explorer.data.base import DataOptions, counts
 from explorer.data.dataset import Arrays, checked_arrays, with_reading
 from explorer.data.formats import tables
 from explorer.data.formats.reading import content_hashes
-from explorer.settings import InputError, digest
+from explorer.settings import InputError, digest, listed
 
 TASKS = ("classification", "regression")
 TEST_SHARE = 0.2
@@ -90,7 +90,7 @@ def _read(options: Options, content: str) -> Arrays:
     parts = [tables.without_gaps(path, table.drop(columns=[*options.drop]), leave_out=_leaves(options))]
     others = [*answers, *([options.split] if options.split else [])]
     if not len(parts[0].columns.difference(others)):
-        raise InputError(f"{path} has no column besides {', '.join(others)}; inputs need at least one")
+        raise InputError(f"{path} has no column besides {listed(others)}; inputs need at least one")
     if options.test_path:
         test = tables.read_table(options.test_path)
         tables.require_columns(options.test_path, test, "test_path", list(map(str, parts[0])))
@@ -124,7 +124,7 @@ def _read(options: Options, content: str) -> Arrays:
     problem = arrays.problem
     if targets:
         problem = (
-            f"target ({', '.join(targets)}) is for task: regression; add it to the space, or name the column "
+            f"target ({listed(targets)}) is for task: regression; add it to the space, or name the column "
             "of labels with label"
         )
     return replace(arrays, remark=remark, problem=problem)

@@ -95,6 +95,7 @@ class Attempts:
             self._reported_memory = True
             self.session.say(f"{error[0].upper()}{error[1:]}. Explorer tries its work again.")
         if failure.cause is FailureCause.DAMAGED:
+            self.store.models_lost = True
             self.session.say(f"WARNING: {error}.")
         if self._failed[unit.id] < TRIES:
             again = f"try {self._failed[unit.id]} of {TRIES}"

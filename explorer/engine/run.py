@@ -23,7 +23,7 @@ from explorer.plan.progress import progress
 from explorer.runs.files import GoneError, join
 from explorer.runs.lock import RENEW_EVERY_S, RunLock
 from explorer.runs.store import Store, locate
-from explorer.settings import InputError
+from explorer.settings import InputError, listed
 from explorer.space import recorded
 from explorer.space.model import CheckedSpace
 from explorer.space.reading import IMPORTED, parse, set_value
@@ -201,7 +201,7 @@ def measure(
         set_value(given, override)
     for name in again:
         if name not in space.measures:
-            raise InputError(f"--again {name}: the run does not have it; it has {', '.join(space.measures)}")
+            raise InputError(f"--again {name}: the run does not have it; it has {listed(space.measures)}")
     check_layers(space)
     check_measures(space)
     changed = {name for name, options in before.measures.items() if space.measures[name] != options}
@@ -272,6 +272,8 @@ def complete(
                     stack.close()
             else:
                 session.say("Everything is already done; nothing was started.")
+            if store.models_lost and not train:
+                session.record["untrained"] = "files of models are damaged and set aside"
     except OutOfTime:
         session.record["stopped"] = f"after {where.max_hours:g} hours, as requested"
     except KeyboardInterrupt:

@@ -20,7 +20,7 @@ from explorer.columns import Column, fault_of
 from explorer.measures import tables
 from explorer.measures.base import CellModels, Measured, ids_of, pair_name
 from explorer.options import Options
-from explorer.settings import InputError, shown, suggest
+from explorer.settings import InputError, listed, shown, suggest
 from explorer.users import sources, user_process
 from explorer.users.functions import progress, user_function, users_code
 
@@ -132,9 +132,9 @@ class OwnMeasure:
         if not isinstance(returned, Mapping) and len(self.COLUMNS) == 1:
             returned = dict.fromkeys(self.COLUMNS, returned)
         if not isinstance(returned, Mapping) or returned.keys() != self.COLUMNS.keys():
-            what = sorted(returned) if isinstance(returned, Mapping) else type(returned).__name__
+            what = shown(sorted(returned)) if isinstance(returned, Mapping) else type(returned).__name__
             raise InputError(
-                f"{self.name!r} returned {what}; it should return a dict with {', '.join(self.COLUMNS)}"
+                f"{self.name!r} returned {what}; it should return a dict with {listed(self.COLUMNS)}"
             )
         return {column: self._plain(column, value) for column, value in returned.items()}
 
@@ -271,7 +271,7 @@ def _signature(name: str, code: Any) -> tuple[Literal["model", "pair"], type[Bas
     after = [p for p in parameters[len(names) :] if p.name != "data"]
     in_order = [*names, *(["data"] if any(p.name == "data" for p in parameters) else [])]
     if kind is None or [p.name for p in parameters[: len(in_order)]] != in_order:
-        given = ", ".join(p.name for p in parameters)
+        given = listed(p.name for p in parameters)
         raise InputError(f"{name!r} has the arguments ({given}); {EXPECTED}, with its options after that")
     if wrong := [p.name for p in after if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]:
         raise InputError(f"{name!r} takes *{wrong[0]}; give each option a name of its own")

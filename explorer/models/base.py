@@ -10,7 +10,7 @@ from pydantic import Field
 
 import explorer.models
 from explorer.options import Options
-from explorer.settings import InputError, plugin
+from explorer.settings import InputError, listed, plugin
 from explorer.tasks import TASKS
 from explorer.users.functions import user_function, users_code
 
@@ -47,7 +47,7 @@ def builder(name: str, options: Any, shape: tuple[int, ...], classes: int) -> Ca
                 f"{name!r} is a network, and each model needs its own; name a function that returns a new one"
             )
         arguments = {"shape": shape, "classes": classes, **options}
-        given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        given = listed(f"{key}={value!r}" for key, value in arguments.items())
         with users_code(name, f"called with {given} failed"):
             module = function(shape=shape, classes=classes, **options)
         if not isinstance(module, nn.Module):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from explorer.measures.tables import AVERAGED_MODELS, AVERAGED_PAIRS, CURVE_COLUMNS
-from explorer.settings import InputError
+from explorer.settings import InputError, listed
 
 TWO_SIDED = ("mode_connectivity",)
 TEST, TRAIN, GAP = "test_accuracy_percent", "train_error_percent", "generalization_gap"
@@ -83,14 +83,14 @@ def foreign_cells(table: pd.DataFrame, axes: Mapping[str, Sequence[str]]) -> pd.
     if doubled.any():
         raise InputError(
             f"the table of cells has {int(doubled.sum())} rows with the same values of the axes "
-            f"{', '.join(axis_names(axes)) or '(none)'}, first at row {int(doubled.to_numpy().argmax()) + 1}"
+            f"{listed(axis_names(axes)) or '(none)'}, first at row {int(doubled.to_numpy().argmax()) + 1}"
         )
     return table
 
 
 def _located(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     """Add missing axes and ``cell_id`` as columns; a cell without an id is named after its settings."""
-    table = table.reset_index(drop=True)
+    table = table.reset_index(drop=True).copy()  # in one piece: pandas warns of 100 separate columns
     for name in names:
         if name not in table:
             table[name] = pd.Series(np.nan, index=table.index)

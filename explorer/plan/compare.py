@@ -6,7 +6,7 @@ from typing import Any
 
 from explorer.plan import provenance
 from explorer.runs.store import Store
-from explorer.settings import InputError, shown
+from explorer.settings import InputError, listed, shown
 from explorer.space import recorded
 from explorer.space.model import CheckedSpace
 from explorer.space.trust import users_functions
@@ -53,7 +53,7 @@ def _old_space(info: dict[str, Any], space: CheckedSpace) -> CheckedSpace:
     other = set(users_functions(info["space"]).values()) - space.sources.keys()
     if other:  # of a run that an earlier version wrote
         raise InputError(
-            f"the run uses {', '.join(sorted(other))}, which the space does not; use another --name"
+            f"the run uses {listed(sorted(other))}, which the space does not; use another --name"
         )
     return recorded.working_space_of(info)
 

@@ -14,7 +14,7 @@ from explorer.data.dataset import Arrays
 from explorer.measures import own
 from explorer.plan.stacks import shape_of
 from explorer.plan.units import architecture_key, data_source
-from explorer.settings import Disagreement, InputError, digest, in_a_line, plugin
+from explorer.settings import Disagreement, InputError, digest, in_a_line, listed, plugin
 from explorer.space.model import Cell, CheckedSpace
 from explorer.users import user_process
 from explorer.users.functions import place_of, user_function, users_code
@@ -349,7 +349,7 @@ def check_layers(space: CheckedSpace) -> None:
         if missing := [name for name in layers if name not in known]:
             raise InputError(
                 f"measures.similarity.layers: {cell.model_name} has no layer {missing[0]!r}; "
-                f"it has {', '.join(known)}"
+                f"it has {listed(known)}"
             )
 
 

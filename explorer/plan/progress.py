@@ -11,6 +11,7 @@ from explorer.plan.refinement import is_open, rounds_of, space_of_rounds
 from explorer.plan.subjects import CellMembers, all_models, groups
 from explorer.runs.lock import holder
 from explorer.runs.store import Store
+from explorer.settings import listed
 from explorer.space.model import CheckedSpace
 from explorer.units import axis_value
 
@@ -64,7 +65,7 @@ class Progress:
     @property
     def measured(self) -> str:
         """The measures that are not complete, in words; empty if there are none."""
-        return ", ".join(f"{name} of {count}" for name, count in self.measures.items() if count.missing)
+        return listed(f"{name} of {count}" for name, count in self.measures.items() if count.missing)
 
     @property
     def unfinished(self) -> str:

@@ -18,7 +18,7 @@ from explorer.report.payload import columns
 from explorer.report.rows import exponent, measures, plane, rounded, values, with_missing_points, with_texts
 from explorer.results import RunTables
 from explorer.runs.files import Files
-from explorer.settings import InputError
+from explorer.settings import InputError, listed
 
 
 def write_comparison(runs: Sequence[RunTables], out: Files, *, cuts: dict[str, Any] | None) -> Path | str:
@@ -79,8 +79,8 @@ def _shared_cells(
         if table.duplicated(names).any():
             more = sorted(set(phases.axis_names(run.axes)) - set(names))
             raise InputError(
-                f"run {run.name!r} has several cells at the same {', '.join(names)}: it varies "
-                f"{' and '.join(more)} too. Choose one value of each, such as --where {more[0]}=…"
+                f"run {run.name!r} has several cells at the same {listed(names)}: it varies "
+                f"{listed(more, ' and ')} too. Choose one value of each, such as --where {more[0]}=…"
             )
     common = tables[0][names]
     for table in tables[1:]:
@@ -88,7 +88,7 @@ def _shared_cells(
     if common.empty:
         described = [
             f"{run.name} has "
-            + (", ".join(f"{n} {_few(values(table, n))}" for n in names) if len(table) else "no cell yet")
+            + (listed(f"{n} {_few(values(table, n))}" for n in names) if len(table) else "no cell yet")
             for run, table in zip(runs, tables, strict=True)
         ]
         raise InputError(f"the runs have no cell at the same {', '.join(names)}: {'; '.join(described)}")

@@ -14,7 +14,7 @@ from explorer.phases.numbers import format_setting
 from explorer.report.facts import converged_curves, progress_of, reservations
 from explorer.report.questions import answer_questions
 from explorer.results import RunTables
-from explorer.settings import InputError
+from explorer.settings import InputError, listed
 
 NEEDED = ("train_loss", "mode_connectivity", "cka")
 
@@ -122,5 +122,5 @@ def _row(cells: pd.DataFrame, run: RunTables, cell: str) -> str:
             )
         matches = matches[same]
     if len(matches) != 1:
-        raise InputError(f"--cell {cell} matches {len(matches)} cells; give every axis: {', '.join(names)}")
+        raise InputError(f"--cell {cell} matches {len(matches)} cells; give every axis: {listed(names)}")
     return str(matches["cell_id"].iloc[0])

@@ -11,7 +11,7 @@ from explorer import plainyaml
 from explorer.phases import axis_names
 from explorer.report.rows import values
 from explorer.results import RunTables
-from explorer.settings import InputError, suggest
+from explorer.settings import InputError, listed, suggest
 
 
 def select(run: RunTables, where: Sequence[str]) -> RunTables:
@@ -41,7 +41,7 @@ def _selected(run: RunTables, axis: str, said: str, given: str) -> RunTables:
         value = read if read in known else said
     if value not in known:
         raise InputError(
-            f"{given}: run {run.name!r} has no model with {axis} {value}; it has {', '.join(map(str, known))}"
+            f"{given}: run {run.name!r} has no model with {axis} {value}; it has {listed(known)}"
         )
     models = run.models[run.models[axis] == value].reset_index(drop=True)
     kept = set(models["model_id"]) if "model_id" in models else set()

@@ -60,7 +60,8 @@ def check_records(kind: str, records: Records) -> None:
         ValueError: they are not; the message says why.
     """
     columns = _ids_in(records.table) if ":" in kind else id_columns(kind)
-    if missing := [name for name in columns if name not in records.table.column_names]:
+    needed = (*columns, "step") if kind == "epochs" else columns  # a record of models has ids of models, too
+    if missing := [name for name in needed if name not in records.table.column_names]:
         raise ValueError(f"it has no column {missing[0]}, so it is no record of {kind}")
     for name in TEXTS.get(kind, ()):
         column = records.table.column(name) if name in records.table.column_names else None

@@ -101,6 +101,7 @@ class Store:
 
     def __init__(self, location: str | Path, warn: Callable[[str], None] | None = None, *, mend: bool = True):
         self.mend = mend
+        self.models_lost = False  # whether files of models were set aside
         self.files = Files(location, say=lambda text: self.warn(text))
         self.warn = warn or (lambda text: print(printable(text), file=sys.stderr))
         self.location = self.files.location
@@ -354,6 +355,7 @@ class Store:
                 raise
             self.warn(f"{what}; it is not used.")  # a reader of the run may have no write permission
         else:
+            self.models_lost |= name.startswith(("records/models/", "weights/"))
             self.warn(f"{what}; it is kept as {aside}, and resume computes it again.")
 
     # Records --------------------------------------------------------------------------------------

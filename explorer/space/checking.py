@@ -239,17 +239,17 @@ def _check_axes(space: CheckedSpace) -> None:
                 for number, value in enumerate(values):
                     values[number] = _axis_value(space, section, key, value, (kind, axis, number))
                 if len(set(values)) < len(values):
-                    raise InputError(f"axis {axis!r} has a value twice: {values}")
+                    raise InputError(f"axis {axis!r} has a value twice: {shown(values)}")
                 kinds = {_kind(value) for value in values if value is not None}
                 if len(kinds) > 1:
                     raise InputError(
-                        f"{values} mixes {' and '.join(sorted(kinds))}, which have no common order; "
+                        f"{shown(values)} mixes {' and '.join(sorted(kinds))}, which have no common order; "
                         "give values of one type"
                     )
                 if axis == "train_size" and len({type(value) for value in values}) > 1:
                     raise InputError(
-                        f"{values} mixes numbers of inputs and shares of them, which have no common order; "
-                        "give only numbers or only shares"
+                        f"{shown(values)} mixes numbers of inputs and shares of them, which have no common "
+                        "order; give only numbers or only shares"
                     )
     pairs = space.measures.get("connectivity", {}).get("pairs")
     along = pairs.get("along") if isinstance(pairs, dict) else None
@@ -258,7 +258,7 @@ def _check_axes(space: CheckedSpace) -> None:
         raise Problem(
             ("measures", "connectivity", "pairs"),
             f"along {along!r}: it should be an axis of the training, because both models of a pair need the "
-            f"same data and architecture: {', '.join(allowed) or 'this space has none'}",
+            f"same data and architecture: {listed(allowed) or 'this space has none'}",
         )
     if space.refine:
         with _at("refine"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from explorer.columns import ROLES, nearest
 from explorer.measures import tables
-from explorer.settings import InputError, suggest
+from explorer.settings import InputError, listed, suggest
 from explorer.space.model import PACKAGES, module_of
 from explorer.space.training import TrainingOptions
 
@@ -110,7 +110,7 @@ def repeated_models(path: str, table: pd.DataFrame, axes: Sequence[str]) -> str:
     place = [*axes, "seed"]
     if not set(place) <= set(table) or not (twice := table.duplicated(place, keep=False)).any():
         return ""
-    at = ", ".join(f"{name} {table[name][twice].iloc[0]}" for name in place)
+    at = listed(f"{name} {table[name][twice].iloc[0]}" for name in place)
     return (
         f"{path}: {int(twice.sum())} models share their axis values and seed with another one, such as {at}; "
         f"they count as replicates.{differences(table[twice], place)}"
@@ -128,4 +128,4 @@ def differences(table: pd.DataFrame, place: Sequence[str]) -> str:
     ]
     if not others:
         return " They differ in no setting: keep one row of each, or give a column for what differs."
-    return f" They differ in {', '.join(map(repr, others))}: --columns {others[0]}=load makes it an axis."
+    return f" They differ in {listed(map(repr, others))}: --columns {others[0]}=load makes it an axis."

@@ -295,7 +295,7 @@ class CheckedSpace(Options):
     @classmethod
     def _check_distinct(cls, value: Any) -> Any:
         if isinstance(value, list) and len(set(value)) < len(value):
-            raise ValueError(f"each seed may be given once only, not {value}")
+            raise ValueError(f"each seed may be given once only, not {shown(value)}")
         return value
 
     @cached_property

@@ -55,7 +55,7 @@ def read(path: str | Path, overrides: Sequence[str] | None = None) -> CheckedSpa
         stems = {str(path): path.stem for folder in folders for path in folder.glob("*.yaml")}
         close = near(file.stem, list(stems.values()))
         ordered = sorted(stems, key=lambda path: ([*close, stems[path]].index(stems[path]), path))
-        others = f"; there are: {', '.join(ordered)}" if ordered else ", and no .yaml file near it"
+        others = f"; there are: {listed(ordered)}" if ordered else ", and no .yaml file near it"
         raise InputError(f"there is no file {file}{others}") from None
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error}") from error
@@ -131,7 +131,7 @@ def restore(raw: dict[str, Any], sources: dict[str, str], data_facts: dict[str, 
 
 def _with_setting(problem: Problem) -> str:
     """Return the message of a problem with the setting that it concerns."""
-    where, message = ".".join(str(p) for p in problem.path), problem.message
+    where, message = ".".join(cut(str(p)) for p in problem.path), problem.message
     field, _, rest = message.partition(": ")
     if rest and f".{where}".endswith(f".{field}"):  # the message already names the setting
         message = rest

@@ -14,7 +14,7 @@ from pydantic import BaseModel, TypeAdapter
 import explorer.measures
 from explorer.measures import own
 from explorer.runs.store import Store
-from explorer.settings import InputError, plugin
+from explorer.settings import InputError, listed, plugin
 from explorer.space.model import PACKAGES, CheckedSpace, DataFacts, RefineOptions, module_of
 from explorer.space.reading import parse, restore
 from explorer.space.trust import users_functions
@@ -63,7 +63,7 @@ def read_info(store: Store) -> dict[str, Any]:
     own.register_kept(info.get("own_measures"))
     info["space"], ignored = without_unknown_settings(info["space"])
     if ignored:
-        line = f"{store.location}: settings of another version are ignored: {', '.join(ignored)}"
+        line = f"{store.location}: settings of another version are ignored: {listed(ignored)}"
         if any(name.startswith(CHANGE_MODELS) for name in ignored):
             line += ". Models trained with them count as different models and are trained again without them"
         store.warn_once(line)

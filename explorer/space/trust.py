@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from explorer.settings import InputError
+from explorer.settings import InputError, listed
 from explorer.users import sources
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def require_trust(info: dict[str, Any], store: Store, *, trust: bool, how: str =
     else:
         return
     raise InputError(
-        f"{store.location} names code that this command would run: {', '.join(named)}. The folder {why}. "
+        f"{store.location} names code that this command would run: {listed(named)}. The folder {why}. "
         f"If you know that code and trust whoever wrote the folder, {how}"
     )
 

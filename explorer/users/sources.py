@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from explorer.settings import InputError, cut, digest
+from explorer.settings import InputError, digest, listed
 from explorer.users import given
 
 INSTALLED = {"site-packages", "dist-packages"}  # folders of packages that are not the user's
@@ -57,8 +57,8 @@ def versions(info: dict[str, Any]) -> list[Version]:
 
 def history(info: dict[str, Any]) -> str:
     """Return a sentence about the changes of sources that the user has accepted; empty without one."""
-    accepted = [f"{cut(', '.join(v.changed))} changed on {v.since[:10]}" for v in versions(info) if v.changed]
-    return f"Models were trained with different sources: {'; '.join(accepted)}." if accepted else ""
+    accepted = [f"{listed(v.changed)} changed on {v.since[:10]}" for v in versions(info) if v.changed]
+    return f"Models were trained with different sources: {listed(accepted, '; ')}." if accepted else ""
 
 
 def fingerprint(reference: str) -> str:

@@ -197,7 +197,7 @@ def encode(train: pd.DataFrame, test: pd.DataFrame) -> tuple[np.ndarray, np.ndar
     if numbers:
         said.append(f"numbers: {some_of(numbers, SHOWN)}")
     if categories:
-        said.append(f"categories, one-hot: {', '.join(categories)}")
+        said.append(f"categories, one-hot: {listed(categories)}")
     x_train, x_test = (np.concatenate(part, axis=1) for part in parts)
     return x_train, x_test, "; ".join(said)
 

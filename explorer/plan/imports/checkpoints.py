@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from explorer import columns
-from explorer.settings import InputError, plugin, shown
+from explorer.settings import InputError, listed, plugin, shown
 from explorer.space.checking import DEFAULT_MEASURES
 from explorer.space.model import PACKAGES, CheckedSpace, module_of
 from explorer.space.reading import parse, set_value
@@ -89,7 +89,7 @@ def _our_names(
     """Return our name of each column, empty for one that is left out, and the section of each setting."""
     names = list(dict.fromkeys(name for _, row in rows for name in row))
     if unknown := [name for name in renamed if name not in names]:
-        raise InputError(f"--columns {unknown[0]}=…: there is no such column; there are {', '.join(names)}")
+        raise InputError(f"--columns {unknown[0]}=…: there is no such column; there are {listed(names)}")
     ours = {name: renamed.get(name, name) for name in names}
     if twice := [name for name, new in renamed.items() if new in names and ours[new] == new != name]:
         new = ours[twice[0]]
@@ -109,9 +109,9 @@ def _our_names(
         described = [f"{name!r}{f' (perhaps {hint})' if hint else ''}" for name, hint in hints]
         shown_as = [f"{name}={hint}" for name, hint in hints]
         raise InputError(
-            f"{rows[0][0].partition(', line')[0]}: {', '.join(described)}: no setting of this data set, "
+            f"{rows[0][0].partition(', line')[0]}: {listed(described)}: no setting of this data set, "
             f"architecture or training. Rename columns, or leave them out with an empty name: "
-            f"--columns {','.join(shown_as)}"
+            f"--columns {listed(shown_as, ',')}"
         )
     return ours, known
 
@@ -209,7 +209,7 @@ def space_of(
         at.setdefault(key, place)
         seed = len(seeds) if one.seed is None else one.seed
         if seed in seeds:
-            same = ", ".join(f"{name} {value}" for name, value in place.items())
+            same = listed(f"{name} {value}" for name, value in place.items())
             raise InputError(
                 f"{seeds[seed].where} and {one.where} are two models with {same} and seed {seed}; give them "
                 "different seeds, or a column for the setting in which they differ"

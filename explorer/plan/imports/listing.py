@@ -13,7 +13,7 @@ from typing import Any
 from explorer import plainyaml
 from explorer.data.formats.reading import as_text, read_bytes
 from explorer.plan.imports.reading import SUFFIXES, read_state
-from explorer.settings import InputError, in_a_line, shown
+from explorer.settings import InputError, in_a_line, listed, shown
 
 
 def rows_of_folder(
@@ -108,7 +108,7 @@ def _filled(pattern: str, row: Mapping[str, Any], where: str) -> str:
     except (KeyError, ValueError, IndexError, AttributeError) as error:
         raise InputError(
             f"--files {pattern}: {where} has no value for it ({in_a_line(error)}); its columns are "
-            f"{', '.join(row)}"
+            f"{listed(row)}"
         ) from None
 
 
@@ -175,7 +175,7 @@ def _only_checkpoint(place: Path, folder: Path, settings: Path, parts: bool = Fa
         weights = [file for file in files if _holds_weights(file)]
         if len(weights) != 1:
             raise InputError(
-                f"{settings}: {place} holds {', '.join(sorted(file.name for file in files))}, of which "
+                f"{settings}: {place} holds {listed(sorted(file.name for file in files))}, of which "
                 f"{len(weights) or 'none'} have weights by name; name the file of each model with --settings "
                 "settings.csv, in a column file"
             )
