@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -118,7 +118,7 @@ def takes_run_options(*names: str) -> Callable[[Callable[..., None]], Callable[.
                 continue
             for name in names:
                 kind = RUN_OPTIONS[name]
-                default = False if kind.__origin__ is bool else None
+                default = False if get_args(kind)[0] is bool else None
                 parameters.append(parameter.replace(name=name, annotation=kind, default=default))
         with_options.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
         return with_options
