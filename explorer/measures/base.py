@@ -167,7 +167,7 @@ def obstacles_to_paths(cell: CellModels, pairs: list[Pair]) -> dict[Pair, str]:
     for pair, first, second in zip(pairs, *cell.ends(pairs), strict=True):
         a, b = cell.theta[first], cell.theta[second]
         stats = cell.buffers[[first, second]]
-        if names := network.different_constants(a, *stats, x):
+        if names := network.different_constants(a, stats[0], stats[1], x):
             obstacles[pair] = f"the models differ in {', '.join(names[:3])}, which training does not change"
             continue
         points = torch.stack([a, (a + b) / 2, b])
