@@ -60,10 +60,8 @@ def locate(source: Source) -> list[Path]:
             return files
     # Pooch writes a temporary file and renames it if the checksum matches; otherwise it tries again.
     pooch.get_logger().setLevel("WARNING")
-    cache = pooch.create(target, source.url, registry=source.checksums, retry_if_failed=ATTEMPTS - 1)
-    downloads: dict[str, Any] = {
-        name: functools.partial(_download, f"{source.title}: {name}") for name in source.checksums
-    }
+    cache: Any = pooch.create(target, source.url, registry=source.checksums, retry_if_failed=ATTEMPTS - 1)
+    downloads = {name: functools.partial(_download, f"{source.title}: {name}") for name in source.checksums}
     try:
         return [Path(cache.fetch(name, downloader=download)) for name, download in downloads.items()]
     except Exception as error:
