@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from explorer import results
 from explorer.columns import nearest_first
 from explorer.runs.store import Store
-from explorer.settings import InputError
+from explorer.settings import InputError, listed
 from explorer.space.model import CheckedSpace
 from explorer.space.reading import parse, set_and_swept
 from explorer.space.training import TrainingOptions

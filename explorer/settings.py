@@ -64,12 +64,16 @@ def cut(text: str, most: int = 200) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
-def listed(values: Iterable[Any], separator: str = ", ") -> str:
-    """Return values as a list of about 500 characters: ``a, b`` or ``a, b, … and 49,990 more``."""
+def listed(values: Iterable[Any], separator: str = ", ", most: int | None = None) -> str:
+    """Return values as a list of about 500 characters: ``a, b`` or ``a, b, … and 49,990 more``.
+
+    Args:
+        most: show at most so many values.
+    """
     words, length = [cut(str(value)) for value in values], 0
     for place, word in enumerate(words):
         length += len(word) + len(separator)
-        if length > LISTED and words[place + 1 :]:
+        if place == most or (length > LISTED and words[place + 1 :]):
             words[place:] = [f"… and {len(words) - place:,} more"]
             break
     return separator.join(words)

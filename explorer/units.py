@@ -1,9 +1,8 @@
-"""Times, sizes, counts and lists in words."""
+"""Times, sizes and counts in words."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
 
 
 def duration(seconds: float) -> str:
@@ -30,12 +29,6 @@ def timestamp() -> str:
 def plural(n: int, noun: str) -> str:
     """Format a count with its noun: ``1 cell``, ``2 cells``, ``1,000 cells``."""
     return f"{n} {noun}" if n == 1 else f"{n:,} {noun}s"
-
-
-def some_of(names: Iterable[object], most: int) -> str:
-    """Return the first names of a list, with an ellipsis if there are more."""
-    words = list(map(str, names))
-    return ", ".join(words[:most]) + ", …" * (len(words) > most)
 
 
 def axis_value(value: float | str | None) -> str:

@@ -366,6 +366,7 @@ def test_what_is_said_of_a_table_lists_a_few_of_2000_columns(tmp_path: Path, col
 def test_a_list_in_a_message_says_how_many_more_there_are() -> None:
     assert listed(["a", "b"], " or ") == "a or b"
     assert listed([]) == ""
+    assert listed("abcd", most=3) == "a, b, c, … and 1 more"
     words = listed(range(50_000))
     assert words.startswith("0, 1, 2, ")
     assert words.endswith(" more")

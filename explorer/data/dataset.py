@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from explorer.data.targets import NUMBERS, as_python, read_targets
-from explorer.settings import InputError, cut, digest, in_a_line
-from explorer.units import plural, some_of
+from explorer.settings import InputError, cut, digest, in_a_line, listed
+from explorer.units import plural
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")  # names of a user's arrays
 Channels = Literal["first", "last"]
@@ -82,7 +82,7 @@ class Arrays:
         elif self.columns:
             layout = f"tables of {plural(shape[0], 'column')}"
             if self.moved:
-                columns = some_of(self.moved, SHOWN)
+                columns = listed(self.moved, most=SHOWN)
                 layout += f" (less their mean: columns {columns}, too fine for float32)"
         else:
             layout = f"shape {shape}"
@@ -91,7 +91,7 @@ class Arrays:
             span = f"from {np.nanmin(y):.4g} to {np.nanmax(y):.4g}"
             parts.append(f"targets of {plural(self.classes, 'number')}, {span}")
         else:
-            names = f": {some_of(self.names, SHOWN)}" if self.names else ""
+            names = f": {listed(self.names, most=SHOWN)}" if self.names else ""
             parts.append(f"{self.classes} classes{names}")
         warning = _scales(x, self.x_test, "column" if self.columns else "channel") if self.stored else ""
         return "; ".join(text for text in (*parts, self.remark, warning) if text)

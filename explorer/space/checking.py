@@ -15,7 +15,7 @@ import explorer.measures
 from explorer.columns import IDS, PAIR_IDS, SETTINGS, fault_of, nearest_first
 from explorer.measures import own
 from explorer.measures.tables import CELLS, MODELS, PAIRS
-from explorer.settings import InputError, plugin, shown
+from explorer.settings import InputError, listed, plugin, shown
 from explorer.space.model import (
     MAX_MODELS,
     NAME,

@@ -14,7 +14,7 @@ from explorer import plainyaml
 from explorer.columns import ROLES
 from explorer.data.base import DataOptions
 from explorer.data.formats.reading import as_text
-from explorer.settings import InputError, near, shown
+from explorer.settings import InputError, cut, listed, near, shown
 from explorer.space import checking
 from explorer.space.checking import DEFAULT_MEASURES, Problem, check
 from explorer.space.model import PACKAGES, CheckedSpace, DataFacts, module_of, resolve

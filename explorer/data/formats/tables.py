@@ -11,8 +11,7 @@ import numpy as np
 
 from explorer.data.formats.reading import as_text, check_table_size, read_bytes
 from explorer.data.targets import as_python
-from explorer.settings import InputError, seed_for, suggest
-from explorer.units import some_of
+from explorer.settings import InputError, listed, seed_for, suggest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +113,7 @@ def without_gaps(path: str, table: pd.DataFrame, *, leave_out: bool) -> pd.DataF
         f"{name} has {int(count)} (first in {_place(path, table, gaps[name])})"
         for name, count in counts[counts > 0].items()
     ]
-    some = some_of(described, SHOWN)
+    some = listed(described, most=SHOWN)
     if not leave_out:
         raise InputError(
             f"{path} has gaps in {int(wrong.sum())} of {len(table)} rows: {some}; fill them, leave such rows "
@@ -189,13 +188,13 @@ def encode(train: pd.DataFrame, test: pd.DataFrame) -> tuple[np.ndarray, np.ndar
                 part.append(column.to_numpy(dtype=np.float64)[:, None])
             continue
         words = sorted({str(word) for column in columns for word in column})
-        categories.append(f"{name} ({some_of(words, SHOWN)})")
+        categories.append(f"{name} ({listed(words, most=SHOWN)})")
         for part, column in zip(parts, columns, strict=True):
             codes = pd.Categorical(column.astype(str), categories=words).codes
             part.append(np.eye(len(words))[np.asarray(codes)])
     said = []
     if numbers:
-        said.append(f"numbers: {some_of(numbers, SHOWN)}")
+        said.append(f"numbers: {listed(numbers, most=SHOWN)}")
     if categories:
         said.append(f"categories, one-hot: {listed(categories)}")
     x_train, x_test = (np.concatenate(part, axis=1) for part in parts)

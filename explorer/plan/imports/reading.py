@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explorer.data.formats.reading import read_bytes
-from explorer.settings import InputError, in_a_line, shown
-from explorer.units import size, some_of
+from explorer.settings import InputError, in_a_line, listed, shown
+from explorer.units import size
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -60,14 +60,15 @@ def load_weights(module: nn.Module, path: Path, network: str) -> list[str]:
             weights[name] = value
         elif not name.endswith("num_batches_tracked"):
             raise InputError(
-                f"{path} has {key!r}, which {network} does not have; it has {some_of(target, SHOWN)}. "
+                f"{path} has {key!r}, which {network} does not have; it has {listed(target, most=SHOWN)}. "
                 "Check --model"
             )
     shared = {target[name].data_ptr() for name in weights}  # of tied weights, a file may have one name only
     for name, value in target.items():
         if name not in weights and value.data_ptr() not in shared and "num_batches_tracked" not in name:
             raise InputError(
-                f"{path} lacks {name!r}, which {network} has; it has {some_of(given, SHOWN)}. Check --model"
+                f"{path} lacks {name!r}, which {network} has; it has {listed(given, most=SHOWN)}. "
+                "Check --model"
             )
     with no_grad():
         for name, value in weights.items():

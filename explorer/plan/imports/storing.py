@@ -15,7 +15,6 @@ from explorer.plan.units import Part, Stack, data_source
 from explorer.runs.store import Store
 from explorer.settings import InputError, digest, listed
 from explorer.space.model import Cell, CheckedSpace
-from explorer.units import some_of
 from explorer.users import user_process
 from explorer.users.objects import content_of
 
@@ -52,7 +51,7 @@ def check_files(space: CheckedSpace, files: Mapping[str, Checkpoint]) -> list[st
         first = next(iter(beside))
         remarks.append(
             f"WARNING: {len(beside)} of {len(readings)} checkpoints have weights beside those of the "
-            f"network, which are left out; in {first}: {some_of(beside[first], SHOWN)}."
+            f"network, which are left out; in {first}: {listed(beside[first], most=SHOWN)}."
         )
     of_weights: dict[str, str] = {}
     same = [
