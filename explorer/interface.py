@@ -301,7 +301,7 @@ class Run(results.RunTables):
         elif any(map(given.is_given, users_functions(self.info.get("space", {})).values())) and (
             changes := changed_sources(self.info, Store(self.folder, mend=False))
         ):
-            raise InputError(f"{'; '.join(changes.values())}. Execute the notebook or script of that run")
+            raise InputError(f"{listed(changes.values(), '; ')}. Execute the notebook or script of that run")
         return super()._trained(model_id, trust)
 
     def report(

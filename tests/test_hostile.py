@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -346,11 +347,11 @@ def test_a_message_is_short_whatever_a_space_holds(tiny: dict[str, Any], change:
     assert max(map(len, lines)) < 1000
 
 
-COLUMNS = ",".join(f"column_{n}" for n in range(2000))
+COLUMNS = ",".join(f"column_{n}" for n in range(200))
 
 
 @pytest.mark.parametrize("columns", ["", "nope=load", "width=load,batch_size=temperature"])
-def test_what_is_said_of_a_table_lists_a_few_of_2000_columns(tmp_path: Path, columns: str) -> None:
+def test_what_is_said_of_a_table_lists_a_few_of_200_columns(tmp_path: Path, columns: str) -> None:
     rows = [f"2,4,0,0.1{f',{n}' * 20_000}\n" for n in (1, 2)]
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables/models.csv").write_text(
@@ -358,7 +359,7 @@ def test_what_is_said_of_a_table_lists_a_few_of_2000_columns(tmp_path: Path, col
     )
     given = ["--columns", columns] if columns else []
     shown = explore("report", tmp_path / "tables", *given, "--reports", tmp_path / "pages")
-    assert "… and 1,9" in shown.stderr
+    assert re.search(r"… and 1\d\d more", shown.stderr)
     assert "Warning" not in shown.stderr
     assert len(shown.stdout + shown.stderr) < 3000
 

@@ -28,7 +28,7 @@ from explorer.models.base import network
 from explorer.models.rows import Rows, initial_rows
 from explorer.plan.units import MeasureTask, Stack, architecture_key, data_source, settings_of_row, step_key
 from explorer.runs.store import Store, Written
-from explorer.settings import Disagreement, InputError, digest, seed_for
+from explorer.settings import Disagreement, InputError, digest, listed, seed_for
 from explorer.space.model import Cell
 from explorer.space.training import Use, names_of
 from explorer.space.trust import changed_sources
@@ -297,8 +297,8 @@ class Worker:
         if cell.sources and not self._sources_checked and self.store.exists():
             if found := changed_sources(self.store.read_info(), self.store):
                 raise Disagreement(
-                    f"{'; '.join(found.values())}. Source files must not change while a run is at work, and "
-                    "must be the same on all machines; restore them, then resume"
+                    f"{listed(found.values(), '; ')}. Source files must not change while a run is at work, "
+                    "and must be the same on all machines; restore them, then resume"
                 )
             self._sources_checked = True
 

@@ -25,7 +25,7 @@ def versions_to_use(info: dict[str, Any], store: Store, *, accept: bool) -> list
     if not accept:
         what = "it" if len(changes) == 1 else "them"
         raise InputError(
-            f"{store.location}: {'; '.join(changes.values())}. Restore {what}, "
+            f"{store.location}: {listed(changes.values(), '; ')}. Restore {what}, "
             "use another --name, or go on with --accept-source-change, which keeps the trained models and "
             "uses the changed code from now on"
         )

@@ -11,7 +11,7 @@ import pandas as pd
 from explorer.phases import column
 from explorer.refine.domain import Domain, coordinates, is_ordered, keys_of, points_of
 from explorer.refine.measures import MEASURES, OPTIONAL
-from explorer.settings import InputError, suggest
+from explorer.settings import InputError, listed, suggest
 
 
 class Grid:
@@ -80,7 +80,7 @@ def place_rows(cells: Any, points: pd.DataFrame, axes: list[str]) -> tuple[pd.Da
     needed = [*axes, *(name for name in MEASURES if name != OPTIONAL)]
     if lacking := [name for name in needed if name not in cells]:
         raise InputError(
-            f"the table of cells has no column {', '.join(lacking)}; it has "
+            f"the table of cells has no column {listed(lacking)}; it has "
             f"{suggest(lacking[0], [str(name) for name in cells])}"
         )
     for name in (name for name in MEASURES if name in cells):
@@ -101,12 +101,12 @@ def place_rows(cells: Any, points: pd.DataFrame, axes: list[str]) -> tuple[pd.Da
     rows = dict(zip(keys, range(len(cells)), strict=True))
     if len(rows) < len(cells):
         twice = next(key for place, key in enumerate(keys) if rows[key] != place)
-        where = ", ".join(f"{name} {value}" for name, value in zip(axes, twice, strict=True))
+        where = listed(f"{name} {value}" for name, value in zip(axes, twice, strict=True))
         raise InputError(f"the table of cells has several rows for {where}; give one row per cell")
     order = [rows.get(key, -1) for key in keys_of(points, axes)]
     known = np.array(order) >= 0
     if not known.any():
-        first = ", ".join(f"{name} {value}" for name, value in zip(axes, keys[0], strict=True))
+        first = listed(f"{name} {value}" for name, value in zip(axes, keys[0], strict=True))
         raise InputError(
             f"the domain has no cell of the table: the first one has {first}; give a domain with the values "
             "of the cells"

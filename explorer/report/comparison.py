@@ -91,7 +91,7 @@ def _shared_cells(
             + (listed(f"{n} {_few(values(table, n))}" for n in names) if len(table) else "no cell yet")
             for run, table in zip(runs, tables, strict=True)
         ]
-        raise InputError(f"the runs have no cell at the same {', '.join(names)}: {'; '.join(described)}")
+        raise InputError(f"the runs have no cell at the same {listed(names)}: {'; '.join(described)}")
     return [common.merge(t, on=names, how="left") for t in tables]
 
 

@@ -266,7 +266,7 @@ def _check_axes(space: CheckedSpace) -> None:
     for number, entry in enumerate(space.skip):
         for axis in entry:
             if axis not in space.axes:
-                said = f"there is no axis {axis!r}; the axes are {', '.join(space.axes)}"
+                said = f"there is no axis {axis!r}; the axes are {listed(space.axes)}"
                 raise Problem(("skip", number, axis), said)
 
 

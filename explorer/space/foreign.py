@@ -100,7 +100,7 @@ def gaps(path: str, table: pd.DataFrame, axes: Sequence[str]) -> str:
     """Return a sentence about rows without a value on an axis, or without a training loss; often empty."""
     results = () if "status" in table else ("train_loss",)  # a model that diverged may have none
     empty = {name: int(table[name].isna().sum()) for name in (*axes, *results) if name in table}
-    counts = ", ".join(f"{count} without {name}" for name, count in empty.items() if count)
+    counts = listed(f"{count} without {name}" for name, count in empty.items() if count)
     remark = f"{path}: of {len(table)} rows, there are {counts}; fill them in, or delete the rows."
     return remark if counts else ""
 
