@@ -352,7 +352,7 @@ COLUMNS = ",".join(f"column_{n}" for n in range(200))
 
 @pytest.mark.parametrize("columns", ["", "nope=load", "width=load,batch_size=temperature"])
 def test_what_is_said_of_a_table_lists_a_few_of_200_columns(tmp_path: Path, columns: str) -> None:
-    rows = [f"2,4,0,0.1{f',{n}' * 20_000}\n" for n in (1, 2)]
+    rows = [f"2,4,0,0.1{f',{n}' * 200}\n" for n in (1, 2)]
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables/models.csv").write_text(
         f"width,batch_size,seed,train_loss,{COLUMNS}\n{''.join(rows)}"
