@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from explorer.runs.store import Store
-from explorer.settings import InputError
+from explorer.settings import InputError, listed
 from explorer.space import recorded
 from explorer.space.model import CheckedSpace
 from explorer.space.trust import changed_sources

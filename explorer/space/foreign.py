@@ -76,7 +76,8 @@ def hints(names: Sequence[str]) -> tuple[str, str]:
     known = [*tables.EVERY, *settings()]
     near = {name: nearest(name, known) for name in names}
     described = [f"{name!r}{f' (perhaps {other})' if other else ''}" for name, other in near.items()]
-    return ", ".join(described), ",".join(f"{name}={other}" for name, other in near.items() if other)
+    renamed = (f"{name}={other}" for name, other in near.items() if other)
+    return listed(described), listed(renamed, ",")
 
 
 def unknown_columns(path: str, table: pd.DataFrame, axes: Sequence[str]) -> str:

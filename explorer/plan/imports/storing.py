@@ -13,7 +13,7 @@ from explorer.plan.imports.reading import SHOWN, load_weights
 from explorer.plan.stacks import shape_of
 from explorer.plan.units import Part, Stack, data_source
 from explorer.runs.store import Store
-from explorer.settings import InputError, digest
+from explorer.settings import InputError, digest, listed
 from explorer.space.model import Cell, CheckedSpace
 from explorer.users import user_process
 from explorer.users.objects import content_of
