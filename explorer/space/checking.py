@@ -420,7 +420,7 @@ def _validated(
 
 
 def _of_alternatives(errors: list[Any]) -> Any:
-    """Return the error to tell; for a setting of several types, that of the mapping meant, or of all types."""
+    """Return the error to tell: for a setting of several types, that of the mapping meant, or of all."""
 
     def first_of(some: list[Any]) -> Any:
         return min(some, key=lambda one: one["type"] == "missing")
