@@ -78,7 +78,14 @@ def _numbers(network: Rows, source: Tensor, length: int) -> int:
     if isinstance(module, Seq2Seq):
         vocabulary, width = module.output.weight.shape
         return 3 * vocabulary + 2 * (length + source.shape[1]) * width * len(module.decoder)
-    return network.activations(source.new_zeros(1, 2, max(length, source.shape[1])))
+    return network.activations(_inputs(source[:1], length))
+
+
+def _inputs(source: Tensor, length: int) -> Tensor:
+    """Return inputs (sentences, 2, tokens) of a network: the source, and an empty target."""
+    x = source.new_full((len(source), 2, max(length, source.shape[1])), PAD)
+    x[:, 0, : source.shape[1]] = source
+    return x
 
 
 @contextmanager
@@ -92,8 +99,7 @@ def _decoder(
             state = module.start(source[None], beam)
             yield lambda tokens: module.step(tokens, state), state.pick
     else:
-        x = source.new_full((len(theta), beam * len(source), 2, max(length, source.shape[1])), PAD)
-        x[:, :, 0, : source.shape[1]] = source.repeat_interleave(beam, 0)
+        x = _inputs(source.repeat_interleave(beam, 0), length).repeat(len(theta), 1, 1, 1)
         whole = _WholeTarget(network, theta, buffers, x)
         yield whole.step, whole.pick
 

@@ -365,6 +365,28 @@ def check_evaluation(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor, y
         )
 
 
+@torch.no_grad()
+def check_order(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor) -> None:
+    """Check that outputs at a token depend on no later token of the target, which is an answer to give.
+
+    Args:
+        theta, buffers: one model, (parameters,) and (numbers,).
+        x: tokens (inputs, length) or pairs of source and target (inputs, 2, length).
+
+    Raises:
+        InputError: they do.
+    """
+    seen, other = x.shape[-1] // 2, x.clone()
+    target = other if x.dim() == 2 else other[:, -1]
+    target[:, seen:] = target.roll(1, 0)[:, seen:]
+    module = network.to_module(theta, buffers)
+    if not _close(module(x)[:, :seen], module(other)[:, :seen], TOLERANCE):
+        raise InputError(
+            "the output at a token depends on later tokens of the target, which are the answers: it would "
+            "copy them. Hide them, as with a causal mask"
+        )
+
+
 def check_statistics(network: Rows, theta: Tensor, buffers: Tensor, x: Tensor) -> None:
     """Check that the statistics of a model, which a path needs, can be estimated from inputs.
 

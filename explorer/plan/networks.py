@@ -180,6 +180,7 @@ def check_function(
     from explorer.models.agreement import (
         check_evaluation,
         check_gradient,
+        check_order,
         check_reloading,
         check_statistics,
         runs_by_itself,
@@ -201,6 +202,8 @@ def check_function(
                     "operation needs, as in torch.view_as_complex(p.clone())"
                 ) from None
             check_evaluation(rows, theta[0], buffers[0], x, y)
+            if rows.task.by_token:
+                check_order(rows, theta[0], buffers[0], x)
             if twice := TWICE & measures.keys():
                 check_second_derivatives(rows, theta, buffers, x, y, min(twice))
             ours = [plugin(explorer.measures, name, "measure") for name in measures if ":" not in name]

@@ -43,6 +43,7 @@ PHRASES = {
     "list_type": "a list",
     "string_too_long": "at most {max_length} characters long",
 }
+TYPES = ("constrained", "function-", "literal", "list[")  # pydantic's names of types, in places of errors
 SEEDS = "a number of replicates, a list of seeds from 0 on, or a range such as {range: [10, 19]}"
 # Data settings that have no effect in some cells.
 SOMETIMES_UNUSED = ("train_size", "subset", "noise_kind", "corruption", "corruption_seed")
@@ -413,16 +414,50 @@ def _validated(
         return model.model_validate(values)
     except ValidationError as error:
         # What is missing comes last: nothing in the section can be checked without it.
-        first = min(error.errors(), key=lambda one: one["type"] == "missing")
+        first = _of_alternatives(error.errors())
         where, message = _message(first, model)
         raise Problem(path if only else (*path, *where), message, needs=needs) from error
+
+
+def _of_alternatives(errors: list[Any]) -> Any:
+    """Return the error to tell: for a setting of several types, that of the mapping meant, or of all."""
+
+    def first_of(some: list[Any]) -> Any:
+        return min(some, key=lambda one: one["type"] == "missing")
+
+    first = first_of(errors)
+    *place, kind = first["loc"]
+    if not str(kind).startswith(TYPES):
+        return first
+    same = [one for one in errors if one["loc"][: len(place)] == tuple(place)]
+    mappings: dict[Any, list[Any]] = {}
+    for one in same:
+        if len(one["loc"]) > len(place) + 1:
+            mappings.setdefault(one["loc"][len(place)], []).append(one)
+    if mappings and first["input"]:
+        fewest = min(map(len, mappings.values()))
+        nearest, *others = [some for some in mappings.values() if len(some) == fewest]
+        meant = next((one for one in nearest if one["type"] != "missing"), nearest[0])
+        return {**meant, "loc": (*place, *meant["loc"][len(place) + 1 :])} if others else meant
+    allowed = dict.fromkeys(_allowed(one) for one in same if not one["type"].startswith(("model", "missing")))
+    return {**first, "type": "alternatives", "msg": " or ".join(allowed)}
+
+
+def _allowed(error: Any) -> str:
+    """Return what may stand in the place of an error, or what is wrong."""
+    phrase = PHRASES.get(error["type"])
+    text = phrase.format(**error.get("ctx", {})) if phrase else error["msg"]
+    return (
+        text.removeprefix("Value error, ").removeprefix("Input should be ").partition(", unable to parse")[0]
+    )
 
 
 def _message(error: Any, model: type[BaseModel] | None) -> tuple[tuple[Any, ...], str]:
     path = tuple(
         p
-        for p in error["loc"]
-        if isinstance(p, int) or not p.startswith(("constrained", "function-", "literal", "list["))
+        for place, p in enumerate(error["loc"])
+        if isinstance(p, int)
+        or not (p.startswith(TYPES) or (p[:1].isupper() and place < len(error["loc"]) - 1))  # a class
     )
     field = ".".join(str(p) for p in path)
     if field in REMOVED:
@@ -430,6 +465,9 @@ def _message(error: Any, model: type[BaseModel] | None) -> tuple[tuple[Any, ...]
     if error["type"] == "extra_forbidden":
         known = _fields_at(model, error["loc"][:-1])
         name = str(error["loc"][-1])
+        if name in known:  # of another of the mappings that are allowed here
+            others = ", ".join(known)
+            return path, f"{name!r} cannot stand beside the other settings here; give one of {others}"
         hint = f"known: {nearest_first(name, known)}" if known else "there are no settings here"
         return path, f"{name!r} is not known here; {hint}"
     if error["type"] == "missing":
@@ -438,9 +476,7 @@ def _message(error: Any, model: type[BaseModel] | None) -> tuple[tuple[Any, ...]
         return path, f"{field}: {shown(error['input'])} is not allowed; it should be {NAME_RULE}"
     if model is CheckedSpace and path[:1] == ("seeds",) and error["type"] != "value_error":
         return ("seeds",), f"seeds: {shown(error['input'])} is not allowed; it should be {SEEDS}"
-    phrase = PHRASES.get(error["type"])
-    text = phrase.format(**error.get("ctx", {})) if phrase else error["msg"]
-    text = text.removeprefix("Value error, ").removeprefix("Input should be ")
+    text = _allowed(error)
     prefix = f"{field}: " if field else ""
     if error["type"] == "value_error":
         return path, f"{prefix}{text}"
@@ -449,13 +485,16 @@ def _message(error: Any, model: type[BaseModel] | None) -> tuple[tuple[Any, ...]
 
 def _fields_at(model: type[BaseModel] | None, path: tuple[Any, ...]) -> list[str]:
     """Return the settings that are known at a path; steps through lists and mappings stay in their model."""
+    models = [model] if model else []
     for step in path:
-        if model and step in model.model_fields:
-            model = _model_in(model.model_fields[step].annotation)
-    return [field.alias or name for name, field in model.model_fields.items()] if model else []
+        if named := [one for one in models if one.__name__ == step]:
+            models = named
+        elif having := [one for one in models if step in one.model_fields]:
+            models = [found for one in having for found in _models_in(one.model_fields[step].annotation)]
+    return [field.alias or name for one in models for name, field in one.model_fields.items()]
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((model for part in get_args(annotation) if (model := _model_in(part))), None)
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]

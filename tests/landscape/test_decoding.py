@@ -230,3 +230,25 @@ def test_wrong_budgets_are_refused() -> None:
     for wrong in ({"beam": 0}, {"length": 0}, {"length_penalty": -1.0}):
         with pytest.raises(ValueError, match="must be at least 1"):
             translate(network, theta, sources(2), **wrong)
+
+
+class Packed(nn.Module):
+    """A recurrent encoder that takes no empty sentence, as packed sequences."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.out = nn.Embedding(WORDS, 4), nn.Linear(4, WORDS)
+        self.encoder, self.decoder = nn.GRU(4, 4, batch_first=True), nn.GRU(4, 4, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        used, tokens = (x[:, 0] != PAD).sum(1), self.tokens(x[:, 0])
+        packed = nn.utils.rnn.pack_padded_sequence(tokens, used, batch_first=True, enforce_sorted=False)
+        return self.out(self.decoder(self.tokens(x[:, 1]), self.encoder(packed)[1])[0])
+
+
+def test_a_network_gets_no_empty_sentence() -> None:
+    rows = Rows(Packed().double(), execution="loop")
+    theta, source = rows.row()[0][None], sources(6)
+    found = translate(rows, theta, source)
+    for place, sentence in enumerate(source):
+        assert found[0, place].tolist() == literal_greedy(rows.module, sentence, LENGTH)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from explorer.measures.base import CellModels, obstacles_to_paths
 from explorer.models.agreement import (
     check_evaluation,
     check_gradient,
+    check_order,
     check_recorded_loss,
     check_reloading,
     check_statistics,
@@ -21,6 +23,7 @@ from explorer.models.agreement import (
 from explorer.models.rows import Execution, Rows, initial_rows, seeded
 from explorer.plan.networks import check_second_derivatives
 from explorer.settings import Disagreement, InputError
+from explorer.tasks import TASKS
 from explorer.train.loop import Split
 from tests.models import user_networks as networks
 
@@ -384,6 +387,32 @@ def test_slow_statistics_settle_or_are_named(rate: float, monkeypatch: pytest.Mo
         module.variance.copy_(kept @ hidden.var(1, unbiased=False))
         apart = (module.eval()(x.double()) - rows(theta[:1], x[None], estimate)[0]).abs().max()
     assert (apart > 0.01) if names else (apart < 1e-3)
+
+
+class Translator(nn.Module):
+    """Recurrent encoder and decoder; one that reads backwards, too, sees the answers."""
+
+    def __init__(self, *, backwards: bool):
+        super().__init__()
+        self.tokens, self.out = nn.Embedding(9, 6), nn.Linear(6, 9)
+        self.encoder = nn.GRU(6, 3 if backwards else 6, batch_first=True, bidirectional=backwards)
+        self.decoder = nn.GRU(6, 3 if backwards else 6, batch_first=True, bidirectional=backwards)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        source, target = (x[:, 0], x[:, 1]) if x.dim() == 3 else (x, x)
+        _, state = self.encoder(self.tokens(source if x.dim() == 3 else source[:, :1]))
+        return self.out(self.decoder(self.tokens(target), state)[0])
+
+
+@pytest.mark.parametrize("shape", [(2, 7), (7,)])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_decoder_that_sees_the_answers_is_rejected(shape: tuple[int, ...], backwards: bool) -> None:
+    task = TASKS["translation" if len(shape) == 2 else "language"]
+    rows = Rows(Translator(backwards=backwards), execution="loop", task=task)
+    x = torch.randint(9, (8, *shape), generator=torch.Generator().manual_seed(0))
+    expected = pytest.raises(InputError, match="depends on later tokens of the target")
+    with expected if backwards else nullcontext():
+        check_order(rows, *rows.row(), x)
 
 
 def test_a_change_of_parameters_that_is_lost_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
