@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import worlds
+from scipy.special import ndtr
 from worlds import Promise
 
 from explorer import phases
 from explorer.phases.advice import advise_cells
 from explorer.phases.claims import FAILS, HOLDS, Claim, check_claims, settings
 from explorer.phases.claims.checks import Check, RunTables
+from explorer.phases.claims.estimates import Estimate
 from explorer.phases.claims.evidence import decide, summarise
 from explorer.phases.resampling import rank_correlation
 from explorer.phases.words import ACCURACY
@@ -246,6 +248,36 @@ def rank_interval_covers(n: int, cells: int, rho: float) -> float:
     return float(np.mean(kept))
 
 
+def pairs_of_cells(n: int, change: float, spread: float, lines: int = 3) -> list[Estimate]:
+    """Return estimates of the trend of CKA over two levels of noise.
+
+    The true changes of lines are normal, with this mean and standard deviation, in errors of a mean.
+    """
+    found = []
+    for k in range(n):
+        random = np.random.default_rng([10, k])
+        means = np.stack([np.zeros(lines), change + spread * random.normal(size=lines)], axis=1)
+        table = pd.DataFrame({
+            "width": np.repeat(np.arange(lines), 2), "pixel_noise": np.tile([0.0, 0.2], lines), "n_models": 4, "n_pairs": 6,
+            "cka": 0.8 + 0.001 * (means + random.normal(size=means.shape)).ravel(), "cka_std": 0.001 * np.sqrt(2),
+        })  # fmt: skip
+        axes = {"load": ["width", "pixel_noise"], "temperature": []}
+        run = RunTables(table, {}, axes, pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
+        found.append(run.mean_trend("pixel_noise", "cka", 2)[0])
+    return found
+
+
+def falls(n: int, change: float, spread: float) -> float:
+    """Return how often three pairs of cells surely fall (p < .05, two-sided)."""
+    return float(np.mean([one.tails(0.0)[1] < 0.025 for one in pairs_of_cells(n, change, spread)]))
+
+
+def fall_covered(n: int, change: float, spread: float) -> float:
+    """Return how often the interval covers the share of lines that rise minus the share that fall."""
+    true = 2 * float(ndtr(change / np.hypot(spread, np.sqrt(2)))) - 1  # with the noise of two means
+    return float(np.mean([one.low <= true <= one.high for one in pairs_of_cells(n, change, spread)]))
+
+
 def drop_covers(n: int, drop: float = 1.5) -> float:
     """Return how often the interval of hessian-transition covers the mean drop of the loss, in powers of ten."""
     kept = []
@@ -349,7 +381,7 @@ PROMISES = [
     Promise("two seeds: a phase has a probability", certain, high=0.0, few=2),
     Promise("two seeds: a change is fairly sure", lambda n: surely_advised(classified(n, seeds=2)), high=0.0, few=3),
     Promise("equal cells: any is told from the best", told_apart, high=0.10, worlds=200, few=10),
-    Promise("a cell 3 points better: among the best", lambda n: better_found(n, 40), low=0.90, few=8),
+    Promise("a cell 3 points better: among the best", lambda n: better_found(n, 40), low=0.95, worlds=200, few=8),
     Promise("a cell 3 points better: told from three quarters of the others", lambda n: better_found(n, 10), low=0.90, worlds=200, few=8),
     Promise("a cell 3 points better: told from all others", lambda n: better_found(n, 1), low=0.80, worlds=200, few=8),
     Promise("the same comparison, if the spread of models were known: told from all others", ideally_found, worlds=10_000, few=200),
@@ -372,6 +404,11 @@ PROMISES = [
     *(Promise(f"rank correlation {rho:g} over {cells} cells: interval covers it",
               lambda n, cells=cells, rho=rho: rank_interval_covers(n, cells, rho), low=0.92, worlds=400, few=40)
       for cells, rho in ((12, 0.0), (40, 0.7))),
+    Promise("three pairs of cells, each up or down by chance: a fall is sure", lambda n: falls(n, 0.0, 10.0), high=0.05, worlds=400, few=40),
+    Promise("three pairs of cells that all fall alike: a fall is sure", lambda n: falls(n, -30.0, 1.0), low=0.90, worlds=100, few=10),
+    *(Promise(f"three pairs of cells, of which {share} fall: interval of the share covers it",
+              lambda n, change=change: fall_covered(n, change, 10.0), low=0.92, worlds=400, few=40)
+      for share, change in (("half", 0.0), ("most", -10.0))),
     Promise("drop of the loss at the Hessian's transition: interval covers it", drop_covers, low=0.92, worlds=100, few=4),
     *(Promise(f"label noise without effect on a Hessian with a spread of {noise:.0%}: interval covers no change".replace("%", " %"),
               lambda n, noise=noise: no_change_covered(n, noise), low=0.92, worlds=200, few=12) for noise in (0.05, 0.5)),

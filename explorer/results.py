@@ -209,7 +209,7 @@ class RunTables:
         """
         from explorer import phases
 
-        sentences = phases.findings(self.cells, self.cuts(), self.axes, self._claims)
+        sentences = phases.findings(self.cells, self.cuts(), self.axes, self._claims, noise=self.label_noise)
         return [self.task.words.reword(sentence) for sentence in sentences]
 
     @cached_property

@@ -15,6 +15,7 @@ from explorer.phases.claims import CHECKS, FAILS, HOLDS, UNKNOWN, UNTESTED, Clai
 from explorer.phases.claims.checks import RunTables
 from explorer.phases.claims.estimates import resampled
 from explorer.phases.claims.evidence import Chart, Evidence, decide, summarise
+from explorer.phases.numbers import format_amount, format_interval
 from explorer.phases.resampling import DRAWS, Draws, lines, partial_rank_correlation, ranks, spearman
 
 WIDTHS, BATCHES = (2, 4, 8, 16, 32, 64), (4, 8, 16, 32, 64)
@@ -171,6 +172,14 @@ def test_a_claim_can_hold_among_all_others_on_a_large_grid():
     run = RunTables(cells, {}, AXES, EMPTY, EMPTY, EMPTY)
     found, _ = run.over_cells(["cka"], lambda again, cka: again.values(cka).mean(axis=1))
     assert 2 * found.tails(0.0)[0] * len(CHECKS) < 0.05
+
+
+def test_amounts_and_intervals_are_said_in_words():
+    assert format_amount(1.0, "powers of ten") == "1 power of ten"
+    assert format_amount(2.0, "points") == "2 points"
+    assert format_amount(1.0, "") == "1"
+    assert format_interval(0.1, 0.25) == "95 % interval 0.1 to 0.25"
+    assert format_interval(0.99999, 1.0) == "95 % interval narrower than rounding"
 
 
 def test_many_claims_at_once_are_held_to_more():
@@ -375,6 +384,20 @@ def test_axes_of_data_have_claims_of_their_own():
     assert "in 100 % of the cells" in found["pixel-noise-lowers-cka"].why
 
 
+def test_three_pairs_of_cells_that_fall_by_chance_show_nothing():
+    for spread, verdict in ((0.04, UNKNOWN), (0.0, HOLDS)):
+        models, pairs, axes = world(
+            lambda pixel_noise, width, batch_size, spread=spread: {
+                "cka": 0.9 - (0.2 + spread * (width - 6)) * (pixel_noise > 0)
+            },
+            load={"width": (2, 4, 8), "pixel_noise": (0.0, 0.2)},
+        )
+        one = [table[table["batch_size"] == 4] for table in (models, pairs)]
+        claim = checked(*one, axes)["pixel-noise-lowers-cka"]
+        assert (claim.verdict, claim.effect) == (verdict, 1.0), claim.why
+    assert "95 % interval narrower than rounding (3 lines of 2 cells)" in claim.why
+
+
 def test_pixel_noise_that_parts_models_does_not_do_what_is_claimed():
     def blurred(pixel_noise, batch_size):
         return {"cka": 0.9 - pixel_noise, "mode_connectivity": -40 * pixel_noise}
@@ -507,7 +530,7 @@ def test_what_was_not_trained_to_the_end_is_no_barrier():
         return {"mode_connectivity": 9.0 if WIDTHS.index(width) % 2 else 0.0}
 
     claim = checked(*world(beyond))["smoothness-is-not-enough"]
-    assert claim.why.startswith("15 connected and 0 unconnected cells")
+    assert claim.why.startswith("15 connected cells and 0 unconnected cells are too few")
 
 
 @pytest.mark.parametrize("level", ["fixed", "scaled"])

@@ -11,6 +11,7 @@ from scipy.stats import spearmanr
 
 from explorer import phases
 from explorer.phases import Cut
+from explorer.report.facts import readings
 
 AXES = {"load": ["width"], "temperature": ["batch_size"]}
 CUTS = {
@@ -306,6 +307,28 @@ def test_findings_admit_ties_barriers_absent_and_tables_missing():
     assert phases.findings(level, CUTS, AXES)[1].startswith(
         "No barrier: mode connectivity is below −2 points in none of 3"
     )
+    one = phases.classify(grid().assign(mode_connectivity=0.0)[:1], CUTS)
+    said = " ".join(phases.findings(one, CUTS, AXES))
+    assert "No barrier: mode connectivity is not below −2 points." in said
+    same = phases.classify(grid().assign(hessian_trace=3.0), CUTS)
+    assert phases.hessian_contrast(same, CUTS) == (
+        "The median Hessian trace is the same on both sides of the loss cut."
+    )
+    learnt = {
+        "train_loss": [0.5, 0.001, 0.5],
+        "train_error_percent": [12.0, 0.0, 30.0],
+        "mode_connectivity": 0.0,
+    }
+    noisy = phases.classify(grid().assign(test_accuracy_percent=[95.0, 80.0, 70.0], **learnt), CUTS)
+    said = phases.findings(noisy, CUTS, AXES, noise=0.1)
+    assert "in phase II (fits what can be learnt, but not the noisy labels)" in said[0]
+    assert any(s.startswith("In 1 of 2 cells of phases I and II, training error is at most 5 ") for s in said)
+    own = phases.findings(noisy.assign(label_noise=[0.1, 0.1, 0.3]), CUTS, AXES)
+    assert any(s.startswith("In 2 of 2 cells of phases I and II") for s in own)
+    assert "in phase II (underfitted" in phases.findings(noisy, CUTS, AXES)[0]
+    assert phases.reading_of("II", 1.0, 0.1) == "fits most noisy labels, but without confidence"
+    assert readings(noisy, 0.1) == ["fits what can be learnt, but not the noisy labels", "", ""]
+    assert phases.reading_of("III", 1.0, 0.1) == phases.READINGS["III"]
     bare = phases.classify(grid()[["cell_id", "width", "batch_size", "n_models", "n_diverged"]], CUTS)
     said = " ".join(phases.findings(bare, CUTS, AXES))
     assert "No test accuracy" in said

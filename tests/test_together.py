@@ -187,6 +187,15 @@ def test_an_effect_that_resampling_does_not_change_asks_for_other_cells():
     assert wanted.what_decides(flat, 3).startswith("other cells or seeds")
 
 
+def test_a_second_test_asks_for_more_cells_too():
+    sure = replace(claim("one", 5.0, 0.2), seeds=4)
+    assert wanted.needed_factor(sure, 1) == 1
+    doubtful = replace(sure, doubts=(0.05, 0.0))
+    assert wanted.needed_factor(doubtful, 1) == pytest.approx(((1.96 + 1.282) / 1.645) ** 2, rel=1e-3)
+    assert wanted.what_decides(doubtful, 1) == "about 26 more lines"
+    assert "second test" in wanted.what_decides(replace(sure, doubts=(0.6, 0.0)), 1)
+
+
 def test_seeds_are_not_asked_for_if_they_cannot_help():
     assert wanted.needed_seeds(3.0, 0.2, 5) == np.inf
     assert wanted.needed_seeds(3.0, 1.0, 5) == 15

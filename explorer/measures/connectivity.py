@@ -12,7 +12,7 @@ from explorer.measures.cost import Call, CellSize, path
 from explorer.options import Options as Settings
 
 KIND: Kind = "pair"
-VERSION = 2
+VERSION = 3
 EXTRA: tuple[str, ...] = ("curves",)
 NO_PATH = "no_path"
 COLUMNS = {

@@ -34,7 +34,16 @@ from explorer.phases.aggregate import (
     rank_correlations,
     standard_error,
 )
-from explorer.phases.cuts import PHASES, READINGS, Cut, find_cuts, sensitivity
+from explorer.phases.cuts import (
+    PHASES,
+    READINGS,
+    UNKNOWN_PHASE,
+    Cut,
+    find_cuts,
+    noise_of,
+    reading_of,
+    sensitivity,
+)
 from explorer.phases.histories import gains_of_stopping
 from explorer.phases.membership import CERTAIN, classify, memberships
 from explorer.phases.numbers import format_mean, format_number, format_rho, unsigned_zero, words_of
@@ -48,6 +57,7 @@ __all__ = [
     "LOCAL",
     "PHASES",
     "READINGS",
+    "UNKNOWN_PHASE",
     "Cut",
     "axis_names",
     "cells",
@@ -62,8 +72,10 @@ __all__ = [
     "gains_of_stopping",
     "hessian_contrast",
     "memberships",
+    "noise_of",
     "plural",
     "rank_correlations",
+    "reading_of",
     "sensitivity",
     "standard_error",
     "unsigned_zero",

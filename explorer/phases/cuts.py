@@ -26,11 +26,13 @@ READINGS = {
     "IV-A": "connected, but unlike each other",
     "IV-B": "connected and alike",
 }
+UNKNOWN_PHASE = "phase unknown"
 # Models with a mean loss of .01 nats clearly fit their data (probability .99 for every label). At .1 nats
 # they do not: one wrong answer in twenty costs as much. A loss cut found from data stays between the two.
 # Other tasks have their own limits.
 FITTED = (0.01, 0.1)
 FITTED_ERROR = 0.5  # percent; models that miss fewer labels fit them, whatever their loss
+MISSED = 5.0  # percent of training error, beyond label noise, from which on models do not fit their data
 CONNECTED = 2.0  # percentage points; at 1, small converged networks trained hot would count as under-trained
 AUTHORS_CKA = 0.65
 LEAST_CKA_RANGE = 0.05
@@ -53,6 +55,23 @@ class Cut:
     by_user: bool = False
     among: tuple[float, float] | None = None
     fitted_error: float | None = None
+
+
+def reading_of(phase: str, train_error: float, noise: float) -> str:
+    """Return the reading of a cell's phase; ``noise`` is the share of its training labels that are noise.
+
+    Models that miss little more than the noisy labels have a high loss, but they are not underfitted.
+    """
+    if phase not in ("I", "II") or not noise > 0 or not train_error - 100 * noise < MISSED:
+        return READINGS.get(phase, UNKNOWN_PHASE)
+    if train_error < 50 * noise:
+        return "fits most noisy labels, but without confidence"
+    return "fits what can be learnt, but not the noisy labels"
+
+
+def noise_of(cells: pd.DataFrame, noise: float) -> pd.Series:
+    """Return the share of noisy labels of each cell; ``noise`` stands for what the table does not say."""
+    return column(cells, "label_noise").fillna(noise)
 
 
 def find_cuts(
@@ -107,7 +126,9 @@ def _loss_cut(loss: pd.Series, fitted: tuple[float, float]) -> Cut:
     if values.max() <= surely_low:
         return Cut("train_loss", surely_low, f"every cell is below {surely_low} nats: all fit their data")
     if values.min() >= surely_high:
-        return Cut("train_loss", surely_high, f"every cell is above {surely_high} nats: none fits its data")
+        return Cut(
+            "train_loss", surely_high, f"every cell is above {surely_high} nats: none fits all of its data"
+        )
     if len(values) == 1:
         return Cut("train_loss", surely_high, "one cell has no gap: the highest loss that counts as fitted")
     gaps = _gaps(loss, fitted)

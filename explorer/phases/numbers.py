@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,20 @@ def format_number(value: float, digits: int | None = None) -> str:
     else:
         text = f"{value:.3g}"
     return unsigned_zero(text).replace("-", "−")
+
+
+def format_amount(value: float, unit: str) -> str:
+    """Format a number with its unit, which is in the plural: ``2 powers of ten``, ``1 point``."""
+    number = format_number(value)
+    return f"{number} {re.sub(r's(?= |$)', '', unit, count=1) if number == '1' else unit}".rstrip()
+
+
+def format_interval(low: float, high: float) -> str:
+    """Format a 95 % interval, also one whose ends are equal when rounded."""
+    ends = format_number(low), format_number(high)
+    return (
+        "95 % interval narrower than rounding" if ends[0] == ends[1] else f"95 % interval {' to '.join(ends)}"
+    )
 
 
 def unsigned_zero(text: str) -> str:

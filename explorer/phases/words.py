@@ -9,8 +9,16 @@ import numpy as np
 import pandas as pd
 
 from explorer.phases.aggregate import GAP, TRAIN, TWO_SIDED, axis_names, column, rank_correlations
-from explorer.phases.cuts import READINGS, Cut, sort_cells
-from explorer.phases.numbers import format_mean, format_number, format_rho, format_setting, words_of
+from explorer.phases.cuts import MISSED, Cut, noise_of, reading_of, sort_cells
+from explorer.phases.numbers import (
+    format_amount,
+    format_interval,
+    format_mean,
+    format_number,
+    format_rho,
+    format_setting,
+    words_of,
+)
 from explorer.units import plural
 
 LOCAL = ("train_loss", "hessian_top_eigenvalue", "hessian_trace")
@@ -36,20 +44,24 @@ def findings(
     cuts: Mapping[str, Cut],
     axes: Mapping[str, Sequence[str]],
     claims: Sequence[Any] = (),
+    *,
+    noise: float = 0.0,
 ) -> list[str]:
     """Return the findings of a run as a few plain sentences, written from its classified cells.
 
-    ``claims`` is the result of ``check_claims``; the claims that hold are named.
+    ``claims`` is the result of ``check_claims``; the claims that hold are named. ``noise`` is the share of
+    noisy training labels, if it is the same for all cells.
     """
     names = [n for n in axis_names(axes) if n in cells]
     held = [claim for claim in claims if claim.verdict == "holds"]
     said = any(claim.name == "width-connects" for claim in held)
     sentences = [
-        _best(cells, names),
+        _best(cells, names, noise),
         _held(held),
         _barriers(cells, cuts, names),
         _gap(cells, names),
         _unconfident(cells, cuts),
+        _learnt(cells, noise),
         _load(cells, [n for n in axes.get("load", ()) if not (n == "width" and said)]),
         _rankings(cells),
         _failures(cells),
@@ -62,8 +74,8 @@ def _held(held: Sequence[Any]) -> str:
     if not held:
         return ""
     texts = [
-        f"{_inside(claim.statement)} ({f'{format_number(claim.effect)} {claim.unit}'.rstrip()}, "
-        f"95 % interval {format_number(claim.low)} to {format_number(claim.high)})"
+        f"{_inside(claim.statement)} ({format_amount(claim.effect, claim.unit)}, "
+        f"{format_interval(claim.low, claim.high)})"
         for claim in held
     ]
     which = "1 claim of the paper holds" if len(held) == 1 else f"{len(held)} claims of the paper hold"
@@ -103,7 +115,21 @@ def _unconfident(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> str:
     return f"{n} cells fit their labels without confidence ({text}), so their phases are uncertain."
 
 
-def _best(cells: pd.DataFrame, names: list[str]) -> str:
+def _learnt(cells: pd.DataFrame, noise: float) -> str:
+    """Count the cells with high loss that fit about all but the noisy labels."""
+    share, error = noise_of(cells, noise), column(cells, TRAIN)
+    high = cells["phase"].isin(["I", "II"]) if "phase" in cells else pd.Series(False, index=cells.index)
+    n = int((high & (share > 0) & (error >= 50 * share) & (error - 100 * share < MISSED)).sum())
+    if not n:
+        return ""
+    return (
+        f"In {n} of {plural(int(high.sum()), 'cell')} of phases I and II, training error is at most "
+        f"{format_number(MISSED)} points above the share of noisy labels. So the loss is high because of "
+        "these labels, and the models are not underfitted."
+    )
+
+
+def _best(cells: pd.DataFrame, names: list[str], noise: float) -> str:
     accuracy = column(cells, ACCURACY)
     if not accuracy.notna().any():
         return "No test accuracy has been measured yet, so it is unknown which cells generalise."
@@ -113,7 +139,8 @@ def _best(cells: pd.DataFrame, names: list[str]) -> str:
     models = f" ({plural(n_models, 'model')})" if n_models else ""
     text = f"The best test accuracy, {format_mean(best, ACCURACY, 1)} %{models}, is at {_where(best, names)}"
     if phase := best.get("phase", ""):
-        text += f", in phase {phase} ({READINGS[phase]})"
+        share = float(noise_of(cells, noise).iloc[first])
+        text += f", in phase {phase} ({reading_of(phase, float(column(cells, TRAIN).iloc[first]), share)})"
         likely = best.get("phase_probability", np.nan)
         text += "; this phase is uncertain" if likely < CERTAIN_PHASE else ""
         text += "; the certainty of this phase is unknown" if np.isnan(likely) else ""
@@ -123,7 +150,7 @@ def _best(cells: pd.DataFrame, names: list[str]) -> str:
     if close > 0:
         text += f"; {plural(close, 'other cell')} cannot be told from it"
     elif known.any():
-        text += "; it is surely better than all other cells" if len(cells) > 1 else ""
+        text += f"; it is surely better than {'the other cell' if len(cells) == 2 else 'all other cells'}"
     elif tied:
         text += f"; {plural(tied, 'other cell')} {'has' if tied == 1 else 'have'} the same"
     if 0 < n_models < 3:
@@ -138,8 +165,8 @@ def _barriers(cells: pd.DataFrame, cuts: Mapping[str, Cut], names: list[str]) ->
         return "No curves between models have been measured yet, so the cells have no phases."
     behind = cells[mc < -cut]
     if behind.empty:
-        none = f"below −{format_number(cut)} points in none of {plural(n, 'cell')}"
-        text = f"No barrier: mode connectivity is {none}"
+        none = f"below −{format_number(cut)} points{f' in none of {n} cells' if n > 1 else ''}"
+        text = f"No barrier: mode connectivity is {'' if n > 1 else 'not '}{none}"
     else:
         worst = cells.iloc[int(np.nanargmin(mc))]
         deepest = f"{format_mean(worst, 'mode_connectivity', 1)} points, at {_where(worst, names)}"
@@ -203,7 +230,7 @@ def _failures(cells: pd.DataFrame) -> str:
         known = any(column(cells, n).notna().any() for n in (ACCURACY, *LOCAL, *GLOBAL))
         return "" if known else "No model has been trained yet."
     if lost == 0:
-        return f"None of {plural(ok, 'model')} diverged or failed."
+        return f"None of {ok:,} models diverged or failed." if ok > 1 else "The model did not diverge."
     empty = int(((cells["n_models"] == 0) & (cells["n_diverged"] > 0)).sum())
     text = f"{lost} of {plural(ok + lost, 'model')} diverged or failed and are left out of all means"
     return text + (
@@ -229,14 +256,14 @@ def hessian_contrast(cells: pd.DataFrame, cuts: Mapping[str, Cut]) -> str:
             continue
         rho = rank_correlations(cells, [name], ["train_loss"])["rho"].iloc[0]
         ratio = float(high.median() / low.median())
-        many = (
-            f"{format_number(ratio)} times larger"
-            if ratio >= 1
-            else f"{format_number(1 / ratio)} times smaller"
-        )
+        larger, smaller = format_number(ratio), format_number(1 / ratio)
+        ranked = f" (Spearman with training loss {format_rho(float(rho))})" if pd.notna(rho) else ""
+        size = f"{larger} times larger" if ratio >= 1 else f"{smaller} times smaller"
+        if larger == smaller:
+            return f"The median {words_of(name)} is the same on both sides of the loss cut{ranked}."
         return (
-            f"The median {words_of(name)} is {many} in the {plural(len(high), 'high-loss cell')} than in the "
-            f"{plural(len(low), 'low-loss cell')} (Spearman with training loss {format_rho(float(rho))})."
+            f"The median {words_of(name)} is {size} in the {plural(len(high), 'high-loss cell')} than in the "
+            f"{plural(len(low), 'low-loss cell')}{ranked}."
         )
     return ""
 

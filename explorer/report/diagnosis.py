@@ -71,7 +71,7 @@ def diagnose(
         return [reword(line) for line in [*lines, *of_cell(chosen)]]
     reasons = [f"{name} {phases.format_number(cut.value)} ({cut.reason})" for name, cut in all_cuts.items()]
     lines.append(f"Cuts: {', '.join(reasons)}.")
-    lines += phases.findings(cells, all_cuts, run.axes)[:2]
+    lines += phases.findings(cells, all_cuts, run.axes, noise=run.label_noise)[:2]
     for advice in advise_phases(cells, all_cuts, run.axes, stopping, noise=run.label_noise):
         lines += ["", *_lines(advice)]
     if chosen and len(cells) > 1:

@@ -99,7 +99,7 @@ def summary(run: RunTables, cells: pd.DataFrame, cuts: Mapping[str, phases.Cut])
     counts = cells["phase"].replace("", "unknown").value_counts()
     sentences = [
         *filter(None, [now.unfinished if now else "", refinement_sentence(run, now, cuts)]),
-        *phases.findings(cells, cuts, run.axes, claims),
+        *phases.findings(cells, cuts, run.axes, claims, noise=run.label_noise),
     ]
     lines = [f"# {run.name}", "", *(f"- {_plain(reword(s))}" for s in sentences)]
     lines += ["", "## Phases", "", "| phase | reading | cells |", "| --- | --- | --- |"]

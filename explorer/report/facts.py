@@ -109,8 +109,16 @@ def grid_of(run: RunTables, cuts: Mapping[str, Cut]) -> tuple[pd.DataFrame, pd.D
     memberships = phases.memberships(run.grid, cuts)
     pa.default_memory_pool().release_unused()  # before the next step that needs much
     cells = phases.classify(run.grid, cuts, memberships).reset_index(drop=True)
-    shown = cells.assign(phase_shares=shares(memberships))
+    shown = cells.assign(phase_shares=shares(memberships), phase_reading=readings(cells, run.label_noise))
     return cells, with_missing_points(shown, run.axes, mapping(run.info.get("space")))
+
+
+def readings(cells: pd.DataFrame, noise: float) -> list[str]:
+    """Return the reading of each cell's phase if label noise makes it another one than usual; else empty."""
+    errors, noises = phases.column(cells, "train_error_percent"), phases.noise_of(cells, noise)
+    found = [phases.reading_of(*cell) for cell in zip(cells["phase"], errors, noises, strict=True)]
+    usual = {*phases.READINGS.values(), phases.UNKNOWN_PHASE}
+    return ["" if text in usual else text for text in found]
 
 
 def shares(memberships: pd.DataFrame) -> list[str]:

@@ -208,7 +208,9 @@ def _context(
         "run": run,
         "space": space,
         "now": now(),
-        "findings": [reword(s) for s in phases.findings(cells, cuts, run.axes, claims)],
+        "findings": [
+            reword(s) for s in phases.findings(cells, cuts, run.axes, claims, noise=run.label_noise)
+        ],
         "hessian": reword(phases.hessian_contrast(cells, cuts)),
         "missing": facts.missing(run, cells),
         "phases": [{**phase, "n": int(counts.get(phase["name"], 0))} for phase in PHASES],

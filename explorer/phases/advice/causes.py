@@ -9,10 +9,10 @@ import numpy as np
 
 from explorer.phases.advice.moves import OPPOSITES
 from explorer.phases.advice.tried import Tried
+from explorer.phases.cuts import MISSED
 from explorer.phases.numbers import format_number, words_of
 
 GAP = 5.0  # points by which test error exceeds training error before it counts as overfitting
-MISSED = 5.0  # percent of training error, beyond label noise, from which on models do not fit their data
 FALL = np.log(1.1)  # a step that lowers the training loss by less does not explain why models do not fit
 WHY = {
     "larger model": "the model is too small",

@@ -15,7 +15,7 @@ from explorer.phases.advice.causes import cause_of
 from explorer.phases.advice.moves import moves
 from explorer.phases.advice.tried import Tried, mean_gains, stopped_early, with_joint_intervals
 from explorer.phases.aggregate import axis_names, column
-from explorer.phases.cuts import PHASES, READINGS, Cut
+from explorer.phases.cuts import PHASES, UNKNOWN_PHASE, Cut, noise_of, reading_of
 from explorer.phases.membership import CERTAIN
 from explorer.phases.noise import moderated_errors
 from explorer.phases.numbers import format_setting, words_of
@@ -33,7 +33,8 @@ class Advice:
     """Advice for some cells.
 
     ``change`` is what to try next, ``sure`` is one of SURE, ``evidence`` holds sentences with numbers.
-    ``tried`` are the changes that the run has made from these cells, best first.
+    ``tried`` are the changes that the run has made from these cells, best first. ``guess`` says why
+    replicates or curves allow no more than a guess; otherwise it is empty.
     """
 
     where: str
@@ -45,10 +46,8 @@ class Advice:
     evidence: list[str] = field(default_factory=list)
     tried: list[Tried] = field(default_factory=list)
     untried: list[str] = field(default_factory=list)
-
-    @property
-    def reading(self) -> str:
-        return READINGS.get(self.phase, "phase unknown")
+    guess: str = ""
+    reading: str = UNKNOWN_PHASE
 
 
 class _Evidence:
@@ -70,11 +69,10 @@ class _Evidence:
         for step in steps:
             self.by_cell[step.cell].append(step)
         self.family = len(steps)
-        own = column(cells, "label_noise").fillna(noise) if "label_noise" in cells else noise
         table = {
             n: column(cells, n) for n in ("train_error_percent", "train_loss", "mode_connectivity", "cka")
         }
-        table |= {"test_error_percent": 100 - column(cells, ACCURACY), "label_noise": own}
+        table |= {"test_error_percent": 100 - column(cells, ACCURACY), "label_noise": noise_of(cells, noise)}
         self.numbers = pd.DataFrame(table, index=cells.index)
         self.few = column(cells, "n_models").between(1, FEWEST_MODELS - 1).to_numpy()
         self.curves = column(cells, "n_curves").fillna(0.0).to_numpy()
@@ -141,7 +139,10 @@ class _Evidence:
         if why := self.guessed(rows):
             sure = SURE[2]
             evidence.append(why)
-        return Advice(where, phase, len(rows), cause.text, change, sure, evidence, tried, untried)
+        reading = reading_of(phase, float(numbers["train_error_percent"]), float(numbers["label_noise"]))
+        return Advice(
+            where, phase, len(rows), cause.text, change, sure, evidence, tried, untried, why, reading
+        )
 
     def advise_unsorted(self, where: str, place: int) -> Advice:
         """Return the advice for a cell without a phase."""
@@ -157,7 +158,7 @@ class _Evidence:
         if why := self.guessed([place]):
             evidence.append(why)
         cause = f"unknown without {', '.join(map(words_of, lacks))}"
-        return Advice(where, "", 1, cause, change, SURE[2], evidence, tried)
+        return Advice(where, "", 1, cause, change, SURE[2], evidence, tried, guess=why)
 
 
 def advise_phases(
@@ -179,7 +180,8 @@ def advise_phases(
     for phase in PHASES:
         inside = np.flatnonzero(phases == phase).tolist()
         if inside:
-            out.append(found.advise(f"the {plural(len(inside), 'cell')} of phase {phase}", phase, inside))
+            which = "the cell" if len(inside) == 1 else f"the {len(inside):,} cells"
+            out.append(found.advise(f"{which} of phase {phase}", phase, inside))
     return out
 
 
@@ -233,11 +235,10 @@ def advice_table(
     kept = ["cell_id", *(n for n in names if n != "cell_id"), "curves_converged_share"]
     for row in cells[kept].to_dict("records"):
         one = advice[str(row["cell_id"])]
-        guess = row["curves_converged_share"] < 1 or any("so this is a guess" in e for e in one.evidence)
         for t in one.tried:
             answer = "yes" if t.surely_helped else "no" if t.surely_hurt else "cannot tell"
             sure = SURE[2]
-            if answer != "cannot tell" and not guess:
+            if answer != "cannot tell" and not one.guess:
                 chosen = t.surely_helped and one.change == t.change
                 sure = one.sure if chosen else SURE[1]
             effect = {"gain": t.gain, "low": t.low, "high": t.high}

@@ -59,7 +59,7 @@ class Tried:
 
     def describe(self) -> str:
         """Return a sentence with the gain and its interval."""
-        signed = f"{'+' if self.gain > 0 else ''}{format_number(self.gain, 2)}"
+        signed = f"{'+' if self.gain >= 0.005 else ''}{format_number(self.gain, 2)}"
         interval = ""
         if math.isfinite(self.low):
             interval = f" (95 % interval {format_number(self.low, 2)} to {format_number(self.high, 2)})"

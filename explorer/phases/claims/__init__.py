@@ -91,18 +91,28 @@ def check_claims(
 def _at_rival_cuts(run: RunTables, claims: list[Claim], hanging: list[Check]) -> list[Claim]:
     """Return the claims with verdicts; one that is another at a rival cut of the loss cannot be told."""
     decided = {c.name: c for c in decide(claims)}
+    others: dict[str, dict[str, list[str]]] = {name: {} for name in decided}
     for cuts in rival_cuts(run.cells, run.cuts) if hanging else []:
         at_rival = replace(run, cuts=cuts)
-        others = {check.name: _judge(at_rival, check) for check in hanging}
-        for other in decide([others.get(c.name, c) for c in claims]):
-            one = decided[other.name]
-            if other.verdict != one.verdict:
-                at = f"the cut of training loss at {format_number(cuts['train_loss'].value)} nats"
-                verdict = UNKNOWN if one.verdict in (HOLDS, FAILS) else one.verdict
-                hangs = one.hangs_on_cut or one.verdict in (HOLDS, FAILS)
-                why = f"{one.why} With {at}, which is as plausible, the verdict is {other.verdict!r}."
-                decided[other.name] = replace(one, verdict=verdict, why=why, hangs_on_cut=hangs)
-    return list(decided.values())
+        judged = {check.name: _judge(at_rival, check) for check in hanging}
+        for other in decide([judged.get(c.name, c) for c in claims]):
+            if other.verdict != decided[other.name].verdict:
+                value = format_number(cuts["train_loss"].value)
+                others[other.name].setdefault(other.verdict, []).append(value)
+    return [_in_doubt(one, others[one.name]) if others[one.name] else one for one in decided.values()]
+
+
+def _in_doubt(one: Claim, others: Mapping[str, Sequence[str]]) -> Claim:
+    """Return a claim that has other verdicts at rival cuts: by verdict, the cuts of the training loss."""
+    told = one.verdict in (HOLDS, FAILS)
+    why = [
+        f"With the cut of training loss at {' or '.join(cuts)} nats, which is as plausible, the verdict is "
+        f"{verdict!r}."
+        for verdict, cuts in others.items()
+    ]
+    return replace(
+        one, verdict=UNKNOWN if told else one.verdict, why=" ".join([one.why, *why]), hangs_on_cut=told
+    )
 
 
 def _needs(asked: set[str], lacking: Mapping[str, str], planned: Collection[str]) -> str:

@@ -100,7 +100,8 @@ def smoothness_is_not_enough(run: RunTables) -> Evidence:
     unconnected = np.flatnonzero(known & (mc < -run.cuts["connected"].value))  # above: not trained to the end
     if min(len(connected), len(unconnected)) < 3:
         raise CannotTell(
-            f"{len(connected)} connected and {len(unconnected)} unconnected cells are too few to match.",
+            f"{plural(len(connected), 'connected cell')} and "
+            f"{plural(len(unconnected), 'unconnected cell')} are too few to match.",
             "at least 3 connected cells and 3 cells behind a barrier",
         )
     ordered = connected[np.argsort(log[connected], kind="stable")]

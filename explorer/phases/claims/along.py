@@ -40,7 +40,7 @@ def hessian_transition(run: RunTables) -> Evidence:
         raise CannotTell(
             f"The {words_of(local)} has no transition along {words_of(temperature)}: it changes by more than "
             f"a factor of {format_number(TRANSITION)} between neighbours on {int(steep.sum())} of "
-            f"{len(steep)} lines; {FEWEST_LINES} are needed.",
+            f"{plural(len(steep), 'line')}; {FEWEST_LINES} are needed.",
             f"hotter or colder values of {temperature}",
         )
     drop = drop[steep]
@@ -162,7 +162,8 @@ def _double_descent(run: RunTables, along: str) -> Evidence:
 
 
 def _note(dip: Dip, where: str, lines: int) -> str:
-    return f"Deepest at {where}; {dip.lines} of {plural(lines, 'line')} dip there."
+    text = f"Deepest at {where}; {dip.lines} of {plural(lines, 'line')} "
+    return text + f"{'dips' if dip.lines == 1 else 'dip'} there."
 
 
 def _border(low: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:

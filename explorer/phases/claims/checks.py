@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from explorer.phases.aggregate import axis_names, column, standard_error
-from explorer.phases.claims.estimates import Estimate, mean_of, resampled
+from explorer.phases.claims.estimates import Estimate, mean_of, resampled, rising_lines
 from explorer.phases.claims.evidence import Evidence
 from explorer.phases.cuts import Cut
 from explorer.phases.numbers import words_of
@@ -147,8 +147,8 @@ class RunTables:
         known = np.all([column(self.cells, n).notna() for n in names], axis=0)
         at = np.flatnonzero(known if among is None else known & among)
         if len(at) < FEWEST_CELLS:
-            few = f"Only {len(at)} {what}" if len(at) != 1 else f"Only 1 {what.replace('cells', 'cell')}"
-            wanted = f"at least {FEWEST_CELLS - len(at)} more {what}"
+            few = f"Only {plural(len(at), what.removesuffix('s'))}" if len(at) else f"No {what}"
+            wanted = f"at least {FEWEST_CELLS - len(at)} {'more ' if len(at) else ''}{what}"
             raise CannotTell(f"{few}; at least {FEWEST_CELLS} are needed.", wanted)
         columns = [column(self.cells, n).to_numpy()[at] for n in names]
         drawn = cells_again(len(at), *names, draws=max(draws_for(len(at)), FEWEST_DRAWS))
@@ -226,8 +226,15 @@ class RunTables:
     def mean_trend(self, along: str, name: str, fewest: int = 3) -> tuple[Estimate, str]:
         """Return a measure's rank correlation with an axis, mean over lines, and what it is based on."""
         steps, _, whole = self.on_lines(along, [name], fewest)
-        rho = self.over_lines(name, whole, lambda drawn: spearman(np.broadcast_to(steps, drawn.shape), drawn))
-        return rho, f"{plural(len(whole), 'line')} of {len(steps)} cells"
+        basis = f"{plural(len(whole), 'line')} of {len(steps)} cells"
+        rho = self.drawn_on_lines(
+            name, whole, lambda drawn: spearman(np.broadcast_to(steps, drawn.shape), drawn)
+        )
+        if np.abs(rho[0]).min() > 1 - 1e-9:  # as of all lines of two cells: correlations do not spread
+            places = np.arange(len(steps)) - (len(steps) - 1) / 2
+            changes = self.drawn_on_lines(name, whole, lambda drawn: drawn @ places)
+            return rising_lines(changes[0], changes[1:].var(axis=0)), basis
+        return mean_of(rho[0], rho[1:].var(axis=0)).within(-1.0, 1.0), basis
 
 
 class Check(NamedTuple):

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from explorer.phases.noise import MANY, t_above, t_quantile
+from explorer.phases.resampling import DRAWS
+from explorer.settings import seed_for
 
 LEVEL = 0.05
 
@@ -18,7 +20,8 @@ class Estimate:
 
     ``tails(x)`` returns two p values: of the hypothesis that the true effect is at most x, and of the
     hypothesis that it is at least x. ``noise`` is the share of the variance that more replicates would
-    reduce; more cells or lines reduce all of it.
+    reduce; more cells or lines reduce all of it. ``doubts`` are p values of second tests, which the two
+    probabilities of ``tails`` are never below.
     """
 
     value: float
@@ -26,6 +29,11 @@ class Estimate:
     high: float
     tails: Callable[[float], tuple[float, float]]
     noise: float = 0.0
+    doubts: tuple[float, float] = (0.0, 0.0)
+
+    def within(self, least: float, most: float) -> Estimate:
+        """Return the estimate without the parts of its interval that are impossible."""
+        return replace(self, low=max(self.low, least), high=min(self.high, most))
 
     def negative(self) -> Estimate:
         """Return the estimate of the opposite effect."""
@@ -66,10 +74,35 @@ def mean_of(values: np.ndarray, noise: np.ndarray) -> Estimate:
     ``noise`` (n,) is the variance of each that comes from replicates. The variance between lines contains it.
     If lines are few, the variance between them may still be smaller by chance; then the noise is used.
     """
+    spread, df, share = _spread(values, noise)
+    return student(float(values.mean()), spread / np.sqrt(len(values)), df, share)
+
+
+def rising_lines(changes: np.ndarray, noise: np.ndarray) -> Estimate:
+    """Return the estimate of the share of lines that rise minus the share that fall, from changes (n,).
+
+    If all lines measured rise, their share has no spread, but the changes have one. They count as normal with
+    mean μ and deviation σ, and the effect is 2Φ(μ/σ) − 1. Its interval is that of noncentral t. ``noise`` is
+    as in ``mean_of``.
+    """
+    from scipy.special import ndtr
+
+    n, (spread, df, share) = len(changes), _spread(changes, noise)
+    random = np.random.default_rng(seed_for("changes", str(n)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.nan_to_num(np.divide(changes.mean(), spread), posinf=np.inf, neginf=-np.inf)
+    size = 4 * DRAWS
+    ratios = ratio * np.sqrt(random.chisquare(df, size) / df) - random.normal(size=size) / np.sqrt(n)
+    found = resampled(np.concatenate([[np.sign(changes).mean()], 2 * ndtr(ratios) - 1]))
+    low, high = min(found.low, found.value), max(found.high, found.value)
+    return replace(found, low=low, high=high, noise=share)
+
+
+def _spread(values: np.ndarray, noise: np.ndarray) -> tuple[float, float, float]:
+    """Return the standard deviation between lines, its degrees of freedom, and the share that is noise."""
     between, within = float(values.var(ddof=1)), float(noise.mean())
     df = len(values) - 1 if between >= within else MANY
-    share = within / between if between > within else 1.0
-    return student(float(values.mean()), float(np.sqrt(max(between, within) / len(values))), df, share)
+    return float(np.sqrt(max(between, within))), df, within / between if between > within else 1.0
 
 
 def difference(one: Estimate, other: Estimate, df: float) -> Estimate:
@@ -111,4 +144,4 @@ def doubted(estimate: Estimate, p: float) -> Estimate:
         below, above = estimate.tails(x)
         return max(below, p), above
 
-    return replace(estimate, tails=tails)
+    return replace(estimate, tails=tails, doubts=(p, 0.0))

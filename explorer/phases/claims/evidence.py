@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from explorer.phases.claims.estimates import LEVEL, Estimate
-from explorer.phases.numbers import format_number
+from explorer.phases.numbers import format_amount, format_interval, format_number
 
 HOLDS, FAILS, UNKNOWN, UNTESTED = "holds", "does not hold", "cannot tell", "not testable here"
 SIGNS = {HOLDS: "✓", FAILS: "✗", UNKNOWN: "?", UNTESTED: ""}
@@ -56,8 +56,9 @@ class Claim:
     ``p_least`` < .05. Otherwise the run *cannot tell*. If the run lacks an axis or a measure that the
     claim needs, the claim is *not testable here*. ``n`` counts the cells or lines behind the effect, and
     ``basis`` names them. ``noise`` is the share of the variance of the effect that more replicates would
-    reduce, and ``seeds`` the number of replicates of a cell. ``would_decide`` says what would decide a claim
-    that the run does not decide.
+    reduce, and ``seeds`` the number of replicates of a cell. ``doubts`` are the one-sided p of second tests
+    that the claim must pass to hold, and not to hold. ``would_decide`` says what would decide a claim that
+    the run does not decide.
     """
 
     name: str
@@ -80,18 +81,19 @@ class Claim:
     hangs_on_cut: bool = False
     would_decide: str = ""
     seeds: int = 0
+    doubts: tuple[float, float] = (0.0, 0.0)
 
 
 def summarise(name: str, statement: str, evidence: Evidence) -> Claim:
     """Return a claim with its interval and uncorrected p; ``decide`` adds the verdict."""
     found, null, least = evidence.estimate, evidence.null, evidence.least
     p, p_least = min(1.0, 2 * min(found.tails(null))), min(1.0, 2 * found.tails(least)[1])
-    amount = f"{format_number(found.value)} {evidence.unit}".rstrip()
-    interval = f"95 % interval {format_number(found.low)} to {format_number(found.high)} ({evidence.basis})"
+    amount = format_amount(found.value, evidence.unit)
+    interval = f"{format_interval(found.low, found.high)} ({evidence.basis})"
     why = f"{evidence.quantity}: {amount}, {interval}. {evidence.note}".rstrip()
     return Claim(
         name, statement, "", why, evidence.chart, found.value, found.low, found.high, null, least, p, p_least,
-        evidence.unit, evidence.n, evidence.basis, found.noise, (p, p_least),
+        evidence.unit, evidence.n, evidence.basis, found.noise, (p, p_least), doubts=found.doubts,
     )  # fmt: skip
 
 
@@ -115,15 +117,16 @@ def holm(p: dict[str, float]) -> dict[str, float]:
 
 def _decide_one(claim: Claim) -> Claim:
     """Return the claim with its verdict, and with the reason of a verdict other than *holds*."""
-    unit = claim.unit.removesuffix("s") if claim.least == 1 else claim.unit
-    needed = f"{format_number(claim.least)} {unit}".rstrip()
+    needed = format_amount(claim.least, claim.unit)
     if claim.effect >= claim.least and claim.effect > claim.null and claim.p < LEVEL:
         return replace(claim, verdict=HOLDS)
     verdict = UNKNOWN
     if claim.effect < claim.least and claim.p_least < LEVEL:
         verdict = FAILS
         reason = (
-            f"At least {needed} would count." if claim.least > claim.null else f"All of it is below {needed}."
+            f"At least {needed} would count."
+            if claim.least > claim.null
+            else f"All of it is below {format_number(claim.least)}."
         )
     elif claim.low <= claim.null:
         reason = f"The interval includes {format_number(claim.null)}."

@@ -80,13 +80,11 @@ def label_noise_spares_hessian(run: RunTables) -> Evidence:
     squares = changes[0] ** 2 - changes[1:].var(axis=0)
     estimate = below_one(mean_of(squares, (changes[1:] ** 2).var(axis=0)))
     factor = format_number(float(2.0 ** (1 - estimate.value)))
-    quantity = (
-        f"1 minus the change (doublings; root mean square) of the {words_of(local)} from least to most label "
-        "noise"
-    )
+    quantity = f"Change of the {words_of(local)} from least to most label noise (root mean square)"
     note = f"The change is a factor of {factor}; below 2 counts as barely changed."
     chart = Chart("slices", (local, noise))
-    return Evidence(quantity, estimate, f"{len(whole)} lines", chart, "doublings", note=note)
+    unit = "doublings less than a factor of 2"
+    return Evidence(quantity, estimate, f"{len(whole)} lines", chart, unit, note=note)
 
 
 @claim("Pixel noise leaves mode connectivity near 0 and lowers CKA.")
@@ -186,7 +184,7 @@ def small_decay_small_trace(run: RunTables) -> Evidence:
     if gain.value >= BETTER:
         note += " The smallest has better accuracy, which contradicts the claim, so the trace does not count."
         value, low, high = (min(end, 0.0) for end in (estimate.value, estimate.low, estimate.high))
-        estimate = Estimate(value, low, high, lambda _: (1.0, p_less), gain.noise)
+        estimate = Estimate(value, low, high, lambda _: (1.0, p_less), gain.noise, (1.0, p_less))
     else:
         estimate = doubted(estimate, p_more)
     quantity = "log10 Hessian trace at the larger weight decays, minus that at the smallest"

@@ -13,7 +13,7 @@ from explorer.phases.claims.estimates import LEVEL, Estimate, student
 from explorer.phases.claims.evidence import FAILS, HOLDS, UNKNOWN, UNTESTED, Claim, holm
 from explorer.phases.claims.wanted import MOST, needed_factor, what_decides
 from explorer.phases.noise import MANY, t_above, t_quantile
-from explorer.phases.numbers import format_number
+from explorer.phases.numbers import format_amount, format_interval, format_number
 from explorer.units import plural
 
 GENERAL, CONTRADICTED = "holds in general", "contradicted"
@@ -282,8 +282,8 @@ def _why(found: Together, pooled: Pooled | None) -> str:
     text = f"It {'; '.join(parts)}." if parts else "No space of this study can test it."
     if pooled:
         mean = pooled.mean
-        amount = f"{format_number(mean.value)} {found.unit}".rstrip()
-        interval = f"95 % interval {format_number(mean.low)} to {format_number(mean.high)}"
+        amount = format_amount(mean.value, found.unit)
+        interval = format_interval(mean.low, mean.high)
         text = (
             f"Mean effect over {pooled.n} spaces {amount}, {interval}; true effects differ between spaces by "
             f"{format_number(pooled.spread)} (standard deviation). {text}"

@@ -45,6 +45,10 @@ def what_decides(claim: Claim, tests: int) -> str:
             "cells with a clear gap between low and high training loss, or a cut of yours (phases.train_loss)"
         )
     factor = needed_factor(claim, tests)
+    if not factor <= MOST and factor > _factor_of_effect(claim, tests):
+        return (
+            f"more than {MOST:g} times as many cells: a second test of the claim (see there) is too uncertain"
+        )
     if not factor <= MOST:
         near = claim.null if claim.effect >= claim.least else claim.least
         return (
@@ -65,13 +69,28 @@ def what_decides(claim: Claim, tests: int) -> str:
 
 
 def needed_factor(claim: Claim, tests: int) -> float:
-    """Return by how much the variance of the effect must fall, so that the verdict is decided with POWER."""
+    """Return by how much the variance must fall, so that effect and second test decide, each with POWER."""
+    holds = claim.effect >= claim.least and claim.effect > claim.null
+    doubt = claim.doubts[0 if holds else 1]
+    if doubt <= 0:
+        return _factor_of_effect(claim, tests)
+    distance = max(_z(1 - doubt), 0.0)  # of the second test, in standard errors
+    second = (_needed_distance(tests) / distance) ** 2 if distance > 0 else np.inf
+    return max(_factor_of_effect(claim, tests), second)
+
+
+def _factor_of_effect(claim: Claim, tests: int) -> float:
     holds = claim.effect >= claim.least and claim.effect > claim.null
     distance = claim.effect - claim.null if holds else claim.least - claim.effect
     error = (claim.effect - claim.low if holds else claim.high - claim.effect) / _z(1 - LEVEL / 2)
     if distance <= 0:
         return np.inf
-    return max(1.0, float((error * (_z(1 - LEVEL / 2 / tests) + _z(POWER)) / distance) ** 2))
+    return max(1.0, float((error * _needed_distance(tests) / distance) ** 2))
+
+
+def _needed_distance(tests: int) -> float:
+    """Return the distance in standard errors that decides with POWER among this number of tests."""
+    return _z(1 - LEVEL / 2 / tests) + _z(POWER)
 
 
 def needed_seeds(factor: float, noise: float, seeds: int) -> float:

@@ -183,7 +183,7 @@
     const badge = element("p");
     const colours = document.querySelectorAll(".key .phase");
     const like = [...colours].find(c => c.textContent === row.phase);
-    if (like) badge.append(like.cloneNode(true), `${like.nextSibling.textContent.trim()}${row.near_cut ? `; near the cut of ${row.near_cut}` : ""}`);
+    if (like) badge.append(like.cloneNode(true), `${row.phase_reading || like.nextSibling.textContent.trim()}${row.near_cut ? `; near the cut of ${row.near_cut}` : ""}`);
     else if (row.predicted) badge.append(`not run; phase ${row.predicted} is predicted, with a probability of ${Math.round(100 * row.predicted_probability)} %`);
     else badge.append(row.note || "phase unknown: a measure is missing");
     body.replaceChildren(element("p", place(row), { class: "place" }), badge, ...facts(row), ...advice(cell));
