@@ -4,12 +4,12 @@ Command:  python benchmarks/fit_diagnoser.py                (seconds: from the c
           python benchmarks/fit_diagnoser.py --train FOLDER (trains the spaces first, with runs in FOLDER: half an hour)
 Claim:    an answer that `diagnose` shows is right in at least 10 % more of the cells than the commonest answer.
 Method:   each space varies width, data and temperature. Each run is left out in turn: a diagnoser is fitted on the
-          runs of other data sets and architectures (two or three) and asked about its cells. The truth is the larger
-          room for improvement in the run's own grid. The commonest answer is that of the run itself. Calibration: the
-          expected calibration error in ten bins over all these answers, once with the probability from the answers
-          in all other runs, as the package's diagnosers have it, and once with that of the two or three runs alone.
-          Beside them is the error that true probabilities have in so few cells: it is not 0, since answers are random.
-          Runs differ more than cells: the distance of probability and share of right answers in a run is a mean over runs.
+          runs of other data sets and architectures (two or three) and asked about its cells: all of them in one table,
+          and each alone. The truth is the larger room for improvement in the run's own grid. The commonest answer is
+          that of the run itself. Calibration: the expected calibration error in ten bins over all answers, with
+          probabilities that the answers in all other runs calibrate, as in the package's diagnosers. Beside it is the
+          error that true probabilities have in so few cells: it is not 0, since answers are random. Runs differ more
+          than cells: the distance of mean probability and share of right answers in a run is a mean over runs.
           A diagnoser of one run is asked about the same grid with noisier labels: its probabilities do not know of that.
 Writes:   explorer/diagnosers.json, which `explorer.diagnosis.shipped` reads; results/diagnoser_cells.csv, the cells;
           results/fit_diagnoser.json.
@@ -119,27 +119,37 @@ def error_by_chance(probability: np.ndarray, draws: int = 1000) -> float:
 
 
 def left_out(cells: pd.DataFrame, question: str) -> pd.DataFrame:
-    """Return a row for each cell with an answer: its run, two probabilities, and whether the answer is right.
+    """Return a row for each cell with an answer: its run, and whether it is right, in a table and alone.
 
-    The diagnoser of each run was fitted on runs of other data and architectures only. ``probability`` is what
-    it says itself, ``shared`` comes from the answers in all other runs.
+    The diagnoser of each run was fitted on runs of other data and architectures only. The answers in all other
+    runs calibrate ``probability`` (in a table) and ``probability_alone``.
     """
     truth = diagnosis.true_answers(cells, question)
     found = []
     for run, own in cells.groupby("run", sort=False):
         others = cells[~cells["data"].isin(own["data"]) & ~cells["architecture"].isin(own["architecture"])]
-        asked = own[truth[own.index].notna()]
-        if asked.empty:
-            continue
-        told = diagnosis.fit(others, question, truth[others.index]).predict(asked)
-        commonest = float(truth[asked.index].value_counts(normalize=True).max())
-        found.append(
-            told.assign(run=run, right=told["answer"] == truth[asked.index], commonest=commonest).dropna()
-        )
+        diagnoser = diagnosis.fit(others, question, truth[others.index])
+        told, alone = diagnoser.predict(own), diagnoser.predict(own.assign(run=range(len(own))))
+        share = (told["probability"].astype(float) - diagnosis.LAPSE) / (1 - 2 * diagnosis.LAPSE)
+        one = pd.DataFrame(
+            {
+                "run": run,
+                "right": told["answer"] == truth[own.index],
+                "right_alone": alone["answer"] == truth[own.index],
+                "odds": np.log(share / (1 - share)) / diagnoser.slope,
+            }
+        )[truth[own.index].notna() & told["answer"].notna()]
+        commonest = truth[one.index].value_counts(normalize=True).max()
+        found.append(one.assign(commonest=float(commonest)))
     told = pd.concat(found)
-    right = told.groupby("run")["right"].mean()
-    shared = {run: diagnosis.probability_of(right.drop(run)) for run in right.index}
-    return told.assign(shared=told["run"].map(shared))
+    for run in told["run"].unique():
+        own, rest = told["run"] == run, told[told["run"] != run]
+        slope = diagnosis.calibrate(rest["odds"].where(rest["right"], -rest["odds"]).to_numpy())
+        told.loc[own, "probability"] = diagnosis.share_right(slope * told.loc[own, "odds"].to_numpy())
+        told.loc[own, "probability_alone"] = diagnosis.probability_of(
+            rest.groupby("run")["right_alone"].mean()
+        )
+    return told
 
 
 def with_noisier_labels(cells: pd.DataFrame, question: str) -> tuple[float, float]:
@@ -166,33 +176,25 @@ def main() -> None:
         one = diagnosis.fit(cells, question)
         diagnosers.append(one.as_dict())
         told = left_out(cells, question)
-        by_run = told.groupby("run", sort=False)[["right", "commonest", "shared"]].mean()
-        right = told["right"].to_numpy(float)
+        by_run = told.groupby("run", sort=False)[
+            ["right", "right_alone", "commonest", "probability", "probability_alone"]
+        ].mean()
         noisier = with_noisier_labels(cells, question)
-        shared, own = (told[name].to_numpy(float) for name in ("shared", "probability"))
-        rows.append(
-            {
-                "question": question,
-                "accuracy": one.accuracy,
-                "commonest": one.baseline,
-                "answers": one.useful,
-                "probability": one.probability,
-                "calibration_error": calibration_error(shared, right),
-                "calibration_error_by_chance": error_by_chance(shared),
-                "calibration_error_of_few_runs": calibration_error(own, right),
-                "noisier_right": noisier[0],
-                "noisier_probability": noisier[1],
-                "distance_in_a_run": float((by_run["right"] - by_run["shared"]).abs().mean()),
-                "runs": by_run.round(3).reset_index().to_dict("records"),
+        row = {"question": question, "commonest": one.baseline, "enough": one.baseline + diagnosis.MARGIN}
+        for name, accuracy in (("", one.accuracy), ("_alone", one.alone)):
+            right, probability = (told[f"{word}{name}"].to_numpy(float) for word in ("right", "probability"))
+            row |= {
+                f"accuracy{name}": accuracy,
+                f"clearly_better{name}": int((by_run[f"right{name}"] >= by_run["commonest"] + 0.1).sum()),
+                f"calibration_error{name}": calibration_error(probability, right),
+                f"calibration_error_by_chance{name}": error_by_chance(probability),
+                f"distance_in_a_run{name}": float(
+                    (by_run[f"right{name}"] - by_run[f"probability{name}"]).abs().mean()
+                ),
             }
-        )
-        print(
-            f"{question}: right {one.accuracy:.0%}, commonest {one.baseline:.0%}, calibration error "
-            f"{rows[-1]['calibration_error']:.3f} (by chance {rows[-1]['calibration_error_by_chance']:.3f}, of two or "
-            f"three runs {rows[-1]['calibration_error_of_few_runs']:.3f}, in a run {rows[-1]['distance_in_a_run']:.2f})"
-            f"{'' if one.useful else '; gives no answer'}; fitted on digits-mlp alone, right in {noisier[0]:.0%} of "
-            f"digits-noise-mlp with mean probability {noisier[1]:.0%}\n{by_run.round(2)}"
-        )
+        row |= {"noisier_right": noisier[0], "noisier_probability": noisier[1]}
+        rows.append(row | {"runs": by_run.round(3).reset_index().to_dict("records")})
+        print(pd.Series(row).to_string(), by_run.round(2), sep="\n", end="\n\n")
     diagnosis.SHIPPED.write_text(json.dumps(diagnosers, indent=1) + "\n")
     write("fit_diagnoser", {"cells": len(cells), "questions": rows})
 

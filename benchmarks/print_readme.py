@@ -268,14 +268,20 @@ def gpu(d: dict[str, Any]) -> list[str]:
 
 def diagnosers(d: dict[str, Any]) -> list[str]:
     return [
-        f"{r['question'].replace('_', ' ')}: right in {100 * r['accuracy']:.0f} % of the cells of runs of other data and "
-        f"architectures, the commonest answer in {100 * r['commonest']:.0f} %"
-        f"{'' if r['answers'] else ', so no answer is given'}; probability {100 * r['probability']:.0f} %, calibration error "
-        f"{r['calibration_error']:.3f} (true probabilities would have {r['calibration_error_by_chance']:.3f}; those from the two "
-        f"or three runs of other data and architectures alone have {r['calibration_error_of_few_runs']:.3f}); in a single run, "
-        f"{100 * r['distance_in_a_run']:.0f} points between the probability and the share of right answers. Fitted on one run "
-        f"without noisy labels and asked about the same grid with 20 %: right in {100 * r['noisier_right']:.0f} %, with a mean "
-        f"probability of {100 * r['noisier_probability']:.0f} %"
+        f"{r['question'].replace('_', ' ')}, {asked}: right in {100 * r['accuracy' + way]:.0f} % of the cells of runs of other data "
+        f"and architectures, the commonest answer in {100 * r['commonest']:.0f} %"
+        + (
+            f" (at least ten points more in {r['clearly_better' + way]} of {len(r['runs'])} runs); calibration error "
+            f"{r['calibration_error' + way]:.3f} (true probabilities would have {r['calibration_error_by_chance' + way]:.3f}); in a "
+            f"single run, {100 * r['distance_in_a_run' + way]:.0f} points between the mean probability and the share of right answers"
+            if r["accuracy" + way] >= r["enough"]
+            else ", so no answer is given"
+        )
+        for r in d["questions"]
+        for way, asked in (("", "with the table of a run"), ("_alone", "for a cell alone"))
+    ] + [
+        f"{r['question'].replace('_', ' ')}, fitted on one run without noisy labels and asked about the same grid with 20 %: right in "
+        f"{100 * r['noisier_right']:.0f} %, with a mean probability of {100 * r['noisier_probability']:.0f} %"
         for r in d["questions"]
     ]
 

@@ -47,21 +47,26 @@ QUESTIONS: dict[str, tuple[Side, Side]] = {
 }
 FEWEST = 12  # cells with an answer that a diagnoser needs
 FOLDS = 20  # of lines; few are held out at once, so that fits without them are like the fit on all
-PENALTIES = (15.0, 30.0, 60.0)  # cells to half the squared weights; the strongest first
+PENALTIES = (10.0, 30.0, 60.0)  # cells to half the squared weights; the strongest first
 RANGE = (0.02, 0.98)  # quantiles of the fitted cells; features beyond them count as the quantiles
 SLOPES = np.geomspace(0.1, 10, 101)  # of Platt scaling: no answer is turned round
-LAPSE = 0.03  # share of cells with either answer, however clear their features are
+LAPSE = 0.1  # share of wrong answers, however clear the features of a cell are
 SHIPPED = Path(__file__).with_name("diagnosers.json")
 MARGIN = 0.1  # by which a diagnoser has to be right more often than the commonest answer
 
 
 @dataclass(frozen=True)
 class Feature:
-    """A number that a diagnoser sees of a cell: logarithms differ less between runs than the values."""
+    """A number that a diagnoser sees of a cell: logarithms differ less between runs than the values.
+
+    Runs differ by about ``spread``. If the fitted cells have a smaller standard deviation, the ridge penalty
+    of the weight is that of a feature with this one.
+    """
 
     title: str
     column: str
     of: Callable[[np.ndarray], np.ndarray]
+    spread: float
 
 
 def _log(least: float, sign: int = 1) -> Callable[[np.ndarray], np.ndarray]:
@@ -72,12 +77,12 @@ def _log(least: float, sign: int = 1) -> Callable[[np.ndarray], np.ndarray]:
 PEAK = "curve_peak_error_percent"
 # The Hessian is left out: with it, answers were right less often at other model sizes than the fitted ones.
 FEATURES = (
-    Feature("training loss", "train_loss", _log(1e-4)),
-    Feature("training error", "train_error_percent", _log(1e-2)),
-    Feature("error on the curve", PEAK, _log(1e-2)),
-    Feature("mode connectivity", "mode_connectivity", _log(1e-2, -1)),
-    Feature("mode connectivity", "mode_connectivity", _log(1e-2)),
-    Feature("CKA", "cka", lambda values: values),
+    Feature("training loss", "train_loss", _log(1e-4), 0.5),
+    Feature("training error", "train_error_percent", _log(1e-2), 0.5),
+    Feature("error on the curve", PEAK, _log(1e-2), 0.5),
+    Feature("mode connectivity", "mode_connectivity", _log(1e-2, -1), 1.0),
+    Feature("mode connectivity", "mode_connectivity", _log(1e-2), 1.0),
+    Feature("CKA", "cka", lambda values: values, 0.15),
 )
 
 
@@ -153,10 +158,13 @@ def true_answers(cells: pd.DataFrame, question: str) -> pd.Series:
 class Diagnoser:
     """Answers one question about cells, by a logistic regression on the features.
 
+    If it was fitted on several runs, features count relative to their means over the cells of a run.
+
     Args:
         question: one of QUESTIONS.
         accuracy: share of right answers in held-out cells: of other lines of the grid, or of other runs
             (then the mean over runs).
+        alone: the same if each held-out cell is asked alone, without the grid of its run.
         baseline: share of the commonest answer in the same cells (of each run).
         cells: number of cells that it was fitted on.
         gains: share of the test error that the best cell in the direction of the first and of the second
@@ -165,7 +173,11 @@ class Diagnoser:
         weights: of the features; positive ones speak for the question's second answer.
         centre: values of the features that speak for neither answer.
         intercept: log odds of the second answer at the centre.
-        probability: that an answer is right, if it was fitted on several runs; NaN if it was fitted on one.
+        slope: of the log odds, that makes the probabilities of held-out cells right.
+        origin: means of the features over runs, which stand for those of the run of a cell alone; 0 if it
+            was fitted on one run.
+        probability: that an answer about a cell alone is right, if it was fitted on several runs; NaN if it
+            was fitted on one.
 
     Example:
         >>> diagnoser = fit(explorer.load("digits").cells, "size_or_data")   # doctest: +SKIP
@@ -174,6 +186,7 @@ class Diagnoser:
 
     question: str
     accuracy: float
+    alone: float
     baseline: float
     cells: int
     gains: tuple[float, float]
@@ -182,6 +195,8 @@ class Diagnoser:
     weights: np.ndarray
     centre: np.ndarray
     intercept: float
+    slope: float
+    origin: np.ndarray
     probability: float = math.nan
 
     @property
@@ -193,9 +208,13 @@ class Diagnoser:
         """Return the answer for each cell, with the index of ``cells``.
 
         Columns: ``answer``; ``probability`` that it is right, at least 0.5; ``reason``, the two measures that
-        speak most for it. A cell that lacks a measure has none of them (NaN). If the diagnoser was fitted on
-        several runs, all answers are equally probable: in a further run, those with clearer measures were
-        not right more often.
+        speak most for it. A cell that lacks a measure has none of them (NaN). ``accuracy`` is the share of
+        right answers in held-out cells that were asked like this one.
+
+        A diagnoser of several runs compares each cell with the others of the table, or of its ``run`` if
+        there is such a column. If these are fewer than 12 or do not vary both sides of the question (for
+        ``size_or_data``, the size of the model and of the data), it answers for each cell alone. Then all
+        answers are equally probable: in a further run, those with clearer measures were not right more often.
 
         Raises:
             InputError: ``cells`` is no DataFrame, or a measure has other values than numbers.
@@ -207,16 +226,19 @@ class Diagnoser:
         numbers = _numbers(cells)
         result = pd.DataFrame({"answer": None, "probability": np.nan, "reason": None}, index=cells.index)
         known = np.asarray(np.isfinite(numbers).all(axis=1))
-        parts = (np.clip(numbers[known], self.low, self.high) - self.centre) * self.weights
+        origin, alone = self.origin, np.zeros(len(cells), dtype=bool)
+        if not math.isnan(self.probability):  # several runs
+            alone = _are_alone(cells, known, self.question)
+            origin = np.where(alone[:, None], origin, _run_means(numbers, _runs(cells)))
+        parts = (np.clip((numbers - origin)[known], self.low, self.high) - self.centre) * self.weights
         odds = parts.sum(axis=1) + self.intercept
         second = np.asarray(odds >= 0)
         answers = np.array([answer for answer, _ in _sides(self.question)], dtype=object)
+        sure = share_right(self.slope * np.abs(odds))
         result.loc[known, "answer"] = answers[second.astype(int)]
-        result.loc[known, "probability"] = (
-            _share_right(np.abs(odds)) if math.isnan(self.probability) else self.probability
-        )
+        result.loc[known, "probability"] = np.where(alone[known], self.probability, sure)
         result.loc[known, "reason"] = _reasons(cells.loc[known], np.where(second[:, None], parts, -parts))
-        return result
+        return result.assign(accuracy=np.where(alone, self.alone, self.accuracy))
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers and lists, such as JSON holds; ``Diagnoser.of`` makes a diagnoser of them."""
@@ -252,11 +274,11 @@ def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series |
 
     It has the strongest ridge penalty whose answers in held-out cells are within a standard error of the best
     (Breiman et al., Classification and regression trees, 1984), since cells of other runs differ. Held-out
-    cells also calibrate the probabilities. They are lines of the grid (Platt, 1999), or whole runs. With
-    several runs, the probability is the share of right answers, as if one more run had been answered right in
-    half of its cells. With one run, it holds for other cells of such runs; in noisier data, fewer answers can
-    be right. If the table has columns ``data`` and ``architecture``, the fit that answers a held-out run has
-    seen neither.
+    cells also calibrate the probabilities (Platt, 1999). They are lines of the grid, or whole runs.
+    Probabilities are at most 90 %, since other runs differ. With one run, they hold for other cells of such
+    runs; in noisier data, fewer answers can be right. With several runs, each cell is compared with the means
+    over its run, since differences carry over to further runs better than values. If the table has columns
+    ``data`` and ``architecture``, the fit that answers a held-out run has seen neither.
 
     Args:
         cells: one row per cell, with the measures of FEATURES (``curve_peak_error_percent`` may be missing)
@@ -302,41 +324,48 @@ def fit(cells: pd.DataFrame, question: str = "temperature", answers: pd.Series |
             f"{question}: a diagnoser needs at least {FEWEST} cells with all measures, and both answers "
             f"among them; {len(y)} cells have them, and {int(y.sum())} of these are {names[1]!r}"
         )
-    table = cells[known].reset_index(drop=True)
-    run = table["run"].astype(str) if "run" in table else pd.Series("", index=table.index)
+    table, run = cells[known].reset_index(drop=True), _runs(cells)[known].reset_index(drop=True)
+    several, values = run.nunique() > 1, x
+    if several:
+        x = (numbers - _run_means(numbers, _runs(cells)))[known]
+    means = pd.DataFrame(values - x).groupby(run).first()  # (runs, features); 0 of a single run
     weights = (len(y) / run.nunique() / run.map(run.value_counts())).to_numpy(float)
-    groups = run if run.nunique() > 1 else _lines(table)
-    odds = np.full((len(PENALTIES), len(y)), np.nan)  # of the second answer, without the cell's line or run
-    for fitted, held in _folds(table, groups.to_numpy(), y):
+    # Odds from fits without the cell's line or run, (in a grid or alone, penalties, cells).
+    both = np.full((2, len(PENALTIES), len(y)), np.nan)
+    for fitted, held in _folds(table, (run if several else _lines(table)).to_numpy(), y):
         if len(set(y[fitted])) == 2:
-            for k, c in enumerate(PENALTIES):
-                odds[k, held] = _odds(x[held], *_logistic(x[fitted], y[fitted], weights[fitted], c))
-    told = np.isfinite(odds[0])
+            origin = means.loc[run[fitted].unique()].mean().to_numpy()
+            for k, penalty in enumerate(PENALTIES):
+                model = _logistic(x[fitted], y[fitted], weights[fitted], penalty)
+                both[:, k, held] = _odds(x[held], *model), _odds(values[held] - origin, *model)
+    told = np.isfinite(both[0, 0])
     if not told.any():
         raise InputError(f"{question}: whichever line or run is held out, the others have one answer only")
-    shares = np.average((odds >= 0)[:, told] == y[told], axis=1, weights=weights[told])
+    shares = np.average((both[0] >= 0)[:, told] == y[told], axis=1, weights=weights[told])
     best = float(shares.max())
     place = int(np.argmax(shares >= best - np.sqrt(best * (1 - best) / told.sum())))
-    odds, penalty = odds[place], PENALTIES[place]
+    odds, alone = both[:, place]
     second, runs = (odds >= 0)[told], run[told].to_numpy()
-    right = pd.Series(second == y[told]).groupby(runs).mean()
+    right, right_alone = (pd.Series((o >= 0) == y)[told].groupby(runs).mean() for o in (odds, alone))
     often = pd.Series(y[told]).groupby(runs).mean()
     promised = rooms[known][told, second.astype(int)]
     gains = [float(promised[second == k].mean()) if (second == k).any() else np.nan for k in (0, 1)]
-    low, high, weight, centre, intercept = _logistic(x, y, weights, penalty)
-    slope = _calibrate(np.where(y == 1, odds, -odds)[told])
+    low, high, weight, centre, intercept = _logistic(x, y, weights, PENALTIES[place])
     return Diagnoser(
         question=question,
         accuracy=float(right.mean()),
+        alone=float(right_alone.mean()),
         baseline=float(np.maximum(often, 1 - often).mean()),
         cells=len(y),
         gains=(gains[0], gains[1]),
         low=low,
         high=high,
-        weights=slope * weight,
+        weights=weight,
         centre=centre,
-        intercept=slope * intercept,
-        probability=probability_of(right) if run.nunique() > 1 else math.nan,
+        intercept=intercept,
+        slope=calibrate(np.where(y == 1, odds, -odds)[told]),
+        origin=means.mean().to_numpy(),
+        probability=probability_of(right_alone) if several else math.nan,
     )
 
 
@@ -442,10 +471,35 @@ def _logistic(x: np.ndarray, y: np.ndarray, weights: np.ndarray, penalty: float)
 
     low, high = np.quantile(x, RANGE, axis=0)
     inside = np.clip(x, low, high)
-    centre, scale = inside.mean(axis=0), inside.std(axis=0)
-    scale[scale == 0] = 1
+    centre = inside.mean(axis=0)
+    scale = np.maximum(inside.std(axis=0), [feature.spread for feature in FEATURES])
     model = LogisticRegression(C=penalty / len(y)).fit((inside - centre) / scale, y, weights)
     return low, high, model.coef_[0] / scale, centre, float(model.intercept_[0])
+
+
+def _runs(cells: pd.DataFrame) -> pd.Series:
+    """Return the name of the run of each cell, empty without such a column; rows are numbered from 0."""
+    return (cells["run"] if "run" in cells else pd.Series("", cells.index)).astype(str).reset_index(drop=True)
+
+
+def _run_means(x: np.ndarray, run: pd.Series) -> np.ndarray:
+    """Return the means over the run of each cell (cells, features); rows with a gap do not count."""
+    complete = np.where(np.isfinite(x).all(axis=1, keepdims=True), x, np.nan)
+    return pd.DataFrame(complete).groupby(run.to_numpy()).transform("mean").to_numpy()
+
+
+def _are_alone(cells: pd.DataFrame, known: np.ndarray, question: str) -> np.ndarray:
+    """Return whether the run of each cell is no grid to compare it with.
+
+    A grid has at least 12 cells with all measures, and varies both sides of the question. In runs that do
+    not vary data, comparing was no better.
+    """
+    alone = np.ones(len(cells), dtype=bool)
+    for places in _runs(cells).groupby(_runs(cells)).indices.values():
+        own = [DIRECTIONS.get(name, ()) for name in _settings(cells.iloc[places])]
+        varied = all(any(c in side for side in own for c in changes) for _, changes in _sides(question))
+        alone[places] = known[places].sum() < FEWEST or not varied
+    return alone
 
 
 def _odds(x: np.ndarray, low: Any, high: Any, weights: Any, centre: Any, intercept: float) -> np.ndarray:
@@ -453,21 +507,21 @@ def _odds(x: np.ndarray, low: Any, high: Any, weights: Any, centre: Any, interce
     return (np.clip(x, low, high) - centre) @ weights + intercept
 
 
-def _share_right(odds: np.ndarray) -> np.ndarray:
+def share_right(odds: np.ndarray) -> np.ndarray:
     """Return the probability of an answer with these log odds.
 
-    It is at most 1 - LAPSE: true answers come from few seeds, so some are wrong by chance, also where the
-    odds are clear.
+    It is at most 1 - LAPSE: runs differ, and true answers come from few seeds, so some answers are wrong also
+    where the odds are clear.
     """
     return LAPSE + (1 - 2 * LAPSE) / (1 + np.exp(-odds))
 
 
-def _calibrate(odds: np.ndarray) -> float:
+def calibrate(odds: np.ndarray) -> float:
     """Return the slope that makes right answers of held-out cells, with these odds, most probable.
 
     This is Platt scaling with lapses.
     """
-    return max(map(float, SLOPES), key=lambda slope: float(np.log(_share_right(slope * odds)).sum()))
+    return max(map(float, SLOPES), key=lambda slope: float(np.log(share_right(slope * odds)).sum()))
 
 
 def _reasons(cells: pd.DataFrame, support: np.ndarray) -> list[str]:

@@ -228,21 +228,63 @@ def test_runs_are_held_out_whole_and_those_of_the_same_data_with_them() -> None:
     assert diagnosis.fit(three.drop(columns="data"), "temperature").accuracy > alone.accuracy + 0.2
 
 
-def test_the_probability_of_a_fit_on_several_runs_is_the_share_right_in_held_out_runs() -> None:
+def test_the_probability_of_a_cell_alone_is_the_share_right_in_held_out_runs() -> None:
     runs = []
     for k in range(8):
         cells, given = drawn(5, k, shift=0.5 * (k - 3.5))
         runs.append(cells.assign(run=f"run {k}", given=given))
     cells = pd.concat(runs, ignore_index=True)
     several = diagnosis.fit(cells, answers=cells["given"])
-    assert several.probability == pytest.approx((8 * several.accuracy + 0.5) / 9)
-    found = several.predict(cells)
-    assert set(found["probability"]) == {several.probability}
+    assert several.probability == pytest.approx((8 * several.alone + 0.5) / 9)
+    few, many = several.predict(cells.head(11)), several.predict(cells)
+    assert set(few["probability"]) == {several.probability}
+    assert (set(few["accuracy"]), set(many["accuracy"])) == ({several.alone}, {several.accuracy})
+    assert many["probability"].nunique() > 100
+    assert many["probability"].max() <= 1 - diagnosis.LAPSE
     rights = pd.Series({k: float(k > 0) for k in range(3)})
     assert diagnosis.probability_of(rights) == pytest.approx(2.5 / 4)
     assert diagnosis.probability_of(0 * rights) == 0.5
     error = fit_diagnoser.error_by_chance(np.full(250, 0.65))
     assert error == pytest.approx(np.sqrt(0.65 * 0.35 / 250 * 2 / np.pi), rel=0.1)
+
+
+def level(k: int) -> pd.DataFrame:
+    """A run whose losses and errors are all higher, the higher k is; the truth is that of other runs."""
+    cells = grid(seed=k)
+    measures = ["train_loss", "train_error_percent", "curve_peak_error_percent"]
+    cells[measures] *= 0.1 * 4.0**k
+    return cells.assign(mode_connectivity=0.0, run=f"run {k}")
+
+
+def test_a_run_is_compared_with_its_own_mean_unless_it_is_no_grid() -> None:
+    several = diagnosis.fit(pd.concat([level(k) for k in (0, 1, 2, 4)], ignore_index=True), "size_or_data")
+    assert several.accuracy > several.alone + 0.05
+    further = level(6)
+    truth = diagnosis.true_answers(further, "size_or_data")
+    table, alone = several.predict(further), several.predict(further.assign(run=range(len(further))))
+    right, right_alone = ((told["answer"] == truth)[truth.notna()].mean() for told in (table, alone))
+    assert right > right_alone + 0.05
+    both = several.predict(pd.concat([further, level(0)], ignore_index=True))
+    assert both.head(len(further)).equals(table), "each run is compared with itself only"
+    gaps = further.assign(cka=further["cka"].where(np.arange(len(further)) < 11))
+    for lone in (gaps, further[further["train_size"] == 1000]):
+        assert set(several.predict(lone)["probability"].dropna()) == {several.probability}
+
+
+def test_narrow_features_do_not_get_large_weights() -> None:
+    """The CKA of the fitted cells spans a hundredth and tells the answer; elsewhere all of it is shifted."""
+    cells, given = drawn(12, 0)
+    clear = (given == "too cold").to_numpy()
+    narrow = cells.assign(cka=0.5 + 0.01 * clear)
+    found = diagnosis.fit(narrow, answers=given).predict(narrow.assign(cka=0.51))
+    assert (found["answer"] == given).mean() > 0.7
+
+
+def test_the_package_answers_other_data_and_architectures_clearly_better_than_the_commonest_answer() -> None:
+    cells = pd.read_csv(fit_diagnoser.CELLS)
+    told = fit_diagnoser.left_out(cells, "size_or_data").groupby("run")[["right", "commonest"]].mean()
+    assert len(told) == 7
+    assert (told["right"] >= told["commonest"] + diagnosis.MARGIN).all()
 
 
 def test_the_diagnosers_of_the_package_are_those_of_the_committed_cells() -> None:

@@ -110,6 +110,15 @@ def test_other_runs_are_told_where_the_run_is_silent_or_says_something_else():
     assert "ther runs" not in refuted, "colder training was tried and gained nothing"
 
 
+def test_no_change_gains_more_than_is_missing_to_100_percent():
+    cells = test_advice.grid(spread=9.0)
+    cells["test_accuracy_percent"] = [99.9, *[99.5] * (len(cells) - 1)]
+    said = answers(cells, "c0", **learned("size"))
+    assert all("Neither: " in text for text in said.values())
+    assert " to 0.1)" in said["temperature"]
+    assert "ther runs" not in "".join(said.values())
+
+
 def test_diagnosers_no_better_than_the_commonest_answer_are_silent():
     said = "".join(answers(test_advice.grid().iloc[[4]], "c4", **learned("too hot", accuracy=0.65)).values())
     assert "Too hot" not in said

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from explorer.diagnosis import QUESTIONS, Diagnoser
+from explorer.diagnosis import MARGIN, QUESTIONS, Diagnoser
 from explorer.phases.advice.moves import DIRECTIONS, moves_from
 from explorer.phases.advice.rules import FEWEST_MODELS, NEGLIGIBLE, SURE
 from explorer.phases.advice.tried import COUNTS, LEVEL, Tried, mean_gains, with_joint_intervals
@@ -84,11 +84,11 @@ def answer_questions(
     for question, sides in QUESTIONS.items():
         answers = [answer for answer, _ in sides]
         answer, text = _own_answer(answers, steps, hints, guess=guess)
+        if not answer and _possible(cells, place) < NEGLIGIBLE:
+            answer, text = "neither", "Neither: the test accuracy cannot rise by a point any more."
         diagnoser, known = learned.get(question), [n for n in answers if n in steps]
-        other = (
-            _learned_answer(diagnoser, cells.iloc[[place]]) if diagnoser and diagnoser.useful else ("", "")
-        )
-        if not known and other[0]:
+        other = _learned_answer(diagnoser, cells, place) if diagnoser else ("", "")
+        if not known and other[0] and not answer:
             text, other = f"{other[1][0].upper()}{other[1][1:]}", ("", "")
         out.append(f"  {ASKED[question]} {text}")
         out += (
@@ -97,9 +97,8 @@ def answer_questions(
         refuted = answer or "neither" if other[0] in known and steps[other[0]].most < NEGLIGIBLE else answer
         if other[0] not in ("", answer) and refuted != "neither":
             out.append(f"    {'Other runs disagree' if answer else 'Learned from other runs'}: {other[1]}")
-        if diagnoser and not diagnoser.useful and not answer:
-            shares = f"{100 * diagnoser.accuracy:.0f} % against {100 * diagnoser.baseline:.0f} %"
-            silent.append(f"{question.replace('_', ' ')} ({shares})")
+        if other[1] and not other[0] and not answer:
+            silent.append(f"{question.replace('_', ' ')} ({other[1]})")
     if silent:
         out.append(
             f"  No answer is learned from other runs for {', '.join(silent)}: there it is not right clearly "
@@ -150,9 +149,15 @@ def _untried(cells: pd.DataFrame, place: int, names: Sequence[str], changes: Seq
     return " or ".join(ends)
 
 
-def _learned_answer(diagnoser: Diagnoser, cell: pd.DataFrame) -> tuple[str, str]:
-    """Return the answer learned from other runs and a sentence; empty if it is not sure."""
-    found = diagnoser.predict(cell).iloc[0]
+def _learned_answer(diagnoser: Diagnoser, cells: pd.DataFrame, place: int) -> tuple[str, str]:
+    """Return the answer learned from other runs and a sentence; both are empty if it is not sure.
+
+    If such answers are not right clearly more often than the commonest one, return "" and both shares.
+    """
+    found = diagnoser.predict(cells).iloc[place]
+    right, commonest = (f"{100 * share:.0f} %" for share in (found["accuracy"], diagnoser.baseline))
+    if found["accuracy"] < diagnoser.baseline + MARGIN:
+        return "", f"{right} against {commonest}"
     if not found["probability"] >= LEAST_SURE:
         return "", ""
     gain = diagnoser.gains[[name for name, _ in QUESTIONS[diagnoser.question]].index(found["answer"])]
@@ -160,8 +165,8 @@ def _learned_answer(diagnoser: Diagnoser, cell: pd.DataFrame) -> tuple[str, str]
     said = f"{answer}: try {action}" if answer.startswith("too") else brief
     return answer, (
         f"{said} ({100 * found['probability']:.0f} % sure, for {found['reason']}). "
-        f"{_expected(gain, cell)}Such answers are right in {100 * diagnoser.accuracy:.0f} % of the cells of "
-        f"other runs, the commonest answer in {100 * diagnoser.baseline:.0f} %."
+        f"{_expected(gain, cells.iloc[[place]])}Such answers are right in {right} of the cells of other "
+        f"runs, the commonest answer in {commonest}."
     )
 
 
@@ -172,6 +177,11 @@ def _expected(share: float, cell: pd.DataFrame) -> str:
     gain = share * (100 - float(column(cell, ACCURACY).iloc[0]))
     here = f", here {format_number(gain, 1)} points" if math.isfinite(gain) else ""
     return f"On average this removed {100 * share:.0f} % of the test error{here}. "
+
+
+def _possible(cells: pd.DataFrame, place: int) -> float:
+    """Return the points of test accuracy that are missing to 100 %: no change can gain more."""
+    return 100 - float(column(cells, ACCURACY).iloc[place])
 
 
 def _best_steps(
@@ -185,6 +195,7 @@ def _best_steps(
         if any(move.direction in side for side in changes.values())
     ]
     tried = with_joint_intervals([one for move in moves for one in mean_gains([move], errors)], len(moves))
+    tried = [replace(one, high=min(one.high, _possible(cells, place))) for one in tried]
     found = defaultdict(list)
     for move, one in zip(moves, tried, strict=True):
         here, there = (format_setting(cells[move.axis].iloc[at]) for at in (place, move.to))
