@@ -1,4 +1,4 @@
-"""Tables that were made elsewhere: new names for their columns, and what is said of unknown ones."""
+"""Columns of tables that were made elsewhere: new names for them, and what is said of unknown ones."""
 
 from __future__ import annotations
 
