@@ -115,7 +115,7 @@ similarity.linear_cka(network.outputs(theta, data.x_test, buffers))"""
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["run", "spaces/nothing.yaml"], r"no file spaces/nothing.yaml; there are: .*spaces/digits.yaml"),
+        (["run", "spaces/nothing.yaml"], r"no file spaces/nothing.yaml; there are: .*spaces/digits-"),
         (["run", "digits"], r"no file digits; there are: spaces/digits.yaml"),
         (
             ["check", "spaces/digits.yaml", "--set", "optimizer.x=1"],

@@ -534,7 +534,7 @@ SETTINGS_OF_CHECKPOINTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "an optimizer that is not ours": (
         "file,width,optimizer\na.pt,2,adam\nb.pt,3,adam\n",
         {},
-        "s.csv: optimizer: 'adam' is not allowed; it should be 'sgd', 'adamw' or 'sam'; or leave it out: "
+        "s.csv: optimizer: 'adam' is not allowed; it should be 'sgd', 'adamw' or 'sam', or your own function or class, as module:function; or leave it out: "
         "--columns optimizer=",
     ),
     "a file twice": (

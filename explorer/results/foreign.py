@@ -62,7 +62,7 @@ def _read_table(folder: Files, name: str, new: Mapping[str, str], seen: list[str
         content = folder.read(name)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error}") from error
-    table = parse_table(path, content)
+    table = parse_table(path, content, Path(name).suffix)
     seen += map(str, table)
     table = foreign_columns.in_percent(path, foreign_columns.renamed(path, table, new), _tell)
     names = {str(name): str(name).removesuffix("_std") for name in table}

@@ -440,7 +440,8 @@ def _of_alternatives(errors: list[Any]) -> Any:
         meant = next((one for one in nearest if one["type"] != "missing"), nearest[0])
         return {**meant, "loc": (*place, *meant["loc"][len(place) + 1 :])} if others else meant
     allowed = dict.fromkeys(_allowed(one) for one in same if not one["type"].startswith(("model", "missing")))
-    return {**first, "type": "alternatives", "msg": " or ".join(allowed)}
+    separator = ", or " if any(" or " in one for one in allowed) else " or "
+    return {**first, "type": "alternatives", "msg": separator.join(allowed)}
 
 
 def _allowed(error: Any) -> str:

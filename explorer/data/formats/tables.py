@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,18 +36,22 @@ def read_table(path: str) -> pd.DataFrame:
     return table
 
 
-def parse_table(path: str, content: bytes) -> pd.DataFrame:
+def parse_table(path: str, content: bytes, suffix: str = "") -> pd.DataFrame:
     """Return the table that a CSV, TSV or Parquet file holds.
+
+    Args:
+        suffix: of the file, if ``path`` does not end with it (a URI with options).
 
     Raises:
         InputError: the content is no such table, or has two columns of one name.
     """
     import pandas as pd
 
+    suffix = (suffix or Path(path).suffix).lower()
     try:
-        if path.lower().endswith(".parquet"):
+        if suffix == ".parquet":
             return with_index(parquet_frame(content))
-        text, sep = as_text(content, path), "\t" if path.lower().endswith(".tsv") else ","
+        text, sep = as_text(content, path), "\t" if suffix == ".tsv" else ","
         first = next(csv.reader(io.StringIO(text), delimiter=sep, skipinitialspace=True), [])
         names = [name.strip() for name in first]
         if twice := [name for name in names if names.count(name) > 1]:
