@@ -247,7 +247,8 @@ def fit_to_convergence(
 
     rows = torch.arange(len(a))
     fitted, curve = fit(rows, 0, start)
-    half = losses_along(network, fitted.half, buffers, data.x_train, data.y_train, points=points)
+    trained_on = data.x_train, data.y_train
+    (half,) = losses_along(network, fitted.half, buffers, data.x_train, trained_on, points=points)
     line = profile_path(network, straight(a, b), buffers, data, points=points)
     found = Converging(fitted.path, torch.full((len(a),), steps), curve, *half, line)
     while 2 * steps <= at_most and len(rows := (~found.converged).nonzero().squeeze(1)):
@@ -294,28 +295,34 @@ def profile_path(network: Rows, path: Path, buffers: Tensor, data: Split, *, poi
     BatchNorm statistics are re-estimated on the training inputs at every point, including the ends.
     ``buffers`` (pairs, numbers) give the shape of the statistics and all other buffers.
     """
-    t = positions(points)
-    columns: list[list[Tensor]] = [[], [], [], []]
-    for place in t.tolist():
-        theta = path.at(place)
-        stats = network.estimate_buffers(theta, buffers, data.x_train)
-        train_loss, train_error = evaluate(network, theta, stats, data.x_train, data.y_train)
-        test_loss, test_error = evaluate(network, theta, stats, data.x_test, data.y_test)
-        for column, value in zip(columns, (train_loss, train_error, test_loss, test_error), strict=True):
-            column.append(value)
-    return Profile(t, *(torch.stack(column, 1) for column in columns))
+    parts = (data.x_train, data.y_train), (data.x_test, data.y_test)
+    train, test = losses_along(network, path, buffers, data.x_train, *parts, points=points)
+    return Profile(positions(points), *train, *test)
 
 
 def losses_along(
-    network: Rows, path: Path, buffers: Tensor, x: Tensor, y: Tensor, *, points: int = 11
-) -> tuple[Tensor, Tensor]:
-    """Return loss and error (pairs, points) on training data at evenly spaced t: see :func:`profile_path`."""
-    columns = []
+    network: Rows,
+    path: Path,
+    buffers: Tensor,
+    x_train: Tensor,
+    *parts: tuple[Tensor, Tensor],
+    points: int = 11,
+) -> list[tuple[Tensor, Tensor]]:
+    """Return loss and error (pairs, points) at evenly spaced t, for each part: see :func:`profile_path`.
+
+    Args:
+        parts: inputs (inputs, *shape) and targets (inputs, …).
+    """
+    columns: list[list[tuple[Tensor, Tensor]]] = [[] for _ in parts]
     for place in positions(points).tolist():
         theta = path.at(place)
-        columns.append(evaluate(network, theta, network.estimate_buffers(theta, buffers, x), x, y))
-    loss, error = (torch.stack(column, 1) for column in zip(*columns, strict=True))
-    return loss, error
+        stats = network.estimate_buffers(theta, buffers, x_train)
+        for column, (x, y) in zip(columns, parts, strict=True):
+            column.append(evaluate(network, theta, stats, x, y))
+    return [
+        (torch.stack([loss for loss, _ in column], 1), torch.stack([error for _, error in column], 1))
+        for column in columns
+    ]
 
 
 def positions(points: int) -> Tensor:
