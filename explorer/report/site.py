@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import cache
 from importlib import resources
@@ -58,7 +57,6 @@ def write_site(
     now: Progress | None = None,
 ) -> Path | str:
     """Write the site; see ``explorer.report.write``."""
-    artist = ThreadPoolExecutor(1)  # draws pictures in the background, outside Python's lock
     release = pa.default_memory_pool().release_unused  # gives back what each step no longer needs
     all_cuts = run.cuts(cuts)
     release()
@@ -73,7 +71,6 @@ def write_site(
     with debug_mode(False):  # Altair's schema check takes longer than everything else; tests run it
         groups = figures.of_cells(rows, right, up)
         pictured = pictures.specs(rows, axes, groups) if images else {}
-        drawn = {name: artist.submit(vega.draw, spec) for name, spec in pictured.items()}
         release()
         claims = facts.claims(run, cells, all_cuts, now)
         of_claims = figures.of_claims(rows, right, up, claims)
@@ -130,11 +127,10 @@ def write_site(
         )
     )
     out.write(INDEX, b"".join(part.encode() for part in parts))
-    for name, picture in drawn.items():
-        svg, png = picture.result()
+    for name, spec in pictured.items():
+        svg, png = vega.draw(spec)
         out.write(f"charts/{name}.svg", svg)
         out.write(f"charts/{name}.png", pictures.repacked(png))
-    artist.shutdown()
     return out.place(INDEX)
 
 
