@@ -15,7 +15,7 @@ from worlds import Promise
 from explorer import phases
 from explorer.phases.advice import advise_cells
 from explorer.phases.claims import FAILS, HOLDS, Claim, check_claims, settings
-from explorer.phases.claims.checks import Check, RunTables
+from explorer.phases.claims.checks import Check, ClaimTables
 from explorer.phases.claims.estimates import Estimate
 from explorer.phases.claims.evidence import decide, summarise
 from explorer.phases.resampling import rank_correlation
@@ -240,7 +240,7 @@ def rank_interval_covers(n: int, cells: int, rho: float) -> float:
         x, noise = np.random.default_rng([5, k]).normal(size=(2, cells))
         y = rho * x + np.sqrt(1 - rho**2) * noise
         table = pd.DataFrame({"cka": x, ACCURACY: y})
-        run = RunTables(table, {}, worlds.AXES, pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
+        run = ClaimTables(table, {}, worlds.AXES, pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
         found, _ = run.over_cells(
             ["cka", ACCURACY], lambda again, *both: rank_correlation(*map(again.ranks, both))
         )
@@ -262,7 +262,7 @@ def pairs_of_cells(n: int, change: float, spread: float, lines: int = 3) -> list
             "cka": 0.8 + 0.001 * (means + random.normal(size=means.shape)).ravel(), "cka_std": 0.001 * np.sqrt(2),
         })  # fmt: skip
         axes = {"load": ["width", "pixel_noise"], "temperature": []}
-        run = RunTables(table, {}, axes, pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
+        run = ClaimTables(table, {}, axes, pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
         found.append(run.mean_trend("pixel_noise", "cka", 2)[0])
     return found
 
@@ -299,7 +299,7 @@ def alone(check: Check, tables: Iterable[tuple[pd.DataFrame, pd.DataFrame]], axi
     for models, pairs in tables:
         axes = {"load": ["width"], "temperature": [name for name in (axis, "batch_size") if name in models]}
         cells = phases.cells(models, pairs, axes)
-        run = RunTables(cells, phases.find_cuts(cells, GIVEN), axes, models, pairs, pd.DataFrame())
+        run = ClaimTables(cells, phases.find_cuts(cells, GIVEN), axes, models, pairs, pd.DataFrame())
         found += decide([summarise(check.name, check.statement, check.evidence(run))])
     return found
 

@@ -12,7 +12,7 @@ from scipy.stats import rankdata, spearmanr
 
 from explorer import phases
 from explorer.phases.claims import CHECKS, FAILS, HOLDS, UNKNOWN, UNTESTED, Claim, check_claims
-from explorer.phases.claims.checks import RunTables
+from explorer.phases.claims.checks import ClaimTables
 from explorer.phases.claims.estimates import resampled
 from explorer.phases.claims.evidence import Chart, Evidence, decide, summarise
 from explorer.phases.numbers import format_amount, format_interval
@@ -169,7 +169,7 @@ def test_a_verdict_weighs_interval_and_size(centre: float, spread: float, verdic
 
 def test_a_claim_can_hold_among_all_others_on_a_large_grid():
     cells = pd.DataFrame({"cka": np.full(10_000, 0.5)})
-    run = RunTables(cells, {}, AXES, EMPTY, EMPTY, EMPTY)
+    run = ClaimTables(cells, {}, AXES, EMPTY, EMPTY, EMPTY)
     found, _ = run.over_cells(["cka"], lambda again, cka: again.values(cka).mean(axis=1))
     assert 2 * found.tails(0.0)[0] * len(CHECKS) < 0.05
 

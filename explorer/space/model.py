@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-import operator
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -114,9 +113,14 @@ class Condition(Options):
     def is_met_by(self, value: Any) -> bool:
         if value is None:  # null is neither above nor below a number
             return self.in_ is not None and None in self.in_
-        tests = (("ge", self.ge), ("gt", self.gt), ("le", self.le), ("lt", self.lt), ("eq", self.eq))
-        met = all(bound is None or getattr(operator, test)(value, bound) for test, bound in tests)
-        return met and (self.in_ is None or value in self.in_)
+        return (
+            (self.ge is None or value >= self.ge)
+            and (self.gt is None or value > self.gt)
+            and (self.le is None or value <= self.le)
+            and (self.lt is None or value < self.lt)
+            and (self.eq is None or value == self.eq)
+            and (self.in_ is None or value in self.in_)
+        )
 
 
 def _condition(value: Any) -> Any:
@@ -625,5 +629,6 @@ def resolve(axis: str, space: CheckedSpace) -> tuple[str, str]:
             return section, axis
     names = {name for settings in known.values() for name in settings} - {"name"}
     hint = f" (give the options of {' or '.join(users)} a value to make them known)" if users else ""
-    listed = nearest_first(axis, sorted(names))
-    raise InputError(f"there is no setting {axis!r} to sweep; known: {listed}{hint}")
+    raise InputError(
+        f"there is no setting {axis!r} to sweep; known: {nearest_first(axis, sorted(names))}{hint}"
+    )

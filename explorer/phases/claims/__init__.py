@@ -8,7 +8,7 @@ from dataclasses import replace
 import pandas as pd
 
 from explorer.phases.claims import across, along, settings, wanted
-from explorer.phases.claims.checks import CannotTell, Check, NotTestable, RunTables
+from explorer.phases.claims.checks import CannotTell, Check, ClaimTables, NotTestable
 from explorer.phases.claims.evidence import (
     FAILS,
     HOLDS,
@@ -73,7 +73,7 @@ def check_claims(
             needs. A claim that cannot be tested or told yet says so.
         planned: the axes and columns that the finished run will have.
     """
-    run = RunTables(cells.reset_index(drop=True), cuts, axes, models, pairs, epochs, noise)
+    run = ClaimTables(cells.reset_index(drop=True), cuts, axes, models, pairs, epochs, noise)
     claims, needs, hanging = [], {}, []
     for check in CHECKS:
         run.asked.clear()
@@ -88,7 +88,7 @@ def check_claims(
     ]
 
 
-def _at_rival_cuts(run: RunTables, claims: list[Claim], hanging: list[Check]) -> list[Claim]:
+def _at_rival_cuts(run: ClaimTables, claims: list[Claim], hanging: list[Check]) -> list[Claim]:
     """Return the claims with verdicts; one that is another at a rival cut of the loss cannot be told."""
     decided = {c.name: c for c in decide(claims)}
     others: dict[str, dict[str, list[str]]] = {name: {} for name in decided}
@@ -104,14 +104,14 @@ def _at_rival_cuts(run: RunTables, claims: list[Claim], hanging: list[Check]) ->
 
 def _in_doubt(one: Claim, others: Mapping[str, Sequence[str]]) -> Claim:
     """Return a claim that has other verdicts at rival cuts: by verdict, the cuts of the training loss."""
-    told = one.verdict in (HOLDS, FAILS)
+    sure = one.verdict in (HOLDS, FAILS)
     why = [
         f"With the cut of training loss at {' or '.join(cuts)} nats, which is as plausible, the verdict is "
         f"{verdict!r}."
         for verdict, cuts in others.items()
     ]
     return replace(
-        one, verdict=UNKNOWN if told else one.verdict, why=" ".join([one.why, *why]), hangs_on_cut=told
+        one, verdict=UNKNOWN if sure else one.verdict, why=" ".join([one.why, *why]), hangs_on_cut=sure
     )
 
 
@@ -121,7 +121,7 @@ def _needs(asked: set[str], lacking: Mapping[str, str], planned: Collection[str]
     return f"It still needs {' and '.join(parts)}." if parts and asked <= set(planned) else ""
 
 
-def _judge(run: RunTables, check: Check) -> Claim:
+def _judge(run: ClaimTables, check: Check) -> Claim:
     try:
         return summarise(check.name, check.statement, check.evidence(run))
     except NotTestable as reason:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from explorer.phases.aggregate import column
-from explorer.phases.claims.checks import FEWEST_MATCHED, HOT_IS_SMALL, CannotTell, RunTables, claim
+from explorer.phases.claims.checks import FEWEST_MATCHED, HOT_IS_SMALL, CannotTell, ClaimTables, claim
 from explorer.phases.claims.estimates import doubted, resampled
 from explorer.phases.claims.evidence import RELEVANT_RHO, Chart, Evidence
 from explorer.phases.noise import MANY, t_above
@@ -26,7 +26,7 @@ CALIPER = 0.25  # standard deviations of the log Hessian within which two cells 
 
 
 @claim("Test accuracy is best where models are connected and similar and the loss is smooth.")
-def best_is_connected(run: RunTables) -> Evidence:
+def best_is_connected(run: ClaimTables) -> Evidence:
     """Rank the most accurate tenth of the cells by connectivity, CKA and smoothness; return the worst rank.
 
     Cells whose mode connectivity lies within the tolerance are equally connected. Their mean rank is scaled,
@@ -68,7 +68,7 @@ def best_is_connected(run: RunTables) -> Evidence:
     return Evidence(quantity, estimate, f"{n} cells", chart, null=0.5, least=0.6, note=note)
 
 
-def _unconnected_are_worse(run: RunTables) -> float:
+def _unconnected_are_worse(run: ClaimTables) -> float:
     """Return the one-sided p value of the Mann-Whitney test of accuracy, unconnected against other cells."""
     accuracy, mc = column(run.cells, ACCURACY), column(run.cells, "mode_connectivity").abs()
     known = (accuracy.notna() & mc.notna()).to_numpy()
@@ -87,7 +87,7 @@ def _tenth(n: int) -> int:
 
 
 @claim("Smoothness alone is not enough: at equal Hessian, connected cells generalise better.")
-def smoothness_is_not_enough(run: RunTables) -> Evidence:
+def smoothness_is_not_enough(run: ClaimTables) -> Evidence:
     """Compare the accuracy of connected cells and cells behind a barrier, matched by their Hessian."""
     local = run.curvatures[0]
     run.require(ACCURACY, "mode_connectivity")
@@ -132,7 +132,7 @@ def smoothness_is_not_enough(run: RunTables) -> Evidence:
 
 
 @claim("Among low-loss cells, connectivity ranks accuracy even when the Hessian is accounted for.")
-def connectivity_adds(run: RunTables) -> Evidence:
+def connectivity_adds(run: ClaimTables) -> Evidence:
     """Compute the partial rank correlation of connectivity and accuracy given the Hessian, low-loss cells."""
     run.require("mode_connectivity")
     name, closeness, note = "mode_connectivity", "−|mode connectivity|", ""
@@ -155,7 +155,7 @@ def connectivity_adds(run: RunTables) -> Evidence:
 
 
 @claim("CKA ranks accuracy among low-loss cells.")
-def cka_ranks_accuracy(run: RunTables) -> Evidence:
+def cka_ranks_accuracy(run: ClaimTables) -> Evidence:
     """Compute the rank correlation of CKA and accuracy, low-loss cells."""
     chart = Chart("scatter", ("cka", ACCURACY, "train_loss"))
     quantity = "Rank correlation of CKA and accuracy"
@@ -169,7 +169,7 @@ def cka_ranks_accuracy(run: RunTables) -> Evidence:
 
 
 @claim("CKA ranks accuracy better than parameter distance does.")
-def cka_beats_distance(run: RunTables) -> Evidence:
+def cka_beats_distance(run: ClaimTables) -> Evidence:
     """Compute how much better CKA ranks accuracy than a small parameter distance does, low-loss cells."""
 
     def more(again: Again, cka, distance, accuracy):
@@ -187,7 +187,7 @@ def cka_beats_distance(run: RunTables) -> Evidence:
 
 
 def _over_low_loss(
-    run: RunTables,
+    run: ClaimTables,
     names: Sequence[str],
     statistic: Callable[..., np.ndarray],
     quantity: str,
@@ -202,7 +202,7 @@ def _over_low_loss(
 
 
 @claim("Connectivity increases with width when training is cold.")
-def width_connects(run: RunTables) -> Evidence:
+def width_connects(run: ClaimTables) -> Evidence:
     """Compute the rank correlation of width and −|mode connectivity| in the colder half of the grid."""
     width = run.axis("width", "width")
     among, cold = None, ""

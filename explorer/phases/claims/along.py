@@ -10,8 +10,8 @@ from explorer.phases.claims.checks import (
     FEWEST_LINES,
     SEEDS,
     CannotTell,
+    ClaimTables,
     NotTestable,
-    RunTables,
     claim,
 )
 from explorer.phases.claims.dips import Dip, find_dip, gain_of_choosing
@@ -29,7 +29,7 @@ TRANSITION = 2.0  # a Hessian has a transition if it changes by at least this fa
 
 
 @claim("Along temperature, the Hessian's transition coincides with a tenfold drop of the training loss.")
-def hessian_transition(run: RunTables) -> Evidence:
+def hessian_transition(run: ClaimTables) -> Evidence:
     """Measure the drop of training loss (powers of ten) at the Hessian's steepest step along temperature."""
     temperature, local = run.temperature, run.curvatures[0]
     measures = [local, "train_loss"]
@@ -60,7 +60,7 @@ def hessian_transition(run: RunTables) -> Evidence:
 
 
 @claim("Behind a barrier, the most accurate cell is not the one with the lowest training loss.")
-def lowest_loss_is_not_best(run: RunTables) -> Evidence:
+def lowest_loss_is_not_best(run: ClaimTables) -> Evidence:
     """Compare accuracy at the best temperature and at the lowest loss, on lines that end behind a barrier."""
     temperature = run.temperature
     names = [ACCURACY, "train_loss", "mode_connectivity"]
@@ -80,7 +80,7 @@ def lowest_loss_is_not_best(run: RunTables) -> Evidence:
 
 
 @claim("Behind a barrier, models stopped early beat those trained to the end.")
-def early_stopping_helps(run: RunTables) -> Evidence:
+def early_stopping_helps(run: ClaimTables) -> Evidence:
     """Measure accuracy gained by stopping where the *other* replicates were best, behind a barrier."""
     if not {"model_id", "step", ACCURACY} <= set(run.epochs) or run.epochs[ACCURACY].notna().sum() == 0:
         raise NotTestable("No test accuracy during training was recorded.", "test accuracy during training")
@@ -115,18 +115,18 @@ def early_stopping_helps(run: RunTables) -> Evidence:
 
 
 @claim("Under label noise, accuracy dips and recovers along temperature.")
-def double_descent_in_temperature(run: RunTables) -> Evidence:
+def double_descent_in_temperature(run: ClaimTables) -> Evidence:
     """Measure the deepest dip of accuracy along temperature."""
     return _double_descent(run, run.temperature)
 
 
 @claim("Under label noise, accuracy dips and recovers along width.")
-def double_descent_in_width(run: RunTables) -> Evidence:
+def double_descent_in_width(run: ClaimTables) -> Evidence:
     """Measure the deepest dip of accuracy along width."""
     return _double_descent(run, run.axis("width", "width"))
 
 
-def _double_descent(run: RunTables, along: str) -> Evidence:
+def _double_descent(run: ClaimTables, along: str) -> Evidence:
     """Measure the depth of a dip of accuracy at the same place of most lines, or at the border of phases."""
     run.asked.add("label_noise")
     if not _has_label_noise(run):
@@ -184,13 +184,13 @@ def _border(low: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None
     return kept, first[:, None] + offsets, (offsets >= -1) & (offsets <= 0)
 
 
-def _has_label_noise(run: RunTables) -> bool:
+def _has_label_noise(run: ClaimTables) -> bool:
     """Return whether the tables or the space record that any model was trained with label noise."""
     tables = (table for table in (run.cells, run.models) if "label_noise" in table)
     return run.noise > 0 or any(bool((column(table, "label_noise") > 0).any()) for table in tables)
 
 
-def _noise_of_lines(run: RunTables, whole: np.ndarray) -> tuple[np.ndarray, float]:
+def _noise_of_lines(run: ClaimTables, whole: np.ndarray) -> tuple[np.ndarray, float]:
     """Return standard errors of accuracy (lines, n), and their least degrees of freedom."""
     stderr, df = moderated_errors(run.cells, ACCURACY)
     if not (stderr[whole] > 1e-9).all():  # more than rounding

@@ -46,8 +46,8 @@ class CannotTell(Undecided):
 
 
 @dataclass(frozen=True)
-class RunTables:
-    """The tables of a run, its cuts, and its resampled means; ``cells`` are classified.
+class ClaimTables:
+    """The tables on which claims are checked, with cuts and resampled means; ``cells`` are classified.
 
     ``noise`` is the share of noisy training labels, if it is the same for all cells. ``asked`` collects the
     axes and columns that a check asks for, and ``loss_cut`` whether it asks which cells have low loss.
@@ -242,9 +242,9 @@ class Check(NamedTuple):
 
     name: str
     statement: str
-    evidence: Callable[[RunTables], Evidence]
+    evidence: Callable[[ClaimTables], Evidence]
 
 
-def claim(statement: str) -> Callable[[Callable[[RunTables], Evidence]], Check]:
+def claim(statement: str) -> Callable[[Callable[[ClaimTables], Evidence]], Check]:
     """Decorate the function that checks a claim. The claim has the function's name, with ``-`` for ``_``."""
     return lambda function: Check(function.__name__.replace("_", "-"), statement, function)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from explorer.phases.aggregate import column
-from explorer.phases.claims.checks import FEWEST_MATCHED, SEEDS, CannotTell, NotTestable, RunTables, claim
+from explorer.phases.claims.checks import FEWEST_MATCHED, SEEDS, CannotTell, ClaimTables, NotTestable, claim
 from explorer.phases.claims.estimates import (
     MANY,
     Estimate,
@@ -28,7 +28,7 @@ BETTER = 0.5  # points of accuracy from which on a setting counts as better
 
 
 @claim("With more data, CKA and accuracy grow.")
-def more_data(run: RunTables) -> Evidence:
+def more_data(run: ClaimTables) -> Evidence:
     """Measure the weaker of the trends of CKA and accuracy with training-set size."""
     size = run.axis("train_size", "the training-set size")
     (cka, basis), (accuracy, _) = run.mean_trend(size, "cka"), run.mean_trend(size, ACCURACY)
@@ -39,7 +39,7 @@ def more_data(run: RunTables) -> Evidence:
 
 
 @claim("With more data, the Hessian trace grows.")
-def more_data_more_trace(run: RunTables) -> Evidence:
+def more_data_more_trace(run: ClaimTables) -> Evidence:
     """Measure the trend of the Hessian trace with training-set size."""
     size = run.axis("train_size", "the training-set size")
     estimate, basis = run.mean_trend(size, "hessian_trace")
@@ -48,7 +48,7 @@ def more_data_more_trace(run: RunTables) -> Evidence:
 
 
 @claim("Label noise lowers mode connectivity and CKA.")
-def label_noise_lowers_similarity(run: RunTables) -> Evidence:
+def label_noise_lowers_similarity(run: ClaimTables) -> Evidence:
     """Measure the weaker of the falls of mode connectivity and CKA with label noise."""
     noise = run.axis("label_noise", "the label noise")
     # Lines of two levels of noise are pairs of cells that differ in nothing else.
@@ -64,7 +64,7 @@ def label_noise_lowers_similarity(run: RunTables) -> Evidence:
 
 
 @claim("Label noise barely changes the Hessian.")
-def label_noise_spares_hessian(run: RunTables) -> Evidence:
+def label_noise_spares_hessian(run: ClaimTables) -> Evidence:
     """Measure how far the Hessian's change over the whole range of label noise stays below a factor of 2.
 
     The change of a line is up or down, so its absolute value would count noise as change. The square of the
@@ -88,7 +88,7 @@ def label_noise_spares_hessian(run: RunTables) -> Evidence:
 
 
 @claim("Pixel noise leaves mode connectivity near 0 and lowers CKA.")
-def pixel_noise_lowers_cka(run: RunTables) -> Evidence:
+def pixel_noise_lowers_cka(run: ClaimTables) -> Evidence:
     """Measure the fall of CKA with pixel noise, or the excess share of connected cells if that is less."""
     noise = run.axis("pixel_noise", "the pixel noise")
     run.require("mode_connectivity")
@@ -112,7 +112,7 @@ def pixel_noise_lowers_cka(run: RunTables) -> Evidence:
 
 
 @claim("Learning-rate decay helps most at the boundary of connectivity.")
-def decay_helps_at_the_boundary(run: RunTables) -> Evidence:
+def decay_helps_at_the_boundary(run: ClaimTables) -> Evidence:
     """Compare the gain from a decaying rate at the connectivity boundary with that on each side of it."""
     run.asked.add("schedule")
     if "schedule" not in run.names or not {"constant"} < set(run.cells["schedule"].astype(str)):
@@ -163,7 +163,7 @@ def decay_helps_at_the_boundary(run: RunTables) -> Evidence:
 
 
 @claim("A small weight decay gives a tiny Hessian trace, but no better accuracy.")
-def small_decay_small_trace(run: RunTables) -> Evidence:
+def small_decay_small_trace(run: ClaimTables) -> Evidence:
     """Measure by how many powers of ten the trace is smaller at the smallest weight decay than at the others.
 
     The claim holds only if the smallest decay is less than BETTER points more accurate than the best of the
@@ -194,7 +194,7 @@ def small_decay_small_trace(run: RunTables) -> Evidence:
 
 
 @claim("Scaling the learning rate with the batch size flattens the temperature axis.")
-def scaled_rate_flattens(run: RunTables) -> Evidence:
+def scaled_rate_flattens(run: ClaimTables) -> Evidence:
     """Compare spreads of accuracy along batch size: fixed rate, and rate proportional to the batch size."""
     batch = run.axis("batch_size", "the batch size")
     scaled = "linear_scaling" in run.names and run.cells["linear_scaling"].nunique(dropna=False) > 1
@@ -238,7 +238,7 @@ def scaled_rate_flattens(run: RunTables) -> Evidence:
     return Evidence(quantity, estimate, basis, chart, "points", least=0.1)
 
 
-def _linear_scaling(run: RunTables) -> pd.Series:
+def _linear_scaling(run: ClaimTables) -> pd.Series:
     """Return the batch size for which the learning rate of each cell is meant; NaN if it is not scaled."""
     if "linear_scaling" in run.cells or "linear_scaling" not in run.models:
         return column(run.cells, "linear_scaling")
